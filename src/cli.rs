@@ -1,0 +1,252 @@
+//! What can be typed: the only file that names clap.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+/// Downloads the images of a list of URLs: many at once, each file complete and checked.
+///
+/// Every URL becomes one file in the output folder and one record. Run the same command again to continue.
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
+#[expect(clippy::doc_markdown, reason = "the docs are the help, where backticks would be noise")]
+#[command(
+    name = "fetchimg",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = false,
+    after_help = "Exit status: 0 every row is saved or knowingly skipped; 1 some rows failed; 2 the command line is \
+                  wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
+    after_long_help = "Examples:\n  \
+        fetchimg urls.txt -o images               all at once\n  \
+        fetchimg urls.txt -o images --sequential  one after the other\n  \
+        fetchimg urls.txt -o images --compare     both, side by side\n  \
+        generate-urls | fetchimg -o images        a list from standard input\n\n\
+        Exit status:\n  \
+        0    every row is saved or knowingly skipped\n  \
+        1    the run finished; some rows failed\n  \
+        2    the command line is wrong\n  \
+        3    the run could not start or go on: list unreadable, output not writable, disk full\n  \
+        130  interrupted by SIGINT (143: by SIGTERM); records and report are written"
+)]
+pub struct Args {
+    /// List files, http(s) URLs, or - for standard input; read in order as one list
+    #[arg(value_name = "INPUT")]
+    pub input: Vec<OsString>,
+
+    /// Folder for the images; made if missing
+    #[arg(short, long, value_name = "DIR", default_value = "images", help_heading = "Output")]
+    pub output: PathBuf,
+
+    /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{basename}", help_heading = "Output")]
+    pub name: String,
+
+    /// Fetch again what is already there, and replace it
+    #[arg(long, help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Replace an extension that contradicts the bytes
+    #[arg(long, help_heading = "Output")]
+    pub fix_extension: bool,
+
+    /// Flush each file and its folder to the disk before its record says saved
+    #[arg(long, help_heading = "Output")]
+    pub fsync: bool,
+
+    /// What is wanted: image, a comma list of formats such as jpeg,png,webp, or any
+    #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Output")]
+    pub accept: String,
+
+    /// Handle the body in pieces of at most this size
+    #[arg(long, value_name = "BYTES", default_value = "512", help_heading = "Output")]
+    pub chunk_size: String,
+
+    /// A larger body is cut off and fails
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Output")]
+    pub max_bytes: String,
+
+    /// Write the records there too; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub manifest: Option<PathBuf>,
+
+    /// One URL after the other, in the order of the list
+    #[arg(long, help_heading = "Modes", conflicts_with = "compare")]
+    pub sequential: bool,
+
+    /// Both modes, sequential first, side by side
+    #[arg(long, help_heading = "Modes")]
+    pub compare: bool,
+
+    /// Downloads at once, over all hosts
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 256, help_heading = "Modes")]
+    pub concurrency: usize,
+
+    /// Downloads at once per host; auto grows from 6 to 64 while the host keeps up
+    #[arg(long, value_name = "N|auto", default_value = "auto", help_heading = "Modes")]
+    pub per_host: String,
+
+    /// Tries after the first one
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "HTTP")]
+    pub retries: u32,
+
+    /// Wait before the second try; doubles from there
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, help_heading = "HTTP")]
+    pub retry_wait: f64,
+
+    /// Time to connect
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "HTTP")]
+    pub connect_timeout: f64,
+
+    /// Time without a byte
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, help_heading = "HTTP")]
+    pub stall_timeout: f64,
+
+    /// Time for one attempt in all
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, help_heading = "HTTP")]
+    pub timeout: f64,
+
+    /// Send this header ("Name: value"; "Name:" sends none); may be repeated
+    #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "HTTP")]
+    pub headers: Vec<String>,
+
+    /// Send this User-Agent
+    #[arg(short = 'A', long, value_name = "NAME", help_heading = "HTTP")]
+    pub user_agent: Option<String>,
+
+    /// Send this Referer
+    #[arg(short = 'e', long, value_name = "URL", help_heading = "HTTP")]
+    pub referer: Option<String>,
+
+    /// Send these cookies ("a=1; b=2")
+    #[arg(short = 'b', long, value_name = "COOKIES", help_heading = "HTTP")]
+    pub cookie: Option<String>,
+
+    /// Basic authentication
+    #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = "HTTP")]
+    pub user: Option<String>,
+
+    /// Credentials by host from ~/.netrc, or the file that NETRC names
+    #[arg(long, help_heading = "HTTP")]
+    pub netrc: bool,
+
+    /// Use this proxy (http, https, socks5); "" uses none
+    #[arg(short = 'x', long, value_name = "URL", help_heading = "HTTP")]
+    pub proxy: Option<String>,
+
+    /// Trust the certificates of this PEM file instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    pub cacert: Option<PathBuf>,
+
+    /// Do not check certificates
+    #[arg(short = 'k', long, help_heading = "HTTP")]
+    pub insecure: bool,
+
+    /// Connect to ADDRESS instead of looking HOST up; ADDRESS may carry a port of its own; may be repeated
+    #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "HTTP")]
+    pub resolve: Vec<String>,
+
+    /// Use IPv4 alone
+    #[arg(short = '4', long, help_heading = "HTTP", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Use IPv6 alone
+    #[arg(short = '6', long, help_heading = "HTTP")]
+    pub ipv6: bool,
+
+    /// Do not use HTTP/2
+    #[arg(long = "http1.1", help_heading = "HTTP")]
+    pub http1_1: bool,
+
+    /// Redirects to follow
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "HTTP")]
+    pub max_redirs: u32,
+
+    /// Say only what failed, and print no report
+    #[arg(short, long, help_heading = "Seeing", conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more; -vv says everything
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Seeing")]
+    pub verbose: u8,
+
+    /// What to show meanwhile; auto: a bar on a terminal, log lines otherwise
+    #[arg(long, value_name = "WHAT", default_value = "auto", help_heading = "Seeing")]
+    pub progress: ProgressChoice,
+
+    /// Form of the log lines on standard error
+    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Seeing")]
+    pub log_format: LogFormat,
+
+    /// Write the report to FILE too, as .json or .txt; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Seeing")]
+    pub report: Vec<PathBuf>,
+
+    /// The report on standard output as JSON
+    #[arg(long, help_heading = "Seeing")]
+    pub json: bool,
+}
+
+/// `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum ProgressChoice {
+    Auto,
+    Bar,
+    Log,
+    None,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Args {
+    /// Parses a command line whose first element is the program's name. Help and errors come back as an error that
+    /// knows how to print itself.
+    pub fn parse_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, CommandLineError> {
+        Self::try_parse_from(line).map_err(CommandLineError)
+    }
+
+    /// The usage, for somebody who typed nothing.
+    #[must_use]
+    pub fn usage() -> String {
+        use clap::CommandFactory as _;
+        Self::command().render_usage().to_string()
+    }
+}
+
+/// The command line was wrong, or asked for help.
+#[derive(Debug)]
+pub struct CommandLineError(clap::Error);
+
+impl CommandLineError {
+    /// Prints what there is to say, help on standard output and errors on standard error.
+    pub fn print(&self) {
+        // Nobody is left to be told that there is nobody to be told.
+        let _ = self.0.print();
+    }
+
+    /// Help and version were asked for; everything else is a mistake.
+    #[must_use]
+    pub fn is_mistake(&self) -> bool {
+        self.0.use_stderr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,430 @@
+//! What is meant: [`Args`] with defaults filled in, formats recognised, templates parsed and contradictions refused, each
+//! with a sentence that says what to type instead.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::cli::{Args, LogFormat, ProgressChoice};
+use crate::fetch::{self, Accept};
+use crate::format::Format;
+use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
+use crate::input::Source;
+use crate::limiter::PerHost;
+use crate::naming::Template;
+use crate::progress::Show;
+use crate::report::Mode;
+use crate::rows::Existing;
+
+/// What the program will do.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the URLs come from.
+    pub sources: Vec<Source>,
+    /// The output folder.
+    pub output: PathBuf,
+    /// How files are named.
+    pub template: Template,
+    /// `--fsync`.
+    pub fsync: bool,
+    /// What happens to images that are there.
+    pub existing: Existing,
+    /// Where records go besides the journal.
+    pub manifest: Option<Target>,
+    /// The passes over the list.
+    pub modes: Vec<Mode>,
+    /// Downloads at once.
+    pub concurrency: NonZeroUsize,
+    /// Downloads at once per host.
+    pub per_host: PerHost,
+    /// What downloads are held to.
+    pub fetch: fetch::Options,
+    /// How HTTP is spoken.
+    pub http: http::Options,
+    /// What is shown.
+    pub seeing: Seeing,
+}
+
+/// What is shown, and where.
+#[derive(Debug)]
+pub struct Seeing {
+    /// How much the log says: -1 only failures, 0 what happens, 1 and more details.
+    pub verbosity: i8,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// What is shown meanwhile.
+    pub show: Show,
+    /// The report's files.
+    pub reports: Vec<(ReportFormat, PathBuf)>,
+    /// The report on standard output.
+    pub to_stdout: Option<ReportFormat>,
+    /// The report on standard error, because standard output carries the manifest.
+    pub to_stderr: bool,
+}
+
+/// The forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A place for data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// A file, which is replaced.
+    File(PathBuf),
+}
+
+/// The command line contradicts itself or cannot be understood (exit status 2).
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+fn usage<T>(sentence: impl Into<String>) -> Result<T, UsageError> {
+    Err(UsageError(sentence.into()))
+}
+
+impl TryFrom<Args> for Config {
+    type Error = UsageError;
+
+    fn try_from(args: Args) -> Result<Self, UsageError> {
+        let sources = sources(&args)?;
+        let Some(concurrency) = NonZeroUsize::new(args.concurrency) else {
+            return usage("-j 0 would download nothing; the smallest is -j 1 (or --sequential)");
+        };
+        let template = match args.name.parse::<Template>() {
+            Ok(template) => template,
+            Err(error) => return usage(format!("--name {}: {error}", args.name)),
+        };
+        let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
+            Some("-") => Target::Stdout,
+            _ => Target::File(path.clone()),
+        });
+        if manifest == Some(Target::Stdout) && args.json {
+            return usage(
+                "--manifest - and --json both want standard output; write the report to a file with --report run.json",
+            );
+        }
+        let (modes, existing) = match (args.compare, args.sequential, args.overwrite) {
+            (true, _, false) => (vec![Mode::Sequential, Mode::Concurrent], Existing::Refresh),
+            (true, _, true) => (vec![Mode::Sequential, Mode::Concurrent], Existing::Replace),
+            (false, true, overwrite) => (vec![Mode::Sequential], existing(overwrite)),
+            (false, false, overwrite) => (vec![Mode::Concurrent], existing(overwrite)),
+        };
+        let chunk_size = match size("--chunk-size", &args.chunk_size)? {
+            0 => return usage("--chunk-size 0 would never get to the end; the smallest is 1"),
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        };
+        let seeing = seeing(&args, manifest.as_ref())?;
+        Ok(Self {
+            template,
+            fsync: args.fsync,
+            existing,
+            manifest,
+            modes,
+            concurrency,
+            per_host: per_host(&args.per_host)?,
+            fetch: fetch::Options {
+                accept: accept(&args.accept)?,
+                chunk_size,
+                max_bytes: size("--max-bytes", &args.max_bytes)?,
+                fix_extension: args.fix_extension,
+                policy: retry::Policy {
+                    retries: args.retries,
+                    first_wait: seconds("--retry-wait", args.retry_wait, true)?,
+                },
+            },
+            http: http_options(&args, concurrency)?,
+            seeing,
+            sources,
+            output: args.output,
+        })
+    }
+}
+
+const fn existing(overwrite: bool) -> Existing {
+    if overwrite { Existing::Replace } else { Existing::Keep }
+}
+
+fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
+    if args.input.is_empty() {
+        if io::stdin().is_terminal() {
+            return usage(format!(
+                "there is no list: name one, or pipe one in (--help tells more)\n\n{}",
+                Args::usage()
+            ));
+        }
+        return Ok(vec![Source::Stdin]);
+    }
+    let mut sources = Vec::with_capacity(args.input.len());
+    for input in &args.input {
+        let text = input.to_str().unwrap_or_default();
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        sources.push(match scheme.as_deref() {
+            Some("http" | "https") => Source::Url(text.to_owned()),
+            _ if text == "-" => Source::Stdin,
+            _ => Source::File(PathBuf::from(input)),
+        });
+    }
+    if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
+        return usage("standard input can be read once: give - only once");
+    }
+    Ok(sources)
+}
+
+fn size(flag: &str, text: &str) -> Result<u64, UsageError> {
+    // As in curl, k and M alone are powers of 1024; 1kB and 1KiB say which they mean.
+    let spelled = match text.char_indices().last() {
+        Some((at, unit @ ('k' | 'K' | 'm' | 'M' | 'g' | 'G' | 't' | 'T'))) => format!("{}{unit}iB", &text[..at]),
+        _ => text.to_owned(),
+    };
+    match spelled.parse::<ByteSize>() {
+        Ok(size) => Ok(size.as_u64()),
+        Err(_) => usage(format!("{flag} {text} is no size; write 512, 64k or 10MiB")),
+    }
+}
+
+fn seconds(flag: &str, seconds: f64, zero: bool) -> Result<Duration, UsageError> {
+    // A year stands for ever; timers do not count further.
+    let at_most_a_year = if seconds > 365.0 * 86400.0 { 365.0 * 86400.0 } else { seconds };
+    match Duration::try_from_secs_f64(at_most_a_year) {
+        Ok(duration) if zero || !duration.is_zero() => Ok(duration),
+        Ok(_) => usage(format!("{flag} 0 leaves no time at all; write the seconds to wait, such as 10")),
+        Err(_) => usage(format!("{flag} {seconds} is no time; write seconds, such as 10 or 0.5")),
+    }
+}
+
+fn per_host(text: &str) -> Result<PerHost, UsageError> {
+    match text.parse() {
+        _ if text == "auto" => Ok(PerHost::Auto),
+        Ok(0) => usage("--per-host 0 would download nothing; the smallest is 1"),
+        Ok(seats) => Ok(PerHost::Fixed(seats)),
+        Err(_) => usage(format!("--per-host {text} is neither a number nor auto")),
+    }
+}
+
+fn accept(list: &str) -> Result<Accept, UsageError> {
+    match list {
+        "image" => return Ok(Accept::Images),
+        "any" => return Ok(Accept::Anything),
+        _ => {}
+    }
+    let mut formats = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        if let Some(format) = Format::from_name(name) {
+            formats.push(format);
+        } else {
+            let known = Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(" ");
+            return usage(format!("--accept {name}: unknown; write image, any, or a comma list of: {known}"));
+        }
+    }
+    Ok(Accept::Formats(formats))
+}
+
+fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options, UsageError> {
+    let family = match (args.ipv4, args.ipv6) {
+        (true, _) => Some(Family::V4),
+        (_, true) => Some(Family::V6),
+        _ => None,
+    };
+    let pinned = args.resolve.iter().map(|text| pinned(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(Err(error)) = args.proxy.as_deref().map(http::check_proxy) {
+        return usage(format!(
+            "--proxy: {error}; write a URL such as http://127.0.0.1:3128 or socks5://127.0.0.1:1080"
+        ));
+    }
+    Ok(http::Options {
+        identity: identity(args)?,
+        proxy: args.proxy.clone(),
+        cacert: args.cacert.clone(),
+        insecure: args.insecure,
+        pinned,
+        family,
+        http1_only: args.http1_1,
+        max_redirects: args.max_redirs,
+        connect_timeout: seconds("--connect-timeout", args.connect_timeout, false)?,
+        stall_timeout: seconds("--stall-timeout", args.stall_timeout, false)?,
+        attempt_timeout: seconds("--timeout", args.timeout, false)?,
+        concurrency: concurrency.get(),
+    })
+}
+
+fn identity(args: &Args) -> Result<Identity, UsageError> {
+    let value = |flag: &str, text: &str| {
+        HeaderValue::from_str(text)
+            .or_else(|_| HeaderValue::from_bytes(text.as_bytes()))
+            .map_err(|_| UsageError(format!("{flag} {text:?} holds characters that cannot be sent in a header")))
+    };
+    let own = concat!("fetchimg/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
+    let user_agent = value("--user-agent", args.user_agent.as_deref().unwrap_or(own))?;
+    let referer = args.referer.as_deref().map(|text| value("--referer", text)).transpose()?;
+    let cookie = match args.cookie.as_deref() {
+        Some(text) if !text.contains('=') => {
+            return usage(format!("--cookie {text} holds no NAME=VALUE; files of cookies are not read"));
+        }
+        text => text.map(|text| value("--cookie", text)).transpose()?,
+    };
+    let user = args.user.as_deref().map(|text| {
+        let (user, password) = text.split_once(':').unwrap_or((text, ""));
+        Credentials { user: user.to_owned(), password: password.to_owned() }
+    });
+    let netrc = if args.netrc {
+        match netrc::Netrc::new() {
+            Ok(netrc) => Some(Arc::new(netrc)),
+            Err(error) => return usage(format!("--netrc: {error}")),
+        }
+    } else {
+        None
+    };
+    let mut headers = Vec::with_capacity(args.headers.len());
+    for header in &args.headers {
+        // As in curl: "Name: value", "Name:" sends none, "Name;" sends it empty.
+        let (name, text) = match (header.split_once(':'), header.strip_suffix(';')) {
+            (Some((name, text)), _) => (name, Some(text.trim()).filter(|text| !text.is_empty())),
+            (None, Some(name)) => (name, Some("")),
+            (None, None) => return usage(format!("--header {header:?} is not of the form \"Name: value\"")),
+        };
+        let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else {
+            return usage(format!("--header {header:?}: {name:?} is no name of a header"));
+        };
+        headers.push((name, text.map(|text| value("--header", text)).transpose()?));
+    }
+    Ok(Identity { user_agent: Some(user_agent), referer, cookie, user, netrc, headers })
+}
+
+/// `HOST:PORT:ADDRESS`, where ADDRESS is an IP address, in brackets or not, or an address with a port.
+fn pinned(text: &str) -> Result<Pinned, UsageError> {
+    let parsed = || {
+        let (host, rest) = match text.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once("]:")?,
+            None => text.split_once(':')?,
+        };
+        let (port, address) = rest.split_once(':')?;
+        port.parse::<u16>().ok()?;
+        let bare = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
+        let address = match bare.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, 0),
+            Err(_) => address.parse::<SocketAddr>().ok()?,
+        };
+        (!host.is_empty()).then(|| Pinned { host: host.to_ascii_lowercase(), address })
+    };
+    parsed().ok_or_else(|| {
+        UsageError(format!("--resolve {text} is not of the form HOST:PORT:ADDRESS, such as example.org:443:127.0.0.1"))
+    })
+}
+
+fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> {
+    let mut reports = Vec::with_capacity(args.report.len());
+    for path in &args.report {
+        let format = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => ReportFormat::Json,
+            Some("txt") => ReportFormat::Text,
+            _ => return usage(format!("--report {}: the name must end in .json or .txt", path.display())),
+        };
+        reports.push((format, path.clone()));
+    }
+    let stdout_taken = manifest == Some(&Target::Stdout);
+    let show = match args.progress {
+        _ if args.quiet => Show::Nothing,
+        ProgressChoice::Auto if io::stderr().is_terminal() => Show::Bar,
+        ProgressChoice::Bar => Show::Bar,
+        ProgressChoice::Auto | ProgressChoice::Log => Show::Log,
+        ProgressChoice::None => Show::Nothing,
+    };
+    Ok(Seeing {
+        verbosity: if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) },
+        log_format: args.log_format,
+        show,
+        reports,
+        to_stdout: match (stdout_taken, args.json, args.quiet) {
+            (true, _, _) | (false, false, true) => None,
+            (false, true, _) => Some(ReportFormat::Json),
+            (false, false, false) => Some(ReportFormat::Text),
+        },
+        to_stderr: stdout_taken && !args.quiet,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(line: &str) -> Result<Config, UsageError> {
+        let words = std::iter::once("fetchimg").chain(line.split_whitespace()).map(Into::into);
+        Config::try_from(Args::parse_line(words).expect("a command line"))
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_sentence() {
+        for (line, hint) in [
+            ("list -j 0", "-j 1"),
+            ("list --per-host 0", "smallest is 1"),
+            ("list --per-host many", "auto"),
+            ("list --chunk-size 0", "smallest is 1"),
+            ("list --max-bytes big", "10MiB"),
+            ("list --name {nmae}", "{basename}"),
+            ("list --name ../{basename}", "inside the output folder"),
+            ("list --accept jpeg,doc", "comma list"),
+            ("list --report run.docx", ".json"),
+            ("list --manifest - --json", "--report run.json"),
+            ("list --resolve example.org:127.0.0.1", "HOST:PORT:ADDRESS"),
+            ("list -H nonsense", "Name: value"),
+            ("list -b nonsense", "NAME=VALUE"),
+            ("list --timeout 0", "seconds"),
+            ("list --retry-wait nan", "seconds"),
+            ("list --retry-wait=-1", "seconds"),
+            ("list --proxy ::", "--proxy"),
+            ("- -", "only once"),
+        ] {
+            let sentence = config(line).expect_err(line).to_string();
+            assert!(sentence.contains(hint), "{line}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_curl_reads_them() {
+        for (text, bytes) in [("512", 512), ("64k", 65536), ("10M", 10_485_760), ("256MiB", 268_435_456), ("1kB", 1000)]
+        {
+            assert_eq!(size("--x", text).expect(text), bytes);
+        }
+    }
+
+    #[test]
+    fn inputs_are_told_apart() {
+        let config = config("a.txt - HTTPS://a.example/x.png ftp://b").expect("a config");
+        let url = Source::Url("HTTPS://a.example/x.png".into());
+        assert_eq!(config.sources, [Source::File("a.txt".into()), Source::Stdin, url, Source::File("ftp://b".into())]);
+    }
+
+    #[test]
+    fn an_address_may_be_of_either_family_and_carry_a_port() {
+        for (text, host, address) in [
+            ("A.example:443:127.0.0.1", "a.example", "127.0.0.1:0"),
+            ("a.example:443:127.0.0.1:8443", "a.example", "127.0.0.1:8443"),
+            ("a.example:443:::1", "a.example", "[::1]:0"),
+            ("a.example:443:[::1]", "a.example", "[::1]:0"),
+            ("a.example:443:[::1]:8443", "a.example", "[::1]:8443"),
+        ] {
+            let expected = Pinned { host: host.into(), address: address.parse().expect("an address") };
+            assert_eq!(pinned(text).expect(text), expected);
+        }
+    }
+}

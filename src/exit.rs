@@ -1,0 +1,41 @@
+//! The exit status: all that a shell script sees.
+
+use std::process::ExitCode;
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Every row is saved or knowingly skipped.
+    Clean,
+    /// The run finished; some rows failed.
+    SomeFailed,
+    /// The command line is wrong.
+    Usage,
+    /// The run could not start or could not go on.
+    Aborted,
+    /// Interrupted by SIGINT.
+    Interrupted,
+    /// Interrupted by SIGTERM.
+    Terminated,
+}
+
+impl Exit {
+    /// The number, as the contract lists it.
+    #[must_use]
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::SomeFailed => 1,
+            Self::Usage => 2,
+            Self::Aborted => 3,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.status())
+    }
+}

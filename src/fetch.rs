@@ -1,0 +1,339 @@
+//! One URL from start to end: [`Work`] in, [`Record`] out, whatever happens.
+//!
+//! The loop over attempts is here, and so is the way of the bytes: each frame of the body is taken apart into pieces
+//! of `--chunk-size`, and each piece goes through the limit on bytes, the look at the signature, the counters and into
+//! the part file.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio::sync::watch;
+
+use crate::error::{FetchError, Kind};
+use crate::format::Format;
+use crate::http::{Client, Response, retry};
+use crate::image::{ENOUGH, Verdict, recognise};
+use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
+use crate::limiter::{Limiter, Visit};
+use crate::naming::{Namer, Planned};
+use crate::progress::{Counters, HighWater};
+use crate::shown::{harmless, masked};
+use crate::sink::{Files, Publish, Published};
+
+/// A job with all that was decided about it in list order.
+#[derive(Debug)]
+pub struct Work {
+    /// What to fetch.
+    pub job: Job,
+    /// The file it becomes.
+    pub name: Planned,
+    /// Whether it may take the place of a file of that name.
+    pub publish: Publish,
+}
+
+/// Which images are wanted (`--accept`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Every format that is recognised.
+    Images,
+    /// These formats.
+    Formats(Vec<Format>),
+    /// Whatever comes.
+    Anything,
+}
+
+/// What a download is held to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is wanted.
+    pub accept: Accept,
+    /// Pieces of so many bytes at most.
+    pub chunk_size: usize,
+    /// A larger body fails.
+    pub max_bytes: u64,
+    /// Give a file the extension that its bytes ask for.
+    pub fix_extension: bool,
+    /// How often to try again.
+    pub policy: retry::Policy,
+}
+
+/// How far the run is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Rows are taken and fetched.
+    Running,
+    /// No new rows and no new attempts; what is under way may finish.
+    Finishing,
+    /// What is still under way is given up.
+    Leaving,
+}
+
+/// All that a download needs. One for each pass over the list, shared by its tasks.
+#[derive(Debug)]
+pub struct Fetcher {
+    /// The way out.
+    pub client: Arc<Client>,
+    /// Seats at hosts.
+    pub limiter: Limiter,
+    /// Where images go.
+    pub files: Arc<Files>,
+    /// Names that only the server can tell are reserved late.
+    pub namer: Arc<Mutex<Namer>>,
+    /// What has happened so far.
+    pub counters: Arc<Counters>,
+    /// What downloads are held to.
+    pub options: Options,
+    /// When the pass began.
+    pub started: Instant,
+    /// Changes when the run is asked to end.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// How an attempt ended that needs no other.
+enum Ended {
+    Saved(Box<Saved>),
+    Skipped(Skipped),
+}
+
+/// What one download has been through.
+#[derive(Default)]
+struct Course {
+    begun: Option<Instant>,
+    first_byte: Option<Instant>,
+    attempts: u32,
+    water: HighWater,
+}
+
+impl Fetcher {
+    /// Fetches one image. Never panics: a defect is a record too.
+    pub async fn fetch(&self, work: &Work) -> Record {
+        let mut course = Course::default();
+        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, &mut course)).catch_unwind().await;
+        let result = fetched.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            Err(FetchError::new(Kind::Internal, format!("panicked: {text}")))
+        });
+        let outcome = match result {
+            Ok(Ended::Saved(saved)) => Outcome::Saved(*saved),
+            Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
+            Err(error) => Outcome::Failed(Failed::new(&error, course.attempts, self.timing(&course))),
+        };
+        Record::of(&work.job, outcome)
+    }
+
+    async fn until_told_to_leave(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
+            ended = self.attempts(work, course) => ended,
+        }
+    }
+
+    async fn attempts(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+        if let Some(path) = work.name.known()
+            && work.publish == Publish::New
+            && self.files.is_taken(path)
+        {
+            return Ok(Ended::Skipped(file_exists(path.to_owned())));
+        }
+        let mut waits = self.options.policy.waits();
+        loop {
+            let seat = self.unless_finishing(self.limiter.enter(&work.job.url)).await?;
+            let result = self.attempt(work, course).await;
+            let Err(error) = result else {
+                seat.leave(Visit::Well);
+                return result;
+            };
+            let asked = error.asked_wait().filter(|asked| *asked <= retry::LONGEST_ASKED);
+            seat.leave(match error.kind() {
+                Kind::HttpStatus(429 | 503) => Visit::Overloaded(asked),
+                Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::CutShort => Visit::Overloaded(None),
+                // Any other answer was an answer.
+                Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,
+                _ => Visit::Unclear,
+            });
+            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
+            let Some(wait) = wait else { return Err(error) };
+            let wait = wait.max(asked.unwrap_or_default());
+            tracing::debug!(
+                target: "fetchimg",
+                "Trying again in {:.1} s: {}: {error}",
+                wait.as_secs_f64(),
+                harmless(&masked(&work.job.url)),
+            );
+            self.unless_finishing(tokio::time::sleep(wait)).await?;
+        }
+    }
+
+    /// Waits, unless the run is ending: then nothing new is begun.
+    async fn unless_finishing<T>(&self, waiting: impl Future<Output = T>) -> Result<T, FetchError> {
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase >= Phase::Finishing) => Err(interrupted()),
+            ended = waiting => Ok(ended),
+        }
+    }
+
+    async fn attempt(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+        let _alive = self.counters.begin();
+        course.begun.get_or_insert_with(Instant::now);
+        course.attempts += 1;
+        let response = self.client.get(&work.job.url).await?;
+        course.first_byte = Some(Instant::now());
+        if let Some(error) = refusal(&response, self.options.max_bytes) {
+            response.body.drain().await;
+            return Err(error);
+        }
+        self.store(work, course, response).await
+    }
+
+    /// The body of a good answer, piece by piece into a file.
+    async fn store(&self, work: &Work, course: &mut Course, mut response: Response) -> Result<Ended, FetchError> {
+        let mut part = self.files.begin(response.length);
+        let mut look = Look::new(&self.options.accept);
+        while let Some(frame) = response.body.next().await? {
+            for piece in frame.chunks(self.options.chunk_size) {
+                if part.length() + piece.len() as u64 > self.options.max_bytes {
+                    return Err(too_large(self.options.max_bytes));
+                }
+                look.at(piece)?;
+                part.write(piece).map_err(|error| FetchError::disk("cannot write", error))?;
+            }
+            let new = course.water.reach(part.length());
+            self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
+        }
+        let format = look.end()?;
+        let planned = match response.filename.as_deref().filter(|_| work.name.asks_server()) {
+            Some(filename) => {
+                let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
+                namer.reserve_from_server(&work.job, filename)
+            }
+            None => None,
+        };
+        let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension);
+        let bytes = part.length();
+        let published = part
+            .commit(&name.path, work.publish)
+            .map_err(|error| FetchError::disk(format!("cannot store {}", name.path), error))?;
+        if published == Published::NameTaken {
+            return Ok(Ended::Skipped(file_exists(name.path)));
+        }
+        let timing = self.timing(course).unwrap_or(Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 });
+        Ok(Ended::Saved(Box::new(Saved {
+            path: name.path,
+            bytes,
+            format,
+            content_type: response.content_type,
+            http_status: response.status,
+            final_url: masked(&response.final_url).into_owned(),
+            attempts: course.attempts,
+            resumed_from: 0,
+            timing,
+            extension_mismatch: name.mismatch,
+        })))
+    }
+
+    fn timing(&self, course: &Course) -> Option<Timing> {
+        let begun = course.begun?;
+        Some(Timing {
+            start_ms: milliseconds(begun.saturating_duration_since(self.started)),
+            ttfb_ms: course.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
+            total_ms: milliseconds(begun.elapsed()),
+        })
+    }
+}
+
+fn interrupted() -> FetchError {
+    FetchError::new(Kind::Interrupted, "the run was interrupted")
+}
+
+fn file_exists(path: String) -> Skipped {
+    Skipped { reason: Reason::FileExists, path: Some(path) }
+}
+
+fn too_large(limit: u64) -> FetchError {
+    FetchError::new(Kind::TooLarge, format!("larger than {} (--max-bytes)", bytesize::ByteSize(limit)))
+}
+
+/// Why an answer has no body worth reading.
+fn refusal(response: &Response, max_bytes: u64) -> Option<FetchError> {
+    match response.status {
+        206 => Some(FetchError::new(Kind::Protocol, "206 Partial Content, though the whole was asked for")),
+        200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
+        200..=299 => None,
+        status => {
+            let mut clause = response.status_line();
+            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
+                clause = format!("{clause}, and asks to come back after {}", spoken(asked));
+            }
+            Some(FetchError::new(Kind::HttpStatus(status), clause).retry_after(response.retry_after))
+        }
+    }
+}
+
+fn spoken(duration: Duration) -> indicatif::HumanDuration {
+    indicatif::HumanDuration(duration)
+}
+
+/// The look at the first bytes of a body.
+struct Look<'a> {
+    accept: &'a Accept,
+    head: Vec<u8>,
+    verdict: Verdict,
+}
+
+impl<'a> Look<'a> {
+    fn new(accept: &'a Accept) -> Self {
+        Self { accept, head: Vec::new(), verdict: Verdict::Unclear }
+    }
+
+    /// Looks at the next piece, until the verdict is clear. An error ends the download here: the rest of a body that is
+    /// not wanted is not read.
+    fn at(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+        if self.verdict != Verdict::Unclear {
+            return Ok(());
+        }
+        // Mostly the first piece settles it and nothing has to be kept.
+        self.verdict = if self.head.is_empty() {
+            recognise(&piece[..piece.len().min(ENOUGH)], false)
+        } else {
+            let room = ENOUGH.saturating_sub(self.head.len());
+            self.head.extend_from_slice(&piece[..piece.len().min(room)]);
+            recognise(&self.head, false)
+        };
+        if self.verdict == Verdict::Unclear && self.head.is_empty() {
+            self.head.extend_from_slice(piece);
+        }
+        self.judge()
+    }
+
+    /// The verdict on a complete body.
+    fn end(mut self) -> Result<Option<Format>, FetchError> {
+        if self.verdict == Verdict::Unclear {
+            self.verdict = recognise(&self.head, true);
+            self.judge()?;
+        }
+        match self.verdict {
+            Verdict::Image(format) => Ok(Some(format)),
+            Verdict::Other(_) | Verdict::Unclear => Ok(None),
+        }
+    }
+
+    fn judge(&self) -> Result<(), FetchError> {
+        match (self.verdict, self.accept) {
+            (Verdict::Other(what), Accept::Images | Accept::Formats(_)) => {
+                Err(FetchError::new(Kind::NotAnImage, format!("the body is {what}")))
+            }
+            (Verdict::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
+                Err(FetchError::new(Kind::NotAccepted, format!("the image is {format}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

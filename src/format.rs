@@ -1,0 +1,127 @@
+//! The image formats fetchimg knows by name: their extensions and media types. How bytes are told apart is the
+//! business of [`crate::image`]; what an extension means for a file name is that of [`crate::naming`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident $name:literal [$($extension:literal),+];)+) => {
+        /// An image format, named in records as here in lower case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Format { $($(#[$doc])* $variant,)+ }
+
+        impl Format {
+            /// Every format.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in records and in `--accept`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The extensions that agree with the format, without the dot; the first is the one fetchimg gives.
+            #[must_use]
+            pub const fn extensions(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($extension),+],)+ }
+            }
+        }
+    };
+}
+
+formats! {
+    /// JPEG (ISO/IEC 10918).
+    Jpeg "jpeg" ["jpg", "jpeg", "jpe", "jfif", "jif"];
+    /// PNG, animated ones included (W3C PNG, third edition).
+    Png "png" ["png", "apng"];
+    /// GIF 87a and 89a.
+    Gif "gif" ["gif"];
+    /// WebP (RFC 9649).
+    Webp "webp" ["webp"];
+    /// AVIF: AV1 pictures in HEIF.
+    Avif "avif" ["avif", "avifs"];
+    /// HEIC and other HEIF (ISO/IEC 23008-12).
+    Heic "heic" ["heic", "heif", "hif", "heics", "heifs"];
+    /// Windows bitmap.
+    Bmp "bmp" ["bmp", "dib"];
+    /// TIFF 6.0 and `BigTIFF`, both byte orders.
+    Tiff "tiff" ["tiff", "tif"];
+    /// Windows icon and cursor.
+    Ico "ico" ["ico", "cur"];
+    /// Scalable Vector Graphics.
+    Svg "svg" ["svg"];
+    /// JPEG XL (ISO/IEC 18181), bare or boxed.
+    Jxl "jxl" ["jxl"];
+    /// JPEG 2000 (ISO/IEC 15444), bare or boxed.
+    Jp2 "jp2" ["jp2", "j2k", "jpf", "jpx", "j2c", "jpc"];
+    /// Quite OK Image.
+    Qoi "qoi" ["qoi"];
+    /// Netpbm: PBM, PGM, PPM, PAM.
+    Pnm "pnm" ["pnm", "ppm", "pgm", "pbm", "pam"];
+    /// `DirectDraw` Surface.
+    Dds "dds" ["dds"];
+    /// Radiance RGBE.
+    Hdr "hdr" ["hdr"];
+    /// `OpenEXR`.
+    Exr "exr" ["exr"];
+    /// Photoshop.
+    Psd "psd" ["psd", "psb"];
+}
+
+impl Format {
+    /// The extension fetchimg gives to such a file, without the dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        self.extensions()[0]
+    }
+
+    /// The format an extension promises, in any case of letters.
+    #[must_use]
+    pub fn from_extension(extension: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|format| format.extensions().iter().any(|known| known.eq_ignore_ascii_case(extension)))
+    }
+
+    /// The format by its name or one of its extensions, as `--accept` takes it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|format| format.name().eq_ignore_ascii_case(name))
+            .or_else(|| Self::from_extension(name))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_extension_means_two_formats() {
+        let mut all = Format::ALL.iter().flat_map(|format| format.extensions()).collect::<Vec<_>>();
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(count <= 64, "naming keeps them as bits of one word");
+    }
+
+    #[test]
+    fn names_and_extensions_are_understood_in_any_case() {
+        assert_eq!(Format::from_extension("JPG"), Some(Format::Jpeg));
+        assert_eq!(Format::from_name("jpg"), Some(Format::Jpeg));
+        assert_eq!(Format::from_name("AVIF"), Some(Format::Avif));
+        assert_eq!(Format::from_extension("php"), None);
+    }
+}

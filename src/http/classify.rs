@@ -1,0 +1,126 @@
+//! The wall where foreign errors become ours: every error of reqwest, hyper, h2, rustls and the sockets is sorted here,
+//! once, into a [`Kind`].
+
+use std::error::Error;
+use std::io;
+
+use hyper_util::client::legacy::connect::HttpInfo;
+use url::Url;
+
+use super::resolver::ResolveError;
+use crate::error::{FetchError, Kind};
+
+/// Where the request was when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No answer yet.
+    Head,
+    /// The answer has begun.
+    Body,
+}
+
+/// Sorts an error of the HTTP client.
+pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
+    let (kind, clause) = kind(error, stage);
+    let host = || match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    };
+    let message = match kind {
+        Kind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
+        Kind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
+        Kind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
+        Kind::Tls => format!("no trusted connection to {}", host()),
+        _ => clause.to_owned(),
+    };
+    // The layers between say "error sending request" and the like; the innermost one knows.
+    let said = message.clone();
+    let root = innermost(error).to_string();
+    let error = FetchError::new(kind, message);
+    if kind == Kind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
+}
+
+/// The kind and, where the kind's name does not say it, a clause.
+fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
+    let broken = match stage {
+        Stage::Head => (Kind::Connect, "the connection broke before an answer came"),
+        Stage::Body => (Kind::CutShort, "the connection broke before the body was complete"),
+    };
+    let mut io_kind = None;
+    for cause in causes(error) {
+        if cause.is::<ResolveError>() {
+            return (Kind::Dns, "");
+        }
+        if cause.is::<rustls::Error>() {
+            return (Kind::Tls, "");
+        }
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            // What the peer or the wire did may pass; what breaks the protocol will not.
+            let passing = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
+            return if passing { broken } else { (Kind::Protocol, "the answer is no valid HTTP/2") };
+        }
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            if error.is_parse() {
+                return (Kind::Protocol, "the answer is no valid HTTP");
+            }
+            if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+                return broken;
+            }
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            io_kind = Some(error.kind());
+        }
+    }
+    match io_kind {
+        _ if error.is_timeout() => (Kind::Timeout, ""),
+        _ if error.is_connect() => (Kind::Connect, ""),
+        // hyper reports a bad chunk size line, and a Content-Length that is none, as invalid input or data.
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            (Kind::Protocol, "the body is not framed as HTTP says")
+        }
+        Some(_) => broken,
+        None => (Kind::Protocol, "the answer cannot be understood"),
+    }
+}
+
+/// If the request died without an answer on a connection: the local port of that connection.
+///
+/// A server may close a kept-alive connection at any time (RFC 9112, section 9.6); a request that was just being
+/// written onto it did nothing wrong and may be sent again.
+pub fn died_on_connection(error: &reqwest::Error) -> Option<u16> {
+    let unanswered = causes(error).any(|cause| {
+        let closed = cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
+        let reset = cause.downcast_ref::<io::Error>().is_some_and(|e| {
+            matches!(
+                e.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
+            )
+        });
+        let goodbye = cause.downcast_ref::<h2::Error>().is_some_and(|e| e.is_go_away() || e.is_io());
+        closed || reset || goodbye
+    });
+    if !unanswered {
+        return None;
+    }
+    let client = causes(error).find_map(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>())?;
+    let mut extensions = http::Extensions::new();
+    client.connect_info()?.get_extras(&mut extensions);
+    Some(extensions.get::<HttpInfo>()?.local_addr().port())
+}
+
+/// The error and everything behind it, looking into `io::Error`s, whose `source` skips what they wrap.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |error| behind(*error))
+}
+
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> &(dyn Error + 'static) {
+    causes(error).last().unwrap_or(error)
+}

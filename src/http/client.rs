@@ -1,0 +1,415 @@
+//! The client of a run: pooled connections, redirects, deadlines.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hyper_util::client::legacy::connect::HttpInfo;
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::classify::{Stage, classify, died_on_connection};
+use super::request::{Identity, is_at_home};
+use super::resolver::{Family, Pinned, Resolver};
+use super::tls::{self, Trust};
+use super::{disposition, retry};
+use crate::error::{FetchError, Kind, RunError};
+use crate::shown::masked;
+
+/// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
+/// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What of an error page is read so that its connection can be used again. Larger ones cost more than a handshake.
+const DRAINED: u64 = 64 * 1024;
+
+/// How the run speaks HTTP.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who we say we are.
+    pub identity: Identity,
+    /// `--proxy`; `Some("")` uses none, `None` what the environment says.
+    pub proxy: Option<String>,
+    /// `--cacert`.
+    pub cacert: Option<std::path::PathBuf>,
+    /// `--insecure`.
+    pub insecure: bool,
+    /// `--resolve`.
+    pub pinned: Vec<Pinned>,
+    /// `-4` or `-6`.
+    pub family: Option<Family>,
+    /// `--http1.1`.
+    pub http1_only: bool,
+    /// `--max-redirs`.
+    pub max_redirects: u32,
+    /// `--connect-timeout`.
+    pub connect_timeout: Duration,
+    /// `--stall-timeout`.
+    pub stall_timeout: Duration,
+    /// `--timeout`, for one attempt with its redirects and its body.
+    pub attempt_timeout: Duration,
+    /// Downloads at once; bounds the connections that are kept idle.
+    pub concurrency: usize,
+}
+
+/// Fetches URLs. One for the whole run; cheap to use from many tasks.
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    trust: Trust,
+    resolver: Arc<Resolver>,
+    /// For `http:` alone, so that a list without `https:` never reads the system's certificates.
+    plain: Pool,
+    /// For `https:` (and `http:` hops of the same request never use it).
+    secure: Pool,
+    tls: OnceLock<Result<rustls::ClientConfig, String>>,
+    used: UsedPorts,
+}
+
+impl Client {
+    /// Reads what the options name (certificates) and checks them; connects to nobody.
+    pub fn new(options: Options) -> Result<Self, RunError> {
+        let trust = match (&options.cacert, options.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(file), false) => Trust::only(file)?,
+            (None, false) => Trust::System,
+        };
+        let resolver = Arc::new(Resolver::new(&options.pinned, options.family));
+        let client = Self {
+            options,
+            trust,
+            resolver,
+            plain: Pool::default(),
+            secure: Pool::default(),
+            tls: OnceLock::new(),
+            used: UsedPorts::default(),
+        };
+        // Wrong proxies and the like show now, not at the first download.
+        client.build(false, true).map_err(|error| RunError::Client(error.to_string()))?;
+        Ok(client)
+    }
+
+    /// The answer to a GET of the URL, redirects followed. Everything, the body included, has to come before
+    /// `--timeout` has passed.
+    pub async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+        let deadline = Deadline {
+            at: Instant::now() + self.options.attempt_timeout,
+            whole: self.options.attempt_timeout,
+            stall: self.options.stall_timeout,
+        };
+        let mut current = url.clone();
+        let mut redirects = 0;
+        loop {
+            let body = self.send(&current, is_at_home(url, &current), deadline).await?;
+            if !matches!(body.answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(Response::new(body));
+            }
+            if redirects == self.options.max_redirects {
+                let clause = format!("more than {redirects} redirects (--max-redirs)");
+                return Err(FetchError::new(Kind::Redirect, clause));
+            }
+            redirects += 1;
+            current = redirect_target(&current, body.answer.headers())?;
+            body.drain().await;
+        }
+    }
+
+    /// One request and the head of its answer.
+    async fn send(&self, url: &Url, at_home: bool, deadline: Deadline) -> Result<Body, FetchError> {
+        self.check_family(url)?;
+        let lease = self.lease(url)?;
+        let limit = deadline.head(self.options.connect_timeout);
+        let sent =
+            in_time(deadline, limit, lease.generation.client.execute(self.options.identity.request(url, at_home)))
+                .await?;
+        let sent = match sent {
+            // The server closed a kept connection just as this request went out. That is the ordinary course of
+            // HTTP: once more, at once, and on a connection of its own.
+            Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
+                let fresh = self.build(url.scheme() == "https", false)?;
+                in_time(deadline, limit, fresh.execute(self.options.identity.request(url, at_home))).await?
+            }
+            other => other,
+        };
+        let answer = sent.map_err(|error| classify(&error, url, Stage::Head))?;
+        if let Some(info) = answer.extensions().get::<HttpInfo>() {
+            self.used.insert(info.local_addr().port());
+        }
+        Ok(Body { answer, url: url.clone(), deadline, _lease: lease })
+    }
+
+    /// Names are resolved to the wanted family; an address in the URL must be of it by itself.
+    fn check_family(&self, url: &Url) -> Result<(), FetchError> {
+        let address = match url.host() {
+            Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
+            _ => return Ok(()),
+        };
+        match self.options.family {
+            Some(family) if !family.holds(address) => {
+                let flag = if family == Family::V4 { "-4" } else { "-6" };
+                Err(FetchError::new(Kind::Connect, format!("{address} is not of the family that {flag} asks for")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
+        let secure = url.scheme() == "https";
+        let pool = if secure { &self.secure } else { &self.plain };
+        pool.lease(url, self.options.concurrency, || self.build(secure, true))
+    }
+
+    /// A client; `secure`: able to speak TLS, which means reading the certificates of the system the first time.
+    fn build(&self, secure: bool, pooled: bool) -> Result<reqwest::Client, FetchError> {
+        let options = &self.options;
+        let tls = if secure {
+            let made = self
+                .tls
+                .get_or_init(|| tls::config(&self.trust, !options.http1_only).map_err(|error| error.to_string()));
+            made.clone().map_err(|error| FetchError::new(Kind::Tls, "cannot set up TLS").caused_by(error))?
+        } else {
+            tls::config(&Trust::Nobody, false).map_err(unbuildable)?
+        };
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
+            .dns_resolver(Arc::clone(&self.resolver))
+            .tcp_nodelay(true)
+            .tls_backend_preconfigured(tls);
+        if options.http1_only {
+            builder = builder.http1_only();
+        }
+        builder = match options.family {
+            Some(Family::V4) => builder.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Some(Family::V6) => builder.local_address(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            None => builder,
+        };
+        builder = match options.proxy.as_deref() {
+            None => builder,
+            Some("") => builder.no_proxy(),
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy).map_err(unbuildable)?),
+        };
+        builder.build().map_err(unbuildable)
+    }
+}
+
+/// Whether the text names a proxy; empty, it names none on purpose.
+///
+/// # Errors
+/// The reason, in words.
+pub fn check_proxy(proxy: &str) -> Result<(), String> {
+    if proxy.is_empty() {
+        return Ok(());
+    }
+    reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    })
+}
+
+fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
+    FetchError::new(Kind::Internal, "cannot set up a client").caused_by(error)
+}
+
+/// Where a redirect leads: only to http and https.
+fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+    let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
+    let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let target = from.join(&location).map_err(|error| refuse(format!("a redirect to {location}: {error}")))?;
+    if !matches!(target.scheme(), "http" | "https") {
+        return Err(refuse(format!("a redirect to {}, which is neither http nor https", masked(&target))));
+    }
+    Ok(target)
+}
+
+/// A pool of connections that forgets.
+///
+/// reqwest bounds idle connections per host, not in all: a list over 20,000 hosts would keep 20,000 sockets. So when
+/// the connections that a client may have opened (for each host as many as were in use at once) outnumber the downloads
+/// that there may be, a new client takes over; the old one closes its connections when its last request has ended.
+#[derive(Debug, Default)]
+struct Pool(Mutex<Option<Arc<Generation>>>);
+
+#[derive(Debug)]
+struct Generation {
+    client: reqwest::Client,
+    /// By the hash of a host and its port.
+    hosts: Mutex<HashMap<u64, InUse>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct InUse {
+    now: usize,
+    most: usize,
+}
+
+/// A client for one request and its answer.
+#[derive(Debug)]
+struct Lease {
+    generation: Arc<Generation>,
+    host: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut hosts = self.generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(in_use) = hosts.get_mut(&self.host) {
+            in_use.now -= 1;
+        }
+    }
+}
+
+impl Pool {
+    fn lease(
+        &self,
+        url: &Url,
+        most: usize,
+        build: impl FnOnce() -> Result<reqwest::Client, FetchError>,
+    ) -> Result<Lease, FetchError> {
+        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let host = xxhash_rust::xxh3::xxh3_64(authority.as_bytes());
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(generation) = current.as_ref() {
+            let mut hosts = generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            let in_use = hosts.get(&host).copied().unwrap_or_default();
+            let opens = in_use.now == in_use.most;
+            if !opens || hosts.values().map(|in_use| in_use.most).sum::<usize>() < most {
+                hosts.insert(host, InUse { now: in_use.now + 1, most: in_use.most.max(in_use.now + 1) });
+                drop(hosts);
+                return Ok(Lease { generation: Arc::clone(generation), host });
+            }
+        }
+        let hosts = Mutex::new(HashMap::from([(host, InUse { now: 1, most: 1 })]));
+        let generation = Arc::new(Generation { client: build()?, hosts });
+        *current = Some(Arc::clone(&generation));
+        Ok(Lease { generation, host })
+    }
+}
+
+/// The local ports of connections that have carried an answer: one bit each. A port that has been used again by
+/// another connection costs at most one resend more.
+#[derive(Debug)]
+struct UsedPorts(Box<[AtomicU64]>);
+
+impl Default for UsedPorts {
+    fn default() -> Self {
+        Self(std::iter::repeat_with(AtomicU64::default).take(1 << 10).collect())
+    }
+}
+
+impl UsedPorts {
+    fn insert(&self, port: u16) {
+        self.0[usize::from(port >> 6)].fetch_or(1 << (port & 63), Ordering::Relaxed);
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0[usize::from(port >> 6)].load(Ordering::Relaxed) & (1 << (port & 63)) != 0
+    }
+}
+
+/// Until when an attempt has to be over, and for how long it may be silent.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
+    whole: Duration,
+    stall: Duration,
+}
+
+impl Deadline {
+    /// The time for connecting and the head of an answer. Connecting has a limit of its own, which may be the longer.
+    fn head(&self, connect: Duration) -> Duration {
+        if connect > self.stall { connect.saturating_add(self.stall) } else { self.stall }
+    }
+}
+
+/// What comes of the future before the silence lasts too long or the attempt is over.
+async fn in_time<T>(deadline: Deadline, silence: Duration, future: impl Future<Output = T>) -> Result<T, FetchError> {
+    let quiet_until = Instant::now() + silence;
+    timeout_at(quiet_until.min(deadline.at), future).await.map_err(|_| {
+        if quiet_until < deadline.at {
+            FetchError::new(Kind::Stalled, format!("nothing came for {} s", deadline.stall.as_secs_f64()))
+        } else {
+            FetchError::new(Kind::Timeout, format!("not complete after {} s", deadline.whole.as_secs_f64()))
+        }
+    })
+}
+
+/// The head of an answer, and the way to its body.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The URL that answered, after redirects.
+    pub final_url: Url,
+    /// The `Content-Type`, as sent.
+    pub content_type: Option<String>,
+    /// The file name that the server proposes.
+    pub filename: Option<String>,
+    /// The announced length of the body.
+    pub length: Option<u64>,
+    /// How long the server asks us to stay away.
+    pub retry_after: Option<Duration>,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl Response {
+    fn new(body: Body) -> Self {
+        let answer = &body.answer;
+        let headers = answer.headers();
+        let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Self {
+            status: answer.status().as_u16(),
+            content_type: text(CONTENT_TYPE),
+            filename: headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::filename(value.as_bytes())),
+            length: answer.content_length(),
+            retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
+            final_url: body.url.clone(),
+            body,
+        }
+    }
+
+    /// The status as a person reads it: `404 Not Found`.
+    #[must_use]
+    pub fn status_line(&self) -> String {
+        self.body.answer.status().to_string()
+    }
+}
+
+/// The body of an answer, frame by frame.
+#[derive(Debug)]
+pub struct Body {
+    answer: reqwest::Response,
+    url: Url,
+    deadline: Deadline,
+    _lease: Lease,
+}
+
+impl Body {
+    /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
+    /// length or without its last chunk is an error (RFC 9112, section 8).
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        in_time(self.deadline, self.deadline.stall, self.answer.chunk())
+            .await?
+            .map_err(|error| classify(&error, &self.url, Stage::Body))
+    }
+
+    /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
+    pub async fn drain(mut self) {
+        // Bodies of unknown length may be endless; they are read as far as they are already here.
+        if self.answer.content_length().is_none_or(|length| length > DRAINED) {
+            return;
+        }
+        self.deadline.stall = self.deadline.stall.min(Duration::from_secs(2));
+        while let Ok(Some(_)) = self.next().await {}
+    }
+}

@@ -1,0 +1,18 @@
+//! HTTP, and the only place that names reqwest.
+//!
+//! [`Client`] answers one question: what comes back for this URL, within these deadlines? Redirects are followed here,
+//! one hop at a time, because what may travel to another host is decided here. Foreign errors are sorted into
+//! [`crate::error::Kind`]s in `classify` and nowhere else. Whether to try again is data: [`retry::Policy`].
+
+mod classify;
+mod client;
+pub mod disposition;
+mod request;
+mod resolver;
+pub mod retry;
+mod tls;
+
+pub use client::{Body, Client, Options, Response, check_proxy};
+pub use request::{Credentials, Identity};
+pub use reqwest::header::{HeaderName, HeaderValue};
+pub use resolver::{Family, Pinned};

@@ -1,0 +1,157 @@
+//! What is sent with a request, and to whom it may be sent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use netrc::Netrc;
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use reqwest::{Method, Request};
+use url::Url;
+
+/// A user name and a password for basic authentication (RFC 7617).
+#[derive(Clone)]
+pub struct Credentials {
+    /// The user, without a colon.
+    pub user: String,
+    /// The password, possibly empty.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({}:***)", self.user)
+    }
+}
+
+/// Who we say we are.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// `-A`; `None` sends no `User-Agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// `-e`.
+    pub referer: Option<HeaderValue>,
+    /// `-b`.
+    pub cookie: Option<HeaderValue>,
+    /// `-u`.
+    pub user: Option<Credentials>,
+    /// `--netrc`, by host.
+    pub netrc: Option<std::sync::Arc<Netrc>>,
+    /// `-H`, in the order given; no value takes away what would be sent otherwise.
+    pub headers: Vec<(HeaderName, Option<HeaderValue>)>,
+}
+
+impl Identity {
+    /// The request for a URL. `at_home`: the URL is at the host that the list names, so what is meant for that host
+    /// alone (credentials, cookies, custom fields) goes along; on a redirect to another host it does not.
+    pub fn request(&self, url: &Url, at_home: bool) -> Request {
+        let mut url = url.clone();
+        let own = own_credentials(&mut url);
+        let mut headers = HeaderMap::with_capacity(8);
+        if let Some(agent) = &self.user_agent {
+            headers.insert(USER_AGENT, agent.clone());
+        }
+        if let Some(referer) = &self.referer {
+            headers.insert(REFERER, referer.clone());
+        }
+        let known = || {
+            let entry = self.netrc.as_ref()?.hosts.get(url.host_str()?)?;
+            Some(Credentials { user: entry.login.clone(), password: entry.password.clone() })
+        };
+        let credentials = own.or_else(|| self.user.clone().filter(|_| at_home)).or_else(known);
+        if let Some(value) = credentials.as_ref().and_then(basic) {
+            headers.insert(AUTHORIZATION, value);
+        }
+        if at_home {
+            if let Some(cookie) = &self.cookie {
+                headers.insert(COOKIE, cookie.clone());
+            }
+            for (name, _) in &self.headers {
+                headers.remove(name);
+            }
+            for (name, value) in &self.headers {
+                if let Some(value) = value {
+                    headers.append(name, value.clone());
+                }
+            }
+        }
+        let mut request = Request::new(Method::GET, url);
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// Takes the user information out of a URL (RFC 3986, section 3.2.1): it is not sent as part of the target.
+fn own_credentials(url: &mut Url) -> Option<Credentials> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let credentials =
+        Credentials { user: decode(url.username()), password: decode(url.password().unwrap_or_default()) };
+    // Neither can fail: an http(s) URL has a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(credentials)
+}
+
+fn basic(credentials: &Credentials) -> Option<HeaderValue> {
+    let pair = format!("{}:{}", credentials.user, credentials.password);
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Whether what is meant for the host of `home` may go to `url` as well: the same host and port, or the same host with
+/// plain HTTP turned into HTTPS on the usual ports.
+pub fn is_at_home(home: &Url, url: &Url) -> bool {
+    let upgraded = home.scheme() == "http" && home.port().is_none() && url.scheme() == "https" && url.port().is_none();
+    let same_port = home.port_or_known_default() == url.port_or_known_default() && home.scheme() == url.scheme();
+    home.host() == url.host() && (same_port || upgraded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a URL")
+    }
+
+    #[test]
+    fn what_belongs_to_one_host_stays_there() {
+        let home = url("http://a.example/x");
+        for (other, allowed) in [
+            ("http://a.example/y", true),
+            ("http://a.example:80/y", true),
+            ("https://a.example/y", true),
+            ("http://a.example:8080/y", false),
+            ("https://a.example:8443/y", false),
+            ("http://b.example/x", false),
+            ("http://www.a.example/x", false),
+        ] {
+            assert_eq!(is_at_home(&home, &url(other)), allowed, "{other}");
+        }
+        assert!(!is_at_home(&url("https://a.example/x"), &url("http://a.example/x")), "never from https to http");
+    }
+
+    #[test]
+    fn credentials_of_the_url_come_first_and_leave_the_target() {
+        let identity = Identity {
+            user: Some(Credentials { user: "run".into(), password: "pw".into() }),
+            cookie: Some(HeaderValue::from_static("a=b")),
+            headers: vec![(HeaderName::from_static("x-key"), Some(HeaderValue::from_static("1"))), (USER_AGENT, None)],
+            user_agent: Some(HeaderValue::from_static("fetchimg")),
+            ..Identity::default()
+        };
+        let request = identity.request(&url("http://ann:p%40w@a.example/x"), true);
+        assert_eq!(request.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
+        assert_eq!(request.url().as_str(), "http://a.example/x");
+        assert_eq!(request.headers()["x-key"], "1");
+        assert!(!request.headers().contains_key(USER_AGENT));
+        let home = identity.request(&url("http://a.example/x"), true);
+        assert_eq!(home.headers()[AUTHORIZATION], "Basic cnVuOnB3");
+        let away = identity.request(&url("http://b.example/x"), false);
+        assert!(!away.headers().contains_key(AUTHORIZATION) && !away.headers().contains_key(COOKIE));
+        assert!(!away.headers().contains_key("x-key"));
+        assert_eq!(away.headers()[USER_AGENT], "fetchimg");
+    }
+}

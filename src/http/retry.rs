@@ -1,0 +1,78 @@
+//! When to try again: the waits between attempts, and what a server asks for.
+
+use std::time::{Duration, SystemTime};
+
+/// The longest wait between two attempts that fetchimg chooses by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The longest `Retry-After` that is waited for. A server that wants more has said no for this run.
+pub const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
+/// How often to try again, and after how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Attempts after the first one.
+    pub retries: u32,
+    /// The wait before the second attempt; it doubles from there.
+    pub first_wait: Duration,
+}
+
+impl Policy {
+    /// The wait before each further attempt: doubling, at most 30 s, and between half of that and all of it, so that
+    /// tasks that failed together do not come back together.
+    pub fn waits(self) -> impl Iterator<Item = Duration> {
+        (0..self.retries).map(move |attempt| {
+            let whole = self.first_wait.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+            whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+        })
+    }
+}
+
+/// The wait asked for by a `Retry-After` field: seconds or a date (RFC 9110, section 10.2.3). A date that has passed
+/// asks for nothing; what is neither is ignored.
+#[must_use]
+pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a u64 holds mean the same as very many seconds.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_within_their_jitter_and_end() {
+        let policy = Policy { retries: 12, first_wait: Duration::from_millis(500) };
+        let waits = policy.waits().collect::<Vec<_>>();
+        assert_eq!(waits.len(), 12);
+        for (attempt, wait) in waits.iter().enumerate() {
+            let whole = (0.5 * f64::from(1 << attempt)).min(30.0);
+            assert!((whole / 2.0..=whole).contains(&wait.as_secs_f64()), "{attempt}: {wait:?}");
+        }
+        assert_eq!(Policy { retries: 0, ..policy }.waits().count(), 0);
+    }
+
+    #[test]
+    fn a_server_may_ask_in_seconds_or_by_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let table = [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("99999999999999999999999", Some(u64::from(u32::MAX))),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (value, seconds) in table {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+}

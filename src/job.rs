@@ -1,0 +1,261 @@
+//! Plain values: what goes in ([`Job`]) and what comes out ([`Record`]).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::error::FetchError;
+use crate::format::Format;
+use crate::shown::masked;
+
+/// One row of the list that holds a URL.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The number of the row, from 0, blank lines and comments not counted.
+    pub index: u64,
+    /// What to fetch.
+    pub url: Url,
+}
+
+/// One row of the list: a job, or the record of a line that is none.
+pub type Row = Result<Job, Box<Record>>;
+
+/// What a URL is known by, on this and on later runs: the SHA-256 of its normalised text without the fragment, which
+/// is never sent (RFC 3986, section 3.5), as hexadecimal digits.
+#[must_use]
+pub fn url_hash(url: &Url) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(without_fragment(url).as_bytes()) {
+        for digit in [byte >> 4, byte & 15] {
+            hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    hex
+}
+
+/// The text of a URL that identifies what it names.
+#[must_use]
+pub fn without_fragment(url: &Url) -> &str {
+    &url[..url::Position::AfterQuery]
+}
+
+/// What became of one row: exactly one per row, whatever happens to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The number of the row.
+    pub index: u64,
+    /// The URL, its secrets masked.
+    pub url: String,
+    /// What the URL is known by, present where `url` does not say it because something is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_hash: Option<String>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How a row ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The file is there, complete and checked.
+    Saved(Saved),
+    /// There is no file of this row.
+    Failed(Failed),
+    /// Nothing was fetched, on purpose.
+    Skipped(Skipped),
+}
+
+/// A stored image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Relative to the output folder, with `/` between folders.
+    pub path: String,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// What the bytes are; absent when `--accept any` let through something unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The `Content-Type` the server sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The status of the last answer.
+    pub http_status: u16,
+    /// Where the redirects led, secrets masked; the URL itself when there were none.
+    pub final_url: String,
+    /// Requests that were needed, redirects not counted.
+    pub attempts: u32,
+    /// Bytes of the file that an earlier attempt had already stored.
+    #[serde(default)]
+    pub resumed_from: u64,
+    /// When and how long.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The name promises another format than the bytes are, and was kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extension_mismatch: bool,
+}
+
+/// A row without an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The kind of error, by its name in the contract.
+    pub error: String,
+    /// The status of the answer, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// Whether another run may succeed.
+    pub retryable: bool,
+    /// Requests that were made.
+    pub attempts: u32,
+    /// When and how long; absent for a row that was never tried.
+    #[serde(flatten)]
+    pub timing: Option<Timing>,
+    /// The same would happen to every later row, so the run ends. Not part of the record as it is written.
+    #[serde(skip)]
+    pub ends_run: bool,
+}
+
+/// A row that needed no request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Why.
+    pub reason: Reason,
+    /// The file that stands for this row, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Why a row was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// An earlier run saved it, and the file is still there with its size.
+    AlreadySaved,
+    /// An earlier row of the list has the same URL.
+    DuplicateUrl,
+    /// There is a file of that name that fetchimg did not write.
+    FileExists,
+}
+
+impl Reason {
+    /// The name in records and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AlreadySaved => "already_saved",
+            Self::DuplicateUrl => "duplicate_url",
+            Self::FileExists => "file_exists",
+        }
+    }
+}
+
+/// When a download began and how long it took, in milliseconds with two decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From the start of the run to the first request of this row.
+    pub start_ms: f64,
+    /// From the first request to the head of the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttfb_ms: Option<f64>,
+    /// From the first request to the end, waits between attempts included.
+    pub total_ms: f64,
+}
+
+/// A duration as records state it.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+impl Record {
+    /// The record of a job.
+    #[must_use]
+    pub fn of(job: &Job, outcome: Outcome) -> Self {
+        let url = masked(&job.url);
+        let url_hash = (url != job.url.as_str()).then(|| url_hash(&job.url));
+        Self { index: job.index, url: url.into_owned(), url_hash, outcome }
+    }
+}
+
+impl Failed {
+    /// A failure after `attempts` requests.
+    #[must_use]
+    pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
+        let kind = error.kind();
+        let http_status = match kind {
+            crate::error::Kind::HttpStatus(code) => Some(code),
+            _ => None,
+        };
+        Self {
+            error: kind.name().to_owned(),
+            http_status,
+            message: error.to_string(),
+            retryable: kind.retryable(),
+            attempts,
+            timing,
+            ends_run: error.ends_run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn job(url: &str) -> Job {
+        Job { index: 7, url: Url::parse(url).expect("a URL") }
+    }
+
+    #[test]
+    fn a_record_reads_as_the_contract_shows_it() {
+        let saved = Record::of(
+            &job("https://codeflex.co/a.png"),
+            Outcome::Saved(Saved {
+                path: "a.png".into(),
+                bytes: 48213,
+                format: Some(Format::Png),
+                content_type: Some("image/png".into()),
+                http_status: 200,
+                final_url: "https://codeflex.co/a.png".into(),
+                attempts: 1,
+                resumed_from: 0,
+                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
+                extension_mismatch: false,
+            }),
+        );
+        let line = serde_json::to_string(&saved).expect("JSON");
+        assert_eq!(
+            line,
+            r#"{"index":7,"url":"https://codeflex.co/a.png","status":"saved","path":"a.png","bytes":48213,"format":"png","content_type":"image/png","http_status":200,"final_url":"https://codeflex.co/a.png","attempts":1,"resumed_from":0,"start_ms":1.2,"ttfb_ms":80.1,"total_ms":95.7}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), saved);
+    }
+
+    #[test]
+    fn a_failure_carries_the_status_and_no_time_it_never_had() {
+        let failed = Failed::new(&FetchError::new(Kind::HttpStatus(404), "404 Not Found"), 1, None);
+        let record = Record::of(&job("https://ann:pw@codeflex.co/b.png"), Outcome::Failed(failed));
+        let line = serde_json::to_string(&record).expect("JSON");
+        assert!(
+            line.contains(
+                r#""error":"http_status","http_status":404,"message":"404 Not Found","retryable":false,"attempts":1}"#
+            ),
+            "{line}"
+        );
+        assert!(!line.contains("pw@") && line.contains("url_hash"), "{line}");
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+    }
+
+    #[test]
+    fn the_fragment_does_not_make_another_picture() {
+        assert_eq!(url_hash(&job("https://a.example/x.png#1").url), url_hash(&job("https://a.example/x.png").url));
+        assert_ne!(url_hash(&job("https://a.example/x.png?1").url), url_hash(&job("https://a.example/x.png").url));
+        assert_eq!(url_hash(&job("https://a.example/x.png").url).len(), 64);
+    }
+}

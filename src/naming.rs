@@ -1,0 +1,566 @@
+//! Which file a URL becomes.
+//!
+//! A [`Template`] is parsed once, before the run. The [`Namer`] renders it for each job **in list order**, before
+//! anything is concurrent, and settles collisions there; so names depend on the list alone, never on timing. What only
+//! the answer can tell (the extension of a name that has none) is a hole in the [`Planned`] name, and the collision
+//! table knows that such a name may end in any extension.
+//!
+//! # Cleaning
+//!
+//! Everything that comes from outside passes [`clean_text`] and [`fit_component`]. Their rules:
+//!
+//! | what | becomes | why |
+//! |---|---|---|
+//! | `/` `\` and `< > : " \| ? *` | `_` | separators, and what Windows refuses |
+//! | control, line-separating and direction-changing characters | `_` | terminals, and names that read as another name |
+//! | bytes that are no UTF-8 after percent-decoding | `_` | |
+//! | composed characters | NFC | macOS stores either form and takes them for one name |
+//! | spaces at either end, dots at the end | removed | Windows drops them silently |
+//! | a dot in front | `_` before it | `.`, `..`, hidden files, `.fetchimg` |
+//! | `CON` `PRN` `AUX` `NUL` `COM1`… `LPT9`, with any extension | `_` before it | Windows devices |
+//! | more than 255 bytes | the stem is cut between characters, the extension stays | file systems |
+
+use std::collections::HashMap;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+use url::Url;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::format::Format;
+use crate::job::{Job, url_hash};
+use crate::shown::is_harmful;
+
+/// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
+const HOLE: char = '\0';
+
+/// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
+const LONGEST: usize = 255;
+
+/// Room kept for the extension that will fill a hole.
+const LONGEST_EXTENSION: usize = 5;
+
+/// The name of an image whose URL and server offer none.
+const NAMELESS: &str = "image";
+
+/// A file name template (`--name`), parsed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    Text(String),
+    Field(Field),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Field {
+    Basename,
+    Stem,
+    Ext,
+    Index { width: usize },
+    Host,
+    UrlHash,
+}
+
+/// Why a template is none, and where.
+#[derive(Debug, PartialEq)]
+pub struct TemplateError {
+    /// The number of the character, from 1.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at character {})", self.what, self.at)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl std::str::FromStr for Template {
+    type Err = TemplateError;
+
+    /// Text with fields in braces; `{{` and `}}` are the braces themselves.
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let fail = |at: usize, what: String| Err(TemplateError { at, what });
+        if text.is_empty() {
+            return fail(1, "the template is empty".into());
+        }
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut characters = text.chars().enumerate().map(|(index, character)| (index + 1, character)).peekable();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '{' | '}' if characters.next_if(|(_, next)| *next == character).is_some() => plain.push(character),
+                '}' => return fail(at, "a } without its {".into()),
+                '{' => {
+                    let mut name = String::new();
+                    loop {
+                        match characters.next() {
+                            Some((_, '}')) => break,
+                            Some((_, inner)) => name.push(inner),
+                            None => return fail(at, "a { without its }".into()),
+                        }
+                    }
+                    let Some(field) = Field::parse(&name) else {
+                        let known = "{basename} {stem} {ext} {index} {index:06} {host} {url_hash}";
+                        return fail(at, format!("there is no field {{{name}}}; there are {known}"));
+                    };
+                    if !plain.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut plain)));
+                    }
+                    parts.push(Part::Field(field));
+                }
+                '\\' => return fail(at, "folders are separated by /".into()),
+                other if is_harmful(other) => return fail(at, "a control character".into()),
+                other => plain.push(other),
+            }
+        }
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain));
+        }
+        let template = Self(parts);
+        // With harmless values in its fields, every folder must be a plain name of its own.
+        let sample = template.render(&Values { basename: "a.png", ext: "png", index: 0, host: "h", url_hash: "0" });
+        for component in sample.split('/') {
+            if component.is_empty() || component.starts_with('.') {
+                return fail(1, "the name must stay inside the output folder and show no hidden or empty part".into());
+            }
+        }
+        Ok(template)
+    }
+}
+
+impl Field {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "basename" => Self::Basename,
+            "stem" => Self::Stem,
+            "ext" => Self::Ext,
+            "index" => Self::Index { width: 0 },
+            "host" => Self::Host,
+            "url_hash" => Self::UrlHash,
+            other => {
+                let width = other.strip_prefix("index:0")?.parse().ok()?;
+                (width <= 20).then_some(Self::Index { width })?
+            }
+        })
+    }
+}
+
+/// What the fields of a template stand for in one name.
+struct Values<'a> {
+    basename: &'a str,
+    ext: &'a str,
+    index: u64,
+    host: &'a str,
+    url_hash: &'a str,
+}
+
+impl Template {
+    fn render(&self, values: &Values) -> String {
+        use fmt::Write as _;
+        let mut name = String::new();
+        for part in &self.0 {
+            // Writing to a String cannot fail.
+            let _ = match part {
+                Part::Text(text) => name.write_str(text),
+                Part::Field(Field::Basename) => name.write_str(values.basename),
+                Part::Field(Field::Stem) => {
+                    name.write_str(values.basename.rsplit_once('.').map_or(values.basename, |(stem, _)| stem))
+                }
+                Part::Field(Field::Ext) => name.write_str(values.ext),
+                Part::Field(Field::Index { width }) => write!(name, "{:0width$}", values.index),
+                Part::Field(Field::Host) => name.write_str(values.host),
+                Part::Field(Field::UrlHash) => name.write_str(values.url_hash),
+            };
+        }
+        name
+    }
+
+    fn uses(&self, wanted: impl Fn(Field) -> bool) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Field(field) if wanted(*field)))
+    }
+}
+
+/// The name reserved for a job: complete, or with a hole for the extension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    pattern: String,
+    /// The URL has no name of its own, so the server may give one.
+    asks_server: bool,
+}
+
+/// A name with everything in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalName {
+    /// Relative to the output folder, `/` between folders.
+    pub path: String,
+    /// The extension promises another format than the bytes are.
+    pub mismatch: bool,
+}
+
+impl Planned {
+    /// The name, where it is known before the answer.
+    #[must_use]
+    pub fn known(&self) -> Option<&str> {
+        (!self.pattern.contains(HOLE) && !self.asks_server).then_some(&*self.pattern)
+    }
+
+    /// Whether a `Content-Disposition` of the answer may name the file.
+    #[must_use]
+    pub const fn asks_server(&self) -> bool {
+        self.asks_server
+    }
+
+    /// The name, now that the bytes have told their format.
+    #[must_use]
+    pub fn finish(&self, format: Option<Format>, fix_extension: bool) -> FinalName {
+        if self.pattern.contains(HOLE) {
+            let path = match format {
+                Some(format) => self.pattern.replace(HOLE, format.extension()),
+                // The dot that stands before a hole at the very end was only put there for the extension.
+                None => self.pattern.strip_suffix(".\0").unwrap_or(&self.pattern).replace(HOLE, "bin"),
+            };
+            return FinalName { path, mismatch: false };
+        }
+        let promised = extension(&self.pattern).and_then(Format::from_extension);
+        let mismatch = promised.is_some() && format.is_some() && promised != format;
+        match (mismatch && fix_extension, format, self.pattern.rsplit_once('.')) {
+            (true, Some(format), Some((stem, _))) => {
+                FinalName { path: format!("{stem}.{}", format.extension()), mismatch: false }
+            }
+            _ => FinalName { path: self.pattern.clone(), mismatch },
+        }
+    }
+}
+
+/// Gives out names in list order and remembers which are taken.
+#[derive(Clone, Debug)]
+pub struct Namer {
+    template: Template,
+    fix_extension: bool,
+    /// Hash of a name without its extension, letters folded -> the extensions taken under it, a bit each. 16 bytes a
+    /// name; two names that share a hash cost one of them a needless suffix, nothing else.
+    taken: HashMap<u64, u64>,
+}
+
+/// The bit of a name whose extension is not known yet and may be any.
+const ANY_EXTENSION: u64 = 1 << 63;
+
+impl Namer {
+    /// `fix_extension`: extensions may change when the bytes are known, so names that differ in nothing else collide.
+    #[must_use]
+    pub fn new(template: Template, fix_extension: bool) -> Self {
+        Self { template, fix_extension, taken: HashMap::new() }
+    }
+
+    /// Takes out of circulation a name that an earlier run gave.
+    pub fn keep(&mut self, path: &str) {
+        let (form, bits) = self.form(path);
+        *self.taken.entry(form).or_default() |= bits;
+    }
+
+    /// The name an earlier run gave to the same URL.
+    pub fn again(&mut self, path: String) -> Planned {
+        self.keep(&path);
+        Planned { pattern: path, asks_server: false }
+    }
+
+    /// Reserves the name of a job. To be called in list order.
+    pub fn reserve(&mut self, job: &Job) -> Planned {
+        let basename = url_basename(&job.url);
+        let asks_server = basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem));
+        let pattern = self.reserve_as(job, basename.as_deref().unwrap_or(NAMELESS));
+        Planned { pattern, asks_server }
+    }
+
+    /// Reserves the name that the server gave to a job whose URL has none. The one name that is not settled in list
+    /// order, because it is known no earlier.
+    pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<Planned> {
+        let basename = clean_text(filename.rsplit(['/', '\\']).next()?);
+        (!basename.is_empty()).then(|| Planned { pattern: self.reserve_as(job, &basename), asks_server: false })
+    }
+
+    fn reserve_as(&mut self, job: &Job, basename: &str) -> String {
+        let mut hash = String::new();
+        if self.template.uses(|field| field == Field::UrlHash) {
+            hash = url_hash(&job.url);
+        }
+        let host = clean_text(job.url.host_str().unwrap_or_default());
+        let hole = HOLE.to_string();
+        let ext = extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole);
+        let plain = self.template.render(&Values { basename, ext, index: job.index, host: &host, url_hash: &hash });
+        let plain = fit(&plain);
+        if self.take(&plain) {
+            return plain;
+        }
+        let hash = url_hash(&job.url);
+        for digits in [8, 16, 32, 64] {
+            let name = with_suffix(&plain, &hash[..digits]);
+            if self.take(&name) {
+                return name;
+            }
+        }
+        // Only another row with this very URL can be here, and intake sees to it that there is none.
+        let name = with_suffix(&plain, &format!("{hash}-{}", job.index));
+        self.take(&name);
+        name
+    }
+
+    /// Whether the name was free; it is not any more.
+    fn take(&mut self, name: &str) -> bool {
+        let (form, bits) = self.form(name);
+        let taken = self.taken.entry(form).or_default();
+        let in_the_way = if bits == ANY_EXTENSION { u64::MAX } else { bits | ANY_EXTENSION };
+        let free = *taken & in_the_way == 0;
+        if free {
+            *taken |= bits;
+        }
+        free
+    }
+
+    /// The name without its extension, hashed, and the extensions it may end in.
+    fn form(&self, name: &str) -> (u64, u64) {
+        // Case-insensitive file systems (macOS, Windows) take names for one that differ in case only.
+        let folded = name.to_lowercase();
+        let (stem, ext) = folded.rsplit_once('.').unwrap_or((&folded, ""));
+        let known = Format::ALL.iter().flat_map(|format| format.extensions()).position(|known| *known == ext);
+        match known {
+            Some(bit) if !self.fix_extension => (xxh3_64(stem.as_bytes()), 1 << bit),
+            Some(_) => (xxh3_64(stem.as_bytes()), ANY_EXTENSION),
+            None if ext == "\0" => (xxh3_64(stem.as_bytes()), ANY_EXTENSION),
+            None => (xxh3_64(folded.as_bytes()), ANY_EXTENSION),
+        }
+    }
+}
+
+/// The last segment of the URL's path, decoded and cleaned; `None` where the path ends in `/` or nothing is left.
+fn url_basename(url: &Url) -> Option<String> {
+    let segment = url.path_segments()?.next_back()?;
+    let name = clean_text(&percent_decode_str(segment).decode_utf8_lossy());
+    (!name.is_empty()).then_some(name)
+}
+
+/// The part after the last dot of the last component.
+fn extension(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
+}
+
+/// Text from outside without separators, control characters, or anything else a name must not hold.
+#[must_use]
+pub fn clean_text(text: &str) -> String {
+    let composed = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+    let cleaned = composed
+        .chars()
+        .map(|character| match character {
+            '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' | char::REPLACEMENT_CHARACTER => '_',
+            other if is_harmful(other) => '_',
+            other => other,
+        })
+        .collect::<String>();
+    cleaned.trim_matches(char::is_whitespace).trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
+fn fit(rendered: &str) -> String {
+    let count = rendered.split('/').count();
+    let mut path = String::with_capacity(rendered.len() + 8);
+    for (position, component) in rendered.split('/').enumerate() {
+        if position > 0 {
+            path.push('/');
+        }
+        let is_file = position + 1 == count;
+        let complete = extension(component).is_some_and(|ext| ext == "\0" || Format::from_extension(ext).is_some());
+        if is_file && !complete {
+            path.push_str(&fit_component(&format!("{}.{HOLE}", component.trim_end_matches(['.', ' '])), ""));
+        } else {
+            path.push_str(&fit_component(component, ""));
+        }
+    }
+    path
+}
+
+/// One file or folder name by the rules that concern a whole name, with `suffix` put before its extension.
+fn fit_component(component: &str, suffix: &str) -> String {
+    let trimmed = component.trim_start().trim_end_matches(['.', ' ']);
+    let (stem, ext) = match extension(trimmed) {
+        // A long "extension" is part of the name.
+        Some(ext) if ext.len() <= 8 => trimmed.split_at(trimmed.len() - ext.len() - 1),
+        _ => (trimmed, ""),
+    };
+    let guard = if stem.is_empty() || stem.starts_with('.') || is_device(stem) { "_" } else { "" };
+    let ext_room = if ext.contains(HOLE) { LONGEST_EXTENSION + 1 } else { ext.len() };
+    let room = LONGEST - guard.len() - suffix.len() - ext_room;
+    let end = (0..=stem.len().min(room)).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
+    format!("{guard}{}{suffix}{ext}", &stem[..end])
+}
+
+/// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts.
+fn is_device(stem: &str) -> bool {
+    let name = stem.split('.').next().unwrap_or(stem).trim_end().to_uppercase();
+    if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&name.as_str()) {
+        return true;
+    }
+    let port = name.strip_prefix("COM").or_else(|| name.strip_prefix("LPT"));
+    port.is_some_and(|port| matches!(port, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
+}
+
+/// The path with `-digits` before the extension of its last component.
+fn with_suffix(path: &str, digits: &str) -> String {
+    let suffix = format!("-{digits}");
+    match path.rsplit_once('/') {
+        Some((folders, name)) => format!("{folders}/{}", fit_component(name, &suffix)),
+        None => fit_component(path, &suffix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namer(template: &str) -> Namer {
+        Namer::new(template.parse().expect("a template"), false)
+    }
+
+    fn job(index: u64, url: &str) -> Job {
+        Job { index, url: Url::parse(url).expect("a URL") }
+    }
+
+    fn name(template: &str, url: &str) -> String {
+        namer(template).reserve(&job(16, url)).finish(Some(Format::Jpeg), false).path
+    }
+
+    #[test]
+    fn nasty_names_become_safe_ones() {
+        let long = "x".repeat(300);
+        let long_two_bytes = "ü".repeat(200);
+        let table = [
+            ("cat.png", "cat.png".to_owned()),
+            ("cat%20one.png", "cat one.png".into()),
+            ("..%2F..%2Fetc%2Fpasswd", "_.._.._etc_passwd.jpg".into()),
+            ("..%5C..%5Cwindows.png", "_.._.._windows.png".into()),
+            ("%2e%2e%2fa.png", "_.._a.png".into()),
+            (".htaccess", "_.htaccess.jpg".into()),
+            (".png", "_.png.jpg".into()),
+            (".fetchimg", "_.fetchimg.jpg".into()),
+            ("con.png", "_con.png".into()),
+            ("Lpt1.tar.png", "_Lpt1.tar.png".into()),
+            ("com10.png", "com10.png".into()),
+            ("nul", "_nul.jpg".into()),
+            ("a%00b%0a.png", "a_b_.png".into()),
+            ("a%1b%5B2J.png", "a_[2J.png".into()),
+            ("a%e2%80%aegnp.png", "a_gnp.png".into()),
+            ("%ff%fe.png", "__.png".into()),
+            ("a:b%3Fc*d|e%22f%3Cg%3E.png", "a_b_c_d_e_f_g_.png".into()),
+            ("trailing.png.%20.%20", "trailing.png".into()),
+            ("%20%20lead.png", "lead.png".into()),
+            ("e%cc%81.png", "é.png".into()),
+            ("photo.php", "photo.php.jpg".into()),
+            ("v1.2", "v1.2.jpg".into()),
+            ("-rf.png", "-rf.png".into()),
+            (long.as_str(), format!("{}.jpg", "x".repeat(249))),
+            (long_two_bytes.as_str(), format!("{}.jpg", "ü".repeat(124))),
+        ];
+        for (segment, expected) in table {
+            let url = format!("https://example.org/folder/{segment}");
+            assert_eq!(name("{basename}", &url), expected, "{segment}");
+        }
+        let long_png = format!("https://example.org/{}.png", "y".repeat(300));
+        assert_eq!(name("{basename}", &long_png).len(), 255);
+        assert_eq!(name("{basename}", "https://example.org/"), "image.jpg");
+        assert_eq!(name("{basename}", "https://example.org/a/?id=3#x"), "image.jpg");
+        assert_eq!(name("{basename}", "https://example.org/a.png?id=3#x.gif"), "a.png");
+    }
+
+    #[test]
+    fn a_template_renders_its_fields() {
+        let url = "https://img.example:8443/x/cat.PNG?v=1";
+        assert_eq!(name("{index:06}-{stem}.{ext}", url), "000016-cat.PNG");
+        assert_eq!(name("{host}/{index}.{ext}", url), "img.example/16.PNG");
+        assert_eq!(name("{index}", url), "16.jpg");
+        assert_eq!(name("{ext}/{stem}", "https://img.example/cat"), "jpg/cat.jpg");
+        assert_eq!(name("{url_hash}", url).len(), 64 + 4);
+        assert_eq!(name("a{{b}}", url), "a{b}.jpg");
+        assert_eq!(name("{host}", "http://[::1]/x"), "[__1].jpg");
+    }
+
+    #[test]
+    fn a_wrong_template_says_where() {
+        let at = |text: &str| text.parse::<Template>().expect_err(text).at;
+        assert_eq!(at("{index}-{nmae}"), 9);
+        assert_eq!(at("ab{index"), 3);
+        assert_eq!(at("a}"), 2);
+        assert_eq!(at("a\\b"), 2);
+        for outside in ["../{basename}", "/{basename}", "a//{basename}", "{basename}/", ".hidden/{basename}", ""] {
+            assert!(outside.parse::<Template>().is_err(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn the_first_in_the_list_keeps_the_plain_name() {
+        let mut namer = namer("{basename}");
+        let mut given = Vec::new();
+        for (index, url) in
+            ["https://a.example/x.png", "https://b.example/x.png", "https://a.example/X.PNG", "https://a.example/x.jpg"]
+                .iter()
+                .enumerate()
+        {
+            given.push(namer.reserve(&job(index as u64, url)).finish(Some(Format::Png), false).path);
+        }
+        let hash = |url: &str| url_hash(&Url::parse(url).expect("a URL"))[..8].to_owned();
+        assert_eq!(given[0], "x.png");
+        assert_eq!(given[1], format!("x-{}.png", hash("https://b.example/x.png")));
+        assert_eq!(given[2], format!("X-{}.PNG", hash("https://a.example/X.PNG")));
+        assert_eq!(given[3], "x.jpg", "another extension is another name");
+    }
+
+    #[test]
+    fn a_name_that_may_get_any_extension_collides_with_all_of_them() {
+        let mut first_open = namer("{basename}");
+        assert_eq!(first_open.reserve(&job(0, "https://a.example/x")).finish(Some(Format::Png), false).path, "x.png");
+        assert_ne!(first_open.reserve(&job(1, "https://a.example/x.png")).pattern, "x.png");
+        let mut first_closed = namer("{basename}");
+        first_closed.reserve(&job(0, "https://a.example/x.png"));
+        let open = first_closed.reserve(&job(1, "https://a.example/x"));
+        assert!(open.pattern.starts_with("x-"), "{open:?}");
+    }
+
+    #[test]
+    fn fixing_an_extension_can_hit_nobody() {
+        let mut namer = Namer::new("{basename}".parse().expect("a template"), true);
+        let first = namer.reserve(&job(0, "https://a.example/x.png")).finish(Some(Format::Jpeg), true);
+        assert_eq!(first, FinalName { path: "x.jpg".into(), mismatch: false });
+        let second = namer.reserve(&job(1, "https://a.example/x.jpg")).finish(Some(Format::Jpeg), true);
+        assert!(second.path.starts_with("x-"), "{second:?}");
+        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), false);
+        assert_eq!(kept, FinalName { path: "x.png".into(), mismatch: true });
+    }
+
+    #[test]
+    fn names_of_earlier_runs_and_long_ones_are_respected() {
+        let mut namer = namer("{basename}");
+        namer.keep("x.png");
+        assert_ne!(namer.reserve(&job(0, "https://a.example/x.png")).pattern, "x.png");
+        let long = format!("https://a.example/{}.png", "z".repeat(300));
+        let first = namer.reserve(&job(1, &long)).pattern;
+        let second = namer.reserve(&job(2, &format!("{long}?2"))).pattern;
+        assert_ne!(first, second);
+        assert_eq!((first.len(), second.len()), (255, 255));
+    }
+
+    #[test]
+    fn a_server_may_name_what_the_url_does_not() {
+        let mut namer = namer("{basename}");
+        let nameless = job(0, "https://a.example/?id=1");
+        assert!(namer.reserve(&nameless).asks_server());
+        let given = namer.reserve_from_server(&nameless, "C:\\fakepath\\cat.png").expect("a name");
+        assert_eq!(given.finish(Some(Format::Png), false).path, "cat.png");
+        assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! What earlier runs in the same folder measured, so that a run can be compared with the other mode's.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mode, Summary};
+
+/// One pass of an earlier run, one line of `.fetchimg/runs.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    mode: Mode,
+    /// Seconds since 1970.
+    date: u64,
+    list: u64,
+    saved: u64,
+    bytes: u64,
+    wall_seconds: f64,
+}
+
+/// Only a pass that fetched the whole list says how long the list takes: nothing failed, and nothing was there already.
+fn is_whole(summary: &Summary) -> bool {
+    let duplicates = summary.skipped_by_reason.get("duplicate_url").copied().unwrap_or(0);
+    summary.saved > 0 && summary.saved + duplicates == summary.rows
+}
+
+/// Remembers a pass.
+pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
+    if !is_whole(summary) {
+        return Ok(());
+    }
+    let run = Run {
+        mode: summary.mode,
+        date: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        list: summary.list,
+        saved: summary.saved,
+        bytes: summary.bytes,
+        wall_seconds: summary.wall_seconds,
+    };
+    let mut line = serde_json::to_vec(&run)?;
+    line.push(b'\n');
+    OpenOptions::new().create(true).append(true).open(file)?.write_all(&line)
+}
+
+/// How long the other mode took for the same list and the same bytes, and when that was; the last time, if often.
+#[must_use]
+pub fn other_mode(file: &Path, summary: &Summary) -> Option<(f64, SystemTime)> {
+    if !is_whole(summary) {
+        return None;
+    }
+    let same = |run: &Run| {
+        run.mode == summary.mode.other()
+            && run.list == summary.list
+            && run.saved == summary.saved
+            && run.bytes == summary.bytes
+    };
+    let lines = fs::read_to_string(file).ok()?;
+    let run = lines.lines().rev().filter_map(|line| serde_json::from_str::<Run>(line).ok()).find(same)?;
+    Some((run.wall_seconds, SystemTime::UNIX_EPOCH + Duration::from_secs(run.date)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Pass;
+
+    #[test]
+    fn only_whole_runs_of_the_same_list_are_compared() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("runs.jsonl");
+        let summary = |mode, list| {
+            let mut summary = Pass::new(mode).summary(Duration::from_secs(4), 1);
+            (summary.list, summary.rows, summary.saved, summary.bytes) = (list, 5, 5, 1000);
+            summary
+        };
+        remember(&file, &summary(Mode::Sequential, 1)).expect("write");
+        let partial = Summary { saved: 4, ..summary(Mode::Sequential, 2) };
+        remember(&file, &partial).expect("write");
+        let found = other_mode(&file, &summary(Mode::Concurrent, 1)).expect("a run");
+        assert!((found.0 - 4.0).abs() < 1e-9);
+        assert!(other_mode(&file, &summary(Mode::Sequential, 1)).is_none());
+        assert!(other_mode(&file, &summary(Mode::Concurrent, 2)).is_none());
+    }
+}

@@ -1,0 +1,209 @@
+//! What becomes of a row before and after its download.
+//!
+//! Before, in list order and one row at a time: is it a URL at all, has this list named it before, is it saved already,
+//! and which name does it get ([`Rows::admit`])? After, in whatever order downloads end: note the record, count it, say
+//! it ([`Rows::settle`]). Every row passes `settle` exactly once.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Kind, RunError};
+use crate::fetch::Work;
+use crate::job::{Outcome, Reason, Record, Row, Skipped};
+use crate::journal::{Journal, Key, Met, Stored};
+use crate::naming::Namer;
+use crate::progress::Counters;
+use crate::report::{Mode, Pass};
+use crate::shown::harmless;
+use crate::sink::{Files, Publish};
+
+/// What to do with images that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Skip what is saved; leave other files alone.
+    Keep,
+    /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).
+    Refresh,
+    /// Fetch and replace everything (`--overwrite`).
+    Replace,
+}
+
+/// Where records go besides the journal (`--manifest`).
+pub type Manifest = Box<dyn Write>;
+
+/// The rows of one pass over the list.
+pub struct Rows<'a> {
+    existing: Existing,
+    journal: &'a mut Journal,
+    manifest: Option<&'a mut Manifest>,
+    files: Arc<Files>,
+    namer: Arc<Mutex<Namer>>,
+    counters: Arc<Counters>,
+    /// Rows that wait for an earlier row with the same URL.
+    waiting: HashMap<Key, Vec<u64>>,
+    pass: Pass,
+    failure: Option<RunError>,
+}
+
+impl<'a> Rows<'a> {
+    /// Begins a pass. Without a `manifest`, records go to the journal alone.
+    pub fn new(
+        mode: Mode,
+        existing: Existing,
+        journal: &'a mut Journal,
+        manifest: Option<&'a mut Manifest>,
+        files: Arc<Files>,
+        namer: Arc<Mutex<Namer>>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let pass = Pass::new(mode);
+        Self { existing, journal, manifest, files, namer, counters, waiting: HashMap::new(), pass, failure: None }
+    }
+
+    /// Decides about the next row of the list: work to do, or a record at once.
+    pub fn admit(&mut self, row: Row) -> Option<Work> {
+        let job = match row {
+            Ok(job) => job,
+            Err(record) => {
+                self.settle(None, &record);
+                return None;
+            }
+        };
+        self.pass.name_url(&job.url);
+        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path });
+        let earlier = match self.journal.meet(&job.url) {
+            Ok(Met::First(earlier)) => earlier,
+            Ok(Met::Done(path)) => {
+                self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)));
+                return None;
+            }
+            Ok(Met::UnderWay) => {
+                self.waiting.entry(Key::of(&job.url)).or_default().push(job.index);
+                return None;
+            }
+            Err(error) => {
+                self.fail(error);
+                return None;
+            }
+        };
+        if let Some(Stored { path, bytes }) = &earlier
+            && self.existing == Existing::Keep
+            && self.files.size(path) == Some(*bytes)
+        {
+            let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path.clone())));
+            self.settle(Some(Key::of(&job.url)), &record);
+            return None;
+        }
+        // What an earlier run wrote for this URL is fetchimg's to replace, under the name it has.
+        let publish = match (&earlier, self.existing) {
+            (None, Existing::Keep | Existing::Refresh) => Publish::New,
+            _ => Publish::Replace,
+        };
+        let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = match earlier {
+            Some(stored) => namer.again(stored.path),
+            None => namer.reserve(&job),
+        };
+        drop(namer);
+        Some(Work { job, name, publish })
+    }
+
+    /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
+    /// for it are settled with it.
+    pub fn settle(&mut self, key: Option<Key>, record: &Record) {
+        let counter = match &record.outcome {
+            Outcome::Saved(_) => &self.counters.saved,
+            Outcome::Failed(_) => &self.counters.failed,
+            Outcome::Skipped(_) => &self.counters.skipped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        say(record);
+        self.pass.add(record);
+        if let Outcome::Failed(failed) = &record.outcome
+            && failed.ends_run
+        {
+            self.fail(RunError::Disk(failed.message.clone()));
+        }
+        if let Err(error) = self.journal.note(record, key) {
+            self.fail(error);
+        }
+        if let Some(manifest) = &mut self.manifest {
+            let written = serde_json::to_writer(&mut *manifest, record).map_err(io::Error::from);
+            if let Err(error) = written.and_then(|()| manifest.write_all(b"\n")) {
+                self.lose_manifest(error);
+            }
+        }
+        for index in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
+            let path = match &record.outcome {
+                Outcome::Saved(saved) => Some(saved.path.clone()),
+                Outcome::Skipped(skipped) => skipped.path.clone(),
+                Outcome::Failed(_) => None,
+            };
+            let outcome = Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path });
+            let duplicate = Record { index, url: record.url.clone(), url_hash: record.url_hash.clone(), outcome };
+            self.settle(None, &duplicate);
+        }
+    }
+
+    /// Writes what has been noted since the last time.
+    pub fn write(&mut self) {
+        if let Err(error) = self.journal.write() {
+            self.fail(error);
+        }
+        if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
+            self.lose_manifest(error);
+        }
+    }
+
+    /// Why the run cannot go on, if it cannot.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&RunError> {
+        self.failure.as_ref()
+    }
+
+    /// Remembers the first reason not to go on.
+    pub fn fail(&mut self, error: RunError) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// What came of the pass, and why it ended early if it did.
+    #[must_use]
+    pub fn finish(mut self) -> (Pass, Option<RunError>) {
+        self.write();
+        (self.pass, self.failure)
+    }
+
+    /// Who reads the manifest may go away; the images are still wanted. Any other trouble with it is the run's.
+    fn lose_manifest(&mut self, error: io::Error) {
+        self.manifest = None;
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            tracing::warn!(target: "fetchimg", "Nobody reads the manifest any more; the journal has all records");
+        } else {
+            self.fail(RunError::Output { path: "the manifest".into(), source: error });
+        }
+    }
+}
+
+/// The log line of a record.
+fn say(record: &Record) {
+    let url = harmless(&record.url);
+    match &record.outcome {
+        Outcome::Saved(saved) if saved.extension_mismatch => {
+            let format = saved.format.map_or("something else", |format| format.name());
+            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
+        }
+        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
+        Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
+        Outcome::Failed(failed) => {
+            let attempts = match failed.attempts {
+                0 | 1 => String::new(),
+                attempts => format!(" ({attempts} attempts)"),
+            };
+            let advice = Kind::by_name(&failed.error, failed.http_status).and_then(Kind::advice);
+            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+            tracing::error!(target: "fetchimg", "Failed: {url}: {}{attempts}{advice}", harmless(&failed.message));
+        }
+    }
+}

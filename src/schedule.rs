@@ -1,0 +1,131 @@
+//! Two ways through a list: one after the other, and one task per URL.
+//!
+//! Both take the work as a function and know nothing else of the program. Results are handed over in batches, as many
+//! as have ended, so that whoever writes them down can do it once per batch.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+
+use futures::{Stream, StreamExt};
+use tokio::task::JoinSet;
+
+/// Does one job after the other, in the order of the list.
+pub async fn sequential<J, R, W>(jobs: impl Stream<Item = J>, work: impl Fn(J) -> W, mut done: impl FnMut(&mut Vec<R>))
+where
+    W: Future<Output = R>,
+{
+    let mut jobs = pin!(jobs);
+    let mut ended = Vec::with_capacity(1);
+    while let Some(job) = jobs.next().await {
+        ended.push(work(job).await);
+        done(&mut ended);
+        ended.clear();
+    }
+}
+
+/// Does up to `window` jobs at once, each in a task of its own. A task is spawned only when there is room, so a list of
+/// ten million lines costs the memory of one window.
+///
+/// `work` has to catch its own panics; one that escapes ends the run with it.
+pub async fn concurrent<J, R, W>(
+    jobs: impl Stream<Item = J>,
+    window: NonZeroUsize,
+    work: impl Fn(J) -> W,
+    mut done: impl FnMut(&mut Vec<R>),
+) where
+    R: Send + 'static,
+    W: Future<Output = R> + Send + 'static,
+{
+    let mut jobs = pin!(jobs);
+    let mut tasks = JoinSet::new();
+    let mut ended = Vec::new();
+    let mut more = true;
+    while more || !tasks.is_empty() {
+        tokio::select! {
+            Some(first) = tasks.join_next(), if !tasks.is_empty() => {
+                let rest = std::iter::from_fn(|| tasks.try_join_next());
+                for result in std::iter::once(first).chain(rest) {
+                    match result {
+                        Ok(result) => ended.push(result),
+                        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                        // Cancelled: the runtime is going down, and this function with it.
+                        Err(_) => return,
+                    }
+                }
+                done(&mut ended);
+                ended.clear();
+            }
+            next = jobs.next(), if more && tasks.len() < window.get() => match next {
+                Some(job) => drop(tasks.spawn(work(job))),
+                None => more = false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures::stream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Peak(Arc<(AtomicUsize, AtomicUsize)>);
+
+    impl Peak {
+        async fn visit(self, number: u64) -> u64 {
+            let now = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
+            self.0.1.fetch_max(now, Ordering::SeqCst);
+            sleep(Duration::from_secs(1)).await;
+            self.0.0.fetch_sub(1, Ordering::SeqCst);
+            number
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_is_filled_and_never_exceeded() {
+        let peak = Peak::default();
+        let mut seen = Vec::new();
+        let begin = Instant::now();
+        let window = NonZeroUsize::new(7).expect("not zero");
+        concurrent(stream::iter(0..70), window, |n| peak.clone().visit(n), |ended| seen.append(ended)).await;
+        seen.sort_unstable();
+        assert_eq!(seen, (0..70).collect::<Vec<_>>());
+        assert_eq!(peak.0.1.load(Ordering::SeqCst), 7);
+        assert_eq!(begin.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_after_the_other_keeps_the_order() {
+        let peak = Peak::default();
+        let mut seen = Vec::new();
+        sequential(stream::iter(0..5), |n| peak.clone().visit(n), |ended| seen.append(ended)).await;
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+        assert_eq!(peak.0.1.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_starts_while_the_list_is_still_being_read() {
+        let begin = Instant::now();
+        let slow = stream::unfold(0, |n| async move {
+            if n > 0 {
+                sleep(Duration::from_secs(10)).await;
+            }
+            (n < 2).then_some((n, n + 1))
+        });
+        let mut first = None;
+        let window = NonZeroUsize::new(4).expect("not zero");
+        let work = |n| Peak::default().visit(n);
+        concurrent(slow, window, work, |_: &mut Vec<u64>| {
+            first.get_or_insert_with(|| begin.elapsed());
+        })
+        .await;
+        assert_eq!(first.map(|after| after.as_secs()), Some(1));
+    }
+}

@@ -1,0 +1,237 @@
+//! Small valid images as bytes.
+//!
+//! [`png`] is the one most tests use: it has exactly the size asked for, and a shifted, lost or repeated byte
+//! anywhere in it shows when it is compared.
+
+use std::fmt::Write as _;
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, Luma, RgbImage};
+
+/// The size of the smallest file [`png`] makes.
+pub const SMALLEST_PNG: usize = 70;
+
+/// The size from which on [`png`] pads by a chunk; below, it makes the picture a few pixels wider.
+const SMALLEST_PADDED_PNG: usize = SMALLEST_PNG + 12;
+
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// An ancillary, private chunk that may be copied: every decoder skips it.
+const PADDING_CHUNK: [u8; 4] = *b"paDd";
+
+/// A valid PNG of exactly `size` bytes (at least [`SMALLEST_PNG`]), one pixel high; another `seed`, another content.
+pub fn png(size: usize, seed: u64) -> Vec<u8> {
+    let size = size.max(SMALLEST_PNG);
+    let padded = size >= SMALLEST_PADDED_PNG;
+    let width = if padded { 1 } else { size - SMALLEST_PNG + 1 };
+    let mut file = Vec::with_capacity(size);
+    file.extend(PNG_SIGNATURE);
+    push_chunk(&mut file, *b"IHDR", &png_header(width));
+    if padded {
+        push_chunk(&mut file, PADDING_CHUNK, &pattern(size - SMALLEST_PADDED_PNG, seed));
+    }
+    let mut row = vec![0]; // no filter
+    row.extend(pattern(width, seed));
+    push_chunk(&mut file, *b"IDAT", &stored_zlib(&row));
+    push_chunk(&mut file, *b"IEND", &[]);
+    file
+}
+
+/// The beginning of a PNG that looks right for its first two gigabytes.
+pub fn png_start() -> Vec<u8> {
+    let mut file = PNG_SIGNATURE.to_vec();
+    push_chunk(&mut file, *b"IHDR", &png_header(1));
+    file.extend(0x7fff_ffff_u32.to_be_bytes());
+    file.extend(PADDING_CHUNK);
+    file
+}
+
+/// A valid grey PNG of so many pixels.
+pub fn png_sized(width: u32, height: u32) -> Vec<u8> {
+    let picture = image::ImageBuffer::from_pixel(width, height, Luma([99_u8]));
+    encoded(&DynamicImage::ImageLuma8(picture), ImageFormat::Png)
+}
+
+/// A valid JPEG of 16 by 8 pixels.
+pub fn jpeg() -> Vec<u8> {
+    jpeg_sized(16, 8)
+}
+
+/// A valid JPEG of so many pixels.
+pub fn jpeg_sized(width: u32, height: u32) -> Vec<u8> {
+    let picture = RgbImage::from_pixel(width, height, image::Rgb([200, 30, 60]));
+    encoded(&DynamicImage::ImageRgb8(picture), ImageFormat::Jpeg)
+}
+
+/// A valid GIF of one pixel.
+pub fn gif() -> Vec<u8> {
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\
+      \x00\x01\x00\x00\x02\x01D\x00;"
+        .to_vec()
+}
+
+/// A valid lossy WebP of one pixel.
+pub fn webp() -> Vec<u8> {
+    b"RIFF\"\x00\x00\x00WEBPVP8 \x16\x00\x00\x000\x01\x00\x9d\x01*\x01\x00\x01\x00\x0e\xc0\xfe%\xa4\x00\x03p\x00\x00\
+      \x00\x00"
+        .to_vec()
+}
+
+/// A valid BMP of one white pixel.
+pub fn bmp() -> Vec<u8> {
+    let mut file = b"BM".to_vec();
+    for field in [58_u32, 0, 54, 40, 1, 1] {
+        file.extend(field.to_le_bytes()); // file size, reserved, start of the pixels, header size, width, height
+    }
+    file.extend([1, 0, 24, 0]); // planes, bits per pixel
+    for field in [0_u32, 4, 2835, 2835, 0, 0] {
+        file.extend(field.to_le_bytes()); // compression, size of the pixels, resolutions, colours
+    }
+    file.extend([255, 255, 255, 0]);
+    file
+}
+
+/// A valid SVG of 8 by 4 user units.
+pub fn svg() -> Vec<u8> {
+    b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"8\" height=\"4\">\
+      <rect width=\"8\" height=\"4\" fill=\"teal\"/></svg>\n"
+        .to_vec()
+}
+
+/// An AVIF of one pixel.
+pub fn avif() -> Vec<u8> {
+    let mut file = Vec::new();
+    push_box(&mut file, *b"ftyp", b"avif\0\0\0\0avifmif1miafMA1B");
+    push_box(&mut file, *b"meta", &avif_meta());
+    push_box(
+        &mut file,
+        *b"mdat",
+        b"\x12\0\x0a\x08\x18\0\x06\x88\x10\x10\x34\x20\x32\x09\x10\0\0\0\x07\xc7\x52\x2d\xf2",
+    );
+    file
+}
+
+/// A web page of about five thousand bytes.
+pub fn page() -> Vec<u8> {
+    let mut text = String::from("<!DOCTYPE html>\n<html><head><title>Not here</title></head><body>\n");
+    for paragraph in 0..100 {
+        writeln!(text, "<p>Paragraph {paragraph}: there is no image here.</p>").expect("a string takes everything");
+    }
+    text.push_str("</body></html>\n");
+    text.into_bytes()
+}
+
+/// Bytes that repeat nowhere: the hashes of a counter.
+pub fn pattern(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size + 8);
+    let mut counter = seed;
+    while bytes.len() < size {
+        counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut hash = counter;
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend((hash ^ (hash >> 31)).to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// A number that differs for different texts.
+pub fn seed_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, format).expect("a small picture can be encoded");
+    file.into_inner()
+}
+
+/// The content of IHDR: one row, eight bits of grey per pixel, not interlaced.
+fn png_header(width: usize) -> Vec<u8> {
+    let mut header = Vec::new();
+    header.extend(length_of(width).to_be_bytes());
+    header.extend(1_u32.to_be_bytes());
+    header.extend([8, 0, 0, 0, 0]);
+    header
+}
+
+fn push_chunk(file: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) {
+    file.extend(length_of(content.len()).to_be_bytes());
+    let start = file.len();
+    file.extend(kind);
+    file.extend(content);
+    let checksum = crc32(&file[start..]);
+    file.extend(checksum.to_be_bytes());
+}
+
+fn push_box(file: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) {
+    file.extend(length_of(content.len() + 8).to_be_bytes());
+    file.extend(kind);
+    file.extend(content);
+}
+
+/// What an AVIF says about its one item.
+fn avif_meta() -> Vec<u8> {
+    let mut properties = Vec::new();
+    push_box(&mut properties, *b"ispe", b"\0\0\0\0\0\0\0\x01\0\0\0\x01");
+    push_box(&mut properties, *b"pixi", b"\0\0\0\0\x03\x08\x08\x08");
+    push_box(&mut properties, *b"av1C", b"\x81\0\x0c\0");
+    push_box(&mut properties, *b"colr", b"nclx\0\x02\0\x02\0\x06\x80");
+    let mut all_properties = Vec::new();
+    push_box(&mut all_properties, *b"ipco", &properties);
+    push_box(&mut all_properties, *b"ipma", b"\0\0\0\0\0\0\0\x01\0\x01\x04\x01\x02\x83\x04");
+    let mut item = vec![0, 0, 0, 0, 0, 1];
+    push_box(&mut item, *b"infe", b"\x02\0\0\0\0\x01\0\0av01Color\0");
+
+    let mut meta = vec![0; 4];
+    push_box(&mut meta, *b"hdlr", b"\0\0\0\0\0\0\0\0pict\0\0\0\0\0\0\0\0\0\0\0\0libavif\0");
+    push_box(&mut meta, *b"pitm", b"\0\0\0\0\0\x01");
+    push_box(&mut meta, *b"iloc", b"\0\0\0\0\x44\0\0\x01\0\x01\0\0\0\x01\0\0\x01\x1a\0\0\0\x17");
+    push_box(&mut meta, *b"iinf", &item);
+    push_box(&mut meta, *b"iprp", &all_properties);
+    meta
+}
+
+/// A zlib stream of one stored block, eleven bytes longer than its content.
+fn stored_zlib(content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("one block holds a row");
+    let mut stream = vec![0x78, 0x01, 0x01];
+    stream.extend(length.to_le_bytes());
+    stream.extend((!length).to_le_bytes());
+    stream.extend(content);
+    let (low, high) = content.iter().fold((1_u32, 0_u32), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    stream.extend(((high << 16) | low).to_be_bytes());
+    stream
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
+}
+
+const CRC_TABLE: [u32; 256] = crc_table();
+
+const fn crc_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut index = 0;
+    let mut start: u32 = 0;
+    while index < 256 {
+        let mut entry = start;
+        let mut bit = 0;
+        while bit < 8 {
+            entry = if entry & 1 == 1 { 0xedb8_8320 ^ (entry >> 1) } else { entry >> 1 };
+            bit += 1;
+        }
+        table[index] = entry;
+        index += 1;
+        start += 1;
+    }
+    table
+}
+
+fn length_of(size: usize) -> u32 {
+    u32::try_from(size).expect("a length fits into four bytes")
+}
