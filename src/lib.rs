@@ -116,12 +116,11 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
     let history = files.private("runs.jsonl");
 
     let passes = async {
-        let mut lists = if config.modes.len() > 1 { lists.repeatable()? } else { lists };
+        let lists = if config.modes.len() > 1 { lists.repeatable()? } else { lists };
         let mut summaries = Vec::new();
         let mut failure = None;
         for (number, mode) in config.modes.iter().enumerate() {
             let is_last = number + 1 == config.modes.len();
-            let next = if is_last { None } else { Some(lists.again()?) };
             let pass = OnePass {
                 mode: *mode,
                 window,
@@ -134,13 +133,12 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
             };
             // The manifest holds one record per row: those of the last pass.
             let manifest = manifest.as_mut().filter(|_| is_last);
-            let (summary, trouble) = pass.go(lists, &mut journal, manifest).await?;
+            let (summary, trouble) = pass.go(&lists, &mut journal, manifest).await?;
             journal.begin_pass();
             summaries.push(summary);
             failure = trouble;
-            match next {
-                Some(next) if failure.is_none() && *heard.borrow() == Phase::Running => lists = next,
-                _ => break,
+            if failure.is_some() || *heard.borrow() != Phase::Running {
+                break;
             }
         }
         if config.fsync {
@@ -192,7 +190,7 @@ struct OnePass<'a> {
 impl OnePass<'_> {
     async fn go(
         self,
-        lists: Lists,
+        lists: &Lists,
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
     ) -> Result<(Summary, Option<RunError>), RunError> {

@@ -111,37 +111,19 @@ impl Lists {
         self.0.into_iter().map(keep).collect::<Result<_, _>>().map(Self)
     }
 
-    /// A second reader of repeatable lists, from their beginning.
-    pub fn again(&self) -> Result<Self, RunError> {
-        let again = |list: &List| {
-            let fail = |source| RunError::List { name: list.name.to_string(), source };
-            let bytes = match &list.bytes {
-                Bytes::Given(text) => Bytes::Given(text.clone()),
-                Bytes::Stdin => Bytes::Stdin,
-                Bytes::File(file) => {
-                    // A clone shares the position with the original; the one pass has ended when the other begins.
-                    let mut file = file.try_clone().map_err(fail)?;
-                    file.rewind().map_err(fail)?;
-                    Bytes::File(file)
-                }
-            };
-            Ok(List { name: Arc::clone(&list.name), bytes })
-        };
-        self.0.iter().map(again).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// The rows of all lists, one list after the other, read on a thread of their own. An error of a list is the last
-    /// thing that comes.
+    /// The rows of all lists, one list after the other, read on a thread of their own and from the beginning where that
+    /// is possible. An error of a list is the last thing that comes.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn rows(self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<Reading>), RunError> {
+    /// When the system gives no thread or no more open files.
+    pub fn rows(&self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<Reading>), RunError> {
         let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(BATCHES_AHEAD);
         let reading = Arc::new(Reading { rows: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) });
         let shared = Arc::clone(&reading);
+        let lists = self.0.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
         let read = move || {
             let mut rows = Rows { sender, reading: shared, batch: Vec::new(), next_index: 0 };
-            for list in self.0 {
+            for list in lists {
                 match list.read(&mut rows) {
                     Ok(()) => {}
                     Err(Ended::Unwanted) => return,
@@ -178,6 +160,22 @@ enum Ended {
 }
 
 impl List {
+    /// Another handle on the list.
+    fn reopen(&self) -> Result<Self, RunError> {
+        let bytes = match &self.bytes {
+            Bytes::Given(text) => Bytes::Given(text.clone()),
+            Bytes::Stdin => Bytes::Stdin,
+            Bytes::File(file) => {
+                let fail = |source| RunError::List { name: self.name.to_string(), source };
+                let mut file = file.try_clone().map_err(fail)?;
+                // A pipe has no beginning to go back to, and is read only once.
+                let _ = file.rewind();
+                Bytes::File(file)
+            }
+        };
+        Ok(Self { name: Arc::clone(&self.name), bytes })
+    }
+
     fn read(self, rows: &mut Rows) -> Result<(), Ended> {
         match self.bytes {
             Bytes::Given(url) => {
