@@ -189,9 +189,9 @@ impl Status {
         let template = match self.total {
             Some(total) => {
                 bar.set_length(total);
-                "{prefix} {bar:24} {pos}/{len}  {wide_msg}"
+                "{prefix} [{bar:16}] {pos}/{len}  {wide_msg}"
             }
-            None => "{prefix} {spinner} {pos} of a list still being read  {wide_msg}",
+            None => "{prefix} {spinner} {pos} so far  {wide_msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
@@ -202,8 +202,8 @@ impl Status {
         bar.tick();
     }
 
+    /// What matters most comes first: a narrow terminal cuts off the end.
     fn details(&self) -> String {
-        use std::fmt::Write as _;
         let seconds = self.elapsed.as_secs_f64().max(0.001);
         #[expect(
             clippy::cast_precision_loss,
@@ -212,26 +212,24 @@ impl Status {
             reason = "shown"
         )]
         let (rate, byte_rate) = (self.ended as f64 / seconds, (self.bytes as f64 / seconds) as u64);
-        let mut text = format!(
-            "{}  {}/s  {rate:.1} images/s  {} under way",
-            BinaryBytes(self.bytes),
-            BinaryBytes(byte_rate),
-            self.alive
-        );
+        let mut parts = Vec::with_capacity(8);
         for (count, what) in [(self.failed, "failed"), (self.skipped, "skipped")] {
             if count > 0 {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "  {} {what}", HumanCount(count));
+                parts.push(format!("{} {what}", HumanCount(count)));
             }
         }
         if let Some(left) = self.total.map(|total| total.saturating_sub(self.ended)) {
             #[expect(clippy::cast_precision_loss, reason = "shown")]
             let left = left as f64 / rate.max(0.001);
             if self.ended > 0 && left < 1e8 {
-                let _ = write!(text, "  {} left", HumanDuration(Duration::from_secs_f64(left)));
+                parts.push(format!("{:#} left", HumanDuration(Duration::from_secs_f64(left))));
             }
         }
-        text
+        parts.push(format!("{rate:.1}/s"));
+        parts.push(format!("{}/s", BinaryBytes(byte_rate)));
+        parts.push(BinaryBytes(self.bytes).to_string());
+        parts.push(format!("{} under way", self.alive));
+        parts.join("  ")
     }
 }
 

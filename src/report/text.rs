@@ -18,8 +18,8 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
         let note = |mode: Mode| match &comparison.basis {
             Basis::Estimated { mode: estimated } if *estimated == mode => match mode {
-                Mode::Sequential => "  (estimate: the single downloads added up)".to_owned(),
-                Mode::Concurrent => "  (estimate: the longest single download, or their share)".to_owned(),
+                Mode::Sequential => "  (estimate: single downloads added up)".to_owned(),
+                Mode::Concurrent => "  (estimate: no shorter than the longest)".to_owned(),
             },
             Basis::MeasuredBefore { date } if report.modes.iter().all(|ran| ran.mode != mode) => {
                 format!("  (measured {date})")
