@@ -65,8 +65,9 @@ pub struct Client {
     resolver: Arc<Resolver>,
     /// For `http:` alone, so that a list without `https:` never reads the system's certificates.
     plain: Pool,
-    /// For `https:` (and `http:` hops of the same request never use it).
+    /// For `https:`, and for everything when the proxy itself speaks TLS.
     secure: Pool,
+    proxy_speaks_tls: bool,
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
 }
@@ -81,6 +82,7 @@ impl Client {
         };
         let resolver = Arc::new(Resolver::new(&options.pinned, options.family));
         let client = Self {
+            proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
             options,
             trust,
             resolver,
@@ -131,7 +133,7 @@ impl Client {
             // The server closed a kept connection just as this request went out. That is the ordinary course of
             // HTTP: once more, at once, and on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
-                let fresh = self.build(url.scheme() == "https", false)?;
+                let fresh = self.build(self.needs_tls(url), false)?;
                 in_time(deadline, limit, fresh.execute(self.options.identity.request(url, at_home))).await?
             }
             other => other,
@@ -159,8 +161,12 @@ impl Client {
         }
     }
 
+    fn needs_tls(&self, url: &Url) -> bool {
+        url.scheme() == "https" || self.proxy_speaks_tls
+    }
+
     fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
-        let secure = url.scheme() == "https";
+        let secure = self.needs_tls(url);
         let pool = if secure { &self.secure } else { &self.plain };
         pool.lease(url, self.options.concurrency, || self.build(secure, true))
     }
@@ -213,6 +219,17 @@ pub fn check_proxy(proxy: &str) -> Result<(), String> {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         cause.unwrap_or_else(|| error.to_string())
     })
+}
+
+/// Whether the way to the proxy is encrypted, for a proxy given or taken from the environment.
+fn proxy_speaks_tls(given: Option<&str>) -> bool {
+    let is_https = |proxy: &str| proxy.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("https:"));
+    match given {
+        Some(proxy) => is_https(proxy),
+        None => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+            .into_iter()
+            .any(|name| std::env::var(name).is_ok_and(|proxy| is_https(&proxy))),
+    }
 }
 
 fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
