@@ -4,7 +4,7 @@
 //! `urls.txt` and lets each answer wait as long as one from the other side of an ocean. `fetchimg` then runs as its
 //! binary does, against that server, and the files it leaves are compared with what the server sent.
 //!
-//! Arguments after `--` are handed on to `fetchimg` in place of `--compare`:
+//! Arguments after `--` are handed on to `fetchimg`; `--sequential` takes the place of `--compare`:
 //! `cargo run --release --example demo -- --sequential -o elsewhere`.
 
 #![expect(clippy::print_stderr, reason = "a demonstration talks; standard output stays the report's")]
@@ -65,12 +65,14 @@ fn demonstrate() -> Result<ExitCode, Failure> {
     if output_is_ours {
         args.extend(["-o".into(), OUTPUT.into()]);
     }
-    if extra.is_empty() {
+    if !given(&["--compare", "--sequential"]) {
         args.push("--compare".into());
     }
     let resolve = format!("{HOST}:443:{}:{}", address.ip(), address.port());
     args.extend(["--overwrite".into(), "--resolve".into(), resolve.into()]);
     args.extend(["--cacert".into(), ca_file.path().into()]);
+    // A proxy that the environment names does not reach this loopback.
+    args.push("--proxy=".into());
     args.extend(extra);
 
     eprintln!("A demo server on loopback ({address}) plays {HOST}.");

@@ -73,8 +73,8 @@ pub enum Phase {
 /// All that a download needs. One for each pass over the list, shared by its tasks.
 #[derive(Debug)]
 pub struct Fetcher {
-    /// The way out.
-    pub client: Arc<Client>,
+    /// The way out, with its connections.
+    pub client: Client,
     /// Seats at hosts.
     pub limiter: Limiter,
     /// Where images go.

@@ -110,7 +110,7 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
         let (wanted, window) = (config.concurrency, window);
         tracing::warn!(target: "fetchimg", "Downloading {window} at once, not {wanted}: the limit on open files is low (ulimit -n)");
     }
-    let client = Arc::new(Client::new(http::Options { concurrency: window.get(), ..config.http.clone() })?);
+    let http = http::Options { concurrency: window.get(), ..config.http.clone() };
     let (phase, heard) = watch::channel(Phase::Running);
     let mut asked = Signals::new()?;
     let history = files.private("runs.jsonl");
@@ -126,7 +126,8 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
                 window,
                 config,
                 screen,
-                client: &client,
+                // Each mode makes its own connections: the second must not live on the first one's.
+                client: Client::new(http.clone())?,
                 files: &files,
                 namer: Arc::new(Mutex::new(namer.clone())),
                 phase: &phase,
@@ -181,7 +182,7 @@ struct OnePass<'a> {
     window: NonZeroUsize,
     config: &'a Config,
     screen: &'a Screen,
-    client: &'a Arc<Client>,
+    client: Client,
     files: &'a Arc<Files>,
     namer: Arc<Mutex<Namer>>,
     phase: &'a watch::Sender<Phase>,
@@ -200,7 +201,7 @@ impl OnePass<'_> {
         let watch = self.screen.watch(self.mode.name(), Arc::clone(&counters), total).map_err(RunError::System)?;
         let started = Instant::now();
         let fetcher = Arc::new(Fetcher {
-            client: Arc::clone(self.client),
+            client: self.client,
             limiter: Limiter::new(self.config.per_host),
             files: Arc::clone(self.files),
             namer: Arc::clone(&self.namer),

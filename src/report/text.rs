@@ -11,8 +11,9 @@ use crate::shown::harmless;
 
 /// Writes the report.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    for summary in &report.modes {
-        pass(out, summary)?;
+    match &*report.modes {
+        [first, second] => side_by_side(out, first, second)?,
+        modes => modes.iter().try_for_each(|summary| alone(out, summary))?,
     }
     if let Some(comparison) = &report.comparison {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
@@ -44,41 +45,92 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-fn pass(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+/// One mode.
+fn alone(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     if summary.rows == 0 {
         return writeln!(out, "The list is empty: there was nothing to download.");
     }
-    let mode = match summary.mode {
+    let title = match summary.mode {
         Mode::Sequential => "Sequential, one after the other",
         Mode::Concurrent => "Concurrent, one task per URL",
     };
-    writeln!(out, "{mode}")?;
-    writeln!(out, "Download time: {:.3} seconds", summary.wall_seconds)?;
-    let mut line = |name: &str, value: &dyn Display| writeln!(out, "  {name:<18}{value}");
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown")]
-    let byte_rate = summary.bytes_per_second as u64;
-    line("saved", &format_args!("{} images, {}", HumanCount(summary.saved), BinaryBytes(summary.bytes)))?;
-    line("rate", &format_args!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate)))?;
-    for (name, times) in [("first byte", summary.first_byte_seconds), ("whole download", summary.download_seconds)] {
-        if let Some(Times { median, p95, max }) = times {
-            line(name, &format_args!("median {median:.3} s, p95 {p95:.3} s, max {max:.3} s"))?;
+    writeln!(out, "{title}")?;
+    writeln!(out, "{}", download_time(summary))?;
+    for (name, value) in figures(summary) {
+        writeln!(out, "  {name:<18}{value}")?;
+    }
+    for (name, value) in remarks(summary) {
+        writeln!(out, "  {name:<18}{value}")?;
+    }
+    writeln!(out)
+}
+
+/// Both modes, a column each; what may be long comes below.
+fn side_by_side(out: &mut impl Write, first: &Summary, second: &Summary) -> io::Result<()> {
+    if first.rows + second.rows == 0 {
+        return writeln!(out, "The list is empty: there was nothing to download.");
+    }
+    let titles = [first, second].map(|summary| match summary.mode {
+        Mode::Sequential => "Sequential",
+        Mode::Concurrent => "Concurrent",
+    });
+    let mut row = |name: &str, left: &str, right: &str| {
+        let line = format!("{name:<16}{left:<31}{right}");
+        writeln!(out, "{}", line.trim_end())
+    };
+    row("", titles[0], titles[1])?;
+    row("", &download_time(first), &download_time(second))?;
+    let right = figures(second);
+    for (name, left) in figures(first) {
+        let right = right.iter().find(|(other, _)| *other == name);
+        row(name, &left, right.map_or("", |(_, value)| value))?;
+    }
+    for (summary, title) in [(first, titles[0]), (second, titles[1])] {
+        for (name, value) in remarks(summary) {
+            writeln!(out, "{title}, {name}: {value}")?;
         }
     }
-    line("at once", &format_args!("{} at most", summary.most_alive))?;
+    writeln!(out)
+}
+
+fn download_time(summary: &Summary) -> String {
+    format!("Download time: {:.3} seconds", summary.wall_seconds)
+}
+
+/// What can be compared: at most 30 characters each.
+fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown")]
+    let byte_rate = summary.bytes_per_second as u64;
+    let times = |times: Option<Times>| {
+        times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
+    };
+    vec![
+        ("saved", format!("{} images, {}", HumanCount(summary.saved), BinaryBytes(summary.bytes))),
+        ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate))),
+        ("", "median, p95, max".to_owned()),
+        ("first byte", times(summary.first_byte_seconds)),
+        ("whole download", times(summary.download_seconds)),
+        ("at once", format!("{} at most", summary.most_alive)),
+    ]
+}
+
+/// What is worth a line only when it happened.
+fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
+    let mut remarks = Vec::new();
     if summary.retries > 0 {
-        line("tried again", &format_args!("{} times", HumanCount(summary.retries)))?;
+        remarks.push(("tried again", format!("{} times", HumanCount(summary.retries))));
     }
     if summary.extension_mismatches > 0 {
         let count = HumanCount(summary.extension_mismatches);
-        line("wrong extension", &format_args!("{count} (--fix-extension names them by content)"))?;
+        remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
     }
     if summary.skipped > 0 {
-        line("skipped", &format_args!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason)))?;
+        remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));
     }
     if summary.failed > 0 {
-        line("failed", &format_args!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind)))?;
+        remarks.push(("failed", format!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind))));
     }
-    writeln!(out)
+    remarks
 }
 
 fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
