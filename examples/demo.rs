@@ -4,7 +4,7 @@
 //! `urls.txt` and lets each answer wait as long as one from the other side of an ocean. `fetchimg` then runs as its
 //! binary does, against that server, and the files it leaves are compared with what the server sent.
 //!
-//! Arguments after `--` are handed on to `fetchimg`; `--sequential` takes the place of `--compare`:
+//! Arguments after `--` are handed on to `fetchimg`; `--sequential` or `-j N` takes the place of `--compare`:
 //! `cargo run --release --example demo -- --sequential -o elsewhere`.
 
 #![expect(clippy::print_stderr, reason = "a demonstration talks; standard output stays the report's")]
@@ -65,7 +65,7 @@ fn demonstrate() -> Result<ExitCode, Failure> {
     if output_is_ours {
         args.extend(["-o".into(), OUTPUT.into()]);
     }
-    if !given(&["--compare", "--sequential"]) {
+    if !given(&["--compare", "--sequential", "-j", "--concurrency"]) {
         args.push("--compare".into());
     }
     let resolve = format!("{HOST}:443:{}:{}", address.ip(), address.port());

@@ -15,7 +15,8 @@ use clap::{ArgAction, Parser, ValueEnum};
     name = "fetchimg",
     version,
     max_term_width = 100,
-    arg_required_else_help = false,
+    // As with curl, the last one counts; wrappers append their own.
+    args_override_self = true,
     after_help = "Exit status: 0 every row is saved or knowingly skipped; 1 some rows failed; 2 the command line is \
                   wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
     after_long_help = "Examples:\n  \
@@ -99,7 +100,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "HTTP")]
     pub connect_timeout: f64,
 
-    /// Time without a byte
+    /// Time without a byte, connecting included
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0, help_heading = "HTTP")]
     pub stall_timeout: f64,
 

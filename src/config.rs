@@ -305,6 +305,11 @@ fn identity(args: &Args) -> Result<Identity, UsageError> {
         let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else {
             return usage(format!("--header {header:?}: {name:?} is no name of a header"));
         };
+        if name.as_str() == "accept" && text.is_none() {
+            return usage(
+                "--header \"Accept:\": an Accept is always sent; give it a value, such as \"Accept: image/*\"",
+            );
+        }
         headers.push((name, text.map(|text| value("--header", text)).transpose()?));
     }
     Ok(Identity { user_agent: Some(user_agent), referer, cookie, user, netrc, headers })
@@ -318,13 +323,13 @@ fn pinned(text: &str) -> Result<Pinned, UsageError> {
             None => text.split_once(':')?,
         };
         let (port, address) = rest.split_once(':')?;
-        port.parse::<u16>().ok()?;
+        let port = port.parse::<u16>().ok()?;
         let bare = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
         let address = match bare.parse::<IpAddr>() {
             Ok(ip) => SocketAddr::new(ip, 0),
             Err(_) => address.parse::<SocketAddr>().ok()?,
         };
-        (!host.is_empty()).then(|| Pinned { host: host.to_ascii_lowercase(), address })
+        (!host.is_empty()).then(|| Pinned { host: host.to_ascii_lowercase(), port, address })
     };
     parsed().ok_or_else(|| {
         UsageError(format!("--resolve {text} is not of the form HOST:PORT:ADDRESS, such as example.org:443:127.0.0.1"))
@@ -423,7 +428,7 @@ mod tests {
             ("a.example:443:[::1]", "a.example", "[::1]:0"),
             ("a.example:443:[::1]:8443", "a.example", "[::1]:8443"),
         ] {
-            let expected = Pinned { host: host.into(), address: address.parse().expect("an address") };
+            let expected = Pinned { host: host.into(), port: 443, address: address.parse().expect("an address") };
             assert_eq!(pinned(text).expect(text), expected);
         }
     }

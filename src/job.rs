@@ -1,5 +1,6 @@
 //! Plain values: what goes in ([`Job`]) and what comes out ([`Record`]).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,22 @@ pub fn url_hash(url: &Url) -> String {
 #[must_use]
 pub fn without_fragment(url: &Url) -> &str {
     &url[..url::Position::AfterQuery]
+}
+
+/// The URL as records show it, and its hash where that is not the URL itself because something is masked.
+#[must_use]
+pub fn recorded(url: &Url) -> (Cow<'_, str>, Option<String>) {
+    let shown = masked(url);
+    let hash = (shown != url.as_str()).then(|| url_hash(url));
+    (shown, hash)
+}
+
+/// Whether a path read back from a record is one that fetchimg can have written: below the output folder, in no hidden
+/// place. A journal may have come with a folder from elsewhere, and must not lead outside it.
+#[must_use]
+pub fn is_plain_path(path: &str) -> bool {
+    let is_plain = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['\\', '\0', ':']);
+    path.split('/').all(is_plain)
 }
 
 /// What became of one row: exactly one per row, whatever happens to it.
@@ -176,8 +193,7 @@ impl Record {
     /// The record of a job.
     #[must_use]
     pub fn of(job: &Job, outcome: Outcome) -> Self {
-        let url = masked(&job.url);
-        let url_hash = (url != job.url.as_str()).then(|| url_hash(&job.url));
+        let (url, url_hash) = recorded(&job.url);
         Self { index: job.index, url: url.into_owned(), url_hash, outcome }
     }
 }
@@ -250,6 +266,16 @@ mod tests {
         );
         assert!(!line.contains("pw@") && line.contains("url_hash"), "{line}");
         assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+    }
+
+    #[test]
+    fn a_path_from_a_record_stays_inside() {
+        for plain in ["a.png", "folder/a.png", "a b-1.png"] {
+            assert!(is_plain_path(plain), "{plain}");
+        }
+        for other in ["", "/etc/x", "../a.png", "a/../../b", "a//b", ".fetchimg/lock", "a/.b", "C:x", "a\\b", "a/"] {
+            assert!(!is_plain_path(other), "{other}");
+        }
     }
 
     #[test]

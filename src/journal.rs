@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,8 +17,7 @@ use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::RunError;
-use crate::job::{Record, url_hash, without_fragment};
-use crate::shown::masked;
+use crate::job::{Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
@@ -38,14 +38,28 @@ pub struct Journal {
     known: HashMap<Key, Known>,
 }
 
+/// Where a record begins in the file, plus one.
+#[derive(Clone, Copy, Debug)]
+struct Place(NonZeroU64);
+
+impl Place {
+    fn at(offset: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(offset))
+    }
+
+    fn offset(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Known {
-    /// An earlier run saved it; the record begins there.
-    Earlier(u64),
-    /// This run has met it and it is under way.
-    UnderWay,
-    /// This run is done with it; the record begins there.
-    Done(u64),
+    /// An earlier pass or run saved it, as the record there says.
+    Earlier(Place),
+    /// This pass has met it and it is under way; perhaps it was saved before.
+    UnderWay(Option<Place>),
+    /// This pass is done with it: what it came to, and the record that says it is saved, if it is.
+    Done(Place, Option<Place>),
 }
 
 /// What is known of a URL when a row names it.
@@ -92,6 +106,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// The file, if the record speaks of one that fetchimg can have written.
+    fn plain_path(&self) -> Option<&str> {
+        self.path.as_deref().filter(|path| is_plain_path(path))
+    }
+
     fn key(&self) -> Key {
         let text = self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default());
         Key(xxh3_64(text.as_bytes()))
@@ -109,62 +128,68 @@ impl Key {
     /// The key of a URL, the same as its record's: records show secrets masked and carry a hash instead.
     #[must_use]
     pub fn of(url: &Url) -> Self {
-        Self(match masked(url) {
-            Cow::Borrowed(_) => xxh3_64(without_fragment(url).as_bytes()),
-            Cow::Owned(_) => xxh3_64(url_hash(url).as_bytes()),
+        Self(match recorded(url) {
+            (_, Some(hash)) => xxh3_64(hash.as_bytes()),
+            (_, None) => xxh3_64(without_fragment(url).as_bytes()),
         })
     }
 }
 
 impl Journal {
     /// Opens the journal and reads what earlier runs have saved; `saved` is told each file of theirs. Lines that are
-    /// no records (the last one of a run that was killed) are passed over.
+    /// no records are passed over, and the last one of a run that was killed is cut off.
     pub fn open(path: &Path, mut saved: impl FnMut(&str)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
         let mut known = HashMap::new();
         let mut written = 0;
-        let mut torn = false;
+        let mut unwritten = Vec::new();
         let mut reader = BufReader::with_capacity(1 << 18, &file);
         let mut line = Vec::new();
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line).map_err(fail)?;
-            if length == 0 {
-                break;
-            }
-            torn = line.last() != Some(&b'\n');
-            if let Ok(record) = serde_json::from_slice::<Line>(&line)
-                && let (true, Some(path)) = (record.status == "saved", &record.path)
+            let record = serde_json::from_slice::<Line>(&line);
+            if let Ok(record) = &record
+                && let (true, Some(path)) = (record.status == "saved", record.plain_path())
             {
                 saved(path);
-                known.insert(record.key(), Known::Earlier(written));
+                known.insert(record.key(), Known::Earlier(Place::at(written)));
+            }
+            if line.last() != Some(&b'\n') {
+                // The end, or a line that was not finished: all of it but the line feed, or less.
+                if record.is_ok() {
+                    written += length as u64;
+                    unwritten.push(b'\n');
+                } else if length > 0 {
+                    file.set_len(written).map_err(fail)?;
+                }
+                break;
             }
             written += length as u64;
         }
-        let unwritten = if torn { b"\n".to_vec() } else { Vec::new() };
         Ok(Self { path: path.to_owned(), file, unwritten, written, known })
     }
 
-    /// What is known of the URL of a row. From now on this run has met it.
+    /// What is known of the URL of a row. From now on this pass has met it.
     pub fn meet(&mut self, url: &Url) -> Result<Met, RunError> {
         let key = Key::of(url);
-        let place = match self.known.entry(key) {
+        let known = match self.known.entry(key) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Known::UnderWay);
+                vacant.insert(Known::UnderWay(None));
                 return Ok(Met::First(None));
             }
             Entry::Occupied(known) => *known.get(),
         };
-        Ok(match place {
-            Known::UnderWay => Met::UnderWay,
-            Known::Done(at) => match self.read(at, url)? {
+        Ok(match known {
+            Known::UnderWay(_) => Met::UnderWay,
+            Known::Done(place, _) => match self.read(place, url)? {
                 Found::Same(stored) => Met::Done(stored.map(|stored| stored.path)),
                 Found::Other => Met::First(None),
             },
-            Known::Earlier(at) => match self.read(at, url)? {
+            Known::Earlier(place) => match self.read(place, url)? {
                 Found::Same(stored) => {
-                    self.known.insert(key, Known::UnderWay);
+                    self.known.insert(key, Known::UnderWay(Some(place)));
                     Met::First(stored)
                 }
                 Found::Other => Met::First(None),
@@ -172,8 +197,9 @@ impl Journal {
         })
     }
 
-    /// The record that begins at `at`, if it is about this URL.
-    fn read(&mut self, at: u64, url: &Url) -> Result<Found, RunError> {
+    /// The record in that place, if it is about this URL.
+    fn read(&mut self, place: Place, url: &Url) -> Result<Found, RunError> {
+        let at = place.offset();
         if at >= self.written {
             self.write()?;
         }
@@ -186,19 +212,34 @@ impl Journal {
         Ok(match serde_json::from_slice::<Line>(&line) {
             Ok(found) if found.is_about(url) => {
                 let bytes = found.bytes;
-                Found::Same(found.path.map(|path| Stored { path: path.into_owned(), bytes }))
+                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes }))
             }
             _ => Found::Other,
         })
     }
 
-    /// Notes a record. With `key`, it is what this run has to say about that URL.
-    pub fn note(&mut self, record: &Record, key: Option<Key>) -> Result<(), RunError> {
-        let at = self.written + self.unwritten.len() as u64;
-        serde_json::to_writer(&mut self.unwritten, record).map_err(|error| self.failed(error.into()))?;
+    /// Notes a record. With `key`, it is what this pass has to say about that URL.
+    ///
+    /// `line` is the record as JSON.
+    pub fn note(&mut self, record: &Record, line: &[u8], key: Option<Key>) -> Result<(), RunError> {
+        let place = Place::at(self.written + self.unwritten.len() as u64);
+        self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
         if let Some(key) = key {
-            self.known.insert(key, Known::Done(at));
+            let before = match self.known.get(&key) {
+                Some(Known::UnderWay(before)) => *before,
+                _ => None,
+            };
+            let known = match &record.outcome {
+                Outcome::Saved(_) => Known::Done(place, Some(place)),
+                // This record has no size; the one before has.
+                Outcome::Skipped(skipped) if skipped.reason == Reason::AlreadySaved => {
+                    Known::Done(before.unwrap_or(place), before)
+                }
+                // What was saved before is still there when fetching it again has failed.
+                Outcome::Skipped(_) | Outcome::Failed(_) => Known::Done(place, before),
+            };
+            self.known.insert(key, known);
         }
         if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
     }
@@ -220,14 +261,17 @@ impl Journal {
         self.file.sync_data().map_err(|source| self.failed(source))
     }
 
-    /// Begins another pass over the list: what this run has done counts as done by an earlier one.
+    /// Begins another pass over the list: what this one has saved counts as saved by an earlier one.
     pub fn begin_pass(&mut self) {
-        self.known.retain(|_, known| !matches!(known, Known::UnderWay));
-        for known in self.known.values_mut() {
-            if let Known::Done(at) = *known {
-                *known = Known::Earlier(at);
+        self.known.retain(|_, known| match *known {
+            Known::Earlier(_) => true,
+            Known::UnderWay(stored) | Known::Done(_, stored) => {
+                if let Some(stored) = stored {
+                    *known = Known::Earlier(stored);
+                }
+                stored.is_some()
             }
-        }
+        });
     }
 
     fn failed(&self, source: io::Error) -> RunError {
@@ -248,6 +292,11 @@ mod tests {
 
     use super::*;
     use crate::job::{Job, Outcome, Reason, Saved, Skipped, Timing};
+    use crate::shown::masked;
+
+    fn note(journal: &mut Journal, record: &Record, about: &Url) -> Result<(), RunError> {
+        journal.note(record, &serde_json::to_vec(record).expect("JSON"), Some(Key::of(about)))
+    }
 
     fn url(text: &str) -> Url {
         Url::parse(text).expect("a URL")
@@ -279,7 +328,7 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&signed, "2.png")] {
             assert_eq!(journal.meet(url).expect("meet"), Met::First(None));
             assert_eq!(journal.meet(url).expect("meet"), Met::UnderWay);
-            journal.note(&saved(url, name), Some(Key::of(url))).expect("note");
+            note(&mut journal, &saved(url, name), url).expect("note");
             assert_eq!(journal.meet(url).expect("meet"), Met::Done(Some(name.into())));
         }
         journal.write().expect("write");
@@ -304,12 +353,21 @@ mod tests {
         let whole = serde_json::to_string(&saved(&one, "1.png")).expect("JSON");
         fs::write(&path, format!("{whole}\n\u{0}garbage\n{}", &whole[..40])).expect("write");
         let mut journal = Journal::open(&path, |_| {}).expect("open");
-        journal.note(&saved(&two, "2.png"), Some(Key::of(&two))).expect("note");
+        note(&mut journal, &saved(&two, "2.png"), &two).expect("note");
         journal.write().expect("write");
         let mut journal = Journal::open(&path, |_| {}).expect("open");
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(journal.meet(url).expect("meet"), Met::First(Some(Stored { path: name.into(), bytes: 5 })));
         }
+        let lines = fs::read_to_string(&path).expect("read");
+        assert_eq!(lines.lines().count(), 3, "the torn line is gone: {lines}");
+
+        // Only the line feed was lost.
+        fs::write(&path, &whole).expect("write");
+        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        assert!(matches!(journal.meet(&one).expect("meet"), Met::First(Some(_))));
+        drop(journal);
+        assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n"));
     }
 
     #[test]
@@ -318,7 +376,7 @@ mod tests {
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));
         let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
         // As if the hashes were the same.
-        journal.note(&saved(&one, "1.png"), Some(Key::of(&two))).expect("note");
+        note(&mut journal, &saved(&one, "1.png"), &two).expect("note");
         assert_eq!(journal.meet(&two).expect("meet"), Met::First(None));
     }
 
@@ -328,12 +386,22 @@ mod tests {
         let one = url("https://a.example/1.png");
         let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
         journal.meet(&one).expect("meet");
-        journal.note(&saved(&one, "1.png"), Some(Key::of(&one))).expect("note");
+        note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         journal.begin_pass();
         assert!(matches!(journal.meet(&one).expect("meet"), Met::First(Some(_))));
-        let skipped = Outcome::Skipped(Skipped { reason: Reason::AlreadySaved, path: Some("1.png".into()) });
-        let record = Record::of(&Job { index: 0, url: one.clone() }, skipped);
-        journal.note(&record, Some(Key::of(&one))).expect("note");
+        let skipped = |reason| {
+            let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()) });
+            Record::of(&Job { index: 0, url: one.clone() }, outcome)
+        };
+        note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
         assert_eq!(journal.meet(&one).expect("meet"), Met::Done(Some("1.png".into())));
+        journal.begin_pass();
+        assert_eq!(journal.meet(&one).expect("meet"), Met::First(Some(Stored { path: "1.png".into(), bytes: 5 })));
+
+        let mut journal = Journal::open(&folder.path().join("n"), |_| {}).expect("open");
+        journal.meet(&one).expect("meet");
+        note(&mut journal, &skipped(Reason::FileExists), &one).expect("note");
+        journal.begin_pass();
+        assert_eq!(journal.meet(&one).expect("meet"), Met::First(None), "somebody else's file never becomes ours");
     }
 }

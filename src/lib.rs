@@ -63,6 +63,9 @@ use crate::sink::Files;
 /// How long downloads under way may go on when the run is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A record that waits to be written waits no longer than this.
+const WRITE_EVERY: Duration = Duration::from_millis(200);
+
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
 pub fn program(line: Vec<OsString>) -> Exit {
@@ -89,9 +92,13 @@ pub fn program(line: Vec<OsString>) -> Exit {
     ended.unwrap_or_else(|error| complain(&error, Exit::Aborted))
 }
 
-#[expect(clippy::print_stderr, reason = "the last word, when the log has none left to say it")]
+/// The last word. It may quote what was typed or read.
 fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    eprintln!("fetchimg: {error}");
+    let text = format!("fetchimg: {error}");
+    for line in text.lines() {
+        // Whoever has closed standard error does not want to know.
+        let _ = writeln!(io::stderr(), "{}", shown::harmless(line));
+    }
     exit
 }
 
@@ -105,6 +112,8 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
     let mut journal = Journal::open(&files.private("manifest.jsonl"), |path| namer.keep(path))?;
     let mut manifest = config.manifest.as_ref().map(open_manifest).transpose()?;
+    let reports = config.seeing.reports.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
+    let reports = reports.collect::<Result<Vec<_>, RunError>>()?;
     let window = limits::allow(config.concurrency);
     if window < config.concurrency {
         let (wanted, window) = (config.concurrency, window);
@@ -168,7 +177,7 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
     };
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
     let output = config.output.display().to_string();
-    tell(config, &Report::new(output, ended, summaries, window.get(), before))?;
+    tell(config, reports, &Report::new(output, ended, summaries, window.get(), before))?;
     match (failure, interrupted) {
         (Some(error), _) => Err(error),
         (None, Some(exit)) => Ok(exit),
@@ -249,6 +258,15 @@ impl OnePass<'_> {
             stop_if_failed(&rows);
         };
         let leaving = leave_after_grace(self.phase);
+        // Rows that need no download are written down now and then, whatever the downloads do.
+        let writing = async {
+            let mut ticks = tokio::time::interval(WRITE_EVERY);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                rows.borrow_mut().write();
+            }
+        };
         let passing = async {
             match self.mode {
                 Mode::Sequential => schedule::sequential(jobs, work, done).await,
@@ -258,6 +276,7 @@ impl OnePass<'_> {
         tokio::select! {
             () = passing => {}
             never = leaving => match never {},
+            never = writing => never,
         }
         let wall = started.elapsed();
         drop(watch);
@@ -335,7 +354,7 @@ fn create(path: &Path) -> Result<File, RunError> {
 }
 
 /// Writes the report wherever it is wanted.
-fn tell(config: &Config, report: &Report) -> Result<(), RunError> {
+fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Report) -> Result<(), RunError> {
     let write = |out: &mut dyn Write, format| {
         let mut out = BufWriter::new(out);
         match format {
@@ -344,10 +363,6 @@ fn tell(config: &Config, report: &Report) -> Result<(), RunError> {
         }
         out.flush()
     };
-    for (format, path) in &config.seeing.reports {
-        let mut file = create(path)?;
-        write(&mut file, *format).map_err(|source| RunError::Output { path: path.clone(), source })?;
-    }
     let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
     if let Some(format) = config.seeing.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
@@ -363,6 +378,9 @@ fn tell(config: &Config, report: &Report) -> Result<(), RunError> {
             }
             _ => {}
         }
+    }
+    for (format, path, mut file) in files {
+        write(&mut file, format).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
     }
     Ok(())
 }

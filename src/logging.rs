@@ -29,6 +29,8 @@ pub fn start(verbosity: i8, show: Show, format: LogFormat, screen: Screen) {
         .with_env_filter(filter)
         .with_writer(screen)
         .with_ansi(colours())
+        // Nobody has to read the log; it must not complain about that to the same place.
+        .log_internal_errors(false)
         .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".into()));
     // A program that embeds this one may have a log already; then it is used.
     let _ = match format {

@@ -193,6 +193,8 @@ pub struct Planned {
     pattern: String,
     /// The URL has no name of its own, so the server may give one.
     asks_server: bool,
+    /// An earlier run gave the name: it stays, whatever the bytes are now. Another extension might be somebody's.
+    stays: bool,
 }
 
 /// A name with everything in it.
@@ -230,7 +232,7 @@ impl Planned {
         }
         let promised = extension(&self.pattern).and_then(Format::from_extension);
         let mismatch = promised.is_some() && format.is_some() && promised != format;
-        match (mismatch && fix_extension, format, self.pattern.rsplit_once('.')) {
+        match (mismatch && fix_extension && !self.stays, format, self.pattern.rsplit_once('.')) {
             (true, Some(format), Some((stem, _))) => {
                 FinalName { path: format!("{stem}.{}", format.extension()), mismatch: false }
             }
@@ -268,7 +270,7 @@ impl Namer {
     /// The name an earlier run gave to the same URL.
     pub fn again(&mut self, path: String) -> Planned {
         self.keep(&path);
-        Planned { pattern: path, asks_server: false }
+        Planned { pattern: path, asks_server: false, stays: true }
     }
 
     /// Reserves the name of a job. To be called in list order.
@@ -276,14 +278,18 @@ impl Namer {
         let basename = url_basename(&job.url);
         let asks_server = basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem));
         let pattern = self.reserve_as(job, basename.as_deref().unwrap_or(NAMELESS));
-        Planned { pattern, asks_server }
+        Planned { pattern, asks_server, stays: false }
     }
 
     /// Reserves the name that the server gave to a job whose URL has none. The one name that is not settled in list
     /// order, because it is known no earlier.
     pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<Planned> {
         let basename = clean_text(filename.rsplit(['/', '\\']).next()?);
-        (!basename.is_empty()).then(|| Planned { pattern: self.reserve_as(job, &basename), asks_server: false })
+        (!basename.is_empty()).then(|| Planned {
+            pattern: self.reserve_as(job, &basename),
+            asks_server: false,
+            stays: false,
+        })
     }
 
     fn reserve_as(&mut self, job: &Job, basename: &str) -> String {
@@ -538,7 +544,7 @@ mod tests {
         assert_eq!(first, FinalName { path: "x.jpg".into(), mismatch: false });
         let second = namer.reserve(&job(1, "https://a.example/x.jpg")).finish(Some(Format::Jpeg), true);
         assert!(second.path.starts_with("x-"), "{second:?}");
-        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), false);
+        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), true);
         assert_eq!(kept, FinalName { path: "x.png".into(), mismatch: true });
     }
 

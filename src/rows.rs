@@ -16,7 +16,7 @@ use crate::journal::{Journal, Key, Met, Stored};
 use crate::naming::Namer;
 use crate::progress::Counters;
 use crate::report::{Mode, Pass};
-use crate::shown::harmless;
+use crate::shown::{self, harmless};
 use crate::sink::{Files, Publish};
 
 /// What to do with images that are there.
@@ -42,9 +42,15 @@ pub struct Rows<'a> {
     namer: Arc<Mutex<Namer>>,
     counters: Arc<Counters>,
     /// Rows that wait for an earlier row with the same URL.
-    waiting: HashMap<Key, Vec<u64>>,
+    waiting: HashMap<Key, Vec<Waiting>>,
     pass: Pass,
     failure: Option<RunError>,
+}
+
+/// What is not the same as in the row that it waits for.
+struct Waiting {
+    index: u64,
+    fragment: Option<Box<str>>,
 }
 
 impl<'a> Rows<'a> {
@@ -80,7 +86,9 @@ impl<'a> Rows<'a> {
                 return None;
             }
             Ok(Met::UnderWay) => {
-                self.waiting.entry(Key::of(&job.url)).or_default().push(job.index);
+                let fragment = job.url.fragment().map(Into::into);
+                let waiting = Waiting { index: job.index, fragment };
+                self.waiting.entry(Key::of(&job.url)).or_default().push(waiting);
                 return None;
             }
             Err(error) => {
@@ -126,24 +134,35 @@ impl<'a> Rows<'a> {
         {
             self.fail(RunError::Disk(failed.message.clone()));
         }
-        if let Err(error) = self.journal.note(record, key) {
-            self.fail(error);
+        match shown::json(record, false) {
+            Ok(line) => self.write_down(record, &line, key),
+            Err(error) => self.fail(RunError::System(error.into())),
         }
-        if let Some(manifest) = &mut self.manifest {
-            let written = serde_json::to_writer(&mut *manifest, record).map_err(io::Error::from);
-            if let Err(error) = written.and_then(|()| manifest.write_all(b"\n")) {
-                self.lose_manifest(error);
-            }
-        }
-        for index in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
+        for Waiting { index, fragment } in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
             let path = match &record.outcome {
                 Outcome::Saved(saved) => Some(saved.path.clone()),
                 Outcome::Skipped(skipped) => skipped.path.clone(),
                 Outcome::Failed(_) => None,
             };
             let outcome = Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path });
-            let duplicate = Record { index, url: record.url.clone(), url_hash: record.url_hash.clone(), outcome };
+            let mut url = record.url.split('#').next().unwrap_or_default().to_owned();
+            if let Some(fragment) = fragment {
+                url.push('#');
+                url.push_str(&fragment);
+            }
+            let duplicate = Record { index, url, url_hash: record.url_hash.clone(), outcome };
             self.settle(None, &duplicate);
+        }
+    }
+
+    fn write_down(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
+        if let Err(error) = self.journal.note(record, line, key) {
+            self.fail(error);
+        }
+        if let Some(manifest) = &mut self.manifest
+            && let Err(error) = manifest.write_all(line).and_then(|()| manifest.write_all(b"\n"))
+        {
+            self.lose_manifest(error);
         }
     }
 
@@ -195,6 +214,10 @@ fn say(record: &Record) {
             tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
         }
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
+        Outcome::Skipped(Skipped { reason: Reason::FileExists, path }) => {
+            let path = path.as_deref().unwrap_or_default();
+            tracing::warn!(target: "fetchimg", "Kept: {}, which fetchimg did not write, instead of {url}; --overwrite replaces it", harmless(path));
+        }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
         Outcome::Failed(failed) => {
             let attempts = match failed.attempts {

@@ -4,7 +4,9 @@
 //! and direction characters from a terminal; [`masked`] keeps passwords and signatures from logs, records and reports.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
+use serde::Serialize;
 use url::Url;
 
 /// The text with every control and direction-changing character escaped (`\u{1b}`).
@@ -61,6 +63,58 @@ pub fn masked(url: &Url) -> Cow<'_, str> {
     Cow::Owned(shown.into())
 }
 
+/// The same for a text that should be a URL and is none, so that its parts have to be guessed.
+#[must_use]
+pub fn masked_text(text: &str) -> String {
+    let (before_query, query) = text.split_once('?').map_or((text, None), |(before, query)| (before, Some(query)));
+    let mut shown = String::with_capacity(text.len());
+    let authority_at = before_query.find("//").map_or(before_query.len(), |slashes| slashes + 2);
+    let (scheme, rest) = before_query.split_at(authority_at);
+    shown.push_str(scheme);
+    let (authority, path) = rest.split_at(rest.find(['/', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => {
+            shown.push_str("***@");
+            shown.push_str(host);
+        }
+        None => shown.push_str(authority),
+    }
+    shown.push_str(path);
+    if let Some(query) = query {
+        for (number, pair) in query.split('&').enumerate() {
+            shown.push(if number == 0 { '?' } else { '&' });
+            match pair.split_once('=') {
+                Some((name, _)) if is_secret_pair(pair) => {
+                    shown.push_str(name);
+                    shown.push_str("=***");
+                }
+                _ => shown.push_str(pair),
+            }
+        }
+    }
+    shown
+}
+
+/// A value as JSON, without a line feed at the end and with every harmful character escaped. JSON escapes the C0
+/// controls by itself; the others (DEL, C1, direction) may stand in its strings, and a terminal may be what reads them.
+pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>> {
+    let plain = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }?;
+    if plain.iter().all(|byte| *byte < 0x7F) {
+        return Ok(plain);
+    }
+    let mut escaped = String::with_capacity(plain.len() + 32);
+    for character in String::from_utf8_lossy(&plain).chars() {
+        if is_harmful(character) && character != '\n' {
+            // All of them lie in the basic multilingual plane, so four digits do (RFC 8259, section 7).
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Ok(escaped.into_bytes())
+}
+
 /// Query parameters whose value lets anybody do what the URL's owner may: the signatures and credentials of Amazon S3,
 /// `CloudFront`, Google Cloud Storage, Azure (`sig`), Alibaba, and the usual names for tokens and keys.
 const SECRET_PARAMETERS: [&str; 20] = [
@@ -100,6 +154,32 @@ mod tests {
         assert_eq!(harmless("plain ünïcode"), "plain ünïcode");
         assert_eq!(harmless("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\u{d}\\u{a}");
         assert_eq!(harmless("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
+    }
+
+    #[test]
+    fn what_is_no_url_is_masked_all_the_same() {
+        let table = [
+            ("not a url", "not a url"),
+            ("ftp://ann:pw@example.org/a@b", "ftp://***@example.org/a@b"),
+            ("http://ann:pw@exa mple.test/x.png?sig=1&w=2", "http://***@exa mple.test/x.png?sig=***&w=2"),
+            ("https://t0k3n@[zz/a", "https://***@[zz/a"),
+            ("//ann:p@w@host", "//***@host"),
+            ("mail@example.org?token=x", "mail@example.org?token=***"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(masked_text(text), shown);
+        }
+    }
+
+    #[test]
+    fn json_moves_no_cursor() {
+        let text = "a\u{1b}\u{7f}\u{9b}\u{202e}é\n";
+        for pretty in [false, true] {
+            let written = json(&[text], pretty).expect("JSON");
+            let shown = String::from_utf8(written).expect("UTF-8");
+            assert!(!shown.chars().any(|character| is_harmful(character) && character != '\n'), "{shown}");
+            assert_eq!(serde_json::from_str::<Vec<String>>(&shown).expect("JSON"), [text]);
+        }
     }
 
     #[test]

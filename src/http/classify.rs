@@ -30,7 +30,7 @@ pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
         Kind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
         Kind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
         Kind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
-        Kind::Tls => format!("no trusted connection to {}", host()),
+        Kind::Tls if clause.is_empty() => format!("no trusted connection to {}", host()),
         _ => clause.to_owned(),
     };
     // The layers between say "error sending request" and the like; the innermost one knows.
@@ -51,8 +51,10 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
         if cause.is::<ResolveError>() {
             return (Kind::Dns, "");
         }
-        if cause.is::<rustls::Error>() {
-            return (Kind::Tls, "");
+        match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidMessage(_)) => return (Kind::Tls, "the server speaks no TLS on this port"),
+            Some(_) => return (Kind::Tls, ""),
+            None => {}
         }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
             // What the peer or the wire did may pass; what breaks the protocol will not.

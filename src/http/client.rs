@@ -14,12 +14,12 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection};
-use super::request::{Identity, is_at_home};
+use super::request::Identity;
 use super::resolver::{Family, Pinned, Resolver};
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::error::{FetchError, Kind, RunError};
-use crate::shown::masked;
+use crate::shown::{masked, masked_text};
 
 /// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
 /// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.
@@ -62,11 +62,10 @@ pub struct Options {
 pub struct Client {
     options: Options,
     trust: Trust,
-    resolver: Arc<Resolver>,
-    /// For `http:` alone, so that a list without `https:` never reads the system's certificates.
-    plain: Pool,
-    /// For `https:`, and for everything when the proxy itself speaks TLS.
-    secure: Pool,
+    resolver: Resolver,
+    /// By whether TLS is spoken: a list without `https:` never reads the system's certificates; and by the port that
+    /// `--resolve` names for the host, since the client's resolver is not told the port.
+    pools: HashMap<(bool, Option<u16>), Pool>,
     proxy_speaks_tls: bool,
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
@@ -80,19 +79,19 @@ impl Client {
             (Some(file), false) => Trust::only(file)?,
             (None, false) => Trust::System,
         };
-        let resolver = Arc::new(Resolver::new(&options.pinned, options.family));
+        let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
+        let pools = ports.flat_map(|port| [((false, port), Pool::default()), ((true, port), Pool::default())]);
         let client = Self {
             proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
-            options,
             trust,
-            resolver,
-            plain: Pool::default(),
-            secure: Pool::default(),
+            resolver: Resolver::new(options.family),
+            pools: pools.collect(),
             tls: OnceLock::new(),
             used: UsedPorts::default(),
+            options,
         };
         // Wrong proxies and the like show now, not at the first download.
-        client.build(false, true).map_err(|error| RunError::Client(error.to_string()))?;
+        client.build((false, None), true).map_err(|error| RunError::Client(error.to_string()))?;
         Ok(client)
     }
 
@@ -107,7 +106,7 @@ impl Client {
         let mut current = url.clone();
         let mut redirects = 0;
         loop {
-            let body = self.send(&current, is_at_home(url, &current), deadline).await?;
+            let body = self.send(url, &current, deadline).await?;
             if !matches!(body.answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Response::new(body));
             }
@@ -122,19 +121,16 @@ impl Client {
     }
 
     /// One request and the head of its answer.
-    async fn send(&self, url: &Url, at_home: bool, deadline: Deadline) -> Result<Body, FetchError> {
+    async fn send(&self, home: &Url, url: &Url, deadline: Deadline) -> Result<Body, FetchError> {
         self.check_family(url)?;
         let lease = self.lease(url)?;
-        let limit = deadline.head(self.options.connect_timeout);
-        let sent =
-            in_time(deadline, limit, lease.generation.client.execute(self.options.identity.request(url, at_home)))
-                .await?;
+        let sent = in_time(deadline, lease.generation.client.execute(self.options.identity.request(home, url))).await?;
         let sent = match sent {
             // The server closed a kept connection just as this request went out. That is the ordinary course of
             // HTTP: once more, at once, and on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
-                let fresh = self.build(self.needs_tls(url), false)?;
-                in_time(deadline, limit, fresh.execute(self.options.identity.request(url, at_home))).await?
+                let fresh = self.build(self.pool_key(url), false)?;
+                in_time(deadline, fresh.execute(self.options.identity.request(home, url))).await?
             }
             other => other,
         };
@@ -161,18 +157,23 @@ impl Client {
         }
     }
 
-    fn needs_tls(&self, url: &Url) -> bool {
-        url.scheme() == "https" || self.proxy_speaks_tls
+    /// Which pool serves the URL: see [`Client::pools`].
+    fn pool_key(&self, url: &Url) -> (bool, Option<u16>) {
+        let secure = url.scheme() == "https" || self.proxy_speaks_tls;
+        let port = url.port_or_known_default();
+        let is_pinned = |pinned: &Pinned| Some(pinned.port) == port && Some(&*pinned.host) == url.host_str();
+        (secure, port.filter(|_| self.options.pinned.iter().any(is_pinned)))
     }
 
     fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
-        let secure = self.needs_tls(url);
-        let pool = if secure { &self.secure } else { &self.plain };
-        pool.lease(url, self.options.concurrency, || self.build(secure, true))
+        let key = self.pool_key(url);
+        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(Kind::Internal, "no pool for this port"))?;
+        pool.lease(url, self.options.concurrency, || self.build(key, true))
     }
 
-    /// A client; `secure`: able to speak TLS, which means reading the certificates of the system the first time.
-    fn build(&self, secure: bool, pooled: bool) -> Result<reqwest::Client, FetchError> {
+    /// A client; `secure`: able to speak TLS, which means reading the certificates of the system the first time;
+    /// `port`: with what `--resolve` says about that port.
+    fn build(&self, (secure, port): (bool, Option<u16>), pooled: bool) -> Result<reqwest::Client, FetchError> {
         let options = &self.options;
         let tls = if secure {
             let made = self
@@ -182,12 +183,13 @@ impl Client {
         } else {
             tls::config(&Trust::Nobody, false).map_err(unbuildable)?
         };
+        let pinned = options.pinned.iter().filter(|pinned| Some(pinned.port) == port);
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
-            .dns_resolver(Arc::clone(&self.resolver))
+            .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
             .tls_backend_preconfigured(tls);
         if options.http1_only {
@@ -241,7 +243,8 @@ fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
     let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
     let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
     let location = String::from_utf8_lossy(location.as_bytes());
-    let target = from.join(&location).map_err(|error| refuse(format!("a redirect to {location}: {error}")))?;
+    let target =
+        from.join(&location).map_err(|error| refuse(format!("a redirect to {}: {error}", masked_text(&location))))?;
     if !matches!(target.scheme(), "http" | "https") {
         return Err(refuse(format!("a redirect to {}, which is neither http nor https", masked(&target))));
     }
@@ -341,16 +344,9 @@ struct Deadline {
     stall: Duration,
 }
 
-impl Deadline {
-    /// The time for connecting and the head of an answer. Connecting has a limit of its own, which may be the longer.
-    fn head(&self, connect: Duration) -> Duration {
-        if connect > self.stall { connect.saturating_add(self.stall) } else { self.stall }
-    }
-}
-
 /// What comes of the future before the silence lasts too long or the attempt is over.
-async fn in_time<T>(deadline: Deadline, silence: Duration, future: impl Future<Output = T>) -> Result<T, FetchError> {
-    let quiet_until = Instant::now() + silence;
+async fn in_time<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, FetchError> {
+    let quiet_until = Instant::now() + deadline.stall;
     timeout_at(quiet_until.min(deadline.at), future).await.map_err(|_| {
         if quiet_until < deadline.at {
             FetchError::new(Kind::Stalled, format!("nothing came for {} s", deadline.stall.as_secs_f64()))
@@ -415,9 +411,7 @@ impl Body {
     /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
     /// length or without its last chunk is an error (RFC 9112, section 8).
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        in_time(self.deadline, self.deadline.stall, self.answer.chunk())
-            .await?
-            .map_err(|error| classify(&error, &self.url, Stage::Body))
+        in_time(self.deadline, self.answer.chunk()).await?.map_err(|error| classify(&error, &self.url, Stage::Body))
     }
 
     /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.

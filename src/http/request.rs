@@ -40,11 +40,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The request for a URL. `at_home`: the URL is at the host that the list names, so what is meant for that host
-    /// alone (credentials, cookies, custom fields) goes along; on a redirect to another host it does not.
-    pub fn request(&self, url: &Url, at_home: bool) -> Request {
+    /// The request for a URL to which `home`, the URL of the list, has led. What is meant for the host of `home` alone
+    /// (credentials, cookies, custom fields) goes along there; on a redirect to another host it does not.
+    pub fn request(&self, home: &Url, url: &Url) -> Request {
+        let at_home = is_at_home(home, url);
         let mut url = url.clone();
-        let own = own_credentials(&mut url);
+        let own = own_credentials(&mut url).or_else(|| own_credentials(&mut home.clone()).filter(|_| at_home));
         let mut headers = HeaderMap::with_capacity(8);
         if let Some(agent) = &self.user_agent {
             headers.insert(USER_AGENT, agent.clone());
@@ -102,7 +103,7 @@ fn basic(credentials: &Credentials) -> Option<HeaderValue> {
 
 /// Whether what is meant for the host of `home` may go to `url` as well: the same host and port, or the same host with
 /// plain HTTP turned into HTTPS on the usual ports.
-pub fn is_at_home(home: &Url, url: &Url) -> bool {
+fn is_at_home(home: &Url, url: &Url) -> bool {
     let upgraded = home.scheme() == "http" && home.port().is_none() && url.scheme() == "https" && url.port().is_none();
     let same_port = home.port_or_known_default() == url.port_or_known_default() && home.scheme() == url.scheme();
     home.host() == url.host() && (same_port || upgraded)
@@ -142,14 +143,17 @@ mod tests {
             user_agent: Some(HeaderValue::from_static("fetchimg")),
             ..Identity::default()
         };
-        let request = identity.request(&url("http://ann:p%40w@a.example/x"), true);
+        let home = url("http://ann:p%40w@a.example/x");
+        let request = identity.request(&home, &home);
         assert_eq!(request.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
         assert_eq!(request.url().as_str(), "http://a.example/x");
         assert_eq!(request.headers()["x-key"], "1");
         assert!(!request.headers().contains_key(USER_AGENT));
-        let home = identity.request(&url("http://a.example/x"), true);
-        assert_eq!(home.headers()[AUTHORIZATION], "Basic cnVuOnB3");
-        let away = identity.request(&url("http://b.example/x"), false);
+        let again = identity.request(&home, &url("http://a.example/y"));
+        assert_eq!(again.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
+        let plain = identity.request(&url("http://a.example/x"), &url("http://a.example/x"));
+        assert_eq!(plain.headers()[AUTHORIZATION], "Basic cnVuOnB3");
+        let away = identity.request(&home, &url("http://b.example/x"));
         assert!(!away.headers().contains_key(AUTHORIZATION) && !away.headers().contains_key(COOKIE));
         assert!(!away.headers().contains_key("x-key"));
         assert_eq!(away.headers()[USER_AGENT], "fetchimg");

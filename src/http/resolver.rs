@@ -22,6 +22,8 @@ const KEPT: Duration = Duration::from_secs(60);
 pub struct Pinned {
     /// The host name in lower case.
     pub host: String,
+    /// The port of the URLs that it holds for.
+    pub port: u16,
     /// Where to connect instead of asking. Port 0 stands for the URL's port.
     pub address: SocketAddr,
 }
@@ -67,12 +69,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    pub fn new(pinned: &[Pinned], family: Option<Family>) -> Self {
+    pub fn new(family: Option<Family>) -> Self {
+        Self { pinned: HashMap::new(), family, known: Arc::default() }
+    }
+
+    /// The same resolver with the same memory, and these addresses fixed.
+    pub fn with<'a>(&self, pinned: impl Iterator<Item = &'a Pinned>) -> Self {
         let mut by_host = HashMap::<String, Vec<SocketAddr>>::new();
         for entry in pinned {
             by_host.entry(entry.host.clone()).or_default().push(entry.address);
         }
-        Self { pinned: by_host, family, known: Arc::default() }
+        Self { pinned: by_host, family: self.family, known: Arc::clone(&self.known) }
     }
 
     fn lookup(&self, host: &str) -> Lookup {

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::error::{FetchError, Kind, RunError};
 use crate::job::{Failed, Job, Outcome, Record, Row};
-use crate::shown::harmless;
+use crate::shown::{harmless, masked_text};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +208,7 @@ impl Rows {
             let place = line.map_or_else(String::new, |line| format!("line {line} of "));
             let error = FetchError::new(Kind::BadUrl, format!("{place}{list} is no http(s) URL: {what}"));
             let text = String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]);
-            let url = harmless(&text.chars().take(SHOWN).collect::<String>()).into_owned();
+            let url = harmless(&masked_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
             Box::new(Record { index, url, url_hash: None, outcome: Outcome::Failed(Failed::new(&error, 0, None)) })
         }));
     }

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use super::Report;
+use crate::shown;
 
 /// Writes the report as one indented JSON object and a line feed.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
+    out.write_all(&shown::json(report, true)?)?;
     out.write_all(b"\n")
 }

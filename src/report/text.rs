@@ -105,7 +105,7 @@ fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
         times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
     };
     vec![
-        ("saved", format!("{} images, {}", HumanCount(summary.saved), BinaryBytes(summary.bytes))),
+        ("saved", format!("{}, {}", counted(summary.saved, "image"), BinaryBytes(summary.bytes))),
         ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate))),
         ("", "median, p95, max".to_owned()),
         ("first byte", times(summary.first_byte_seconds)),
@@ -118,7 +118,7 @@ fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
 fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
     if summary.retries > 0 {
-        remarks.push(("tried again", format!("{} times", HumanCount(summary.retries))));
+        remarks.push(("tried again", counted(summary.retries, "time")));
     }
     if summary.extension_mismatches > 0 {
         let count = HumanCount(summary.extension_mismatches);
@@ -131,6 +131,10 @@ fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         remarks.push(("failed", format!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind))));
     }
     remarks
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {

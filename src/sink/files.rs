@@ -73,6 +73,10 @@ impl Files {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
+        // Bodies that a killed run left unfinished.
+        for left in fs::read_dir(&parts).map_err(at(&parts))?.flatten() {
+            fs::remove_file(left.path()).map_err(at(&left.path()))?;
+        }
         Ok(Self {
             root: root.to_owned(),
             fsync,

@@ -13,6 +13,7 @@
 
 pub mod images;
 pub mod server;
+pub mod told;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -32,6 +32,8 @@
 //! | `/etag-changed/{times}/{n}[/name]` | the same, and afterwards it is another image |
 //! | `/bad-range/{times}/{n}[/name]` | the same, and afterwards ranges are ten bytes off |
 //! | `/encoded/{n}` | calls itself gzip and is not |
+//! | `/typed/{n}?type=...` | that `Content-Type` |
+//! | `/reason?text=...` | 404 with that reason phrase |
 //! | `/204` `/206` | no content; the first half unasked |
 //! | `/cut/{n}/{m}[/name]` | closed after m of n bytes |
 //! | `/cut-chunked/{n}/{m}[/name]` | closed inside a chunk after m bytes |
@@ -80,6 +82,9 @@ const ECHO_SIZE: usize = 100;
 /// How many bytes `/lies` announces and does not have.
 const LIE: usize = 1000;
 
+/// The answer to what is no request.
+const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// What one client asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -120,15 +125,21 @@ pub struct Server {
 impl Server {
     /// A server that speaks plain HTTP.
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::launch(None, Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same at every address of this machine, so that `127.0.0.2` and all others up to `127.255.255.254` are hosts
+    /// of their own (on Linux); see [`Self::url_for_host`].
+    pub fn start_everywhere() -> Self {
+        Self::launch(None, Ipv4Addr::UNSPECIFIED)
     }
 
     /// A server that speaks HTTPS as `localhost`, `images.test` and `127.0.0.1`, vouched for by [`Self::ca_pem_file`].
     pub fn start_tls() -> Self {
-        Self::launch(Some(Identity::new()))
+        Self::launch(Some(Identity::new()), Ipv4Addr::LOCALHOST)
     }
 
-    fn launch(identity: Option<Identity>) -> Self {
+    fn launch(identity: Option<Identity>, at: Ipv4Addr) -> Self {
         let (acceptor, authority) = identity.map(|identity| (identity.acceptor, identity.authority)).unzip();
         let state = Arc::new(State::default());
         let (stop, stopped) = oneshot::channel();
@@ -142,7 +153,7 @@ impl Server {
                     .build()
                     .expect("the server gets its threads");
                 runtime.block_on(async move {
-                    let listener = listen().expect("a free port on 127.0.0.1");
+                    let listener = listen(at).expect("a free port");
                     bound
                         .send(listener.local_addr().expect("a bound socket has an address"))
                         .expect("the test waits for the address");
@@ -152,6 +163,16 @@ impl Server {
         });
         let address = address.recv().expect("the server starts");
         Self { state, address, authority, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// The URL of a PNG with this `Content-Type`.
+    pub fn typed(&self, size: usize, header: impl AsRef<[u8]>) -> String {
+        self.url(&format!("/typed/{size}?type={}", percent_encoded(header.as_ref())))
+    }
+
+    /// The URL of a 404 with this reason phrase.
+    pub fn reason(&self, text: impl AsRef<[u8]>) -> String {
+        self.url(&format!("/reason?text={}", percent_encoded(text.as_ref())))
     }
 
     /// Where it listens.
@@ -377,9 +398,9 @@ impl Identity {
     }
 }
 
-fn listen() -> io::Result<TcpListener> {
+fn listen(at: Ipv4Addr) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.bind(SocketAddr::from((at, 0)))?;
     socket.listen(4096)
 }
 
@@ -484,9 +505,10 @@ impl Connection {
             let found = self.received.windows(4).position(|four| four == b"\r\n\r\n");
             match found {
                 Some(position) => break position + 4,
-                // Whoever speaks TLS to a plain server would wait for ever.
+                // Whoever speaks TLS to a plain server would wait for ever; web servers answer in plain words.
                 None if self.received.first().is_some_and(|byte| !byte.is_ascii_uppercase()) => {
-                    return Err(io::ErrorKind::InvalidData.into());
+                    self.write(BAD_REQUEST).await?;
+                    return Ok(None);
                 }
                 None if self.receive().await? == 0 => return Ok(None),
                 None => {}
@@ -497,7 +519,7 @@ impl Connection {
         let mut lines = head.lines();
         let mut words = lines.next().unwrap_or_default().split(' ');
         let (Some(method), Some(target)) = (words.next(), words.next()) else {
-            self.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await?;
+            self.write(BAD_REQUEST).await?;
             return Ok(None);
         };
         let headers: Vec<(String, String)> = lines
@@ -666,6 +688,19 @@ impl Exchange<'_> {
                     _ => Response::small(401).header("WWW-Authenticate", "Basic realm=\"images\""),
                 };
                 self.send(&response).await
+            }
+            ["typed", size] => {
+                let body = images::png(number(size), images::seed_of(&target));
+                let mut response = Response::new(200, "", body);
+                response.headers = vec![("Content-Type", query_value(&target, "type"))];
+                self.send(&response).await
+            }
+            ["reason"] => {
+                let mut answer = b"HTTP/1.1 404 ".to_vec();
+                answer.extend(query_value(&target, "text"));
+                answer.extend(b"\r\nContent-Length: 0\r\n\r\n");
+                self.finish(&answer).await?;
+                Ok(After::Open)
             }
             ["encoded", ..] => self.send(&self.whole().header("Content-Encoding", "gzip")).await,
             _ => self.misbehave(&segments).await,

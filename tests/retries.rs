@@ -1,0 +1,201 @@
+//! Trying again: how often, after how long, at whose expense, and which connections are kept.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Request, Server, fetchimg};
+
+/// From each request to the next.
+fn gaps(requests: &[Request]) -> Vec<Duration> {
+    requests.windows(2).map(|two| two[1].at - two[0].at).collect()
+}
+
+#[test]
+fn a_server_that_recovers_is_asked_until_it_does() {
+    let server = Server::start();
+    let target = "/flaky/503/2/5000/a.png";
+    let run = fetchimg().lines([server.url(target)]).args(["--retry-wait", "0.01"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files(), ["a.png"], "{run}");
+    assert_eq!(run.file("a.png"), server.body(target), "{run}");
+    assert_eq!(run.record(0)["attempts"], 3, "{run}");
+    assert_eq!(run.record(0)["http_status"], 200, "{run}");
+    assert_eq!(server.hits(target), 3, "{run}");
+}
+
+#[test]
+fn three_retries_are_the_default() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/status/500/a.png")]).args(["--retry-wait", "0.01"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.record(0)["attempts"], 4, "{run}");
+    assert_eq!(server.requests().len(), 4, "{run}");
+}
+
+#[test]
+fn no_retries_mean_one_request() {
+    let server = Server::start();
+    let target = "/flaky/503/1/300/a.png";
+    let run = fetchimg().lines([server.url(target)]).args(["--retries", "0"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.record(0)["attempts"], 1, "{run}");
+    assert_eq!(run.record(0)["retryable"], true, "{run}");
+    assert_eq!(server.hits(target), 1, "{run}");
+    assert_eq!(run.files(), [""; 0], "{run}");
+}
+
+#[test]
+fn waits_between_attempts_double() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/status/500/a.png")]).args(["--retries", "3", "--retry-wait", "0.3"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    let gaps = gaps(&server.requests());
+    assert_eq!(gaps.len(), 3, "{run}");
+    // Half of each wait is jitter.
+    for (gap, least) in gaps.iter().zip([150, 300, 600]) {
+        assert!(*gap >= Duration::from_millis(least), "{gaps:?}\n{run}");
+    }
+    assert!(run.elapsed < Duration::from_secs(6), "{gaps:?}\n{run}");
+}
+
+#[test]
+fn a_retry_after_is_never_undercut() {
+    for target in ["/wait/503/1/1/300/a.png", "/wait/429/1/1/300/a.png", "/wait-date/503/1/1/300/a.png"] {
+        let server = Server::start();
+        let run = fetchimg().lines([server.url(target)]).args(["--retry-wait", "0.01"]).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(run.file("a.png"), server.body(target), "{run}");
+        assert_eq!(run.record(0)["attempts"], 2, "{run}");
+        let gaps = gaps(&server.requests());
+        assert_eq!(gaps.len(), 1, "{run}");
+        assert!(gaps[0] >= Duration::from_secs(1), "{gaps:?}\n{run}");
+        assert!(gaps[0] < Duration::from_secs(5), "{gaps:?}\n{run}");
+    }
+}
+
+#[test]
+fn a_retry_after_of_a_day_ends_the_row_and_nothing_else() {
+    let server = Server::start();
+    let lines = [
+        server.url("/wait/503/100000/1/300/a.png"),
+        server.url("/wait-date/429/100000/1/300/b.png"),
+        server.url("/png/300/good.png"),
+    ];
+    let run = fetchimg().lines(lines).args(["--sequential"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert!(run.elapsed < Duration::from_secs(5), "{run}");
+    assert_eq!(run.files(), ["good.png"], "{run}");
+    for (row, status) in [(0, 503), (1, 429)] {
+        let record = run.record(row);
+        assert_eq!(record["error"], "http_status", "{run}");
+        assert_eq!(record["http_status"], status, "{run}");
+        assert_eq!(record["attempts"], 1, "{run}");
+        assert_eq!(record["retryable"], true, "another run may succeed\n{run}");
+    }
+    assert_eq!(server.requests().len(), 3, "{run}");
+}
+
+#[test]
+fn who_waits_for_one_host_keeps_nobody_from_another() {
+    let server = Server::start();
+    let waiting = "/wait/503/2/1/300/a.png";
+    let mut lines = vec![server.url_for_host("a.test", waiting)];
+    lines.extend((0..20).map(|number| server.url_for_host("b.test", &format!("/png/300/{number}.png"))));
+    let run = fetchimg()
+        .lines(lines)
+        .args(["-j", "2", "--per-host", "1"])
+        .args(["--resolve", &server.resolve("a.test"), "--resolve", &server.resolve("b.test")])
+        .run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 21, "{run}");
+    assert_eq!(run.file("a.png"), server.body(waiting), "{run}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 22, "{run}");
+    assert_eq!(requests[21].path(), waiting, "the second attempt comes last of all\n{run}");
+}
+
+#[test]
+fn who_waits_for_another_attempt_holds_no_seat_at_the_host() {
+    let server = Server::start();
+    let waiting = "/flaky/500/1/300/a.png";
+    let mut lines = vec![server.url(waiting)];
+    lines.extend((0..20).map(|number| server.url(&format!("/png/300/{number}.png"))));
+    let run = fetchimg().lines(lines).args(["-j", "2", "--per-host", "1", "--retry-wait", "4"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(server.peak_in_flight(), 1, "{run}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 22, "{run}");
+    assert_eq!(requests[21].path(), waiting, "the second attempt comes last of all\n{run}");
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_costs_no_attempt() {
+    let server = Server::start();
+    let pairs = |number| [format!("/png/300/{number}a.png"), format!("/hang-up-once/300/{number}b.png")];
+    let targets = (0..5).flat_map(pairs).collect::<Vec<_>>();
+    let run = fetchimg()
+        .lines(targets.iter().map(|target| server.url(target)))
+        .args(["--sequential", "--retries", "0"])
+        .run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 10, "{run}");
+    for ((index, target), name) in (0..).zip(&targets).zip(run.files()) {
+        assert_eq!(run.file(&name), server.body(target), "{run}");
+        assert_eq!(run.record(index)["attempts"], 1, "{run}");
+        assert!(server.hits(target) <= 2, "{run}");
+    }
+    // Once into the closed connection, once into another; now and then a request takes a fresh one by itself.
+    assert!(server.requests().len() >= 13, "{} requests\n{run}", server.requests().len());
+}
+
+#[test]
+fn servers_that_close_after_each_answer_are_no_trouble() {
+    for mode in [&["--sequential"][..], &["-j", "8"][..]] {
+        let server = Server::start();
+        let targets = (10..50).map(|number| format!("/close-after/400/{number}.png")).collect::<Vec<_>>();
+        let run = fetchimg()
+            .lines(targets.iter().map(|target| server.url(target)))
+            .args(["--retries", "0"])
+            .args(mode.iter().copied())
+            .run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(run.files().len(), 40, "{run}");
+        for (index, target) in (0..).zip(&targets) {
+            assert_eq!(run.record(index)["attempts"], 1, "{run}");
+            assert_eq!(run.file(&format!("{}.png", index + 10)), server.body(target), "{run}");
+            assert_eq!(server.hits(target), 1, "{run}");
+        }
+    }
+}
+
+/// A connection is kept a moment after the last byte of its answer was read; a request that is quicker opens another
+/// one beside it.
+#[track_caller]
+fn is_one_but_for_chance(connections: usize) {
+    assert!((1..=4).contains(&connections), "{connections} connections");
+}
+
+#[test]
+fn one_connection_serves_a_whole_list() {
+    let server = Server::start();
+    let lines = (0..20).map(|number| server.url(&format!("/png/400/{number}.png")));
+    let run = fetchimg().lines(lines).arg("--sequential").run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 20, "{run}");
+    assert_eq!(server.requests().len(), 20, "{run}");
+    is_one_but_for_chance(server.connections());
+}
+
+#[test]
+fn an_error_page_or_a_redirect_does_not_cost_the_connection() {
+    let server = Server::start();
+    let lines = (0..5).flat_map(|number| {
+        [server.url(&format!("/status/404/{number}.png")), server.url(&format!("/redirect/302/1/png/400/{number}.png"))]
+    });
+    let run = fetchimg().lines(lines).arg("--sequential").run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files().len(), 5, "{run}");
+    assert_eq!(server.requests().len(), 15, "{run}");
+    is_one_but_for_chance(server.connections());
+}
