@@ -357,7 +357,7 @@ fn a_report_counts_what_happened() {
     }
 
     let words = fetchimg().lines([server.url("/png/300/a.png"), server.url("/status/404/d.png")]).run();
-    for part in ["Download time: ", "1 images, 300 B", "median", "p95", "at once", "1: 1 http_status 404"] {
+    for part in ["Download time: ", "1 image, 300 B", "median", "p95", "at once", "1: 1 http_status 404"] {
         assert!(words.stdout.contains(part), "{part}\n{words}");
     }
 }
