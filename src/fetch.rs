@@ -16,7 +16,7 @@ use crate::format::Format;
 use crate::http::{Client, Response, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
-use crate::limiter::{Limiter, Visit};
+use crate::limiter::{HostKey, Limiter, Seat, Visit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
 use crate::shown::{harmless, masked};
@@ -107,10 +107,10 @@ struct Course {
 }
 
 impl Fetcher {
-    /// Fetches one image. Never panics: a defect is a record too.
-    pub async fn fetch(&self, work: &Work) -> Record {
+    /// Fetches one image, the first attempt on the given seat if there is one. Never panics: a defect is a record too.
+    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Record {
         let mut course = Course::default();
-        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, &mut course)).catch_unwind().await;
+        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, seat, &mut course)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
@@ -124,16 +124,21 @@ impl Fetcher {
         Record::of(&work.job, outcome)
     }
 
-    async fn until_told_to_leave(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+    async fn until_told_to_leave(
+        &self,
+        work: &Work,
+        seat: Option<Seat>,
+        course: &mut Course,
+    ) -> Result<Ended, FetchError> {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
-            ended = self.attempts(work, course) => ended,
+            ended = self.attempts(work, seat, course) => ended,
         }
     }
 
-    async fn attempts(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+    async fn attempts(&self, work: &Work, mut seat: Option<Seat>, course: &mut Course) -> Result<Ended, FetchError> {
         if let Some(path) = work.name.known()
             && work.publish == Publish::New
             && self.files.is_taken(path)
@@ -141,9 +146,14 @@ impl Fetcher {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
+        let host = HostKey::of(&work.job.url);
         loop {
-            let seat = self.unless_finishing(self.limiter.enter(&work.job.url)).await?;
-            let result = self.attempt(work, course).await;
+            let seat = match seat.take() {
+                Some(seat) => seat,
+                None => self.unless_finishing(self.limiter.enter(&host)).await?,
+            };
+            // In a box of its own: most tasks of a long list wait, and should be small while they do.
+            let result = Box::pin(self.attempt(work, course)).await;
             let Err(error) = result else {
                 seat.leave(Visit::Well);
                 return result;
@@ -151,6 +161,7 @@ impl Fetcher {
             let asked = error.asked_wait().filter(|asked| *asked <= retry::LONGEST_ASKED);
             seat.leave(match error.kind() {
                 Kind::HttpStatus(429 | 503) => Visit::Overloaded(asked),
+                Kind::Connect if course.first_byte.is_none() => Visit::Refused,
                 Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::CutShort => Visit::Overloaded(None),
                 // Any other answer was an answer.
                 Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,

@@ -12,6 +12,7 @@ pub mod input;
 pub mod rows;
 // A row asks these three in turn:
 pub mod journal;
+pub mod lookahead;
 pub mod naming;
 pub mod schedule;
 // Its download goes through these:
@@ -53,15 +54,21 @@ use crate::fetch::{Fetcher, Phase};
 use crate::http::Client;
 use crate::input::Lists;
 use crate::journal::{Journal, Key};
-use crate::limiter::Limiter;
+use crate::limiter::{HostKey, Limiter, Seat};
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
-use crate::report::{Mode, Report, Summary};
+use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Report, Summary};
 use crate::rows::{Manifest, Rows};
 use crate::sink::Files;
 
 /// How long downloads under way may go on when the run is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
+const AHEAD: usize = 8192;
+
+/// Tasks for each seat: those that wait to try again have none.
+const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// A record that waits to be written waits no longer than this.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
@@ -209,9 +216,10 @@ impl OnePass<'_> {
         let total = move || reading.total();
         let watch = self.screen.watch(self.mode.name(), Arc::clone(&counters), total).map_err(RunError::System)?;
         let started = Instant::now();
+        let limiter = Limiter::new(self.config.per_host, self.window);
         let fetcher = Arc::new(Fetcher {
             client: self.client,
-            limiter: Limiter::new(self.config.per_host),
+            limiter: limiter.clone(),
             files: Arc::clone(self.files),
             namer: Arc::clone(&self.namer),
             counters: Arc::clone(&counters),
@@ -223,17 +231,19 @@ impl OnePass<'_> {
         let rows =
             Rows::new(self.mode, self.config.existing, journal, manifest, files, self.namer, Arc::clone(&counters));
         let rows = RefCell::new(rows);
-        let mut phase = self.phase.subscribe();
-        let ending = async move {
-            // The sender lives as long as the run.
-            let _ = phase.wait_for(|phase| *phase >= Phase::Finishing).await;
+        let ending = || {
+            let mut phase = self.phase.subscribe();
+            async move {
+                // The sender lives as long as the run.
+                let _ = phase.wait_for(|phase| *phase >= Phase::Finishing).await;
+            }
         };
         let stop_if_failed = |rows: &Rows| {
             if rows.failure().is_some() {
                 end(self.phase, Phase::Finishing);
             }
         };
-        let jobs = listed.take_until(ending).filter_map(|row| {
+        let jobs = listed.take_until(ending()).filter_map(|row| {
             let mut rows = rows.borrow_mut();
             let work = match row {
                 Ok(row) => rows.admit(row),
@@ -245,9 +255,9 @@ impl OnePass<'_> {
             stop_if_failed(&rows);
             future::ready(work)
         });
-        let work = |work: fetch::Work| {
+        let work = |(work, seat): (fetch::Work, Option<Seat>)| {
             let fetcher = Arc::clone(&fetcher);
-            async move { (Key::of(&work.job.url), fetcher.fetch(&work).await) }
+            async move { (Key::of(&work.job.url), fetcher.fetch(&work, seat).await) }
         };
         let done = |ended: &mut Vec<(Key, job::Record)>| {
             let mut rows = rows.borrow_mut();
@@ -269,8 +279,12 @@ impl OnePass<'_> {
         };
         let passing = async {
             match self.mode {
-                Mode::Sequential => schedule::sequential(jobs, work, done).await,
-                Mode::Concurrent => schedule::concurrent(jobs, self.window, work, done).await,
+                Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
+                Mode::Concurrent => {
+                    let host = |work: &fetch::Work| HostKey::of(&work.job.url);
+                    let jobs = lookahead::seated(jobs, host, limiter, AHEAD, ending());
+                    schedule::concurrent(jobs, self.window.saturating_mul(TASKS_PER_SEAT), work, done).await;
+                }
             }
         };
         tokio::select! {
@@ -281,7 +295,10 @@ impl OnePass<'_> {
         let wall = started.elapsed();
         drop(watch);
         let (pass, failure) = rows.into_inner().finish();
-        Ok((pass.summary(wall, counters.most_alive()), failure))
+        let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
+        let overloaded_hosts = overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times });
+        let summary = pass.summary(wall, counters.most_alive());
+        Ok((Summary { overloaded_hosts: overloaded_hosts.collect(), ..summary }, failure))
     }
 }
 

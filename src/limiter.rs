@@ -1,16 +1,20 @@
 //! Who may visit which host, and when.
 //!
-//! [`Limiter`] hands out seats at hosts. It knows nothing about HTTP: [`crate::fetch`] asks for a seat before each
-//! attempt, says how the attempt went, and gives the seat back before it waits for another try.
+//! [`Limiter`] hands out seats: so many per host, so many in the run. It knows nothing about HTTP: a download holds a
+//! [`Seat`] for one attempt, says how the attempt went, and gives the seat back before it waits for another try.
+//! There are two ways to a seat: [`Limiter::enter`] waits for it, and [`Limiter::try_enter`] does not; whoever is
+//! refused by the latter is told by [`Limiter::freed`] when asking again is worth it (see [`crate::lookahead`]).
 //!
 //! With [`PerHost::Auto`] a host begins with as many seats as a browser takes, gets one more for each visit that went
 //! well up to 64, and keeps half of them when it asks for less (429, 503) or breaks under the load (resets, timeouts).
+//! A host that refuses one connection after the other is visited by one at a time until it answers again.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
@@ -27,16 +31,40 @@ pub enum PerHost {
 const MODEST: usize = 6;
 /// No host gets more by itself: a server that serves 64 at once is not faster with 65.
 const MOST: usize = 64;
-
-/// Seats at hosts.
-#[derive(Debug)]
-pub struct Limiter {
-    per_host: PerHost,
-    hosts: Arc<Mutex<HashMap<HostKey, Host>>>,
-}
+/// After so many refused connections in a row, one probe at a time is enough to learn that the host is back.
+const REFUSALS: u32 = 8;
 
 /// A host as servers count it: name and port.
-type HostKey = Box<str>;
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostKey(Arc<str>);
+
+impl HostKey {
+    /// The host of a URL.
+    #[must_use]
+    pub fn of(url: &Url) -> Self {
+        Self(url[url::Position::BeforeHost..url::Position::AfterPort].into())
+    }
+
+    /// The host and its port, if it is not the usual one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Seats at hosts and in the run. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Limiter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    per_host: PerHost,
+    hosts: Mutex<HashMap<HostKey, Host>>,
+    run: Arc<Semaphore>,
+    /// Hosts at which a seat has become free since somebody was refused one.
+    freed: Mutex<Vec<HostKey>>,
+    changed: Notify,
+}
 
 #[derive(Debug)]
 struct Host {
@@ -48,8 +76,14 @@ struct Host {
     not_before: Option<Instant>,
     /// Those seats were last taken away; visits that began before say nothing new about the host.
     halved: Option<Instant>,
+    /// Refused connections since the last answer.
+    refusals: u32,
+    /// How often the host asked for less, or broke.
+    overloads: u64,
     /// Who waits, first come first served.
     queue: VecDeque<oneshot::Sender<Seat>>,
+    /// Somebody has been refused a seat, and wants to know when there is one.
+    wanted: bool,
 }
 
 /// How a visit went.
@@ -59,42 +93,69 @@ pub enum Visit {
     Well,
     /// The host, or the way to it, is overloaded; stay away for so long where it said so.
     Overloaded(Option<Duration>),
+    /// There was no connection.
+    Refused,
     /// Nothing was learned about its load.
     Unclear,
 }
 
-/// A place at a host, for one attempt. Dropping it gives it back.
+/// What comes of asking for a seat without waiting.
+#[derive(Debug)]
+pub enum Entry {
+    /// Here it is.
+    Seat(Seat),
+    /// The host is full; it will be among the [`Limiter::freed`] when it is not.
+    HostFull,
+    /// The host wants nobody before that time.
+    NotBefore(Instant),
+    /// The run is full.
+    RunFull,
+}
+
+/// A place at a host and in the run, for one attempt. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Seat {
-    hosts: Arc<Mutex<HashMap<HostKey, Host>>>,
+    shared: Arc<Shared>,
     key: HostKey,
-    per_host: PerHost,
     since: Instant,
     visit: Visit,
+    in_run: Option<OwnedSemaphorePermit>,
     /// Not when nobody was there to take the seat, and its giver has taken it back.
     counted: bool,
 }
 
 impl Limiter {
-    /// Limits every host in the same way.
+    /// `in_run`: seats over all hosts.
     #[must_use]
-    pub fn new(per_host: PerHost) -> Self {
-        Self { per_host, hosts: Arc::default() }
+    pub fn new(per_host: PerHost, in_run: NonZeroUsize) -> Self {
+        Self(Arc::new(Shared {
+            per_host,
+            hosts: Mutex::default(),
+            run: Arc::new(Semaphore::new(in_run.get().min(Semaphore::MAX_PERMITS))),
+            freed: Mutex::default(),
+            changed: Notify::new(),
+        }))
     }
 
-    /// Waits for a seat at the URL's host.
-    pub async fn enter(&self, url: &Url) -> Seat {
-        let key: HostKey = url[url::Position::BeforeHost..url::Position::AfterPort].into();
+    /// Waits for a seat, at the host first and in the run last, so that a slow host keeps nobody else from working.
+    pub async fn enter(&self, key: &HostKey) -> Seat {
+        let mut seat = self.at_host(key).await;
+        // Closed never: the semaphore lives as long as the limiter.
+        seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
+        seat.since = Instant::now();
+        seat
+    }
+
+    async fn at_host(&self, key: &HostKey) -> Seat {
         loop {
             let wait = {
-                let mut hosts = lock(&self.hosts);
-                let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.per_host));
-                let now = Instant::now();
+                let mut hosts = lock(&self.0.hosts);
+                let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.0.per_host));
                 match host.not_before {
-                    Some(until) if until > now => Wait::Until(until),
-                    _ if host.taken < host.seats => {
+                    Some(until) if until > Instant::now() => Wait::Until(until),
+                    _ if host.has_room() => {
                         host.taken += 1;
-                        return Seat::new(&self.hosts, key, self.per_host);
+                        return Seat::new(&self.0, key.clone());
                     }
                     _ => {
                         let (sender, receiver) = oneshot::channel();
@@ -106,14 +167,51 @@ impl Limiter {
             match wait {
                 Wait::Until(until) => sleep_until(until).await,
                 Wait::Queue(receiver) => {
-                    if let Ok(mut seat) = receiver.await {
-                        seat.since = Instant::now();
+                    if let Ok(seat) = receiver.await {
                         return seat;
                     }
                     // The host has been told to wait, and its queue sent to do so.
                 }
             }
         }
+    }
+
+    /// Takes a seat if there is one now.
+    #[must_use]
+    pub fn try_enter(&self, key: &HostKey) -> Entry {
+        let Ok(in_run) = Arc::clone(&self.0.run).try_acquire_owned() else { return Entry::RunFull };
+        let mut hosts = lock(&self.0.hosts);
+        let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.0.per_host));
+        match host.not_before {
+            Some(until) if until > Instant::now() => Entry::NotBefore(until),
+            _ if host.has_room() && host.queue.is_empty() => {
+                host.taken += 1;
+                let mut seat = Seat::new(&self.0, key.clone());
+                seat.in_run = Some(in_run);
+                Entry::Seat(seat)
+            }
+            _ => {
+                host.wanted = true;
+                Entry::HostFull
+            }
+        }
+    }
+
+    /// Waits until a seat has become free, in the run or at a host that [`Limiter::try_enter`] found full, and says
+    /// which hosts.
+    pub async fn freed(&self) -> Vec<HostKey> {
+        self.0.changed.notified().await;
+        std::mem::take(&mut *lock(&self.0.freed))
+    }
+
+    /// The hosts that asked for less or broke under the load, and how often, the worst first.
+    #[must_use]
+    pub fn overloaded(&self) -> Vec<(HostKey, u64)> {
+        let hosts = lock(&self.0.hosts);
+        let overloaded = hosts.iter().filter(|(_, host)| host.overloads > 0);
+        let mut overloaded = overloaded.map(|(key, host)| (key.clone(), host.overloads)).collect::<Vec<_>>();
+        overloaded.sort_by(|(left, more), (right, less)| less.cmp(more).then_with(|| left.cmp(right)));
+        overloaded
     }
 }
 
@@ -122,9 +220,9 @@ enum Wait {
     Queue(oneshot::Receiver<Seat>),
 }
 
-fn lock(hosts: &Mutex<HashMap<HostKey, Host>>) -> MutexGuard<'_, HashMap<HostKey, Host>> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock is held leaves numbers that are off by one seat at worst.
-    hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {
@@ -133,38 +231,59 @@ impl Host {
             PerHost::Auto => MODEST,
             PerHost::Fixed(seats) => seats,
         };
-        Self { seats, taken: 0, not_before: None, halved: None, queue: VecDeque::new() }
+        Self {
+            seats,
+            taken: 0,
+            not_before: None,
+            halved: None,
+            refusals: 0,
+            overloads: 0,
+            queue: VecDeque::new(),
+            wanted: false,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let seats = if self.refusals >= REFUSALS { 1 } else { self.seats };
+        self.taken < seats
     }
 
     fn learn(&mut self, per_host: PerHost, since: Instant, visit: Visit) {
         match visit {
+            Visit::Well | Visit::Overloaded(_) => self.refusals = 0,
+            Visit::Refused => self.refusals = self.refusals.saturating_add(1),
+            Visit::Unclear => {}
+        }
+        match visit {
             Visit::Well if per_host == PerHost::Auto => self.seats = (self.seats + 1).min(MOST),
-            Visit::Overloaded(asked) => {
+            Visit::Overloaded(_) | Visit::Refused => {
+                self.overloads += 1;
                 // One overload is met by all who are there; it takes half of the seats once.
                 if per_host == PerHost::Auto && self.halved.is_none_or(|halved| since > halved) {
                     self.seats = (self.seats / 2).max(1);
                     self.halved = Some(Instant::now());
                 }
-                if let Some(asked) = asked {
-                    let until = Instant::now() + asked;
-                    self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
-                    // Those who wait for a seat wait for the time instead: their senders are dropped.
-                    self.queue.clear();
-                }
             }
             Visit::Well | Visit::Unclear => {}
+        }
+        if let Visit::Overloaded(Some(asked)) = visit {
+            let until = Instant::now() + asked;
+            self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
+            // Those who wait for a seat wait for the time instead: their senders are dropped.
+            self.queue.clear();
         }
     }
 
     /// Nothing to remember: a host that is met again begins as new.
     fn is_forgettable(&self) -> bool {
-        self.taken == 0 && self.queue.is_empty() && self.halved.is_none() && self.not_before.is_none()
+        self.taken == 0 && self.queue.is_empty() && self.overloads == 0 && !self.wanted
     }
 }
 
 impl Seat {
-    fn new(hosts: &Arc<Mutex<HashMap<HostKey, Host>>>, key: HostKey, per_host: PerHost) -> Self {
-        Self { hosts: Arc::clone(hosts), key, per_host, since: Instant::now(), visit: Visit::Unclear, counted: true }
+    fn new(shared: &Arc<Shared>, key: HostKey) -> Self {
+        let (since, visit) = (Instant::now(), Visit::Unclear);
+        Self { shared: Arc::clone(shared), key, since, visit, in_run: None, counted: true }
     }
 
     /// Says how the visit went, and gives the seat back.
@@ -178,21 +297,29 @@ impl Drop for Seat {
         if !self.counted {
             return;
         }
-        let mut hosts = lock(&self.hosts);
+        // Before anybody is told about it.
+        drop(self.in_run.take());
+        let mut hosts = lock(&self.shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.taken -= 1;
-        host.learn(self.per_host, self.since, self.visit);
-        while host.taken < host.seats {
+        host.learn(self.shared.per_host, self.since, self.visit);
+        while host.has_room() {
             let Some(next) = host.queue.pop_front() else { break };
-            match next.send(Self::new(&self.hosts, self.key.clone(), self.per_host)) {
+            match next.send(Self::new(&self.shared, self.key.clone())) {
                 Ok(()) => host.taken += 1,
                 // Whoever waited is gone. The seat must not take the lock again on its way out.
                 Err(mut seat) => seat.counted = false,
             }
         }
+        if host.wanted && (host.has_room() || host.not_before.is_some()) {
+            host.wanted = false;
+            lock(&self.shared.freed).push(self.key.clone());
+        }
         if host.is_forgettable() {
             hosts.remove(&self.key);
         }
+        drop(hosts);
+        self.shared.changed.notify_one();
     }
 }
 
@@ -200,25 +327,29 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
-    fn url(host: &str) -> Url {
-        Url::parse(&format!("http://{host}/a.png")).expect("a URL")
+    fn key(host: &str) -> HostKey {
+        HostKey::of(&Url::parse(&format!("http://{host}/a.png")).expect("a URL"))
+    }
+
+    fn limiter(per_host: PerHost) -> Limiter {
+        Limiter::new(per_host, NonZeroUsize::new(100).expect("not zero"))
     }
 
     impl Limiter {
         fn seats(&self, host: &str) -> Option<(usize, usize)> {
-            lock(&self.hosts).get(host).map(|host| (host.taken, host.seats))
+            lock(&self.0.hosts).get(&key(host)).map(|host| (host.taken, host.seats))
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_fixed_number_is_never_exceeded_and_other_hosts_are_free() {
-        let limiter = Limiter::new(PerHost::Fixed(2));
-        let there = url("a");
-        let first = limiter.enter(&url("a")).await;
-        let _second = limiter.enter(&url("a")).await;
+        let limiter = limiter(PerHost::Fixed(2));
+        let there = key("a");
+        let first = limiter.enter(&there).await;
+        let _second = limiter.enter(&there).await;
         let mut third = Box::pin(limiter.enter(&there));
         assert!(futures::poll!(&mut third).is_pending());
-        let _other = limiter.enter(&url("b")).await;
+        let _other = limiter.enter(&key("b")).await;
         first.leave(Visit::Well);
         let _third = third.await;
         assert_eq!(limiter.seats("a"), Some((2, 2)));
@@ -226,10 +357,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn auto_grows_with_success_and_halves_once_for_one_overload() {
-        let limiter = Limiter::new(PerHost::Auto);
+        let limiter = limiter(PerHost::Auto);
         let mut seats = Vec::new();
         for _ in 0..MODEST {
-            seats.push(limiter.enter(&url("a")).await);
+            seats.push(limiter.enter(&key("a")).await);
         }
         for seat in seats.drain(..4) {
             seat.leave(Visit::Well);
@@ -240,29 +371,64 @@ mod tests {
             seat.leave(Visit::Overloaded(None));
         }
         assert_eq!(limiter.seats("a"), Some((0, 5)));
+        assert_eq!(limiter.overloaded(), [(key("a"), 2)]);
         for _ in 0..200 {
-            limiter.enter(&url("a")).await.leave(Visit::Well);
+            limiter.enter(&key("a")).await.leave(Visit::Well);
         }
         assert_eq!(limiter.seats("a"), Some((0, MOST)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn everybody_hears_a_retry_after() {
-        let limiter = Limiter::new(PerHost::Fixed(1));
-        let there = url("a");
+        let limiter = limiter(PerHost::Fixed(1));
+        let there = key("a");
         let seat = limiter.enter(&there).await;
         let begin = Instant::now();
         let mut queued = Box::pin(limiter.enter(&there));
         assert!(futures::poll!(&mut queued).is_pending());
+        assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
         seat.leave(Visit::Overloaded(Some(Duration::from_secs(7))));
+        assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
+        assert!(matches!(limiter.try_enter(&there), Entry::NotBefore(_)));
         let _seat = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_host_that_refuses_is_probed_by_one_at_a_time() {
+        let limiter = limiter(PerHost::Fixed(20));
+        let mut seats = Vec::new();
+        for _ in 0..REFUSALS {
+            seats.push(limiter.enter(&key("a")).await);
+        }
+        seats.drain(..).for_each(|seat| seat.leave(Visit::Refused));
+        let probe = limiter.enter(&key("a")).await;
+        assert!(matches!(limiter.try_enter(&key("a")), Entry::HostFull));
+        probe.leave(Visit::Refused);
+        let probe = limiter.enter(&key("a")).await;
+        assert!(matches!(limiter.try_enter(&key("a")), Entry::HostFull));
+        probe.leave(Visit::Well);
+        let (Entry::Seat(_one), Entry::Seat(_two)) = (limiter.try_enter(&key("a")), limiter.try_enter(&key("a")))
+        else {
+            panic!("the host is back");
+        };
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_run_has_seats_of_its_own() {
+        let limiter = Limiter::new(PerHost::Auto, NonZeroUsize::new(2).expect("not zero"));
+        let one = limiter.enter(&key("a")).await;
+        let _two = limiter.enter(&key("b")).await;
+        assert!(matches!(limiter.try_enter(&key("c")), Entry::RunFull));
+        drop(one);
+        assert!(limiter.freed().await.is_empty());
+        assert!(matches!(limiter.try_enter(&key("c")), Entry::Seat(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_leaves_the_queue_takes_no_seat_along() {
-        let limiter = Limiter::new(PerHost::Fixed(1));
-        let there = url("a");
+        let limiter = limiter(PerHost::Fixed(1));
+        let there = key("a");
         let seat = limiter.enter(&there).await;
         let mut gone = Box::pin(limiter.enter(&there));
         let mut stays = Box::pin(limiter.enter(&there));

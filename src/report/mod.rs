@@ -148,10 +148,24 @@ pub struct Summary {
     pub retries: u64,
     /// Files whose extension names another format than their bytes are.
     pub extension_mismatches: u64,
+    /// Hosts that asked for less (429, 503), refused, broke or went silent, the worst first, ten at most.
+    pub overloaded_hosts: Vec<OverloadedHost>,
     /// What identifies the list: its URLs in their order.
     #[serde(skip)]
     pub list: u64,
 }
+
+/// A host that was too much for, or that was not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverloadedHost {
+    /// The name, and the port if it is not the usual one.
+    pub host: String,
+    /// How many attempts met that.
+    pub times: u64,
+}
+
+/// So many overloaded hosts are named.
+pub const HOSTS_NAMED: usize = 10;
 
 impl Pass {
     /// Nothing has come yet.
@@ -230,6 +244,7 @@ impl Pass {
             most_alive,
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
+            overloaded_hosts: Vec::new(),
             list: self.list.digest(),
         }
     }

@@ -124,6 +124,14 @@ fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         let count = HumanCount(summary.extension_mismatches);
         remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
     }
+    if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" and {} more", counted(others.len() as u64, "host"))
+        };
+        remarks.push(("overloaded", format!("{} ({}){others}", harmless(&worst.host), counted(worst.times, "time"))));
+    }
     if summary.skipped > 0 {
         remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));
     }

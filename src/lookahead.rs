@@ -1,0 +1,238 @@
+//! Looking ahead in the list, so that a host without a free seat holds no other host up.
+//!
+//! A list sorted by host would otherwise be fetched host by host, and rows of a host that wants nobody for a minute
+//! would keep everybody waiting. [`seated`] takes rows from the list, as many as may be held, sorts them by host, and
+//! gives out the next one whose host has a seat, together with the seat. Within a host the order of the list is kept;
+//! between hosts it goes round.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::time::{Instant, sleep_until};
+
+use crate::limiter::{Entry, HostKey, Limiter, Seat};
+
+/// The jobs of the list, each with a seat, in an order that leaves no seat empty for which there is a job among the
+/// next `most` rows. When `ending` comes, the list is not read on, and what is held is given out without seats, for
+/// each row wants its record.
+pub fn seated<J>(
+    jobs: impl Stream<Item = J>,
+    host: impl Fn(&J) -> HostKey,
+    limiter: Limiter,
+    most: usize,
+    ending: impl Future<Output = ()>,
+) -> impl Stream<Item = (J, Option<Seat>)> {
+    let start = (Box::pin(jobs), Box::pin(ending.fuse()), host, Held::new(limiter));
+    futures::stream::unfold(start, move |(mut jobs, mut ending, host, mut held)| async move {
+        loop {
+            if let Some(seated) = held.next() {
+                return Some((seated, (jobs, ending, host, held)));
+            }
+            if held.rows == 0 && held.has_all {
+                return None;
+            }
+            let changed = held.changed();
+            tokio::select! {
+                biased;
+                () = &mut ending => {
+                    held.has_all = true;
+                    held.is_ending = true;
+                }
+                // Before the list: a long one that is always ready would keep seats empty.
+                freed = changed => held.make_ready(freed),
+                job = jobs.next(), if !held.has_all && held.rows < most => match job {
+                    Some(job) => held.push(host(&job), job),
+                    None => held.has_all = true,
+                },
+            }
+        }
+    })
+}
+
+/// Rows that have been read and wait for a seat, by host.
+struct Held<J> {
+    limiter: Limiter,
+    hosts: HashMap<HostKey, VecDeque<J>>,
+    /// Hosts with rows that may have a seat free, the next to be asked first.
+    ready: VecDeque<HostKey>,
+    /// Hosts with rows that want nobody yet.
+    later: Vec<(Instant, HostKey)>,
+    rows: usize,
+    /// The list has ended, or is not to be read on.
+    has_all: bool,
+    is_ending: bool,
+}
+
+impl<J> Held<J> {
+    fn new(limiter: Limiter) -> Self {
+        let (hosts, ready, later) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Self { limiter, hosts, ready, later, rows: 0, has_all: false, is_ending: false }
+    }
+
+    fn push(&mut self, host: HostKey, job: J) {
+        self.rows += 1;
+        if let Some(jobs) = self.hosts.get_mut(&host) {
+            jobs.push_back(job);
+        } else {
+            self.hosts.insert(host.clone(), VecDeque::from([job]));
+            self.ready.push_back(host);
+        }
+    }
+
+    /// The next job whose host has a seat.
+    fn next(&mut self) -> Option<(J, Option<Seat>)> {
+        if self.is_ending {
+            let host = self.hosts.keys().next()?.clone();
+            return self.take(&host).map(|job| (job, None));
+        }
+        for _ in 0..self.ready.len() {
+            let host = self.ready.pop_front()?;
+            match self.limiter.try_enter(&host) {
+                Entry::Seat(seat) => {
+                    let job = self.take(&host)?;
+                    if self.hosts.contains_key(&host) {
+                        self.ready.push_back(host);
+                    }
+                    return Some((job, Some(seat)));
+                }
+                Entry::HostFull => {} // It will be among the freed.
+                Entry::NotBefore(until) => self.later.push((until, host)),
+                Entry::RunFull => {
+                    self.ready.push_front(host);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, host: &HostKey) -> Option<J> {
+        let jobs = self.hosts.get_mut(host)?;
+        let job = jobs.pop_front()?;
+        self.rows -= 1;
+        if jobs.is_empty() {
+            self.hosts.remove(host);
+        }
+        Some(job)
+    }
+
+    /// Waits until a seat may be free, and says at which hosts besides those that are ready.
+    fn changed(&self) -> impl Future<Output = Vec<HostKey>> + use<J> {
+        let limiter = self.limiter.clone();
+        let earliest = self.later.iter().map(|(until, _)| *until).min();
+        async move {
+            let time = async {
+                match earliest {
+                    Some(until) => sleep_until(until).await,
+                    None => futures::future::pending().await,
+                }
+            };
+            tokio::select! {
+                freed = limiter.freed() => freed,
+                () = time => Vec::new(),
+            }
+        }
+    }
+
+    fn make_ready(&mut self, freed: Vec<HostKey>) {
+        let now = Instant::now();
+        let due = self.later.extract_if(.., |(until, _)| *until <= now).map(|(_, host)| host);
+        self.ready.extend(freed.into_iter().chain(due).filter(|host| self.hosts.contains_key(host)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use futures::stream;
+    use url::Url;
+
+    use super::*;
+    use crate::limiter::{PerHost, Visit};
+
+    type Job = (&'static str, usize);
+
+    fn host(job: &Job) -> HostKey {
+        HostKey::of(&Url::parse(&format!("http://{}/", job.0)).expect("a URL"))
+    }
+
+    fn limiter(per_host: usize, in_run: usize) -> Limiter {
+        Limiter::new(PerHost::Fixed(per_host), NonZeroUsize::new(in_run).expect("not zero"))
+    }
+
+    fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {
+        Box::pin(seated(stream::iter(jobs), host, limiter, most, futures::future::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_host_is_passed_over_and_its_order_kept() {
+        let list = vec![("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4)];
+        let mut jobs = ahead(list, limiter(1, 10), 10);
+        let (first, seat_a) = jobs.next().await.expect("a job");
+        let (second, _seat_b) = jobs.next().await.expect("a job");
+        assert_eq!((first, second), (("a", 0), ("b", 3)));
+        assert!(futures::poll!(jobs.next()).is_pending());
+        drop(seat_a);
+        assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_rows_are_held_than_allowed() {
+        let taken = std::cell::Cell::new(0);
+        let list = stream::iter((0..100).map(|n| ("a", n))).inspect(|_| taken.set(taken.get() + 1));
+        let mut jobs = Box::pin(seated(list, host, limiter(1, 10), 7, futures::future::pending()));
+        let _first = jobs.next().await.expect("a job");
+        assert!(futures::poll!(jobs.next()).is_pending());
+        assert_eq!(taken.get(), 1 + 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_wants_nobody_is_asked_again_in_time() {
+        let limiter = limiter(1, 10);
+        let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
+        let begin = Instant::now();
+        let (_, seat) = jobs.next().await.expect("a job");
+        seat.expect("a seat").leave(Visit::Overloaded(Some(Duration::from_secs(60))));
+        assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
+        assert_eq!(begin.elapsed().as_secs(), 0);
+        assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
+        assert_eq!(begin.elapsed().as_secs(), 60);
+        assert!(jobs.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_seats_of_the_run_go_round_among_the_hosts() {
+        let list = [0, 1, 2].into_iter().flat_map(|n| [("a", n), ("b", n)]).collect::<Vec<_>>();
+        let mut sorted = list.clone();
+        sorted.sort_unstable();
+        let mut jobs = ahead(sorted, limiter(5, 1), 10);
+        let mut order = Vec::new();
+        while let Some((job, seat)) = jobs.next().await {
+            drop(seat);
+            order.push(job);
+        }
+        order.sort_unstable();
+        let mut all = list;
+        all.sort_unstable();
+        assert_eq!(order, all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_gives_out_what_is_held_and_reads_no_further() {
+        let (end, ending) = tokio::sync::oneshot::channel::<()>();
+        let ending = async {
+            let _ = ending.await;
+        };
+        let limiter = limiter(1, 10);
+        let list = stream::iter((0..100).map(|n| ("a", n)));
+        let mut jobs = Box::pin(seated(list, host, limiter, 3, ending));
+        let _first = jobs.next().await.expect("a job");
+        assert!(futures::poll!(jobs.next()).is_pending());
+        end.send(()).expect("somebody listens");
+        let rest = jobs.map(|(job, seat)| (job.1, seat.is_some())).collect::<Vec<_>>().await;
+        assert_eq!(rest, [(1, false), (2, false), (3, false)]);
+    }
+}

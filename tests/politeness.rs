@@ -1,0 +1,101 @@
+//! One host's trouble is its own: others go on, and it is left in peace.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Server, fetchimg, server::Request};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// URLs of two host names that lead to one server, the second's behind all of the first's.
+fn sorted_by_host(server: &Server, first: &str, second: &str, rows: usize) -> Vec<String> {
+    let of = |host: &'static str, target: &str| {
+        (0..rows).map(|n| server.url_for_host(host, &format!("{target}/{host}-{n}.png"))).collect::<Vec<_>>()
+    };
+    [of("a.test", first), of("b.test", second)].concat()
+}
+
+fn resolved(server: &Server) -> [String; 4] {
+    ["--resolve".into(), server.resolve("a.test"), "--resolve".into(), server.resolve("b.test")]
+}
+
+fn of_host<'a>(requests: &'a [Request], host: &str) -> Vec<&'a Request> {
+    requests.iter().filter(|request| request.host.starts_with(host)).collect()
+}
+
+#[test]
+fn a_list_sorted_by_host_is_not_fetched_host_by_host() {
+    let server = Server::start();
+    let urls = sorted_by_host(&server, "/gated/300", "/png/300", 200);
+    let running = fetchimg().lines(urls).args(resolved(&server)).args(["-j", "8", "--per-host", "4"]).start();
+    // The first host answers nobody, and every row of the second gets through.
+    for n in 0..200 {
+        server.wait_for_hits(&format!("/png/300/b.test-{n}.png"), 1, PATIENCE);
+    }
+    assert_eq!(of_host(&server.requests(), "a.test").len(), 4);
+    server.open_gate();
+    let run = running.wait();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 400, "{run}");
+    assert!(server.peak_in_flight() <= 8, "{}", server.peak_in_flight());
+}
+
+#[test]
+fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
+    let server = Server::start();
+    // More rows than there are seats: none of them may keep another host's row waiting.
+    let mut urls =
+        (0..6).map(|n| server.url_for_host("a.test", &format!("/wait/429/1/1/300/a{n}.png"))).collect::<Vec<_>>();
+    urls.extend((0..40).map(|n| server.url_for_host("b.test", &format!("/png/300/b{n}.png"))));
+    let run = fetchimg().lines(urls).args(resolved(&server)).args(["-j", "4", "--per-host", "2", "--json"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 46, "{run}");
+    let requests = server.requests();
+    let of_a = of_host(&requests, "a.test");
+    let first = of_a[0].at;
+    let last_of_b = of_host(&requests, "b.test").iter().map(|request| request.at).max().unwrap();
+    assert!(last_of_b - first < Duration::from_millis(900), "the other host went on");
+    // Two were on their way when the first answer came; nobody else knocks for a second.
+    let early = of_a.iter().filter(|request| request.at - first < Duration::from_millis(950)).count();
+    assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
+    let overloaded = &run.report()["modes"][0]["overloaded_hosts"];
+    assert!(overloaded[0]["host"].as_str().unwrap().starts_with("a.test"), "{overloaded}");
+    assert!(overloaded.as_array().unwrap().len() == 1, "{overloaded}");
+}
+
+#[test]
+fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
+    let server = Server::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut urls = (0..300).map(|n| format!("http://127.0.0.1:{closed}/{n}.png")).collect::<Vec<_>>();
+    urls.extend((0..50).map(|n| server.url(&format!("/png/300/{n}.png"))));
+    let run = fetchimg().lines(urls).args(["-j", "4", "--retries", "1", "--retry-wait", "1", "--json"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files().len(), 50, "{run}");
+    let last = server.requests().iter().map(|request| request.at).max().unwrap();
+    let first = server.requests().iter().map(|request| request.at).min().unwrap();
+    assert!(last - first < Duration::from_millis(900), "the other host went on while the dead one's rows waited");
+    let report = run.report();
+    assert_eq!(report["modes"][0]["failed_by_kind"]["connect"], 300, "{report}");
+}
+
+#[test]
+fn an_interrupt_gives_every_row_that_was_read_its_record() {
+    let server = Server::start();
+    let urls = (0..300).map(|n| server.url(&format!("/wait/429/60/9/300/{n}.png")));
+    let mut running = fetchimg().lines(urls).args(["-j", "4", "--per-host", "2"]).start();
+    server.wait_for_hits("/wait/429/60/9/300/", 1, PATIENCE);
+    running.kill("INT");
+    let run = running.wait();
+    assert_eq!(run.status, Some(130), "{run}");
+    assert!(run.elapsed < Duration::from_secs(10), "{run}");
+    let records = run.records();
+    let indices =
+        records.iter().map(|record| record["index"].as_u64().unwrap()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(indices.len(), records.len(), "no row has two records\n{run}");
+    assert_eq!(indices.len(), 300, "{run}");
+    assert!(records.iter().all(|record| record["error"] == "interrupted"), "{run}");
+}
