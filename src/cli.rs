@@ -32,7 +32,7 @@ use clap::{ArgAction, Parser, ValueEnum};
         130  interrupted by SIGINT (143: by SIGTERM); records and report are written"
 )]
 pub struct Args {
-    /// List files, http(s) URLs, or - for standard input; read in order as one list
+    /// List files, URLs of images, or - for standard input; read in order as one list
     #[arg(value_name = "INPUT")]
     pub input: Vec<OsString>,
 
@@ -93,19 +93,19 @@ pub struct Args {
     pub retries: u32,
 
     /// Wait before the second try; doubles from there
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 0.5, help_heading = "HTTP")]
     pub retry_wait: f64,
 
     /// Time to connect
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 10.0, help_heading = "HTTP")]
     pub connect_timeout: f64,
 
     /// Time without a byte, connecting included
-    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 20.0, help_heading = "HTTP")]
     pub stall_timeout: f64,
 
     /// Time for one attempt in all
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 300.0, help_heading = "HTTP")]
     pub timeout: f64,
 
     /// Send this header ("Name: value"; "Name:" sends none); may be repeated
@@ -172,7 +172,7 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Seeing")]
     pub verbose: u8,
 
-    /// What to show meanwhile; auto: a bar on a terminal, log lines otherwise
+    /// What to show meanwhile; auto: a bar on a terminal, log lines otherwise; none: failures alone
     #[arg(long, value_name = "WHAT", default_value = "auto", help_heading = "Seeing")]
     pub progress: ProgressChoice,
 

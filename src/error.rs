@@ -134,7 +134,7 @@ impl Kind {
             Self::Stalled => "--stall-timeout waits longer",
             Self::HttpStatus(401 | 407) => "give credentials with -u, --netrc or -H",
             Self::HttpStatus(403) => "the site may want a referer (-e), a cookie (-b) or credentials (-u)",
-            Self::HttpStatus(429 | 503) => "the server wants less at once: lower --per-host",
+            Self::HttpStatus(429) => "the server wants less at once: lower --per-host",
             Self::NotAnImage => "--accept any saves whatever comes",
             Self::NotAccepted => "--accept names the formats that are wanted",
             Self::TooLarge => "--max-bytes allows more",
@@ -173,6 +173,13 @@ impl FetchError {
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same, said to have happened in these circumstances.
+    #[must_use]
+    pub fn within(mut self, circumstances: &str) -> Self {
+        self.message = format!("{circumstances}: {}", self.message);
         self
     }
 
@@ -267,7 +274,12 @@ pub enum RunError {
     /// Another run works in the same output folder.
     Busy(PathBuf),
     /// An image could not be stored for a reason that meets every later image too.
-    Disk(String),
+    Disk {
+        /// The output folder.
+        folder: PathBuf,
+        /// What happened to the first image that met it.
+        message: String,
+    },
     /// The HTTP client cannot be built from the options (certificates, proxy).
     Client(String),
     /// The system refuses what the program needs (threads, signals).
@@ -287,7 +299,11 @@ impl fmt::Display for RunError {
                 "another fetchimg is working in {}; wait for it or choose another folder with -o",
                 harmless(&path.display().to_string())
             ),
-            Self::Disk(message) => write!(f, "stopped, because images cannot be stored: {message}"),
+            Self::Disk { folder, message } => write!(
+                f,
+                "stopped, because images cannot be stored in {}: {message}; when that is mended, the same command goes on",
+                harmless(&folder.display().to_string())
+            ),
             Self::Client(message) => write!(f, "cannot set up HTTP: {message}"),
             Self::System(source) => write!(f, "the system refused: {source}"),
         }

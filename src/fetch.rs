@@ -31,6 +31,8 @@ pub struct Work {
     pub name: Planned,
     /// Whether it may take the place of a file of that name.
     pub publish: Publish,
+    /// The file of an earlier run that goes when this one is there, unless it is the same.
+    pub replaces: Option<String>,
 }
 
 /// Which images are wanted (`--accept`).
@@ -159,17 +161,25 @@ impl Fetcher {
                 return result;
             };
             let asked = error.asked_wait().filter(|asked| *asked <= retry::LONGEST_ASKED);
-            seat.leave(match error.kind() {
-                Kind::HttpStatus(429 | 503) => Visit::Overloaded(asked),
+            let visit = match error.kind() {
+                Kind::HttpStatus(429) => Visit::Throttled(asked),
+                // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
+                Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(asked),
                 Kind::Connect if course.first_byte.is_none() => Visit::Refused,
-                Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::CutShort => Visit::Overloaded(None),
+                Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::CutShort | Kind::HttpStatus(503) => {
+                    Visit::Overloaded
+                }
                 // Any other answer was an answer.
                 Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,
                 _ => Visit::Unclear,
-            });
+            };
             let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
-            let Some(wait) = wait else { return Err(error) };
+            let Some(wait) = wait else {
+                seat.leave(visit);
+                return Err(error);
+            };
+            let _resting = seat.rest(visit);
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -177,7 +187,9 @@ impl Fetcher {
                 wait.as_secs_f64(),
                 harmless(&masked(&work.job.url)),
             );
-            self.unless_finishing(tokio::time::sleep(wait)).await?;
+            if self.unless_finishing(tokio::time::sleep(wait)).await.is_err() {
+                return Err(interrupted().caused_by(error));
+            }
         }
     }
 
@@ -235,6 +247,10 @@ impl Fetcher {
         if published == Published::NameTaken {
             return Ok(Ended::Skipped(file_exists(name.path)));
         }
+        // File systems that do not tell cases apart would lose the new one.
+        if let Some(old) = work.replaces.as_ref().filter(|old| old.to_lowercase() != name.path.to_lowercase()) {
+            self.files.remove(old).map_err(|error| FetchError::disk(format!("cannot remove {old}"), error))?;
+        }
         let timing = self.timing(course).unwrap_or(Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 });
         Ok(Ended::Saved(Box::new(Saved {
             path: name.path,
@@ -261,7 +277,7 @@ impl Fetcher {
 }
 
 fn interrupted() -> FetchError {
-    FetchError::new(Kind::Interrupted, "the run was interrupted")
+    FetchError::new(Kind::Interrupted, "the run ended before this row did")
 }
 
 fn file_exists(path: String) -> Skipped {

@@ -211,7 +211,8 @@ impl Failed {
             error: kind.name().to_owned(),
             http_status,
             message: error.to_string(),
-            retryable: kind.retryable(),
+            // Another run may well do what this one was not given the time or the room for.
+            retryable: kind.retryable() || kind == crate::error::Kind::Interrupted || error.ends_run(),
             attempts,
             timing,
             ends_run: error.ends_run(),

@@ -57,7 +57,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::{HostKey, Limiter, Seat};
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
-use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Report, Summary};
+use crate::report::{COMPLETED, HOSTS_NAMED, Mode, OverloadedHost, Report, Summary};
 use crate::rows::{Manifest, Rows};
 use crate::sink::Files;
 
@@ -67,8 +67,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
 const AHEAD: usize = 8192;
 
-/// Tasks for each seat: those that wait to try again have none.
+/// Tasks for each seat, and some more: those that wait to try again have none, and a few hosts with many of them must
+/// not keep the seats of the others empty.
 const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+const TASKS_AT_REST: usize = 256;
 
 /// A record that waits to be written waits no longer than this.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
@@ -180,7 +182,7 @@ pub async fn run(config: &Config, screen: &Screen) -> Result<Exit, RunError> {
     let ended = match (&failure, interrupted) {
         (Some(error), _) => error.to_string(),
         (None, Some(_)) => "interrupted".to_owned(),
-        (None, None) => "completed".to_owned(),
+        (None, None) => COMPLETED.to_owned(),
     };
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
     let output = config.output.display().to_string();
@@ -216,7 +218,7 @@ impl OnePass<'_> {
         let total = move || reading.total();
         let watch = self.screen.watch(self.mode.name(), Arc::clone(&counters), total).map_err(RunError::System)?;
         let started = Instant::now();
-        let limiter = Limiter::new(self.config.per_host, self.window);
+        let limiter = Limiter::new(self.config.per_host, self.window, self.config.fetch.policy.first_wait);
         let fetcher = Arc::new(Fetcher {
             client: self.client,
             limiter: limiter.clone(),
@@ -283,7 +285,13 @@ impl OnePass<'_> {
                 Mode::Concurrent => {
                     let host = |work: &fetch::Work| HostKey::of(&work.job.url);
                     let jobs = lookahead::seated(jobs, host, limiter, AHEAD, ending());
-                    schedule::concurrent(jobs, self.window.saturating_mul(TASKS_PER_SEAT), work, done).await;
+                    schedule::concurrent(
+                        jobs,
+                        self.window.saturating_mul(TASKS_PER_SEAT).saturating_add(TASKS_AT_REST),
+                        work,
+                        done,
+                    )
+                    .await;
                 }
             }
         };

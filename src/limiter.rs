@@ -7,7 +7,8 @@
 //!
 //! With [`PerHost::Auto`] a host begins with as many seats as a browser takes, gets one more for each visit that went
 //! well up to 64, and keeps half of them when it asks for less (429, 503) or breaks under the load (resets, timeouts).
-//! A host that refuses one connection after the other is visited by one at a time until it answers again.
+//! A host that says "too many requests" is left alone by everybody for the time it asks for, or for a while that grows
+//! as long as it says nothing else. A host that refuses one connection after the other is visited by one at a time until it answers again.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -34,6 +35,9 @@ const MOST: usize = 64;
 /// After so many refused connections in a row, one probe at a time is enough to learn that the host is back.
 const REFUSALS: u32 = 8;
 
+/// However often a host asks for fewer requests, it is asked again after so long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// A host as servers count it: name and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostKey(Arc<str>);
@@ -59,6 +63,7 @@ pub struct Limiter(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     per_host: PerHost,
+    pause: Duration,
     hosts: Mutex<HashMap<HostKey, Host>>,
     run: Arc<Semaphore>,
     /// Hosts at which a seat has become free since somebody was refused one.
@@ -72,6 +77,8 @@ struct Host {
     seats: usize,
     /// Seats taken.
     taken: usize,
+    /// Downloads that have left their seat to try again later.
+    resting: usize,
     /// Nobody enters before.
     not_before: Option<Instant>,
     /// Those seats were last taken away; visits that began before say nothing new about the host.
@@ -80,6 +87,8 @@ struct Host {
     refusals: u32,
     /// How often the host asked for less, or broke.
     overloads: u64,
+    /// Pauses since it last kept up.
+    pauses: u32,
     /// Who waits, first come first served.
     queue: VecDeque<oneshot::Sender<Seat>>,
     /// Somebody has been refused a seat, and wants to know when there is one.
@@ -91,8 +100,10 @@ struct Host {
 pub enum Visit {
     /// The host keeps up.
     Well,
-    /// The host, or the way to it, is overloaded; stay away for so long where it said so.
-    Overloaded(Option<Duration>),
+    /// The host asked for fewer requests (429), or to stay away for so long.
+    Throttled(Option<Duration>),
+    /// The host, or the way to it, broke down under the load.
+    Overloaded,
     /// There was no connection.
     Refused,
     /// Nothing was learned about its load.
@@ -124,12 +135,38 @@ pub struct Seat {
     counted: bool,
 }
 
+/// A download that waits to try again. It holds no seat, but a host with many of them gets no new rows. Dropping it ends
+/// the wait.
+#[derive(Debug)]
+pub struct Resting {
+    shared: Arc<Shared>,
+    key: HostKey,
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        let mut hosts = lock(&self.shared.hosts);
+        if let Some(host) = hosts.get_mut(&self.key) {
+            host.resting -= 1;
+            host.tell_if_wanted(&self.key, &self.shared);
+            if host.is_forgettable() {
+                hosts.remove(&self.key);
+            }
+        }
+        drop(hosts);
+        self.shared.changed.notify_one();
+    }
+}
+
 impl Limiter {
     /// `in_run`: seats over all hosts.
+    ///
+    /// `pause`: how long a host that asks for fewer requests is left alone the first time; it doubles from there.
     #[must_use]
-    pub fn new(per_host: PerHost, in_run: NonZeroUsize) -> Self {
+    pub fn new(per_host: PerHost, in_run: NonZeroUsize, pause: Duration) -> Self {
         Self(Arc::new(Shared {
             per_host,
+            pause,
             hosts: Mutex::default(),
             run: Arc::new(Semaphore::new(in_run.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
@@ -184,7 +221,8 @@ impl Limiter {
         let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.0.per_host));
         match host.not_before {
             Some(until) if until > Instant::now() => Entry::NotBefore(until),
-            _ if host.has_room() && host.queue.is_empty() => {
+            // New rows stay in the list when so many of the host's wait for another try.
+            _ if host.has_room() && host.queue.is_empty() && host.resting < MOST => {
                 host.taken += 1;
                 let mut seat = Seat::new(&self.0, key.clone());
                 seat.in_run = Some(in_run);
@@ -234,10 +272,12 @@ impl Host {
         Self {
             seats,
             taken: 0,
+            resting: 0,
             not_before: None,
             halved: None,
             refusals: 0,
             overloads: 0,
+            pauses: 0,
             queue: VecDeque::new(),
             wanted: false,
         }
@@ -248,35 +288,55 @@ impl Host {
         self.taken < seats
     }
 
-    fn learn(&mut self, per_host: PerHost, since: Instant, visit: Visit) {
-        match visit {
-            Visit::Well | Visit::Overloaded(_) => self.refusals = 0,
-            Visit::Refused => self.refusals = self.refusals.saturating_add(1),
-            Visit::Unclear => {}
+    /// Puts the host among the freed if somebody was refused a seat and there may be one now.
+    fn tell_if_wanted(&mut self, key: &HostKey, shared: &Shared) {
+        if self.wanted && (self.has_room() || self.not_before.is_some()) {
+            self.wanted = false;
+            lock(&shared.freed).push(key.clone());
         }
+    }
+
+    fn learn(&mut self, shared: &Shared, since: Instant, visit: Visit) {
+        let is_auto = shared.per_host == PerHost::Auto;
         match visit {
-            Visit::Well if per_host == PerHost::Auto => self.seats = (self.seats + 1).min(MOST),
-            Visit::Overloaded(_) | Visit::Refused => {
-                self.overloads += 1;
-                // One overload is met by all who are there; it takes half of the seats once.
-                if per_host == PerHost::Auto && self.halved.is_none_or(|halved| since > halved) {
-                    self.seats = (self.seats / 2).max(1);
-                    self.halved = Some(Instant::now());
+            Visit::Unclear => return,
+            Visit::Well => {
+                (self.refusals, self.pauses) = (0, 0);
+                if is_auto {
+                    self.seats = (self.seats + 1).min(MOST);
                 }
+                return;
             }
-            Visit::Well | Visit::Unclear => {}
+            Visit::Refused => self.refusals = self.refusals.saturating_add(1),
+            Visit::Throttled(_) | Visit::Overloaded => self.refusals = 0,
         }
-        if let Visit::Overloaded(Some(asked)) = visit {
-            let until = Instant::now() + asked;
-            self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
-            // Those who wait for a seat wait for the time instead: their senders are dropped.
-            self.queue.clear();
+        self.overloads += 1;
+        // One overload is met by all who are there; it takes half of the seats once.
+        let is_news = self.halved.is_none_or(|halved| since > halved);
+        if is_news {
+            self.halved = Some(Instant::now());
+            if is_auto {
+                self.seats = (self.seats / 2).max(1);
+            }
         }
+        let Visit::Throttled(asked) = visit else { return };
+        let pause = match asked {
+            Some(asked) => asked,
+            None if is_news => {
+                self.pauses += 1;
+                shared.pause.saturating_mul(1 << (self.pauses - 1).min(16)).min(LONGEST_PAUSE)
+            }
+            None => return,
+        };
+        let until = Instant::now() + pause;
+        self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
+        // Those who wait for a seat wait for the time instead: their senders are dropped.
+        self.queue.clear();
     }
 
     /// Nothing to remember: a host that is met again begins as new.
     fn is_forgettable(&self) -> bool {
-        self.taken == 0 && self.queue.is_empty() && self.overloads == 0 && !self.wanted
+        self.taken == 0 && self.resting == 0 && self.queue.is_empty() && self.overloads == 0 && !self.wanted
     }
 }
 
@@ -290,6 +350,17 @@ impl Seat {
     pub fn leave(mut self, visit: Visit) {
         self.visit = visit;
     }
+
+    /// The same, with the intention to come back.
+    #[must_use]
+    pub fn rest(mut self, visit: Visit) -> Resting {
+        self.visit = visit;
+        let resting = Resting { shared: Arc::clone(&self.shared), key: self.key.clone() };
+        if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
+            host.resting += 1;
+        }
+        resting
+    }
 }
 
 impl Drop for Seat {
@@ -302,7 +373,7 @@ impl Drop for Seat {
         let mut hosts = lock(&self.shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.taken -= 1;
-        host.learn(self.shared.per_host, self.since, self.visit);
+        host.learn(&self.shared, self.since, self.visit);
         while host.has_room() {
             let Some(next) = host.queue.pop_front() else { break };
             match next.send(Self::new(&self.shared, self.key.clone())) {
@@ -311,10 +382,7 @@ impl Drop for Seat {
                 Err(mut seat) => seat.counted = false,
             }
         }
-        if host.wanted && (host.has_room() || host.not_before.is_some()) {
-            host.wanted = false;
-            lock(&self.shared.freed).push(self.key.clone());
-        }
+        host.tell_if_wanted(&self.key, &self.shared);
         if host.is_forgettable() {
             hosts.remove(&self.key);
         }
@@ -332,7 +400,7 @@ mod tests {
     }
 
     fn limiter(per_host: PerHost) -> Limiter {
-        Limiter::new(per_host, NonZeroUsize::new(100).expect("not zero"))
+        Limiter::new(per_host, NonZeroUsize::new(100).expect("not zero"), Duration::from_millis(500))
     }
 
     impl Limiter {
@@ -368,7 +436,7 @@ mod tests {
         assert_eq!(limiter.seats("a"), Some((2, MODEST + 4)));
         tokio::time::advance(Duration::from_millis(1)).await;
         for seat in seats.drain(..) {
-            seat.leave(Visit::Overloaded(None));
+            seat.leave(Visit::Overloaded);
         }
         assert_eq!(limiter.seats("a"), Some((0, 5)));
         assert_eq!(limiter.overloaded(), [(key("a"), 2)]);
@@ -387,11 +455,53 @@ mod tests {
         let mut queued = Box::pin(limiter.enter(&there));
         assert!(futures::poll!(&mut queued).is_pending());
         assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
-        seat.leave(Visit::Overloaded(Some(Duration::from_secs(7))));
+        seat.leave(Visit::Throttled(Some(Duration::from_secs(7))));
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
         assert!(matches!(limiter.try_enter(&there), Entry::NotBefore(_)));
         let _seat = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_requests_pause_the_host_longer_each_time() {
+        let limiter = limiter(PerHost::Auto);
+        let mut waited = Vec::new();
+        for _ in 0..3 {
+            let begin = Instant::now();
+            let (one, two) = (limiter.enter(&key("a")).await, limiter.try_enter(&key("a")));
+            waited.push(begin.elapsed().as_millis());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            one.leave(Visit::Throttled(None));
+            // Whoever was on the way meets the same, and it is no news.
+            if let Entry::Seat(two) = two {
+                two.leave(Visit::Throttled(None));
+            }
+        }
+        assert_eq!(waited, [0, 500, 1000]);
+        limiter.enter(&key("a")).await.leave(Visit::Well);
+        limiter.enter(&key("a")).await.leave(Visit::Throttled(None));
+        let begin = Instant::now();
+        drop(limiter.enter(&key("a")).await);
+        assert_eq!(begin.elapsed().as_millis(), 500, "it had kept up in between");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_with_many_resting_rows_gets_no_new_ones() {
+        let limiter = limiter(PerHost::Fixed(1));
+        let there = key("a");
+        let mut resting = Vec::new();
+        for _ in 0..MOST {
+            resting.push(limiter.enter(&there).await.rest(Visit::Unclear));
+        }
+        assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
+        drop(limiter.enter(&there).await);
+        assert!(matches!(limiter.try_enter(&there), Entry::HostFull), "those who rest may come back at any time");
+        let _ = futures::poll!(Box::pin(limiter.freed()));
+        drop(resting.pop());
+        assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
+        assert!(matches!(limiter.try_enter(&there), Entry::Seat(_)));
+        drop(resting);
+        assert_eq!(limiter.seats("a"), None, "nothing is left to remember");
     }
 
     #[tokio::test(start_paused = true)]
@@ -416,7 +526,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_run_has_seats_of_its_own() {
-        let limiter = Limiter::new(PerHost::Auto, NonZeroUsize::new(2).expect("not zero"));
+        let limiter = Limiter::new(PerHost::Auto, NonZeroUsize::new(2).expect("not zero"), Duration::from_millis(500));
         let one = limiter.enter(&key("a")).await;
         let _two = limiter.enter(&key("b")).await;
         assert!(matches!(limiter.try_enter(&key("c")), Entry::RunFull));

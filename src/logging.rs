@@ -14,8 +14,8 @@ pub fn start(verbosity: i8, show: Show, format: LogFormat, screen: Screen) {
     let level = match (verbosity, show) {
         (..=-1, _) => LevelFilter::ERROR,
         // The bar tells what a line for each image would.
-        (0, Show::Bar) => LevelFilter::WARN,
-        (0, _) => LevelFilter::INFO,
+        (0, Show::Bar | Show::Nothing) => LevelFilter::WARN,
+        (0, Show::Log) => LevelFilter::INFO,
         (1, _) => LevelFilter::DEBUG,
         (2.., _) => LevelFilter::TRACE,
     };

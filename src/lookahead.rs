@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn limiter(per_host: usize, in_run: usize) -> Limiter {
-        Limiter::new(PerHost::Fixed(per_host), NonZeroUsize::new(in_run).expect("not zero"))
+        Limiter::new(PerHost::Fixed(per_host), NonZeroUsize::new(in_run).expect("not zero"), Duration::from_secs(1))
     }
 
     fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {
@@ -195,7 +195,7 @@ mod tests {
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
         let (_, seat) = jobs.next().await.expect("a job");
-        seat.expect("a seat").leave(Visit::Overloaded(Some(Duration::from_secs(60))));
+        seat.expect("a seat").leave(Visit::Throttled(Some(Duration::from_secs(60))));
         assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
         assert_eq!(begin.elapsed().as_secs(), 0);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));

@@ -281,6 +281,17 @@ impl Namer {
         Planned { pattern, asks_server, stays: false }
     }
 
+    /// Reserves the name of a job that has `old`, which nobody else gets as long as the run lasts.
+    pub fn reserve_instead(&mut self, job: &Job, old: &str) -> Planned {
+        let (form, bits) = self.form(old);
+        if let Some(taken) = self.taken.get_mut(&form) {
+            *taken &= !bits;
+        }
+        let planned = self.reserve(job);
+        self.keep(old);
+        planned
+    }
+
     /// Reserves the name that the server gave to a job whose URL has none. The one name that is not settled in list
     /// order, because it is known no earlier.
     pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<Planned> {

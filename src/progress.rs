@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -113,6 +114,9 @@ impl Screen {
         let bar = self.bar.clone();
         if self.show == Show::Bar {
             bar.reset();
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let (show, shared, begin) = (self.show, Arc::clone(&stop), Instant::now());
@@ -186,24 +190,35 @@ impl Status {
     }
 
     fn draw(&self, bar: &ProgressBar, title: &'static str) {
-        let template = match self.total {
-            Some(total) => {
-                bar.set_length(total);
-                "{prefix} [{bar:16}] {pos}/{len}  {wide_msg}"
-            }
-            None => "{prefix} {spinner} {pos} so far  {wide_msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_prefix(title);
-        bar.set_message(self.details());
-        bar.set_position(self.ended);
-        bar.tick();
+        // One column stays free: terminals differ in what a full line does.
+        let width = usize::from(Term::stderr().size().1).saturating_sub(1);
+        bar.set_message(self.line(title, width));
     }
 
-    /// What matters most comes first: a narrow terminal cuts off the end.
-    fn details(&self) -> String {
+    /// One line of at most `width` columns. What matters most comes first; what does not fit is left out as a whole.
+    fn line(&self, title: &str, width: usize) -> String {
+        let count = match self.total {
+            Some(total) => format!("{}/{total}", self.ended),
+            None => format!("{} so far", self.ended),
+        };
+        let mut line = format!("{title} {count}");
+        let details = self.details();
+        let fits = |line: &str, more: &str| line.len() + 2 + more.len() <= width;
+        // The drawn bar only where the two most important details find room beside it.
+        if let Some(total) = self.total.filter(|total| *total > 0 && width >= 70) {
+            let filled = usize::try_from(self.ended.min(total) * 16 / total).unwrap_or(16);
+            line = format!("{title} [{:<16}] {count}", "=".repeat(filled));
+        }
+        for detail in details {
+            if fits(&line, &detail) {
+                line.push_str("  ");
+                line.push_str(&detail);
+            }
+        }
+        line
+    }
+
+    fn details(&self) -> Vec<String> {
         let seconds = self.elapsed.as_secs_f64().max(0.001);
         #[expect(
             clippy::cast_precision_loss,
@@ -218,18 +233,19 @@ impl Status {
                 parts.push(format!("{} {what}", HumanCount(count)));
             }
         }
-        if let Some(left) = self.total.map(|total| total.saturating_sub(self.ended)) {
+        // A handful of images says little about the rest.
+        if let Some(left) = self.total.map(|total| total.saturating_sub(self.ended)).filter(|_| self.ended >= 10) {
             #[expect(clippy::cast_precision_loss, reason = "shown")]
             let left = left as f64 / rate.max(0.001);
-            if self.ended > 0 && left < 1e8 {
-                parts.push(format!("{:#} left", HumanDuration(Duration::from_secs_f64(left))));
+            if left < 1e8 {
+                parts.push(format!("about {:#} left", HumanDuration(Duration::from_secs_f64(left))));
             }
         }
         parts.push(format!("{rate:.1}/s"));
         parts.push(format!("{}/s", BinaryBytes(byte_rate)));
         parts.push(BinaryBytes(self.bytes).to_string());
         parts.push(format!("{} under way", self.alive));
-        parts.join("  ")
+        parts
     }
 }
 
@@ -239,7 +255,7 @@ impl std::fmt::Display for Status {
             Some(total) => write!(f, "{} of {}, ", HumanCount(self.ended), HumanCount(total))?,
             None => write!(f, "{} of a list still being read, ", HumanCount(self.ended))?,
         }
-        f.write_str(&self.details())
+        f.write_str(&self.details().join(", "))
     }
 }
 
@@ -276,6 +292,27 @@ mod tests {
         let mut water = HighWater::default();
         let reached = [10, 25, 5, 25, 30].map(|position| water.reach(position));
         assert_eq!(reached, [10, 15, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_line_fits_its_terminal_and_breaks_no_word() {
+        let mut status = Status {
+            ended: 4_000,
+            failed: 12,
+            skipped: 3,
+            bytes: 123_456_789,
+            alive: 64,
+            total: Some(10_000),
+            elapsed: Duration::from_secs(20),
+        };
+        assert_eq!(
+            status.line("concurrent", 79),
+            "concurrent [======          ] 4000/10000  12 failed  3 skipped  about 30s left"
+        );
+        assert_eq!(status.line("concurrent", 40), "concurrent 4000/10000  12 failed");
+        assert_eq!(status.line("concurrent", 10), "concurrent 4000/10000", "the least there is to say");
+        status.total = None;
+        assert_eq!(status.line("concurrent", 60), "concurrent 4000 so far  12 failed  3 skipped  200.0/s");
     }
 
     #[test]

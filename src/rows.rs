@@ -110,12 +110,16 @@ impl<'a> Rows<'a> {
             _ => Publish::Replace,
         };
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = match earlier {
-            Some(stored) => namer.again(stored.path),
-            None => namer.reserve(&job),
+        let (name, replaces) = match earlier {
+            // The names that are asked for now may be others.
+            Some(stored) if self.existing == Existing::Replace => {
+                (namer.reserve_instead(&job, &stored.path), Some(stored.path))
+            }
+            Some(stored) => (namer.again(stored.path), None),
+            None => (namer.reserve(&job), None),
         };
         drop(namer);
-        Some(Work { job, name, publish })
+        Some(Work { job, name, publish, replaces })
     }
 
     /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
@@ -132,7 +136,7 @@ impl<'a> Rows<'a> {
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
-            self.fail(RunError::Disk(failed.message.clone()));
+            self.fail(RunError::Disk { folder: self.files.root().to_owned(), message: failed.message.clone() });
         }
         match shown::json(record, false) {
             Ok(line) => self.write_down(record, &line, key),
@@ -219,6 +223,10 @@ fn say(record: &Record) {
             tracing::warn!(target: "fetchimg", "Kept: {}, which fetchimg did not write, instead of {url}; --overwrite replaces it", harmless(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
+        // One line said why the run ends; not one for each row as well.
+        Outcome::Failed(failed) if failed.error == Kind::Interrupted.name() => {
+            tracing::debug!(target: "fetchimg", "Left: {url}: {}", harmless(&failed.message));
+        }
         Outcome::Failed(failed) => {
             let attempts = match failed.attempts {
                 0 | 1 => String::new(),

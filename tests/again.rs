@@ -551,3 +551,35 @@ fn the_output_folder_is_made_with_its_parents_and_may_be_there() {
     }
     assert_eq!(dir.read("there/mine.txt"), b"my own");
 }
+
+#[test]
+fn overwriting_gives_the_names_that_are_asked_for_now() {
+    let server = Server::start();
+    let urls = ["/jpeg/lies.png", "/png/300/b.png"].map(|target| server.url(target));
+    let first = fetchimg().lines(&urls).run();
+    assert_eq!(first.files(), ["b.png", "lies.png"], "{first}");
+    let fixed = fetchimg().lines(&urls).in_dir(&first.dir).args(["--overwrite", "--fix-extension"]).run();
+    assert_eq!(fixed.status, Some(0), "{fixed}");
+    assert_eq!(fixed.files(), ["b.png", "lies.jpg"], "the old name is gone\n{fixed}");
+    let numbered = fetchimg().lines(&urls).in_dir(&first.dir).args(["--overwrite", "--name", "{index}.{ext}"]).run();
+    assert_eq!(numbered.files(), ["0.png", "1.png"], "{numbered}");
+    assert!(numbered.file("1.png") == server.body("/png/300/b.png"), "{numbered}");
+    let again = fetchimg().lines(&urls).in_dir(&first.dir).run();
+    assert_eq!(again.told(), ["skipped already_saved 0.png", "skipped already_saved 1.png"], "{again}");
+}
+
+#[test]
+fn overwriting_takes_no_other_rows_file_away() {
+    let server = Server::start();
+    let (one, two) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
+    let first = fetchimg().lines([&one, &two]).args(["--name", "{index}.png"]).run();
+    assert_eq!(first.files(), ["0.png", "1.png"], "{first}");
+    // Each would now get the name that the other has.
+    let swapped = fetchimg().args([&two, &one]).in_dir(&first.dir).args(["--name", "{index}.png", "--overwrite"]).run();
+    assert_eq!(swapped.status, Some(0), "{swapped}");
+    assert_eq!(swapped.files().len(), 2, "{swapped}");
+    for (index, target) in [(0, "/png/400/b.png"), (1, "/png/300/a.png")] {
+        let path = swapped.record(index)["path"].as_str().expect("a path").to_owned();
+        assert!(swapped.file(&path) == server.body(target), "{path}\n{swapped}");
+    }
+}

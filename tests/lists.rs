@@ -258,7 +258,7 @@ fn binary_garbage_is_refused_with_a_sentence() {
     let dir = TestDir::new();
     for (name, bytes, hint) in [
         ("picture.png", server.body("/png/300/a.png"), "binary"),
-        ("program", [url.as_bytes(), b"\n\x7fELF\0\0\0\n"].concat(), "binary"),
+        ("program", [b"\x7fELF\0\0\0\n", url.as_bytes()].concat(), "binary"),
         ("list.txt.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x04\x00".to_vec(), "gzip"),
         (
             "wide.txt",
@@ -277,6 +277,17 @@ fn binary_garbage_is_refused_with_a_sentence() {
         assert_eq!(run.files(), [""; 0], "{run}");
     }
     assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn garbage_in_a_list_that_begins_as_text_is_failed_rows() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let url = server.url("/png/300/a.png");
+    dir.write("list.txt", [url.as_bytes(), b"\n\x7fELF\0\0\n", url.as_bytes(), b"b.png\n"].concat());
+    let run = fetchimg().in_dir(&dir).arg("list.txt").run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.told(), ["saved a.png", "failed bad_url", "saved a.pngb.png"], "{run}");
 }
 
 #[test]

@@ -99,3 +99,29 @@ fn an_interrupt_gives_every_row_that_was_read_its_record() {
     assert_eq!(indices.len(), 300, "{run}");
     assert!(records.iter().all(|record| record["error"] == "interrupted"), "{run}");
 }
+
+#[test]
+fn too_many_requests_pause_the_whole_host() {
+    let server = Server::start();
+    let urls = (0..30).map(|n| server.url(&format!("/flaky/429/1/300/{n}.png")));
+    let run = fetchimg().lines(urls).args(["--per-host", "3", "--retry-wait", "0.2", "--json"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let requests = server.requests();
+    let first = requests[0].at;
+    let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(190)).count();
+    assert!(early <= 3, "{early} requests although the first answer was 429\n{run}");
+}
+
+#[test]
+fn one_broken_page_does_not_pause_its_host() {
+    let server = Server::start();
+    let mut urls = vec![server.url("/status/503/broken.png")];
+    urls.extend((0..100).map(|n| server.url(&format!("/png/300/{n}.png"))));
+    let run = fetchimg().lines(urls).args(["--retry-wait", "0.5", "--retries", "1"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files().len(), 100, "{run}");
+    let requests = server.requests();
+    let good = requests.iter().filter(|request| request.target.starts_with("/png/")).map(|request| request.at);
+    let (first, last) = (good.clone().min().unwrap(), good.max().unwrap());
+    assert!(last - first < Duration::from_millis(250), "{:?}\n{run}", last - first);
+}

@@ -106,7 +106,11 @@ impl Client {
         let mut current = url.clone();
         let mut redirects = 0;
         loop {
-            let body = self.send(url, &current, deadline).await?;
+            let sent = self.send(url, &current, deadline).await;
+            let body = sent.map_err(|error| match redirects {
+                0 => error,
+                _ => error.within(&format!("redirected to {}", masked(&current))),
+            })?;
             if !matches!(body.answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Response::new(body));
             }
@@ -134,7 +138,13 @@ impl Client {
             }
             other => other,
         };
-        let answer = sent.map_err(|error| classify(&error, url, Stage::Head))?;
+        let answer = sent.map_err(|error| {
+            let error = classify(&error, url, Stage::Head);
+            match self.options.proxy.as_deref() {
+                Some(proxy) if !proxy.is_empty() => error.within(&format!("through the proxy {}", masked_text(proxy))),
+                _ => error,
+            }
+        })?;
         if let Some(info) = answer.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
@@ -209,13 +219,17 @@ impl Client {
     }
 }
 
-/// Whether the text names a proxy; empty, it names none on purpose.
+/// Whether the text names a proxy that can be used; empty, it names none on purpose.
 ///
 /// # Errors
 /// The reason, in words.
 pub fn check_proxy(proxy: &str) -> Result<(), String> {
-    if proxy.is_empty() {
-        return Ok(());
+    let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        _ if proxy.is_empty() => return Ok(()),
+        // reqwest would pass over any other in silence, and the request would go out without a proxy.
+        None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
+        Some(other) => return Err(format!("{other}: is no kind of proxy")),
     }
     reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);

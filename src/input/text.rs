@@ -64,8 +64,11 @@ fn take(line: &[u8], name: &str, number: u64, rows: &mut Rows) {
     }
 }
 
-/// A text list holds no NUL. Better one sentence now than a failed row for each line of an archive.
+/// Better one sentence now than a failed row for each line of an archive. A list that begins as text is one, whatever
+/// comes later.
 fn refuse_binary(head: &[u8], name: &str) -> Result<(), Ended> {
+    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let begins_as_text = std::str::from_utf8(first_line).is_ok() && !first_line.contains(&0);
     let what = if head.starts_with(b"\x1F\x8B") {
         "it is gzip-compressed; pipe it in: gzip -dc LIST | fetchimg"
     } else if head.starts_with(b"\x28\xB5\x2F\xFD") {
@@ -74,7 +77,7 @@ fn refuse_binary(head: &[u8], name: &str) -> Result<(), Ended> {
         "it is written in UTF-16; save it as UTF-8"
     } else if head.starts_with(b"PAR1") {
         "it is a Parquet file"
-    } else if head.contains(&0) {
+    } else if !begins_as_text && head.contains(&0) {
         "it is binary data; a list is text with one URL per line"
     } else {
         return Ok(());

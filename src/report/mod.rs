@@ -281,6 +281,9 @@ pub enum Basis {
     },
 }
 
+/// What [`Report::ended`] says of a run that went through its list.
+pub const COMPLETED: &str = "completed";
+
 /// The whole report of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -309,7 +312,8 @@ impl Report {
         window: usize,
         before: Option<(f64, SystemTime)>,
     ) -> Self {
-        let comparison = compare(&modes, window, before);
+        // What ended early says nothing about how long the list takes.
+        let comparison = if ended == COMPLETED { compare(&modes, window, before) } else { None };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             output,
@@ -345,12 +349,14 @@ fn compare(modes: &[Summary], window: usize, before: Option<(f64, SystemTime)>) 
     })
 }
 
-/// The wall time of the mode that did not run. One after the other: the single downloads added up. All at once: no
+/// The wall time of the mode that did not run: for one after the other a bound from above, since downloads that share a
+/// line take longer each; for all at once a bound from below. The speed-up is at most what comes of them. One after the other: the single downloads added up. All at once: no
 /// shorter than the longest, nor than their sum shared out over as many as may run.
 fn estimate(ran: &Summary, window: usize) -> f64 {
     let sum = ran.sum_of_downloads_seconds;
     match ran.mode {
-        Mode::Concurrent => sum,
+        // Not shorter than this run either: then it was the list that took its time.
+        Mode::Concurrent => sum.max(ran.wall_seconds),
         Mode::Sequential => {
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
             let shared = sum / window.max(1) as f64;
@@ -416,7 +422,7 @@ mod tests {
         let sequential = pass(Mode::Sequential).summary(Duration::from_secs(50), 1);
         let report = |modes: &[&Summary], before| {
             let modes = modes.iter().map(|summary| (*summary).clone()).collect();
-            Report::new("images".into(), "completed".into(), modes, 10, before).comparison.expect("a comparison")
+            Report::new("images".into(), COMPLETED.into(), modes, 10, before).comparison.expect("a comparison")
         };
         let both = report(&[&sequential, &concurrent], None);
         assert_eq!((both.speed_up, both.basis), (10.0, Basis::Measured));

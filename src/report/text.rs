@@ -6,21 +6,21 @@ use std::io::{self, Write};
 
 use indicatif::{BinaryBytes, HumanCount};
 
-use super::{Basis, Mode, Report, Summary, Times};
+use super::{Basis, COMPLETED, Mode, Report, Summary, Times};
 use crate::shown::harmless;
 
 /// Writes the report.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     match &*report.modes {
         [first, second] => side_by_side(out, first, second)?,
-        modes => modes.iter().try_for_each(|summary| alone(out, summary))?,
+        modes => modes.iter().try_for_each(|summary| alone(out, summary, report.ended == COMPLETED))?,
     }
     if let Some(comparison) = &report.comparison {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
         let note = |mode: Mode| match &comparison.basis {
             Basis::Estimated { mode: estimated } if *estimated == mode => match mode {
-                Mode::Sequential => "  (estimate: single downloads added up)".to_owned(),
-                Mode::Concurrent => "  (estimate: no shorter than the longest)".to_owned(),
+                Mode::Sequential => "  at most  (estimate: all downloads added)".to_owned(),
+                Mode::Concurrent => "  at least  (estimate: by the longest one)".to_owned(),
             },
             Basis::MeasuredBefore { date } if report.modes.iter().all(|ran| ran.mode != mode) => {
                 format!("  (measured {date})")
@@ -30,23 +30,27 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         let measured = match comparison.basis {
             Basis::Measured => "measured",
             Basis::MeasuredBefore { .. } => "measured in two runs",
-            Basis::Estimated { .. } => "estimated",
+            Basis::Estimated { .. } => "estimated, at most",
         };
         writeln!(out, "One after the other: {sequential:>9.3} seconds{}", note(Mode::Sequential))?;
         writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", note(Mode::Concurrent))?;
         writeln!(out, "Speed-up:            {:>9.1} times    ({measured})", comparison.speed_up)?;
     }
-    if report.modes.iter().any(|summary| summary.saved > 0) {
+    if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         writeln!(out, "The images are in {}", harmless(&report.output))?;
     }
-    if report.ended != "completed" {
+    if report.ended != COMPLETED {
         writeln!(out, "The run did not end by itself: {}", harmless(&report.ended))?;
+        writeln!(out, "Rows that were not reached have no record yet; the same command goes on with them.")?;
     }
     Ok(())
 }
 
 /// One mode.
-fn alone(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+fn alone(out: &mut impl Write, summary: &Summary, completed: bool) -> io::Result<()> {
+    if summary.rows == 0 && !completed {
+        return Ok(());
+    }
     if summary.rows == 0 {
         return writeln!(out, "The list is empty: there was nothing to download.");
     }
@@ -56,7 +60,7 @@ fn alone(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     };
     writeln!(out, "{title}")?;
     writeln!(out, "{}", download_time(summary))?;
-    for (name, value) in figures(summary) {
+    for (name, value) in figures(summary).iter().filter(|_| summary.saved > 0) {
         writeln!(out, "  {name:<18}{value}")?;
     }
     for (name, value) in remarks(summary) {

@@ -61,6 +61,9 @@ impl Files {
         };
         let private = root.join(PRIVATE);
         let parts = private.join("parts");
+        if root.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
+        }
         fs::create_dir_all(root).map_err(at(root))?;
         fs::create_dir_all(&parts).map_err(at(&parts))?;
         let lock_path = private.join("lock");
@@ -84,6 +87,20 @@ impl Files {
             parts: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+
+    /// The output folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes an image that another one has replaced under another name.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        match fs::remove_file(self.root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// A file of fetchimg's own inside the output folder.
