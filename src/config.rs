@@ -17,6 +17,7 @@ use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::Source;
 use crate::limiter::PerHost;
+use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
 use crate::report::Mode;
@@ -75,15 +76,6 @@ pub enum ReportFormat {
     Text,
     /// For programs.
     Json,
-}
-
-/// A place for data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Standard output.
-    Stdout,
-    /// A file, which is replaced.
-    File(PathBuf),
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).

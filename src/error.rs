@@ -85,7 +85,8 @@ impl Kind {
         Self::WITHOUT_STATUS.iter().copied().find(|kind| kind.name() == name)
     }
 
-    const WITHOUT_STATUS: [Self; 15] = [
+    /// Every kind but [`Kind::HttpStatus`].
+    pub const WITHOUT_STATUS: [Self; 15] = [
         Self::BadUrl,
         Self::Dns,
         Self::Connect,
@@ -190,16 +191,14 @@ impl FetchError {
         self
     }
 
-    /// A storage error. Those that would meet every later row as well also end the run.
-    pub fn disk(what: impl Into<String>, source: io::Error) -> Self {
-        let ends_run = matches!(
+    /// A storage error. Those that would meet every later row as well also end the run: a full disk, or an output
+    /// folder that is no longer `usable`.
+    pub fn disk(what: impl Into<String>, source: io::Error, usable: bool) -> Self {
+        let is_full = matches!(
             source.kind(),
-            io::ErrorKind::StorageFull
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::NotFound
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
         );
+        let ends_run = is_full || !usable;
         Self { ends_run, ..Self::new(Kind::Disk, what).caused_by(source) }
     }
 
@@ -335,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_ends_the_run_and_a_long_name_does_not() {
-        assert!(FetchError::disk("x", io::ErrorKind::StorageFull.into()).ends_run());
-        assert!(!FetchError::disk("x", io::ErrorKind::InvalidFilename.into()).ends_run());
+        assert!(FetchError::disk("x", io::ErrorKind::StorageFull.into(), true).ends_run());
+        assert!(FetchError::disk("x", io::ErrorKind::NotFound.into(), false).ends_run());
+        assert!(!FetchError::disk("x", io::ErrorKind::InvalidFilename.into(), true).ends_run());
     }
 }

@@ -226,7 +226,7 @@ impl Fetcher {
                     return Err(too_large(self.options.max_bytes));
                 }
                 look.at(piece)?;
-                part.write(piece).map_err(|error| FetchError::disk("cannot write", error))?;
+                part.write(piece).map_err(|error| self.disk("cannot write", error))?;
             }
             let new = course.water.reach(part.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
@@ -243,13 +243,13 @@ impl Fetcher {
         let bytes = part.length();
         let published = part
             .commit(&name.path, work.publish)
-            .map_err(|error| FetchError::disk(format!("cannot store {}", name.path), error))?;
+            .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
         if published == Published::NameTaken {
             return Ok(Ended::Skipped(file_exists(name.path)));
         }
         // File systems that do not tell cases apart would lose the new one.
         if let Some(old) = work.replaces.as_ref().filter(|old| old.to_lowercase() != name.path.to_lowercase()) {
-            self.files.remove(old).map_err(|error| FetchError::disk(format!("cannot remove {old}"), error))?;
+            self.files.remove(old).map_err(|error| self.disk(&format!("cannot remove {old}"), error))?;
         }
         let timing = self.timing(course).unwrap_or(Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 });
         Ok(Ended::Saved(Box::new(Saved {
@@ -264,6 +264,10 @@ impl Fetcher {
             timing,
             extension_mismatch: name.mismatch,
         })))
+    }
+
+    fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
+        FetchError::disk(what, error, self.files.is_usable())
     }
 
     fn timing(&self, course: &Course) -> Option<Timing> {

@@ -174,7 +174,7 @@ impl Reason {
 /// When a download began and how long it took, in milliseconds with two decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// From the start of the run to the first request of this row.
+    /// From the start of the pass over the list (of the run, but for `--compare`) to the first request of this row.
     pub start_ms: f64,
     /// From the first request to the head of the last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

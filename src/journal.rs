@@ -1,20 +1,21 @@
 //! What has been done, on disk: one JSON record per line, appended, never changed.
 //!
 //! The journal answers two questions for each row of the list: has this run met the URL before, and has an earlier run
-//! saved it? For each URL it keeps 8 bytes of its hash and the place of its record in the file; everything else is read
-//! back when it is asked for, and compared in full, so two URLs with one hash are still two URLs.
+//! saved it? For each URL it keeps 8 bytes of hash and the place of its record in the file; everything else is read back
+//! when it is asked for, and compared in full, so two URLs with one hash are still two URLs. (While both are under way
+//! there is nothing to compare yet; the hash is keyed anew in every run, so that nobody can arrange that.)
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use url::Url;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::RunError;
 use crate::job::{Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
@@ -36,6 +37,7 @@ pub struct Journal {
     /// The length of the file without them.
     written: u64,
     known: HashMap<Key, Known>,
+    hasher: RandomState,
 }
 
 /// Where a record begins in the file, plus one.
@@ -111,9 +113,9 @@ impl Line<'_> {
         self.path.as_deref().filter(|path| is_plain_path(path))
     }
 
-    fn key(&self) -> Key {
-        let text = self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default());
-        Key(xxh3_64(text.as_bytes()))
+    /// What the key of its URL is made of.
+    fn identity(&self) -> &str {
+        self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default())
     }
 
     fn is_about(&self, url: &Url) -> bool {
@@ -124,17 +126,6 @@ impl Line<'_> {
     }
 }
 
-impl Key {
-    /// The key of a URL, the same as its record's: records show secrets masked and carry a hash instead.
-    #[must_use]
-    pub fn of(url: &Url) -> Self {
-        Self(match recorded(url) {
-            (_, Some(hash)) => xxh3_64(hash.as_bytes()),
-            (_, None) => xxh3_64(without_fragment(url).as_bytes()),
-        })
-    }
-}
-
 impl Journal {
     /// Opens the journal and reads what earlier runs have saved; `saved` is told each file of theirs. Lines that are
     /// no records are passed over, and the last one of a run that was killed is cut off.
@@ -142,6 +133,7 @@ impl Journal {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
         let mut known = HashMap::new();
+        let hasher = RandomState::new();
         let mut written = 0;
         let mut unwritten = Vec::new();
         let mut reader = BufReader::with_capacity(1 << 18, &file);
@@ -154,7 +146,7 @@ impl Journal {
                 && let (true, Some(path)) = (record.status == "saved", record.plain_path())
             {
                 saved(path);
-                known.insert(record.key(), Known::Earlier(Place::at(written)));
+                known.insert(Key(hasher.hash_one(record.identity())), Known::Earlier(Place::at(written)));
             }
             if line.last() != Some(&b'\n') {
                 // The end, or a line that was not finished: all of it but the line feed, or less.
@@ -168,12 +160,20 @@ impl Journal {
             }
             written += length as u64;
         }
-        Ok(Self { path: path.to_owned(), file, unwritten, written, known })
+        Ok(Self { path: path.to_owned(), file, unwritten, written, known, hasher })
+    }
+
+    /// The key of a URL, the same as its record's: records show secrets masked and carry a hash instead.
+    #[must_use]
+    pub fn key(&self, url: &Url) -> Key {
+        Key(match recorded(url) {
+            (_, Some(hash)) => self.hasher.hash_one(hash.as_str()),
+            (_, None) => self.hasher.hash_one(without_fragment(url)),
+        })
     }
 
     /// What is known of the URL of a row. From now on this pass has met it.
-    pub fn meet(&mut self, url: &Url) -> Result<Met, RunError> {
-        let key = Key::of(url);
+    pub fn meet(&mut self, key: Key, url: &Url) -> Result<Met, RunError> {
         let known = match self.known.entry(key) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Known::UnderWay(None));
@@ -250,7 +250,11 @@ impl Journal {
             return Ok(());
         }
         // The file is open for appending: wherever reading has been, this goes to the end.
-        self.file.write_all(&self.unwritten).map_err(|source| self.failed(source))?;
+        if let Err(source) = self.file.write_all(&self.unwritten) {
+            // Whatever part went out would stand before the next try. If it cannot be cut off, the line is torn.
+            let _ = self.file.set_len(self.written);
+            return Err(self.failed(source));
+        }
         self.written += self.unwritten.len() as u64;
         self.unwritten.clear();
         Ok(())
@@ -294,8 +298,14 @@ mod tests {
     use crate::job::{Job, Outcome, Reason, Saved, Skipped, Timing};
     use crate::shown::masked;
 
+    fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {
+        let key = journal.key(url);
+        journal.meet(key, url)
+    }
+
     fn note(journal: &mut Journal, record: &Record, about: &Url) -> Result<(), RunError> {
-        journal.note(record, &serde_json::to_vec(record).expect("JSON"), Some(Key::of(about)))
+        let key = journal.key(about);
+        journal.note(record, &serde_json::to_vec(record).expect("JSON"), Some(key))
     }
 
     fn url(text: &str) -> Url {
@@ -326,10 +336,10 @@ mod tests {
         let signed = url("https://a.example/2.png?sig=secret");
         let mut journal = Journal::open(&path, |_| panic!("there is nothing yet")).expect("open");
         for (url, name) in [(&one, "1.png"), (&signed, "2.png")] {
-            assert_eq!(journal.meet(url).expect("meet"), Met::First(None));
-            assert_eq!(journal.meet(url).expect("meet"), Met::UnderWay);
+            assert_eq!(meet(&mut journal, url).expect("meet"), Met::First(None));
+            assert_eq!(meet(&mut journal, url).expect("meet"), Met::UnderWay);
             note(&mut journal, &saved(url, name), url).expect("note");
-            assert_eq!(journal.meet(url).expect("meet"), Met::Done(Some(name.into())));
+            assert_eq!(meet(&mut journal, url).expect("meet"), Met::Done(Some(name.into())));
         }
         journal.write().expect("write");
         drop(journal);
@@ -339,10 +349,10 @@ mod tests {
         let mut journal = Journal::open(&path, |name| names.push(name.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5 }));
-        assert_eq!(journal.meet(&url("https://a.example/1.png")).expect("meet"), stored("1.png"));
-        assert_eq!(journal.meet(&one).expect("meet"), Met::UnderWay);
-        assert_eq!(journal.meet(&signed).expect("meet"), stored("2.png"));
-        assert_eq!(journal.meet(&url("https://a.example/2.png?sig=other")).expect("meet"), Met::First(None));
+        assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::UnderWay);
+        assert_eq!(meet(&mut journal, &signed).expect("meet"), stored("2.png"));
+        assert_eq!(meet(&mut journal, &url("https://a.example/2.png?sig=other")).expect("meet"), Met::First(None));
     }
 
     #[test]
@@ -357,7 +367,10 @@ mod tests {
         journal.write().expect("write");
         let mut journal = Journal::open(&path, |_| {}).expect("open");
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
-            assert_eq!(journal.meet(url).expect("meet"), Met::First(Some(Stored { path: name.into(), bytes: 5 })));
+            assert_eq!(
+                meet(&mut journal, url).expect("meet"),
+                Met::First(Some(Stored { path: name.into(), bytes: 5 }))
+            );
         }
         let lines = fs::read_to_string(&path).expect("read");
         assert_eq!(lines.lines().count(), 3, "the torn line is gone: {lines}");
@@ -365,7 +378,7 @@ mod tests {
         // Only the line feed was lost.
         fs::write(&path, &whole).expect("write");
         let mut journal = Journal::open(&path, |_| {}).expect("open");
-        assert!(matches!(journal.meet(&one).expect("meet"), Met::First(Some(_))));
+        assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
         drop(journal);
         assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n"));
     }
@@ -377,7 +390,7 @@ mod tests {
         let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
         // As if the hashes were the same.
         note(&mut journal, &saved(&one, "1.png"), &two).expect("note");
-        assert_eq!(journal.meet(&two).expect("meet"), Met::First(None));
+        assert_eq!(meet(&mut journal, &two).expect("meet"), Met::First(None));
     }
 
     #[test]
@@ -385,23 +398,30 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let one = url("https://a.example/1.png");
         let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
-        journal.meet(&one).expect("meet");
+        meet(&mut journal, &one).expect("meet");
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         journal.begin_pass();
-        assert!(matches!(journal.meet(&one).expect("meet"), Met::First(Some(_))));
+        assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
         let skipped = |reason| {
             let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()) });
             Record::of(&Job { index: 0, url: one.clone() }, outcome)
         };
         note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
-        assert_eq!(journal.meet(&one).expect("meet"), Met::Done(Some("1.png".into())));
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some("1.png".into())));
         journal.begin_pass();
-        assert_eq!(journal.meet(&one).expect("meet"), Met::First(Some(Stored { path: "1.png".into(), bytes: 5 })));
+        assert_eq!(
+            meet(&mut journal, &one).expect("meet"),
+            Met::First(Some(Stored { path: "1.png".into(), bytes: 5 }))
+        );
 
         let mut journal = Journal::open(&folder.path().join("n"), |_| {}).expect("open");
-        journal.meet(&one).expect("meet");
+        meet(&mut journal, &one).expect("meet");
         note(&mut journal, &skipped(Reason::FileExists), &one).expect("note");
         journal.begin_pass();
-        assert_eq!(journal.meet(&one).expect("meet"), Met::First(None), "somebody else's file never becomes ours");
+        assert_eq!(
+            meet(&mut journal, &one).expect("meet"),
+            Met::First(None),
+            "somebody else's file never becomes ours"
+        );
     }
 }

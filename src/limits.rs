@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A download has a connection and a file, and may leave an idle connection behind.
-const PER_DOWNLOAD: u64 = 3;
+/// A download has a connection and a file, and may leave two idle connections behind.
+const PER_DOWNLOAD: u64 = 4;
 
 /// Standard streams, the list, the journal, the runtime's own.
 const RESERVE: u64 = 32;

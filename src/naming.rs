@@ -116,6 +116,9 @@ impl std::str::FromStr for Template {
                     parts.push(Part::Field(field));
                 }
                 '\\' => return fail(at, "folders are separated by /".into()),
+                '<' | '>' | ':' | '"' | '|' | '?' | '*' => {
+                    return fail(at, format!("{character} is refused in names by Windows"));
+                }
                 other if is_harmful(other) => return fail(at, "a control character".into()),
                 other => plain.push(other),
             }
@@ -263,8 +266,10 @@ impl Namer {
 
     /// Takes out of circulation a name that an earlier run gave.
     pub fn keep(&mut self, path: &str) {
-        let (form, bits) = self.form(path);
-        *self.taken.entry(form).or_default() |= bits;
+        let bits = self.extensions(path);
+        for form in kept_forms(path) {
+            *self.taken.entry(form).or_default() |= bits;
+        }
     }
 
     /// The name an earlier run gave to the same URL.
@@ -283,9 +288,11 @@ impl Namer {
 
     /// Reserves the name of a job that has `old`, which nobody else gets as long as the run lasts.
     pub fn reserve_instead(&mut self, job: &Job, old: &str) -> Planned {
-        let (form, bits) = self.form(old);
-        if let Some(taken) = self.taken.get_mut(&form) {
-            *taken &= !bits;
+        let bits = self.extensions(old);
+        for form in kept_forms(old) {
+            if let Some(taken) = self.taken.get_mut(&form) {
+                *taken &= !bits;
+            }
         }
         let planned = self.reserve(job);
         self.keep(old);
@@ -309,30 +316,34 @@ impl Namer {
             hash = url_hash(&job.url);
         }
         let host = clean_text(job.url.host_str().unwrap_or_default());
+        let render = |ext: &str| {
+            let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash };
+            fit(&self.template.render(&values))
+        };
         let hole = HOLE.to_string();
-        let ext = extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole);
-        let plain = self.template.render(&Values { basename, ext, index: job.index, host: &host, url_hash: &hash });
-        let plain = fit(&plain);
-        if self.take(&plain) {
+        let plain = render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole));
+        let open = render(&hole);
+        if self.take(&plain, &open) {
             return plain;
         }
         let hash = url_hash(&job.url);
         for digits in [8, 16, 32, 64] {
-            let name = with_suffix(&plain, &hash[..digits]);
-            if self.take(&name) {
+            let (name, open) = (with_suffix(&plain, &hash[..digits]), with_suffix(&open, &hash[..digits]));
+            if self.take(&name, &open) {
                 return name;
             }
         }
         // Only another row with this very URL can be here, and intake sees to it that there is none.
-        let name = with_suffix(&plain, &format!("{hash}-{}", job.index));
-        self.take(&name);
+        let suffix = format!("{hash}-{}", job.index);
+        let name = with_suffix(&plain, &suffix);
+        self.take(&name, &with_suffix(&open, &suffix));
         name
     }
 
-    /// Whether the name was free; it is not any more.
-    fn take(&mut self, name: &str) -> bool {
-        let (form, bits) = self.form(name);
-        let taken = self.taken.entry(form).or_default();
+    /// Whether the name was free; it is not any more. `open`: the same name with holes for every extension in it.
+    fn take(&mut self, name: &str, open: &str) -> bool {
+        let bits = self.extensions(name);
+        let taken = self.taken.entry(form(open)).or_default();
         let in_the_way = if bits == ANY_EXTENSION { u64::MAX } else { bits | ANY_EXTENSION };
         let free = *taken & in_the_way == 0;
         if free {
@@ -341,19 +352,41 @@ impl Namer {
         free
     }
 
-    /// The name without its extension, hashed, and the extensions it may end in.
-    fn form(&self, name: &str) -> (u64, u64) {
-        // Case-insensitive file systems (macOS, Windows) take names for one that differ in case only.
-        let folded = name.to_lowercase();
-        let (stem, ext) = folded.rsplit_once('.').unwrap_or((&folded, ""));
-        let known = Format::ALL.iter().flat_map(|format| format.extensions()).position(|known| *known == ext);
-        match known {
-            Some(bit) if !self.fix_extension => (xxh3_64(stem.as_bytes()), 1 << bit),
-            Some(_) => (xxh3_64(stem.as_bytes()), ANY_EXTENSION),
-            None if ext == "\0" => (xxh3_64(stem.as_bytes()), ANY_EXTENSION),
-            None => (xxh3_64(folded.as_bytes()), ANY_EXTENSION),
+    /// The extensions that the name may end in, a bit each.
+    fn extensions(&self, name: &str) -> u64 {
+        let ext = extension(name).unwrap_or_default();
+        let mut known = Format::ALL.iter().flat_map(|format| format.extensions());
+        match known.position(|known| known.eq_ignore_ascii_case(ext)) {
+            Some(bit) if !self.fix_extension => 1 << bit,
+            _ => ANY_EXTENSION,
         }
     }
+}
+
+/// The name without its extension, hashed. Case-insensitive file systems (macOS, Windows) take names for one that differ
+/// in case only.
+fn form(name: &str) -> u64 {
+    let folded = name.to_lowercase();
+    let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
+    let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len());
+    xxh3_64(&folded.as_bytes()[..end])
+}
+
+/// The forms of a name that an earlier run gave. Where its extension also stands elsewhere in it as a word, it may have
+/// come from `{ext}`, and another extension would stand there then.
+fn kept_forms(path: &str) -> [u64; 2] {
+    let ext = extension(path).unwrap_or_default();
+    let mut words = String::with_capacity(path.len());
+    for piece in path.split_inclusive(|character: char| !character.is_alphanumeric()) {
+        let word = piece.trim_end_matches(|character: char| !character.is_alphanumeric());
+        if !ext.is_empty() && word == ext {
+            words.push(HOLE);
+            words.push_str(&piece[word.len()..]);
+        } else {
+            words.push_str(piece);
+        }
+    }
+    [form(path), form(&words)]
 }
 
 /// The last segment of the URL's path, decoded and cleaned; `None` where the path ends in `/` or nothing is left.
@@ -514,6 +547,7 @@ mod tests {
         assert_eq!(at("ab{index"), 3);
         assert_eq!(at("a}"), 2);
         assert_eq!(at("a\\b"), 2);
+        assert_eq!(at("{index}:{basename}"), 8);
         for outside in ["../{basename}", "/{basename}", "a//{basename}", "{basename}/", ".hidden/{basename}", ""] {
             assert!(outside.parse::<Template>().is_err(), "{outside}");
         }
@@ -546,6 +580,26 @@ mod tests {
         first_closed.reserve(&job(0, "https://a.example/x.png"));
         let open = first_closed.reserve(&job(1, "https://a.example/x"));
         assert!(open.pattern.starts_with("x-"), "{open:?}");
+    }
+
+    #[test]
+    fn an_extension_in_the_middle_of_a_name_collides_as_well() {
+        for template in ["{ext}/{stem}", "{ext}/{basename}", "{stem}-{ext}", "x.{ext}/{index:0}{stem}"] {
+            let template = template.replace("{index:0}", "");
+            for urls in [
+                ["https://a.example/cat.png", "https://a.example/cat"],
+                ["https://a.example/cat", "https://a.example/cat.png"],
+            ] {
+                let mut namer = namer(&template);
+                let given = urls.map(|url| namer.reserve(&job(0, url)).finish(Some(Format::Png), false).path);
+                assert_ne!(given[0], given[1], "{template} {urls:?}");
+                // Nor does a later run take a name that this one gave.
+                let mut later = Namer::new(template.parse().expect("a template"), false);
+                later.keep(&given[0]);
+                let other = later.reserve(&job(0, urls[1])).finish(Some(Format::Png), false).path;
+                assert_ne!(given[0], other, "{template} {urls:?}");
+            }
+        }
     }
 
     #[test]

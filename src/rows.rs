@@ -13,9 +13,10 @@ use crate::error::{Kind, RunError};
 use crate::fetch::Work;
 use crate::job::{Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key, Met, Stored};
+use crate::manifest::Manifest;
 use crate::naming::Namer;
 use crate::progress::Counters;
-use crate::report::{Mode, Pass};
+use crate::report::{Mode, Tally};
 use crate::shown::{self, harmless};
 use crate::sink::{Files, Publish};
 
@@ -30,9 +31,6 @@ pub enum Existing {
     Replace,
 }
 
-/// Where records go besides the journal (`--manifest`).
-pub type Manifest = Box<dyn Write>;
-
 /// The rows of one pass over the list.
 pub struct Rows<'a> {
     existing: Existing,
@@ -43,7 +41,7 @@ pub struct Rows<'a> {
     counters: Arc<Counters>,
     /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
-    pass: Pass,
+    tally: Tally,
     failure: Option<RunError>,
 }
 
@@ -64,12 +62,12 @@ impl<'a> Rows<'a> {
         namer: Arc<Mutex<Namer>>,
         counters: Arc<Counters>,
     ) -> Self {
-        let pass = Pass::new(mode);
-        Self { existing, journal, manifest, files, namer, counters, waiting: HashMap::new(), pass, failure: None }
+        let tally = Tally::new(mode);
+        Self { existing, journal, manifest, files, namer, counters, waiting: HashMap::new(), tally, failure: None }
     }
 
     /// Decides about the next row of the list: work to do, or a record at once.
-    pub fn admit(&mut self, row: Row) -> Option<Work> {
+    pub fn admit(&mut self, row: Row) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
@@ -77,9 +75,10 @@ impl<'a> Rows<'a> {
                 return None;
             }
         };
-        self.pass.name_url(&job.url);
+        self.tally.name_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path });
-        let earlier = match self.journal.meet(&job.url) {
+        let key = self.journal.key(&job.url);
+        let earlier = match self.journal.meet(key, &job.url) {
             Ok(Met::First(earlier)) => earlier,
             Ok(Met::Done(path)) => {
                 self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)));
@@ -88,7 +87,7 @@ impl<'a> Rows<'a> {
             Ok(Met::UnderWay) => {
                 let fragment = job.url.fragment().map(Into::into);
                 let waiting = Waiting { index: job.index, fragment };
-                self.waiting.entry(Key::of(&job.url)).or_default().push(waiting);
+                self.waiting.entry(key).or_default().push(waiting);
                 return None;
             }
             Err(error) => {
@@ -101,7 +100,7 @@ impl<'a> Rows<'a> {
             && self.files.size(path) == Some(*bytes)
         {
             let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path.clone())));
-            self.settle(Some(Key::of(&job.url)), &record);
+            self.settle(Some(key), &record);
             return None;
         }
         // What an earlier run wrote for this URL is fetchimg's to replace, under the name it has.
@@ -119,7 +118,7 @@ impl<'a> Rows<'a> {
             None => (namer.reserve(&job), None),
         };
         drop(namer);
-        Some(Work { job, name, publish, replaces })
+        Some((key, Work { job, name, publish, replaces }))
     }
 
     /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
@@ -132,7 +131,7 @@ impl<'a> Rows<'a> {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         say(record);
-        self.pass.add(record);
+        self.tally.add(record);
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
@@ -193,9 +192,9 @@ impl<'a> Rows<'a> {
 
     /// What came of the pass, and why it ended early if it did.
     #[must_use]
-    pub fn finish(mut self) -> (Pass, Option<RunError>) {
+    pub fn finish(mut self) -> (Tally, Option<RunError>) {
         self.write();
-        (self.pass, self.failure)
+        (self.tally, self.failure)
     }
 
     /// Who reads the manifest may go away; the images are still wanted. Any other trouble with it is the run's.
@@ -220,7 +219,7 @@ fn say(record: &Record) {
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
         Outcome::Skipped(Skipped { reason: Reason::FileExists, path }) => {
             let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, which fetchimg did not write, instead of {url}; --overwrite replaces it", harmless(path));
+            tracing::warn!(target: "fetchimg", "Kept: {}, of which no earlier run has a record, instead of {url}; --overwrite replaces it", harmless(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
         // One line said why the run ends; not one for each row as well.

@@ -24,8 +24,8 @@ where
     }
 }
 
-/// Does up to `window` jobs at once, each in a task of its own. A task is spawned only when there is room, so a list of
-/// ten million lines costs the memory of one window.
+/// Does up to `window` jobs at once, each in a task of its own. A job is taken only when there is room for its task, so a
+/// list of ten million lines costs the memory of one window (and of what the stream itself looks ahead).
 ///
 /// `work` has to catch its own panics; one that escapes ends the run with it.
 pub async fn concurrent<J, R, W>(

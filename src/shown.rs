@@ -66,30 +66,38 @@ pub fn masked(url: &Url) -> Cow<'_, str> {
 /// The same for a text that should be a URL and is none, so that its parts have to be guessed.
 #[must_use]
 pub fn masked_text(text: &str) -> String {
-    let (before_query, query) = text.split_once('?').map_or((text, None), |(before, query)| (before, Some(query)));
-    let mut shown = String::with_capacity(text.len());
-    let authority_at = before_query.find("//").map_or(before_query.len(), |slashes| slashes + 2);
-    let (scheme, rest) = before_query.split_at(authority_at);
-    shown.push_str(scheme);
-    let (authority, path) = rest.split_at(rest.find(['/', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => {
-            shown.push_str("***@");
-            shown.push_str(host);
+    // Behind the scheme and its slashes, one or two of either kind.
+    let is_scheme =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+    let is_slash = |character: char| matches!(character, '/' | '\\');
+    let start = match text.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) && rest.starts_with(is_slash) => {
+            text.len() - rest.trim_start_matches(is_slash).len()
         }
-        None => shown.push_str(authority),
-    }
-    shown.push_str(path);
-    if let Some(query) = query {
-        for (number, pair) in query.split('&').enumerate() {
-            shown.push(if number == 0 { '?' } else { '&' });
-            match pair.split_once('=') {
-                Some((name, _)) if is_secret_pair(pair) => {
-                    shown.push_str(name);
-                    shown.push_str("=***");
-                }
-                _ => shown.push_str(pair),
+        _ => text.len() - text.trim_start_matches(is_slash).len(),
+    };
+    let (scheme, rest) = text.split_at(start);
+    let (authority, rest) = rest.split_at(rest.find(is_slash).unwrap_or(rest.len()));
+    let mut shown = scheme.to_owned();
+    // A question mark may be part of a password here; whatever it is, it is not shown.
+    let visible = authority.rsplit_once('@').map_or(authority, |(_, host)| {
+        shown.push_str("***@");
+        host
+    });
+    let visible = format!("{visible}{rest}");
+    let Some((before, query)) = visible.split_once('?') else {
+        shown.push_str(&visible);
+        return shown;
+    };
+    shown.push_str(before);
+    for (number, pair) in query.split('&').enumerate() {
+        shown.push(if number == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((name, _)) if is_secret_pair(pair) => {
+                shown.push_str(name);
+                shown.push_str("=***");
             }
+            _ => shown.push_str(pair),
         }
     }
     shown
@@ -164,7 +172,12 @@ mod tests {
             ("http://ann:pw@exa mple.test/x.png?sig=1&w=2", "http://***@exa mple.test/x.png?sig=***&w=2"),
             ("https://t0k3n@[zz/a", "https://***@[zz/a"),
             ("//ann:p@w@host", "//***@host"),
-            ("mail@example.org?token=x", "mail@example.org?token=***"),
+            ("mail@example.org?token=x", "***@example.org?token=***"),
+            ("http:/ann:pw@exa mple.test/x", "http:/***@exa mple.test/x"),
+            ("ann:pw@example.org/x.png", "***@example.org/x.png"),
+            ("http://ann:p?w@exa mple/", "http://***@exa mple/"),
+            ("http:\\\\ann:pw@[zz", "http:\\\\***@[zz"),
+            ("example.org/a@b.png", "example.org/a@b.png"),
         ];
         for (text, shown) in table {
             assert_eq!(masked_text(text), shown);

@@ -583,3 +583,62 @@ fn overwriting_takes_no_other_rows_file_away() {
         assert!(swapped.file(&path) == server.body(target), "{path}\n{swapped}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn links_planted_in_the_output_folder_lead_nowhere() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for link in ["images/.fetchimg", "images/.fetchimg/parts"] {
+        let dir = TestDir::new();
+        dir.write("victim/000001.part", "somebody's");
+        dir.write("victim/thesis.txt", "somebody's");
+        std::fs::create_dir_all(dir.join(link).parent().expect("a parent")).expect("made");
+        std::os::unix::fs::symlink(dir.join("victim"), dir.join(link)).expect("linked");
+        let run = fetchimg().in_dir(&dir).arg(&url).run();
+        assert_eq!(run.status, Some(3), "{run}");
+        assert!(run.stderr.contains("link"), "{run}");
+        assert_eq!(dir.read("victim/000001.part"), b"somebody's", "{run}");
+    }
+    // A folder of the output that leads elsewhere, and a journal that speaks of a file behind it.
+    let dir = TestDir::new();
+    dir.write("victim/keys", "somebody's");
+    std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
+    std::os::unix::fs::symlink(dir.join("victim"), dir.join("images/d")).expect("linked");
+    let line = format!("{{\"index\":0,\"url\":\"{url}\",\"status\":\"saved\",\"path\":\"d/keys\",\"bytes\":1}}\n");
+    dir.write("images/.fetchimg/manifest.jsonl", line);
+    let run = fetchimg().in_dir(&dir).arg(&url).run();
+    assert_eq!((run.status, run.record(0)["error"].as_str()), (Some(1), Some("disk")), "{run}");
+    assert_eq!(dir.read("victim/keys"), b"somebody's", "{run}");
+}
+
+#[test]
+fn records_and_reports_destroy_nothing_that_the_run_needs() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let first = fetchimg().lines([&url]).run();
+    assert_eq!(first.status, Some(0), "{first}");
+    for place in ["list.txt", "images/.fetchimg/manifest.jsonl", "images/../list.txt"] {
+        let before = first.dir.read(place);
+        for flag in ["--manifest", "--report"] {
+            let run = fetchimg().in_dir(&first.dir).args(["list.txt", flag, place]).run();
+            assert!(matches!(run.status, Some(2 | 3)), "{run}");
+            assert_eq!(first.dir.read(place), before, "{run}");
+        }
+    }
+}
+
+#[test]
+fn a_template_that_continues_is_the_only_kind_there_is() {
+    let server = Server::start();
+    let urls = ["/png/300/cat.png", "/png/400/cat"].map(|target| server.url(target));
+    for template in ["{ext}/{stem}", "{host}/{index:06}-{basename}", "{stem}.{ext}", "{url_hash}"] {
+        let first = fetchimg().lines(&urls).args(["--name", template]).run();
+        assert_eq!(first.status, Some(0), "{first}");
+        assert_eq!(first.files().len(), 2, "two rows, two files\n{first}");
+        let second = fetchimg().in_dir(&first.dir).args(["list.txt", "--name", template]).run();
+        assert!(second.told().iter().all(|told| told.starts_with("skipped already_saved")), "{second}");
+    }
+    let refused = fetchimg().lines(&urls).args(["--name", "{index}:{basename}"]).run();
+    assert_eq!(refused.status, Some(2), "{refused}");
+}

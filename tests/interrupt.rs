@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Run, Running, Server, fetchimg, wait_until};
+use common::{Run, Running, Server, TestDir, fetchimg, wait_until};
 use serde_json::Value;
 
 /// Far longer than anything here takes.
@@ -294,4 +294,51 @@ fn a_content_type_does_not_steer_the_terminal() {
     let run = fetchimg().lines([url]).args(["-v", "--manifest", "-"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     is_harmless(&run);
+}
+
+#[test]
+fn a_reader_that_has_stopped_reading_cannot_hold_the_program() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let urls = (0..3000).map(|n| server.url(&format!("/png/200/{n}.png")) + "\n").collect::<String>();
+    dir.write("list.txt", urls);
+    // More records than a pipe holds, and nobody who takes them.
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_fetchimg"))
+        .args(["list.txt", "--manifest", "-", "-q"])
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // It stands still when the pipe is full.
+    let mut hits = 0;
+    wait_until("it is stuck", || {
+        let before = std::mem::replace(&mut hits, server.requests().len());
+        std::thread::sleep(Duration::from_millis(300));
+        hits > 0 && hits == before
+    });
+    let signal = |name: &str| {
+        let kill = std::process::Command::new("kill").args(["-s", name, &program.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    };
+    signal("INT");
+    std::thread::sleep(Duration::from_millis(100));
+    signal("INT");
+    let mut status = None;
+    wait_until("it has left", || {
+        status = program.try_wait().expect("a child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(130));
+}
+
+#[test]
+fn a_comparison_that_waits_for_its_list_can_be_interrupted() {
+    let mut running = fetchimg().args(["--compare", "-"]).stdin_pipe();
+    running.write_line("http://127.0.0.1:1/a.png");
+    // The journal is there when the signals are caught.
+    wait_until("the run has begun", || running.dir().join("images/.fetchimg/manifest.jsonl").exists());
+    running.kill("INT");
+    wait_until("the run has ended", || !running.is_running());
+    let run = running.wait();
+    assert_eq!(run.status, Some(130), "{run}");
 }

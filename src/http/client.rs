@@ -28,6 +28,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// What of an error page is read so that its connection can be used again. Larger ones cost more than a handshake.
 const DRAINED: u64 = 64 * 1024;
 
+/// And for so long: a handshake takes less.
+const LONGEST_DRAIN: Duration = Duration::from_secs(1);
+
 /// How the run speaks HTTP.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -267,9 +270,10 @@ fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
 
 /// A pool of connections that forgets.
 ///
-/// reqwest bounds idle connections per host, not in all: a list over 20,000 hosts would keep 20,000 sockets. So when
-/// the connections that a client may have opened (for each host as many as were in use at once) outnumber the downloads
-/// that there may be, a new client takes over; the old one closes its connections when its last request has ended.
+/// reqwest bounds idle connections per host, not in all: a list over 20,000 hosts would keep 20,000 sockets. So when the
+/// connections that a client may keep idle (for each host as many as were in use at once, less those in use now) are
+/// twice as many as the downloads that there may be, a new client takes over; the old one closes its connections when
+/// its last request has ended.
 #[derive(Debug, Default)]
 struct Pool(Mutex<Option<Arc<Generation>>>);
 
@@ -316,7 +320,7 @@ impl Pool {
             let mut hosts = generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             let in_use = hosts.get(&host).copied().unwrap_or_default();
             let opens = in_use.now == in_use.most;
-            if !opens || hosts.values().map(|in_use| in_use.most).sum::<usize>() < most {
+            if !opens || hosts.values().map(|in_use| in_use.most - in_use.now).sum::<usize>() < 2 * most {
                 hosts.insert(host, InUse { now: in_use.now + 1, most: in_use.most.max(in_use.now + 1) });
                 drop(hosts);
                 return Ok(Lease { generation: Arc::clone(generation), host });
@@ -434,7 +438,7 @@ impl Body {
         if self.answer.content_length().is_none_or(|length| length > DRAINED) {
             return;
         }
-        self.deadline.stall = self.deadline.stall.min(Duration::from_secs(2));
+        self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
         while let Ok(Some(_)) = self.next().await {}
     }
 }

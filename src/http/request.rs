@@ -54,6 +54,10 @@ impl Identity {
             headers.insert(REFERER, referer.clone());
         }
         let known = || {
+            // What was asked for under encryption is not told in the open.
+            if home.scheme() == "https" && url.scheme() == "http" {
+                return None;
+            }
             let entry = self.netrc.as_ref()?.hosts.get(url.host_str()?)?;
             Some(Credentials { user: entry.login.clone(), password: entry.password.clone() })
         };

@@ -94,7 +94,8 @@ impl Resolver {
                 return lookup.clone();
             }
         }
-        if known.len() >= MANY {
+        if known.len() >= MANY && known.len() == known.capacity() {
+            // Before it would grow, so that a sweep pays for itself however many names there are.
             known.retain(|_, (since, lookup)| since.elapsed() < KEPT && !lookup.peek().is_some_and(Result::is_err));
         }
         let lookup = ask_system(host.to_owned(), self.family).boxed().shared();

@@ -25,6 +25,11 @@ pub fn recognise(head: &[u8], complete: bool) -> Verdict {
     }
     // Every binary signature lies within 16 bytes, a HEIF brand list within 64.
     let decided = complete || head.len() >= 64;
+    // The brands of a HEIF file are a list; the one that decides may come last.
+    let box_length = head.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+    if !decided && head.get(4..8) == Some(b"ftyp") && head.len() < box_length {
+        return Verdict::Unclear;
+    }
     if let Some(format) = binary(head) {
         return Verdict::Image(format);
     }
@@ -140,7 +145,9 @@ fn textual(head: &[u8], decided: bool) -> Verdict {
             Prologue::Unfinished => return Verdict::Unclear,
         }
     }
-    if rest.is_empty() && !decided {
+    // Every tag that is looked for, and the opening of a comment or document type, fits into so many bytes.
+    let is_cut = rest.is_empty() || (rest.starts_with(b"<") && rest.len() < "<!doctype html".len());
+    if is_cut && !decided {
         return Verdict::Unclear;
     }
     let starts = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
@@ -238,6 +245,13 @@ mod tests {
         ];
         for (bytes, format) in table {
             assert_eq!(recognise(bytes, true), Verdict::Image(format), "{format}");
+            for end in 0..bytes.len() {
+                let early = recognise(&bytes[..end], false);
+                assert!(
+                    matches!(early, Verdict::Unclear) || early == Verdict::Image(format),
+                    "{format} at {end}: {early:?}"
+                );
+            }
         }
     }
 

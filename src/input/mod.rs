@@ -111,6 +111,14 @@ impl Lists {
         self.0.into_iter().map(keep).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The files among the lists.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.0.iter().filter_map(|list| match &list.bytes {
+            Bytes::File(file) => Some(file),
+            Bytes::Stdin | Bytes::Given(_) => None,
+        })
+    }
+
     /// The rows of all lists, one list after the other, read on a thread of their own and from the beginning where that
     /// is possible. An error of a list is the last thing that comes.
     ///
@@ -223,14 +231,21 @@ impl Rows {
     }
 }
 
+/// What can be sent: the HTTP library keeps URLs of so many bytes, servers stop at 8 to 64 KB.
+const LONGEST_URL: usize = 65_534;
+
 /// An http(s) URL with a host, read as a browser reads it (WHATWG URL standard).
 fn parse(text: &[u8]) -> Result<Url, String> {
+    if text.len() > LONGEST_URL {
+        return Err(format!("it is longer than {LONGEST_URL} bytes"));
+    }
     let text = std::str::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
     let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://".to_owned(),
         other => other.to_string(),
     })?;
     match url.scheme() {
+        _ if url.as_str().len() > LONGEST_URL => Err(format!("it is longer than {LONGEST_URL} bytes")),
         "http" | "https" => Ok(url),
         other => Err(format!("{other}: is not http: or https:")),
     }

@@ -8,8 +8,8 @@ use crate::error::RunError;
 /// One read asks for so much.
 const BLOCK: usize = 64 * 1024;
 
-/// No URL is longer; browsers stop at 2 MB, servers at 8 to 64 KB. Of a longer line only the beginning is kept.
-const LONGEST_LINE: usize = 1024 * 1024;
+/// Of a longer line only the beginning is kept: enough to see that it is too long for a URL.
+const LONGEST_LINE: usize = 2 * super::LONGEST_URL;
 
 /// Reads lines until the end, and hands the rows over as often as there is nothing more to read at once.
 pub fn read(mut from: impl Read, name: &str, rows: &mut Rows) -> Result<(), Ended> {

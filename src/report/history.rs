@@ -65,14 +65,14 @@ pub fn other_mode(file: &Path, summary: &Summary) -> Option<(f64, SystemTime)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Pass;
+    use crate::report::Tally;
 
     #[test]
     fn only_whole_runs_of_the_same_list_are_compared() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("runs.jsonl");
         let summary = |mode, list| {
-            let mut summary = Pass::new(mode).summary(Duration::from_secs(4), 1);
+            let mut summary = Tally::new(mode).summary(Duration::from_secs(4), 1);
             (summary.list, summary.rows, summary.saved, summary.bytes) = (list, 5, 5, 1000);
             summary
         };

@@ -1,6 +1,6 @@
 //! Records to words.
 //!
-//! A [`Pass`] folds the records of one pass over the list as they come; a [`Summary`] holds what is said about it, every
+//! A [`Tally`] folds the records of one pass over the list as they come; a [`Summary`] holds what is said about it, every
 //! number computed once. [`text`] and [`json`] only arrange it, so they cannot disagree.
 
 pub mod history;
@@ -49,7 +49,7 @@ impl Mode {
 }
 
 /// Folds the records of a pass.
-pub struct Pass {
+pub struct Tally {
     mode: Mode,
     rows: u64,
     saved: u64,
@@ -167,7 +167,7 @@ pub struct OverloadedHost {
 /// So many overloaded hosts are named.
 pub const HOSTS_NAMED: usize = 10;
 
-impl Pass {
+impl Tally {
     /// Nothing has come yet.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
@@ -390,8 +390,8 @@ mod tests {
         }))
     }
 
-    fn pass(mode: Mode) -> Pass {
-        let mut pass = Pass::new(mode);
+    fn pass(mode: Mode) -> Tally {
+        let mut pass = Tally::new(mode);
         for n in 1..=100 {
             pass.add(&saved(f64::from(n), f64::from(n) * 10.0));
         }

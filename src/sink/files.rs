@@ -13,6 +13,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::fs::Access;
+
 use crate::error::RunError;
 
 /// What waits in memory before it is written. The median picture of the web has 23 KB; with 256 downloads at once this
@@ -52,6 +54,19 @@ pub enum Published {
     NameTaken,
 }
 
+/// Makes a folder inside one that is there. A symbolic link in its place may lead anywhere, and is no folder.
+fn make_real_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(path)?.is_dir() {
+                return Ok(());
+            }
+            Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder, or a link to one"))
+        }
+        made => made,
+    }
+}
+
 impl Files {
     /// Makes the folder and what is private in it, and takes hold of it. `fsync`: flush each file and its folder.
     pub fn open(root: &Path, fsync: bool) -> Result<Self, RunError> {
@@ -65,7 +80,9 @@ impl Files {
             return Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
         }
         fs::create_dir_all(root).map_err(at(root))?;
-        fs::create_dir_all(&parts).map_err(at(&parts))?;
+        for folder in [&private, &parts] {
+            make_real_folder(folder).map_err(at(folder))?;
+        }
         let lock_path = private.join("lock");
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
@@ -76,9 +93,12 @@ impl Files {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
-        // Bodies that a killed run left unfinished.
+        // Bodies that a killed run left unfinished. What is anything else is not fetchimg's.
         for left in fs::read_dir(&parts).map_err(at(&parts))?.flatten() {
-            fs::remove_file(left.path()).map_err(at(&left.path()))?;
+            let is_part = Path::new(&left.file_name()).extension().is_some_and(|extension| extension == "part");
+            if is_part && left.file_type().is_ok_and(|kind| kind.is_file()) {
+                fs::remove_file(left.path()).map_err(at(&left.path()))?;
+            }
         }
         Ok(Self {
             root: root.to_owned(),
@@ -109,6 +129,13 @@ impl Files {
         self.root.join(PRIVATE).join(name)
     }
 
+    /// Whether the path leads to what is fetchimg's own.
+    #[must_use]
+    pub fn holds(&self, path: &Path) -> bool {
+        let private = self.root.join(PRIVATE).canonicalize();
+        matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
+    }
+
     /// The size of the regular file of that name, if there is one.
     #[must_use]
     pub fn size(&self, path: &str) -> Option<u64> {
@@ -131,13 +158,14 @@ impl Files {
     /// Makes the folders of a name, below the output folder only: when that is gone, somebody has removed it, and
     /// making it again would hide that.
     fn make_folders(&self, path: &str) -> io::Result<()> {
-        for (slash, _) in path.match_indices('/') {
-            match fs::create_dir(self.root.join(&path[..slash])) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        path.match_indices('/').try_for_each(|(slash, _)| make_real_folder(&self.root.join(&path[..slash])))
+    }
+
+    /// Whether images can be stored at all. When not, it is no use to go on after a storage error.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        [&self.root, &self.private("parts")].into_iter().all(|folder| rustix::fs::access(folder, access).is_ok())
     }
 
     fn new_part(&self) -> io::Result<Named> {

@@ -1,0 +1,153 @@
+//! One way through the list: wires the rooms that a row passes.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, future};
+
+use crate::config::Config;
+use crate::error::RunError;
+use crate::fetch::{Fetcher, Phase, Work};
+use crate::http::Client;
+use crate::input::Lists;
+use crate::job::Record;
+use crate::journal::{Journal, Key};
+use crate::limiter::{HostKey, Limiter, Seat};
+use crate::manifest::Manifest;
+use crate::naming::Namer;
+use crate::progress::{Counters, Screen};
+use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
+use crate::rows::Rows;
+use crate::sink::Files;
+use crate::stop::Stop;
+use crate::{lookahead, schedule};
+
+/// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
+const AHEAD: usize = 8192;
+
+/// Tasks for each seat, and some more: those that wait to try again have none, and a few hosts with many of them must
+/// not keep the seats of the others empty.
+const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+const TASKS_AT_REST: usize = 256;
+
+/// A record that waits to be written waits no longer than this.
+const WRITE_EVERY: Duration = Duration::from_millis(200);
+
+/// A pass that is about to begin.
+pub struct Pass<'a> {
+    /// How the list is gone through.
+    pub mode: Mode,
+    /// Downloads at once.
+    pub window: NonZeroUsize,
+    /// What the program does.
+    pub config: &'a Config,
+    /// Where it is shown.
+    pub screen: &'a Screen,
+    /// When it ends early.
+    pub stop: &'a Stop,
+    /// HTTP, with connections of this pass alone.
+    pub client: Client,
+    /// Where images go.
+    pub files: &'a Arc<Files>,
+    /// Names as they are taken before the pass.
+    pub namer: Namer,
+}
+
+impl Pass<'_> {
+    /// Goes through the lists. What came of it, and why it ended early if it could not go on.
+    ///
+    /// # Errors
+    /// When it could not begin.
+    pub async fn go(
+        self,
+        lists: &Lists,
+        journal: &mut Journal,
+        manifest: Option<&mut Manifest>,
+    ) -> Result<(Summary, Option<RunError>), RunError> {
+        let Self { mode, window, config, screen, stop, client, files, namer } = self;
+        let counters = Arc::new(Counters::default());
+        let (listed, reading) = lists.rows()?;
+        let watch =
+            screen.watch(mode.name(), Arc::clone(&counters), move || reading.total()).map_err(RunError::System)?;
+        let started = Instant::now();
+        let namer = Arc::new(Mutex::new(namer));
+        let limiter = Limiter::new(config.per_host, window, config.fetch.policy.first_wait);
+        let fetcher = Arc::new(Fetcher {
+            client,
+            limiter: limiter.clone(),
+            files: Arc::clone(files),
+            namer: Arc::clone(&namer),
+            counters: Arc::clone(&counters),
+            options: config.fetch.clone(),
+            started,
+            phase: stop.subscribe(),
+        });
+        let rows = Rows::new(mode, config.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
+        let rows = RefCell::new(rows);
+        let stop_if_failed = |rows: &Rows| {
+            if rows.failure().is_some() {
+                stop.end(Phase::Finishing);
+            }
+        };
+
+        let jobs = listed.take_until(stop.reached(Phase::Finishing)).filter_map(|row| {
+            let mut rows = rows.borrow_mut();
+            let admitted = match row {
+                Ok(row) => rows.admit(row),
+                Err(error) => {
+                    rows.fail(error);
+                    None
+                }
+            };
+            stop_if_failed(&rows);
+            future::ready(admitted)
+        });
+        let work = |((key, work), seat): ((Key, Work), Option<Seat>)| {
+            let fetcher = Arc::clone(&fetcher);
+            async move { (key, fetcher.fetch(&work, seat).await) }
+        };
+        let done = |ended: &mut Vec<(Key, Record)>| {
+            let mut rows = rows.borrow_mut();
+            for (key, record) in ended.drain(..) {
+                rows.settle(Some(key), &record);
+            }
+            rows.write();
+            stop_if_failed(&rows);
+        };
+        let passing = async {
+            match mode {
+                Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
+                Mode::Concurrent => {
+                    let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
+                    let jobs = lookahead::seated(jobs, host, limiter, AHEAD, stop.reached(Phase::Finishing));
+                    let tasks = window.saturating_mul(TASKS_PER_SEAT).saturating_add(TASKS_AT_REST);
+                    schedule::concurrent(jobs, tasks, work, done).await;
+                }
+            }
+        };
+        // Rows that need no download are written down now and then, whatever the downloads do.
+        let writing = async {
+            let mut ticks = tokio::time::interval(WRITE_EVERY);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                rows.borrow_mut().write();
+            }
+        };
+        tokio::select! {
+            () = passing => {}
+            never = stop.leave_after_grace() => match never {},
+            never = writing => never,
+        }
+
+        let wall = started.elapsed();
+        drop(watch);
+        let (tally, failure) = rows.into_inner().finish();
+        let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
+        let overloaded_hosts = overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times });
+        let summary = tally.summary(wall, counters.most_alive());
+        Ok((Summary { overloaded_hosts: overloaded_hosts.collect(), ..summary }, failure))
+    }
+}

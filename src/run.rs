@@ -1,0 +1,171 @@
+//! A run: everything is opened, the list is gone through once or twice, and the report is written.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Config, ReportFormat};
+use crate::error::RunError;
+use crate::exit::Exit;
+use crate::fetch::Phase;
+use crate::http::{self, Client};
+use crate::input::Lists;
+use crate::journal::Journal;
+use crate::limits;
+use crate::manifest::{Manifest, Target};
+use crate::naming::Namer;
+use crate::pass::Pass;
+use crate::progress::Screen;
+use crate::report::{self, COMPLETED, Report};
+use crate::sink::Files;
+use crate::stop::Stop;
+
+/// Does what the configuration says.
+///
+/// # Errors
+/// When the run could not start or go on.
+pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
+    let lists = Lists::open(&config.sources)?;
+    let files = Arc::new(Files::open(&config.output, config.fsync)?);
+    let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
+    let mut journal = Journal::open(&files.private("manifest.jsonl"), |path| namer.keep(path))?;
+    let create = |path: &Path| create(path, &lists, &files);
+    let mut manifest = match &config.manifest {
+        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
+        Some(Target::Stdout) => Some(Manifest::stdout()),
+        None => None,
+    };
+    let reports = config.seeing.reports.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
+    let reports = reports.collect::<Result<Vec<_>, RunError>>()?;
+    let window = limits::allow(config.concurrency);
+    if window < config.concurrency {
+        let wanted = config.concurrency;
+        tracing::warn!(target: "fetchimg", "Downloading {window} at once, not {wanted}: the limit on open files is low (ulimit -n)");
+    }
+    let http = http::Options { concurrency: window.get(), ..config.http.clone() };
+    let Some(lists) = repeatable_if_needed(lists, config, stop).await? else {
+        return Ok(stop.asked().unwrap_or(Exit::Aborted));
+    };
+
+    let mut summaries = Vec::new();
+    let mut failure = None;
+    for (number, mode) in config.modes.iter().enumerate() {
+        let pass = Pass {
+            mode: *mode,
+            window,
+            config,
+            screen,
+            stop,
+            // Each mode makes its own connections: the second must not live on the first one's.
+            client: Client::new(http.clone())?,
+            files: &files,
+            namer: namer.clone(),
+        };
+        // The manifest holds one record per row: those of the last pass that was begun.
+        let is_last = number + 1 == config.modes.len();
+        let mut manifest = manifest.as_mut().filter(|manifest| is_last || manifest.can_start_over());
+        if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
+            return Err(RunError::Output { path: "the manifest".into(), source });
+        }
+        let (summary, trouble) = pass.go(&lists, &mut journal, manifest).await?;
+        journal.begin_pass();
+        summaries.push(summary);
+        failure = trouble;
+        if failure.is_some() || !stop.is_running() {
+            break;
+        }
+    }
+    if config.fsync {
+        journal.sync()?;
+    }
+
+    let interrupted = stop.asked();
+    let ended = match (&failure, interrupted) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(_)) => "interrupted".to_owned(),
+        (None, None) => COMPLETED.to_owned(),
+    };
+    let history = files.private("runs.jsonl");
+    let before = match &*summaries {
+        [only] => report::history::other_mode(&history, only),
+        _ => None,
+    };
+    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
+        if let Err(error) = report::history::remember(&history, summary) {
+            let history = history.display();
+            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
+        }
+    }
+    let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
+    let output = config.output.display().to_string();
+    tell(config, reports, &Report::new(output, ended, summaries, window.get(), before))?;
+    match (failure, interrupted) {
+        (Some(error), _) => Err(error),
+        (None, Some(exit)) => Ok(exit),
+        (None, None) => Ok(if failed { Exit::SomeFailed } else { Exit::Clean }),
+    }
+}
+
+/// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
+/// its time.
+async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Result<Option<Lists>, RunError> {
+    if config.modes.len() < 2 {
+        return Ok(Some(lists));
+    }
+    tokio::select! {
+        kept = tokio::task::spawn_blocking(|| lists.repeatable()) => match kept {
+            Ok(kept) => kept.map(Some),
+            Err(panicked) => Err(RunError::System(panicked.into())),
+        },
+        () = stop.reached(Phase::Finishing) => Ok(None),
+    }
+}
+
+/// A file for records or a report. It replaces what is there, but never what the run itself reads or keeps.
+fn create(path: &Path, lists: &Lists, files: &Files) -> Result<File, RunError> {
+    let fail = |source| RunError::Output { path: path.to_owned(), source };
+    if let Ok(there) = fs::metadata(path) {
+        let is_list = lists.files().filter_map(|file| file.metadata().ok());
+        if is_list.filter(fs::Metadata::is_file).any(|list| (list.dev(), list.ino()) == (there.dev(), there.ino())) {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
+        }
+        if files.holds(path) {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
+        }
+    }
+    File::create(path).map_err(fail)
+}
+
+/// Writes the report wherever it is wanted.
+fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Report) -> Result<(), RunError> {
+    let write = |out: &mut dyn Write, format| {
+        let mut out = BufWriter::new(out);
+        match format {
+            ReportFormat::Text => report::text::write(&mut out, report)?,
+            ReportFormat::Json => report::json::write(&mut out, report)?,
+        }
+        out.flush()
+    };
+    let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
+    if let Some(format) = config.seeing.to_stdout {
+        streams.push((Box::new(io::stdout()), format, "standard output"));
+    }
+    if config.seeing.to_stderr {
+        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
+    }
+    for (mut stream, format, name) in streams {
+        match write(&mut stream, format) {
+            // Whoever has closed the pipe does not want the report.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(RunError::Output { path: name.into(), source: error });
+            }
+            _ => {}
+        }
+    }
+    for (format, path, mut file) in files {
+        write(&mut file, format).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! How a run is brought to its end before it has come there by itself: the first SIGINT or SIGTERM asks, the second
+//! insists, and a disk that is full asks as well.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::exit::Exit;
+use crate::fetch::Phase;
+
+/// How long downloads under way may go on when the run is asked to end.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// The phase of the run, and who ended it.
+#[derive(Debug)]
+pub struct Stop {
+    phase: watch::Sender<Phase>,
+    asked: Mutex<Option<Exit>>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { phase: watch::Sender::new(Phase::Running), asked: Mutex::new(None) }
+    }
+}
+
+impl Stop {
+    /// Hears of every change of phase.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Whether rows are still taken.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+
+    /// How the program is to exit, if a signal has ended it.
+    #[must_use]
+    pub fn asked(&self) -> Option<Exit> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the run nearer to its end; never back.
+    pub fn end(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let nearer = *phase < to;
+            if nearer {
+                *phase = to;
+            }
+            nearer
+        });
+    }
+
+    /// Waits until the run is at least so near to its end.
+    pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + use<> {
+        let mut heard = self.subscribe();
+        async move {
+            // An error means that the run is gone, which is as near to its end as can be.
+            let _ = heard.wait_for(|now| *now >= phase).await;
+        }
+    }
+
+    /// Ends the run gently at the first signal; comes back at the second, with the exit for it.
+    pub async fn listen(&self, mut signals: Signals) -> Exit {
+        let first = signals.next().await;
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        self.end(Phase::Finishing);
+        // Whoever reads the log may have stopped reading; that must not keep the second signal from being heard.
+        drop(tokio::task::spawn_blocking(|| {
+            let grace = GRACE.as_secs();
+            tracing::warn!(target: "fetchimg", "Stopping: downloads under way have {grace} s to finish; once more to leave now");
+        }));
+        signals.next().await;
+        first
+    }
+
+    /// Whatever asked the run to end, gives up what is still under way after the grace. Never comes back.
+    pub async fn leave_after_grace(&self) -> std::convert::Infallible {
+        self.reached(Phase::Finishing).await;
+        tokio::time::sleep(GRACE).await;
+        self.end(Phase::Leaving);
+        futures::future::pending().await
+    }
+}
+
+/// SIGINT and SIGTERM. From the moment this exists they no longer end the process by themselves.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Begins to catch the signals. To be called within the runtime.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}
