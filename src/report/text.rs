@@ -41,7 +41,7 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     if report.ended != COMPLETED {
         writeln!(out, "The run did not end by itself: {}", harmless(&report.ended))?;
-        writeln!(out, "Rows that were not reached have no record yet; the same command goes on with them.")?;
+        writeln!(out, "Rows not reached have no record yet; the same command goes on with them.")?;
     }
     Ok(())
 }
@@ -151,4 +151,70 @@ fn counted(count: u64, what: &str) -> String {
 
 fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::report::{OverloadedHost, Tally};
+
+    /// A summary with numbers as large as they get.
+    fn large(mode: Mode, saved: u64) -> Summary {
+        let times = Times { median: 0.123, p95: 12.345, max: 123.456 };
+        Summary {
+            rows: saved + 300,
+            saved,
+            failed: 200,
+            skipped: 100,
+            bytes: 987_654_321_012,
+            images_per_second: 12_345.6,
+            bytes_per_second: 1_234_567_890.0,
+            first_byte_seconds: Some(times),
+            download_seconds: Some(times),
+            sum_of_downloads_seconds: 98_765.4,
+            most_alive: 256,
+            retries: 1_234,
+            extension_mismatches: 12,
+            failed_by_kind: BTreeMap::from([("dns".into(), 100), ("http_status 404".into(), 100)]),
+            skipped_by_reason: BTreeMap::from([("already_saved", 100)]),
+            overloaded_hosts: vec![OverloadedHost { host: "images.example.org:8443".into(), times: 4_321 }],
+            ..Tally::new(mode).summary(Duration::from_secs(12_345), 1)
+        }
+    }
+
+    fn shown(ended: &str, modes: Vec<Summary>, before: Option<(f64, SystemTime)>) -> String {
+        let mut out = Vec::new();
+        let report = Report::new("images".into(), ended.into(), modes, 256, before);
+        write(&mut out, &report).expect("written");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_report_fits_into_80_columns() {
+        let one = |mode| vec![large(mode, 1_234_567)];
+        let both = [one(Mode::Sequential), one(Mode::Concurrent)].concat();
+        for text in [
+            shown(COMPLETED, both, None),
+            shown(COMPLETED, one(Mode::Concurrent), None),
+            shown(COMPLETED, one(Mode::Sequential), None),
+            shown(COMPLETED, one(Mode::Concurrent), Some((12_345.6, SystemTime::UNIX_EPOCH))),
+            shown("interrupted", one(Mode::Concurrent), None),
+        ] {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{} columns: {line}\n{text}", line.chars().count());
+            }
+        }
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_said() {
+        let text = shown(COMPLETED, vec![Tally::new(Mode::Concurrent).summary(Duration::ZERO, 0)], None);
+        assert_eq!(text, "The list is empty: there was nothing to download.\n");
+        let refused = shown("the list is no list", vec![Tally::new(Mode::Concurrent).summary(Duration::ZERO, 0)], None);
+        assert!(!refused.contains("empty") && refused.contains("the list is no list"), "{refused}");
+        let interrupted = shown("interrupted", vec![large(Mode::Concurrent, 10)], None);
+        assert!(!interrupted.contains("Speed-up") && !interrupted.contains("The images are in"), "{interrupted}");
+    }
 }
