@@ -7,7 +7,7 @@
 //!
 //! # Cleaning
 //!
-//! Everything that comes from outside passes [`clean_text`] and [`fit_component`]. Their rules:
+//! Everything that comes from outside passes [`clean_text`] and `fit_component`. Their rules:
 //!
 //! | what | becomes | why |
 //! |---|---|---|
