@@ -13,14 +13,14 @@ use tokio::sync::watch;
 
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
-use crate::http::{Client, Response, retry};
+use crate::http::{Client, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{HostKey, Limiter, Seat, Visit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
 use crate::shown::{harmless, masked};
-use crate::sink::{Files, Publish, Published};
+use crate::sink::{Files, Part, Publish, Published};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -105,7 +105,32 @@ struct Course {
     begun: Option<Instant>,
     first_byte: Option<Instant>,
     attempts: u32,
+    /// Where the last attempt took up the body.
+    resumed_from: u64,
     water: HighWater,
+}
+
+/// A body of which not everything has come.
+struct Begun<'a> {
+    part: Part<'a>,
+    look: Look<'a>,
+    validator: Option<HeaderValue>,
+    total: Option<u64>,
+}
+
+impl Begun<'_> {
+    fn resume(&self) -> Option<Resume> {
+        let validator = self.validator.clone()?;
+        Some(Resume { from: self.part.length(), validator })
+    }
+
+    /// Whether the answer carries exactly what is missing, of the very same body (RFC 9110, section 15.3.7).
+    fn is_continued_by(&self, response: &Response) -> bool {
+        let same_body = response.validator == self.validator;
+        let same_total = |total: Option<u64>| total.is_none() || self.total.is_none() || total == self.total;
+        let range = response.range;
+        same_body && range.is_some_and(|range| range.first == self.part.length() && same_total(range.total))
+    }
 }
 
 impl Fetcher {
@@ -148,6 +173,7 @@ impl Fetcher {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
+        let mut begun = None;
         let host = HostKey::of(&work.job.url);
         loop {
             let seat = match seat.take() {
@@ -155,7 +181,7 @@ impl Fetcher {
                 None => self.unless_finishing(self.limiter.enter(&host)).await?,
             };
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
-            let result = Box::pin(self.attempt(work, course)).await;
+            let result = Box::pin(self.attempt(work, course, &mut begun)).await;
             let Err(error) = result else {
                 seat.leave(Visit::Well);
                 return result;
@@ -203,34 +229,85 @@ impl Fetcher {
         }
     }
 
-    async fn attempt(&self, work: &Work, course: &mut Course) -> Result<Ended, FetchError> {
+    /// One request. `begun`: what an earlier attempt has of the body, and what this one leaves to the next.
+    async fn attempt<'a>(
+        &'a self,
+        work: &Work,
+        course: &mut Course,
+        begun: &mut Option<Begun<'a>>,
+    ) -> Result<Ended, FetchError> {
         let _alive = self.counters.begin();
         course.begun.get_or_insert_with(Instant::now);
         course.attempts += 1;
-        let response = self.client.get(&work.job.url).await?;
+        let resume = begun.as_ref().and_then(Begun::resume);
+        let mut response = self.client.get(&work.job.url, resume.as_ref()).await?;
         course.first_byte = Some(Instant::now());
-        if let Some(error) = refusal(&response, self.options.max_bytes) {
-            response.body.drain().await;
+        let mut body = match (response.status, &resume) {
+            (206, Some(_)) => match begun.take().filter(|body| body.is_continued_by(&response)) {
+                Some(body) => {
+                    course.resumed_from = body.part.length();
+                    body
+                }
+                None => return Err(FetchError::new(Kind::CutShort, "the rest of the body is not what was asked for")),
+            },
+            // What there is ends before what is there.
+            (416, Some(_)) => {
+                *begun = None;
+                response.body.drain().await;
+                return Err(FetchError::new(Kind::CutShort, "the body has become shorter"));
+            }
+            _ => {
+                // A failure says nothing about the body; the next attempt asks for its rest again.
+                if let Some(error) = refusal(&response, self.options.max_bytes) {
+                    response.body.drain().await;
+                    return Err(error);
+                }
+                course.resumed_from = 0;
+                *begun = None;
+                let part = self.files.begin(response.length);
+                let (validator, total) = (response.validator.clone(), response.length);
+                Begun { part, look: Look::new(&self.options.accept), validator, total }
+            }
+        };
+        if let Err(error) = self.receive(&mut body, course, &mut response).await {
+            if matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout) {
+                *begun = Some(body).filter(|body| body.validator.is_some() && body.part.length() > 0);
+            }
             return Err(error);
         }
-        self.store(work, course, response).await
+        self.store(work, course, body, response)
     }
 
-    /// The body of a good answer, piece by piece into a file.
-    async fn store(&self, work: &Work, course: &mut Course, mut response: Response) -> Result<Ended, FetchError> {
-        let mut part = self.files.begin(response.length);
-        let mut look = Look::new(&self.options.accept);
+    /// The body of a good answer, piece by piece.
+    async fn receive(
+        &self,
+        body: &mut Begun<'_>,
+        course: &mut Course,
+        response: &mut Response,
+    ) -> Result<(), FetchError> {
         while let Some(frame) = response.body.next().await? {
             for piece in frame.chunks(self.options.chunk_size) {
-                if part.length() + piece.len() as u64 > self.options.max_bytes {
+                if body.part.length() + piece.len() as u64 > self.options.max_bytes {
                     return Err(too_large(self.options.max_bytes));
                 }
-                look.at(piece)?;
-                part.write(piece).map_err(|error| self.disk("cannot write", error))?;
+                body.look.at(piece)?;
+                body.part.write(piece).map_err(|error| self.disk("cannot write", error))?;
             }
-            let new = course.water.reach(part.length());
+            let new = course.water.reach(body.part.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
         }
+        match body.total {
+            // A part that came whole need not be the part that was missing.
+            Some(total) if total != body.part.length() => {
+                Err(FetchError::new(Kind::CutShort, "the body is incomplete"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A complete body becomes a file.
+    fn store(&self, work: &Work, course: &Course, body: Begun, response: Response) -> Result<Ended, FetchError> {
+        let Begun { part, look, .. } = body;
         let format = look.end()?;
         let planned = match response.filename.as_deref().filter(|_| work.name.asks_server()) {
             Some(filename) => {
@@ -260,7 +337,7 @@ impl Fetcher {
             http_status: response.status,
             final_url: masked(&response.final_url).into_owned(),
             attempts: course.attempts,
-            resumed_from: 0,
+            resumed_from: course.resumed_from,
             timing,
             extension_mismatch: name.mismatch,
         })))

@@ -199,3 +199,54 @@ fn an_error_page_or_a_redirect_does_not_cost_the_connection() {
     assert_eq!(server.requests().len(), 15, "{run}");
     is_one_but_for_chance(server.connections());
 }
+
+/// The `Range` and `If-Range` of each request for a target.
+fn ranges(server: &Server, target: &str) -> Vec<(Option<String>, Option<String>)> {
+    let header = |request: &common::server::Request, name: &str| request.header(name).map(str::to_owned);
+    let requests = server.requests_for(target);
+    requests.iter().map(|request| (header(request, "range"), header(request, "if-range"))).collect()
+}
+
+#[test]
+fn a_retry_goes_on_where_the_body_broke_off() {
+    let server = Server::start();
+    // Within the buffer, and far beyond it.
+    for (times, size) in [(1, 5_000), (2, 400_001)] {
+        let target = format!("/etag-cut/{times}/{size}/a.png");
+        let run = fetchimg().lines([server.url(&target)]).args(["--retry-wait", "0.01"]).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.file("a.png") == server.body(&target), "{run}");
+        let record = run.record(0);
+        assert_eq!(record["attempts"], times + 1, "{record}");
+        assert_eq!(record["bytes"], size, "{record}");
+        let resumed = record["resumed_from"].as_u64().expect("a number");
+        assert!(resumed > 0 && resumed < size, "{record}");
+        let ranges = ranges(&server, &target);
+        assert_eq!(ranges[0], (None, None));
+        assert_eq!(ranges.last().expect("a request").0, Some(format!("bytes={resumed}-")), "{run}");
+        assert!(ranges[1..].iter().all(|(range, if_range)| range.is_some() && if_range.is_some()), "{ranges:?}");
+        assert_eq!(run.leftovers(), [""; 0], "{run}");
+    }
+}
+
+#[test]
+fn a_body_that_has_changed_is_fetched_from_its_beginning() {
+    let server = Server::start();
+    for target in ["/etag-changed/1/5000/a.png", "/bad-range/1/5000/a.png", "/etag-changed/1/300000/a.png"] {
+        let run = fetchimg().lines([server.url(target)]).args(["--retry-wait", "0.01"]).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.file("a.png") == server.body(target), "{target}\n{run}");
+        assert_eq!(run.record(0)["resumed_from"], 0, "{run}");
+    }
+}
+
+#[test]
+fn without_a_strong_validator_a_body_begins_again() {
+    let server = Server::start();
+    let target = "/flaky-cut/2/5000/a.png";
+    let run = fetchimg().lines([server.url(target)]).args(["--retry-wait", "0.01"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("a.png") == server.body(target), "{run}");
+    assert_eq!(run.record(0)["resumed_from"], 0, "{run}");
+    assert_eq!(ranges(&server, target), vec![(None, None); 3], "{run}");
+}

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection};
+use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
 use super::resolver::{Family, Pinned, Resolver};
 use super::tls::{self, Trust};
@@ -98,9 +99,9 @@ impl Client {
         Ok(client)
     }
 
-    /// The answer to a GET of the URL, redirects followed. Everything, the body included, has to come before
-    /// `--timeout` has passed.
-    pub async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body. Everything, the body
+    /// included, has to come before `--timeout` has passed.
+    pub async fn get(&self, url: &Url, resume: Option<&Resume>) -> Result<Response, FetchError> {
         let deadline = Deadline {
             at: Instant::now() + self.options.attempt_timeout,
             whole: self.options.attempt_timeout,
@@ -109,7 +110,7 @@ impl Client {
         let mut current = url.clone();
         let mut redirects = 0;
         loop {
-            let sent = self.send(url, &current, deadline).await;
+            let sent = self.send(url, &current, resume, deadline).await;
             let body = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error.within(&format!("redirected to {}", masked(&current))),
@@ -128,16 +129,29 @@ impl Client {
     }
 
     /// One request and the head of its answer.
-    async fn send(&self, home: &Url, url: &Url, deadline: Deadline) -> Result<Body, FetchError> {
+    async fn send(
+        &self,
+        home: &Url,
+        url: &Url,
+        resume: Option<&Resume>,
+        deadline: Deadline,
+    ) -> Result<Body, FetchError> {
         self.check_family(url)?;
+        let request = || {
+            let mut request = self.options.identity.request(home, url);
+            if let Some(resume) = resume {
+                resume.ask(request.headers_mut());
+            }
+            request
+        };
         let lease = self.lease(url)?;
-        let sent = in_time(deadline, lease.generation.client.execute(self.options.identity.request(home, url))).await?;
+        let sent = in_time(deadline, lease.generation.client.execute(request())).await?;
         let sent = match sent {
             // The server closed a kept connection just as this request went out. That is the ordinary course of
             // HTTP: once more, at once, and on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
                 let fresh = self.build(self.pool_key(url), false)?;
-                in_time(deadline, fresh.execute(self.options.identity.request(home, url))).await?
+                in_time(deadline, fresh.execute(request())).await?
             }
             other => other,
         };
@@ -389,6 +403,10 @@ pub struct Response {
     pub length: Option<u64>,
     /// How long the server asks us to stay away.
     pub retry_after: Option<Duration>,
+    /// The strong validator of the body, if the rest of it can be asked for later.
+    pub validator: Option<HeaderValue>,
+    /// Where the bytes belong, if they are a part.
+    pub range: Option<ContentRange>,
     /// The bytes.
     pub body: Body,
 }
@@ -404,6 +422,8 @@ impl Response {
             filename: headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::filename(value.as_bytes())),
             length: answer.content_length(),
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
+            validator: range::validator(headers),
+            range: range::content_range(headers),
             final_url: body.url.clone(),
             body,
         }

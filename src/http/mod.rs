@@ -7,12 +7,14 @@
 mod classify;
 mod client;
 pub mod disposition;
+mod range;
 mod request;
 mod resolver;
 pub mod retry;
 mod tls;
 
 pub use client::{Body, Client, Options, Response, check_proxy};
+pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};

@@ -1,0 +1,94 @@
+//! Going on with a body where an earlier attempt broke off (RFC 9110, sections 13.1.5 and 14).
+
+use reqwest::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+
+/// What an earlier attempt has, and of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Bytes that are there already.
+    pub from: u64,
+    /// The strong validator of the body that they belong to.
+    pub validator: HeaderValue,
+}
+
+impl Resume {
+    /// Asks for the rest, or for the whole if it is not the same body any more.
+    pub(super) fn ask(&self, headers: &mut HeaderMap) {
+        // Digits and a dash are a valid value.
+        if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", self.from)) {
+            headers.insert(RANGE, range);
+            headers.insert(IF_RANGE, self.validator.clone());
+        }
+    }
+}
+
+/// The validator by which the rest of a body can be asked for: a strong entity tag (section 8.8.3), unless the server
+/// says that it gives no ranges. A date is no strong validator when two versions fall into one second.
+pub(super) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
+    if headers.get(ACCEPT_RANGES).is_some_and(|ranges| ranges.as_bytes().eq_ignore_ascii_case(b"none")) {
+        return None;
+    }
+    headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"") && tag.len() > 2).cloned()
+}
+
+/// Where the bytes of a 206 answer belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The position of the first byte.
+    pub first: u64,
+    /// The length of the whole body, if the server knows it.
+    pub total: Option<u64>,
+}
+
+/// Reads `bytes 500-999/1000` (section 14.4). `None` for anything else, and for what contradicts itself.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?);
+    let total = match total.trim() {
+        "*" => None,
+        digits => Some(digits.parse::<u64>().ok()?),
+    };
+    // The rest was asked for, so the range goes to the end.
+    (first <= last && total.is_none_or(|total| last + 1 == total)).then_some(ContentRange { first, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn only_a_range_to_the_end_is_understood() {
+        let range = |first, total| Some(ContentRange { first, total });
+        for (value, expected) in [
+            ("bytes 500-999/1000", range(500, Some(1000))),
+            ("bytes 500-999/*", range(500, None)),
+            ("bytes 0-0/1", range(0, Some(1))),
+            ("bytes 500-998/1000", None),
+            ("bytes 999-500/1000", None),
+            ("bytes */1000", None),
+            ("bytes 1-18446744073709551616/2", None),
+            ("items 0-1/2", None),
+            ("bytes 5-9", None),
+            ("", None),
+        ] {
+            assert_eq!(content_range(&headers("content-range", value)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn only_a_strong_entity_tag_is_a_validator() {
+        assert_eq!(validator(&headers("etag", "\"a\"")), Some(HeaderValue::from_static("\"a\"")));
+        for value in ["W/\"a\"", "a", "\"\""] {
+            assert_eq!(validator(&headers("etag", value)), None, "{value}");
+        }
+        let mut refused = headers("etag", "\"a\"");
+        refused.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+        assert_eq!(validator(&refused), None);
+    }
+}
