@@ -160,7 +160,7 @@ impl Fetcher {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
-            _ = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
+            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
             ended = self.attempts(work, seat, course) => ended,
         }
     }
@@ -224,7 +224,7 @@ impl Fetcher {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
-            _ = phase.wait_for(|phase| *phase >= Phase::Finishing) => Err(interrupted()),
+            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Finishing) => Err(interrupted()),
             ended = waiting => Ok(ended),
         }
     }
@@ -443,5 +443,76 @@ impl<'a> Look<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::num::NonZeroUsize;
+
+    use url::Url;
+
+    use super::*;
+    use crate::http::{self, Identity};
+    use crate::limiter::PerHost;
+
+    /// A server for one request.
+    fn serve_once() -> u16 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a visitor");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n\x89PNG\r\n\x1a\n");
+        });
+        port
+    }
+
+    fn fetcher(folder: &std::path::Path, chunk_size: usize) -> Fetcher {
+        let second = Duration::from_secs(1);
+        let http = http::Options {
+            identity: Identity::default(),
+            proxy: Some(String::new()),
+            cacert: None,
+            insecure: false,
+            pinned: Vec::new(),
+            family: None,
+            http1_only: true,
+            max_redirects: 0,
+            connect_timeout: second,
+            stall_timeout: second,
+            attempt_timeout: second,
+            concurrency: 1,
+        };
+        let policy = retry::Policy { retries: 0, first_wait: second };
+        Fetcher {
+            client: Client::new(http).expect("a client"),
+            limiter: Limiter::new(PerHost::Auto, NonZeroUsize::MIN, second),
+            files: Arc::new(Files::open(folder, false).expect("a folder")),
+            namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
+            counters: Arc::default(),
+            options: Options { accept: Accept::Images, chunk_size, max_bytes: 100, fix_extension: false, policy },
+            started: Instant::now(),
+            phase: watch::Sender::new(Phase::Running).subscribe(),
+        }
+    }
+
+    async fn fetch_once(chunk_size: usize) -> Outcome {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fetcher = fetcher(folder.path(), chunk_size);
+        let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
+        let job = Job { index: 0, url };
+        let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
+        fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.outcome
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_record_and_not_the_end() {
+        // Pieces of no size are refused on the command line, and make the loop over pieces panic.
+        let Outcome::Failed(failed) = fetch_once(0).await else { panic!("it cannot have been saved") };
+        assert_eq!((&*failed.error, failed.attempts), ("internal", 1), "{failed:?}");
+        assert!(failed.message.contains("chunk size must be non-zero"), "{failed:?}");
+        assert!(matches!(fetch_once(512).await, Outcome::Saved(_)), "with pieces of some size it is");
     }
 }
