@@ -88,6 +88,14 @@ pub struct Args {
     #[arg(long, value_name = "N|auto", default_value = "auto", help_heading = "Modes")]
     pub per_host: String,
 
+    /// Requests a second to one host, at most
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Modes")]
+    pub rate: Option<f64>,
+
+    /// Bytes a second of all downloads together, at most
+    #[arg(long, value_name = "SIZE", help_heading = "Modes")]
+    pub limit_rate: Option<String>,
+
     /// Tries after the first one
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "HTTP")]
     pub retries: u32,
@@ -155,6 +163,10 @@ pub struct Args {
     /// Use IPv6 alone
     #[arg(short = '6', long, help_heading = "HTTP")]
     pub ipv6: bool,
+
+    /// Connect to addresses of the public internet alone, redirects included
+    #[arg(long, help_heading = "HTTP")]
+    pub public_only: bool,
 
     /// Do not use HTTP/2
     #[arg(long = "http1.1", help_heading = "HTTP")]

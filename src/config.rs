@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Config {
     pub concurrency: NonZeroUsize,
     /// Downloads at once per host.
     pub per_host: PerHost,
+    /// The shortest time between two requests to one host.
+    pub pace: Option<Duration>,
     /// What downloads are held to.
     pub fetch: fetch::Options,
     /// How HTTP is spoken.
@@ -134,11 +136,13 @@ impl TryFrom<Args> for Config {
             modes,
             concurrency,
             per_host: per_host(&args.per_host)?,
+            pace: args.rate.map(pace).transpose()?,
             fetch: fetch::Options {
                 accept: accept(&args.accept)?,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 fix_extension: args.fix_extension,
+                limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 policy: retry::Policy {
                     retries: args.retries,
                     first_wait: seconds("--retry-wait", args.retry_wait, true)?,
@@ -213,6 +217,22 @@ fn per_host(text: &str) -> Result<PerHost, UsageError> {
     }
 }
 
+/// `--rate`: requests a second to the time between two of them.
+fn pace(rate: f64) -> Result<Duration, UsageError> {
+    match Duration::try_from_secs_f64(1.0 / rate) {
+        Ok(pace) if rate > 0.0 && !pace.is_zero() => Ok(pace),
+        _ => usage(format!("--rate {rate} is no number of requests a second; write 5, or 0.5 for one in two seconds")),
+    }
+}
+
+fn limit_rate(text: &str) -> Result<NonZeroU32, UsageError> {
+    let bytes = size("--limit-rate", text)?;
+    // Four gigabytes a second is no limit to anybody.
+    NonZeroU32::new(u32::try_from(bytes).unwrap_or(u32::MAX)).ok_or_else(|| {
+        UsageError("--limit-rate 0 would download nothing; write the bytes a second, such as 500k".into())
+    })
+}
+
 fn accept(list: &str) -> Result<Accept, UsageError> {
     match list {
         "image" => return Ok(Accept::Images),
@@ -237,6 +257,11 @@ fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options,
         (_, true) => Some(Family::V6),
         _ => None,
     };
+    if args.public_only && args.proxy.as_deref().is_some_and(|proxy| !proxy.is_empty()) {
+        return usage(
+            "--public-only cannot be kept through a proxy, which looks names up by itself; leave out --proxy",
+        );
+    }
     let pinned = args.resolve.iter().map(|text| pinned(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(Err(error)) = args.proxy.as_deref().map(http::check_proxy) {
         return usage(format!(
@@ -250,6 +275,7 @@ fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options,
         insecure: args.insecure,
         pinned,
         family,
+        public_only: args.public_only,
         http1_only: args.http1_1,
         max_redirects: args.max_redirs,
         connect_timeout: seconds("--connect-timeout", args.connect_timeout, false)?,
@@ -386,6 +412,12 @@ mod tests {
             ("list -H nonsense", "Name: value"),
             ("list -b nonsense", "NAME=VALUE"),
             ("list --timeout 0", "seconds"),
+            ("list --rate 0", "write 5"),
+            ("list --rate=-1", "write 5"),
+            ("list --rate nan", "write 5"),
+            ("list --limit-rate 0", "500k"),
+            ("list --limit-rate fast", "10MiB"),
+            ("list --public-only -x http://p:1", "leave out --proxy"),
             ("list --retry-wait nan", "seconds"),
             ("list --retry-wait=-1", "seconds"),
             ("list --proxy ::", "--proxy"),

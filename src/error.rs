@@ -36,6 +36,8 @@ pub enum Kind {
     HttpStatus(u16),
     /// Too many redirects, or one that leads nowhere fetchimg goes.
     Redirect,
+    /// The address is not a public one (`--public-only`).
+    ForbiddenAddress,
     /// The body is something else than an image.
     NotAnImage,
     /// The body is an image of a format that was not asked for (`--accept`).
@@ -66,6 +68,7 @@ impl Kind {
             Self::CutShort => "cut_short",
             Self::HttpStatus(_) => "http_status",
             Self::Redirect => "redirect",
+            Self::ForbiddenAddress => "forbidden_address",
             Self::NotAnImage => "not_an_image",
             Self::NotAccepted => "not_accepted",
             Self::TooLarge => "too_large",
@@ -86,7 +89,7 @@ impl Kind {
     }
 
     /// Every kind but [`Kind::HttpStatus`].
-    pub const WITHOUT_STATUS: [Self; 15] = [
+    pub const WITHOUT_STATUS: [Self; 16] = [
         Self::BadUrl,
         Self::Dns,
         Self::Connect,
@@ -95,6 +98,7 @@ impl Kind {
         Self::Stalled,
         Self::CutShort,
         Self::Redirect,
+        Self::ForbiddenAddress,
         Self::NotAnImage,
         Self::NotAccepted,
         Self::TooLarge,
@@ -115,6 +119,7 @@ impl Kind {
             Self::BadUrl
             | Self::Tls
             | Self::Redirect
+            | Self::ForbiddenAddress
             | Self::NotAnImage
             | Self::NotAccepted
             | Self::TooLarge

@@ -4,6 +4,7 @@
 //! of `--chunk-size`, and each piece goes through the limit on bytes, the look at the signature, the counters and into
 //! the part file.
 
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::http::{Client, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{HostKey, Limiter, Seat, Visit};
+use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
 use crate::shown::{harmless, masked};
@@ -57,6 +59,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Give a file the extension that its bytes ask for.
     pub fix_extension: bool,
+    /// Bytes a second, all downloads together.
+    pub limit_rate: Option<NonZeroU32>,
     /// How often to try again.
     pub policy: retry::Policy,
 }
@@ -87,6 +91,8 @@ pub struct Fetcher {
     pub counters: Arc<Counters>,
     /// What downloads are held to.
     pub options: Options,
+    /// Keeps to the limit on bytes a second.
+    pub meter: Option<Meter>,
     /// When the pass began.
     pub started: Instant,
     /// Changes when the run is asked to end.
@@ -293,6 +299,9 @@ impl Fetcher {
                 body.look.at(piece)?;
                 body.part.write(piece).map_err(|error| self.disk("cannot write", error))?;
             }
+            if let Some(meter) = &self.meter {
+                meter.pass(frame.len()).await;
+            }
             let new = course.water.reach(body.part.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
         }
@@ -478,6 +487,7 @@ mod tests {
             insecure: false,
             pinned: Vec::new(),
             family: None,
+            public_only: false,
             http1_only: true,
             max_redirects: 0,
             connect_timeout: second,
@@ -488,11 +498,19 @@ mod tests {
         let policy = retry::Policy { retries: 0, first_wait: second };
         Fetcher {
             client: Client::new(http).expect("a client"),
-            limiter: Limiter::new(PerHost::Auto, NonZeroUsize::MIN, second),
+            limiter: Limiter::new(PerHost::Auto, NonZeroUsize::MIN, second, None),
+            meter: None,
             files: Arc::new(Files::open(folder, false).expect("a folder")),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
-            options: Options { accept: Accept::Images, chunk_size, max_bytes: 100, fix_extension: false, policy },
+            options: Options {
+                accept: Accept::Images,
+                chunk_size,
+                max_bytes: 100,
+                fix_extension: false,
+                limit_rate: None,
+                policy,
+            },
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
         }

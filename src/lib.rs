@@ -25,6 +25,7 @@ pub mod fetch;
 pub mod http;
 pub mod image;
 pub mod limiter;
+pub mod meter;
 pub mod sink;
 // And what came of it is told here:
 pub mod exit;

@@ -15,6 +15,8 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use url::Url;
@@ -64,6 +66,7 @@ pub struct Limiter(Arc<Shared>);
 struct Shared {
     per_host: PerHost,
     pause: Duration,
+    pace: Option<Quota>,
     hosts: Mutex<HashMap<HostKey, Host>>,
     run: Arc<Semaphore>,
     /// Hosts at which a seat has become free since somebody was refused one.
@@ -89,6 +92,8 @@ struct Host {
     overloads: u64,
     /// Pauses since it last kept up.
     pauses: u32,
+    /// What `--rate` leaves to it.
+    pace: Option<DefaultDirectRateLimiter>,
     /// Who waits, first come first served.
     queue: VecDeque<oneshot::Sender<Seat>>,
     /// Somebody has been refused a seat, and wants to know when there is one.
@@ -161,12 +166,13 @@ impl Drop for Resting {
 impl Limiter {
     /// `in_run`: seats over all hosts.
     ///
-    /// `pause`: how long a host that asks for fewer requests is left alone the first time; it doubles from there.
+    /// `pace`: the shortest time between two requests to a host. `pause`: how long a host that asks for fewer requests is left alone the first time; it doubles from there.
     #[must_use]
-    pub fn new(per_host: PerHost, in_run: NonZeroUsize, pause: Duration) -> Self {
+    pub fn new(per_host: PerHost, in_run: NonZeroUsize, pause: Duration, pace: Option<Duration>) -> Self {
         Self(Arc::new(Shared {
             per_host,
             pause,
+            pace: pace.and_then(Quota::with_period),
             hosts: Mutex::default(),
             run: Arc::new(Semaphore::new(in_run.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
@@ -187,13 +193,16 @@ impl Limiter {
         loop {
             let wait = {
                 let mut hosts = lock(&self.0.hosts);
-                let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.0.per_host));
+                let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(&self.0));
                 match host.not_before {
                     Some(until) if until > Instant::now() => Wait::Until(until),
-                    _ if host.has_room() => {
-                        host.taken += 1;
-                        return Seat::new(&self.0, key.clone());
-                    }
+                    _ if host.has_room() => match host.pace() {
+                        Ok(()) => {
+                            host.taken += 1;
+                            return Seat::new(&self.0, key.clone());
+                        }
+                        Err(until) => Wait::Until(until),
+                    },
                     _ => {
                         let (sender, receiver) = oneshot::channel();
                         host.queue.push_back(sender);
@@ -218,11 +227,14 @@ impl Limiter {
     pub fn try_enter(&self, key: &HostKey) -> Entry {
         let Ok(in_run) = Arc::clone(&self.0.run).try_acquire_owned() else { return Entry::RunFull };
         let mut hosts = lock(&self.0.hosts);
-        let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(self.0.per_host));
+        let host = hosts.entry(key.clone()).or_insert_with(|| Host::new(&self.0));
         match host.not_before {
             Some(until) if until > Instant::now() => Entry::NotBefore(until),
             // New rows stay in the list when so many of the host's wait for another try.
             _ if host.has_room() && host.queue.is_empty() && host.resting < MOST => {
+                if let Err(until) = host.pace() {
+                    return Entry::NotBefore(until);
+                }
                 host.taken += 1;
                 let mut seat = Seat::new(&self.0, key.clone());
                 seat.in_run = Some(in_run);
@@ -264,8 +276,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    fn new(per_host: PerHost) -> Self {
-        let seats = match per_host {
+    fn new(shared: &Shared) -> Self {
+        let seats = match shared.per_host {
             PerHost::Auto => MODEST,
             PerHost::Fixed(seats) => seats,
         };
@@ -278,9 +290,16 @@ impl Host {
             refusals: 0,
             overloads: 0,
             pauses: 0,
+            pace: shared.pace.map(RateLimiter::direct),
             queue: VecDeque::new(),
             wanted: false,
         }
+    }
+
+    /// Takes its turn by `--rate`, or says when to ask again.
+    fn pace(&self) -> Result<(), Instant> {
+        let Some(pace) = &self.pace else { return Ok(()) };
+        pace.check().map_err(|not_until| Instant::now() + not_until.wait_time_from(DefaultClock::default().now()))
     }
 
     fn has_room(&self) -> bool {
@@ -336,7 +355,12 @@ impl Host {
 
     /// Nothing to remember: a host that is met again begins as new.
     fn is_forgettable(&self) -> bool {
-        self.taken == 0 && self.resting == 0 && self.queue.is_empty() && self.overloads == 0 && !self.wanted
+        self.taken == 0
+            && self.resting == 0
+            && self.pace.is_none()
+            && self.queue.is_empty()
+            && self.overloads == 0
+            && !self.wanted
     }
 }
 
@@ -376,6 +400,10 @@ impl Drop for Seat {
         host.learn(&self.shared, self.since, self.visit);
         while host.has_room() {
             let Some(next) = host.queue.pop_front() else { break };
+            if host.pace().is_err() {
+                // Not its turn yet: it waits for the time instead, as a dropped sender tells it to.
+                continue;
+            }
             match next.send(Self::new(&self.shared, self.key.clone())) {
                 Ok(()) => host.taken += 1,
                 // Whoever waited is gone. The seat must not take the lock again on its way out.
@@ -400,7 +428,7 @@ mod tests {
     }
 
     fn limiter(per_host: PerHost) -> Limiter {
-        Limiter::new(per_host, NonZeroUsize::new(100).expect("not zero"), Duration::from_millis(500))
+        Limiter::new(per_host, NonZeroUsize::new(100).expect("not zero"), Duration::from_millis(500), None)
     }
 
     impl Limiter {
@@ -504,6 +532,19 @@ mod tests {
         assert_eq!(limiter.seats("a"), None, "nothing is left to remember");
     }
 
+    #[tokio::test]
+    async fn a_pace_is_kept_whatever_the_way_to_the_seat() {
+        let pace = Some(Duration::from_millis(30));
+        let limiter = Limiter::new(PerHost::Fixed(9), NonZeroUsize::new(9).expect("not zero"), Duration::ZERO, pace);
+        let begin = Instant::now();
+        for _ in 0..4 {
+            drop(limiter.enter(&key("a")).await);
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(90), "{:?}", begin.elapsed());
+        assert!(matches!(limiter.try_enter(&key("a")), Entry::NotBefore(_)));
+        assert!(matches!(limiter.try_enter(&key("b")), Entry::Seat(_)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_host_that_refuses_is_probed_by_one_at_a_time() {
         let limiter = limiter(PerHost::Fixed(20));
@@ -526,7 +567,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_run_has_seats_of_its_own() {
-        let limiter = Limiter::new(PerHost::Auto, NonZeroUsize::new(2).expect("not zero"), Duration::from_millis(500));
+        let limiter =
+            Limiter::new(PerHost::Auto, NonZeroUsize::new(2).expect("not zero"), Duration::from_millis(500), None);
         let one = limiter.enter(&key("a")).await;
         let _two = limiter.enter(&key("b")).await;
         assert!(matches!(limiter.try_enter(&key("c")), Entry::RunFull));

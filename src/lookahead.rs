@@ -160,7 +160,12 @@ mod tests {
     }
 
     fn limiter(per_host: usize, in_run: usize) -> Limiter {
-        Limiter::new(PerHost::Fixed(per_host), NonZeroUsize::new(in_run).expect("not zero"), Duration::from_secs(1))
+        Limiter::new(
+            PerHost::Fixed(per_host),
+            NonZeroUsize::new(in_run).expect("not zero"),
+            Duration::from_secs(1),
+            None,
+        )
     }
 
     fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {

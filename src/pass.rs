@@ -16,6 +16,7 @@ use crate::job::Record;
 use crate::journal::{Journal, Key};
 use crate::limiter::{HostKey, Limiter, Seat};
 use crate::manifest::Manifest;
+use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
 use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
@@ -73,7 +74,7 @@ impl Pass<'_> {
             screen.watch(mode.name(), Arc::clone(&counters), move || reading.total()).map_err(RunError::System)?;
         let started = Instant::now();
         let namer = Arc::new(Mutex::new(namer));
-        let limiter = Limiter::new(config.per_host, window, config.fetch.policy.first_wait);
+        let limiter = Limiter::new(config.per_host, window, config.fetch.policy.first_wait, config.pace);
         let fetcher = Arc::new(Fetcher {
             client,
             limiter: limiter.clone(),
@@ -81,6 +82,7 @@ impl Pass<'_> {
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: config.fetch.clone(),
+            meter: config.fetch.limit_rate.map(Meter::new),
             started,
             phase: stop.subscribe(),
         });

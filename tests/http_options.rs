@@ -453,3 +453,28 @@ fn the_folder_of_a_run_holds_no_traces_of_the_list_itself() {
         assert!(places.iter().flatten().any(|place| place == expected), "{expected}: {places:?}\n{run}");
     }
 }
+
+#[test]
+fn only_public_addresses_are_connected_to_when_asked_for() {
+    let server = Server::start();
+    let urls = [
+        server.url("/png/300/a.png"),
+        server.url_for_host("images.test", "/png/300/b.png"),
+        server.url_for_host("localhost", "/png/300/c.png"),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+        "http://[::ffff:127.0.0.1]/d.png".to_owned(),
+        "http://0x7f.1/e.png".to_owned(),
+    ];
+    let run = fetchimg().lines(&urls).args(["--public-only", "--resolve", &server.resolve("images.test")]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    for index in 0..urls.len() as u64 {
+        let record = run.record(index);
+        assert_eq!(record["error"], "forbidden_address", "{record}\n{run}");
+        assert_eq!((record["attempts"].as_u64(), record["retryable"].as_bool()), (Some(1), Some(false)), "{record}");
+        assert!(record["message"].as_str().expect("a message").contains("is not public"), "{record}");
+    }
+    assert_eq!(server.connections(), 0, "{run}");
+    // A proxy from the environment would be a way around.
+    let proxied = fetchimg().arg(&urls[0]).arg("--public-only").env("http_proxy", server.url("/")).run();
+    assert_eq!((proxied.status, server.connections()), (Some(1), 0), "{proxied}");
+}

@@ -126,3 +126,30 @@ fn one_broken_page_does_not_pause_its_host() {
     let (first, last) = (good.clone().min().unwrap(), good.max().unwrap());
     assert!(last - first < Duration::from_millis(250), "{:?}\n{run}", last - first);
 }
+
+#[test]
+fn a_rate_is_kept_for_each_host() {
+    let server = Server::start();
+    let urls = sorted_by_host(&server, "/png/300", "/png/300", 5);
+    let run = fetchimg().lines(urls).args(resolved(&server)).args(["--rate", "10"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let requests = server.requests();
+    for host in ["a.test", "b.test"] {
+        let times = of_host(&requests, host).iter().map(|request| request.at).collect::<Vec<_>>();
+        let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+        assert!(*last - *first >= Duration::from_millis(380), "five requests take four tenths: {:?}", *last - *first);
+    }
+    assert!(run.elapsed < Duration::from_secs(2), "the hosts do not wait for each other\n{run}");
+}
+
+#[test]
+fn bytes_come_no_faster_than_allowed() {
+    let server = Server::start();
+    let urls = (0..4).map(|n| server.url(&format!("/png/25000/{n}.png")));
+    let run = fetchimg().lines(urls).args(["--limit-rate", "200000"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("3.png") == server.body("/png/25000/3.png"), "{run}");
+    // 100,000 bytes, of which a tenth of a second's worth may pass at once.
+    assert!(run.elapsed >= Duration::from_millis(390), "{run}");
+    assert!(run.elapsed < Duration::from_secs(5), "{run}");
+}

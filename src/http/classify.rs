@@ -48,8 +48,12 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
     };
     let mut io_kind = None;
     for cause in causes(error) {
-        if cause.is::<ResolveError>() {
-            return (Kind::Dns, "");
+        match cause.downcast_ref::<ResolveError>() {
+            Some(ResolveError::None(_)) => return (Kind::Dns, ""),
+            Some(ResolveError::Forbidden(_)) => {
+                return (Kind::ForbiddenAddress, "the address is refused (--public-only)");
+            }
+            None => {}
         }
         match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidMessage(_)) => return (Kind::Tls, "the server speaks no TLS on this port"),

@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection};
+use super::public::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
-use super::resolver::{Family, Pinned, Resolver};
+use super::resolver::{Family, Pinned, Resolver, Wanted};
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::error::{FetchError, Kind, RunError};
@@ -47,6 +48,8 @@ pub struct Options {
     pub pinned: Vec<Pinned>,
     /// `-4` or `-6`.
     pub family: Option<Family>,
+    /// `--public-only`.
+    pub public_only: bool,
     /// `--http1.1`.
     pub http1_only: bool,
     /// `--max-redirs`.
@@ -88,7 +91,7 @@ impl Client {
         let client = Self {
             proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
             trust,
-            resolver: Resolver::new(options.family),
+            resolver: Resolver::new(Wanted { family: options.family, public_only: options.public_only }),
             pools: pools.collect(),
             tls: OnceLock::new(),
             used: UsedPorts::default(),
@@ -136,7 +139,7 @@ impl Client {
         resume: Option<&Resume>,
         deadline: Deadline,
     ) -> Result<Body, FetchError> {
-        self.check_family(url)?;
+        self.check_address(url)?;
         let request = || {
             let mut request = self.options.identity.request(home, url);
             if let Some(resume) = resume {
@@ -168,13 +171,17 @@ impl Client {
         Ok(Body { answer, url: url.clone(), deadline, _lease: lease })
     }
 
-    /// Names are resolved to the wanted family; an address in the URL must be of it by itself.
-    fn check_family(&self, url: &Url) -> Result<(), FetchError> {
+    /// Names are resolved to the wanted addresses; an address in the URL must be one of them by itself.
+    fn check_address(&self, url: &Url) -> Result<(), FetchError> {
         let address = match url.host() {
             Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
             Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
             _ => return Ok(()),
         };
+        if self.options.public_only && !is_public(address) {
+            let clause = format!("the address is refused (--public-only): {address} is not public");
+            return Err(FetchError::new(Kind::ForbiddenAddress, clause));
+        }
         match self.options.family {
             Some(family) if !family.holds(address) => {
                 let flag = if family == Family::V4 { "-4" } else { "-6" };
@@ -228,6 +235,8 @@ impl Client {
             None => builder,
         };
         builder = match options.proxy.as_deref() {
+            // A proxy would look names up by itself, out of reach of the check.
+            _ if options.public_only => builder.no_proxy(),
             None => builder,
             Some("") => builder.no_proxy(),
             Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy).map_err(unbuildable)?),

@@ -7,6 +7,7 @@
 mod classify;
 mod client;
 pub mod disposition;
+mod public;
 mod range;
 mod request;
 mod resolver;

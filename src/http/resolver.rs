@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::public::is_public;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -47,15 +48,32 @@ impl Family {
 
 /// The name has no usable address.
 #[derive(Clone, Debug)]
-pub struct ResolveError(Arc<str>);
+pub enum ResolveError {
+    /// There is none, or the lookup failed.
+    None(Arc<str>),
+    /// There is this one, which is not allowed.
+    Forbidden(IpAddr),
+}
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::None(why) => f.write_str(why),
+            Self::Forbidden(address) => write!(f, "{address} is not public"),
+        }
     }
 }
 
 impl std::error::Error for ResolveError {}
+
+/// Which addresses may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Of one family alone.
+    pub family: Option<Family>,
+    /// Of the public internet alone.
+    pub public_only: bool,
+}
 
 type Answer = Result<Arc<[SocketAddr]>, ResolveError>;
 type Lookup = Shared<BoxFuture<'static, Answer>>;
@@ -64,13 +82,13 @@ type Lookup = Shared<BoxFuture<'static, Answer>>;
 #[derive(Debug)]
 pub struct Resolver {
     pinned: HashMap<String, Vec<SocketAddr>>,
-    family: Option<Family>,
+    wanted: Wanted,
     known: Arc<Mutex<HashMap<String, (Instant, Lookup)>>>,
 }
 
 impl Resolver {
-    pub fn new(family: Option<Family>) -> Self {
-        Self { pinned: HashMap::new(), family, known: Arc::default() }
+    pub fn new(wanted: Wanted) -> Self {
+        Self { pinned: HashMap::new(), wanted, known: Arc::default() }
     }
 
     /// The same resolver with the same memory, and these addresses fixed.
@@ -79,12 +97,12 @@ impl Resolver {
         for entry in pinned {
             by_host.entry(entry.host.clone()).or_default().push(entry.address);
         }
-        Self { pinned: by_host, family: self.family, known: Arc::clone(&self.known) }
+        Self { pinned: by_host, wanted: self.wanted, known: Arc::clone(&self.known) }
     }
 
     fn lookup(&self, host: &str) -> Lookup {
         if let Some(addresses) = self.pinned.get(host) {
-            return futures::future::ready(allowed(addresses.iter().copied(), self.family)).boxed().shared();
+            return futures::future::ready(allowed(addresses.iter().copied(), self.wanted)).boxed().shared();
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, lookup)) = known.get(host) {
@@ -98,7 +116,7 @@ impl Resolver {
             // Before it would grow, so that a sweep pays for itself however many names there are.
             known.retain(|_, (since, lookup)| since.elapsed() < KEPT && !lookup.peek().is_some_and(Result::is_err));
         }
-        let lookup = ask_system(host.to_owned(), self.family).boxed().shared();
+        let lookup = ask_system(host.to_owned(), self.wanted).boxed().shared();
         known.insert(host.to_owned(), (Instant::now(), lookup.clone()));
         lookup
     }
@@ -107,9 +125,9 @@ impl Resolver {
 /// From so many kept answers on, old ones are dropped before another is added.
 const MANY: usize = 1024;
 
-async fn ask_system(host: String, family: Option<Family>) -> Answer {
+async fn ask_system(host: String, wanted: Wanted) -> Answer {
     let found = tokio::net::lookup_host((host, 0)).await;
-    allowed(found.map_err(|error| ResolveError(words(&error).into()))?, family)
+    allowed(found.map_err(|error| ResolveError::None(words(&error).into()))?, wanted)
 }
 
 /// What the system says, without its wrapping: "Name or service not known".
@@ -118,9 +136,23 @@ fn words(error: &io::Error) -> String {
     text.strip_prefix("failed to lookup address information: ").map_or(text.clone(), str::to_owned)
 }
 
-fn allowed(found: impl Iterator<Item = SocketAddr>, family: Option<Family>) -> Answer {
-    let addresses = found.filter(|found| family.is_none_or(|family| family.holds(found.ip()))).collect::<Arc<[_]>>();
-    if addresses.is_empty() { Err(ResolveError("no address of the wanted family".into())) } else { Ok(addresses) }
+/// The addresses that may be connected to. The connection is made to one of these and to no other, so nothing can change
+/// between the look and the connection.
+fn allowed(found: impl Iterator<Item = SocketAddr>, wanted: Wanted) -> Answer {
+    let mut forbidden = None;
+    let mut addresses = Vec::new();
+    for address in found.filter(|found| wanted.family.is_none_or(|family| family.holds(found.ip()))) {
+        if wanted.public_only && !is_public(address.ip()) {
+            forbidden = Some(address.ip());
+        } else {
+            addresses.push(address);
+        }
+    }
+    match (addresses.is_empty(), forbidden) {
+        (false, _) => Ok(addresses.into()),
+        (true, Some(address)) => Err(ResolveError::Forbidden(address)),
+        (true, None) => Err(ResolveError::None("no address of the wanted family".into())),
+    }
 }
 
 impl Resolve for Resolver {
