@@ -421,6 +421,7 @@ mod tests {
             ("list --retry-wait nan", "seconds"),
             ("list --retry-wait=-1", "seconds"),
             ("list --proxy ::", "--proxy"),
+            ("list --proxy ftp://127.0.0.1:1", "no kind of proxy"),
             ("- -", "only once"),
         ] {
             let sentence = config(line).expect_err(line).to_string();
