@@ -276,8 +276,10 @@ impl Fetcher {
             }
         };
         if let Err(error) = self.receive(&mut body, course, &mut response).await {
-            if matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout) {
-                *begun = Some(body).filter(|body| body.validator.is_some() && body.part.length() > 0);
+            let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
+            // What cannot be laid aside is fetched from its beginning.
+            if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
+                *begun = Some(body);
             }
             return Err(error);
         }

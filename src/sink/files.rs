@@ -173,7 +173,7 @@ impl Files {
         let path = self.private("parts").join(format!("{number:06}.part"));
         // What an earlier run left under that number is nobody's.
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
-        Ok(Named { file, path })
+        Ok(Named { file: Some(file), path })
     }
 }
 
@@ -189,8 +189,19 @@ pub struct Part<'a> {
 /// A part file. Its name disappears with it.
 #[derive(Debug)]
 struct Named {
-    file: File,
+    /// Closed while the body rests.
+    file: Option<File>,
     path: PathBuf,
+}
+
+impl Named {
+    /// The file, open at its end.
+    fn open(&mut self) -> io::Result<&mut File> {
+        Ok(match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(OpenOptions::new().append(true).open(&self.path)?),
+        })
+    }
 }
 
 impl Drop for Named {
@@ -208,17 +219,29 @@ impl Part<'_> {
                 Some(file) => file,
                 empty => empty.insert(self.files.new_part()?),
             };
-            file.file.write_all(&self.buffer)?;
+            file.open()?.write_all(&self.buffer)?;
             self.buffer.clear();
         }
         if piece.len() > BUFFER {
             if let Some(file) = &mut self.file {
-                file.file.write_all(piece)?;
+                file.open()?.write_all(piece)?;
             }
         } else {
             self.buffer.extend_from_slice(piece);
         }
         self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Gives back the memory and the open file until more comes: many bodies may rest at once.
+    pub fn rest(&mut self) -> io::Result<()> {
+        let named = match &mut self.file {
+            Some(named) => named,
+            empty => empty.insert(self.files.new_part()?),
+        };
+        named.open()?.write_all(&self.buffer)?;
+        named.file = None;
+        self.buffer = Vec::new();
         Ok(())
     }
 
@@ -242,9 +265,10 @@ impl Part<'_> {
             Some(named) => named,
             None => self.files.new_part()?,
         };
-        named.file.write_all(&self.buffer)?;
+        let file = named.open()?;
+        file.write_all(&self.buffer)?;
         if self.files.fsync {
-            named.file.sync_all()?;
+            file.sync_all()?;
         }
         let published = match publish {
             Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
@@ -364,6 +388,25 @@ mod tests {
                     fs::remove_dir_all(root.join("a")).expect("remove");
                 }
             }
+            assert_eq!(parts(&files), 0);
+        }
+    }
+
+    #[test]
+    fn a_body_that_rests_holds_nothing_and_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::open(folder.path(), false).expect("open");
+        for size in [10, 3 * BUFFER + 7] {
+            let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
+            let mut part = files.begin(None);
+            for piece in bytes.chunks(size / 3) {
+                part.write(piece).expect("write");
+                part.rest().expect("rest");
+                assert_eq!(part.buffer.capacity(), 0);
+                assert!(part.file.as_ref().is_some_and(|named| named.file.is_none()));
+            }
+            assert_eq!(part.commit("a.png", Publish::Replace).expect("commit"), Published::Done);
+            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
         }
     }
