@@ -16,13 +16,14 @@ use crate::error::{FetchError, Kind};
 use crate::format::Format;
 use crate::http::{Client, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
+use crate::intents::{Intent, Intents};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{HostKey, Limiter, Seat, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
-use crate::shown::{harmless, masked};
-use crate::sink::{Files, Part, Publish, Published};
+use crate::shown::{self, harmless, masked};
+use crate::sink::{Files, Origin, Part, Publish, Published};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub struct Fetcher {
     pub limiter: Limiter,
     /// Where images go.
     pub files: Arc<Files>,
+    /// Where it is noted that they are about to go there.
+    pub intents: Arc<Intents>,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -99,9 +102,18 @@ pub struct Fetcher {
     pub phase: watch::Receiver<Phase>,
 }
 
+/// What came of a job.
+#[derive(Debug)]
+pub struct Fetched {
+    /// How it ended.
+    pub record: Record,
+    /// To be held until the record is in the journal.
+    pub intent: Option<Intent>,
+}
+
 /// How an attempt ended that needs no other.
 enum Ended {
-    Saved(Box<Saved>),
+    Saved(Box<Record>, Option<Intent>),
     Skipped(Skipped),
 }
 
@@ -113,6 +125,8 @@ struct Course {
     attempts: u32,
     /// Where the last attempt took up the body.
     resumed_from: u64,
+    /// Bytes of it that an earlier run had.
+    from_before: u64,
     water: HighWater,
 }
 
@@ -124,10 +138,32 @@ struct Begun<'a> {
     total: Option<u64>,
 }
 
-impl Begun<'_> {
+impl<'a> Begun<'a> {
+    /// What an earlier run has left of a body. `None` if there is nothing, or nothing of use.
+    fn earlier(files: &'a Files, job: &'a Job, options: &'a Options) -> Option<Self> {
+        let part = files.left(&job.url)?;
+        let mut look = Look::new(&options.accept);
+        // Formats that were wanted then may not be wanted now; that is told when the body is asked for again.
+        let looked = part.head(ENOUGH as u64).is_ok_and(|head| look.at(&head).is_ok());
+        let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
+        let known = origin.map(|origin| (HeaderValue::from_bytes(&origin.validator).ok(), origin.total));
+        match known {
+            Some((Some(validator), total)) => Some(Self { part, look, validator: Some(validator), total }),
+            _ => {
+                part.discard();
+                None
+            }
+        }
+    }
+
     fn resume(&self) -> Option<Resume> {
         let validator = self.validator.clone()?;
         Some(Resume { from: self.part.length(), validator })
+    }
+
+    /// Nothing more is to come of it.
+    fn give_up(self) {
+        self.part.discard();
     }
 
     /// Whether the answer carries exactly what is missing, of the very same body (RFC 9110, section 15.3.7).
@@ -141,7 +177,7 @@ impl Begun<'_> {
 
 impl Fetcher {
     /// Fetches one image, the first attempt on the given seat if there is one. Never panics: a defect is a record too.
-    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Record {
+    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Fetched {
         let mut course = Course::default();
         let fetched = AssertUnwindSafe(self.until_told_to_leave(work, seat, &mut course)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
@@ -150,11 +186,11 @@ impl Fetcher {
             Err(FetchError::new(Kind::Internal, format!("panicked: {text}")))
         });
         let outcome = match result {
-            Ok(Ended::Saved(saved)) => Outcome::Saved(*saved),
+            Ok(Ended::Saved(record, intent)) => return Fetched { record: *record, intent },
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
             Err(error) => Outcome::Failed(Failed::new(&error, course.attempts, self.timing(&course))),
         };
-        Record::of(&work.job, outcome)
+        Fetched { record: Record::of(&work.job, outcome), intent: None }
     }
 
     async fn until_told_to_leave(
@@ -179,7 +215,11 @@ impl Fetcher {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
-        let mut begun = None;
+        let mut begun = Begun::earlier(&self.files, &work.job, &self.options);
+        if let Some(begun) = &begun {
+            course.from_before = begun.part.length();
+            course.water.reach(course.from_before);
+        }
         let host = HostKey::of(&work.job.url);
         loop {
             let seat = match seat.take() {
@@ -238,40 +278,35 @@ impl Fetcher {
     /// One request. `begun`: what an earlier attempt has of the body, and what this one leaves to the next.
     async fn attempt<'a>(
         &'a self,
-        work: &Work,
+        work: &'a Work,
         course: &mut Course,
         begun: &mut Option<Begun<'a>>,
     ) -> Result<Ended, FetchError> {
         let _alive = self.counters.begin();
         course.begun.get_or_insert_with(Instant::now);
         course.attempts += 1;
-        let resume = begun.as_ref().and_then(Begun::resume);
-        let mut response = self.client.get(&work.job.url, resume.as_ref()).await?;
+        let mut response = self.ask(work, begun).await?;
         course.first_byte = Some(Instant::now());
-        let mut body = match (response.status, &resume) {
-            (206, Some(_)) => match begun.take().filter(|body| body.is_continued_by(&response)) {
-                Some(body) => {
-                    course.resumed_from = body.part.length();
-                    body
-                }
-                None => return Err(FetchError::new(Kind::CutShort, "the rest of the body is not what was asked for")),
-            },
-            // What there is ends before what is there.
-            (416, Some(_)) => {
-                *begun = None;
-                response.body.drain().await;
-                return Err(FetchError::new(Kind::CutShort, "the body has become shorter"));
+        let mut body = match begun.take_if(|_| response.status == 206) {
+            Some(body) => {
+                course.resumed_from = body.part.length();
+                body
             }
-            _ => {
+            None => {
                 // A failure says nothing about the body; the next attempt asks for its rest again.
                 if let Some(error) = refusal(&response, self.options.max_bytes) {
                     response.body.drain().await;
                     return Err(error);
                 }
+                if let Some(former) = begun.take() {
+                    former.give_up();
+                }
                 course.resumed_from = 0;
-                *begun = None;
-                let part = self.files.begin(response.length);
+                course.from_before = 0;
                 let (validator, total) = (response.validator.clone(), response.length);
+                let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
+                let origin = known_by.map(|validator| Origin { url: &work.job.url, validator, total });
+                let part = self.files.begin(response.length, origin);
                 Begun { part, look: Look::new(&self.options.accept), validator, total }
             }
         };
@@ -280,10 +315,29 @@ impl Fetcher {
             // What cannot be laid aside is fetched from its beginning.
             if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
                 *begun = Some(body);
+            } else {
+                body.give_up();
             }
             return Err(error);
         }
         self.store(work, course, body, response)
+    }
+
+    /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
+    async fn ask(&self, work: &Work, begun: &mut Option<Begun<'_>>) -> Result<Response, FetchError> {
+        let resume = begun.as_ref().and_then(Begun::resume);
+        let response = self.client.get(&work.job.url, resume.as_ref()).await?;
+        let is_of_no_use = |begun: &mut Begun| match response.status {
+            206 => !begun.is_continued_by(&response),
+            // The body ends before what is there does.
+            416 => true,
+            _ => false,
+        };
+        let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
+        // It is another body now, or the server has no command of ranges: from the beginning, at once.
+        former.give_up();
+        response.body.drain().await;
+        self.client.get(&work.job.url, None).await
     }
 
     /// The body of a good answer, piece by piece.
@@ -319,7 +373,13 @@ impl Fetcher {
     /// A complete body becomes a file.
     fn store(&self, work: &Work, course: &Course, body: Begun, response: Response) -> Result<Ended, FetchError> {
         let Begun { part, look, .. } = body;
-        let format = look.end()?;
+        let format = match look.end() {
+            Ok(format) => format,
+            Err(error) => {
+                part.discard();
+                return Err(error);
+            }
+        };
         let planned = match response.filename.as_deref().filter(|_| work.name.asks_server()) {
             Some(filename) => {
                 let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,9 +388,31 @@ impl Fetcher {
             None => None,
         };
         let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension);
-        let bytes = part.length();
+        let mut record = Record::of(
+            &work.job,
+            Outcome::Saved(Saved {
+                path: name.path.clone(),
+                bytes: part.length(),
+                format,
+                content_type: response.content_type,
+                http_status: response.status,
+                final_url: masked(&response.final_url).into_owned(),
+                attempts: course.attempts,
+                resumed_from: course.resumed_from,
+                timing: self.timing(course).unwrap_or_default(),
+                extension_mismatch: name.mismatch,
+                from_earlier_run: course.from_before,
+            }),
+        );
+        let as_json = shown::json(&record, false)
+            .map_err(|error| FetchError::new(Kind::Internal, "cannot write the record").caused_by(error))?;
+        let mut intent = None;
+        let announce = |inode| {
+            intent = Some(self.intents.note(inode, &as_json)?);
+            Ok(())
+        };
         let published = part
-            .commit(&name.path, work.publish)
+            .commit(&name.path, work.publish, announce)
             .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
         if published == Published::NameTaken {
             return Ok(Ended::Skipped(file_exists(name.path)));
@@ -339,19 +421,10 @@ impl Fetcher {
         if let Some(old) = work.replaces.as_ref().filter(|old| old.to_lowercase() != name.path.to_lowercase()) {
             self.files.remove(old).map_err(|error| self.disk(&format!("cannot remove {old}"), error))?;
         }
-        let timing = self.timing(course).unwrap_or(Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 });
-        Ok(Ended::Saved(Box::new(Saved {
-            path: name.path,
-            bytes,
-            format,
-            content_type: response.content_type,
-            http_status: response.status,
-            final_url: masked(&response.final_url).into_owned(),
-            attempts: course.attempts,
-            resumed_from: course.resumed_from,
-            timing,
-            extension_mismatch: name.mismatch,
-        })))
+        if let (Outcome::Saved(saved), Some(timing)) = (&mut record.outcome, self.timing(course)) {
+            saved.timing = timing;
+        }
+        Ok(Ended::Saved(Box::new(record), intent))
     }
 
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
@@ -502,7 +575,8 @@ mod tests {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(PerHost::Auto, NonZeroUsize::MIN, second, None),
             meter: None,
-            files: Arc::new(Files::open(folder, false).expect("a folder")),
+            files: Arc::new(Files::open(folder, false, None).expect("a folder")),
+            intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
@@ -524,7 +598,7 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job { index: 0, url };
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.outcome
+        fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.record.outcome
     }
 
     #[tokio::test]

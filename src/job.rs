@@ -113,6 +113,9 @@ pub struct Saved {
     /// The name promises another format than the bytes are, and was kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extension_mismatch: bool,
+    /// Bytes of the file that an earlier run had stored. Not part of the record as it is written.
+    #[serde(skip)]
+    pub from_earlier_run: u64,
 }
 
 /// A row without an image.
@@ -172,7 +175,7 @@ impl Reason {
 }
 
 /// When a download began and how long it took, in milliseconds with two decimals.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// From the start of the pass over the list (of the run, but for `--compare`) to the first request of this row.
     pub start_ms: f64,
@@ -244,6 +247,7 @@ mod tests {
                 resumed_from: 0,
                 timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
                 extension_mismatch: false,
+                from_earlier_run: 0,
             }),
         );
         let line = serde_json::to_string(&saved).expect("JSON");

@@ -163,6 +163,32 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, unwritten, written, known, hasher })
     }
 
+    /// Takes in the record of a file that appeared just before a run was killed, unless the journal has it already.
+    /// `is_there` is asked whether the file still is.
+    ///
+    /// The path of its file, if it was taken in.
+    pub fn adopt(&mut self, line: &[u8], is_there: impl FnOnce(&Stored) -> bool) -> Result<Option<String>, RunError> {
+        let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
+        let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
+        let stored = Stored { path: path.to_owned(), bytes: record.bytes };
+        let key = Key(self.hasher.hash_one(record.identity()));
+        if let Some(Known::Earlier(place)) = self.known.get(&key).copied() {
+            let earlier = self.line(place)?;
+            let says_the_same = serde_json::from_slice::<Line>(&earlier)
+                .is_ok_and(|earlier| (earlier.plain_path(), earlier.bytes) == (Some(path), record.bytes));
+            if says_the_same {
+                return Ok(None);
+            }
+        }
+        if !is_there(&stored) {
+            return Ok(None);
+        }
+        self.known.insert(key, Known::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
+        self.unwritten.extend_from_slice(line);
+        self.unwritten.push(b'\n');
+        Ok(Some(stored.path))
+    }
+
     /// The key of a URL, the same as its record's: records show secrets masked and carry a hash instead.
     #[must_use]
     pub fn key(&self, url: &Url) -> Key {
@@ -199,6 +225,18 @@ impl Journal {
 
     /// The record in that place, if it is about this URL.
     fn read(&mut self, place: Place, url: &Url) -> Result<Found, RunError> {
+        let line = self.line(place)?;
+        Ok(match serde_json::from_slice::<Line>(&line) {
+            Ok(found) if found.is_about(url) => {
+                let bytes = found.bytes;
+                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes }))
+            }
+            _ => Found::Other,
+        })
+    }
+
+    /// The line that begins in that place, without its line feed.
+    fn line(&mut self, place: Place) -> Result<Vec<u8>, RunError> {
         let at = place.offset();
         if at >= self.written {
             self.write()?;
@@ -209,13 +247,8 @@ impl Journal {
             .seek(SeekFrom::Start(at))
             .and_then(|_| BufReader::with_capacity(1024, Read::by_ref(&mut self.file)).read_until(b'\n', &mut line));
         read.map_err(|source| self.failed(source))?;
-        Ok(match serde_json::from_slice::<Line>(&line) {
-            Ok(found) if found.is_about(url) => {
-                let bytes = found.bytes;
-                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes }))
-            }
-            _ => Found::Other,
-        })
+        line.pop_if(|last| *last == b'\n');
+        Ok(line)
     }
 
     /// Notes a record. With `key`, it is what this pass has to say about that URL.
@@ -324,6 +357,7 @@ mod tests {
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
             extension_mismatch: false,
+            from_earlier_run: 0,
         };
         Record::of(&Job { index: 0, url: url.clone() }, Outcome::Saved(saved))
     }

@@ -16,6 +16,7 @@ pub mod pass;
 pub mod input;
 pub mod rows;
 // A row asks these in turn:
+pub mod intents;
 pub mod journal;
 pub mod lookahead;
 pub mod naming;
@@ -34,6 +35,7 @@ pub mod manifest;
 pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:
+pub mod boot;
 pub mod error;
 pub mod format;
 pub mod job;

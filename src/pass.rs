@@ -9,10 +9,10 @@ use futures::{StreamExt, future};
 
 use crate::config::Config;
 use crate::error::RunError;
-use crate::fetch::{Fetcher, Phase, Work};
+use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
 use crate::input::Lists;
-use crate::job::Record;
+use crate::intents::Intents;
 use crate::journal::{Journal, Key};
 use crate::limiter::{HostKey, Limiter, Seat};
 use crate::manifest::Manifest;
@@ -52,6 +52,8 @@ pub struct Pass<'a> {
     pub client: Client,
     /// Where images go.
     pub files: &'a Arc<Files>,
+    /// Where it is noted that they are about to go there.
+    pub intents: &'a Arc<Intents>,
     /// Names as they are taken before the pass.
     pub namer: Namer,
 }
@@ -67,7 +69,7 @@ impl Pass<'_> {
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
     ) -> Result<(Summary, Option<RunError>), RunError> {
-        let Self { mode, window, config, screen, stop, client, files, namer } = self;
+        let Self { mode, window, config, screen, stop, client, files, intents, namer } = self;
         let counters = Arc::new(Counters::default());
         let (listed, reading) = lists.rows()?;
         let watch =
@@ -79,6 +81,7 @@ impl Pass<'_> {
             client,
             limiter: limiter.clone(),
             files: Arc::clone(files),
+            intents: Arc::clone(intents),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: config.fetch.clone(),
@@ -110,12 +113,17 @@ impl Pass<'_> {
             let fetcher = Arc::clone(&fetcher);
             async move { (key, fetcher.fetch(&work, seat).await) }
         };
-        let done = |ended: &mut Vec<(Key, Record)>| {
+        let done = |ended: &mut Vec<(Key, Fetched)>| {
             let mut rows = rows.borrow_mut();
-            for (key, record) in ended.drain(..) {
+            let mut open = Vec::with_capacity(ended.len());
+            for (key, Fetched { record, intent }) in ended.drain(..) {
                 rows.settle(Some(key), &record);
+                open.extend(intent);
             }
             rows.write();
+            if rows.failure().is_some() {
+                intents.keep(open);
+            }
             stop_if_failed(&rows);
         };
         let passing = async {

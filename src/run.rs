@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::boot;
 use crate::config::{Config, ReportFormat};
 use crate::error::RunError;
 use crate::exit::Exit;
 use crate::fetch::Phase;
 use crate::http::{self, Client};
 use crate::input::Lists;
-use crate::journal::Journal;
+use crate::intents::Intents;
+use crate::journal::{Journal, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
@@ -28,9 +30,11 @@ use crate::stop::Stop;
 /// When the run could not start or go on.
 pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&config.sources)?;
-    let files = Arc::new(Files::open(&config.output, config.fsync)?);
+    let boot = boot::id();
+    let files = Arc::new(Files::open(&config.output, config.fsync, boot.clone())?);
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
     let mut journal = Journal::open(&files.private("manifest.jsonl"), |path| namer.keep(path))?;
+    let intents = Arc::new(take_up(&files, &mut journal, &mut namer, boot.as_deref(), config.fsync)?);
     let create = |path: &Path| create(path, &lists, &files);
     let mut manifest = match &config.manifest {
         Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
@@ -61,6 +65,7 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
             // Each mode makes its own connections: the second must not live on the first one's.
             client: Client::new(http.clone())?,
             files: &files,
+            intents: &intents,
             namer: namer.clone(),
         };
         // The manifest holds one record per row: those of the last pass that was begun.
@@ -106,6 +111,28 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         (None, Some(exit)) => Ok(exit),
         (None, None) => Ok(if failed { Exit::SomeFailed } else { Exit::Clean }),
     }
+}
+
+/// Gives the files that appeared just before a run was killed their records, and begins the notes of this run.
+fn take_up(
+    files: &Files,
+    journal: &mut Journal,
+    namer: &mut Namer,
+    boot: Option<&str>,
+    synced: bool,
+) -> Result<Intents, RunError> {
+    let folder = files.private("intents");
+    let fail = |source| RunError::Output { path: folder.clone(), source };
+    let intents = Intents::new(folder.clone(), boot, synced);
+    for noted in intents.left(boot).map_err(fail)? {
+        let is_there = |stored: &Stored| files.is(&stored.path, noted.inode, stored.bytes);
+        if let Some(path) = journal.adopt(&noted.record, is_there)? {
+            namer.keep(&path);
+        }
+    }
+    journal.write()?;
+    intents.clear().map_err(fail)?;
+    Ok(intents)
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take

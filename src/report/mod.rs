@@ -54,6 +54,8 @@ pub struct Tally {
     rows: u64,
     saved: u64,
     bytes: u64,
+    /// Of those, what came over the network in this run.
+    received: u64,
     extension_mismatches: u64,
     retries: u64,
     skipped: BTreeMap<&'static str, u64>,
@@ -176,6 +178,7 @@ impl Tally {
             rows: 0,
             saved: 0,
             bytes: 0,
+            received: 0,
             extension_mismatches: 0,
             retries: 0,
             skipped: BTreeMap::new(),
@@ -199,6 +202,7 @@ impl Tally {
             Outcome::Saved(saved) => {
                 self.saved += 1;
                 self.bytes += saved.bytes;
+                self.received += saved.bytes.saturating_sub(saved.from_earlier_run);
                 self.retries += u64::from(saved.attempts.saturating_sub(1));
                 self.extension_mismatches += u64::from(saved.extension_mismatch);
                 let Timing { ttfb_ms, total_ms, .. } = saved.timing;
@@ -237,7 +241,7 @@ impl Tally {
             skipped_by_reason: self.skipped.clone(),
             bytes: self.bytes,
             images_per_second: rate(self.saved),
-            bytes_per_second: rate(self.bytes),
+            bytes_per_second: rate(self.received),
             first_byte_seconds: self.first_byte.times(),
             download_seconds: self.whole.times(),
             sum_of_downloads_seconds: round(self.whole.sum.as_secs_f64()),
@@ -387,6 +391,7 @@ mod tests {
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
             extension_mismatch: true,
+            from_earlier_run: 0,
         }))
     }
 

@@ -3,19 +3,27 @@
 //! A body of up to 64 KiB waits in memory and is written in one go into a file without a name, which is then linked
 //! into place: complete from the moment it can be seen, and nothing to clean up when the program dies. A larger body
 //! goes through a named part file under `.fetchimg/parts`, as does everything where the file system has no unnamed
-//! files or an existing file is to be replaced.
+//! files or an existing file is to be replaced. When it is known of which body it is a part ([`Origin`]), the part
+//! file's name says so, and a later run can go on with it.
 //!
 //! All calls block. They are made on the threads that run the downloads, in line: handing every small file to a pool
 //! of threads costs more than the files themselves.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::Access;
+use url::Url;
 
 use crate::error::RunError;
+use crate::job::url_hash;
 
 /// What waits in memory before it is written. The median picture of the web has 23 KB; with 256 downloads at once this
 /// is 16 MiB at most.
@@ -24,11 +32,17 @@ const BUFFER: usize = 64 * 1024;
 /// The folder of everything that is no image, inside the output folder.
 const PRIVATE: &str = ".fetchimg";
 
+/// An unfinished body that no run has asked for in so long is removed.
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
+
 /// The output folder, held by this run alone.
 #[derive(Debug)]
 pub struct Files {
     root: PathBuf,
     fsync: bool,
+    boot: Option<String>,
+    /// What earlier runs have left unfinished, by the start of the URL's hash.
+    left: HashMap<String, Left>,
     /// Whether files without a name can be made and linked here.
     unnamed: AtomicBool,
     parts: AtomicU64,
@@ -43,6 +57,26 @@ pub enum Publish {
     New,
     /// Put the new one in its place.
     Replace,
+}
+
+/// Of which body a part is, so that a later run can go on with it.
+#[derive(Clone, Debug)]
+pub struct Origin<'a> {
+    /// Where it comes from.
+    pub url: &'a Url,
+    /// What the server calls this version of it.
+    pub validator: Box<[u8]>,
+    /// Its length in bytes, if that is known.
+    pub total: Option<u64>,
+}
+
+/// A body that an earlier run has left unfinished.
+#[derive(Debug)]
+struct Left {
+    path: PathBuf,
+    length: u64,
+    validator: Box<[u8]>,
+    total: Option<u64>,
 }
 
 /// How publishing ended.
@@ -68,8 +102,9 @@ fn make_real_folder(path: &Path) -> io::Result<()> {
 }
 
 impl Files {
-    /// Makes the folder and what is private in it, and takes hold of it. `fsync`: flush each file and its folder.
-    pub fn open(root: &Path, fsync: bool) -> Result<Self, RunError> {
+    /// Makes the folder and what is private in it, and takes hold of it. `fsync`: flush each file and its folder;
+    /// `boot`: see [`crate::boot::id`].
+    pub fn open(root: &Path, fsync: bool, boot: Option<String>) -> Result<Self, RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Output { path, source }
@@ -93,16 +128,12 @@ impl Files {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
-        // Bodies that a killed run left unfinished. What is anything else is not fetchimg's.
-        for left in fs::read_dir(&parts).map_err(at(&parts))?.flatten() {
-            let is_part = Path::new(&left.file_name()).extension().is_some_and(|extension| extension == "part");
-            if is_part && left.file_type().is_ok_and(|kind| kind.is_file()) {
-                fs::remove_file(left.path()).map_err(at(&left.path()))?;
-            }
-        }
+        let left = look_through(&parts, boot.as_deref()).map_err(at(&parts))?;
         Ok(Self {
             root: root.to_owned(),
             fsync,
+            boot,
+            left,
             unnamed: AtomicBool::new(cfg!(target_os = "linux")),
             parts: AtomicU64::new(0),
             _lock: lock,
@@ -148,11 +179,33 @@ impl Files {
         fs::symlink_metadata(self.root.join(path)).is_ok()
     }
 
-    /// A place for a body of about `expected` bytes, if that is known.
+    /// Whether the file of that name is the one with this inode and size.
     #[must_use]
-    pub fn begin(&self, expected: Option<u64>) -> Part<'_> {
+    pub fn is(&self, path: &str, inode: u64, bytes: u64) -> bool {
+        let found = fs::symlink_metadata(self.root.join(path));
+        found.is_ok_and(|found| found.is_file() && (found.ino(), found.len()) == (inode, bytes))
+    }
+
+    /// A place for a body of about `expected` bytes, if that is known. With its `origin`, what there is of it is kept
+    /// when it is dropped, unless that was all in memory.
+    #[must_use]
+    pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Part<'a> {
         let expected = expected.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-        Part { files: self, buffer: Vec::with_capacity(expected.min(BUFFER)), file: None, length: 0 }
+        Part { files: self, origin, buffer: Vec::with_capacity(expected.min(BUFFER)), file: None, length: 0 }
+    }
+
+    /// What an earlier run has of the body at this URL, if it can be gone on with.
+    #[must_use]
+    pub fn left<'a>(&'a self, url: &'a Url) -> Option<Part<'a>> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let Left { path, length, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
+        // It is asked for once in a run; a second pass over the list finds it gone, or as the first one left it.
+        let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
+        let origin = Origin { url, validator: validator.clone(), total: *total };
+        let file = Some(Named { file: None, path: path.clone(), stays: true });
+        Some(Part { files: self, origin: Some(origin), buffer: Vec::new(), file, length: found.len() })
     }
 
     /// Makes the folders of a name, below the output folder only: when that is gone, somebody has removed it, and
@@ -168,30 +221,86 @@ impl Files {
         [&self.root, &self.private("parts")].into_iter().all(|folder| rustix::fs::access(folder, access).is_ok())
     }
 
-    fn new_part(&self) -> io::Result<Named> {
-        let number = self.parts.fetch_add(1, Ordering::Relaxed);
-        let path = self.private("parts").join(format!("{number:06}.part"));
+    /// A part file. Its name says what a later run must know to go on with it, or else is a mere number.
+    fn new_part(&self, origin: Option<&Origin>) -> io::Result<Named> {
+        let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
+        let stays = telling.is_some();
+        let name = telling.unwrap_or_else(|| format!("{:06}.part", self.parts.fetch_add(1, Ordering::Relaxed)));
+        let path = self.private("parts").join(name);
         // What an earlier run left under that number is nobody's.
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
-        Ok(Named { file: Some(file), path })
+        Ok(Named { file: Some(file), path, stays })
     }
+}
+
+/// So many digits of a URL's hash tell its part from those of others; all 64 would leave too little of a name to the
+/// validator.
+const HASH_DIGITS: usize = 32;
+
+/// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, and its
+/// validator. `None` if that makes too long a name.
+fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
+    let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
+    let validator = URL_SAFE_NO_PAD.encode(&origin.validator);
+    let name = format!("{}-{boot}-{total}-{validator}.part", &url_hash(origin.url)[..HASH_DIGITS]);
+    (name.len() <= 255).then_some(name)
+}
+
+/// What [`telling_name`] says, if it is about a body that can be gone on with: written since the system was started, for
+/// a loss of power leaves holes, and not long ago.
+fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Left)> {
+    let name = path.file_stem()?.to_str()?;
+    let mut words = name.splitn(4, '-');
+    let (hash, written_in, total, validator) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let total = match total {
+        "x" => None,
+        digits => Some(digits.parse().ok()?),
+    };
+    let validator = URL_SAFE_NO_PAD.decode(validator).ok()?.into_boxed_slice();
+    let age = SystemTime::now().duration_since(found.modified().ok()?).unwrap_or_default();
+    let can_go_on = boot == Some(written_in)
+        && hash.len() == HASH_DIGITS
+        && age < KEPT
+        && found.len() > 0
+        && total.is_none_or(|total| found.len() < total);
+    let hash = hash.to_owned();
+    can_go_on.then(|| (hash, Left { length: found.len(), path, validator, total }))
+}
+
+/// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
+fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Left>> {
+    let mut left = HashMap::new();
+    for entry in fs::read_dir(parts)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        if !found.is_file() || path.extension().is_none_or(|extension| extension != "part") {
+            continue;
+        }
+        match told(path.clone(), &found, boot) {
+            Some((hash, body)) if !left.contains_key(&hash) => drop(left.insert(hash, body)),
+            _ => fs::remove_file(path)?,
+        }
+    }
+    Ok(left)
 }
 
 /// The bytes of one body on their way.
 #[derive(Debug)]
 pub struct Part<'a> {
     files: &'a Files,
+    origin: Option<Origin<'a>>,
     buffer: Vec<u8>,
     file: Option<Named>,
     length: u64,
 }
 
-/// A part file. Its name disappears with it.
+/// A part file. Its name disappears with it, unless it stays for a later run.
 #[derive(Debug)]
 struct Named {
     /// Closed while the body rests.
     file: Option<File>,
     path: PathBuf,
+    stays: bool,
 }
 
 impl Named {
@@ -206,8 +315,19 @@ impl Named {
 
 impl Drop for Named {
     fn drop(&mut self) {
-        // When it has been published there is nothing left to remove, and nobody to tell about anything else.
-        let _ = fs::remove_file(&self.path);
+        if !self.stays {
+            // When it has been published there is nothing left to remove, and nobody to tell about anything else.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        if let Some(named) = self.file.as_mut().filter(|named| named.stays && !self.buffer.is_empty()) {
+            // Less of it than there could be is as good for a later run.
+            let _ = named.open().and_then(|file| file.write_all(&self.buffer));
+        }
     }
 }
 
@@ -217,7 +337,7 @@ impl Part<'_> {
         if self.buffer.len() + piece.len() > BUFFER {
             let file = match &mut self.file {
                 Some(file) => file,
-                empty => empty.insert(self.files.new_part()?),
+                empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
             };
             file.open()?.write_all(&self.buffer)?;
             self.buffer.clear();
@@ -237,12 +357,34 @@ impl Part<'_> {
     pub fn rest(&mut self) -> io::Result<()> {
         let named = match &mut self.file {
             Some(named) => named,
-            empty => empty.insert(self.files.new_part()?),
+            empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
         };
         named.open()?.write_all(&self.buffer)?;
         named.file = None;
         self.buffer = Vec::new();
         Ok(())
+    }
+
+    /// The first bytes of what an earlier run has left, `most` at most.
+    pub fn head(&self, most: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        if let Some(named) = &self.file {
+            File::open(&named.path)?.take(most).read_to_end(&mut head)?;
+        }
+        Ok(head)
+    }
+
+    /// What the body is known by, if it can be gone on with.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&Origin<'_>> {
+        self.origin.as_ref()
+    }
+
+    /// Gives the body up: no later run is to go on with it.
+    pub fn discard(mut self) {
+        if let Some(named) = &mut self.file {
+            named.stays = false;
+        }
     }
 
     /// Bytes taken so far.
@@ -251,25 +393,33 @@ impl Part<'_> {
         self.length
     }
 
-    /// Publishes the file under its name, which is relative to the output folder.
-    pub fn commit(mut self, path: &str, publish: Publish) -> io::Result<Published> {
+    /// Publishes the file under its name, which is relative to the output folder. `announce` is told the number of the
+    /// complete file's inode before it gets its name.
+    pub fn commit(
+        mut self,
+        path: &str,
+        publish: Publish,
+        mut announce: impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<Published> {
         let target = self.files.root.join(path);
         self.files.make_folders(path)?;
         if self.file.is_none()
             && publish == Publish::New
-            && let Some(published) = self.link_unnamed(&target)?
+            && let Some(published) = self.link_unnamed(&target, &mut announce)?
         {
             return Ok(published);
         }
         let mut named = match self.file.take() {
             Some(named) => named,
-            None => self.files.new_part()?,
+            None => self.files.new_part(None)?,
         };
+        named.stays = false;
         let file = named.open()?;
         file.write_all(&self.buffer)?;
         if self.files.fsync {
             file.sync_all()?;
         }
+        announce(file.metadata()?.ino())?;
         let published = match publish {
             Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
             Publish::New => rename_new(&named.path, &target),
@@ -280,7 +430,11 @@ impl Part<'_> {
 
     /// Writes the buffer into a file without a name and gives it one. `None`: not here; nothing has happened.
     #[cfg(target_os = "linux")]
-    fn link_unnamed(&self, target: &Path) -> io::Result<Option<Published>> {
+    fn link_unnamed(
+        &self,
+        target: &Path,
+        announce: &mut impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<Option<Published>> {
         use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
         use rustix::io::Errno;
         use std::os::fd::AsRawFd;
@@ -304,6 +458,7 @@ impl Part<'_> {
         if self.files.fsync {
             file.sync_all()?;
         }
+        announce(file.metadata()?.ino())?;
         // The way through /proc needs no privilege; where there is no /proc, parts have names.
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         match linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW) {
@@ -318,7 +473,7 @@ impl Part<'_> {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn link_unnamed(&self, _: &Path) -> io::Result<Option<Published>> {
+    fn link_unnamed(&self, _: &Path, _: &mut impl FnMut(u64) -> io::Result<()>) -> io::Result<Option<Published>> {
         Ok(None)
     }
 
@@ -369,20 +524,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         for (unnamed, fsync) in [(true, false), (false, false), (true, true)] {
             let root = folder.path().join(format!("{unnamed}-{fsync}"));
-            let files = Files::open(&root, fsync).expect("open");
+            let files = Files::open(&root, fsync, None).expect("open");
             if !unnamed {
                 files.unnamed.store(false, Ordering::Relaxed);
             }
             for size in [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 7] {
                 let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
                 for chunk in [512, 100_000] {
-                    let mut part = files.begin(None);
+                    let mut part = files.begin(None, None);
                     for piece in bytes.chunks(chunk) {
                         part.write(piece).expect("write");
                     }
                     assert_eq!(visible(&root).len(), 0);
                     assert_eq!(part.length(), size as u64);
-                    assert_eq!(part.commit("a/b.png", Publish::New).expect("commit"), Published::Done);
+                    assert_eq!(part.commit("a/b.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
                     assert_eq!(fs::read(root.join("a/b.png")).expect("read"), bytes);
                     assert_eq!(files.size("a/b.png"), Some(size as u64));
                     fs::remove_dir_all(root.join("a")).expect("remove");
@@ -395,17 +550,17 @@ mod tests {
     #[test]
     fn a_body_that_rests_holds_nothing_and_goes_on_where_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false).expect("open");
+        let files = Files::open(folder.path(), false, None).expect("open");
         for size in [10, 3 * BUFFER + 7] {
             let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
-            let mut part = files.begin(None);
+            let mut part = files.begin(None, None);
             for piece in bytes.chunks(size / 3) {
                 part.write(piece).expect("write");
                 part.rest().expect("rest");
                 assert_eq!(part.buffer.capacity(), 0);
                 assert!(part.file.as_ref().is_some_and(|named| named.file.is_none()));
             }
-            assert_eq!(part.commit("a.png", Publish::Replace).expect("commit"), Published::Done);
+            assert_eq!(part.commit("a.png", Publish::Replace, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
         }
@@ -414,20 +569,20 @@ mod tests {
     #[test]
     fn a_taken_name_is_kept_or_replaced_as_asked() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false).expect("open");
+        let files = Files::open(folder.path(), false, None).expect("open");
         for size in [10, 2 * BUFFER] {
             fs::write(folder.path().join("a.png"), "theirs").expect("write");
             let part = |byte: u8| {
-                let mut part = files.begin(Some(size as u64));
+                let mut part = files.begin(Some(size as u64), None);
                 part.write(&vec![byte; size]).expect("write");
                 part
             };
-            assert_eq!(part(1).commit("a.png", Publish::New).expect("commit"), Published::NameTaken);
+            assert_eq!(part(1).commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::NameTaken);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), b"theirs");
-            assert_eq!(part(2).commit("a.png", Publish::Replace).expect("commit"), Published::Done);
+            assert_eq!(part(2).commit("a.png", Publish::Replace, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), vec![2; size]);
         }
-        drop(files.begin(None));
+        drop(files.begin(None, None));
         assert_eq!((visible(folder.path()), parts(&files)), (vec!["a.png".to_owned()], 0));
     }
 
@@ -435,12 +590,12 @@ mod tests {
     fn a_folder_serves_one_run_and_is_not_made_again_behind_the_users_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("images");
-        let files = Files::open(&root, false).expect("open");
-        assert!(matches!(Files::open(&root, false), Err(RunError::Busy(_))));
+        let files = Files::open(&root, false, None).expect("open");
+        assert!(matches!(Files::open(&root, false, None), Err(RunError::Busy(_))));
         fs::remove_dir_all(&root).expect("remove");
-        let mut part = files.begin(None);
+        let mut part = files.begin(None, None);
         part.write(b"x").expect("write");
-        let error = part.commit("deep/a.png", Publish::New).expect_err("no folder");
+        let error = part.commit("deep/a.png", Publish::New, |_| Ok(())).expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
     }

@@ -1,0 +1,240 @@
+//! What is about to be published, noted before it happens.
+//!
+//! A file appears under its name first and has its record in the journal a moment later. A run that is killed in that
+//! moment would leave a file that nobody knows of, which the next run would have to take for somebody else's. So the
+//! record is written here before the file appears, with the number of its inode, and goes when it is in the journal.
+//! What a run finds here when it begins was noted by one that was killed: the record holds if its very file is there.
+//!
+//! The notes are lines in small files, each removed when the last of its records has been written elsewhere.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// So many bytes of notes go into one file, about 2,500 of them.
+const ENOUGH: u64 = 1 << 20;
+
+/// Stands for the boot in the names of notes about files that were on the disk before they had a name (`--fsync`).
+const SYNCED: &str = "synced";
+
+/// Where the notes of a run go.
+#[derive(Debug)]
+pub struct Intents {
+    folder: PathBuf,
+    /// What the files' names begin with: when what they say can be trusted.
+    holds_in: String,
+    files: AtomicU64,
+    current: Mutex<Option<Arc<Notes>>>,
+}
+
+/// One file of notes. It goes with its last owner.
+#[derive(Debug)]
+struct Notes {
+    path: PathBuf,
+    file: File,
+    length: AtomicU64,
+    stays: AtomicBool,
+}
+
+/// A note on one file. Dropping it says that the record is in the journal, or that nothing came of it.
+#[derive(Debug)]
+pub struct Intent(Arc<Notes>);
+
+/// What a killed run had noted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The number of the file's inode.
+    pub inode: u64,
+    /// Its record, as the journal would hold it.
+    pub record: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    inode: u64,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+impl Intents {
+    /// Notes in a folder, which is made with the first of them. `boot`: see [`crate::boot::id`]; `synced`: files are on
+    /// the disk before they are noted.
+    #[must_use]
+    pub fn new(folder: PathBuf, boot: Option<&str>, synced: bool) -> Self {
+        let holds_in = if synced { SYNCED } else { boot.unwrap_or("unknown") };
+        Self { folder, holds_in: holds_in.to_owned(), files: AtomicU64::new(0), current: Mutex::default() }
+    }
+
+    /// What killed runs had noted and can be trusted. Nothing if there are no notes.
+    pub fn left(&self, boot: Option<&str>) -> io::Result<Vec<Noted>> {
+        let mut noted = Vec::new();
+        for path in self.paths()? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let holds_in = name.split('-').next().unwrap_or_default();
+            if holds_in != SYNCED && Some(holds_in) != boot {
+                continue;
+            }
+            // The last line of a file may be torn, and says nothing then.
+            let lines = fs::read(&path)?;
+            noted.extend(lines.split(|byte| *byte == b'\n').filter_map(|line| {
+                let line = serde_json::from_slice::<Line>(line).ok()?;
+                Some(Noted { inode: line.inode, record: line.record.get().as_bytes().to_vec() })
+            }));
+        }
+        Ok(noted)
+    }
+
+    /// Forgets what killed runs had noted. To be called before the first note of this one.
+    pub fn clear(&self) -> io::Result<()> {
+        self.paths()?.iter().try_for_each(fs::remove_file)
+    }
+
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
+        match fs::symlink_metadata(&self.folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder, or a link to one")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
+            if entry?.is_file() && path.extension().is_some_and(|extension| extension == "jsonl") {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Notes that the file with this inode is about to be published, and what its record will be.
+    pub fn note(&self, inode: u64, record: &[u8]) -> io::Result<Intent> {
+        let mut line = Vec::with_capacity(record.len() + 40);
+        write!(line, "{{\"inode\":{inode},\"record\":")?;
+        line.extend_from_slice(record);
+        line.extend_from_slice(b"}\n");
+        let notes = self.current()?;
+        notes.length.fetch_add(line.len() as u64, Ordering::Relaxed);
+        // Appended in one call: lines of several threads do not mix.
+        (&notes.file).write_all(&line)?;
+        Ok(Intent(notes))
+    }
+
+    fn current(&self) -> io::Result<Arc<Notes>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notes) = current.as_ref().filter(|notes| notes.length.load(Ordering::Relaxed) < ENOUGH) {
+            return Ok(Arc::clone(notes));
+        }
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{}-{number:06}.jsonl", self.holds_in));
+        let notes = Arc::new(Notes::create(path)?);
+        *current = Some(Arc::clone(&notes));
+        Ok(notes)
+    }
+
+    /// The journal cannot be written: the notes are all that there is, and stay for the next run.
+    pub fn keep(&self, intents: Vec<Intent>) {
+        for Intent(notes) in intents {
+            notes.stays.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Notes {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        let create = |path: &Path| OpenOptions::new().append(true).create_new(true).open(path);
+        let file = match create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                // The folder above has to be there; if it is gone, so is everything.
+                match fs::create_dir(folder) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => create(&path),
+                }
+            }
+            made => made,
+        }?;
+        Ok(Self { path, file, length: AtomicU64::new(0), stays: AtomicBool::new(false) })
+    }
+}
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        if !*self.stays.get_mut() {
+            // Nobody to tell; what stays is read by the next run, which finds the records in the journal.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(inode: u64, record: &str) -> Noted {
+        Noted { inode, record: record.into() }
+    }
+
+    fn intents(folder: &Path, boot: &str, synced: bool) -> Intents {
+        Intents::new(folder.join("intents"), Some(boot), synced)
+    }
+
+    #[test]
+    fn what_was_noted_by_a_killed_run_is_found_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let killed = intents(folder.path(), "boot", false);
+        assert_eq!(killed.left(Some("boot")).expect("left"), [], "there is no folder yet");
+        let done = killed.note(1, br#"{"a":1}"#).expect("note");
+        drop(done);
+        let open = killed.note(2, br#"{"b":[2]}"#).expect("note");
+        std::mem::forget((killed, open));
+
+        let next = intents(folder.path(), "boot", false);
+        assert_eq!(next.left(Some("boot")).expect("left"), [noted(1, r#"{"a":1}"#), noted(2, r#"{"b":[2]}"#)]);
+        assert_eq!(next.left(Some("other")).expect("left"), [], "power may have been lost in between");
+        assert_eq!(next.left(None).expect("left"), []);
+        next.clear().expect("clear");
+        assert_eq!(next.left(Some("boot")).expect("left"), []);
+    }
+
+    #[test]
+    fn what_was_on_the_disk_before_it_was_noted_holds_for_every_boot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let killed = intents(folder.path(), "boot", true);
+        std::mem::forget(killed.note(7, b"{}").expect("note"));
+        assert_eq!(killed.left(Some("other")).expect("left"), [noted(7, "{}")]);
+        assert_eq!(killed.left(None).expect("left"), [noted(7, "{}")]);
+    }
+
+    #[test]
+    fn files_of_notes_go_when_all_their_records_are_written_and_stay_when_they_cannot_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let count = || fs::read_dir(folder.path().join("intents")).map_or(0, Iterator::count);
+        let run = intents(folder.path(), "boot", false);
+        let long = vec![b' '; 300_000];
+        let mut notes = (0..9).map(|inode| run.note(inode, &long).expect("note")).collect::<Vec<_>>();
+        assert_eq!(count(), 3);
+        notes.drain(..4);
+        assert_eq!(count(), 2, "the oldest has no open note any more");
+        let last = notes.pop().into_iter().collect();
+        drop(notes);
+        assert_eq!(count(), 1);
+        run.keep(last);
+        drop(run);
+        assert_eq!(count(), 1, "kept for the next run");
+    }
+
+    #[test]
+    fn a_torn_line_harms_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = intents(folder.path(), "boot", false);
+        fs::create_dir(folder.path().join("intents")).expect("a folder");
+        let text = "{\"inode\":1,\"record\":{}}\n\0\u{1b}\n{\"inode\":2,\"record\":{}}\n{\"inode\":3,\"rec";
+        fs::write(folder.path().join("intents/boot-000000.jsonl"), text).expect("write");
+        assert_eq!(run.left(Some("boot")).expect("left"), [noted(1, "{}"), noted(2, "{}")]);
+    }
+}
