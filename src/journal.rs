@@ -418,6 +418,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_appeared_just_before_a_kill_is_taken_in_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("manifest.jsonl");
+        let one = url("https://a.example/1.png");
+        let record = saved(&one, "1.png");
+        let line = serde_json::to_vec(&record).expect("JSON");
+        let stored = Stored { path: "1.png".into(), bytes: 5 };
+        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
+        let is_it = |found: &Stored| *found == stored;
+        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some("1.png".into()));
+        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
+        let outside = saved(&url("https://a.example/2.png"), "../2.png");
+        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);
+        drop(journal);
+        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "nor is it taken in by a later run");
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
+        assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
+    }
+
+    #[test]
     fn two_urls_with_one_hash_are_two_urls() {
         let folder = tempfile::tempdir().expect("a folder");
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));

@@ -566,6 +566,105 @@ mod tests {
         }
     }
 
+    fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Option<Origin<'a>> {
+        Some(Origin { url, validator: validator.as_bytes().into(), total: Some(total) })
+    }
+
+    #[test]
+    fn an_unfinished_body_waits_for_the_next_run_of_the_same_boot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |boot: &str| Files::open(folder.path(), false, Some(boot.into())).expect("open");
+        let url = Url::parse("http://a.example/1.png").expect("a URL");
+        let bytes = (0..=250).cycle().take(3 * BUFFER).collect::<Vec<u8>>();
+        let (first, rest) = bytes.split_at(BUFFER + 7);
+        for boot in ["0", "1"] {
+            let files = open("0");
+            let mut part = files.begin(None, origin(&url, "\"-tag/\"", bytes.len() as u64));
+            part.write(first).expect("write");
+            part.write(&rest[..1]).expect("write");
+            drop(part);
+            drop(files);
+
+            let files = open(boot);
+            let left = files.left(&url);
+            if boot == "1" {
+                assert!(left.is_none(), "power may have been lost in between");
+                assert_eq!(parts(&files), 0);
+                continue;
+            }
+            let mut part = left.expect("the part of the run before");
+            let known = part.origin().expect("its origin");
+            assert_eq!((&*known.validator, known.total), (&b"\"-tag/\""[..], Some(bytes.len() as u64)));
+            assert_eq!(part.length(), first.len() as u64 + 1);
+            assert_eq!(part.head(10).expect("read"), bytes[..10]);
+            part.write(&rest[1..]).expect("write");
+            assert_eq!(part.commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
+            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
+            assert_eq!(parts(&files), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
+        fn begin<'a>(files: &'a Files, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Part<'a>)) {
+            let mut part = files.begin(None, origin);
+            part.write(&vec![1; BUFFER]).expect("write");
+            part.write(b"2").expect("write");
+            drop_it(part);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let url = Url::parse("http://a.example/1.png").expect("a URL");
+        let total = 10 * BUFFER as u64;
+        let files = open();
+        begin(&files, origin(&url, "\"a\"", total), Part::discard);
+        begin(&files, None, drop);
+        begin(&files, origin(&url, &"long".repeat(100), total), drop);
+        assert_eq!(parts(&files), 0);
+        begin(&files, origin(&url, "\"a\"", total), drop);
+        assert_eq!(parts(&files), 1);
+        drop(files);
+
+        // A week later.
+        let path = fs::read_dir(folder.path().join(".fetchimg/parts")).expect("a folder").next().expect("a part");
+        let path = path.expect("an entry").path();
+        let part = OpenOptions::new().append(true).open(&path).expect("open");
+        part.set_modified(SystemTime::now() - KEPT).expect("a time");
+        let files = open();
+        assert!(files.left(&url).is_none());
+        assert_eq!(parts(&files), 0);
+
+        // Complete, or longer than it should be.
+        begin(&files, origin(&url, "\"a\"", BUFFER as u64 + 1), drop);
+        drop(files);
+        assert!(open().left(&url).is_none());
+    }
+
+    #[test]
+    fn a_file_is_announced_before_it_appears() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::open(folder.path(), false, None).expect("open");
+        for (name, size, publish) in
+            [("a", 5, Publish::New), ("b", 2 * BUFFER, Publish::New), ("c", 5, Publish::Replace)]
+        {
+            let mut part = files.begin(None, None);
+            part.write(&vec![1; size]).expect("write");
+            let mut announced = None;
+            let announce = |inode| {
+                assert!(!files.is_taken(name));
+                announced = Some(inode);
+                Ok(())
+            };
+            assert_eq!(part.commit(name, publish, announce).expect("commit"), Published::Done);
+            assert!(files.is(name, announced.expect("announced"), size as u64), "{name}");
+            assert!(!files.is(name, announced.expect("announced"), size as u64 + 1), "{name}");
+        }
+        let mut part = files.begin(None, None);
+        part.write(b"x").expect("write");
+        part.commit("d", Publish::New, |_| Err(io::ErrorKind::StorageFull.into())).expect_err("it cannot be noted");
+        assert!(!files.is_taken("d"), "nothing appears that could not be announced");
+    }
+
     #[test]
     fn a_taken_name_is_kept_or_replaced_as_asked() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -28,6 +28,7 @@
 //! | `/disposition/{n}?header=...` | that `Content-Disposition` |
 //! | `/auth/{user}/{password}/{n}[/name]` | 401 without these |
 //! | `/etag/{n}[/name]` | strong `ETag`, honours `Range` and `If-Range` |
+//! | `/etag-drip/{ms}/{n}[/name]` | the same, a pause of ms milliseconds before every 16 KiB |
 //! | `/etag-cut/{times}/{n}[/name]` | the same, cut in the middle so many times |
 //! | `/etag-changed/{times}/{n}[/name]` | the same, and afterwards it is another image |
 //! | `/bad-range/{times}/{n}[/name]` | the same, and afterwards ranges are ten bytes off |
@@ -242,6 +243,11 @@ impl Server {
     /// How many requests there were for a path or, when it has a query, for a target.
     pub fn hits(&self, target: &str) -> usize {
         self.requests_for(target).len()
+    }
+
+    /// How many requests there were, whatever for.
+    pub fn hits_in_all(&self) -> usize {
+        lock(&self.state.requests).len()
     }
 
     /// How many connections were accepted.
@@ -725,6 +731,16 @@ impl Exchange<'_> {
                 self.send_part(&response, response.body.len() / 2, After::Cut).await
             }
             ["etag", ..] => self.send(&self.ranged("\"whole\"", 0)).await,
+            ["etag-drip", milliseconds, ..] => {
+                let pause = Duration::from_millis(number(milliseconds));
+                let response = self.ranged("\"drip\"", 0);
+                self.write(&response.head(Length::Bytes(response.body.len()))).await?;
+                for piece in response.body.chunks(16 * 1024) {
+                    sleep(pause).await;
+                    self.write(piece).await?;
+                }
+                Ok(After::Open)
+            }
             ["gated-middle", ..] => {
                 let response = self.ranged("\"gated\"", 0);
                 self.write(&response.head(Length::Bytes(response.body.len()))).await?;
@@ -1019,7 +1035,7 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
             size,
             ..,
         ]
-        | ["slow" | "flaky-cut" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
+        | ["slow" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
         | ["flaky" | "auth", _, _, size, ..]
         | ["wait" | "wait-date", _, _, _, size, ..] => png(number(size)),
         ["stall", ..] => png(STALLED_SIZE),
