@@ -38,10 +38,10 @@ fn parts(dir: &TestDir) -> Vec<PathBuf> {
 /// 1,200 small images, and some of which a run between two kills gets a part.
 fn targets(round: usize) -> Vec<String> {
     let small = (0..1200).map(|n| format!("/png/{}/{round}/{n:04}.png", 300 + n * 17 % 3000));
-    let large = |n: usize| format!("/etag-drip/4/{}/{round}/large{n}.png", 400_000 + n);
+    let large = |n: usize| format!("/etag-drip/4/{}/{round}/large{n}.png", 200_000 + n);
     let mut targets = small.collect::<Vec<_>>();
-    for n in 0..8 {
-        targets.insert(n * 40, large(n));
+    for n in 0..3 {
+        targets.insert(n * 100, large(n));
     }
     targets
 }
