@@ -176,6 +176,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "HTTP")]
     pub max_redirs: u32,
 
+    /// Follow redirects from https to http
+    #[arg(long, help_heading = "HTTP")]
+    pub allow_downgrade: bool,
+
     /// Say only what failed, and print no report
     #[arg(short, long, help_heading = "Seeing", conflicts_with = "verbose")]
     pub quiet: bool,

@@ -147,13 +147,11 @@ impl<'a> Begun<'a> {
         let looked = part.head(ENOUGH as u64).is_ok_and(|head| look.at(&head).is_ok());
         let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
         let known = origin.map(|origin| (HeaderValue::from_bytes(&origin.validator).ok(), origin.total));
-        match known {
-            Some((Some(validator), total)) => Some(Self { part, look, validator: Some(validator), total }),
-            _ => {
-                part.discard();
-                None
-            }
+        if let Some((Some(validator), total)) = known {
+            return Some(Self { part, look, validator: Some(validator), total });
         }
+        part.discard();
+        None
     }
 
     fn resume(&self) -> Option<Resume> {
@@ -287,28 +285,25 @@ impl Fetcher {
         course.attempts += 1;
         let mut response = self.ask(work, begun).await?;
         course.first_byte = Some(Instant::now());
-        let mut body = match begun.take_if(|_| response.status == 206) {
-            Some(body) => {
-                course.resumed_from = body.part.length();
-                body
+        let mut body = if let Some(body) = begun.take_if(|_| response.status == 206) {
+            course.resumed_from = body.part.length();
+            body
+        } else {
+            // A failure says nothing about the body; the next attempt asks for its rest again.
+            if let Some(error) = refusal(&response, self.options.max_bytes) {
+                response.body.drain().await;
+                return Err(error);
             }
-            None => {
-                // A failure says nothing about the body; the next attempt asks for its rest again.
-                if let Some(error) = refusal(&response, self.options.max_bytes) {
-                    response.body.drain().await;
-                    return Err(error);
-                }
-                if let Some(former) = begun.take() {
-                    former.give_up();
-                }
-                course.resumed_from = 0;
-                course.from_before = 0;
-                let (validator, total) = (response.validator.clone(), response.length);
-                let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
-                let origin = known_by.map(|validator| Origin { url: &work.job.url, validator, total });
-                let part = self.files.begin(response.length, origin);
-                Begun { part, look: Look::new(&self.options.accept), validator, total }
+            if let Some(former) = begun.take() {
+                former.give_up();
             }
+            course.resumed_from = 0;
+            course.from_before = 0;
+            let (validator, total) = (response.validator.clone(), response.length);
+            let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
+            let origin = known_by.map(|validator| Origin { url: &work.job.url, validator, total });
+            let part = self.files.begin(response.length, origin);
+            Begun { part, look: Look::new(&self.options.accept), validator, total }
         };
         if let Err(error) = self.receive(&mut body, course, &mut response).await {
             let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
@@ -565,6 +560,7 @@ mod tests {
             public_only: false,
             http1_only: true,
             max_redirects: 0,
+            allow_downgrade: false,
             connect_timeout: second,
             stall_timeout: second,
             attempt_timeout: second,

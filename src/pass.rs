@@ -143,7 +143,11 @@ impl Pass<'_> {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                rows.borrow_mut().write();
+                let mut rows = rows.borrow_mut();
+                rows.write();
+                if config.fsync {
+                    rows.sync();
+                }
             }
         };
         tokio::select! {

@@ -179,6 +179,13 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Makes the records that have been written survive a loss of power.
+    pub fn sync(&mut self) {
+        if let Err(error) = self.journal.sync() {
+            self.fail(error);
+        }
+    }
+
     /// Why the run cannot go on, if it cannot.
     #[must_use]
     pub const fn failure(&self) -> Option<&RunError> {

@@ -35,6 +35,7 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
     let mut journal = Journal::open(&files.private("manifest.jsonl"), |path| namer.keep(path))?;
     let intents = Arc::new(take_up(&files, &mut journal, &mut namer, boot.as_deref(), config.fsync)?);
+    files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, &files);
     let mut manifest = match &config.manifest {
         Some(Target::File(path)) => Some(Manifest::file(create(path)?)),

@@ -338,6 +338,48 @@ fn a_body_that_calls_itself_compressed_is_judged_by_its_bytes() {
 }
 
 #[test]
+fn a_body_that_comes_packed_is_unpacked() {
+    let server = Server::start();
+    for coding in ["gzip", "x-gzip"] {
+        let target = format!("/packed/{coding}/5000/a.png");
+        let run = fetchimg().lines([server.url(&target)]).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.file("a.png") == server.body(&target), "{run}");
+        assert_eq!(run.record(0)["bytes"], 5000, "{run}");
+    }
+    for (target, error, attempts, word) in [
+        ("/packed/br/5000/a.png", "protocol", 1, "packed as br"),
+        ("/packed/gzip,gzip/5000/a.png", "protocol", 1, "more than once"),
+        ("/packed/identity/5000/a.png", "not_an_image", 1, ""),
+        ("/packed-cut/5000/a.png", "cut_short", 2, "gzip"),
+    ] {
+        let run = fetchimg().lines([server.url(target)]).args(["--retries", "1", "--retry-wait", "0"]).run();
+        let record = run.record(0);
+        assert_eq!(
+            (run.status, &record["error"], &record["attempts"]),
+            (Some(1), &error.into(), &attempts.into()),
+            "{run}"
+        );
+        assert!(record["message"].as_str().expect("a message").contains(word), "{run}");
+        assert_eq!((run.files().len(), run.leftovers().len()), (0, 0), "{run}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_body_without_end_costs_neither_memory_nor_disk() {
+    let server = Server::start();
+    for target in ["/bomb/a.png", "/endless/a.png"] {
+        let running = fetchimg().lines([server.url(target)]).args(["--max-bytes", "100MB"]).start();
+        let (run, memory) = running.wait_and_weigh();
+        assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"too_large".into()), "{run}");
+        assert!(run.record(0)["message"].as_str().expect("a message").contains("--max-bytes"), "{run}");
+        assert!((1..64_000_000).contains(&memory), "{memory} bytes of memory\n{run}");
+        assert_eq!((run.files().len(), run.leftovers().len()), (0, 0), "{run}");
+    }
+}
+
+#[test]
 fn many_failures_disturb_no_good_url() {
     let server = Server::start();
     let mut lines = Vec::new();

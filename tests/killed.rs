@@ -58,13 +58,13 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
         let by_name = targets.iter().map(|target| (name(target).to_owned(), target)).collect::<HashMap<_, _>>();
         let dir = TestDir::new();
         let urls = targets.iter().map(|target| server.url(target)).collect::<Vec<_>>();
-        let mut seen = HashMap::<String, Instant>::new();
+        let mut there = HashMap::<String, Instant>::new();
         let last = loop {
             let asked = server.hits_in_all();
             let mut running = fetchimg().in_dir(&dir).lines(&urls).args(["-q", "-j", "40"]).start();
             if kills < KILLS {
                 // Some at once, some within the first images, some later. Every image that is missing is asked for.
-                let missing = targets.len() - seen.len();
+                let missing = targets.len() - there.len();
                 server.wait_for_hits("/", asked + random.usize(0..missing.clamp(1, 100)), PATIENCE);
                 std::thread::sleep(Duration::from_micros(random.u64(0..40_000)));
                 let _ = running.child.kill();
@@ -76,7 +76,7 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
             for file in run.files() {
                 let target = by_name.get(&file).unwrap_or_else(|| panic!("seed {seed}: {file} is nobody's\n{run}"));
                 // Those of earlier rounds were right, and their sizes are compared at the end.
-                seen.entry(file).or_insert_with_key(|file| {
+                there.entry(file).or_insert_with_key(|file| {
                     assert!(run.file(file) == server.body(target), "seed {seed}: {file} is wrong after {kills} kills");
                     now
                 });
@@ -92,8 +92,8 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
         }
         // One pass over all requests: looking for each target would take a while.
         for request in server.requests() {
-            let since = seen.get(name(request.path())).filter(|_| request.path().contains(&format!("/{round}/")));
-            let is_early = since.is_none_or(|seen| request.at < *seen);
+            let since = there.get(name(request.path())).filter(|_| request.path().contains(&format!("/{round}/")));
+            let is_early = since.is_none_or(|since| request.at < *since);
             assert!(is_early, "seed {seed}: {} was there, and was asked for again", request.path());
         }
         for target in targets.iter().filter(|target| target.contains("large")) {

@@ -212,7 +212,7 @@ fn nothing_personal_travels_from_https_to_another_host_or_to_plain_http() {
         let run = fetchimg()
             .lines([secure.redirect_to(&end)])
             .args(["--resolve", &secure.resolve("images.test"), "-u", "ann:geheim", "-b", "session=42"])
-            .args(["-H", "X-Key: k3y", "-A", "tester/1"])
+            .args(["-H", "X-Key: k3y", "-A", "tester/1", "--allow-downgrade"])
             .arg("--cacert")
             .arg(secure.ca_pem_file())
             .run();
@@ -224,4 +224,25 @@ fn nothing_personal_travels_from_https_to_another_host_or_to_plain_http() {
     }
     assert_eq!(secure.requests_for("/redirect-to").len(), 2);
     assert!(secure.requests_for("/redirect-to").iter().all(|first| first.header("x-key") == Some("k3y")));
+}
+
+#[test]
+fn a_redirect_from_https_to_http_is_followed_only_when_allowed() {
+    let secure = Server::start_tls();
+    let plain = Server::start();
+    let url = secure.redirect_to(&plain.url("/echo/x.png"));
+    let program = || fetchimg().lines([&url]).arg("--cacert").arg(secure.ca_pem_file());
+    let run = program().run();
+    is_refused(&run);
+    assert!(
+        run.record(0)["message"].as_str().is_some_and(|text| text.contains("--allow-downgrade follows it")),
+        "{run}"
+    );
+    assert_eq!(plain.requests().len(), 0, "{run}");
+    let run = program().arg("--allow-downgrade").run();
+    assert_eq!(run.status, Some(0), "{run}");
+    // The other way is no loss.
+    let up = plain.redirect_to(&secure.url("/echo/x.png"));
+    let run = fetchimg().lines([up]).arg("--cacert").arg(secure.ca_pem_file()).run();
+    assert_eq!(run.status, Some(0), "{run}");
 }

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::Stream;
 use hyper_util::client::legacy::connect::HttpInfo;
+use reqwest::StatusCode;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection};
+use super::coding::{Coding, Trouble, Unpacker, coding};
 use super::public::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
@@ -35,6 +38,7 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(1);
 
 /// How the run speaks HTTP.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the command line, each on its own")]
 pub struct Options {
     /// Who we say we are.
     pub identity: Identity,
@@ -54,6 +58,8 @@ pub struct Options {
     pub http1_only: bool,
     /// `--max-redirs`.
     pub max_redirects: u32,
+    /// `--allow-downgrade`.
+    pub allow_downgrade: bool,
     /// `--connect-timeout`.
     pub connect_timeout: Duration,
     /// `--stall-timeout`.
@@ -114,20 +120,20 @@ impl Client {
         let mut redirects = 0;
         loop {
             let sent = self.send(url, &current, resume, deadline).await;
-            let body = sent.map_err(|error| match redirects {
+            let answer = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error.within(&format!("redirected to {}", masked(&current))),
             })?;
-            if !matches!(body.answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(Response::new(body));
+            if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Response::new(answer);
             }
             if redirects == self.options.max_redirects {
                 let clause = format!("more than {redirects} redirects (--max-redirs)");
                 return Err(FetchError::new(Kind::Redirect, clause));
             }
             redirects += 1;
-            current = redirect_target(&current, body.answer.headers())?;
-            body.drain().await;
+            current = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
+            answer.body(None).drain().await;
         }
     }
 
@@ -138,7 +144,7 @@ impl Client {
         url: &Url,
         resume: Option<&Resume>,
         deadline: Deadline,
-    ) -> Result<Body, FetchError> {
+    ) -> Result<Answer, FetchError> {
         self.check_address(url)?;
         let request = || {
             let mut request = self.options.identity.request(home, url);
@@ -158,17 +164,17 @@ impl Client {
             }
             other => other,
         };
-        let answer = sent.map_err(|error| {
+        let head = sent.map_err(|error| {
             let error = classify(&error, url, Stage::Head);
             match self.options.proxy.as_deref() {
                 Some(proxy) if !proxy.is_empty() => error.within(&format!("through the proxy {}", masked_text(proxy))),
                 _ => error,
             }
         })?;
-        if let Some(info) = answer.extensions().get::<HttpInfo>() {
+        if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
-        Ok(Body { answer, url: url.clone(), deadline, _lease: lease })
+        Ok(Answer { head, url: url.clone(), deadline, lease })
     }
 
     /// Names are resolved to the wanted addresses; an address in the URL must be one of them by itself.
@@ -278,8 +284,8 @@ fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchEr
     FetchError::new(Kind::Internal, "cannot set up a client").caused_by(error)
 }
 
-/// Where a redirect leads: only to http and https.
-fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+/// Where a redirect leads: only to http and https, and from https to http only if that is allowed.
+fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Result<Url, FetchError> {
     let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
     let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
     let location = String::from_utf8_lossy(location.as_bytes());
@@ -287,6 +293,11 @@ fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
         from.join(&location).map_err(|error| refuse(format!("a redirect to {}: {error}", masked_text(&location))))?;
     if !matches!(target.scheme(), "http" | "https") {
         return Err(refuse(format!("a redirect to {}, which is neither http nor https", masked(&target))));
+    }
+    // Whoever sits on the way could put in a picture of their own.
+    if from.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
+        let clause = format!("a redirect from https to {}; --allow-downgrade follows it", masked(&target));
+        return Err(refuse(clause));
     }
     Ok(target)
 }
@@ -421,53 +432,99 @@ pub struct Response {
 }
 
 impl Response {
-    fn new(body: Body) -> Self {
-        let answer = &body.answer;
-        let headers = answer.headers();
+    /// # Errors
+    /// When the body of a good answer is packed in a way that it cannot be unpacked.
+    fn new(answer: Answer) -> Result<Self, FetchError> {
+        let head = &answer.head;
+        let headers = head.headers();
+        let coding = if head.status().is_success() { coding(headers)? } else { None };
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        Self {
-            status: answer.status().as_u16(),
+        Ok(Self {
+            status: head.status().as_u16(),
             content_type: text(CONTENT_TYPE),
             filename: headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::filename(value.as_bytes())),
-            length: answer.content_length(),
+            // Lengths, ranges and validators of what is packed say nothing about what comes out.
+            length: head.content_length().filter(|_| coding.is_none()),
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
-            validator: range::validator(headers),
-            range: range::content_range(headers),
-            final_url: body.url.clone(),
-            body,
-        }
+            validator: range::validator(headers).filter(|_| coding.is_none()),
+            range: range::content_range(headers).filter(|_| coding.is_none()),
+            final_url: answer.url.clone(),
+            body: answer.body(coding),
+        })
     }
 
     /// The status as a person reads it: `404 Not Found`.
     #[must_use]
     pub fn status_line(&self) -> String {
-        self.body.answer.status().to_string()
+        StatusCode::from_u16(self.status).map_or_else(|_| self.status.to_string(), |status| status.to_string())
+    }
+}
+
+/// An answer of which the head has come.
+#[derive(Debug)]
+struct Answer {
+    head: reqwest::Response,
+    url: Url,
+    deadline: Deadline,
+    lease: Lease,
+}
+
+impl Answer {
+    fn body(self, coding: Option<Coding>) -> Body {
+        // Bodies of unknown length may be endless.
+        let is_short = self.head.content_length().is_some_and(|length| length <= DRAINED);
+        let frames = match coding {
+            None => Frames::Plain(self.head),
+            Some(coding) => Frames::Packed(Unpacker::new(coding, frames(self.head))),
+        };
+        Body { frames, is_short, url: self.url, deadline: self.deadline, _lease: self.lease }
     }
 }
 
 /// The body of an answer, frame by frame.
 #[derive(Debug)]
 pub struct Body {
-    answer: reqwest::Response,
+    frames: Frames,
+    is_short: bool,
     url: Url,
     deadline: Deadline,
     _lease: Lease,
+}
+
+#[derive(Debug)]
+enum Frames {
+    Plain(reqwest::Response),
+    Packed(Unpacker),
+}
+
+fn frames(answer: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
+    futures::stream::try_unfold(
+        answer,
+        |mut answer| async move { Ok(answer.chunk().await?.map(|frame| (frame, answer))) },
+    )
 }
 
 impl Body {
     /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
     /// length or without its last chunk is an error (RFC 9112, section 8).
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        in_time(self.deadline, self.answer.chunk()).await?.map_err(|error| classify(&error, &self.url, Stage::Body))
+        let next = async {
+            match &mut self.frames {
+                Frames::Plain(answer) => answer.chunk().await.map_err(Trouble::Body),
+                Frames::Packed(unpacker) => unpacker.next::<reqwest::Error>().await,
+            }
+        };
+        in_time(self.deadline, next).await?.map_err(|trouble| match trouble {
+            Trouble::Body(error) => classify(&error, &self.url, Stage::Body),
+            Trouble::Packing(error) => error,
+        })
     }
 
     /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
     pub async fn drain(mut self) {
-        // Bodies of unknown length may be endless; they are read as far as they are already here.
-        if self.answer.content_length().is_none_or(|length| length > DRAINED) {
-            return;
+        if self.is_short {
+            self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
+            while let Ok(Some(_)) = self.next().await {}
         }
-        self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
-        while let Ok(Some(_)) = self.next().await {}
     }
 }

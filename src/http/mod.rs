@@ -6,6 +6,7 @@
 
 mod classify;
 mod client;
+mod coding;
 pub mod disposition;
 mod public;
 mod range;

@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use netrc::Netrc;
-use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT,
+};
 use reqwest::{Method, Request};
 use url::Url;
 
@@ -47,6 +49,8 @@ impl Identity {
         let mut url = url.clone();
         let own = own_credentials(&mut url).or_else(|| own_credentials(&mut home.clone()).filter(|_| at_home));
         let mut headers = HeaderMap::with_capacity(8);
+        // Without this field a server may choose any coding (RFC 9110, section 12.5.3).
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(agent) = &self.user_agent {
             headers.insert(USER_AGENT, agent.clone());
         }

@@ -140,6 +140,17 @@ impl Files {
         })
     }
 
+    /// With `--fsync`, makes the names of the folder, and of what is in it now, survive a loss of power.
+    pub fn sync(&self) -> io::Result<()> {
+        if !self.fsync {
+            return Ok(());
+        }
+        let above = self.root.parent().map(|above| if above == Path::new("") { Path::new(".") } else { above });
+        sync_folder(&self.root.join(PRIVATE))?;
+        sync_folder(&self.root)?;
+        above.map_or(Ok(()), sync_folder)
+    }
+
     /// The output folder.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -264,7 +275,7 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
         && found.len() > 0
         && total.is_none_or(|total| found.len() < total);
     let hash = hash.to_owned();
-    can_go_on.then(|| (hash, Left { length: found.len(), path, validator, total }))
+    can_go_on.then_some((hash, Left { length: found.len(), path, validator, total }))
 }
 
 /// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
@@ -424,7 +435,7 @@ impl Part<'_> {
             Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
             Publish::New => rename_new(&named.path, &target),
         }?;
-        self.sync_folder(&target)?;
+        self.sync_folders_of(&target)?;
         Ok(published)
     }
 
@@ -463,7 +474,7 @@ impl Part<'_> {
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         match linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => {
-                self.sync_folder(target)?;
+                self.sync_folders_of(target)?;
                 Ok(Some(Published::Done))
             }
             Err(Errno::EXIST) => Ok(Some(Published::NameTaken)),
@@ -477,12 +488,19 @@ impl Part<'_> {
         Ok(None)
     }
 
-    fn sync_folder(&self, target: &Path) -> io::Result<()> {
-        match target.parent() {
-            Some(folder) if self.files.fsync => File::open(folder)?.sync_all(),
-            _ => Ok(()),
+    /// With `--fsync`, makes the name of the file survive a loss of power, and those of the folders it is in: one of
+    /// them may be new, and its maker not yet have got so far.
+    fn sync_folders_of(&self, target: &Path) -> io::Result<()> {
+        if !self.files.fsync {
+            return Ok(());
         }
+        let mut folders = target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.files.root));
+        folders.try_for_each(sync_folder)
     }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Renames unless the new name is taken. A hard link does it everywhere in one step; where there are no hard links
@@ -566,8 +584,8 @@ mod tests {
         }
     }
 
-    fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Option<Origin<'a>> {
-        Some(Origin { url, validator: validator.as_bytes().into(), total: Some(total) })
+    fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Origin<'a> {
+        Origin { url, validator: validator.as_bytes().into(), total: Some(total) }
     }
 
     #[test]
@@ -579,7 +597,7 @@ mod tests {
         let (first, rest) = bytes.split_at(BUFFER + 7);
         for boot in ["0", "1"] {
             let files = open("0");
-            let mut part = files.begin(None, origin(&url, "\"-tag/\"", bytes.len() as u64));
+            let mut part = files.begin(None, Some(origin(&url, "\"-tag/\"", bytes.len() as u64)));
             part.write(first).expect("write");
             part.write(&rest[..1]).expect("write");
             drop(part);
@@ -617,11 +635,11 @@ mod tests {
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let total = 10 * BUFFER as u64;
         let files = open();
-        begin(&files, origin(&url, "\"a\"", total), Part::discard);
+        begin(&files, Some(origin(&url, "\"a\"", total)), Part::discard);
         begin(&files, None, drop);
-        begin(&files, origin(&url, &"long".repeat(100), total), drop);
+        begin(&files, Some(origin(&url, &"long".repeat(100), total)), drop);
         assert_eq!(parts(&files), 0);
-        begin(&files, origin(&url, "\"a\"", total), drop);
+        begin(&files, Some(origin(&url, "\"a\"", total)), drop);
         assert_eq!(parts(&files), 1);
         drop(files);
 
@@ -635,7 +653,7 @@ mod tests {
         assert_eq!(parts(&files), 0);
 
         // Complete, or longer than it should be.
-        begin(&files, origin(&url, "\"a\"", BUFFER as u64 + 1), drop);
+        begin(&files, Some(origin(&url, "\"a\"", BUFFER as u64 + 1)), drop);
         drop(files);
         assert!(open().left(&url).is_none());
     }

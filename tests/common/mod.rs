@@ -298,6 +298,22 @@ impl Running {
         wait_until(&format!("{text:?} on standard error"), || self.stderr().contains(text));
     }
 
+    /// Waits for its end, and says how much memory it had at most, in bytes.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub fn wait_and_weigh(mut self) -> (Run, u64) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let mut most = 0;
+        while self.is_running() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+            let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+            most = most.max(kilobytes * 1024);
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        (self.wait(), most)
+    }
+
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()

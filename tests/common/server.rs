@@ -33,6 +33,9 @@
 //! | `/etag-changed/{times}/{n}[/name]` | the same, and afterwards it is another image |
 //! | `/bad-range/{times}/{n}[/name]` | the same, and afterwards ranges are ten bytes off |
 //! | `/encoded/{n}` | calls itself gzip and is not |
+//! | `/packed/{coding}/{n}[/name]` | the image as gzip, said to be packed as {coding} |
+//! | `/packed-cut/{n}[/name]` | the same without its last bytes, its end said by the connection's |
+//! | `/bomb[/name]` | an image and zeros without end, as gzip, a kilobyte for a megabyte |
 //! | `/typed/{n}?type=...` | that `Content-Type` |
 //! | `/reason?text=...` | 404 with that reason phrase |
 //! | `/204` `/206` | no content; the first half unasked |
@@ -709,7 +712,37 @@ impl Exchange<'_> {
                 Ok(After::Open)
             }
             ["encoded", ..] => self.send(&self.whole().header("Content-Encoding", "gzip")).await,
+            ["packed" | "packed-cut" | "bomb", ..] => self.send_packed(&segments).await,
             _ => self.misbehave(&segments).await,
+        }
+    }
+
+    /// The routes whose bodies come as gzip.
+    async fn send_packed(&mut self, segments: &[&str]) -> io::Result<After> {
+        match segments {
+            ["packed", coding, ..] => {
+                let packed = gzip(&self.body()).await;
+                let response = Response::new(200, "image/png", packed).header("Content-Encoding", *coding);
+                self.send(&response.header("ETag", "\"packed\"")).await
+            }
+            ["packed-cut", ..] => {
+                let mut packed = gzip(&self.body()).await;
+                packed.truncate(packed.len() - 5);
+                let response = Response::new(200, "image/png", packed).header("Content-Encoding", "gzip");
+                self.write(&response.head(Length::Unsaid)).await?;
+                self.finish(&response.body).await?;
+                Ok(After::Close)
+            }
+            _ => {
+                let response = Response::new(200, "image/png", Vec::new()).header("Content-Encoding", "gzip");
+                self.write(&response.head(Length::Unsaid)).await?;
+                self.write(&gzip(&images::png_start()).await).await?;
+                // Packed data may follow packed data (RFC 1952, section 2.2).
+                let zeros = gzip(&vec![0; 1 << 20]).await;
+                loop {
+                    self.write(&zeros).await?;
+                }
+            }
         }
     }
 
@@ -971,6 +1004,13 @@ impl Exchange<'_> {
     }
 }
 
+async fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(bytes);
+    encoder.read_to_end(&mut packed).await.expect("memory takes everything");
+    packed
+}
+
 /// How the length of a body is said.
 #[derive(Clone, Copy)]
 enum Length {
@@ -1031,11 +1071,11 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
     let found = match segments_of(target).as_slice() {
         [
             "png" | "cut" | "cut-chunked" | "reset" | "lies" | "chunked" | "until-close" | "drip" | "hang-up-once"
-            | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "encoded",
+            | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "encoded" | "packed-cut",
             size,
             ..,
         ]
-        | ["slow" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
+        | ["slow" | "packed" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
         | ["flaky" | "auth", _, _, size, ..]
         | ["wait" | "wait-date", _, _, _, size, ..] => png(number(size)),
         ["stall", ..] => png(STALLED_SIZE),
