@@ -1,0 +1,87 @@
+//! What a command takes: wall time, processor time, memory.
+//!
+//! The system adds up what a process's children took, without a way to begin again from zero. So every command is run by
+//! a process of its own, which is this program once more, and the sum of that one's children is the command's.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
+
+use super::Result;
+
+/// The first argument that makes the program such a process.
+pub const WORD: &str = "measure-a-command";
+
+/// What a command took.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Taken {
+    /// From its start to its end, in seconds.
+    pub wall: f64,
+    /// Processor time in user mode, in seconds, its own children included.
+    pub user: f64,
+    /// Processor time in the kernel on its behalf, in seconds.
+    pub system: f64,
+    /// The largest resident set of any of its processes, in bytes.
+    pub peak: u64,
+    /// Its exit status; none if it was killed, by the time limit for instance.
+    pub status: Option<i32>,
+}
+
+impl Taken {
+    /// Processor time in all, in seconds.
+    pub fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+}
+
+/// Runs a command to its end, or to the limit. `input` becomes its standard input; it says nothing.
+pub fn measure(command: &[String], input: Option<&Path>, limit: Duration) -> Result<Taken> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([WORD, &limit.as_secs().to_string()])
+        .args(command)
+        .stdin(input.map_or_else(|| Ok(Stdio::null()), |path| File::open(path).map(Stdio::from))?)
+        .stderr(Stdio::inherit())
+        .output()?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The other side of [`measure`].
+pub fn child(mut words: impl Iterator<Item = String>) -> Result<()> {
+    let limit = Duration::from_secs(words.next().ok_or("no limit")?.parse()?);
+    let program = words.next().ok_or("no command")?;
+    let begin = Instant::now();
+    let mut process = Command::new(&program)
+        .args(words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("{program}: {error}"))?;
+    let id = process.id();
+    let (done, watched) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if watched.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // What it has started itself goes with the temporary folder's users, or ends by itself.
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        }
+    });
+    let status = process.wait()?;
+    let wall = begin.elapsed().as_secs_f64();
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    drop(done);
+    let _ = watch.join();
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let taken = Taken {
+        wall,
+        user: seconds(usage.user_time()),
+        system: seconds(usage.system_time()),
+        peak: u64::try_from(usage.max_rss())? * 1024,
+        status: status.code(),
+    };
+    serde_json::to_writer(std::io::stdout(), &taken)?;
+    Ok(())
+}

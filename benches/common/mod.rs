@@ -1,0 +1,25 @@
+//! What several benchmarks need: pictures, nginx, and a stopwatch.
+
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+pub mod corpus;
+pub mod measure;
+pub mod nginx;
+
+use std::error::Error;
+
+/// Whatever goes wrong ends the benchmark with its words.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The middle one of the numbers, the smallest and the largest; zeros of none.
+pub fn spread(mut numbers: Vec<f64>) -> (f64, f64, f64) {
+    numbers.sort_by(f64::total_cmp);
+    let at = |index: usize| numbers.get(index).copied().unwrap_or_default();
+    (at(numbers.len() / 2), at(0), at(numbers.len().saturating_sub(1)))
+}
+
+/// A million bytes, as everybody but memory makers counts them.
+#[expect(clippy::cast_precision_loss, reason = "shown")]
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,165 @@
+//! Who takes part, and what each is told.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::common::Result;
+use crate::{limit, workloads::Ask};
+
+/// A program with its setting.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// What the table calls it.
+    pub name: String,
+    kind: Kind,
+    /// Takes so long that one round has to do.
+    pub slow: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Fetchimg(&'static [&'static str]),
+    Limit,
+    Curl(u32),
+    Aria2(u32),
+    Wget2(u32),
+    XargsWget,
+    Tutorial(&'static str),
+}
+
+/// A command and what it reads.
+pub struct Line {
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// Its standard input.
+    pub input: Option<PathBuf>,
+}
+
+/// Everybody who is installed. `many`: the list is long, so that some would take minutes.
+pub fn all(many: bool) -> Vec<Peer> {
+    let peer = |name: &str, kind, slow| Peer { name: name.to_owned(), kind, slow };
+    let mut peers = vec![
+        peer("fetchimg", Kind::Fetchimg(&[]), false),
+        peer("fetchimg-64k", Kind::Fetchimg(&["--chunk-size", "64KiB"]), false),
+        peer("fetchimg-h1", Kind::Fetchimg(&["--http1.1"]), false),
+        peer("limit", Kind::Limit, false),
+    ];
+    let installed = |program: &str, argument: &str| {
+        let tried = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    };
+    if installed("curl", "--version") {
+        peers.extend([16, 50, 300].map(|at_once| peer(&format!("curl-{at_once}"), Kind::Curl(at_once), false)));
+    }
+    if installed("wget2", "--version") {
+        peers.extend([5, 16].map(|threads| peer(&format!("wget2-{threads}"), Kind::Wget2(threads), false)));
+    }
+    if installed("aria2c", "--version") {
+        peers.push(peer("aria2-16", Kind::Aria2(16), many));
+    }
+    if installed("wget", "--version") {
+        peers.push(peer("xargs-wget", Kind::XargsWget, many));
+    }
+    if installed("python3", "--version") {
+        peers.push(peer("tutorial-seq", Kind::Tutorial("sequential"), many));
+        let has_aiohttp = Command::new("python3").args(["-c", "import aiohttp"]).stderr(Stdio::null()).status();
+        if has_aiohttp.is_ok_and(|status| status.success()) {
+            peers.push(peer("tutorial-conc", Kind::Tutorial("concurrent"), many));
+        }
+    }
+    peers
+}
+
+impl Peer {
+    /// Whether its setting makes sense for what is asked.
+    pub fn suits(&self, ask: &Ask) -> bool {
+        match &self.kind {
+            Kind::Fetchimg(flags) => match flags.first() {
+                None => true,
+                Some(&"--http1.1") => ask.authority.is_some(),
+                Some(_) => ask.large,
+            },
+            Kind::Limit => ask.authority.is_none() && ask.hosts.is_empty() && !ask.rough && ask.wait == 0,
+            Kind::Curl(_) => true,
+            // They cannot be told the address of a host.
+            Kind::Aria2(_) | Kind::Wget2(_) => ask.hosts.is_empty(),
+            // Nor the certificate to trust, nor to try again.
+            Kind::XargsWget | Kind::Tutorial(_) => ask.hosts.is_empty() && ask.authority.is_none() && !ask.rough,
+        }
+    }
+
+    /// The command for a list of URLs in a file, into a folder. `aside`: where it may need a file of its own.
+    pub fn line(&self, ask: &Ask, list: &Path, output: &Path, aside: &Path) -> Result<Line> {
+        let (list_text, output_text) = (list.display().to_string(), output.display().to_string());
+        let mut words = Vec::<String>::new();
+        let mut say = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        let authority = ask.authority.as_ref().map(|path| path.display().to_string());
+        let mut input = None;
+        match &self.kind {
+            Kind::Fetchimg(flags) => {
+                say(&[env!("CARGO_BIN_EXE_fetchimg"), &list_text, "-o", &output_text, "-q"]);
+                say(flags);
+                if let Some(file) = &authority {
+                    say(&["--cacert", file]);
+                }
+                for host in &ask.hosts {
+                    say(&["--resolve", host]);
+                }
+            }
+            Kind::Limit => {
+                say(&[&std::env::current_exe()?.display().to_string(), limit::WORD, &list_text, &output_text]);
+            }
+            Kind::Curl(at_once) => {
+                // With a list of URLs alone it would name files after them, which --remote-name-all does as well; a
+                // file of settings is how long lists are given to it.
+                let mut settings = String::new();
+                for url in fs::read_to_string(list)?.lines() {
+                    writeln!(settings, "url = \"{url}\"")?;
+                }
+                fs::write(aside, settings)?;
+                say(&["curl", "-s", "-f", "-Z", "--parallel-max", &at_once.to_string(), "--remote-name-all"]);
+                say(&["--create-dirs", "--output-dir", &output_text, "-K", &aside.display().to_string()]);
+                if let Some(file) = &authority {
+                    say(&["--cacert", file]);
+                }
+                for host in &ask.hosts {
+                    say(&["--resolve", host]);
+                }
+                if ask.rough {
+                    say(&["--retry", "3", "--retry-all-errors", "--speed-limit", "1", "--speed-time", "20"]);
+                }
+            }
+            Kind::Aria2(at_once) => {
+                say(&["aria2c", "-q", "-i", &list_text, "-d", &output_text, "-j", &at_once.to_string()]);
+                say(&["--file-allocation=none", "--auto-file-renaming=false"]);
+                if let Some(file) = &authority {
+                    say(&[&format!("--ca-certificate={file}")]);
+                }
+                if ask.rough {
+                    say(&["--max-tries=4", "--retry-wait=1", "--timeout=20"]);
+                }
+            }
+            Kind::Wget2(threads) => {
+                say(&["wget2", "-q", "-i", &list_text, "-P", &output_text, &format!("--max-threads={threads}")]);
+                say(&["--no-robots"]);
+                if let Some(file) = &authority {
+                    say(&[&format!("--ca-certificate={file}")]);
+                }
+                if ask.rough {
+                    say(&["--tries=4", "--timeout=20", "--retry-on-http-error=503"]);
+                }
+            }
+            Kind::XargsWget => {
+                say(&["xargs", "-n", "50", "-P", "8", "wget", "-q", "-P", &output_text]);
+                input = Some(list.to_owned());
+            }
+            Kind::Tutorial(mode) => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/tutorial.py");
+                say(&["python3", script, mode, &list_text, &output_text]);
+            }
+        }
+        Ok(Line { words, input })
+    }
+}

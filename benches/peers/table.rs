@@ -1,0 +1,38 @@
+//! The figures, for people.
+
+use crate::common::{megabytes, spread};
+use crate::workloads::{Measured, Run, Runs};
+
+/// Prints a table in Markdown: medians, with their range, and ratios to fetchimg, round by round.
+pub fn print(measured: &Measured) {
+    println!("\n### {}: {}\n", measured.workload, measured.about);
+    println!(
+        "| who | wall s (range) | cpu s (user + system) | memory MB | files right | wall, times fetchimg's | cpu |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let ours = measured.peers.iter().find(|runs| runs.peer == "fetchimg");
+    for runs in &measured.peers {
+        println!("{}", row(runs, ours, measured.files));
+    }
+    println!();
+}
+
+fn row(runs: &Runs, ours: Option<&Runs>, files: usize) -> String {
+    let of = |figure: fn(&Run) -> f64| spread(runs.runs.iter().map(figure).collect());
+    let (wall, low, high) = of(|run| run.taken.wall);
+    let (cpu, user, system) = (of(|run| run.taken.cpu()).0, of(|run| run.taken.user).0, of(|run| run.taken.system).0);
+    let memory = of(|run| megabytes(run.taken.peak)).2;
+    let fewest = runs.runs.iter().map(|run| run.right).min().unwrap_or(0);
+    let ratio = |figure: fn(&Run) -> f64| {
+        let same_round = |run: &Run| ours?.runs.iter().find(|other| other.round == run.round).copied();
+        let ratios = runs.runs.iter().filter_map(|run| Some(figure(run) / figure(&same_round(run)?)));
+        let (middle, low, high) = spread(ratios.collect());
+        format!("{middle:.2} ({low:.2}-{high:.2})")
+    };
+    format!(
+        "| {} | {wall:.3} ({low:.3}-{high:.3}) | {cpu:.3} ({user:.2} + {system:.2}) | {memory:.0} | {fewest}/{files} | {} | {} |",
+        runs.peer,
+        ratio(|run| run.taken.wall),
+        ratio(|run| run.taken.cpu()),
+    )
+}
