@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime};
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
 /// As hickory's own, but sockets are connected to the server: the system drops what others send, and says at once when
@@ -51,6 +52,7 @@ impl RuntimeProvider for Sockets {
     }
 }
 
+#[async_trait]
 impl DnsUdpSocket for Connected {
     type Time = TokioTime;
 
@@ -58,6 +60,21 @@ impl DnsUdpSocket for Connected {
         let mut into = ReadBuf::new(into);
         ready!(self.socket.poll_recv(cx, &mut into))?;
         Poll::Ready(Ok((into.filled().len(), self.server)))
+    }
+
+    async fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        loop {
+            // That nobody listens is told by an error alone, and whoever waits for bytes is not woken by it.
+            let ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
+            match self.socket.try_recv(into) {
+                Ok(length) => return Ok((length, self.server)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ready.is_error() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn poll_send_to(&self, cx: &mut Context<'_>, bytes: &[u8], _: SocketAddr) -> Poll<io::Result<usize>> {
