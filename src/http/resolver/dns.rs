@@ -251,7 +251,7 @@ impl Server {
         }
         let asked = timeout_at(deadline, self.client.lookup(name.clone(), kind)).await;
         let asked = asked.unwrap_or(Err(NetError::Timeout));
-        let unreachable = matches!(asked, Err(NetError::Timeout | NetError::Io(_)));
+        let unreachable = matches!(asked, Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections));
         self.avoid(unreachable.then(|| Instant::now() + AVOIDED));
         asked
     }
@@ -333,7 +333,8 @@ fn words(server: SocketAddr, error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => {
             format!("the name server {server} failed (code {})", u16::from(*code))
         }
-        NetError::Io(error) => format!("cannot reach the name server {server}: {}", error.kind()),
+        // hickory says the latter of a server that refuses connections.
+        NetError::Io(_) | NetError::NoConnections => format!("cannot reach the name server {server}"),
         _ => format!("the name server {server} gave no valid answer"),
     }
 }
