@@ -138,7 +138,7 @@ impl Dns {
         self.asked().over_tcp
     }
 
-    /// The most questions without an answer at once; one that is asked again counts once.
+    /// The most questions without an answer at once; one that is asked again does not count.
     pub fn peak_in_flight(&self) -> usize {
         self.asked().peak
     }
@@ -236,7 +236,10 @@ impl State {
             *times += 1;
             let times = *times;
             asked.over_tcp += usize::from(tcp);
-            asked.in_flight.insert(key.clone());
+            // Sent again because the answer is late, it is still the same question.
+            if times == 1 {
+                asked.in_flight.insert(key.clone());
+            }
             asked.peak = asked.peak.max(asked.in_flight.len());
             times
         };

@@ -376,7 +376,7 @@ mod tests {
             ("a.b", vec!["a.b.one.example.", "a.b.two.example.", "a.b."]),
             ("a.b.c", vec!["a.b.c."]),
             ("a.", vec!["a."]),
-            ("my_host.-x-.example", vec!["my_host.-x-.example."]),
+            ("my_host.x_.example", vec!["my_host.x_.example."]),
         ] {
             let names = asker.candidates(host, name(host).expect(host));
             assert_eq!(names.iter().map(Name::to_ascii).collect::<Vec<_>>(), expected, "{host}");

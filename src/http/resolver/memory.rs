@@ -29,16 +29,16 @@ impl Memory {
             return Some(lookup.clone());
         }
         let lookup = self.old.remove(host)?;
-        Some(self.keep(host, lookup))
+        self.keep(host, lookup.clone());
+        Some(lookup)
     }
 
-    /// Remembers the lookup, and gives it back.
-    pub fn keep(&mut self, host: &str, lookup: Lookup) -> Lookup {
+    /// Remembers the lookup.
+    pub fn keep(&mut self, host: &str, lookup: Lookup) {
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(host.to_owned(), lookup.clone());
-        lookup
+        self.young.insert(host.to_owned(), lookup);
     }
 }
 

@@ -173,8 +173,10 @@ impl Resolver {
         }
         let (shared, wanted, name) = (Arc::clone(&self.shared), self.wanted, host.to_owned());
         let asked = tokio::spawn(async move { shared.ask(&name, wanted).await });
-        let lookup = asked.map(|answer| answer.unwrap_or_else(|_| Answer::fails("the lookup ended early"))).boxed();
-        memory.keep(host, lookup.shared())
+        let asked = asked.map(|answer| answer.unwrap_or_else(|_| Answer::fails("the lookup ended early")));
+        let lookup = asked.boxed().shared();
+        memory.keep(host, lookup.clone());
+        lookup
     }
 }
 

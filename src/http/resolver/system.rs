@@ -53,7 +53,8 @@ impl Settings {
         Self::parse(&text)
     }
 
-    fn parse(text: &[u8]) -> Self {
+    /// What such a file says.
+    pub fn parse(text: &[u8]) -> Self {
         // Lines that cannot be understood are passed over, as the C library does.
         let (mut parsed, _) = resolv_conf::Config::parse_with_errors(text);
         // What the C library does not read should not be used by us alone.
