@@ -26,9 +26,12 @@ use super::sockets::Sockets;
 use super::system::{Settings, getaddrinfo};
 use super::{Asking, Family};
 
-/// Queries under way, all names together. More would only wait at the server, whose own ceiling is 150 (dnsmasq) or
-/// less, and which drops what is above it.
-const CEILING: u32 = 64;
+/// Queries under way, all names together. A forwarding server in a router has a ceiling of its own, 150 with dnsmasq, and
+/// drops what is above it.
+const CEILING: u32 = 128;
+
+/// So often hickory sends a query within its time.
+const PACKETS: usize = 3;
 
 /// When IPv4 addresses are there, IPv6 ones are waited for so long: some servers never answer for what they do not
 /// have. RFC 8305, section 3, gives 50 ms, for a person who waits.
@@ -191,7 +194,7 @@ impl Asker {
     async fn query(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Found, Failure> {
         let mut servers = self.in_order();
         let mut said = None;
-        for _ in 0..self.settings.attempts {
+        for _ in 0..self.settings.attempts.div_ceil(PACKETS) {
             let mut silent = Vec::new();
             for server in servers {
                 match server.ask(name, kind, deadline).await {

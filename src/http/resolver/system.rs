@@ -29,7 +29,7 @@ pub struct Settings {
     pub ndots: usize,
     /// The time for one query.
     pub timeout: Duration,
-    /// How often a server that keeps silent is asked.
+    /// How many packets a server that keeps silent gets at least.
     pub attempts: usize,
     /// Whether the servers take turns.
     pub rotate: bool,
