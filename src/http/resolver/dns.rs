@@ -27,7 +27,8 @@ use super::system::{Settings, getaddrinfo};
 use super::{Asking, Family};
 
 /// Queries under way, all names together. A forwarding server in a router has a ceiling of its own, 150 with dnsmasq, and
-/// drops what is above it.
+/// drops what is above it. With half as many, names that take 100 ms each held 256 downloads up: 4,000 of them took
+/// 13 s instead of 6.6 s.
 const CEILING: u32 = 128;
 
 /// So often hickory sends a query within its time.
