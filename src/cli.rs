@@ -156,6 +156,10 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "HTTP")]
     pub resolve: Vec<String>,
 
+    /// Ask these name servers instead of the system's; IP or IP:PORT, a comma list
+    #[arg(long, value_name = "ADDRESSES", help_heading = "HTTP")]
+    pub dns_servers: Option<String>,
+
     /// Use IPv4 alone
     #[arg(short = '4', long, help_heading = "HTTP", conflicts_with = "ipv6")]
     pub ipv4: bool,

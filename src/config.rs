@@ -274,6 +274,7 @@ fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options,
         cacert: args.cacert.clone(),
         insecure: args.insecure,
         pinned,
+        dns_servers: args.dns_servers.as_deref().map(dns_servers).transpose()?.unwrap_or_default(),
         family,
         public_only: args.public_only,
         http1_only: args.http1_1,
@@ -355,6 +356,27 @@ fn pinned(text: &str) -> Result<Pinned, UsageError> {
     })
 }
 
+/// `--dns-servers`: addresses with or without a port, an IPv6 address with one in brackets.
+fn dns_servers(list: &str) -> Result<Vec<SocketAddr>, UsageError> {
+    let parsed = |text: &str| {
+        let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+        let server = match bare.unwrap_or(text).parse::<IpAddr>() {
+            Ok(address) if bare.is_none() || address.is_ipv6() => SocketAddr::new(address, 53),
+            _ => text.parse::<SocketAddr>().ok()?,
+        };
+        (server.port() != 0).then_some(server)
+    };
+    let servers = list.split(',').map(|text| {
+        parsed(text.trim()).ok_or_else(|| {
+            UsageError(format!(
+                "--dns-servers {list}: {text:?} is no address of a name server; write a comma list such as \
+                 192.0.2.53,127.0.0.1:5353,[2001:db8::53]:53"
+            ))
+        })
+    });
+    servers.collect()
+}
+
 fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> {
     let mut reports = Vec::with_capacity(args.report.len());
     for path in &args.report {
@@ -410,6 +432,11 @@ mod tests {
             ("list --report run.docx", ".json"),
             ("list --manifest - --json", "--report run.json"),
             ("list --resolve example.org:127.0.0.1", "HOST:PORT:ADDRESS"),
+            ("list --dns-servers example.org", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1,", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1:0", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1:99999", "127.0.0.1:5353"),
+            ("list --dns-servers [127.0.0.1]", "127.0.0.1:5353"),
             ("list -H nonsense", "Name: value"),
             ("list -b nonsense", "NAME=VALUE"),
             ("list --timeout 0", "seconds"),
@@ -443,6 +470,13 @@ mod tests {
         let config = config("a.txt - HTTPS://a.example/x.png ftp://b").expect("a config");
         let url = Source::Url("HTTPS://a.example/x.png".into());
         assert_eq!(config.sources, [Source::File("a.txt".into()), Source::Stdin, url, Source::File("ftp://b".into())]);
+    }
+
+    #[test]
+    fn name_servers_may_be_of_either_family_and_carry_a_port() {
+        let servers = dns_servers("127.0.0.1, 127.0.0.1:5353,::1,[::1],[::1]:5353").expect("addresses");
+        let expected = ["127.0.0.1:53", "127.0.0.1:5353", "[::1]:53", "[::1]:53", "[::1]:5353"];
+        assert_eq!(servers, expected.map(|server| server.parse().expect(server)));
     }
 
     #[test]

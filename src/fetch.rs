@@ -556,6 +556,7 @@ mod tests {
             cacert: None,
             insecure: false,
             pinned: Vec::new(),
+            dns_servers: Vec::new(),
             family: None,
             public_only: false,
             http1_only: true,

@@ -110,7 +110,7 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
     })?;
 
     let ended = told.recv();
-    // A lookup of the system's resolver may still hold a thread; nobody waits for its answer any more.
+    // A lookup by the system's resolver may still hold a thread; nobody waits for its answer any more.
     runtime.shutdown_background();
     Ok(match ended {
         Ok(Ended::Run(Ok(exit)) | Ended::Signal(exit)) => exit,

@@ -22,7 +22,10 @@ pub fn start(verbosity: i8, show: Show, format: LogFormat, screen: Screen) {
     // Details are our own; those of the libraries come with -vv.
     let filter = match env::var("RUST_LOG") {
         Ok(wanted) if !wanted.is_empty() => EnvFilter::new(wanted),
-        _ if verbosity < 2 => EnvFilter::new(format!("warn,fetchimg={level}")),
+        // hickory warns of every packet that is not what it should be, in words from outside; it counts for nothing.
+        _ if verbosity < 2 => {
+            EnvFilter::new(format!("warn,hickory_net=off,hickory_proto=off,hickory_resolver=off,fetchimg={level}"))
+        }
         _ => EnvFilter::new("trace"),
     };
     let builder = tracing_subscriber::fmt()

@@ -19,6 +19,8 @@ pub enum Stage {
     Body,
 }
 
+const REFUSED: &str = "the address is refused (--public-only)";
+
 /// Sorts an error of the HTTP client.
 pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
     let (kind, clause) = kind(error, stage);
@@ -40,6 +42,15 @@ pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
     if kind == Kind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
 }
 
+/// Sorts the failure of a lookup that went ahead of its request.
+pub fn unresolved(error: &ResolveError, url: &Url) -> FetchError {
+    let error_of = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
+    match error {
+        ResolveError::None(_) => error_of(Kind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default())),
+        ResolveError::Forbidden(_) => error_of(Kind::ForbiddenAddress, REFUSED.into()),
+    }
+}
+
 /// The kind and, where the kind's name does not say it, a clause.
 fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
     let broken = match stage {
@@ -51,7 +62,7 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
         match cause.downcast_ref::<ResolveError>() {
             Some(ResolveError::None(_)) => return (Kind::Dns, ""),
             Some(ResolveError::Forbidden(_)) => {
-                return (Kind::ForbiddenAddress, "the address is refused (--public-only)");
+                return (Kind::ForbiddenAddress, REFUSED);
             }
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,17 +10,18 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::Stream;
 use hyper_util::client::legacy::connect::HttpInfo;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::classify::{Stage, classify, died_on_connection};
+use super::classify::{Stage, classify, died_on_connection, unresolved};
 use super::coding::{Coding, Trouble, Unpacker, coding};
 use super::public::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
-use super::resolver::{Family, Pinned, Resolver, Wanted};
+use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::error::{FetchError, Kind, RunError};
@@ -50,6 +51,8 @@ pub struct Options {
     pub insecure: bool,
     /// `--resolve`.
     pub pinned: Vec<Pinned>,
+    /// `--dns-servers`; none: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// `-4` or `-6`.
     pub family: Option<Family>,
     /// `--public-only`.
@@ -80,6 +83,8 @@ pub struct Client {
     /// `--resolve` names for the host, since the client's resolver is not told the port.
     pools: HashMap<(bool, Option<u16>), Pool>,
     proxy_speaks_tls: bool,
+    /// The proxies of the environment.
+    environment: Matcher,
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
 }
@@ -97,7 +102,11 @@ impl Client {
         let client = Self {
             proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
             trust,
-            resolver: Resolver::new(Wanted { family: options.family, public_only: options.public_only }),
+            resolver: Resolver::new(
+                Wanted { family: options.family, public_only: options.public_only },
+                Asking { servers: options.dns_servers.clone(), patience: options.connect_timeout },
+            ),
+            environment: Matcher::from_system(),
             pools: pools.collect(),
             tls: OnceLock::new(),
             used: UsedPorts::default(),
@@ -146,6 +155,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Answer, FetchError> {
         self.check_address(url)?;
+        self.look_up(url, deadline).await?;
         let request = || {
             let mut request = self.options.identity.request(home, url);
             if let Some(resume) = resume {
@@ -197,12 +207,39 @@ impl Client {
         }
     }
 
+    /// Has the name resolved before the request goes out, whose deadlines for connecting and for silence do not count
+    /// the time that the name waits for its turn. Where there is nothing to resolve, nothing is done.
+    async fn look_up(&self, url: &Url, deadline: Deadline) -> Result<(), FetchError> {
+        let Some(url::Host::Domain(host)) = url.host() else { return Ok(()) };
+        if self.is_pinned(url) || self.is_proxied(url) {
+            return Ok(());
+        }
+        match timeout_at(deadline.at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
+            Ok(resolved) => resolved.map_err(|error| unresolved(&error, url)),
+            Err(_) => Err(deadline.passed()),
+        }
+    }
+
+    /// Whether a proxy gets the request, and looks the name up by itself.
+    fn is_proxied(&self, url: &Url) -> bool {
+        match self.options.proxy.as_deref() {
+            _ if self.options.public_only => false,
+            Some(proxy) => !proxy.is_empty(),
+            // The client asks the same matcher.
+            None => url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.environment.intercept(&uri).is_some()),
+        }
+    }
+
+    /// Whether `--resolve` names the host and the port.
+    fn is_pinned(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default();
+        self.options.pinned.iter().any(|pinned| Some(pinned.port) == port && Some(&*pinned.host) == url.host_str())
+    }
+
     /// Which pool serves the URL: see [`Client::pools`].
     fn pool_key(&self, url: &Url) -> (bool, Option<u16>) {
         let secure = url.scheme() == "https" || self.proxy_speaks_tls;
-        let port = url.port_or_known_default();
-        let is_pinned = |pinned: &Pinned| Some(pinned.port) == port && Some(&*pinned.host) == url.host_str();
-        (secure, port.filter(|_| self.options.pinned.iter().any(is_pinned)))
+        (secure, url.port_or_known_default().filter(|_| self.is_pinned(url)))
     }
 
     fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
@@ -396,6 +433,12 @@ struct Deadline {
     stall: Duration,
 }
 
+impl Deadline {
+    fn passed(self) -> FetchError {
+        FetchError::new(Kind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
+    }
+}
+
 /// What comes of the future before the silence lasts too long or the attempt is over.
 async fn in_time<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, FetchError> {
     let quiet_until = Instant::now() + deadline.stall;
@@ -403,7 +446,7 @@ async fn in_time<T>(deadline: Deadline, future: impl Future<Output = T>) -> Resu
         if quiet_until < deadline.at {
             FetchError::new(Kind::Stalled, format!("nothing came for {} s", deadline.stall.as_secs_f64()))
         } else {
-            FetchError::new(Kind::Timeout, format!("not complete after {} s", deadline.whole.as_secs_f64()))
+            deadline.passed()
         }
     })
 }

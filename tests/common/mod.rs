@@ -11,6 +11,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
+pub mod dns;
 pub mod images;
 pub mod server;
 pub mod told;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use dns::{Dns, Kind, Reply};
 pub use server::{Request, Server};
 
 /// How long a run may take before it is killed and its test fails.
@@ -37,7 +39,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the environment of the test must not tell the program.
-const UNWANTED_VARIABLES: [&str; 18] = [
+const UNWANTED_VARIABLES: [&str; 20] = [
     "http_proxy",
     "https_proxy",
     "all_proxy",
@@ -49,6 +51,8 @@ const UNWANTED_VARIABLES: [&str; 18] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "NETRC",
+    "LOCALDOMAIN",
+    "RES_OPTIONS",
     "RUST_LOG",
     "RUST_BACKTRACE",
     "NO_COLOR",

@@ -1,0 +1,329 @@
+//! Host names to addresses: what `--resolve` pins first, then what is remembered, then the name servers.
+//!
+//! [`dns`] asks, [`system`] knows what the system says about asking, [`memory`] keeps the answers. Tasks that ask for
+//! the same name at the same time share one lookup. It runs in a task of its own: whoever asked may have gone before
+//! the answer is there, and a lookup that nobody drives would hold its turn for ever.
+
+mod dns;
+mod memory;
+mod sockets;
+mod system;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use self::dns::{Asker, Failure, Found};
+use self::memory::{Lookup, Memory};
+use super::public::is_public;
+
+/// An answer is used for its time to live, but at least for so long: a run comes back to a host again and again, and
+/// names that are balanced by short times are balanced well enough by this one.
+const SHORTEST: Duration = Duration::from_secs(30);
+
+/// And at most for so long.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// That there is no such name, or no address, is believed for the time that the zone says (RFC 2308, section 5), but at
+/// least for so long.
+const SHORTEST_NO: Duration = Duration::from_secs(5);
+
+/// And at most for so long.
+const LONGEST_NO: Duration = Duration::from_secs(300);
+
+/// When one family of addresses is known and the other has not been learnt, somebody asks again soon: the known one
+/// may be the one that leads nowhere from here.
+const HALF_KNOWN: Duration = Duration::from_secs(1);
+
+/// More addresses of one family are not tried: the time to connect is shared out among them.
+const PER_FAMILY: usize = 8;
+
+/// An address given by `--resolve HOST:PORT:ADDRESS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The host name in lower case.
+    pub host: String,
+    /// The port of the URLs that it holds for.
+    pub port: u16,
+    /// Where to connect instead of asking. Port 0 stands for the URL's port.
+    pub address: SocketAddr,
+}
+
+/// One of the two families of addresses (`-4`, `-6`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Whether the address belongs to the family.
+    #[must_use]
+    pub const fn holds(self, address: IpAddr) -> bool {
+        matches!((self, address), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
+    }
+}
+
+/// The name has no usable address.
+#[derive(Clone, Debug)]
+pub enum ResolveError {
+    /// There is none, or the lookup failed.
+    None(Arc<str>),
+    /// There is this one, which is not allowed.
+    Forbidden(IpAddr),
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None(why) => f.write_str(why),
+            Self::Forbidden(address) => write!(f, "{address} is not public"),
+        }
+    }
+}
+
+impl std::error::Error for ResolveError {}
+
+/// Which addresses may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Of one family alone.
+    pub family: Option<Family>,
+    /// Of the public internet alone.
+    pub public_only: bool,
+}
+
+/// Whom to ask, and for how long.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// `--dns-servers`; none: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// The longest time for a lookup from its turn on.
+    pub patience: Duration,
+}
+
+/// What is known about a name, and until when.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    addresses: Result<Arc<[SocketAddr]>, ResolveError>,
+    /// Who asks later asks anew.
+    until: Instant,
+}
+
+/// Resolves names for the HTTP client.
+#[derive(Debug)]
+pub struct Resolver {
+    pinned: HashMap<String, Vec<SocketAddr>>,
+    wanted: Wanted,
+    shared: Arc<Common>,
+}
+
+/// What the resolvers of a run have in common.
+#[derive(Debug)]
+struct Common {
+    asking: Asking,
+    /// Made for the first name: a list of addresses reads no files of the system.
+    asker: OnceLock<Asker>,
+    memory: Mutex<Memory>,
+}
+
+impl Resolver {
+    pub fn new(wanted: Wanted, asking: Asking) -> Self {
+        let shared = Common { asking, asker: OnceLock::new(), memory: Mutex::default() };
+        Self { pinned: HashMap::new(), wanted, shared: Arc::new(shared) }
+    }
+
+    /// The same resolver with the same memory, and these addresses fixed.
+    pub fn with<'a>(&self, pinned: impl Iterator<Item = &'a Pinned>) -> Self {
+        let mut by_host = HashMap::<String, Vec<SocketAddr>>::new();
+        for entry in pinned {
+            by_host.entry(entry.host.clone()).or_default().push(entry.address);
+        }
+        Self { pinned: by_host, wanted: self.wanted, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Waits until the name has been looked up, unless it has been before: there may be a connection still.
+    ///
+    /// A connection has only so much time, which should not pass while other names have their turn.
+    pub async fn prepare(&self, host: &str) -> Result<(), ResolveError> {
+        let lookup = {
+            let mut memory = self.memory();
+            match memory.recall(host) {
+                Some(lookup) if lookup.peek().is_some_and(|answer| answer.addresses.is_ok()) => return Ok(()),
+                _ => self.lookup(&mut memory, host),
+            }
+        };
+        lookup.await.addresses.map(drop)
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lookup(&self, memory: &mut Memory, host: &str) -> Lookup {
+        if let Some(lookup) = memory.recall(host).filter(is_current) {
+            return lookup;
+        }
+        let (shared, wanted, name) = (Arc::clone(&self.shared), self.wanted, host.to_owned());
+        let asked = tokio::spawn(async move { shared.ask(&name, wanted).await });
+        let asked = asked.map(|answer| answer.unwrap_or_else(|_| Answer::fails("the lookup ended early")));
+        let lookup = asked.boxed().shared();
+        memory.keep(host, lookup.clone());
+        lookup
+    }
+}
+
+/// Whether the lookup is under way, or its answer may be used.
+fn is_current(lookup: &Lookup) -> bool {
+    lookup.peek().is_none_or(|answer| Instant::now() < answer.until)
+}
+
+impl Common {
+    async fn ask(&self, host: &str, wanted: Wanted) -> Answer {
+        if is_localhost(host) {
+            let found = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+            return Answer::of(Ok(Found::whole(found, LONGEST)), wanted);
+        }
+        let asker = self.asker.get_or_init(|| Asker::new(&self.asking));
+        Answer::of(asker.ask(host, wanted.family).await, wanted)
+    }
+}
+
+/// `localhost` and what is below it are this machine, and no name server is asked (RFC 6761, section 6.3).
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+impl Answer {
+    fn of(asked: Result<Found, Failure>, wanted: Wanted) -> Self {
+        let none = |why: &str| Err(ResolveError::None(why.into()));
+        let (addresses, kept) = match asked {
+            Ok(found) if found.half => (allowed(&found.addresses, wanted), HALF_KNOWN),
+            Ok(found) => (allowed(&found.addresses, wanted), found.ttl.clamp(SHORTEST, LONGEST)),
+            Err(Failure::NoName(ttl)) => (none("no such name (NXDOMAIN)"), ttl.clamp(SHORTEST_NO, LONGEST_NO)),
+            Err(Failure::NoAddress(ttl)) => {
+                let why = match wanted.family {
+                    None => "the name has no address",
+                    Some(Family::V4) => "the name has no IPv4 address",
+                    Some(Family::V6) => "the name has no IPv6 address",
+                };
+                (none(why), ttl.clamp(SHORTEST_NO, LONGEST_NO))
+            }
+            Err(Failure::Passing(why)) => return Self::fails(&why),
+        };
+        Self { addresses, until: Instant::now() + kept }
+    }
+
+    /// Failures pass: those who wait for the lookup share this one, and the next asks anew.
+    fn fails(why: &str) -> Self {
+        Self { addresses: Err(ResolveError::None(why.into())), until: Instant::now() }
+    }
+}
+
+/// The addresses that may be connected to, IPv6 first (RFC 8305, section 4). The connection is made to one of these and
+/// to no other, so nothing can change between the look and the connection.
+///
+/// The connector takes the family of the first one, gives it 300 ms, and goes on with the other beside it; where there
+/// is no route for the first family, at once.
+fn allowed(found: &[IpAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+    let mut forbidden = None;
+    let mut addresses = Vec::new();
+    for family in [Family::V6, Family::V4] {
+        if wanted.family.is_some_and(|only| only != family) {
+            continue;
+        }
+        let mut usable = found.iter().copied().filter(|address| family.holds(*address)).collect::<Vec<_>>();
+        if wanted.public_only {
+            usable.retain(|address| {
+                let public = is_public(*address);
+                forbidden = forbidden.or((!public).then_some(*address));
+                public
+            });
+        }
+        addresses.extend(usable.into_iter().take(PER_FAMILY).map(|address| SocketAddr::new(address, 0)));
+    }
+    match (addresses.is_empty(), forbidden) {
+        (false, _) => Ok(addresses.into()),
+        (true, Some(address)) => Err(ResolveError::Forbidden(address)),
+        (true, None) => Err(ResolveError::None("no address of the wanted family".into())),
+    }
+}
+
+/// The addresses given by `--resolve`, which may carry ports of their own and are tried in their order.
+fn allowed_pins(pins: &[SocketAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+    let addresses = pins.iter().map(SocketAddr::ip).collect::<Vec<_>>();
+    let allowed = allowed(&addresses, wanted)?;
+    let is_allowed = |pin: &&SocketAddr| allowed.iter().any(|address| address.ip() == pin.ip());
+    Ok(pins.iter().filter(is_allowed).copied().collect())
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_ascii_lowercase();
+        let addresses = match self.pinned.get(&host) {
+            Some(pins) => std::future::ready(allowed_pins(pins, self.wanted)).left_future(),
+            None => self.lookup(&mut self.memory(), &host).map(|answer| answer.addresses).right_future(),
+        };
+        Box::pin(async move {
+            let addresses = addresses.await?;
+            Ok(Box::new((0..addresses.len()).map(move |index| addresses[index])) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: Wanted = Wanted { family: None, public_only: false };
+
+    fn kept(asked: Result<Found, Failure>) -> u64 {
+        let answer = Answer::of(asked, ANY);
+        // Rounded up, since a little of the time has passed already.
+        (answer.until.saturating_duration_since(Instant::now()) + Duration::from_millis(900)).as_secs()
+    }
+
+    #[test]
+    fn times_to_live_are_kept_within_bounds() {
+        let secs = |ttl: u32| Duration::from_secs(ttl.into());
+        for (ttl, seconds) in [(0, 30), (29, 30), (60, 60), (3600, 3600), (u32::MAX, 3600)] {
+            let found = Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(ttl));
+            assert_eq!(kept(Ok(found)), seconds, "{ttl}");
+        }
+        for (ttl, seconds) in [(0, 5), (60, 60), (86400, 300), (u32::MAX, 300)] {
+            assert_eq!(kept(Err(Failure::NoName(secs(ttl)))), seconds, "{ttl}");
+            assert_eq!(kept(Err(Failure::NoAddress(secs(ttl)))), seconds, "{ttl}");
+        }
+        let half = Found { half: true, ..Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(600)) };
+        assert_eq!(kept(Ok(half)), 1);
+        assert_eq!(kept(Err(Failure::Passing("no answer".into()))), 0);
+    }
+
+    #[test]
+    fn localhost_and_what_is_below_it_is_this_machine() {
+        for host in ["localhost", "localhost.", "a.localhost", "a.b.localhost."] {
+            assert!(is_localhost(host), "{host}");
+        }
+        for host in ["mylocalhost", "localhost.example", "localhos"] {
+            assert!(!is_localhost(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn ipv6_comes_first_and_neither_family_is_long() {
+        let v4 = (1..=20).map(|last| IpAddr::from([10, 0, 0, last]));
+        let v6 = (1..=20).map(|last| IpAddr::from([0, 0, 0, 0, 0, 0, 0, last]));
+        let addresses = allowed(&v4.chain(v6).collect::<Vec<_>>(), ANY).expect("addresses");
+        let families = addresses.iter().map(SocketAddr::is_ipv6).collect::<Vec<_>>();
+        assert_eq!(families, [[true; 8], [false; 8]].concat());
+        assert_eq!(addresses[8], "10.0.0.1:0".parse().expect("an address"));
+    }
+}

@@ -1,0 +1,83 @@
+//! Sockets for hickory, tied to the one server that they ask.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime};
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::UdpSocket;
+
+/// As hickory's own, but sockets are connected to the server: the system drops what others send, and says at once when
+/// nobody listens there, where a socket that is free would wait in silence for the timeout.
+#[derive(Clone, Default)]
+pub struct Sockets(TokioRuntimeProvider);
+
+/// A socket that hears one server alone.
+pub struct Connected {
+    socket: UdpSocket,
+    server: SocketAddr,
+}
+
+type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+impl RuntimeProvider for Sockets {
+    type Handle = TokioHandle;
+    type Timer = TokioTime;
+    type Udp = Connected;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.0.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        from: Option<SocketAddr>,
+        patience: Option<Duration>,
+    ) -> Opening<Self::Tcp> {
+        self.0.connect_tcp(server, from, patience)
+    }
+
+    fn bind_udp(&self, from: SocketAddr, server: SocketAddr) -> Opening<Connected> {
+        Box::pin(async move {
+            let socket = UdpSocket::bind(from).await?;
+            socket.connect(server).await?;
+            Ok(Connected { socket, server })
+        })
+    }
+}
+
+#[async_trait]
+impl DnsUdpSocket for Connected {
+    type Time = TokioTime;
+
+    fn poll_recv_from(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let mut into = ReadBuf::new(into);
+        ready!(self.socket.poll_recv(cx, &mut into))?;
+        Poll::Ready(Ok((into.filled().len(), self.server)))
+    }
+
+    async fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        loop {
+            // That nobody listens is told by an error alone, and whoever waits for bytes is not woken by it.
+            let ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
+            match self.socket.try_recv(into) {
+                Ok(length) => return Ok((length, self.server)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ready.is_error() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn poll_send_to(&self, cx: &mut Context<'_>, bytes: &[u8], _: SocketAddr) -> Poll<io::Result<usize>> {
+        self.socket.poll_send(cx, bytes)
+    }
+}

@@ -1,0 +1,129 @@
+//! What the system says about names: `/etc/resolv.conf` (resolv.conf(5)) and `getaddrinfo`.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::proto::rr::Name;
+use resolv_conf::ScopedIp;
+
+use super::dns::{Failure, Found, name};
+
+/// The port of name servers (RFC 1035, section 4.2).
+const PORT: u16 = 53;
+
+/// How long an answer of `getaddrinfo` is used, which does not tell the time to live; a minute is what browsers take.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// How names are asked for.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of resolv.conf")]
+pub struct Settings {
+    /// Whom to ask, in this order. When there is nobody, the system is asked as a whole.
+    pub servers: Vec<SocketAddr>,
+    /// What is tried behind a name with few dots.
+    pub search: Vec<Name>,
+    /// A name with so many dots is complete.
+    pub ndots: usize,
+    /// The time for one query.
+    pub timeout: Duration,
+    /// How many packets a server that keeps silent gets at least.
+    pub attempts: usize,
+    /// Whether the servers take turns.
+    pub rotate: bool,
+    /// Whether queries say that answers over UDP may be longer than 512 bytes (RFC 6891).
+    pub edns: bool,
+    /// Whether to ask over TCP from the start.
+    pub tcp_only: bool,
+    /// Whether not to ask for IPv6 addresses.
+    pub no_aaaa: bool,
+}
+
+impl Settings {
+    /// What `/etc/resolv.conf` says, and the variables that have the last word over it.
+    pub fn read() -> Self {
+        let mut text = fs::read("/etc/resolv.conf").unwrap_or_default();
+        for (word, variable) in [("search", "LOCALDOMAIN"), ("options", "RES_OPTIONS")] {
+            if let Ok(value) = env::var(variable) {
+                text.extend(format!("\n{word} {}\n", value.replace(['\n', '\r'], " ")).as_bytes());
+            }
+        }
+        Self::parse(&text)
+    }
+
+    /// What such a file says.
+    pub fn parse(text: &[u8]) -> Self {
+        // Lines that cannot be understood are passed over, as the C library does.
+        let (mut parsed, _) = resolv_conf::Config::parse_with_errors(text);
+        // What the C library does not read should not be used by us alone.
+        parsed.glibc_normalize();
+        let servers = parsed.nameservers.iter().filter_map(|server| match server {
+            ScopedIp::V4(address) => Some(IpAddr::V4(*address)),
+            ScopedIp::V6(address, None) => Some(IpAddr::V6(*address)),
+            // hickory cannot be told the interface.
+            ScopedIp::V6(_, Some(_)) => None,
+        });
+        Self {
+            servers: servers.map(|address| SocketAddr::new(address, PORT)).collect(),
+            search: parsed.get_last_search_or_domain().filter_map(|domain| name(domain)).collect(),
+            ndots: parsed.ndots.min(15) as usize,
+            timeout: Duration::from_secs(parsed.timeout.clamp(1, 30).into()),
+            attempts: parsed.attempts.clamp(1, 5) as usize,
+            rotate: parsed.rotate,
+            edns: parsed.edns0,
+            tcp_only: parsed.use_vc,
+            no_aaaa: parsed.no_aaaa,
+        }
+    }
+}
+
+/// Asks the system's resolver, which blocks a thread meanwhile.
+pub async fn getaddrinfo(host: &str) -> Result<Found, Failure> {
+    match tokio::net::lookup_host((host, 0)).await {
+        Ok(found) => Ok(Found::whole(found.map(|address| address.ip()).collect(), KEPT)),
+        Err(error) => Err(Failure::Passing(words(&error))),
+    }
+}
+
+/// What the system says, without its wrapping: "Name or service not known".
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_the_system_is_understood() {
+        let settings = Settings::parse(
+            b"# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n\
+              domain ignored.example\nsearch one.example two.example\nnonsense here\n\
+              options ndots:3 timeout:2 attempts:4 rotate edns0\n\noptions timeout:1\n",
+        );
+        // The C library reads three servers, and one of these is of no use.
+        let servers = ["192.0.2.1:53", "[2001:db8::1]:53"].map(|server| server.parse().expect(server));
+        assert_eq!(settings.servers, servers);
+        assert_eq!(settings.search, [name("one.example"), name("two.example")].map(|name| name.expect("a name")));
+        assert_eq!((settings.ndots, settings.attempts, settings.timeout), (3, 4, Duration::from_secs(1)));
+        assert!(settings.rotate && settings.edns && !settings.tcp_only && !settings.no_aaaa);
+    }
+
+    #[test]
+    fn without_a_file_nobody_is_asked_over_the_network() {
+        for text in ["", "options ndots:2\n", "nameserver nonsense\n"] {
+            assert_eq!(Settings::parse(text.as_bytes()).servers, [], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn senseless_numbers_are_brought_within_bounds() {
+        let settings = Settings::parse(b"options timeout:0 attempts:0 ndots:99");
+        assert_eq!((settings.timeout, settings.attempts, settings.ndots), (Duration::from_secs(1), 1, 15));
+        let settings = Settings::parse(b"options timeout:4000000 attempts:4000000");
+        assert_eq!((settings.timeout, settings.attempts), (Duration::from_secs(30), 5));
+    }
+}
