@@ -51,7 +51,8 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
         digits => Some(digits.parse::<u64>().ok()?),
     };
     // The rest was asked for, so the range goes to the end.
-    (first <= last && total.is_none_or(|total| last + 1 == total)).then_some(ContentRange { first, total })
+    (first <= last && total.is_none_or(|total| last.checked_add(1) == Some(total)))
+        .then_some(ContentRange { first, total })
 }
 
 #[cfg(test)]
@@ -73,6 +74,8 @@ mod tests {
             ("bytes 999-500/1000", None),
             ("bytes */1000", None),
             ("bytes 1-18446744073709551616/2", None),
+            ("bytes 0-18446744073709551615/0", None),
+            ("bytes 0-18446744073709551615/18446744073709551615", None),
             ("items 0-1/2", None),
             ("bytes 5-9", None),
             ("", None),
