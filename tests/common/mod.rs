@@ -12,6 +12,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 pub mod images;
+pub mod misdeeds;
 pub mod server;
 pub mod told;
 
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use server::{Request, Server};
+pub use server::{Certificate, Request, Server};
 
 /// How long a run may take before it is killed and its test fails.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);
