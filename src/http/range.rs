@@ -57,7 +57,39 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn content_range_of(value: &str) -> Option<ContentRange> {
+        let value = HeaderValue::from_str(value).expect("a value");
+        content_range(&HeaderMap::from_iter([(CONTENT_RANGE, value)]))
+    }
+
+    /// Numbers where sums and comparisons go wrong, and a few others.
+    fn position() -> impl Strategy<Value = u64> {
+        prop_oneof![0..4_u64, (u64::MAX - 2)..=u64::MAX, any::<u64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn a_content_range_means_what_it_says(first in position(), last in position(), total in position()) {
+            // In a type where nothing overflows.
+            let wide = |number: u64| u128::from(number);
+            let is_rest = first <= last && wide(last) + 1 == wide(total);
+            let expected = is_rest.then_some(ContentRange { first, total: Some(total) });
+            prop_assert_eq!(content_range_of(&format!("bytes {first}-{last}/{total}")), expected);
+            let open = (first <= last).then_some(ContentRange { first, total: None });
+            prop_assert_eq!(content_range_of(&format!("bytes {first}-{last}/*")), open);
+        }
+
+        #[test]
+        fn any_content_range_is_read_or_refused(value in "(bytes )?[ 0-9*+/-]{0,30}|[ -~]{0,30}") {
+            if let Some(ContentRange { first, total: Some(total) }) = content_range_of(&value) {
+                prop_assert!(first < total, "{}", value);
+            }
+        }
+    }
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_static(value))])
