@@ -454,6 +454,8 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
         Some(ext) if ext.len() <= 8 => trimmed.split_at(trimmed.len() - ext.len() - 1),
         _ => (trimmed, ""),
     };
+    // A hole may stay empty, and then its dot goes.
+    let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
     let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
     let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
     let room = LONGEST - suffix.len() - ext_room;
@@ -676,6 +678,8 @@ mod tests {
         let dots = format!("https://a.example/{}{}x", "z".repeat(200), ".".repeat(100));
         let planned = namer("{basename}").reserve(&job(0, &dots));
         assert_eq!(planned.finish(None, false).path, "z".repeat(200));
+        let open = namer("{stem}.{ext}").reserve(&job(0, "https://a.example/x%20..php"));
+        assert_eq!(open.finish(None, false).path, "x");
     }
 
     #[test]

@@ -64,9 +64,14 @@ pub fn masked(url: &Url) -> Cow<'_, str> {
 #[must_use]
 pub fn masked_text(text: &str) -> String {
     // Parsers of URLs pass over these, so they hide nothing.
-    let text = text.replace(['\t', '\n', '\r'], "");
+    let stripped = text.replace(['\t', '\n', '\r'], "");
+    let shown = masked_plain(&stripped);
+    if shown == stripped { text.to_owned() } else { shown }
+}
+
+fn masked_plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text.as_str();
+    let mut rest = text;
     while let Some((before, authority, after)) = next_authority(rest, shown.is_empty()) {
         shown.push_str(before);
         // A question mark may be part of a password here; whatever it is, it is not shown.
@@ -186,6 +191,7 @@ mod tests {
     fn what_is_no_url_is_masked_all_the_same() {
         let table = [
             ("", ""),
+            ("7\thttps:/x", "7\thttps:/x"),
             ("not a url", "not a url"),
             ("ftp://ann:pw@example.org/a@b", "ftp://***@example.org/a@b"),
             ("http://ann:pw@exa mple.test/x.png?sig=1&w=2", "http://***@exa mple.test/x.png?sig=***&w=2"),
