@@ -423,7 +423,7 @@ pub fn clean_text(text: &str) -> String {
             other => other,
         })
         .collect::<String>();
-    cleaned.trim_matches(char::is_whitespace).trim_end_matches(['.', ' ']).to_owned()
+    cleaned.trim_start().trim_end_matches(|last: char| last == '.' || last.is_whitespace()).to_owned()
 }
 
 /// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
@@ -701,5 +701,6 @@ mod tests {
         let given = namer.reserve_from_server(&nameless, "C:\\fakepath\\cat.png").expect("a name");
         assert_eq!(given.finish(Some(Format::Png), false).path, "cat.png");
         assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
+        assert_eq!(clean_text(" a\u{a0}.\u{a0}. "), "a", "what is clean stays as it is");
     }
 }

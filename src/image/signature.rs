@@ -31,7 +31,8 @@ pub fn recognise(head: &[u8], complete: bool) -> Verdict {
     let decided = complete || head.len() >= DECIDED;
     // The brands of a HEIF file are a list; the one that decides may come last.
     let box_length = head.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
-    if !decided && head.get(4..8) == Some(b"ftyp") && head.len() < box_length {
+    let is_listing = head.first() == Some(&0) && head.get(4..8) == Some(b"ftyp") && head.len() < box_length;
+    if !decided && is_listing {
         return Verdict::Unclear;
     }
     if let Some(format) = binary(head) {
@@ -286,6 +287,9 @@ mod tests {
         for end in [64, 80, file.len()] {
             assert_eq!(recognise(&file[..end], false), Verdict::Image(Format::Heic), "{end}");
         }
+        // What is another format already is no list of brands.
+        assert_eq!(recognise(b"P2\n", false), Verdict::Image(Format::Pnm));
+        assert_eq!(recognise(b"P2\nPftyp", false), Verdict::Image(Format::Pnm));
         let late = [b"<!--".as_slice(), &[b'x'; ENOUGH], b"--><svg/>"].concat();
         assert_eq!(recognise(&late, false), Verdict::Other("an XML document"));
         assert_eq!(recognise(&late, true), Verdict::Other("an XML document"));
