@@ -502,8 +502,8 @@ fn breaks(name: &str, asked: &Asked) -> Option<Vec<Step>> {
         "head-dripped-for-ever" => vec![Drip(good, Duration::from_millis(50))],
         "body-dripped-for-ever" => vec![Send(whole_head), Drip(asked.body.to_vec(), Duration::from_millis(50))],
         "body-with-pauses" => {
-            let (pause, rest) = asked.body[CUT..].split_at(3);
-            vec![Send(half), Drip(pause.to_vec(), Duration::from_millis(200)), Send(rest.to_vec())]
+            let (pause, rest) = asked.body[CUT..].split_at(8);
+            vec![Send(half), Drip(pause.to_vec(), Duration::from_millis(300)), Send(rest.to_vec())]
         }
         _ => return None,
     })

@@ -558,7 +558,8 @@ const SLOW: &[Case] = &[
         .note("a head has to come within the time that silence is allowed"),
     retried("body-dripped-for-ever", "timeout", "sends the body byte by byte, never silent for long").with(SHORT),
     saved("body-dripped", "sends the body byte by byte").at("/drip/200/1"),
-    saved("body-with-pauses", "pauses between bytes, for less than silence is allowed").with(&["--stall-timeout", "1"]),
+    saved("body-with-pauses", "pauses between bytes, each time for less than silence is allowed, longer in all")
+        .with(&["--stall-timeout", "2"]),
 ];
 
 const RESUMED: &[Case] = &[
