@@ -24,7 +24,7 @@ const FLAGS: [&str; 8] = ["--retries", "1", "--retry-wait", "0.01", "--stall-tim
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// No run takes more memory, in bytes, whatever is endless in it.
-const MOST_MEMORY: u64 = 128 << 20;
+const MOST_MEMORY: u64 = 64 << 20;
 
 /// No message is longer, whatever it quotes.
 const LONGEST_MESSAGE: usize = 1000;

@@ -490,7 +490,6 @@ fn breaks(name: &str, asked: &Asked) -> Option<Vec<Step>> {
         "resets-after-head" => vec![Send(whole_head), Reset],
         "stalls-after-head" => vec![Send(whole_head), Stay],
         "resets-in-body" => vec![Send(half), Reset],
-        "resets-at-end" => vec![Send(good), Reset],
         "half-closes" => vec![Send(good), Close],
         "unsaid-length-early-end" => vec![Send(unsaid), Close],
         "unsaid-length-reset" => vec![Send(unsaid), Reset],
