@@ -38,7 +38,7 @@ const HOLE: char = '\0';
 /// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
 const LONGEST: usize = 255;
 
-/// Room kept for the extension that will fill a hole.
+/// Room kept for the extension that will fill a hole, and for one that `--fix-extension` may put in another's place.
 const LONGEST_EXTENSION: usize = 5;
 
 /// The name of an image whose URL and server offer none.
@@ -318,7 +318,7 @@ impl Namer {
         let host = clean_text(job.url.host_str().unwrap_or_default());
         let render = |ext: &str| {
             let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash };
-            fit(&self.template.render(&values))
+            fit(&self.template.render(&values), self.fix_extension)
         };
         let hole = HOLE.to_string();
         let plain = render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole));
@@ -328,15 +328,16 @@ impl Namer {
         }
         let hash = url_hash(&job.url);
         for digits in [8, 16, 32, 64] {
-            let (name, open) = (with_suffix(&plain, &hash[..digits]), with_suffix(&open, &hash[..digits]));
+            let with = |name: &str| with_suffix(name, &hash[..digits], self.fix_extension);
+            let (name, open) = (with(&plain), with(&open));
             if self.take(&name, &open) {
                 return name;
             }
         }
         // Only another row with this very URL can be here, and intake sees to it that there is none.
         let suffix = format!("{hash}-{}", job.index);
-        let name = with_suffix(&plain, &suffix);
-        self.take(&name, &with_suffix(&open, &suffix));
+        let name = with_suffix(&plain, &suffix, self.fix_extension);
+        self.take(&name, &with_suffix(&open, &suffix, self.fix_extension));
         name
     }
 
@@ -363,10 +364,18 @@ impl Namer {
     }
 }
 
-/// The name without its extension, hashed. Case-insensitive file systems (macOS, Windows) take names for one that differ
-/// in case only.
+/// The name as file systems take it that tell no cases apart (macOS, Windows). Which letters are one differs between
+/// them (`ς` and `σ`, `ſ` and `s`), so whatever either case makes one is one here.
+fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.to_lowercase().to_uppercase().to_lowercase().nfc().collect()
+}
+
+/// The name without its extension, folded and hashed.
 fn form(name: &str) -> u64 {
-    let folded = name.to_lowercase();
+    let folded = folded(name);
     let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
     let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len());
     xxh3_64(&folded.as_bytes()[..end])
@@ -414,11 +423,11 @@ pub fn clean_text(text: &str) -> String {
             other => other,
         })
         .collect::<String>();
-    cleaned.trim_matches(char::is_whitespace).trim_end_matches(['.', ' ']).to_owned()
+    cleaned.trim_start().trim_end_matches(|last: char| last == '.' || last.is_whitespace()).to_owned()
 }
 
 /// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
-fn fit(rendered: &str) -> String {
+fn fit(rendered: &str, fix_extension: bool) -> String {
     let count = rendered.split('/').count();
     let mut path = String::with_capacity(rendered.len() + 8);
     for (position, component) in rendered.split('/').enumerate() {
@@ -428,27 +437,47 @@ fn fit(rendered: &str) -> String {
         let is_file = position + 1 == count;
         let complete = extension(component).is_some_and(|ext| ext == "\0" || Format::from_extension(ext).is_some());
         if is_file && !complete {
-            path.push_str(&fit_component(&format!("{}.{HOLE}", component.trim_end_matches(['.', ' '])), ""));
+            let open = format!("{}.{HOLE}", component.trim_end_matches(['.', ' ']));
+            path.push_str(&fit_component(&open, "", fix_extension));
         } else {
-            path.push_str(&fit_component(component, ""));
+            path.push_str(&fit_component(component, "", fix_extension));
         }
     }
     path
 }
 
 /// One file or folder name by the rules that concern a whole name, with `suffix` put before its extension.
-fn fit_component(component: &str, suffix: &str) -> String {
+fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
     let trimmed = component.trim_start().trim_end_matches(['.', ' ']);
     let (stem, ext) = match extension(trimmed) {
         // A long "extension" is part of the name.
         Some(ext) if ext.len() <= 8 => trimmed.split_at(trimmed.len() - ext.len() - 1),
         _ => (trimmed, ""),
     };
-    let guard = if stem.is_empty() || stem.starts_with('.') || is_device(stem) { "_" } else { "" };
-    let ext_room = if ext.contains(HOLE) { LONGEST_EXTENSION + 1 } else { ext.len() };
-    let room = LONGEST - guard.len() - suffix.len() - ext_room;
-    let end = (0..=stem.len().min(room)).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
-    format!("{guard}{}{suffix}{ext}", &stem[..end])
+    // A hole may stay empty, and then its dot goes.
+    let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
+    let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
+    let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
+    let room = LONGEST - suffix.len() - ext_room;
+    let mut stem = cut(stem, room);
+    let mut guard = "";
+    // What is cut may become a device, and what is guarded is longer.
+    if stem.is_empty() || stem.starts_with('.') || is_device(stem) {
+        guard = "_";
+        stem = cut(stem, room - guard.len());
+    }
+    format!("{guard}{stem}{suffix}{ext}")
+}
+
+/// As much of the stem of a name as there is room for, with holes filled. Where it is cut, it ends like a name.
+fn cut(stem: &str, room: usize) -> &str {
+    let fits = |end: usize| {
+        stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (LONGEST_EXTENSION - 1) <= room
+    };
+    match (0..=stem.len().min(room)).rev().find(|end| fits(*end)).unwrap_or(0) {
+        end if end == stem.len() => stem,
+        end => stem[..end].trim_end_matches(['.', ' ']),
+    }
 }
 
 /// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts.
@@ -462,11 +491,11 @@ fn is_device(stem: &str) -> bool {
 }
 
 /// The path with `-digits` before the extension of its last component.
-fn with_suffix(path: &str, digits: &str) -> String {
+fn with_suffix(path: &str, digits: &str, fix_extension: bool) -> String {
     let suffix = format!("-{digits}");
     match path.rsplit_once('/') {
-        Some((folders, name)) => format!("{folders}/{}", fit_component(name, &suffix)),
-        None => fit_component(path, &suffix),
+        Some((folders, name)) => format!("{folders}/{}", fit_component(name, &suffix, fix_extension)),
+        None => fit_component(path, &suffix, fix_extension),
     }
 }
 
@@ -626,6 +655,45 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_no_longer_than_a_file_system_takes_whatever_fills_it() {
+        let long = format!("https://a.example/{}", "z".repeat(300));
+        for (template, url, fix_extension) in [
+            ("{basename}", format!("{long}.png"), true),
+            ("{stem}-{ext}", long.clone(), false),
+            ("{ext}{ext}{ext}{stem}/{stem}", long.clone(), false),
+        ] {
+            let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
+            for index in 0..2 {
+                let name =
+                    namer.reserve(&job(index, &format!("{url}?{index}"))).finish(Some(Format::Webp), fix_extension);
+                assert!(name.path.split('/').all(|part| part.len() <= LONGEST), "{template}: {name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_cut_ends_like_a_name() {
+        let spaces = format!("https://a.example/nul{}x/y", "%20".repeat(300));
+        assert_eq!(name("{stem}/{index}", spaces.trim_end_matches("/y")), "_nul/16.jpg");
+        let dots = format!("https://a.example/{}{}x", "z".repeat(200), ".".repeat(100));
+        let planned = namer("{basename}").reserve(&job(0, &dots));
+        assert_eq!(planned.finish(None, false).path, "z".repeat(200));
+        let open = namer("{stem}.{ext}").reserve(&job(0, "https://a.example/x%20..php"));
+        assert_eq!(open.finish(None, false).path, "x");
+    }
+
+    #[test]
+    fn names_that_differ_in_case_only_collide_in_every_script() {
+        for (one, other) in [("ΟΔΟΣ", "οδος"), ("οδος", "οδοσ"), ("ſ", "s"), ("ẞ", "ß"), ("é", "É"), ("İ", "i̇")]
+        {
+            let mut namer = namer("{basename}");
+            namer.reserve(&job(0, &format!("https://a.example/{one}.png")));
+            let second = namer.reserve(&job(1, &format!("https://a.example/{other}.png"))).pattern;
+            assert!(second.contains('-'), "{one} and {other}: {second}");
+        }
+    }
+
+    #[test]
     fn a_server_may_name_what_the_url_does_not() {
         let mut namer = namer("{basename}");
         let nameless = job(0, "https://a.example/?id=1");
@@ -633,5 +701,6 @@ mod tests {
         let given = namer.reserve_from_server(&nameless, "C:\\fakepath\\cat.png").expect("a name");
         assert_eq!(given.finish(Some(Format::Png), false).path, "cat.png");
         assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
+        assert_eq!(clean_text(" a\u{a0}.\u{a0}. "), "a", "what is clean stays as it is");
     }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use url::Url;
 
@@ -53,54 +54,74 @@ pub fn masked(url: &Url) -> Cow<'_, str> {
         let _ = shown.set_username("***"); // alone, it is often a token
     }
     if has_secret {
-        let query = url.query().unwrap_or_default();
-        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) if is_secret_pair(pair) => format!("{name}=***"),
-            _ => pair.to_owned(),
-        });
-        shown.set_query(Some(&pairs.collect::<Vec<_>>().join("&")));
+        shown.set_query(Some(&masked_query(url.query().unwrap_or_default())));
     }
     Cow::Owned(shown.into())
 }
 
-/// The same for a text that should be a URL and is none, so that its parts have to be guessed.
+/// The same for a text that should be a URL and is none, so that its parts have to be guessed: whatever may be user
+/// information, at its beginning or behind any slashes that may open a host, is `***`.
 #[must_use]
 pub fn masked_text(text: &str) -> String {
-    // Behind the scheme and its slashes, one or two of either kind.
-    let is_scheme =
-        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
-    let is_slash = |character: char| matches!(character, '/' | '\\');
-    let start = match text.split_once(':') {
-        Some((scheme, rest)) if is_scheme(scheme) && rest.starts_with(is_slash) => {
-            text.len() - rest.trim_start_matches(is_slash).len()
-        }
-        _ => text.len() - text.trim_start_matches(is_slash).len(),
-    };
-    let (scheme, rest) = text.split_at(start);
-    let (authority, rest) = rest.split_at(rest.find(is_slash).unwrap_or(rest.len()));
-    let mut shown = scheme.to_owned();
-    // A question mark may be part of a password here; whatever it is, it is not shown.
-    let visible = authority.rsplit_once('@').map_or(authority, |(_, host)| {
-        shown.push_str("***@");
-        host
-    });
-    let visible = format!("{visible}{rest}");
-    let Some((before, query)) = visible.split_once('?') else {
-        shown.push_str(&visible);
-        return shown;
-    };
-    shown.push_str(before);
-    for (number, pair) in query.split('&').enumerate() {
-        shown.push(if number == 0 { '?' } else { '&' });
-        match pair.split_once('=') {
-            Some((name, _)) if is_secret_pair(pair) => {
-                shown.push_str(name);
-                shown.push_str("=***");
-            }
-            _ => shown.push_str(pair),
-        }
+    // Parsers of URLs pass over these, so they hide nothing.
+    let stripped = text.replace(['\t', '\n', '\r'], "");
+    let shown = masked_plain(&stripped);
+    if shown == stripped { text.to_owned() } else { shown }
+}
+
+fn masked_plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, authority, after)) = next_authority(rest, shown.is_empty()) {
+        shown.push_str(before);
+        // A question mark may be part of a password here; whatever it is, it is not shown.
+        shown.push_str(&authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}")));
+        rest = after;
     }
-    shown
+    shown.push_str(rest);
+    let Some((before, query)) = shown.split_once('?') else { return shown };
+    format!("{before}?{}", masked_query(query))
+}
+
+/// Splits a text at the next place where user information and a host may stand: at the `start`, and behind two slashes
+/// or more, or behind a colon and a slash. Before it, itself, and what follows.
+fn next_authority(text: &str, start: bool) -> Option<(&str, &str, &str)> {
+    let is_slash = |character: char| matches!(character, '/' | '\\');
+    let mut from = 0;
+    loop {
+        let Some(slash) = text[from..].find(is_slash).map(|at| from + at) else {
+            return (start && from == 0 && !text.is_empty()).then_some(("", text, ""));
+        };
+        let end = text.len() - text[slash..].trim_start_matches(is_slash).len();
+        let opens = end - slash > 1 || text[..slash].ends_with(':') || (start && slash == 0);
+        let begin = match (start && from == 0, opens) {
+            // A scheme stands before its slashes, or all that stands there may be user information.
+            (true, true) if !text[..slash].contains('@') => end,
+            (true, _) => 0,
+            (false, true) => end,
+            (false, false) => {
+                from = end;
+                continue;
+            }
+        };
+        let rest = &text[begin..];
+        let mut length = rest.find(is_slash).unwrap_or(rest.len());
+        // A port is a number: what looks like another is the beginning of a password that holds a slash.
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_cut = rest[..length].rsplit_once(':').is_some_and(|(_, port)| !is_port(port));
+        if let (true, false, Some(at)) = (is_cut, rest[..length].contains('@'), rest.rfind('@')) {
+            length = rest[at..].find(is_slash).map_or(rest.len(), |slash| at + slash);
+        }
+        return Some((&text[..begin], &rest[..length], &rest[length..]));
+    }
+}
+
+fn masked_query(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if is_secret_pair(pair) => format!("{name}=***"),
+        _ => pair.to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// A value as JSON, without a line feed at the end and with every harmful character escaped. JSON escapes the C0
@@ -150,6 +171,8 @@ const SECRET_PARAMETERS: [&str; 20] = [
 
 fn is_secret_pair(pair: &str) -> bool {
     let Some((name, value)) = pair.split_once('=') else { return false };
+    // Servers read names decoded, so an encoded one hides nothing.
+    let name = percent_decode_str(name).decode_utf8_lossy();
     !value.is_empty() && SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }
 
@@ -167,6 +190,8 @@ mod tests {
     #[test]
     fn what_is_no_url_is_masked_all_the_same() {
         let table = [
+            ("", ""),
+            ("7\thttps:/x", "7\thttps:/x"),
             ("not a url", "not a url"),
             ("ftp://ann:pw@example.org/a@b", "ftp://***@example.org/a@b"),
             ("http://ann:pw@exa mple.test/x.png?sig=1&w=2", "http://***@exa mple.test/x.png?sig=***&w=2"),
@@ -178,6 +203,13 @@ mod tests {
             ("http://ann:p?w@exa mple/", "http://***@exa mple/"),
             ("http:\\\\ann:pw@[zz", "http:\\\\***@[zz"),
             ("example.org/a@b.png", "example.org/a@b.png"),
+            ("\"http://ann:pw@example.org/a.png\"", "\"http://***@example.org/a.png\""),
+            ("7,https://ann:pw@example.org/a.png?sig=1", "7,https://***@example.org/a.png?sig=***"),
+            ("ht\ttp:/\n/ann:pw@[zz/a", "http://***@[zz/a"),
+            ("http://ann:p/w@example.org/a.png", "http://***@example.org/a.png"),
+            ("/ann:pw@example.org", "/***@example.org"),
+            ("x@y https://ann:pw@z/a", "***@y https://***@z/a"),
+            ("http://proxy.example/http://ann:pw@[zz/a", "http://proxy.example/http://***@[zz/a"),
         ];
         for (text, shown) in table {
             assert_eq!(masked_text(text), shown);
@@ -206,6 +238,7 @@ mod tests {
                 "https://b.example/a?X-Amz-Signature=0f&X-Amz-Date=1",
                 "https://b.example/a?X-Amz-Signature=***&X-Amz-Date=1",
             ),
+            ("https://b.example/a?%73ig=abc&To%6Ben=x", "https://b.example/a?%73ig=***&To%6Ben=***"),
             ("https://b.example/a?signature", "https://b.example/a?signature"),
         ];
         for (url, shown) in table {

@@ -1,5 +1,6 @@
 //! The client of a run: pooled connections, redirects, deadlines.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::proxy::matcher::Matcher;
+use percent_encoding::{AsciiSet, percent_encode};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +38,12 @@ const DRAINED: u64 = 64 * 1024;
 
 /// And for so long: a handshake takes less.
 const LONGEST_DRAIN: Duration = Duration::from_secs(1);
+
+/// What can be sent: hyper keeps URLs of so many bytes. A list's are held to the same.
+const LONGEST_URL: usize = 65_534;
+
+/// Of a URL that a server has sent, messages show so many characters.
+const SHOWN: usize = 300;
 
 /// How the run speaks HTTP.
 #[derive(Clone, Debug)]
@@ -131,7 +139,7 @@ impl Client {
             let sent = self.send(url, &current, resume, deadline).await;
             let answer = sent.map_err(|error| match redirects {
                 0 => error,
-                _ => error.within(&format!("redirected to {}", masked(&current))),
+                _ => error.within(&format!("redirected to {}", shortened(&masked(&current)))),
             })?;
             if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Response::new(answer);
@@ -325,19 +333,43 @@ fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchEr
 fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Result<Url, FetchError> {
     let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
     let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
-    let location = String::from_utf8_lossy(location.as_bytes());
-    let target =
-        from.join(&location).map_err(|error| refuse(format!("a redirect to {}: {error}", masked_text(&location))))?;
+    let location = text_of(location);
+    let target = from
+        .join(&location)
+        .map_err(|error| refuse(format!("a redirect to {}: {error}", shortened(&masked_text(&location)))))?;
     if !matches!(target.scheme(), "http" | "https") {
-        return Err(refuse(format!("a redirect to {}, which is neither http nor https", masked(&target))));
+        let shown = masked(&target);
+        return Err(refuse(format!("a redirect to {}, which is neither http nor https", shortened(&shown))));
+    }
+    if target.as_str().len() > LONGEST_URL {
+        let shown = masked(&target);
+        return Err(refuse(format!("a redirect to {}, which is longer than {LONGEST_URL} bytes", shortened(&shown))));
     }
     // Whoever sits on the way could put in a picture of their own.
     if from.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
-        let clause = format!("a redirect from https to {}; --allow-downgrade follows it", masked(&target));
+        let clause = format!("a redirect from https to {}; --allow-downgrade follows it", shortened(&masked(&target)));
         return Err(refuse(clause));
     }
     Ok(target)
 }
+
+/// A URL for a message: somebody else wrote it, and it may be as long as he likes.
+fn shortened(url: &str) -> Cow<'_, str> {
+    match url.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &url[..end]).into(),
+        None => url.into(),
+    }
+}
+
+/// A field's value as a URL's text. What is not UTF-8 stands for itself, byte by byte, as servers with names in Latin-1
+/// expect it back.
+fn text_of(value: &HeaderValue) -> Cow<'_, str> {
+    let bytes = value.as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| percent_encode(bytes, NOT_ASCII).to_string().into(), Cow::Borrowed)
+}
+
+/// Nothing of ASCII is encoded; the bytes beyond it always are.
+const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
 /// A pool of connections that forgets.
 ///
@@ -496,10 +528,14 @@ impl Response {
         })
     }
 
-    /// The status as a person reads it: `404 Not Found`.
+    /// The status as a person reads it: `404 Not Found`, or `status 522` where there are no words for it.
     #[must_use]
     pub fn status_line(&self) -> String {
-        StatusCode::from_u16(self.status).map_or_else(|_| self.status.to_string(), |status| status.to_string())
+        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        match reason {
+            Some(reason) => format!("{} {reason}", self.status),
+            None => format!("status {}", self.status),
+        }
     }
 }
 

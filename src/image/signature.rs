@@ -6,6 +6,9 @@ use crate::format::Format;
 /// and a document type before its root element.
 pub const ENOUGH: usize = 4096;
 
+/// Every binary signature lies within 22 bytes, and of a HEIF brand list so many bytes count.
+const DECIDED: usize = 64;
+
 /// What the first bytes of a body tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -20,14 +23,16 @@ pub enum Verdict {
 /// Looks at the beginning of a body; `complete` says that there is no more to come.
 #[must_use]
 pub fn recognise(head: &[u8], complete: bool) -> Verdict {
+    // Whatever comes later changes nothing: a verdict does not depend on how a body was cut into pieces.
+    let head = &head[..head.len().min(ENOUGH)];
     if head.is_empty() && complete {
         return Verdict::Other("empty");
     }
-    // Every binary signature lies within 16 bytes, a HEIF brand list within 64.
-    let decided = complete || head.len() >= 64;
+    let decided = complete || head.len() >= DECIDED;
     // The brands of a HEIF file are a list; the one that decides may come last.
     let box_length = head.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
-    if !decided && head.get(4..8) == Some(b"ftyp") && head.len() < box_length {
+    let is_listing = head.first() == Some(&0) && head.get(4..8) == Some(b"ftyp") && head.len() < box_length;
+    if !decided && is_listing {
         return Verdict::Unclear;
     }
     if let Some(format) = binary(head) {
@@ -84,7 +89,7 @@ fn icon(head: &[u8]) -> Option<Format> {
 /// The brands of an ISO base media file tell still pictures from video (ISO/IEC 23008-12, annex B; AVIF, section 6).
 fn heif(head: &[u8]) -> Option<Format> {
     let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    let brands = head.get(8..length.clamp(12, head.len().max(12)))?;
+    let brands = head.get(8..length.min(DECIDED).clamp(12, head.len().max(12)))?;
     let mut heic = false;
     for (position, brand) in brands.chunks_exact(4).enumerate() {
         match brand {
@@ -273,6 +278,21 @@ mod tests {
         for (bytes, what) in table {
             assert_eq!(recognise(bytes, true), Verdict::Other(what), "{what}");
         }
+    }
+
+    #[test]
+    fn a_long_list_of_brands_is_read_as_far_whatever_has_come() {
+        // The deciding brand comes after 64 bytes.
+        let file = [b"\0\0\0\x60ftypmif1\0\0\0\0".as_slice(), &b"miaf".repeat(19), b"avif"].concat();
+        for end in [64, 80, file.len()] {
+            assert_eq!(recognise(&file[..end], false), Verdict::Image(Format::Heic), "{end}");
+        }
+        // What is another format already is no list of brands.
+        assert_eq!(recognise(b"P2\n", false), Verdict::Image(Format::Pnm));
+        assert_eq!(recognise(b"P2\nPftyp", false), Verdict::Image(Format::Pnm));
+        let late = [b"<!--".as_slice(), &[b'x'; ENOUGH], b"--><svg/>"].concat();
+        assert_eq!(recognise(&late, false), Verdict::Other("an XML document"));
+        assert_eq!(recognise(&late, true), Verdict::Other("an XML document"));
     }
 
     #[test]

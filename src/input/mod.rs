@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
 use crate::error::{FetchError, Kind, RunError};
@@ -158,6 +158,24 @@ impl Lists {
         });
         Ok((rows, reading))
     }
+}
+
+/// All rows of one text list at once, for tests: a run takes them as they come, by [`Lists::rows`].
+///
+/// # Errors
+/// As the last item of [`Lists::rows`].
+pub fn rows_of(from: impl Read, name: &str) -> Result<Vec<Row>, RunError> {
+    let (sender, mut receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
+    let mut rows = Rows { sender, reading: Arc::default(), batch: Vec::new(), next_index: 0 };
+    match text::read(from, name, &mut rows) {
+        Ok(()) | Err(Ended::Unwanted) => {}
+        Err(Ended::Failed(error)) => return Err(error),
+    }
+    let mut read = Vec::new();
+    while let Ok(batch) = receiver.try_recv() {
+        read.extend(batch?);
+    }
+    Ok(read)
 }
 
 /// Why reading stops early.
@@ -312,6 +330,28 @@ mod tests {
         assert_eq!(urls.len(), 3);
         assert_eq!(urls[1].len(), "bad ".len() + SHOWN);
         assert_eq!(urls[2], "http://a.example/2");
+    }
+
+    #[test]
+    fn how_a_list_is_cut_into_reads_makes_no_difference() {
+        struct ByteByByte<'a>(&'a [u8]);
+        impl Read for ByteByByte<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                self.0.read(&mut into[..1])
+            }
+        }
+        let lists: [&[u8]; 6] = [
+            b"\xEF\xBB\xBFhttp://a.example/1\r\nhttp://a.example/\xC3\xBC\n",
+            b"\x1f\x8b\x08\0\0",
+            b"\xff\xfeh\0",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            b"\xff\n",
+            b"",
+        ];
+        for list in lists {
+            let whole = format!("{:?}", rows_of(list, "list"));
+            assert_eq!(format!("{:?}", rows_of(ByteByByte(list), "list")), whole);
+        }
     }
 
     #[tokio::test]

@@ -11,43 +11,69 @@ const BLOCK: usize = 64 * 1024;
 /// Of a longer line only the beginning is kept: enough to see that it is too long for a URL.
 const LONGEST_LINE: usize = 2 * super::LONGEST_URL;
 
+/// So much of a list decides whether it is one, unless its first line does.
+const HEAD: usize = 4096;
+
 /// Reads lines until the end, and hands the rows over as often as there is nothing more to read at once.
 pub fn read(mut from: impl Read, name: &str, rows: &mut Rows) -> Result<(), Ended> {
     let mut block = vec![0; BLOCK];
-    let mut line = Vec::new();
-    let mut number = 0;
-    let mut first = true;
+    let mut lines = Lines { line: Vec::new(), number: 0, name };
+    // What came before it was clear whether this is a list: a pipe may bring its first bytes one by one.
+    let mut head = Some(Vec::new());
     loop {
         let length = match from.read(&mut block) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(source) => return Err(Ended::Failed(RunError::List { name: name.to_owned(), source })),
         };
+        let new = &block[..length];
+        if let Some(mut begun) = head.take() {
+            begun.extend_from_slice(new);
+            if length > 0 && !is_decisive(&begun) {
+                head = Some(begun);
+                continue;
+            }
+            refuse_binary(&begun[..begun.len().min(HEAD)], name)?;
+            lines.take(begun.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&begun), rows);
+        } else {
+            lines.take(new, rows);
+        }
         if length == 0 {
-            number += 1;
-            take(&line, name, number, rows);
+            lines.end(rows);
             return rows.send();
         }
-        let mut rest = &block[..length];
-        if first {
-            refuse_binary(rest, name)?;
-            // A byte-order mark comes whole or the first read was shorter than three bytes, which no pipe does.
-            rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
-            first = false;
-        }
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            number += 1;
-            if line.is_empty() {
-                take(&rest[..end], name, number, rows);
-            } else {
-                extend(&mut line, &rest[..end]);
-                take(&line, name, number, rows);
-                line.clear();
-            }
-            rest = &rest[end + 1..];
-        }
-        extend(&mut line, rest);
         rows.send()?;
+    }
+}
+
+/// Takes bytes, gives lines.
+struct Lines<'a> {
+    /// What has come of the line under way.
+    line: Vec<u8>,
+    /// The number of the last whole line, from 1.
+    number: u64,
+    name: &'a str,
+}
+
+impl Lines<'_> {
+    fn take(&mut self, mut bytes: &[u8], rows: &mut Rows) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.number += 1;
+            if self.line.is_empty() {
+                push(&bytes[..end], self.name, self.number, rows);
+            } else {
+                extend(&mut self.line, &bytes[..end]);
+                push(&self.line, self.name, self.number, rows);
+                self.line.clear();
+            }
+            bytes = &bytes[end + 1..];
+        }
+        extend(&mut self.line, bytes);
+    }
+
+    /// The last line needs no line feed.
+    fn end(self, rows: &mut Rows) {
+        push(&self.line, self.name, self.number + 1, rows);
     }
 }
 
@@ -56,7 +82,8 @@ fn extend(line: &mut Vec<u8>, more: &[u8]) {
     line.extend_from_slice(&more[..more.len().min(room)]);
 }
 
-fn take(line: &[u8], name: &str, number: u64, rows: &mut Rows) {
+fn push(line: &[u8], name: &str, number: u64, rows: &mut Rows) {
+    let line = &line[..line.len().min(LONGEST_LINE)];
     // Unicode white space where the line is text; otherwise the parser will say that it is none.
     let text = std::str::from_utf8(line).map_or_else(|_| line.trim_ascii(), |text| text.trim().as_bytes());
     if !text.is_empty() && text[0] != b'#' {
@@ -64,11 +91,25 @@ fn take(line: &[u8], name: &str, number: u64, rows: &mut Rows) {
     }
 }
 
-/// Better one sentence now than a failed row for each line of an archive. A list that begins as text is one, whatever
-/// comes later.
+/// The first line, or what there is of it, as far as it decides.
+fn first_line(head: &[u8]) -> &[u8] {
+    head[..head.len().min(HEAD)].split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// Whether the bytes are text so far; a character may be under way.
+fn is_text(bytes: &[u8]) -> bool {
+    let so_far = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    so_far && !bytes.contains(&0)
+}
+
+/// Whether the beginning tells what this is, whatever comes later: a list that begins with a line of text is one.
+fn is_decisive(head: &[u8]) -> bool {
+    head.len() >= HEAD || (head.contains(&b'\n') && is_text(first_line(head)))
+}
+
+/// Better one sentence now than a failed row for each line of an archive.
 fn refuse_binary(head: &[u8], name: &str) -> Result<(), Ended> {
-    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let begins_as_text = std::str::from_utf8(first_line).is_ok() && !first_line.contains(&0);
+    let begins_as_text = is_text(first_line(head));
     let what = if head.starts_with(b"\x1F\x8B") {
         "it is gzip-compressed; pipe it in: gzip -dc LIST | fetchimg"
     } else if head.starts_with(b"\x28\xB5\x2F\xFD") {

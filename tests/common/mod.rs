@@ -13,6 +13,7 @@
 
 pub mod dns;
 pub mod images;
+pub mod misdeeds;
 pub mod server;
 pub mod told;
 
@@ -30,7 +31,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use dns::{Dns, Kind, Reply};
-pub use server::{Request, Server};
+pub use server::{Certificate, Request, Server};
 
 /// How long a run may take before it is killed and its test fails.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);

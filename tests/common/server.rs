@@ -51,6 +51,7 @@
 //! | `/hang-up-once/{n}[/name]` | the same, once per target, when it is not the connection's first request |
 //! | `/endless[/name]` `/page-endless[/name]` | an image, a page without end |
 //! | `/huge-length[/name]` | announces 99999999999 bytes, then silence |
+//! | `/raw/{name}[/name]` | one of the answers of [`misdeeds`], which are written byte for byte |
 //! | `/panic` | a handler that panics |
 //! | anything else | 404 |
 
@@ -64,7 +65,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -76,6 +77,7 @@ use tokio_rustls::rustls::{self, pki_types::PrivatePkcs8KeyDer};
 use url::Url;
 
 use super::images;
+use super::misdeeds::{self, Asked, Step};
 
 /// How many bytes `/stall` announces.
 const STALLED_SIZE: usize = 100_000;
@@ -129,23 +131,33 @@ pub struct Server {
 impl Server {
     /// A server that speaks plain HTTP.
     pub fn start() -> Self {
-        Self::launch(None, Ipv4Addr::LOCALHOST)
+        Self::launch(None, Ipv4Addr::LOCALHOST, None)
     }
 
     /// The same at every address of this machine, so that `127.0.0.2` and all others up to `127.255.255.254` are hosts
     /// of their own (on Linux); see [`Self::url_for_host`].
     pub fn start_everywhere() -> Self {
-        Self::launch(None, Ipv4Addr::UNSPECIFIED)
+        Self::launch(None, Ipv4Addr::UNSPECIFIED, None)
     }
 
     /// A server that speaks HTTPS as `localhost`, `images.test` and `127.0.0.1`, vouched for by [`Self::ca_pem_file`].
     pub fn start_tls() -> Self {
-        Self::launch(Some(Identity::new()), Ipv4Addr::LOCALHOST)
+        Self::start_tls_with(Certificate::Good)
     }
 
-    fn launch(identity: Option<Identity>, at: Ipv4Addr) -> Self {
+    /// The same with another certificate; the authority is that of [`Self::ca_pem_file`] all the same.
+    pub fn start_tls_with(certificate: Certificate) -> Self {
+        Self::launch(Some(Identity::new(certificate)), Ipv4Addr::LOCALHOST, None)
+    }
+
+    /// A server that hears nobody out: it does to whoever connects what [`misdeeds::greeting`] has under this name.
+    pub fn start_greeting(name: &'static str) -> Self {
+        Self::launch(None, Ipv4Addr::LOCALHOST, Some(name))
+    }
+
+    fn launch(identity: Option<Identity>, at: Ipv4Addr, greeting: Option<&'static str>) -> Self {
         let (acceptor, authority) = identity.map(|identity| (identity.acceptor, identity.authority)).unzip();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { greeting, ..State::default() });
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -320,6 +332,7 @@ struct State {
     hung_up: Mutex<HashSet<String>>,
     gate: watch::Sender<bool>,
     failures: Mutex<Vec<String>>,
+    greeting: Option<&'static str>,
 }
 
 impl State {
@@ -369,6 +382,19 @@ impl Drop for Busy {
     }
 }
 
+/// What is right or wrong with the certificate of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Nothing is wrong.
+    Good,
+    /// It was valid until 2001.
+    Expired,
+    /// It will be valid from 2100 on.
+    NotYetValid,
+    /// It vouches for itself.
+    SelfSigned,
+}
+
 /// A certificate for this server and the authority that signed it.
 struct Identity {
     acceptor: TlsAcceptor,
@@ -376,7 +402,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn new() -> Self {
+    fn new(kind: Certificate) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).expect("no names are good names");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, "authority of the test server");
@@ -389,8 +415,17 @@ impl Identity {
         let mut parameters = CertificateParams::new(names).expect("good names");
         parameters.distinguished_name.push(DnType::CommonName, "the test server");
         parameters.use_authority_key_identifier_extension = true;
+        match kind {
+            Certificate::Good | Certificate::SelfSigned => {}
+            Certificate::Expired => parameters.not_after = date_time_ymd(2001, 1, 1),
+            Certificate::NotYetValid => parameters.not_before = date_time_ymd(2100, 1, 1),
+        }
         let key = KeyPair::generate().expect("a key");
-        let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
+        let certificate = match kind {
+            Certificate::SelfSigned => parameters.self_signed(&key),
+            _ => parameters.signed_by(&key, &issuer),
+        };
+        let certificate = certificate.expect("a certificate");
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -459,6 +494,14 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
         },
     };
     let mut connection = Connection { wire, received: Vec::new(), answered: 0 };
+    if let Some(name) = state.greeting {
+        let steps = misdeeds::greeting(name).unwrap_or_else(|| panic!("there is no greeting {name}"));
+        // An error means that the client has left, which is its right.
+        if let Ok(after) = connection.play(steps).await {
+            connection.end(after).await;
+        }
+        return;
+    }
     let number = u64::try_from(number).expect("not that many connections");
     // An error means that the client has left, which is its right.
     while let Ok(Some(request)) = connection.read_request(number).await {
@@ -472,9 +515,7 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
         connection.answered += 1;
         match after {
             Ok(After::Open) if keep => {}
-            Ok(After::Open | After::Close) => return connection.close().await,
-            Ok(After::Cut) => return connection.cut().await,
-            Ok(After::Reset) => return connection.reset(),
+            Ok(after) => return connection.end(after).await,
             Err(_) => return,
         }
     }
@@ -573,6 +614,45 @@ impl Connection {
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
+        }
+    }
+
+    /// Does one thing after the other.
+    async fn play(&mut self, steps: Vec<Step>) -> io::Result<After> {
+        for step in steps {
+            match step {
+                Step::Send(bytes) => self.write(&bytes).await?,
+                Step::Drip(bytes, pause) => {
+                    for byte in bytes {
+                        sleep(pause).await;
+                        self.write(&[byte]).await?;
+                    }
+                }
+                Step::Flood(bytes) => loop {
+                    self.write(&bytes).await?;
+                },
+                Step::Trickle(bytes) => loop {
+                    self.write(&bytes).await?;
+                    sleep(Duration::from_millis(2)).await;
+                },
+                Step::Deaf => std::future::pending().await,
+                Step::Stay => {
+                    self.client_leaves().await;
+                    return Ok(After::Cut);
+                }
+                Step::Close => return Ok(After::Close),
+                Step::Cut => return Ok(After::Cut),
+                Step::Reset => return Ok(After::Reset),
+            }
+        }
+        Ok(After::Open)
+    }
+
+    async fn end(self, after: After) {
+        match after {
+            After::Open | After::Close => self.close().await,
+            After::Cut => self.cut().await,
+            After::Reset => self.reset(),
         }
     }
 
@@ -835,6 +915,12 @@ impl Exchange<'_> {
                 self.finish(b"zebra\r\n\x89PNG\r\n0\r\n\r\n").await?;
                 Ok(After::Close)
             }
+            ["raw", name, ..] => {
+                let (body, turn, host) = (self.body(), self.turn(), self.request.host.clone());
+                let steps = misdeeds::answer(name, &Asked { body: &body, host: &host, turn });
+                let steps = steps.unwrap_or_else(|| panic!("there is no answer {name}"));
+                self.connection.play(steps).await
+            }
             ["panic", ..] => panic!("a handler panicked, as {} asks for", self.request.target),
             _ if body_of(self.target()).is_some() => self.send(&self.whole()).await,
             _ => self.send(&Response::small(404)).await,
@@ -1081,6 +1167,7 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
         ["stall", ..] => png(STALLED_SIZE),
         ["echo", ..] => png(ECHO_SIZE),
         ["206"] => png(200),
+        ["raw", ..] => png(misdeeds::SIZE),
         ["jpeg", ..] => ("image/jpeg", images::jpeg()),
         ["gif", ..] => ("image/gif", images::gif()),
         ["webp", ..] => ("image/webp", images::webp()),

@@ -1,0 +1,29 @@
+//! Whatever a server calls a file, the name that comes of it is safe.
+#![no_main]
+
+#[path = "../../tests/common/rules.rs"]
+#[allow(dead_code, reason = "each target uses a part")]
+mod rules;
+
+use fetchimg::format::Format;
+use fetchimg::http::disposition::filename;
+use fetchimg::job::Job;
+use fetchimg::naming::{Namer, clean_text};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|field: &[u8]| {
+    let Some(sent) = filename(field) else { return };
+    assert!(!sent.trim().is_empty());
+    let cleaned = clean_text(&sent);
+    assert_eq!(clean_text(&cleaned), cleaned, "cleaning leaves nothing to clean");
+    let job = Job { index: 0, url: url::Url::parse("http://a.example/").expect("a URL") };
+    for fix_extension in [false, true] {
+        let mut namer = Namer::new("{basename}".parse().expect("a template"), fix_extension);
+        let Some(planned) = namer.reserve_from_server(&job, &sent) else { continue };
+        for format in [None, Some(Format::Webp)] {
+            let name = planned.finish(format, fix_extension).path;
+            assert_eq!(rules::danger(&name), None, "{sent:?} became {name:?}");
+            assert!(!name.contains('/'), "{sent:?} became {name:?}");
+        }
+    }
+});

@@ -1,0 +1,62 @@
+//! A list gives the same rows however its bytes are cut into reads.
+#![no_main]
+
+use std::io::{self, Read};
+
+use arbitrary::Arbitrary;
+use fetchimg::input::rows_of;
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+struct List<'a> {
+    cuts: [u8; 8],
+    long_line: Option<(u8, u32)>,
+    text: &'a [u8],
+}
+
+/// Gives its bytes in pieces of these sizes times `unit`, in turn, with an interruption now and then.
+struct InPieces<'a> {
+    bytes: &'a [u8],
+    cuts: [u8; 8],
+    unit: usize,
+    turn: usize,
+}
+
+impl Read for InPieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let cut = self.cuts[self.turn % self.cuts.len()];
+        self.turn += 1;
+        if cut == 0 && self.turn % 2 == 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let length = usize::from(cut.max(1)).saturating_mul(self.unit).min(into.len());
+        self.bytes.read(&mut into[..length])
+    }
+}
+
+fuzz_target!(|list: List| {
+    let mut text = list.text.to_vec();
+    if let Some((byte, length)) = list.long_line {
+        let middle = text.len() / 2;
+        let line = std::iter::repeat_n(byte, usize::try_from(length % 200_000).expect("it is small"));
+        text.splice(middle..middle, line);
+    }
+    // A long line byte by byte takes long and shows nothing new.
+    let unit = if list.long_line.is_some() { 61 } else { 1 };
+    let whole = rows_of(text.as_slice(), "list");
+    let pieces = rows_of(InPieces { bytes: &text, cuts: list.cuts, unit, turn: 0 }, "list");
+    assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
+    for (index, row) in (0_u64..).zip(whole.iter().flatten()) {
+        match row {
+            Ok(job) => {
+                assert_eq!(job.index, index);
+                assert!(matches!(job.url.scheme(), "http" | "https") && job.url.has_host());
+            }
+            Err(record) => {
+                assert_eq!(record.index, index);
+                assert!(!record.url.chars().any(char::is_control), "{record:?}");
+                assert!(record.url.len() < 10_000, "{} bytes of a bad line are shown", record.url.len());
+            }
+        }
+    }
+});

@@ -1,0 +1,28 @@
+//! A verdict on the beginning of a body, once it is clear, stays what it is however much more comes.
+#![no_main]
+
+use fetchimg::image::{ENOUGH, Verdict, recognise};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| {
+    let complete = recognise(body, true);
+    assert_ne!(complete, Verdict::Unclear, "the end of a body leaves nothing open");
+    let mut clear = None;
+    // Every length where something is decided, and then some.
+    let ends = (0..=body.len().min(300)).chain((300..=body.len()).step_by(97)).chain([body.len()]);
+    for end in ends {
+        let verdict = recognise(&body[..end], false);
+        match (clear, verdict) {
+            (None, Verdict::Unclear) => assert!(end < ENOUGH, "undecided after {end} bytes"),
+            (None, verdict) => clear = Some(verdict),
+            // The words for what is no image may become more precise.
+            (Some(Verdict::Other(_)), Verdict::Other(_)) => {}
+            (Some(before), verdict) => assert_eq!(before, verdict, "after {end} bytes"),
+        }
+    }
+    match clear {
+        Some(Verdict::Image(format)) => assert_eq!(complete, Verdict::Image(format)),
+        Some(Verdict::Other(_)) => assert!(matches!(complete, Verdict::Other(_)), "{complete:?}"),
+        _ => {}
+    }
+});

@@ -1,0 +1,294 @@
+//! Rules that are easier said than listed.
+
+#![allow(missing_docs, reason = "tests")]
+
+#[path = "common/rules.rs"]
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::time::{Duration, SystemTime};
+
+use fetchimg::format::Format;
+use fetchimg::http::disposition::filename;
+use fetchimg::http::retry::{Policy, retry_after};
+use fetchimg::image::{ENOUGH, Verdict, recognise};
+use fetchimg::input::rows_of;
+use fetchimg::job::{Job, url_hash};
+use fetchimg::naming::{Namer, clean_text};
+use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use url::Url;
+
+const TEMPLATES: [&str; 7] = [
+    "{basename}",
+    "{host}/{basename}",
+    "{stem}.{ext}",
+    "{ext}/{stem}",
+    "{stem}-{ext}",
+    "{stem}/{basename}",
+    "e{basename}",
+];
+
+/// The last segment of a path: likely to be somebody else's, a device, long, hidden, cut, or in two cases.
+fn segment() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        "[a-cA-C]{1,2}",
+        "(con|NUL|aux|com1|lpt9)",
+        "[σςΣſsßẞıİ]{1,2}",
+        "[. %/\\\\:\u{202e}\u{301}]{1,3}",
+        "(é|ü| |\\.){120,160}",
+        "\\PC{1,6}",
+    ];
+    let extension = prop_oneof!["", "\\.(png|PNG|jpg|webp|php)", "\\.[a-z]{6,9}", "\\.+ *"];
+    (prop::collection::vec(word, 1..4), extension).prop_map(|(words, extension)| words.concat() + &extension)
+}
+
+fn urls() -> impl Strategy<Value = Vec<Url>> {
+    let hosts = prop_oneof![Just("a.example"), Just("b.example"), Just("con"), Just("[::1]")];
+    let url = (hosts, segment()).prop_filter_map("no URL", |(host, segment)| {
+        Url::parse(&format!("http://{host}/{segment}")).ok().filter(|url| url.host().is_some())
+    });
+    prop::collection::vec(url, 1..12).prop_map(|mut urls| {
+        // The run sees to it that no URL is named twice.
+        let mut seen = BTreeSet::new();
+        urls.retain(|url| seen.insert(url_hash(url)));
+        urls
+    })
+}
+
+/// The same cases in every run, so that a change that breaks nothing fails nothing; the fuzz targets look further.
+fn few() -> ProptestConfig {
+    ProptestConfig { cases: 100, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(few())]
+
+    #[test]
+    fn names_are_safe_and_nobody_elses(
+        urls in urls(),
+        template in prop::sample::select(&TEMPLATES),
+        fix_extension: bool,
+        formats in prop::collection::vec(prop::option::of(prop::sample::select(Format::ALL)), 12),
+    ) {
+        let names = || {
+            let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
+            let planned = (0..).zip(&urls).map(|(index, url)| namer.reserve(&Job { index, url: url.clone() }));
+            planned.collect::<Vec<_>>()
+        };
+        let planned = names();
+        prop_assert_eq!(&planned, &names(), "names depend on the list alone");
+        let mut given = BTreeMap::new();
+        for ((planned, format), url) in planned.iter().zip(formats).zip(&urls) {
+            let name = planned.finish(format, fix_extension).path;
+            prop_assert_eq!(rules::danger(&name), None, "{} became {:?}", url, &name);
+            let other = given.insert(rules::folded(&name), url);
+            prop_assert_eq!(other, None, "{} and another share {:?}", url, &name);
+        }
+    }
+
+    #[test]
+    fn a_list_that_grows_names_its_beginning_as_before(urls in urls(), template in prop::sample::select(&TEMPLATES)) {
+        let names = |urls: &[Url]| {
+            let mut namer = Namer::new(template.parse().expect("a template"), false);
+            let planned = (0..).zip(urls).map(|(index, url)| namer.reserve(&Job { index, url: url.clone() }));
+            planned.collect::<Vec<_>>()
+        };
+        let half = urls.len() / 2;
+        prop_assert_eq!(&names(&urls)[..half], names(&urls[..half]));
+    }
+
+    #[test]
+    fn what_a_server_calls_a_file_becomes_a_safe_name(
+        name in segment(),
+        form in prop::sample::select(vec!["filename=\"{}\"", "filename={}", "filename*=UTF-8''{}", "{}"]),
+    ) {
+        let field = format!("attachment; {}", form.replace("{}", &name));
+        if let Some(sent) = filename(field.as_bytes()) {
+            let cleaned = clean_text(&sent);
+            prop_assert_eq!(clean_text(&cleaned), cleaned);
+            let job = Job { index: 0, url: Url::parse("http://a.example/").expect("a URL") };
+            let mut namer = Namer::new("{basename}".parse().expect("a template"), false);
+            if let Some(planned) = namer.reserve_from_server(&job, &sent) {
+                let name = planned.finish(None, false).path;
+                prop_assert_eq!(rules::danger(&name), None, "{:?} became {:?}", &sent, &name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_the_same_however_it_is_cut(
+        lines in prop::collection::vec(line(), 0..6),
+        mark in prop_oneof![3 => Just(&b""[..]), 1 => Just(&b"\xEF\xBB\xBF"[..]), 1 => Just(&b"\x1f\x8b"[..])],
+        cuts in prop::collection::vec(1..9_usize, 1..5),
+    ) {
+        let bytes = [mark.to_vec(), lines.concat()].concat();
+        let pieces = InPieces { bytes: &bytes, cuts: &cuts, turn: 0 };
+        prop_assert_eq!(format!("{:?}", rows_of(bytes.as_slice(), "list")), format!("{:?}", rows_of(pieces, "list")));
+    }
+
+    #[test]
+    fn a_verdict_that_is_clear_stays(
+        start in prop::sample::select(STARTS),
+        filling in prop::collection::vec(any::<u8>(), 0..150),
+        ends in prop::collection::vec(0..=6000_usize, 2..6),
+        space in prop_oneof![4 => Just(0_usize), 1 => 0..5000_usize],
+    ) {
+        let body = [start, &vec![b' '; space], &filling].concat();
+        let ends = ends.into_iter().map(|end| end.min(body.len())).collect::<BTreeSet<_>>();
+        let mut clear = None;
+        for end in ends {
+            match (clear, recognise(&body[..end], false)) {
+                (None, Verdict::Unclear) => prop_assert!(end < ENOUGH),
+                (None, verdict) => clear = Some(verdict),
+                (Some(Verdict::Other(_)), Verdict::Other(_)) => {}
+                (Some(before), verdict) => prop_assert_eq!(before, verdict),
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_in_seconds_is_that_wait(seconds: u64) {
+        let now = SystemTime::now();
+        prop_assert_eq!(retry_after(&seconds.to_string(), now), Some(Duration::from_secs(seconds)));
+        prop_assert_eq!(retry_after(&format!("-{seconds}"), now), None);
+        prop_assert_eq!(retry_after(&format!("{seconds}.5"), now), None);
+    }
+
+    #[test]
+    fn a_wait_until_a_date_ends_then(ahead in 0..4_000_000_000_u64, now in 0..4_000_000_000_u64) {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let date = httpdate(now + ahead);
+        prop_assert_eq!(retry_after(&date, at(now)), Some(Duration::from_secs(ahead)), "{}", &date);
+        prop_assert_eq!(retry_after(&date, at(now + ahead + 1)), Some(Duration::ZERO), "a date that has passed");
+    }
+
+    #[test]
+    fn any_wait_is_read_or_ignored(value in "\\PC{0,40}|[0-9 ]{0,60}") {
+        let asked = retry_after(&value, SystemTime::now());
+        let is_number = !value.trim().is_empty() && value.trim().bytes().all(|byte| byte.is_ascii_digit());
+        prop_assert!(!is_number || asked.is_some(), "{}", value);
+    }
+
+    #[test]
+    fn waits_stay_within_their_bounds(retries in 0..40_u32, milliseconds in 0..100_000_u64) {
+        let policy = Policy { retries, first_wait: Duration::from_millis(milliseconds) };
+        let longest = Duration::from_secs(30);
+        let mut whole = policy.first_wait.min(longest);
+        let waits = policy.waits().collect::<Vec<_>>();
+        prop_assert_eq!(waits.len(), usize::try_from(retries).expect("a small number"));
+        for wait in waits {
+            // Rounding takes a nanosecond here and there.
+            prop_assert!(wait + Duration::from_nanos(2) >= whole / 2 && wait <= whole + Duration::from_nanos(2));
+            whole = (whole * 2).min(longest);
+        }
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_shown(
+        password in SECRET,
+        token in SECRET,
+        parameter in prop::sample::select(PARAMETERS),
+        other in "[a-z]{1,5}=[a-z0-9]{0,5}",
+        first: bool,
+    ) {
+        let pair = format!("{parameter}={token}");
+        let query = if first { format!("{pair}&{other}") } else { format!("{other}&{pair}") };
+        let text = format!("http://ann:{password}@a.example/x.png?{query}");
+        let shown = masked(&Url::parse(&text).expect("a URL")).into_owned();
+        prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{}", shown);
+        prop_assert!(shown.contains(&other), "the rest stays: {}", shown);
+        prop_assert_eq!(masked(&Url::parse(&shown).expect("a URL")).into_owned(), shown);
+    }
+
+    #[test]
+    fn no_secret_of_what_is_no_url_is_shown(
+        before in prop::sample::select(vec!["", "\"", "7,", "see ", "<", "url\t"]),
+        slashes in prop::sample::select(vec!["://", ":/", "//", ":\\\\", ":///", ":\t//"]),
+        password in SECRET,
+        middle in prop::sample::select(vec!["", "/", "?", "@", ":"]),
+        host in prop::sample::select(vec!["[zz", "exa mple", "a.example", "a:99999", ""]),
+        token in SECRET,
+        parameter in prop::sample::select(PARAMETERS),
+    ) {
+        let text = format!("{before}http{slashes}ann:{password}{middle}@{host}/x.png?a=1&{parameter}={token}");
+        let shown = masked_text(&text);
+        prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{:?} is shown as {:?}", text, shown);
+        prop_assert_eq!(masked_text(&shown), shown);
+    }
+
+    #[test]
+    fn any_text_is_masked_once(text in "([a-z@:/?&=\t\\\\ ]|token=|http:|\\PC){0,30}") {
+        let shown = masked_text(&text);
+        prop_assert_eq!(masked_text(&shown), shown);
+    }
+
+    #[test]
+    fn harmless_text_moves_no_cursor_and_stays(text in ".{0,20}|[\u{0}-\u{2fff}]{0,20}") {
+        let shown = harmless(&text).into_owned();
+        prop_assert!(!shown.chars().any(|character| character.is_control() || is_harmful(character)), "{:?}", shown);
+        prop_assert_eq!(harmless(&shown), &*shown);
+        if text.chars().all(|character| !is_harmful(character)) {
+            prop_assert_eq!(shown, text);
+        }
+    }
+}
+
+/// What nothing else in a URL looks like.
+const SECRET: &str = "S3CR3T[a-zA-Z0-9]{1,12}";
+
+const PARAMETERS: &[&str] = &["sig", "Signature", "X-Amz-Signature", "token", "api_key", "s%69g", "%74oken"];
+
+/// How files begin that are taken for another for a while.
+const STARTS: &[&[u8]] = &[
+    b"",
+    b"\0\0\0\x60ftypmif1\0\0\0\0mif1miaf",
+    b"\0\0\0\x60ftypmp42\0\0\0\0avif",
+    b"<?xml version='1.0'?>",
+    b"<!-- ",
+    b"<!DOCTYPE svg",
+    b"<sv",
+    b"<svg",
+    b"\xEF\xBB\xBF<",
+    b"BM",
+    b"\0\0\x01\0\x01\0",
+    b"RIFF",
+    b"P5 ",
+    b"<html",
+];
+
+/// One line of a list, good, bad or odd.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let content = prop_oneof![
+        "http://a\\.example/[a-zü ]{0,5}".prop_map(String::into_bytes),
+        "[ \t]*#?\\PC{0,8}".prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..8),
+        Just(vec![b'x'; 5000]),
+    ];
+    (content, prop::sample::select(vec!["\n", "\r\n", ""])).prop_map(|(mut line, end)| {
+        line.extend(end.bytes());
+        line
+    })
+}
+
+/// Gives its bytes in pieces of these sizes, in turn.
+struct InPieces<'a> {
+    bytes: &'a [u8],
+    cuts: &'a [usize],
+    turn: usize,
+}
+
+impl Read for InPieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.turn += 1;
+        let length = self.cuts[self.turn % self.cuts.len()].min(into.len());
+        self.bytes.read(&mut into[..length])
+    }
+}
+
+/// A second of Unix time as HTTP says it.
+fn httpdate(seconds: u64) -> String {
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
