@@ -32,6 +32,9 @@ const BUFFER: usize = 64 * 1024;
 /// The folder of everything that is no image, inside the output folder.
 const PRIVATE: &str = ".fetchimg";
 
+/// Less of a body is fetched again sooner than a file of its own is made for it, looked through and removed.
+const WORTH_KEEPING: u64 = BUFFER as u64;
+
 /// An unfinished body that no run has asked for in so long is removed.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -335,7 +338,10 @@ impl Drop for Named {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        if let Some(named) = self.file.as_mut().filter(|named| named.stays && !self.buffer.is_empty()) {
+        let Some(named) = self.file.as_mut().filter(|named| named.stays) else { return };
+        if self.length < WORTH_KEEPING {
+            named.stays = false;
+        } else if !self.buffer.is_empty() {
             // Less of it than there could be is as good for a later run.
             let _ = named.open().and_then(|file| file.write_all(&self.buffer));
         }

@@ -108,6 +108,12 @@ const fn status(name: &'static str, code: u16, retried: bool, does: &'static str
     Case { outcome, requests, ..saved(name, does) }
 }
 
+/// The rest of a body is asked for, what comes is of no use, and the whole is asked for at once.
+const fn begun_anew(name: &'static str, does: &'static str) -> Case {
+    let note = "at the second try, which asks once more, from the beginning";
+    Case { requests: Some(3), note, ..saved(name, does) }
+}
+
 impl Case {
     const fn at(self, path: &'static str) -> Self {
         Self { at: Where::Path(path), ..self }
@@ -413,6 +419,17 @@ const CONTENTS: &[Case] = &[
     fails("image-as-base64", "not_an_image", "sends the image as a `data:` URL").says("text"),
     saved("gif-polyglot", "sends a GIF that is a script as well").holding(Body::Sent),
     saved("svg-with-script", "sends an SVG with a script in it").holding(Body::Sent),
+    saved("gzip-unasked", "sends the image as gzip, which nobody asked for").at("/packed/gzip/400").note("unpacked"),
+    saved("gzip-claimed", "calls the image gzip, and it is none").at("/encoded/400"),
+    retried("gzip-cut", "cut_short", "sends gzip without its end").at("/packed-cut/400"),
+    fails("gzip-twice", "protocol", "packs the image twice").at("/packed/gzip,gzip/400").says("more than once"),
+    fails("brotli-unasked", "protocol", "sends what it calls Brotli, which nobody asked for")
+        .at("/packed/br/400")
+        .says("packed as br"),
+    fails("gzip-bomb", "too_large", "sends a megabyte for each kilobyte of gzip, without end")
+        .at("/bomb")
+        .with(&["--max-bytes", "50MB"])
+        .note("memory and disk are bounded"),
     fails("gzip-undeclared", "not_an_image", "sends gzip-compressed bytes and does not say so").says("gzip"),
     fails("zip-archive", "not_an_image", "sends a ZIP archive").says("ZIP"),
     fails("pdf-document", "not_an_image", "sends a PDF document").says("PDF"),
@@ -578,16 +595,16 @@ const RESUMED: &[Case] = &[
         .at("/etag-changed/1/400")
         .requests(2)
         .note("at the second try, the new one alone"),
-    retried("range-of-other", "cut_short", "cuts the body, and sends the rest of another one"),
-    retried("range-refused", "cut_short", "cuts the body, and finds the range too far"),
-    retried("range-unsaid", "cut_short", "cuts the body, and sends a part without saying which"),
-    retried("range-from-start", "cut_short", "cuts the body, and sends all of it as a part"),
-    retried("range-shifted", "cut_short", "cuts the body, and sends a part ten bytes off").at("/bad-range/1/400"),
-    retried("range-other-total", "cut_short", "cuts the body, and says it is longer now"),
-    retried("range-overflow", "cut_short", "cuts the body, and says it has 2^64 - 1 bytes now"),
+    begun_anew("range-of-other", "cuts the body, and sends the rest of another one"),
+    begun_anew("range-refused", "cuts the body, and finds the range too far"),
+    begun_anew("range-unsaid", "cuts the body, and sends a part without saying which"),
+    begun_anew("range-from-start", "cuts the body, and sends all of it as a part"),
+    begun_anew("range-shifted", "cuts the body, and sends a part ten bytes off").at("/bad-range/1/400"),
+    begun_anew("range-other-total", "cuts the body, and says it is longer now"),
+    begun_anew("range-overflow", "cuts the body, and says it has 2^64 - 1 bytes now"),
     retried("range-too-short", "cut_short", "cuts the body, and sends less of the rest than it says"),
     retried("range-too-long", "cut_short", "cuts the body, and sends more of the rest than it says"),
-    retried("range-multipart", "cut_short", "cuts the body, and sends the rest in several parts"),
+    begun_anew("range-multipart", "cuts the body, and sends the rest in several parts"),
     status("range-then-503", 503, true, "cuts the body, and is busy then"),
 ];
 
@@ -613,6 +630,9 @@ const TLS: &[Case] = &[
         .requests(0)
         .says("speaks no TLS"),
     fails("tls-unexpected", "protocol", "speaks TLS where plain HTTP is expected").by(Where::PlainOnTls).requests(0),
+    fails("tls-downgrade", "redirect", "redirects from https to http")
+        .by(Where::Tls(Certificate::Good, "images.test", "/redirect-to?url=http%3A%2F%2Fimages.test%2Fa.png"))
+        .says("--allow-downgrade"),
     fails("tls-garbage", "tls", "sends garbage as the handshake").by(Where::GreetingTls("tls-garbage")),
     fails("tls-alert", "tls", "refuses the handshake").by(Where::GreetingTls("tls-alert")),
     saved("tls-no-goodbye", "sends all, and closes without TLS's word for an end").by(Where::Tls(
