@@ -20,7 +20,7 @@ use crate::intents::{Intent, Intents};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{HostKey, Limiter, Seat, Visit};
 use crate::meter::Meter;
-use crate::naming::{Namer, Planned};
+use crate::naming::{Namer, Planned, may_be_one};
 use crate::progress::{Counters, HighWater};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Files, Origin, Part, Publish, Published};
@@ -413,7 +413,7 @@ impl Fetcher {
             return Ok(Ended::Skipped(file_exists(name.path)));
         }
         // File systems that do not tell cases apart would lose the new one.
-        if let Some(old) = work.replaces.as_ref().filter(|old| old.to_lowercase() != name.path.to_lowercase()) {
+        if let Some(old) = work.replaces.as_ref().filter(|old| !may_be_one(old, &name.path)) {
             self.files.remove(old).map_err(|error| self.disk(&format!("cannot remove {old}"), error))?;
         }
         if let (Outcome::Saved(saved), Some(timing)) = (&mut record.outcome, self.timing(course)) {

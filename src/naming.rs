@@ -364,6 +364,12 @@ impl Namer {
     }
 }
 
+/// Whether two names may be one file on some system.
+#[must_use]
+pub fn may_be_one(left: &str, right: &str) -> bool {
+    folded(left) == folded(right)
+}
+
 /// The name as file systems take it that tell no cases apart (macOS, Windows). Which letters are one differs between
 /// them (`ς` and `σ`, `ſ` and `s`), so whatever either case makes one is one here.
 fn folded(name: &str) -> String {

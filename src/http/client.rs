@@ -172,13 +172,13 @@ impl Client {
             request
         };
         let lease = self.lease(url)?;
-        let sent = in_time(deadline, lease.generation.client.execute(request())).await?;
+        let sent = in_time(deadline, NO_HEAD, lease.generation.client.execute(request())).await?;
         let sent = match sent {
             // The server closed a kept connection just as this request went out. That is the ordinary course of
             // HTTP: once more, at once, and on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
                 let fresh = self.build(self.pool_key(url), false)?;
-                in_time(deadline, fresh.execute(request())).await?
+                in_time(deadline, NO_HEAD, fresh.execute(request())).await?
             }
             other => other,
         };
@@ -471,12 +471,15 @@ impl Deadline {
     }
 }
 
-/// What comes of the future before the silence lasts too long or the attempt is over.
-async fn in_time<T>(deadline: Deadline, future: impl Future<Output = T>) -> Result<T, FetchError> {
+/// What has not come when the head of an answer has not come whole.
+const NO_HEAD: &str = "no whole head of an answer";
+
+/// What comes of the future before the silence lasts too long or the attempt is over. `missing` says what did not come.
+async fn in_time<T>(deadline: Deadline, missing: &str, future: impl Future<Output = T>) -> Result<T, FetchError> {
     let quiet_until = Instant::now() + deadline.stall;
     timeout_at(quiet_until.min(deadline.at), future).await.map_err(|_| {
         if quiet_until < deadline.at {
-            FetchError::new(Kind::Stalled, format!("nothing came for {} s", deadline.stall.as_secs_f64()))
+            FetchError::new(Kind::Stalled, format!("{missing} came within {} s", deadline.stall.as_secs_f64()))
         } else {
             deadline.passed()
         }
@@ -593,7 +596,7 @@ impl Body {
                 Frames::Packed(unpacker) => unpacker.next::<reqwest::Error>().await,
             }
         };
-        in_time(self.deadline, next).await?.map_err(|trouble| match trouble {
+        in_time(self.deadline, "nothing", next).await?.map_err(|trouble| match trouble {
             Trouble::Body(error) => classify(&error, &self.url, Stage::Body),
             Trouble::Packing(error) => error,
         })
