@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::limiter::{Entry, HostKey, Limiter, Seat};
 
 /// The jobs of the list, each with a seat, in an order that leaves no seat empty for which there is a job among the
-/// next `most` rows. When `ending` comes, the list is not read on, and what is held is given out without seats, for
+/// next `most` rows. A job of a host that has been given up has no seat. When `ending` comes, the list is not read on, and what is held is given out without seats, for
 /// each row wants its record.
 pub fn seated<J>(
     jobs: impl Stream<Item = J>,
@@ -97,6 +97,14 @@ impl<J> Held<J> {
                     return Some((job, Some(seat)));
                 }
                 Entry::HostFull => {} // It will be among the freed.
+                // Its rows need no seat to hear that.
+                Entry::GivenUp => {
+                    let job = self.take(&host)?;
+                    if self.hosts.contains_key(&host) {
+                        self.ready.push_back(host);
+                    }
+                    return Some((job, None));
+                }
                 Entry::NotBefore(until) => self.later.push((until, host)),
                 Entry::RunFull => {
                     self.ready.push_front(host);
@@ -137,6 +145,7 @@ impl<J> Held<J> {
 
     fn make_ready(&mut self, freed: Vec<HostKey>) {
         let now = Instant::now();
+        self.later.retain(|(_, host)| !freed.contains(host));
         let due = self.later.extract_if(.., |(until, _)| *until <= now).map(|(_, host)| host);
         self.ready.extend(freed.into_iter().chain(due).filter(|host| self.hosts.contains_key(host)));
     }
@@ -151,7 +160,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{PerHost, Visit};
+    use crate::error::Kind;
+    use crate::limiter::{Options, Patience, PerHost, Visit};
 
     type Job = (&'static str, usize);
 
@@ -160,12 +170,13 @@ mod tests {
     }
 
     fn limiter(per_host: usize, in_run: usize) -> Limiter {
-        Limiter::new(
-            PerHost::Fixed(per_host),
-            NonZeroUsize::new(in_run).expect("not zero"),
-            Duration::from_secs(1),
-            None,
-        )
+        Limiter::new(Options {
+            per_host: PerHost::Fixed(per_host),
+            in_run: NonZeroUsize::new(in_run).expect("not zero"),
+            pace: None,
+            pause: Duration::from_secs(1),
+            patience: Patience { tries: 1, connecting: Duration::from_secs(9), answering: Duration::from_secs(9) },
+        })
     }
 
     fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {
@@ -200,7 +211,7 @@ mod tests {
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
         let (_, seat) = jobs.next().await.expect("a job");
-        seat.expect("a seat").leave(Visit::Throttled(Some(Duration::from_secs(60))));
+        seat.expect("a seat").leave(Visit::Throttled(Kind::HttpStatus(429), Some(Duration::from_secs(60))));
         assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
         assert_eq!(begin.elapsed().as_secs(), 0);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
