@@ -181,6 +181,7 @@ impl Fetcher {
         let mut waits = self.options.policy.waits();
         let mut begun = None;
         let mut failure: Option<FetchError> = None;
+        let mut resting = None;
         let host = HostKey::of(&work.job.url);
         loop {
             let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
@@ -194,6 +195,7 @@ impl Fetcher {
                     }
                 })?,
             };
+            drop(resting.take());
             let answered = course.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, course, &mut begun)).await;
@@ -209,7 +211,7 @@ impl Fetcher {
                 seat.leave(visit);
                 return Err(error);
             };
-            let _resting = seat.rest(visit);
+            resting = Some(seat.rest(visit));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -539,6 +541,7 @@ mod tests {
                 pace: None,
                 pause: second,
                 patience: Patience { tries: 1, connecting: second, answering: second },
+                at_rest: 0,
             }),
             meter: None,
             files: Arc::new(Files::open(folder, false).expect("a folder")),

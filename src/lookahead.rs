@@ -88,7 +88,8 @@ impl<J> Held<J> {
         }
         for _ in 0..self.ready.len() {
             let host = self.ready.pop_front()?;
-            match self.limiter.try_enter(&host) {
+            let is_last = self.hosts.get(&host).is_some_and(|jobs| jobs.len() == 1);
+            match self.limiter.try_enter(&host, is_last) {
                 Entry::Seat(seat) => {
                     let job = self.take(&host)?;
                     if self.hosts.contains_key(&host) {
@@ -176,6 +177,7 @@ mod tests {
             pace: None,
             pause: Duration::from_secs(1),
             patience: Patience { tries: 1, connecting: Duration::from_secs(9), answering: Duration::from_secs(9) },
+            at_rest: 0,
         })
     }
 

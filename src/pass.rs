@@ -29,9 +29,9 @@ use crate::{lookahead, schedule};
 const AHEAD: usize = 8192;
 
 /// Tasks for each seat, and some more: those that wait to try again have none, and a few hosts with many of them must
-/// not keep the seats of the others empty.
+/// not keep the seats of the others empty. A kilobyte or two each.
 const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
-const TASKS_AT_REST: usize = 256;
+const TASKS_AT_REST: usize = 2048;
 
 /// A record that waits to be written waits no longer than this.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
@@ -164,5 +164,13 @@ fn limits(config: &Config, in_run: NonZeroUsize) -> limiter::Options {
         connecting: policy.longest(http.connect_timeout.min(silence)),
         answering: policy.longest(silence),
     };
-    limiter::Options { per_host: config.per_host, in_run, pace: config.pace, pause: policy.first_wait, patience }
+    limiter::Options {
+        per_host: config.per_host,
+        in_run,
+        pace: config.pace,
+        pause: policy.first_wait,
+        patience,
+        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        at_rest: TASKS_AT_REST,
+    }
 }

@@ -16,6 +16,7 @@ mod level;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub pause: Duration,
     /// How long a host may serve nobody.
     pub patience: Patience,
+    /// While fewer rows than that wait for another try, new ones go before them.
+    pub at_rest: usize,
 }
 
 /// However often a host asks for fewer requests, it is asked again after so long.
@@ -91,6 +94,8 @@ struct Shared {
     /// Hosts at which a seat has become free since somebody was refused one.
     freed: Mutex<Vec<HostKey>>,
     changed: Notify,
+    /// Rows that wait for another try, at all hosts.
+    resting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -101,7 +106,7 @@ struct Host {
     taken: usize,
     /// Those of them that were taken to see whether the host is back.
     probing: usize,
-    /// Downloads that have left their seat to try again later.
+    /// Downloads that have left their seat to try again later, and have none yet.
     resting: usize,
     /// Nobody enters before.
     not_before: Option<Instant>,
@@ -121,6 +126,8 @@ struct Host {
     queue: VecDeque<(Turn, oneshot::Sender<Seat>)>,
     /// Somebody has been refused a seat, and wants to know when there is one.
     wanted: bool,
+    /// They have been told, and will come.
+    promised: bool,
 }
 
 /// Whose turn it is.
@@ -195,6 +202,7 @@ impl Drop for Resting {
         let mut hosts = lock(&self.shared.hosts);
         if let Some(host) = hosts.get_mut(&self.key) {
             host.resting -= 1;
+            self.shared.resting.fetch_sub(1, Ordering::Relaxed);
             host.tell_if_wanted(&self.key, &self.shared);
         }
         drop(hosts);
@@ -213,6 +221,7 @@ impl Limiter {
             run: Arc::new(Semaphore::new(options.in_run.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
             changed: Notify::new(),
+            resting: AtomicUsize::new(0),
         }))
     }
 
@@ -234,6 +243,7 @@ impl Limiter {
                 let mut hosts = lock(&self.0.hosts);
                 let host = self.0.host(&mut hosts, key);
                 let until = match host.room(turn, &self.0) {
+                    Room::Free if turn == Turn::Again && host.promised && self.0.has_new_first() => None,
                     Room::Free => match host.pace() {
                         Ok(()) => return Ok(host.seat(key, &self.0)),
                         Err(until) => Some(until),
@@ -257,23 +267,27 @@ impl Limiter {
         }
     }
 
-    /// Takes a seat for a new row if there is one now.
+    /// Takes a seat for a new row, the `last` one at hand, if there is one now.
     #[must_use]
-    pub fn try_enter(&self, key: &HostKey) -> Entry {
+    pub fn try_enter(&self, key: &HostKey, last: bool) -> Entry {
         let Ok(in_run) = Arc::clone(&self.0.run).try_acquire_owned() else { return Entry::RunFull };
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
         let room = host.room(Turn::First, &self.0);
+        host.promised = false;
         // Whoever waited for a time and not for a seat may have gone.
         host.queue.retain(|(_, sender)| !sender.is_closed());
         match room {
             // New rows stay in the list when so many of the host's wait for another try.
-            Room::Free if host.queue.is_empty() && host.resting < MOST => {
+            Room::Free if self.0.has_new_first() || (host.queue.is_empty() && host.resting < MOST) => {
                 if let Err(until) = host.pace() {
                     return Entry::NotBefore(until);
                 }
                 let mut seat = host.seat(key, &self.0);
                 seat.in_run = Some(in_run);
+                if last {
+                    host.serve(key, &self.0);
+                }
                 Entry::Seat(seat)
             }
             Room::NotBefore(until) => {
@@ -321,6 +335,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Whether new rows go before those that try again. A page that stalls would otherwise keep others waiting once for
+    /// each of its tries; but those that have tried must not become too many.
+    fn has_new_first(&self) -> bool {
+        self.resting.load(Ordering::Relaxed) < self.options.at_rest
+    }
+
     /// What is known about the host.
     fn host<'a>(&self, hosts: &'a mut HashMap<HostKey, Host>, key: &HostKey) -> &'a mut Host {
         if hosts.len() >= MANY && hosts.len() == hosts.capacity() && !hosts.contains_key(key) {
@@ -352,6 +372,7 @@ impl Host {
             pace: shared.pace.map(RateLimiter::direct),
             queue: VecDeque::new(),
             wanted: false,
+            promised: false,
         }
     }
 
@@ -413,6 +434,7 @@ impl Host {
 
     /// Gives the free seats to those who wait.
     fn serve(&mut self, key: &HostKey, shared: &Arc<Shared>) {
+        let is_kept = (self.wanted || self.promised) && shared.has_new_first();
         let mut position = 0;
         while let Some((turn, _)) = self.queue.get(position) {
             match self.room(*turn, shared) {
@@ -423,6 +445,7 @@ impl Host {
                 }
                 // Those who wait for a seat wait for a time instead, or no longer: their senders are dropped.
                 Room::NotBefore(_) | Room::GivenUp(_) => drop(self.queue.remove(position)),
+                Room::Free if is_kept => return,
                 Room::Free => {
                     let Some((_, next)) = self.queue.remove(position) else { return };
                     if self.pace().is_err() {
@@ -441,7 +464,7 @@ impl Host {
     /// Puts the host among the freed if somebody was refused a seat and would hear something else now.
     fn tell_if_wanted(&mut self, key: &HostKey, shared: &Shared) {
         if self.wanted && !matches!(self.room(Turn::First, shared), Room::Full) {
-            self.wanted = false;
+            (self.wanted, self.promised) = (false, true);
             lock(&shared.freed).push(key.clone());
         }
     }
@@ -532,6 +555,7 @@ impl Seat {
         let resting = Resting { shared: Arc::clone(&self.shared), key: self.key.clone() };
         if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
             host.resting += 1;
+            self.shared.resting.fetch_add(1, Ordering::Relaxed);
         }
         resting
     }
@@ -579,6 +603,7 @@ mod tests {
             pace: None,
             pause: Duration::from_millis(500),
             patience: Patience { tries: 4, connecting: 40 * SECOND, answering: 80 * SECOND },
+            at_rest: 0,
         }
     }
 
@@ -641,7 +666,7 @@ mod tests {
         let (mut made, mut refused) = (0, 0);
         while made < visits {
             let mut seats = Vec::new();
-            while let Entry::Seat(seat) = limiter.try_enter(&key("a")) {
+            while let Entry::Seat(seat) = limiter.try_enter(&key("a"), false) {
                 seats.push(seat);
             }
             made += seats.len();
@@ -675,10 +700,10 @@ mod tests {
         let begin = Instant::now();
         let mut queued = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut queued).is_pending());
-        assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
         seat.leave(throttled(Some(Duration::from_secs(7))));
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
-        assert!(matches!(limiter.try_enter(&there), Entry::NotBefore(_)));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::NotBefore(_)));
         let _seat = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
     }
@@ -689,7 +714,7 @@ mod tests {
         let mut waited = Vec::new();
         for _ in 0..3 {
             let begin = Instant::now();
-            let (one, two) = (limiter.again(&key("a")).await, limiter.try_enter(&key("a")));
+            let (one, two) = (limiter.again(&key("a")).await, limiter.try_enter(&key("a"), false));
             waited.push(begin.elapsed().as_millis());
             tokio::time::advance(Duration::from_millis(1)).await;
             one.leave(throttled(None));
@@ -714,15 +739,49 @@ mod tests {
         for _ in 0..MOST {
             resting.push(limiter.again(&there).await.rest(Visit::Unclear));
         }
-        assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
         drop(limiter.again(&there).await);
-        assert!(matches!(limiter.try_enter(&there), Entry::HostFull), "those who rest may come back at any time");
+        assert!(
+            matches!(limiter.try_enter(&there, false), Entry::HostFull),
+            "those who rest may come back at any time"
+        );
         let _ = futures::poll!(Box::pin(limiter.freed()));
         drop(resting.pop());
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
-        assert!(matches!(limiter.try_enter(&there), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
         drop(resting);
         assert!(limiter.is_at_rest("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_rows_go_before_those_that_try_again_while_these_are_few() {
+        let limiter = Limiter::new(Options { at_rest: 2, ..options(PerHost::Fixed(1)) });
+        let there = key("a");
+        let resting = limiter.again(&there).await.rest(Visit::Unclear);
+        let seat = limiter.again(&there).await;
+        let mut again = Box::pin(limiter.again(&there));
+        assert!(futures::poll!(&mut again).is_pending());
+        for last in [false, true] {
+            assert!(matches!(limiter.try_enter(&there, last), Entry::HostFull));
+        }
+        drop(seat);
+        assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
+        let mut barging = Box::pin(limiter.again(&there));
+        assert!(futures::poll!(&mut barging).is_pending(), "the seat is promised");
+        let Entry::Seat(new) = limiter.try_enter(&there, true) else { panic!("the new one goes first") };
+        assert!(futures::poll!(&mut again).is_pending());
+        drop(new);
+        drop(again.await);
+        drop(barging.await);
+        // Now as many rest as may.
+        let _another = limiter.again(&there).await.rest(Visit::Unclear);
+        let seat = limiter.again(&there).await;
+        let mut again = Box::pin(limiter.again(&there));
+        assert!(futures::poll!(&mut again).is_pending());
+        assert!(matches!(limiter.try_enter(&there, true), Entry::HostFull));
+        drop(seat);
+        drop(again.await);
+        drop(resting);
     }
 
     #[tokio::test]
@@ -734,8 +793,8 @@ mod tests {
             drop(limiter.again(&key("a")).await);
         }
         assert!(begin.elapsed() >= Duration::from_millis(90), "{:?}", begin.elapsed());
-        assert!(matches!(limiter.try_enter(&key("a")), Entry::NotBefore(_)));
-        assert!(matches!(limiter.try_enter(&key("b")), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
+        assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Seat(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -755,10 +814,10 @@ mod tests {
         for _ in 0..4 {
             let begin = Instant::now();
             let probe = limiter.enter(&key("a"), Turn::First).await.expect("it has not been given up");
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::HostFull));
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::HostFull));
             waited.push(begin.elapsed().as_secs());
             probe.leave(REFUSED);
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::NotBefore(_)));
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
         }
         assert_eq!(waited, [1, 1, 2, 4]);
         let there = key("a");
@@ -767,7 +826,8 @@ mod tests {
         let _ = futures::poll!(Box::pin(limiter.freed()));
         limiter.again(&key("a")).await.leave(Visit::Well);
         assert_eq!(limiter.freed().await, [key("a")], "whoever was to come later may come now");
-        let (Entry::Seat(_one), Entry::Seat(_two)) = (limiter.try_enter(&key("a")), limiter.try_enter(&key("a")))
+        let (Entry::Seat(_one), Entry::Seat(_two)) =
+            (limiter.try_enter(&key("a"), false), limiter.try_enter(&key("a"), false))
         else {
             panic!("the host is back");
         };
@@ -792,13 +852,15 @@ mod tests {
                 }
             };
             assert_eq!((begin.elapsed().as_secs(), given_up.time.as_secs()), (patience, patience), "{visit:?}");
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::GivenUp));
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp));
             assert!(limiter.enter(&key("a"), Turn::Again).await.is_err());
             tokio::time::advance(30 * SECOND).await;
-            let Entry::Seat(probe) = limiter.try_enter(&key("a")) else { panic!("one still tries, now and then") };
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::GivenUp), "one");
+            let Entry::Seat(probe) = limiter.try_enter(&key("a"), false) else {
+                panic!("one still tries, now and then")
+            };
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp), "one");
             probe.leave(Visit::Well);
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::Seat(_)), "an answer brings it back");
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Seat(_)), "an answer brings it back");
         }
     }
 
@@ -812,7 +874,7 @@ mod tests {
         let seat = limiter.again(&there).await;
         let mut queued = Box::pin(limiter.enter(&there, Turn::Again));
         assert!(futures::poll!(&mut queued).is_pending());
-        assert!(matches!(limiter.try_enter(&there), Entry::HostFull));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
         tokio::time::advance(40 * SECOND).await;
         seat.leave(REFUSED);
         assert_eq!(queued.await.err().map(|given_up| given_up.kind), Some(Kind::Connect));
@@ -845,7 +907,7 @@ mod tests {
             limiter.again(&key("a")).await.leave(Visit::Well);
             silent.drain(..).for_each(|seat| seat.leave(visit));
             assert_eq!(limiter.seats("a"), Some((0, MOST)), "{visit:?}");
-            assert!(matches!(limiter.try_enter(&key("a")), Entry::Seat(_)));
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Seat(_)));
             assert_eq!(limiter.overloaded(), [], "{visit:?}");
         }
     }
@@ -880,10 +942,10 @@ mod tests {
         let limiter = Limiter::new(Options { in_run, ..options(PerHost::Auto) });
         let one = limiter.again(&key("a")).await;
         let _two = limiter.again(&key("b")).await;
-        assert!(matches!(limiter.try_enter(&key("c")), Entry::RunFull));
+        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::RunFull));
         drop(one);
         assert!(limiter.freed().await.is_empty());
-        assert!(matches!(limiter.try_enter(&key("c")), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::Seat(_)));
     }
 
     #[tokio::test(start_paused = true)]
