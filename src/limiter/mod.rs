@@ -274,7 +274,8 @@ impl Limiter {
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
         let room = host.room(Turn::First, &self.0);
-        host.promised = false;
+        // Only whoever is refused now has a row that waits, and will come when told.
+        (host.wanted, host.promised) = (false, false);
         // Whoever waited for a time and not for a seat may have gone.
         host.queue.retain(|(_, sender)| !sender.is_closed());
         match room {
@@ -292,7 +293,7 @@ impl Limiter {
             }
             Room::NotBefore(until) => {
                 // A host that is down may be back before.
-                host.wanted |= host.failing.is_some();
+                host.wanted = host.failing.is_some();
                 Entry::NotBefore(until)
             }
             Room::GivenUp(_) => Entry::GivenUp,
