@@ -274,22 +274,21 @@ impl Limiter {
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
         let room = host.room(Turn::First, &self.0);
-        // Only whoever is refused now has a row that waits, and will come when told.
-        (host.wanted, host.promised) = (false, false);
         // Whoever waited for a time and not for a seat may have gone.
         host.queue.retain(|(_, sender)| !sender.is_closed());
-        match room {
+        // Only whoever is refused now has a row that waits, and will come when told.
+        (host.wanted, host.promised) = (false, false);
+        let entry = match room {
             // New rows stay in the list when so many of the host's wait for another try.
             Room::Free if self.0.has_new_first() || (host.queue.is_empty() && host.resting < MOST) => {
-                if let Err(until) = host.pace() {
-                    return Entry::NotBefore(until);
+                match host.pace() {
+                    Ok(()) => {
+                        let mut seat = host.seat(key, &self.0);
+                        seat.in_run = Some(in_run);
+                        Entry::Seat(seat)
+                    }
+                    Err(until) => Entry::NotBefore(until),
                 }
-                let mut seat = host.seat(key, &self.0);
-                seat.in_run = Some(in_run);
-                if last {
-                    host.serve(key, &self.0);
-                }
-                Entry::Seat(seat)
             }
             Room::NotBefore(until) => {
                 // A host that is down may be back before.
@@ -301,7 +300,12 @@ impl Limiter {
                 host.wanted = true;
                 Entry::HostFull
             }
+        };
+        // What was kept for new rows and is not taken by one goes to the others.
+        if last || !matches!(entry, Entry::Seat(_)) {
+            host.serve(key, &self.0, false);
         }
+        entry
     }
 
     /// Waits until a seat has become free, in the run or at a host that [`Limiter::try_enter`] found full, and says
@@ -433,31 +437,22 @@ impl Host {
         self.probing -= usize::from(seat.is_probe);
     }
 
-    /// Gives the free seats to those who wait.
-    fn serve(&mut self, key: &HostKey, shared: &Arc<Shared>) {
-        let is_kept = (self.wanted || self.promised) && shared.has_new_first();
-        let mut position = 0;
-        while let Some((turn, _)) = self.queue.get(position) {
-            match self.room(*turn, shared) {
-                Room::Full => return,
-                Room::NotBefore(_) if *turn == Turn::First => {
-                    position += 1;
-                    continue;
-                }
-                // Those who wait for a seat wait for a time instead, or no longer: their senders are dropped.
-                Room::NotBefore(_) | Room::GivenUp(_) => drop(self.queue.remove(position)),
-                Room::Free if is_kept => return,
-                Room::Free => {
-                    let Some((_, next)) = self.queue.remove(position) else { return };
-                    if self.pace().is_err() {
-                        continue;
-                    }
-                    if let Err(mut seat) = next.send(self.seat(key, shared)) {
-                        // Whoever waited is gone. The seat must not take the lock again on its way out.
-                        self.take_back(&seat);
-                        seat.counted = false;
-                    }
-                }
+    /// Gives the free seats to those who wait, unless they are kept for new rows.
+    fn serve(&mut self, key: &HostKey, shared: &Arc<Shared>, is_kept: bool) {
+        while let Some((turn, _)) = self.queue.front() {
+            let room = self.room(*turn, shared);
+            if matches!(room, Room::Full) || (is_kept && matches!(room, Room::Free)) {
+                return;
+            }
+            let Some((_, next)) = self.queue.pop_front() else { return };
+            if !matches!(room, Room::Free) || self.pace().is_err() {
+                // Whoever waits for a seat waits for a time instead, or no longer, as a dropped sender tells.
+                continue;
+            }
+            if let Err(mut seat) = next.send(self.seat(key, shared)) {
+                // Whoever waited is gone. The seat must not take the lock again on its way out.
+                self.take_back(&seat);
+                seat.counted = false;
             }
         }
     }
@@ -574,7 +569,8 @@ impl Drop for Seat {
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.take_back(self);
         host.learn(&shared, self);
-        host.serve(&self.key, &shared);
+        let is_kept = (host.wanted || host.promised) && shared.has_new_first();
+        host.serve(&self.key, &shared, is_kept);
         host.tell_if_wanted(&self.key, &shared);
         drop(hosts);
         shared.changed.notify_one();
