@@ -173,7 +173,8 @@ fn the_limit_of_a_host_is_found_and_seldom_touched() {
 #[test]
 fn pages_that_stall_leave_the_others_of_their_host_alone() {
     let server = Server::start();
-    let list = |n: usize| if n % 10 == 0 { format!("/stall/200/{n}.png") } else { format!("/png/300/{n}.png") };
+    let list =
+        |n: usize| if n.is_multiple_of(10) { format!("/stall/200/{n}.png") } else { format!("/png/300/{n}.png") };
     let urls = (0..1000).map(|n| server.url(&list(n)));
     let run = fetchimg().lines(urls).args(["--stall-timeout", "0.5", "--retries", "1", "-q", "--json"]).run();
     assert_eq!(run.status, Some(1), "{run}");

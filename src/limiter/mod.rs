@@ -669,9 +669,13 @@ mod tests {
             made += seats.len();
             let rest = seats.split_off(limit.min(seats.len()));
             refused += rest.len();
-            rest.into_iter().for_each(|seat| seat.leave(BUSY));
+            for seat in rest {
+                seat.leave(BUSY);
+            }
             tokio::time::advance(Duration::from_millis(20)).await;
-            seats.into_iter().for_each(|seat| seat.leave(Visit::Well));
+            for seat in seats {
+                seat.leave(Visit::Well);
+            }
         }
         refused
     }
