@@ -14,6 +14,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -69,12 +70,12 @@ impl Bench {
 
     /// 1. A host that answers nothing but 429 delays ten others by less than 5 %.
     fn too_many_requests(&self) -> Result<bool> {
-        println!("1. 2,500 images of ten hosts, alone and beside 250 rows of a host that answers 429 to everything");
-        let healthy = self.urls(1..=10, 250, &format!("ok/{LATENCY_MS}"));
+        println!("1. 5,000 images of ten hosts, alone and beside 250 rows of a host that answers 429 to everything");
+        let healthy = self.urls(1..=10, 500, &format!("ok/{LATENCY_MS}"));
         let beside = [healthy.clone(), self.urls(11..=11, 250, "no")].concat();
         let ratios = self.ratios(|| {
             let (beside, alone) =
-                (self.until_served(&shuffled(&beside), 2500)?, self.until_served(&shuffled(&healthy), 2500)?);
+                (self.until_served(&shuffled(&beside), 5000)?, self.until_served(&shuffled(&healthy), 5000)?);
             Ok((beside, alone))
         })?;
         Ok(claim("beside / alone, until the last image", &ratios, 1.05))
@@ -82,10 +83,10 @@ impl Bench {
 
     /// 2. A list sorted by host takes as long as a shuffled one.
     fn sorted(&self) -> Result<bool> {
-        println!("2. 2,500 images of ten hosts, sorted by host and shuffled");
-        let sorted = self.urls(1..=10, 250, &format!("ok/{LATENCY_MS}"));
+        println!("2. 5,000 images of ten hosts, sorted by host and shuffled");
+        let sorted = self.urls(1..=10, 500, &format!("ok/{LATENCY_MS}"));
         let ratios =
-            self.ratios(|| Ok((self.all(&sorted, 2500, &[])?.wall, self.all(&shuffled(&sorted), 2500, &[])?.wall)))?;
+            self.ratios(|| Ok((self.all(&sorted, 5000, &[])?.wall, self.all(&shuffled(&sorted), 5000, &[])?.wall)))?;
         Ok(claim("sorted / shuffled, wall", &ratios, 1.15))
     }
 
@@ -103,7 +104,7 @@ impl Bench {
             for seats in ["4", "6", "8", "12", "16"] {
                 // With too many seats, some rows fail.
                 let fixed = self.run(&list, &["--per-host", seats])?;
-                told += &format!("  {seats}: {:.2} s, {} refused", fixed.wall, fixed.refused);
+                write!(told, "  {seats}: {:.2} s, {} refused", fixed.wall, fixed.refused)?;
                 if fixed.saved == 2000 && fixed.wall < best.0 {
                     best = (fixed.wall, seats);
                 }
@@ -174,7 +175,7 @@ impl Bench {
     fn until_served(&self, list: &[String], images: usize) -> Result<f64> {
         let (output, mut program) = self.start(list, &[])?;
         let begin = Instant::now();
-        let are_there = || fs::read_dir(&output).map_or(0, |entries| entries.count()) > images;
+        let are_there = || fs::read_dir(&output).map_or(0, Iterator::count) > images;
         while !are_there() && program.try_wait()?.is_none() && begin.elapsed() < LONGEST_RUN {
             std::thread::sleep(Duration::from_millis(20));
         }
