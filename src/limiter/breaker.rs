@@ -57,8 +57,9 @@ pub struct Failing {
     pauses: u32,
     /// When the first of them began.
     since: Instant,
-    /// How the last of them ended.
+    /// How the last of them ended, and when.
     kind: Kind,
+    last: Instant,
     /// No new row enters before.
     next: Instant,
 }
@@ -77,14 +78,14 @@ pub enum Standing {
 impl Failing {
     /// The first visit of them.
     pub const fn new(kind: Kind, began: Instant) -> Self {
-        Self { visits: 0, pauses: 0, since: began, kind, next: began }
+        Self { visits: 0, pauses: 0, since: began, kind, last: began, next: began }
     }
 
     /// Another visit came to nothing.
     pub fn note(&mut self, kind: Kind, began: Instant, now: Instant) {
         self.visits = self.visits.saturating_add(1);
         self.since = self.since.min(began);
-        self.kind = kind;
+        (self.kind, self.last) = (kind, now);
         // Those that were on their way already have not been tries.
         if began >= self.next {
             self.next = now + now.duration_since(self.since).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -112,7 +113,8 @@ impl Failing {
             let learn = if is_asking { self.next } else { self.next.min(end) };
             return Standing::Down(learn);
         }
-        Standing::GivenUp(GivenUp { kind: self.kind, time: now.duration_since(self.since) }, self.next)
+        let given_up = GivenUp { kind: self.kind, time: now.duration_since(self.since) };
+        Standing::GivenUp(given_up, self.last + LONGEST_PAUSE)
     }
 }
 
@@ -137,7 +139,7 @@ mod tests {
         assert_eq!(failing.standing(start, &PATIENCE), Standing::Down(start + SECOND));
         let given_up = GivenUp { kind: Kind::Connect, time: 40 * SECOND };
         let at_last = failing.standing(start + 40 * SECOND, &PATIENCE);
-        assert_eq!(at_last, Standing::GivenUp(given_up, start + SECOND));
+        assert_eq!(at_last, Standing::GivenUp(given_up, start + LONGEST_PAUSE));
     }
 
     #[test]
@@ -153,7 +155,7 @@ mod tests {
         }
         assert_eq!(pauses, [1, 1, 2, 4, 8, 16, 8]);
         let Standing::GivenUp(_, next) = failing.standing(now, &PATIENCE) else { panic!("{failing:?}") };
-        assert!(next - now <= LONGEST_PAUSE);
+        assert_eq!(next - now, LONGEST_PAUSE);
     }
 
     #[test]
