@@ -18,7 +18,7 @@ use crate::http::{Client, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::intents::{Intent, Intents};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
-use crate::limiter::{HostKey, Limiter, Seat, Visit};
+use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned, may_be_one};
 use crate::progress::{Counters, HighWater};
@@ -218,12 +218,23 @@ impl Fetcher {
             course.from_before = begun.part.length();
             course.water.reach(course.from_before);
         }
+        let mut failure: Option<FetchError> = None;
+        let mut resting = None;
         let host = HostKey::of(&work.job.url);
         loop {
+            let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
             let seat = match seat.take() {
                 Some(seat) => seat,
-                None => self.unless_finishing(self.limiter.enter(&host)).await?,
+                None => self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                    let error = not_tried(&host, given_up, course.attempts);
+                    match failure.take() {
+                        Some(failure) => error.caused_by(failure),
+                        None => error,
+                    }
+                })?,
             };
+            drop(resting.take());
+            let answered = course.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, course, &mut begun)).await;
             let Err(error) = result else {
@@ -231,25 +242,14 @@ impl Fetcher {
                 return result;
             };
             let asked = error.asked_wait().filter(|asked| *asked <= retry::LONGEST_ASKED);
-            let visit = match error.kind() {
-                Kind::HttpStatus(429) => Visit::Throttled(asked),
-                // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
-                Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(asked),
-                Kind::Connect if course.first_byte.is_none() => Visit::Refused,
-                Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::CutShort | Kind::HttpStatus(503) => {
-                    Visit::Overloaded
-                }
-                // Any other answer was an answer.
-                Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,
-                _ => Visit::Unclear,
-            };
+            let visit = visit(&error, asked, course, course.first_byte != answered);
             let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
                 seat.leave(visit);
                 return Err(error);
             };
-            let _resting = seat.rest(visit);
+            resting = Some(seat.rest(visit));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -260,6 +260,7 @@ impl Fetcher {
             if self.unless_finishing(tokio::time::sleep(wait)).await.is_err() {
                 return Err(interrupted().caused_by(error));
             }
+            failure = Some(error);
         }
     }
 
@@ -440,6 +441,40 @@ fn interrupted() -> FetchError {
     FetchError::new(Kind::Interrupted, "the run ended before this row did")
 }
 
+/// A row of a host that has been given up.
+fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
+    let (host, time) = (harmless(host.name()), time.as_secs());
+    let again = if attempts == 0 { "" } else { " again" };
+    FetchError::new(
+        kind,
+        match kind {
+            Kind::Dns => format!("{host} could not be resolved for {time} s; not tried{again}"),
+            Kind::HttpStatus(status) => {
+                format!("{host} has answered nothing but {status} for {time} s; not tried{again}")
+            }
+            _ => format!("{host} has not answered for {time} s; not tried{again}"),
+        },
+    )
+}
+
+/// What a failed attempt says about the host.
+fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answered: bool) -> Visit {
+    match error.kind() {
+        kind @ Kind::HttpStatus(429) => Visit::Throttled(kind, asked),
+        // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
+        kind @ Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(kind, asked),
+        // That one page says it again is no news.
+        Kind::HttpStatus(503) if course.attempts > 1 => Visit::Unclear,
+        kind @ Kind::HttpStatus(503) => Visit::Busy(kind),
+        Kind::CutShort => Visit::Broken,
+        Kind::Timeout | Kind::Stalled if was_answered => Visit::Silent,
+        kind @ (Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::Dns) => Visit::Unanswered(kind),
+        // Any other answer was an answer.
+        Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,
+        _ => Visit::Unclear,
+    }
+}
+
 fn file_exists(path: String) -> Skipped {
     Skipped { reason: Reason::FileExists, path: Some(path) }
 }
@@ -534,7 +569,7 @@ mod tests {
 
     use super::*;
     use crate::http::{self, Identity};
-    use crate::limiter::PerHost;
+    use crate::limiter::{self, Patience, PerHost};
 
     /// A server for one request.
     fn serve_once() -> u16 {
@@ -570,7 +605,14 @@ mod tests {
         let policy = retry::Policy { retries: 0, first_wait: second };
         Fetcher {
             client: Client::new(http).expect("a client"),
-            limiter: Limiter::new(PerHost::Auto, NonZeroUsize::MIN, second, None),
+            limiter: Limiter::new(limiter::Options {
+                per_host: PerHost::Auto,
+                in_run: NonZeroUsize::MIN,
+                pace: None,
+                pause: second,
+                patience: Patience { tries: 1, connecting: second, answering: second },
+                at_rest: 0,
+            }),
             meter: None,
             files: Arc::new(Files::open(folder, false, None).expect("a folder")),
             intents: Arc::new(Intents::new(folder.join("intents"), None, false)),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::limiter::{Entry, HostKey, Limiter, Seat};
 
 /// The jobs of the list, each with a seat, in an order that leaves no seat empty for which there is a job among the
-/// next `most` rows. When `ending` comes, the list is not read on, and what is held is given out without seats, for
+/// next `most` rows. A job of a host that has been given up has no seat. When `ending` comes, the list is not read on, and what is held is given out without seats, for
 /// each row wants its record.
 pub fn seated<J>(
     jobs: impl Stream<Item = J>,
@@ -53,7 +53,7 @@ pub fn seated<J>(
 /// Rows that have been read and wait for a seat, by host.
 struct Held<J> {
     limiter: Limiter,
-    hosts: HashMap<HostKey, VecDeque<J>>,
+    hosts: HashMap<HostKey, Rows<J>>,
     /// Hosts with rows that may have a seat free, the next to be asked first.
     ready: VecDeque<HostKey>,
     /// Hosts with rows that want nobody yet.
@@ -64,6 +64,13 @@ struct Held<J> {
     is_ending: bool,
 }
 
+/// Those of one host, in the order of the list.
+struct Rows<J> {
+    jobs: VecDeque<J>,
+    /// The host is among the ready, where it must not be twice: it would be asked for seats without rows.
+    is_ready: bool,
+}
+
 impl<J> Held<J> {
     fn new(limiter: Limiter) -> Self {
         let (hosts, ready, later) = (HashMap::new(), VecDeque::new(), Vec::new());
@@ -72,10 +79,18 @@ impl<J> Held<J> {
 
     fn push(&mut self, host: HostKey, job: J) {
         self.rows += 1;
-        if let Some(jobs) = self.hosts.get_mut(&host) {
-            jobs.push_back(job);
+        if let Some(rows) = self.hosts.get_mut(&host) {
+            rows.jobs.push_back(job);
         } else {
-            self.hosts.insert(host.clone(), VecDeque::from([job]));
+            self.hosts.insert(host.clone(), Rows { jobs: VecDeque::from([job]), is_ready: false });
+            self.ask_again(host);
+        }
+    }
+
+    /// Puts a host among the ready, if it has rows and is not there already.
+    fn ask_again(&mut self, host: HostKey) {
+        if let Some(rows) = self.hosts.get_mut(&host).filter(|rows| !rows.is_ready) {
+            rows.is_ready = true;
             self.ready.push_back(host);
         }
     }
@@ -88,17 +103,25 @@ impl<J> Held<J> {
         }
         for _ in 0..self.ready.len() {
             let host = self.ready.pop_front()?;
-            match self.limiter.try_enter(&host) {
+            let Some(rows) = self.hosts.get_mut(&host) else { continue };
+            rows.is_ready = false;
+            let is_last = rows.jobs.len() == 1;
+            match self.limiter.try_enter(&host, is_last) {
                 Entry::Seat(seat) => {
                     let job = self.take(&host)?;
-                    if self.hosts.contains_key(&host) {
-                        self.ready.push_back(host);
-                    }
+                    self.ask_again(host);
                     return Some((job, Some(seat)));
                 }
                 Entry::HostFull => {} // It will be among the freed.
+                // Its rows need no seat to hear that.
+                Entry::GivenUp => {
+                    let job = self.take(&host)?;
+                    self.ask_again(host);
+                    return Some((job, None));
+                }
                 Entry::NotBefore(until) => self.later.push((until, host)),
                 Entry::RunFull => {
+                    rows.is_ready = true;
                     self.ready.push_front(host);
                     return None;
                 }
@@ -108,10 +131,10 @@ impl<J> Held<J> {
     }
 
     fn take(&mut self, host: &HostKey) -> Option<J> {
-        let jobs = self.hosts.get_mut(host)?;
-        let job = jobs.pop_front()?;
+        let rows = self.hosts.get_mut(host)?;
+        let job = rows.jobs.pop_front()?;
         self.rows -= 1;
-        if jobs.is_empty() {
+        if rows.jobs.is_empty() {
             self.hosts.remove(host);
         }
         Some(job)
@@ -137,8 +160,10 @@ impl<J> Held<J> {
 
     fn make_ready(&mut self, freed: Vec<HostKey>) {
         let now = Instant::now();
+        self.later.retain(|(_, host)| !freed.contains(host));
         let due = self.later.extract_if(.., |(until, _)| *until <= now).map(|(_, host)| host);
-        self.ready.extend(freed.into_iter().chain(due).filter(|host| self.hosts.contains_key(host)));
+        let due = due.collect::<Vec<_>>();
+        freed.into_iter().chain(due).for_each(|host| self.ask_again(host));
     }
 }
 
@@ -151,7 +176,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{PerHost, Visit};
+    use crate::error::Kind;
+    use crate::limiter::{Options, Patience, PerHost, Turn, Visit};
 
     type Job = (&'static str, usize);
 
@@ -160,12 +186,14 @@ mod tests {
     }
 
     fn limiter(per_host: usize, in_run: usize) -> Limiter {
-        Limiter::new(
-            PerHost::Fixed(per_host),
-            NonZeroUsize::new(in_run).expect("not zero"),
-            Duration::from_secs(1),
-            None,
-        )
+        Limiter::new(Options {
+            per_host: PerHost::Fixed(per_host),
+            in_run: NonZeroUsize::new(in_run).expect("not zero"),
+            pace: None,
+            pause: Duration::from_secs(1),
+            patience: Patience { tries: 1, connecting: Duration::from_secs(9), answering: Duration::from_secs(9) },
+            at_rest: 0,
+        })
     }
 
     fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {
@@ -200,7 +228,7 @@ mod tests {
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
         let (_, seat) = jobs.next().await.expect("a job");
-        seat.expect("a seat").leave(Visit::Throttled(Some(Duration::from_secs(60))));
+        seat.expect("a seat").leave(Visit::Throttled(Kind::HttpStatus(429), Some(Duration::from_secs(60))));
         assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
         assert_eq!(begin.elapsed().as_secs(), 0);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
@@ -239,5 +267,62 @@ mod tests {
         end.send(()).expect("somebody listens");
         let rest = jobs.map(|(job, seat)| (job.1, seat.is_some())).collect::<Vec<_>>().await;
         assert_eq!(rest, [(1, false), (2, false), (3, false)]);
+    }
+
+    /// Visits of all kinds, rows that try again, hosts that go down and come back: whatever happens, all rows end.
+    #[tokio::test(start_paused = true)]
+    async fn no_row_waits_for_ever() {
+        for seed in 0..60 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let limiter = Limiter::new(Options {
+                per_host: if random.bool() { PerHost::Auto } else { PerHost::Fixed(random.usize(1..5)) },
+                in_run: NonZeroUsize::new(random.usize(1..20)).expect("not zero"),
+                pace: None,
+                pause: Duration::from_millis(500),
+                patience: Patience { tries: 3, connecting: Duration::from_secs(5), answering: Duration::from_secs(9) },
+                at_rest: random.usize(0..40),
+            });
+            let rows = random.usize(1..600);
+            let list = (0..rows).map(|n| (["a", "b", "c"][random.usize(0..3)], n)).collect::<Vec<_>>();
+            let jobs = seated(stream::iter(list), host, limiter.clone(), 100, futures::future::pending());
+            let work = |(job, mut seat): (Job, Option<Seat>)| {
+                let (limiter, mut random) = (limiter.clone(), fastrand::Rng::with_seed(seed ^ job.1 as u64));
+                async move {
+                    let mut resting = None;
+                    for attempt in 0..3 {
+                        let turn = if attempt == 0 { Turn::First } else { Turn::Again };
+                        let taken = match seat.take() {
+                            Some(seat) => Ok(seat),
+                            None => limiter.enter(&host(&job), turn).await,
+                        };
+                        let Ok(seat) = taken else { return 1 };
+                        drop(resting.take());
+                        tokio::time::sleep(Duration::from_millis(random.u64(0..2000))).await;
+                        let worst = if job.0 == "a" { 9 } else { 5 };
+                        let visit = match random.u32(0..worst) {
+                            0 | 1 => Visit::Unanswered(Kind::Connect),
+                            2 => {
+                                Visit::Throttled(Kind::HttpStatus(429), random.bool().then_some(Duration::from_secs(2)))
+                            }
+                            5 => Visit::Silent,
+                            6.. => Visit::Unanswered(Kind::Stalled),
+                            _ => Visit::Well,
+                        };
+                        if visit == Visit::Well {
+                            seat.leave(visit);
+                            return 1;
+                        }
+                        resting = Some(seat.rest(visit));
+                        tokio::time::sleep(Duration::from_millis(random.u64(0..1000))).await;
+                    }
+                    1
+                }
+            };
+            let mut ended = 0;
+            let tasks = NonZeroUsize::new(200).expect("not zero");
+            let all = crate::schedule::concurrent(jobs, tasks, work, |batch| ended += batch.drain(..).sum::<usize>());
+            let in_time = tokio::time::timeout(Duration::from_secs(36_000), all).await;
+            assert!(in_time.is_ok() && ended == rows, "seed {seed}: {ended} of {rows} rows");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::http::Client;
 use crate::input::Lists;
 use crate::intents::Intents;
 use crate::journal::{Journal, Key};
-use crate::limiter::{HostKey, Limiter, Seat};
+use crate::limiter::{self, HostKey, Limiter, Patience, Seat};
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
@@ -29,9 +29,9 @@ use crate::{lookahead, schedule};
 const AHEAD: usize = 8192;
 
 /// Tasks for each seat, and some more: those that wait to try again have none, and a few hosts with many of them must
-/// not keep the seats of the others empty.
+/// not keep the seats of the others empty. A kilobyte or two each.
 const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
-const TASKS_AT_REST: usize = 256;
+const TASKS_AT_REST: usize = 2048;
 
 /// A record that waits to be written waits no longer than this.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
@@ -76,7 +76,7 @@ impl Pass<'_> {
             screen.watch(mode.name(), Arc::clone(&counters), move || reading.total()).map_err(RunError::System)?;
         let started = Instant::now();
         let namer = Arc::new(Mutex::new(namer));
-        let limiter = Limiter::new(config.per_host, window, config.fetch.policy.first_wait, config.pace);
+        let limiter = Limiter::new(limits(config, window));
         let fetcher = Arc::new(Fetcher {
             client,
             limiter: limiter.clone(),
@@ -163,5 +163,26 @@ impl Pass<'_> {
         let overloaded_hosts = overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times });
         let summary = tally.summary(wall, counters.most_alive());
         Ok((Summary { overloaded_hosts: overloaded_hosts.collect(), ..summary }, failure))
+    }
+}
+
+/// What the limiter goes by: a host may serve nobody for as long as one row would keep trying.
+fn limits(config: &Config, in_run: NonZeroUsize) -> limiter::Options {
+    let (policy, http) = (config.fetch.policy, &config.http);
+    // An attempt without a single byte of an answer ends then, whatever it waits for.
+    let silence = http.stall_timeout.min(http.attempt_timeout);
+    let patience = Patience {
+        tries: policy.retries.saturating_add(1),
+        connecting: policy.longest(http.connect_timeout.min(silence)),
+        answering: policy.longest(silence),
+    };
+    limiter::Options {
+        per_host: config.per_host,
+        in_run,
+        pace: config.pace,
+        pause: policy.first_wait,
+        patience,
+        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        at_rest: TASKS_AT_REST,
     }
 }

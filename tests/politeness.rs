@@ -72,7 +72,8 @@ fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut urls = (0..60).map(|n| format!("http://127.0.0.1:{closed}/{n}.png")).collect::<Vec<_>>();
     urls.extend((0..50).map(|n| server.url(&format!("/png/300/{n}.png"))));
-    let run = fetchimg().lines(urls).args(["-j", "4", "--retries", "1", "--retry-wait", "4", "--json"]).run();
+    let patience = ["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "4"];
+    let run = fetchimg().lines(urls).args(["-j", "4", "--json"]).args(patience).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files().len(), 50, "{run}");
     let last = server.requests().iter().map(|request| request.at).max().unwrap();
@@ -80,6 +81,107 @@ fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
     assert!(last - first < Duration::from_millis(1900), "the other host went on while the dead one's rows waited");
     let report = run.report();
     assert_eq!(report["modes"][0]["failed_by_kind"]["connect"], 60, "{report}");
+}
+
+#[test]
+fn ten_thousand_rows_of_a_host_that_never_answers_end_with_its_patience() {
+    for mode in [&[][..], &["--sequential"]] {
+        let server = Server::start();
+        let urls = (0..10_000).map(|n| server.url(&format!("/silent/{n}.png")));
+        let run = fetchimg().lines(urls).args(["--stall-timeout", "0.3", "--retries", "1", "-q"]).args(mode).run();
+        assert_eq!(run.status, Some(1), "{run}");
+        assert!(run.elapsed < Duration::from_secs(20), "{:?}", run.elapsed);
+        let records = run.records();
+        assert_eq!(records.len(), 10_000);
+        assert!(records.iter().all(|record| record["error"] == "stalled" && record["retryable"] == true));
+        // It has been tried, by few, and the others say that they have not tried.
+        let hits = server.requests().len();
+        assert!((8..60).contains(&hits), "{hits} requests");
+        let made = records.iter().map(|record| record["attempts"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(made, hits as u64);
+        let host = format!("127.0.0.1:{} has not answered for ", server.port());
+        let mut untried = records.iter().filter(|record| record["attempts"] == 0);
+        assert!(untried.all(|record| {
+            let message = record["message"].as_str().unwrap();
+            message.starts_with(&host) && message.ends_with(" s; not tried")
+        }));
+    }
+}
+
+#[test]
+fn a_host_that_comes_back_in_time_has_lost_no_row() {
+    let server = Server::start();
+    // Nobody listens at this port at first.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let urls = (0..400).map(|n| format!("http://{closed}/png/300/{n}.png"));
+    let running =
+        fetchimg().lines(urls).args(["--retries", "1", "--retry-wait", "0.05", "--connect-timeout", "5"]).start();
+    running.wait_for_stderr("refused");
+    let listener = std::net::TcpListener::bind(closed).unwrap();
+    let address = server.address();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let there = std::net::TcpStream::connect(address).unwrap();
+            for (from, to) in [(&stream, &there), (&there, &stream)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    let run = running.wait();
+    // Those that found out are lost, with their own attempts; all others have waited.
+    let saved = run.files().len();
+    assert!(saved >= 380, "{saved} of 400\n{run}");
+    assert!(run.elapsed < Duration::from_secs(15), "{run}");
+}
+
+#[test]
+fn few_rows_at_a_dead_host_end_with_their_own_attempts() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let run = fetchimg().lines((0..5).map(|n| format!("http://{closed}/{n}.png"))).args(["--retry-wait", "0.2"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    for row in 0..5 {
+        assert_eq!(run.record(row)["attempts"], 4, "{run}");
+    }
+    assert!(run.elapsed < Duration::from_secs(4), "{run}");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_given_up() {
+    let urls = (0..2000).map(|n| format!("http://nosuchhost.invalid/{n}.png"));
+    let run =
+        fetchimg().lines(urls).args(["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "0.1", "-q"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    let untried = run.records().iter().filter(|record| record["error"] == "dns" && record["attempts"] == 0).count();
+    assert!(untried > 1900, "{untried}");
+}
+
+#[test]
+fn the_limit_of_a_host_is_found_and_seldom_touched() {
+    let server = Server::start();
+    let urls = (0..1000).map(|n| server.url(&format!("/crowded/8/10/300/{n}.png")));
+    let run = fetchimg().lines(urls).args(["--retry-wait", "0.1", "-q"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let refused = server.requests().len() - 1000;
+    assert!(refused <= 50, "{refused} requests were refused");
+    assert!(run.elapsed < Duration::from_secs(10), "{:?}", run.elapsed);
+}
+
+#[test]
+fn pages_that_stall_leave_the_others_of_their_host_alone() {
+    let server = Server::start();
+    let list =
+        |n: usize| if n.is_multiple_of(10) { format!("/stall/200/{n}.png") } else { format!("/png/300/{n}.png") };
+    let urls = (0..1000).map(|n| server.url(&list(n)));
+    let run = fetchimg().lines(urls).args(["--stall-timeout", "0.5", "--retries", "1", "-q", "--json"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files().len(), 900);
+    // A hundred rows stall twice for half a second each: in turns of six that would take seventeen seconds.
+    assert!(run.elapsed < Duration::from_secs(10), "{:?}", run.elapsed);
+    assert!(server.peak_in_flight() > 20, "{} at once", server.peak_in_flight());
 }
 
 #[test]

@@ -21,10 +21,18 @@ impl Policy {
     /// The wait before each further attempt: doubling, at most 30 s, and between half of that and all of it, so that
     /// tasks that failed together do not come back together.
     pub fn waits(self) -> impl Iterator<Item = Duration> {
-        (0..self.retries).map(move |attempt| {
-            let whole = self.first_wait.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
-            whole.mul_f64(0.5 + fastrand::f64() / 2.0)
-        })
+        self.whole_waits().map(|whole| whole.mul_f64(0.5 + fastrand::f64() / 2.0))
+    }
+
+    fn whole_waits(self) -> impl Iterator<Item = Duration> {
+        (0..self.retries).map(move |attempt| self.first_wait.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT))
+    }
+
+    /// What all attempts with the waits between them take at most, when each takes so long.
+    #[must_use]
+    pub fn longest(self, attempt: Duration) -> Duration {
+        let waits = self.whole_waits().fold(Duration::ZERO, Duration::saturating_add);
+        attempt.saturating_mul(self.retries.saturating_add(1)).saturating_add(waits)
     }
 }
 
@@ -55,6 +63,8 @@ mod tests {
             assert!((whole / 2.0..=whole).contains(&wait.as_secs_f64()), "{attempt}: {wait:?}");
         }
         assert_eq!(Policy { retries: 0, ..policy }.waits().count(), 0);
+        let longest = Policy { retries: 3, ..policy }.longest(Duration::from_secs(10));
+        assert_eq!(longest, Duration::from_millis(40_000 + 500 + 1000 + 2000));
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | `/slow/{ms}/{n}[/name]` | waits before the headers |
 //! | `/gated/{n}[/name]` | waits for [`Server::open_gate`] before the headers |
 //! | `/gated-middle/{n}[/name]` | the same in the middle of the body; with `ETag` and ranges |
+//! | `/crowded/{limit}/{ms}/{n}[/name]` | `/slow`, but 503 at once when so many requests are being answered already |
 //! | `/flaky/{code}/{times}/{n}[/name]` | `code` so many times for this target, then the image |
 //! | `/wait/{code}/{seconds}/{times}/{n}[/name]` | the same with `Retry-After` in seconds |
 //! | `/wait-date/{code}/{seconds}/{times}/{n}[/name]` | the same with a date at least that far ahead |
@@ -734,6 +735,14 @@ impl Exchange<'_> {
                 }
                 self.send(&self.whole()).await
             }
+            ["crowded", limit, milliseconds, ..] => {
+                // This one counts.
+                if lock(&self.state.in_flight).now > number(limit) {
+                    return self.send(&Response::small(503)).await;
+                }
+                sleep(Duration::from_millis(number(milliseconds))).await;
+                self.send(&self.whole()).await
+            }
             ["gated", ..] => {
                 self.pass_gate().await?;
                 self.send(&self.whole()).await
@@ -1162,7 +1171,7 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
             ..,
         ]
         | ["slow" | "packed" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
-        | ["flaky" | "auth", _, _, size, ..]
+        | ["crowded" | "flaky" | "auth", _, _, size, ..]
         | ["wait" | "wait-date", _, _, _, size, ..] => png(number(size)),
         ["stall", ..] => png(STALLED_SIZE),
         ["echo", ..] => png(ECHO_SIZE),

@@ -1,0 +1,225 @@
+//! How many seats a host bears, learned from how the visits went.
+//!
+//! As TCP finds out what a path carries: quick growth until the first overload, which takes half of the seats and is
+//! remembered; quick growth back to just below what broke; and from there one seat more now and then. A try that
+//! fails doubles the time to the next one, so that a host with a fixed limit says "no" to very few of many requests; a
+//! try that holds is followed by a bolder one.
+
+/// What browsers open to one host over HTTP/1.1.
+pub const MODEST: usize = 6;
+/// No host gets more by itself: a server that serves 64 at once is not faster with 65.
+pub const MOST: usize = 64;
+
+/// A level that served so many visits well in a row is trusted ...
+const TRUSTED: u32 = 50;
+/// ... and a refusal costs so much of that trust: one in 25 is the page's fault, not the load's.
+const DISTRUST: u32 = 25;
+
+/// However often a try for more failed, there is another one after so many doublings.
+const MOST_DOUBLINGS: u32 = 10;
+
+/// The seats of one host.
+#[derive(Clone, Copy, Debug)]
+pub struct Level {
+    seats: usize,
+    /// Of the user's choice; nothing changes them.
+    is_fixed: bool,
+    /// So many are known to be borne, or not known not to be.
+    ceiling: usize,
+    /// Visits that went well at the present number of seats.
+    well: u32,
+    /// The same, less what refusals have cost.
+    trust: u32,
+    /// Seats that the next try adds.
+    step: usize,
+    /// Tries that failed since one has held.
+    failed: u32,
+}
+
+impl Level {
+    /// As a host is met that nothing is known about.
+    pub const fn new() -> Self {
+        Self { seats: MODEST, is_fixed: false, ceiling: MOST, well: 0, trust: 0, step: 1, failed: 0 }
+    }
+
+    /// So many, whatever happens.
+    pub const fn fixed(seats: usize) -> Self {
+        Self { seats, is_fixed: true, ..Self::new() }
+    }
+
+    /// The same as it was at first.
+    pub const fn anew(self) -> Self {
+        if self.is_fixed { self } else { Self::new() }
+    }
+
+    /// How many may be taken.
+    pub const fn seats(&self) -> usize {
+        self.seats
+    }
+
+    /// A visit went well that was one of `among` when it began.
+    pub fn well(&mut self, among: usize) {
+        // Seats that nobody sits on prove nothing.
+        if self.is_fixed || self.seats >= 2 * among {
+            return;
+        }
+        self.well = self.well.saturating_add(1);
+        self.trust = (self.trust + 1).min(TRUSTED);
+        let rounds = u32::try_from(2 * self.seats).unwrap_or(u32::MAX);
+        if self.seats < self.ceiling {
+            self.set(self.seats + 1);
+        } else if self.seats > self.ceiling {
+            if self.well >= rounds {
+                // The try has held.
+                self.ceiling = self.seats;
+                self.failed = 0;
+                self.step *= 2;
+                self.set(self.seats + self.step);
+            }
+        } else if self.seats < MOST && self.well >= rounds << self.failed.min(MOST_DOUBLINGS) {
+            self.set(self.seats + self.step);
+        }
+    }
+
+    /// A visit met an overload that was one of `among`. It takes half of the seats, but leaves `least` of them. Says
+    /// whether it was believed; `asked` for less by the host, it always is.
+    pub fn broke(&mut self, among: usize, least: usize, asked: bool) -> bool {
+        if !asked && self.trust >= DISTRUST {
+            self.trust -= DISTRUST;
+            return false;
+        }
+        if self.is_fixed {
+            return true;
+        }
+        let half = (self.seats / 2).max(self.seats.min(least)).max(1);
+        if self.seats > self.ceiling {
+            self.failed += 1;
+        } else {
+            (self.ceiling, self.failed) = (half, 0);
+        }
+        // What broke was more than that; a single page that is refused among few others says less.
+        let highest = self.seats.saturating_sub(1).max(self.ceiling);
+        self.ceiling = among.saturating_sub(1).clamp(self.ceiling, highest);
+        self.step = 1;
+        self.set(half);
+        true
+    }
+
+    /// A visit met the same overload, which has taken its seats already: perhaps with fewer others.
+    pub fn broke_too(&mut self, among: usize) {
+        if !self.is_fixed {
+            self.ceiling = self.ceiling.min(among.saturating_sub(1).max(self.seats));
+        }
+    }
+
+    fn set(&mut self, seats: usize) {
+        (self.seats, self.well, self.trust) = (seats.min(MOST), 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Visits one round after the other to a host that refuses those beyond its limit. How many were refused.
+    fn visits(level: &mut Level, limit: usize, visits: usize) -> usize {
+        let (mut made, mut refused) = (0, 0);
+        while made < visits {
+            let seats = level.seats();
+            let mut believed = false;
+            for among in 1..=seats {
+                if among <= limit {
+                    level.well(among);
+                } else if believed {
+                    level.broke_too(among);
+                } else {
+                    believed = level.broke(among, 1, false);
+                }
+            }
+            made += seats;
+            refused += seats.saturating_sub(limit);
+        }
+        refused
+    }
+
+    #[test]
+    fn it_grows_quickly_while_nothing_breaks() {
+        let mut level = Level::new();
+        assert_eq!(visits(&mut level, MOST, 6 + 12 + 24 + 48), 0);
+        assert!(level.seats() >= 48, "{level:?}");
+        visits(&mut level, MOST, 100);
+        assert_eq!(level.seats(), MOST);
+    }
+
+    #[test]
+    fn a_limit_is_found_and_seldom_touched() {
+        for limit in [1, 2, 3, 5, 8, 13, 40] {
+            let mut level = Level::new();
+            let refused = visits(&mut level, limit, 2000);
+            assert!(refused <= 60, "{refused} of 2000 with a limit of {limit}");
+            let long = level.seats();
+            assert!(long + 1 >= limit && long <= limit + 1, "{long} seats with a limit of {limit}: {level:?}");
+        }
+    }
+
+    #[test]
+    fn an_overload_halves_and_the_way_back_is_quick() {
+        let mut level = Level::new();
+        visits(&mut level, MOST, 200);
+        assert!(level.broke(MOST, 1, true));
+        assert_eq!(level.seats(), MOST / 2);
+        visits(&mut level, MOST, 100);
+        assert_eq!(level.seats(), MOST - 1, "just below what broke");
+    }
+
+    #[test]
+    fn a_host_that_bears_more_than_before_gets_more() {
+        let mut level = Level::new();
+        visits(&mut level, 8, 300);
+        assert!((8..=9).contains(&level.seats()), "{level:?}");
+        visits(&mut level, MOST, 2000);
+        assert_eq!(level.seats(), MOST);
+    }
+
+    #[test]
+    fn one_bad_page_among_many_takes_no_seat() {
+        let mut level = Level::new();
+        visits(&mut level, MOST, 300);
+        for _ in 0..20 {
+            assert!(!level.broke(30, 1, false));
+            visits(&mut level, MOST, 40);
+        }
+        assert_eq!(level.seats(), MOST);
+        assert!((0..9).any(|_| level.broke(30, 1, false)), "several in a row are the load's");
+    }
+
+    #[test]
+    fn silence_leaves_a_few_seats() {
+        let mut level = Level::new();
+        for _ in 0..9 {
+            level.broke(6, MODEST, false);
+        }
+        assert_eq!(level.seats(), MODEST);
+        for _ in 0..9 {
+            level.broke(6, 1, false);
+        }
+        assert_eq!(level.seats(), 1);
+        level.broke(6, MODEST, false);
+        assert_eq!(level.seats(), 1, "it gives none either");
+    }
+
+    #[test]
+    fn seats_that_nobody_takes_do_not_grow_in_number() {
+        let mut level = Level::new();
+        (0..100).for_each(|_| level.well(1));
+        assert_eq!(level.seats(), MODEST);
+    }
+
+    #[test]
+    fn a_fixed_number_stays() {
+        let mut level = Level::fixed(3);
+        assert!(level.broke(3, 1, true));
+        (0..100).for_each(|_| level.well(3));
+        assert_eq!((level.seats(), level.anew().seats()), (3, 3));
+    }
+}
