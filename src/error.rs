@@ -167,13 +167,14 @@ pub struct FetchError {
     message: String,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
+    elsewhere: bool,
     ends_run: bool,
 }
 
 impl FetchError {
     /// An error of ours, said in one clause.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, retry_after: None, ends_run: false }
+        Self { kind, message: message.into(), source: None, retry_after: None, elsewhere: false, ends_run: false }
     }
 
     /// The same with the foreign error behind it.
@@ -195,6 +196,19 @@ impl FetchError {
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
+    }
+
+    /// The same; `elsewhere`: it came from another host than that of the list, to which a redirect has led.
+    #[must_use]
+    pub fn from_elsewhere(mut self, elsewhere: bool) -> Self {
+        self.elsewhere |= elsewhere;
+        self
+    }
+
+    /// Whether it says nothing about the host of the list.
+    #[must_use]
+    pub const fn is_from_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// A storage error. Those that would meet every later row as well also end the run: a full disk, or an output

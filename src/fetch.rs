@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use url::Url;
 
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
-use crate::http::{Client, HeaderValue, Response, Resume, retry};
+use crate::http::{self, Client, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
-use crate::intents::{Intent, Intents};
+use crate::intents::{Intent, Intents, Mark};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
 use crate::meter::Meter;
@@ -34,8 +35,8 @@ pub struct Work {
     pub name: Planned,
     /// Whether it may take the place of a file of that name.
     pub publish: Publish,
-    /// The file of an earlier run that goes when this one is there, unless it is the same.
-    pub replaces: Option<String>,
+    /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
+    pub replaces: Option<(String, u64)>,
 }
 
 /// Which images are wanted (`--accept`).
@@ -135,7 +136,15 @@ struct Begun<'a> {
     part: Part<'a>,
     look: Look<'a>,
     validator: Option<HeaderValue>,
+    source: u64,
     total: Option<u64>,
+}
+
+/// What tells one place from another where bodies come from: scheme, host, port and path. A query often holds a
+/// signature that is another one every time.
+fn source(url: &Url) -> u64 {
+    let words = [url.scheme(), &url[url::Position::BeforeHost..url::Position::AfterPort], url.path()];
+    xxhash_rust::xxh3::xxh3_64(words.join(" ").as_bytes())
 }
 
 impl<'a> Begun<'a> {
@@ -146,9 +155,9 @@ impl<'a> Begun<'a> {
         // Formats that were wanted then may not be wanted now; that is told when the body is asked for again.
         let looked = part.head(ENOUGH as u64).is_ok_and(|head| look.at(&head).is_ok());
         let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
-        let known = origin.map(|origin| (HeaderValue::from_bytes(&origin.validator).ok(), origin.total));
-        if let Some((Some(validator), total)) = known {
-            return Some(Self { part, look, validator: Some(validator), total });
+        let known = origin.map(|o| (HeaderValue::from_bytes(&o.validator).ok(), o.source, o.total));
+        if let Some((Some(validator), source, total)) = known {
+            return Some(Self { part, look, validator: Some(validator), source, total });
         }
         part.discard();
         None
@@ -166,10 +175,13 @@ impl<'a> Begun<'a> {
 
     /// Whether the answer carries exactly what is missing, of the very same body (RFC 9110, section 15.3.7).
     fn is_continued_by(&self, response: &Response) -> bool {
-        let same_body = response.validator == self.validator;
-        let same_total = |total: Option<u64>| total.is_none() || self.total.is_none() || total == self.total;
-        let range = response.range;
-        same_body && range.is_some_and(|range| range.first == self.part.length() && same_total(range.total))
+        let same_body = response.validator == self.validator && source(&response.final_url) == self.source;
+        // Where nobody has said how long the body is, nobody can say that this is all of it.
+        response.range.is_some_and(|range| {
+            let is_whole = |total: Option<u64>| total.is_none_or(|total| total == range.end);
+            let total_is_known = self.total.or(range.total).is_some();
+            same_body && range.first == self.part.length() && total_is_known && is_whole(self.total)
+        })
     }
 }
 
@@ -286,14 +298,16 @@ impl Fetcher {
         course.attempts += 1;
         let mut response = self.ask(work, begun).await?;
         course.first_byte = Some(Instant::now());
-        let mut body = if let Some(body) = begun.take_if(|_| response.status == 206) {
+        let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
             course.resumed_from = body.part.length();
+            body.total = response.range.map(|range| range.end);
             body
         } else {
             // A failure says nothing about the body; the next attempt asks for its rest again.
             if let Some(error) = refusal(&response, self.options.max_bytes) {
+                let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.body.drain().await;
-                return Err(error);
+                return Err(error.from_elsewhere(is_elsewhere));
             }
             if let Some(former) = begun.take() {
                 former.give_up();
@@ -301,12 +315,14 @@ impl Fetcher {
             course.resumed_from = 0;
             course.from_before = 0;
             let (validator, total) = (response.validator.clone(), response.length);
+            let source = source(&response.final_url);
             let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
-            let origin = known_by.map(|validator| Origin { url: &work.job.url, validator, total });
+            let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
             let part = self.files.begin(response.length, origin);
-            Begun { part, look: Look::new(&self.options.accept), validator, total }
+            Begun { part, look: Look::new(&self.options.accept), validator, source, total }
         };
         if let Err(error) = self.receive(&mut body, course, &mut response).await {
+            let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
             if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
@@ -402,20 +418,27 @@ impl Fetcher {
         );
         let as_json = shown::json(&record, false)
             .map_err(|error| FetchError::new(Kind::Internal, "cannot write the record").caused_by(error))?;
-        let mut intent = None;
-        let announce = |inode| {
-            intent = Some(self.intents.note(inode, &as_json)?);
+        let mut intent: Option<Intent> = None;
+        let announce = |file: &std::fs::Metadata| {
+            if let Some(former) = intent.replace(self.intents.note(Mark::of(file), &as_json)?) {
+                former.done();
+            }
             Ok(())
         };
         let published = part
             .commit(&name.path, work.publish, announce)
             .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
         if published == Published::NameTaken {
+            intent.into_iter().for_each(Intent::done);
             return Ok(Ended::Skipped(file_exists(name.path)));
         }
         // File systems that do not tell cases apart would lose the new one.
-        if let Some(old) = work.replaces.as_ref().filter(|old| !may_be_one(old, &name.path)) {
-            self.files.remove(old).map_err(|error| self.disk(&format!("cannot remove {old}"), error))?;
+        if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| !may_be_one(old, &name.path))
+            && let Err(error) = self.files.remove(old, *bytes)
+        {
+            // The image is there all the same.
+            let (old, url) = (harmless(old), &record.url);
+            tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
         }
         if let (Outcome::Saved(saved), Some(timing)) = (&mut record.outcome, self.timing(course)) {
             saved.timing = timing;
@@ -460,6 +483,8 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 /// What a failed attempt says about the host.
 fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answered: bool) -> Visit {
     match error.kind() {
+        // The host answered, with a redirect; what another one does is not its fault.
+        _ if error.is_from_elsewhere() => Visit::Well,
         kind @ Kind::HttpStatus(429) => Visit::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(kind, asked),
@@ -565,10 +590,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::num::NonZeroUsize;
 
-    use url::Url;
-
     use super::*;
-    use crate::http::{self, Identity};
+    use crate::http::Identity;
     use crate::limiter::{self, Patience, PerHost};
 
     /// A server for one request.

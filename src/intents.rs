@@ -2,13 +2,14 @@
 //!
 //! A file appears under its name first and has its record in the journal a moment later. A run that is killed in that
 //! moment would leave a file that nobody knows of, which the next run would have to take for somebody else's. So the
-//! record is written here before the file appears, with the number of its inode, and goes when it is in the journal.
+//! record is written here before the file appears, with a mark of the file, and goes when it is in the journal.
 //! What a run finds here when it begins was noted by one that was killed: the record holds if its very file is there.
 //!
 //! The notes are lines in small files, each removed when the last of its records has been written elsewhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,22 +42,55 @@ struct Notes {
     stays: AtomicBool,
 }
 
-/// A note on one file. Dropping it says that the record is in the journal, or that nothing came of it.
+/// A note on one file. Whoever drops it without a word that it is [`Intent::done`] leaves it to the next run.
 #[derive(Debug)]
-pub struct Intent(Arc<Notes>);
+#[must_use = "the note stays until it is said to be done"]
+pub struct Intent(Option<Arc<Notes>>);
+
+impl Intent {
+    /// The record is in the journal, or nothing came of it.
+    pub fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if let Some(notes) = &self.0 {
+            notes.stays.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What tells a file from every other one there ever was under its name: numbers of inodes are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Mark {
+    /// The number of its inode.
+    pub inode: u64,
+    /// When its bytes were last written, in nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl Mark {
+    /// That of the file with these data.
+    #[must_use]
+    pub fn of(file: &fs::Metadata) -> Self {
+        Self { inode: file.ino(), modified: file.mtime().saturating_mul(1_000_000_000) + file.mtime_nsec() }
+    }
+}
 
 /// What a killed run had noted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// The number of the file's inode.
-    pub inode: u64,
+    /// Which file it is about.
+    pub mark: Mark,
     /// Its record, as the journal would hold it.
     pub record: Vec<u8>,
 }
 
 #[derive(Deserialize)]
 struct Line<'a> {
-    inode: u64,
+    mark: Mark,
     #[serde(borrow)]
     record: &'a RawValue,
 }
@@ -83,7 +117,7 @@ impl Intents {
             let lines = fs::read(&path)?;
             noted.extend(lines.split(|byte| *byte == b'\n').filter_map(|line| {
                 let line = serde_json::from_slice::<Line>(line).ok()?;
-                Some(Noted { inode: line.inode, record: line.record.get().as_bytes().to_vec() })
+                Some(Noted { mark: line.mark, record: line.record.get().as_bytes().to_vec() })
             }));
         }
         Ok(noted)
@@ -111,17 +145,21 @@ impl Intents {
         Ok(paths)
     }
 
-    /// Notes that the file with this inode is about to be published, and what its record will be.
-    pub fn note(&self, inode: u64, record: &[u8]) -> io::Result<Intent> {
-        let mut line = Vec::with_capacity(record.len() + 40);
-        write!(line, "{{\"inode\":{inode},\"record\":")?;
+    /// Notes that this file is about to be published, and what its record will be.
+    pub fn note(&self, Mark { inode, modified }: Mark, record: &[u8]) -> io::Result<Intent> {
+        let mut line = Vec::with_capacity(record.len() + 80);
+        write!(line, "{{\"mark\":{{\"inode\":{inode},\"modified\":{modified}}},\"record\":")?;
         line.extend_from_slice(record);
         line.extend_from_slice(b"}\n");
         let notes = self.current()?;
         notes.length.fetch_add(line.len() as u64, Ordering::Relaxed);
         // Appended in one call: lines of several threads do not mix.
-        (&notes.file).write_all(&line)?;
-        Ok(Intent(notes))
+        if let Err(error) = (&notes.file).write_all(&line) {
+            // Whatever follows a torn line is lost with it.
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return Err(error);
+        }
+        Ok(Intent(Some(notes)))
     }
 
     fn current(&self) -> io::Result<Arc<Notes>> {
@@ -134,13 +172,6 @@ impl Intents {
         let notes = Arc::new(Notes::create(path)?);
         *current = Some(Arc::clone(&notes));
         Ok(notes)
-    }
-
-    /// The journal cannot be written: the notes are all that there is, and stay for the next run.
-    pub fn keep(&self, intents: Vec<Intent>) {
-        for Intent(notes) in intents {
-            notes.stays.store(true, Ordering::Relaxed);
-        }
     }
 }
 
@@ -175,8 +206,12 @@ impl Drop for Notes {
 mod tests {
     use super::*;
 
+    fn mark(inode: u64) -> Mark {
+        Mark { inode, modified: 1_700_000_000_123_456_789 }
+    }
+
     fn noted(inode: u64, record: &str) -> Noted {
-        Noted { inode, record: record.into() }
+        Noted { mark: mark(inode), record: record.into() }
     }
 
     fn intents(folder: &Path, boot: &str, synced: bool) -> Intents {
@@ -188,9 +223,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let killed = intents(folder.path(), "boot", false);
         assert_eq!(killed.left(Some("boot")).expect("left"), [], "there is no folder yet");
-        let done = killed.note(1, br#"{"a":1}"#).expect("note");
-        drop(done);
-        let open = killed.note(2, br#"{"b":[2]}"#).expect("note");
+        let done = killed.note(mark(1), br#"{"a":1}"#).expect("note");
+        done.done();
+        let open = killed.note(mark(2), br#"{"b":[2]}"#).expect("note");
         std::mem::forget((killed, open));
 
         let next = intents(folder.path(), "boot", false);
@@ -205,7 +240,7 @@ mod tests {
     fn what_was_on_the_disk_before_it_was_noted_holds_for_every_boot() {
         let folder = tempfile::tempdir().expect("a folder");
         let killed = intents(folder.path(), "boot", true);
-        std::mem::forget(killed.note(7, b"{}").expect("note"));
+        std::mem::forget(killed.note(mark(7), b"{}").expect("note"));
         assert_eq!(killed.left(Some("other")).expect("left"), [noted(7, "{}")]);
         assert_eq!(killed.left(None).expect("left"), [noted(7, "{}")]);
     }
@@ -216,14 +251,14 @@ mod tests {
         let count = || fs::read_dir(folder.path().join("intents")).map_or(0, Iterator::count);
         let run = intents(folder.path(), "boot", false);
         let long = vec![b' '; 300_000];
-        let mut notes = (0..9).map(|inode| run.note(inode, &long).expect("note")).collect::<Vec<_>>();
+        let mut notes = (0..9).map(|inode| run.note(mark(inode), &long).expect("note")).collect::<Vec<_>>();
         assert_eq!(count(), 3);
-        notes.drain(..4);
+        notes.drain(..4).for_each(Intent::done);
         assert_eq!(count(), 2, "the oldest has no open note any more");
-        let last = notes.pop().into_iter().collect();
-        drop(notes);
+        let last = notes.pop();
+        notes.drain(..).for_each(Intent::done);
         assert_eq!(count(), 1);
-        run.keep(last);
+        drop(last);
         drop(run);
         assert_eq!(count(), 1, "kept for the next run");
     }
@@ -233,7 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let run = intents(folder.path(), "boot", false);
         fs::create_dir(folder.path().join("intents")).expect("a folder");
-        let text = "{\"inode\":1,\"record\":{}}\n\0\u{1b}\n{\"inode\":2,\"record\":{}}\n{\"inode\":3,\"rec";
+        let text = "{\"mark\":{\"inode\":1,\"modified\":1700000000123456789},\"record\":{}}\n\0\u{1b}\n{\"mark\":{\"inode\":2,\"modified\":1700000000123456789},\"record\":{}}\n{\"mark\":{\"inode\":3";
         fs::write(folder.path().join("intents/boot-000000.jsonl"), text).expect("write");
         assert_eq!(run.left(Some("boot")).expect("left"), [noted(1, "{}"), noted(2, "{}")]);
     }

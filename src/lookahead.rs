@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::limiter::{Entry, HostKey, Limiter, Seat};
 
 /// The jobs of the list, each with a seat, in an order that leaves no seat empty for which there is a job among the
-/// next `most` rows. A job of a host that has been given up has no seat. When `ending` comes, the list is not read on, and what is held is given out without seats, for
-/// each row wants its record.
+/// next `most` rows. A job of a host that has been given up has no seat. When `ending` comes, the list is not read on,
+/// and what is held is given out without seats, for each row wants its record.
 pub fn seated<J>(
     jobs: impl Stream<Item = J>,
     host: impl Fn(&J) -> HostKey,

@@ -12,7 +12,7 @@ use crate::error::RunError;
 use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
 use crate::input::Lists;
-use crate::intents::Intents;
+use crate::intents::{Intent, Intents};
 use crate::journal::{Journal, Key};
 use crate::limiter::{self, HostKey, Limiter, Patience, Seat};
 use crate::manifest::Manifest;
@@ -121,8 +121,9 @@ impl Pass<'_> {
                 open.extend(intent);
             }
             rows.write();
-            if rows.failure().is_some() {
-                intents.keep(open);
+            // When the records could not be written, the notes are all that there is, and stay.
+            if rows.failure().is_none() {
+                open.into_iter().for_each(Intent::done);
             }
             stop_if_failed(&rows);
         };

@@ -112,7 +112,7 @@ impl<'a> Rows<'a> {
         let (name, replaces) = match earlier {
             // The names that are asked for now may be others.
             Some(stored) if self.existing == Existing::Replace => {
-                (namer.reserve_instead(&job, &stored.path), Some(stored.path))
+                (namer.reserve_instead(&job, &stored.path), Some((stored.path, stored.bytes)))
             }
             Some(stored) => (namer.again(stored.path), None),
             None => (namer.reserve(&job), None),

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::fetch::Phase;
 use crate::http::{self, Client};
 use crate::input::Lists;
-use crate::intents::Intents;
+use crate::intents::{Intents, Mark};
 use crate::journal::{Journal, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
@@ -126,12 +126,18 @@ fn take_up(
     let fail = |source| RunError::Output { path: folder.clone(), source };
     let intents = Intents::new(folder.clone(), boot, synced);
     for noted in intents.left(boot).map_err(fail)? {
-        let is_there = |stored: &Stored| files.is(&stored.path, noted.inode, stored.bytes);
+        let is_there = |stored: &Stored| {
+            let found = files.look_at(&stored.path);
+            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
+        };
         if let Some(path) = journal.adopt(&noted.record, is_there)? {
             namer.keep(&path);
         }
     }
     journal.write()?;
+    if synced {
+        journal.sync()?;
+    }
     intents.clear().map_err(fail)?;
     Ok(intents)
 }

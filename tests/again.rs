@@ -642,3 +642,36 @@ fn a_template_that_continues_is_the_only_kind_there_is() {
     let refused = fetchimg().lines(&urls).args(["--name", "{index}:{basename}"]).run();
     assert_eq!(refused.status, Some(2), "{refused}");
 }
+
+#[test]
+fn a_file_that_took_the_place_of_an_image_is_not_removed_with_its_name() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    std::fs::write(run.output().join("a.png"), "theirs").expect("a file");
+    let again = fetchimg()
+        .in_dir(&run.dir)
+        .lines([server.url("/png/300/a.png")])
+        .args(["--overwrite", "--name", "new-{basename}"])
+        .run();
+    assert_eq!(again.status, Some(0), "{again}");
+    assert_eq!(again.file("a.png"), b"theirs", "{again}");
+    assert_eq!(again.file("new-a.png"), server.body("/png/300/a.png"), "{again}");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_part_leads_nowhere() {
+    let server = Server::start();
+    let dir = common::TestDir::new();
+    let precious = dir.write("precious", "theirs");
+    std::fs::create_dir_all(dir.join("images/.fetchimg/parts")).expect("a folder");
+    for number in 0..4 {
+        let link = dir.join(format!("images/.fetchimg/parts/{number:06}.part"));
+        std::os::unix::fs::symlink(&precious, link).expect("a link");
+    }
+    let run = fetchimg().in_dir(&dir).lines([server.url("/png/200000/a.png")]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(dir.read("precious"), b"theirs", "{run}");
+    assert_eq!(run.file("a.png"), server.body("/png/200000/a.png"), "{run}");
+    assert!(!run.output().join("a.png").is_symlink(), "{run}");
+}

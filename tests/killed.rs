@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -242,8 +243,9 @@ fn a_file_without_its_record_is_known_by_the_note_that_went_before_it() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let note = |record: &serde_json::Value| {
         let path = run.output().join(record["path"].as_str().unwrap());
-        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
-        format!("{{\"inode\":{inode},\"record\":{record}}}\n")
+        let file = fs::metadata(path).unwrap();
+        let modified = file.mtime() * 1_000_000_000 + file.mtime_nsec();
+        serde_json::json!({"mark": {"inode": file.ino(), "modified": modified}, "record": record}).to_string() + "\n"
     };
     let notes = run.records().iter().map(note).collect::<String>();
     run.dir.write(format!("images/.fetchimg/intents/{}-000000.jsonl", boot.split('-').next().unwrap()), notes);

@@ -256,3 +256,23 @@ fn bytes_come_no_faster_than_allowed() {
     assert!(run.elapsed >= Duration::from_millis(390), "{run}");
     assert!(run.elapsed < Duration::from_secs(5), "{run}");
 }
+
+#[test]
+fn a_host_is_not_blamed_for_what_it_redirects_to() {
+    let server = Server::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dead = (0..40).map(|n| server.redirect_to(&format!("http://127.0.0.1:{closed}/{n}.png")));
+    let live = (0..40).map(|n| server.redirect_to(&server.url_for_host("localhost", &format!("/png/300/{n}.png"))));
+    let urls = dead.chain(live).collect::<Vec<_>>();
+    let run = fetchimg()
+        .lines(urls)
+        .args(["--retries", "1", "--retry-wait", "0.1", "--connect-timeout", "0.5"])
+        .args(["--name", "{index}"])
+        .run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files().len(), 40, "{run}");
+    for index in 0..40 {
+        let record = run.record(index);
+        assert_eq!((&record["error"], &record["attempts"]), (&"connect".into(), &2.into()), "{run}");
+    }
+}

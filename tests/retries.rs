@@ -250,3 +250,37 @@ fn without_a_strong_validator_a_body_begins_again() {
     assert_eq!(run.record(0)["resumed_from"], 0, "{run}");
     assert_eq!(ranges(&server, target), vec![(None, None); 3], "{run}");
 }
+
+#[test]
+fn a_body_is_not_gone_on_with_from_another_place() {
+    // Mirrors may call different bodies by the same tag: it means something at one place alone.
+    for retries in ["1", "0"] {
+        let server = Server::start();
+        let target = format!("/etag-elsewhere/600000/{retries}/a.png");
+        let mut run = fetchimg().lines([server.url(&target)]).args(["--retries", retries, "--retry-wait", "0"]).run();
+        if retries == "0" {
+            assert_eq!(run.status, Some(1), "{run}");
+            run = fetchimg().in_dir(&run.dir).lines([server.url(&target)]).run();
+        }
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.file("a.png") == server.body("/etag/600000/two.png"), "one body made of two\n{run}");
+        assert_eq!(run.record(0)["resumed_from"], 0, "{run}");
+    }
+}
+
+#[test]
+fn a_rest_that_ends_early_is_not_taken_for_all() {
+    let server = Server::start();
+    let url = server.url("/etag-short/600000/a.png");
+    let run = fetchimg().lines([url]).args(["--retries", "1", "--retry-wait", "0"]).run();
+    assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"cut_short".into()), "{run}");
+    assert_eq!(run.files(), [""; 0], "{run}");
+}
+
+#[test]
+fn as_many_retries_as_one_likes_cost_no_time_to_count() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--retries", "4294967295"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.elapsed < std::time::Duration::from_secs(5), "{run}");
+}

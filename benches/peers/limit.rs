@@ -73,8 +73,20 @@ fn turn(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Resul
                 connection.ask(address)?;
                 *is_new = false;
             }
-            if !connection.receive()? {
-                continue;
+            match connection.receive()? {
+                Received::Some => continue,
+                Received::End => {
+                    // The server closes each connection after so many requests.
+                    connection.stream = TcpStream::connect(address)?;
+                    poll.registry().register(
+                        &mut connection.stream,
+                        event.token(),
+                        Interest::READABLE | Interest::WRITABLE,
+                    )?;
+                    *is_new = true;
+                    continue;
+                }
+                Received::All => {}
             }
             connection.store(output)?;
             if let Some(path) = next() {
@@ -88,6 +100,15 @@ fn turn(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Resul
     Ok(())
 }
 
+enum Received {
+    /// More is to come.
+    Some,
+    /// The body is complete.
+    All,
+    /// The connection was closed.
+    End,
+}
+
 impl Connection {
     fn ask(&mut self, host: SocketAddr) -> Result<()> {
         self.received.clear();
@@ -95,17 +116,17 @@ impl Connection {
         Ok(write!(self.stream, "GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path)?)
     }
 
-    /// Reads what is there. Whether the body is complete.
-    fn receive(&mut self) -> Result<bool> {
+    /// Reads what is there.
+    fn receive(&mut self) -> Result<Received> {
         loop {
             let from = self.received.len();
             self.received.resize((from + 65536).max(self.body.map_or(0, |(_, end)| end)), 0);
             match self.stream.read(&mut self.received[from..]) {
-                Ok(0) => return Err(format!("the connection was closed at {}", self.path).into()),
+                Ok(0) => return Ok(Received::End),
                 Ok(count) => self.received.truncate(from + count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.received.truncate(from);
-                    return Ok(false);
+                    return Ok(Received::Some);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -117,7 +138,7 @@ impl Connection {
                 self.body = Some((at + 4, at + 4 + length.parse::<usize>()?));
             }
             if self.body.is_some_and(|(_, end)| self.received.len() >= end) {
-                return Ok(true);
+                return Ok(Received::All);
             }
         }
     }

@@ -139,7 +139,9 @@ impl Client {
             let sent = self.send(url, &current, resume, deadline).await;
             let answer = sent.map_err(|error| match redirects {
                 0 => error,
-                _ => error.within(&format!("redirected to {}", shortened(&masked(&current)))),
+                _ => error
+                    .within(&format!("redirected to {}", shortened(&masked(&current))))
+                    .from_elsewhere(is_another_host(url, &current)),
             })?;
             if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Response::new(answer);
@@ -294,6 +296,12 @@ impl Client {
         };
         builder.build().map_err(unbuildable)
     }
+}
+
+/// Whether a redirect has led to another host or port.
+#[must_use]
+pub fn is_another_host(home: &Url, url: &Url) -> bool {
+    (home.host(), home.port_or_known_default()) != (url.host(), url.port_or_known_default())
 }
 
 /// Whether the text names a proxy that can be used; empty, it names none on purpose.

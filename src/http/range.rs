@@ -36,6 +36,8 @@ pub(super) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
 pub struct ContentRange {
     /// The position of the first byte.
     pub first: u64,
+    /// The position behind the last byte.
+    pub end: u64,
     /// The length of the whole body, if the server knows it.
     pub total: Option<u64>,
 }
@@ -51,8 +53,8 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
         digits => Some(digits.parse::<u64>().ok()?),
     };
     // The rest was asked for, so the range goes to the end.
-    (first <= last && total.is_none_or(|total| last.checked_add(1) == Some(total)))
-        .then_some(ContentRange { first, total })
+    let end = last.checked_add(1)?;
+    (first <= last && total.is_none_or(|total| end == total)).then_some(ContentRange { first, end, total })
 }
 
 #[cfg(test)]
@@ -81,15 +83,15 @@ mod tests {
             // In a type where nothing overflows.
             let wide = |number: u64| u128::from(number);
             let is_rest = first <= last && wide(last) + 1 == wide(total);
-            let expected = is_rest.then_some(ContentRange { first, total: Some(total) });
+            let expected = is_rest.then_some(ContentRange { first, end: total, total: Some(total) });
             prop_assert_eq!(content_range_of(&format!("bytes {first}-{last}/{total}")), expected);
-            let open = (first <= last).then_some(ContentRange { first, total: None });
+            let open = (first <= last && last < u64::MAX).then(|| ContentRange { first, end: last + 1, total: None });
             prop_assert_eq!(content_range_of(&format!("bytes {first}-{last}/*")), open);
         }
 
         #[test]
         fn any_content_range_is_read_or_refused(value in "(bytes )?[ 0-9*+/-]{0,30}|[ -~]{0,30}") {
-            if let Some(ContentRange { first, total: Some(total) }) = content_range_of(&value) {
+            if let Some(ContentRange { first, total: Some(total), .. }) = content_range_of(&value) {
                 prop_assert!(first < total, "{}", value);
             }
         }
@@ -101,11 +103,11 @@ mod tests {
 
     #[test]
     fn only_a_range_to_the_end_is_understood() {
-        let range = |first, total| Some(ContentRange { first, total });
+        let range = |first, end, total| Some(ContentRange { first, end, total });
         for (value, expected) in [
-            ("bytes 500-999/1000", range(500, Some(1000))),
-            ("bytes 500-999/*", range(500, None)),
-            ("bytes 0-0/1", range(0, Some(1))),
+            ("bytes 500-999/1000", range(500, 1000, Some(1000))),
+            ("bytes 500-999/*", range(500, 1000, None)),
+            ("bytes 0-0/1", range(0, 1, Some(1))),
             ("bytes 500-998/1000", None),
             ("bytes 999-500/1000", None),
             ("bytes */1000", None),

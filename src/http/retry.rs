@@ -31,7 +31,11 @@ impl Policy {
     /// What all attempts with the waits between them take at most, when each takes so long.
     #[must_use]
     pub fn longest(self, attempt: Duration) -> Duration {
-        let waits = self.whole_waits().fold(Duration::ZERO, Duration::saturating_add);
+        // From the seventeenth on they are all the same, and there may be four billion.
+        let different = Self { retries: self.retries.min(17), ..self };
+        let waits = different.whole_waits().fold(Duration::ZERO, Duration::saturating_add);
+        let last = different.whole_waits().last().unwrap_or_default();
+        let waits = waits.saturating_add(last.saturating_mul(self.retries - different.retries));
         attempt.saturating_mul(self.retries.saturating_add(1)).saturating_add(waits)
     }
 }

@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -65,8 +64,10 @@ pub enum Publish {
 /// Of which body a part is, so that a later run can go on with it.
 #[derive(Clone, Debug)]
 pub struct Origin<'a> {
-    /// Where it comes from.
+    /// By what URL the list knows it.
     pub url: &'a Url,
+    /// Where the answer came from, after redirects: a validator means something there alone (RFC 9110, section 8.8.1).
+    pub source: u64,
     /// What the server calls this version of it.
     pub validator: Box<[u8]>,
     /// Its length in bytes, if that is known.
@@ -78,6 +79,7 @@ pub struct Origin<'a> {
 struct Left {
     path: PathBuf,
     length: u64,
+    source: u64,
     validator: Box<[u8]>,
     total: Option<u64>,
 }
@@ -160,8 +162,12 @@ impl Files {
         &self.root
     }
 
-    /// Removes an image that another one has replaced under another name.
-    pub fn remove(&self, path: &str) -> io::Result<()> {
+    /// Removes an image of so many bytes that another one has replaced under another name. A file of another size is
+    /// not that image any more, and stays.
+    pub fn remove(&self, path: &str, bytes: u64) -> io::Result<()> {
+        if self.size(path) != Some(bytes) {
+            return Ok(());
+        }
         match fs::remove_file(self.root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -184,7 +190,7 @@ impl Files {
     /// The size of the regular file of that name, if there is one.
     #[must_use]
     pub fn size(&self, path: &str) -> Option<u64> {
-        fs::symlink_metadata(self.root.join(path)).ok().filter(fs::Metadata::is_file).map(|found| found.len())
+        self.look_at(path).map(|found| found.len())
     }
 
     /// Whether the name is taken, by whatever.
@@ -193,11 +199,10 @@ impl Files {
         fs::symlink_metadata(self.root.join(path)).is_ok()
     }
 
-    /// Whether the file of that name is the one with this inode and size.
+    /// What the system says about the regular file of that name, if there is one.
     #[must_use]
-    pub fn is(&self, path: &str, inode: u64, bytes: u64) -> bool {
-        let found = fs::symlink_metadata(self.root.join(path));
-        found.is_ok_and(|found| found.is_file() && (found.ino(), found.len()) == (inode, bytes))
+    pub fn look_at(&self, path: &str) -> Option<fs::Metadata> {
+        fs::symlink_metadata(self.root.join(path)).ok().filter(fs::Metadata::is_file)
     }
 
     /// A place for a body of about `expected` bytes, if that is known. With its `origin`, what there is of it is kept
@@ -214,10 +219,10 @@ impl Files {
         if self.left.is_empty() {
             return None;
         }
-        let Left { path, length, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
+        let Left { path, length, source, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
         // It is asked for once in a run; a second pass over the list finds it gone, or as the first one left it.
         let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
-        let origin = Origin { url, validator: validator.clone(), total: *total };
+        let origin = Origin { url, source: *source, validator: validator.clone(), total: *total };
         let file = Some(Named { file: None, path: path.clone(), stays: true });
         Some(Part { files: self, origin: Some(origin), buffer: Vec::new(), file, length: found.len() })
     }
@@ -241,8 +246,12 @@ impl Files {
         let stays = telling.is_some();
         let name = telling.unwrap_or_else(|| format!("{:06}.part", self.parts.fetch_add(1, Ordering::Relaxed)));
         let path = self.private("parts").join(name);
-        // What an earlier run left under that number is nobody's.
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
+        // What stands there is nobody's, and it may be a link to somewhere else.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
         Ok(Named { file: Some(file), path, stays })
     }
 }
@@ -251,12 +260,13 @@ impl Files {
 /// validator.
 const HASH_DIGITS: usize = 32;
 
-/// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, and its
-/// validator. `None` if that makes too long a name.
+/// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, its source,
+/// and its validator. `None` if that makes too long a name.
 fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
     let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
     let validator = URL_SAFE_NO_PAD.encode(&origin.validator);
-    let name = format!("{}-{boot}-{total}-{validator}.part", &url_hash(origin.url)[..HASH_DIGITS]);
+    let (hash, source) = (url_hash(origin.url), origin.source);
+    let name = format!("{}-{boot}-{total}-{source:016x}-{validator}.part", &hash[..HASH_DIGITS]);
     (name.len() <= 255).then_some(name)
 }
 
@@ -264,8 +274,9 @@ fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
 /// a loss of power leaves holes, and not long ago.
 fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Left)> {
     let name = path.file_stem()?.to_str()?;
-    let mut words = name.splitn(4, '-');
-    let (hash, written_in, total, validator) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let mut words = name.splitn(5, '-');
+    let (hash, written_in, total) = (words.next()?, words.next()?, words.next()?);
+    let (source, validator) = (u64::from_str_radix(words.next()?, 16).ok()?, words.next()?);
     let total = match total {
         "x" => None,
         digits => Some(digits.parse().ok()?),
@@ -278,7 +289,7 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
         && found.len() > 0
         && total.is_none_or(|total| found.len() < total);
     let hash = hash.to_owned();
-    can_go_on.then_some((hash, Left { length: found.len(), path, validator, total }))
+    can_go_on.then_some((hash, Left { length: found.len(), path, source, validator, total }))
 }
 
 /// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
@@ -410,13 +421,13 @@ impl Part<'_> {
         self.length
     }
 
-    /// Publishes the file under its name, which is relative to the output folder. `announce` is told the number of the
-    /// complete file's inode before it gets its name.
+    /// Publishes the file under its name, which is relative to the output folder. `announce` is told what the system
+    /// says about the complete file before it gets its name.
     pub fn commit(
         mut self,
         path: &str,
         publish: Publish,
-        mut announce: impl FnMut(u64) -> io::Result<()>,
+        mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Published> {
         let target = self.files.root.join(path);
         self.files.make_folders(path)?;
@@ -436,7 +447,7 @@ impl Part<'_> {
         if self.files.fsync {
             file.sync_all()?;
         }
-        announce(file.metadata()?.ino())?;
+        announce(&file.metadata()?)?;
         let published = match publish {
             Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
             Publish::New => rename_new(&named.path, &target),
@@ -450,7 +461,7 @@ impl Part<'_> {
     fn link_unnamed(
         &self,
         target: &Path,
-        announce: &mut impl FnMut(u64) -> io::Result<()>,
+        announce: &mut impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Option<Published>> {
         use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
         use rustix::io::Errno;
@@ -475,7 +486,7 @@ impl Part<'_> {
         if self.files.fsync {
             file.sync_all()?;
         }
-        announce(file.metadata()?.ino())?;
+        announce(&file.metadata()?)?;
         // The way through /proc needs no privilege; where there is no /proc, parts have names.
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         match linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW) {
@@ -490,7 +501,11 @@ impl Part<'_> {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn link_unnamed(&self, _: &Path, _: &mut impl FnMut(u64) -> io::Result<()>) -> io::Result<Option<Published>> {
+    fn link_unnamed(
+        &self,
+        _: &Path,
+        _: &mut impl FnMut(&fs::Metadata) -> io::Result<()>,
+    ) -> io::Result<Option<Published>> {
         Ok(None)
     }
 
@@ -528,6 +543,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<Published> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intents::Mark;
 
     fn visible(root: &Path) -> Vec<String> {
         let mut names = fs::read_dir(root)
@@ -591,7 +607,7 @@ mod tests {
     }
 
     fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Origin<'a> {
-        Origin { url, validator: validator.as_bytes().into(), total: Some(total) }
+        Origin { url, source: 7, validator: validator.as_bytes().into(), total: Some(total) }
     }
 
     #[test]
@@ -618,7 +634,8 @@ mod tests {
             }
             let mut part = left.expect("the part of the run before");
             let known = part.origin().expect("its origin");
-            assert_eq!((&*known.validator, known.total), (&b"\"-tag/\""[..], Some(bytes.len() as u64)));
+            assert_eq!((&*known.validator, known.source), (&b"\"-tag/\""[..], 7));
+            assert_eq!(known.total, Some(bytes.len() as u64));
             assert_eq!(part.length(), first.len() as u64 + 1);
             assert_eq!(part.head(10).expect("read"), bytes[..10]);
             part.write(&rest[1..]).expect("write");
@@ -674,14 +691,13 @@ mod tests {
             let mut part = files.begin(None, None);
             part.write(&vec![1; size]).expect("write");
             let mut announced = None;
-            let announce = |inode| {
+            let announce = |file: &fs::Metadata| {
                 assert!(!files.is_taken(name));
-                announced = Some(inode);
+                announced = Some(Mark::of(file));
                 Ok(())
             };
             assert_eq!(part.commit(name, publish, announce).expect("commit"), Published::Done);
-            assert!(files.is(name, announced.expect("announced"), size as u64), "{name}");
-            assert!(!files.is(name, announced.expect("announced"), size as u64 + 1), "{name}");
+            assert_eq!(files.look_at(name).map(|file| Mark::of(&file)), announced, "{name}");
         }
         let mut part = files.begin(None, None);
         part.write(b"x").expect("write");

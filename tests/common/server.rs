@@ -31,6 +31,8 @@
 //! | `/etag/{n}[/name]` | strong `ETag`, honours `Range` and `If-Range` |
 //! | `/etag-drip/{ms}/{n}[/name]` | the same, a pause of ms milliseconds before every 16 KiB |
 //! | `/etag-cut/{times}/{n}[/name]` | the same, cut in the middle so many times |
+//! | `/etag-elsewhere/{n}[/name]` | a redirect to `/etag-cut/1/{n}/one.png`, and to `/etag/{n}/two.png` from then on |
+//! | `/etag-short/{n}[/name]` | half of it in chunks with `ETag`; then ranges that end after 1000 bytes, in chunks |
 //! | `/etag-changed/{times}/{n}[/name]` | the same, and afterwards it is another image |
 //! | `/bad-range/{times}/{n}[/name]` | the same, and afterwards ranges are ten bytes off |
 //! | `/encoded/{n}` | calls itself gzip and is not |
@@ -835,6 +837,39 @@ impl Exchange<'_> {
         }
     }
 
+    /// The routes with ranges that need more than a line.
+    async fn send_ranged(&mut self, segments: &[&str]) -> io::Result<After> {
+        match segments {
+            ["etag-elsewhere", size, ..] => {
+                let first = self.turn() == 0;
+                let target =
+                    if first { format!("/etag-cut/1/{size}/one.png") } else { format!("/etag/{size}/two.png") };
+                self.redirect(302, target).await
+            }
+            ["etag-short", ..] => {
+                let response = self.ranged("\"whole\"", 0);
+                let is_part = response.status == 206;
+                let kept = if is_part { 1000 } else { response.body.len() / 2 };
+                let mut bytes = response.head(Length::Chunked);
+                push_chunk(&mut bytes, kept, &response.body[..kept]);
+                bytes.extend(if is_part { &b"\r\n0\r\n\r\n"[..] } else { b"\r\n" });
+                self.finish(&bytes).await?;
+                Ok(if is_part { After::Open } else { After::Cut })
+            }
+            ["etag-drip", milliseconds, ..] => {
+                let pause = Duration::from_millis(number(milliseconds));
+                let response = self.ranged("\"drip\"", 0);
+                self.write(&response.head(Length::Bytes(response.body.len()))).await?;
+                for piece in response.body.chunks(16 * 1024) {
+                    sleep(pause).await;
+                    self.write(piece).await?;
+                }
+                Ok(After::Open)
+            }
+            _ => panic!("{} is no such route", self.request.target),
+        }
+    }
+
     /// The routes that break off, break the rules or never end, those with ranges to pick up from there, and the rest.
     async fn misbehave(&mut self, segments: &[&str]) -> io::Result<After> {
         match segments {
@@ -853,16 +888,7 @@ impl Exchange<'_> {
                 self.send_part(&response, response.body.len() / 2, After::Cut).await
             }
             ["etag", ..] => self.send(&self.ranged("\"whole\"", 0)).await,
-            ["etag-drip", milliseconds, ..] => {
-                let pause = Duration::from_millis(number(milliseconds));
-                let response = self.ranged("\"drip\"", 0);
-                self.write(&response.head(Length::Bytes(response.body.len()))).await?;
-                for piece in response.body.chunks(16 * 1024) {
-                    sleep(pause).await;
-                    self.write(piece).await?;
-                }
-                Ok(After::Open)
-            }
+            ["etag-elsewhere" | "etag-short" | "etag-drip", ..] => self.send_ranged(segments).await,
             ["gated-middle", ..] => {
                 let response = self.ranged("\"gated\"", 0);
                 self.write(&response.head(Length::Bytes(response.body.len()))).await?;
@@ -1166,7 +1192,8 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
     let found = match segments_of(target).as_slice() {
         [
             "png" | "cut" | "cut-chunked" | "reset" | "lies" | "chunked" | "until-close" | "drip" | "hang-up-once"
-            | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "encoded" | "packed-cut",
+            | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "etag-short" | "encoded"
+            | "packed-cut",
             size,
             ..,
         ]
