@@ -88,6 +88,12 @@ impl TestDir {
         Self(Arc::new(TempDir::new().expect("a temporary folder")))
     }
 
+    /// The same in memory where there is such a place: ext4 makes files many times slower soon after many were removed.
+    pub fn in_memory() -> Self {
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        Self(Arc::new(dir.expect("a temporary folder")))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.0.path()

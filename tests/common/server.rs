@@ -268,6 +268,17 @@ impl Server {
         lock(&self.state.requests).len()
     }
 
+    /// Waits until there were so many, whatever for; panics when there are not in time.
+    #[track_caller]
+    pub fn wait_for_hits_in_all(&self, count: usize, limit: Duration) {
+        let too_few = |requests: &mut Vec<Request>| requests.len() < count;
+        let waited = self.state.arrived.wait_timeout_while(lock(&self.state.requests), limit, too_few);
+        let (requests, waited) = waited.expect("no handler panics with the requests in hand");
+        let arrived = requests.len();
+        drop(requests);
+        assert!(!waited.timed_out(), "only {arrived} of {count} requests arrived within {limit:?}");
+    }
+
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
         *lock(&self.state.connections)
