@@ -113,7 +113,9 @@ impl Connection {
     fn ask(&mut self, host: SocketAddr) -> Result<()> {
         self.received.clear();
         self.body = None;
-        Ok(write!(self.stream, "GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path)?)
+        // In one piece: several would wait for each other on the way.
+        let request = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path);
+        Ok(self.stream.write_all(request.as_bytes())?)
     }
 
     /// Reads what is there.
