@@ -44,9 +44,7 @@ pub mod shown;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
 use crate::cli::Args;
 use crate::config::Config;
@@ -74,49 +72,35 @@ pub fn program(line: Vec<OsString>) -> Exit {
     supervise(config, screen).unwrap_or_else(|error| complain(&RunError::System(error), Exit::Aborted))
 }
 
-/// What ends the program.
-enum Ended {
-    /// The run itself.
-    Run(Result<Exit, RunError>),
-    /// A second signal.
-    Signal(Exit),
-    /// A defect, which has told about itself.
-    Panic,
-}
-
-/// Lets the run go on in a thread of its own and waits for it or for a second signal, whichever comes first: a run may
-/// be stuck in a write to somebody who has stopped reading, and has to be left all the same.
+/// Lets the run go on and waits for it or for a second signal, whichever comes first: a run may be stuck in a write to
+/// somebody who has stopped reading, and has to be left all the same. So signals have a thread of their own, this one.
+///
+/// The run itself is a task among those of the downloads: what a download hands over, it takes on the same thread, and
+/// nobody has to be woken for that.
 fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let watch = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = Arc::new(Stop::default());
-    let (tell, told) = mpsc::channel();
-
-    let signals = {
-        let _within = runtime.enter();
-        Signals::catch()?
-    };
-    let (listener, insisted) = (Arc::clone(&stop), tell.clone());
-    runtime.spawn(async move {
-        let exit = listener.listen(signals).await;
-        // The run may have ended in the same moment.
-        let _ = insisted.send(Ended::Signal(exit));
+    let ended = watch.block_on(async {
+        let signals = Signals::catch()?;
+        let run = runtime.spawn({
+            let stop = Arc::clone(&stop);
+            async move { run::run(&config, &screen, &stop).await }
+        });
+        Ok::<_, io::Error>(tokio::select! {
+            ended = run => match ended {
+                Ok(Ok(exit)) => exit,
+                Ok(Err(error)) => complain(&error, Exit::Aborted),
+                // A defect, which has told about itself.
+                Err(_) => Exit::Aborted,
+            },
+            exit = stop.listen(signals) => exit,
+        })
     });
-    let handle = runtime.handle().clone();
-    thread::Builder::new().name("run".into()).spawn(move || {
-        let run = || handle.block_on(run::run(&config, &screen, &stop));
-        let ended = catch_unwind(AssertUnwindSafe(run)).map_or(Ended::Panic, Ended::Run);
-        // Nobody may be waiting any more.
-        let _ = tell.send(ended);
-    })?;
-
-    let ended = told.recv();
-    // A lookup by the system's resolver may still hold a thread; nobody waits for its answer any more.
+    // A lookup by the system's resolver may still hold a thread, or the reader of a log; nobody waits for them any more.
     runtime.shutdown_background();
-    Ok(match ended {
-        Ok(Ended::Run(Ok(exit)) | Ended::Signal(exit)) => exit,
-        Ok(Ended::Run(Err(error))) => complain(&error, Exit::Aborted),
-        Ok(Ended::Panic) | Err(_) => Exit::Aborted,
-    })
+    watch.shutdown_background();
+    ended
 }
 
 /// The last word. It may quote what was typed or read.

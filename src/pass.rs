@@ -1,8 +1,7 @@
 //! One way through the list: wires the rooms that a row passes.
 
-use std::cell::RefCell;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, future};
@@ -90,7 +89,7 @@ impl Pass<'_> {
             phase: stop.subscribe(),
         });
         let rows = Rows::new(mode, config.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
-        let rows = RefCell::new(rows);
+        let rows = Mutex::new(rows);
         let stop_if_failed = |rows: &Rows| {
             if rows.failure().is_some() {
                 stop.end(Phase::Finishing);
@@ -98,7 +97,7 @@ impl Pass<'_> {
         };
 
         let jobs = listed.take_until(stop.reached(Phase::Finishing)).filter_map(|row| {
-            let mut rows = rows.borrow_mut();
+            let mut rows = lock(&rows);
             let admitted = match row {
                 Ok(row) => rows.admit(row),
                 Err(error) => {
@@ -114,7 +113,7 @@ impl Pass<'_> {
             async move { (key, fetcher.fetch(&work, seat).await) }
         };
         let done = |ended: &mut Vec<(Key, Fetched)>| {
-            let mut rows = rows.borrow_mut();
+            let mut rows = lock(&rows);
             let mut open = Vec::with_capacity(ended.len());
             for (key, Fetched { record, intent }) in ended.drain(..) {
                 rows.settle(Some(key), &record);
@@ -144,11 +143,12 @@ impl Pass<'_> {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let mut rows = rows.borrow_mut();
+                let mut rows = lock(&rows);
                 rows.write();
                 if config.fsync {
                     rows.sync();
                 }
+                drop(rows);
             }
         };
         tokio::select! {
@@ -159,12 +159,17 @@ impl Pass<'_> {
 
         let wall = started.elapsed();
         drop(watch);
-        let (tally, failure) = rows.into_inner().finish();
+        let (tally, failure) = rows.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
         let overloaded_hosts = overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times });
         let summary = tally.summary(wall, counters.most_alive());
         Ok((Summary { overloaded_hosts: overloaded_hosts.collect(), ..summary }, failure))
     }
+}
+
+/// The rows have one owner at a time, and never for longer than a step takes.
+fn lock<'a, 'b>(rows: &'a Mutex<Rows<'b>>) -> MutexGuard<'a, Rows<'b>> {
+    rows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the limiter goes by: a host may serve nobody for as long as one row would keep trying.
