@@ -48,7 +48,7 @@ impl Nginx {
             "daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n\
              events {{ worker_connections 4096; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000;\n\
-             open_file_cache max=30000 inactive=600s; open_file_cache_valid 600s;\n\
+             open_file_cache max=8000 inactive=600s; open_file_cache_valid 600s;\n\
              client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
              uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi; root {root};\n\
              server {{ listen 127.0.0.1:{port} backlog=4096; }}\n\
