@@ -43,6 +43,8 @@ pub struct Files {
     root: PathBuf,
     fsync: bool,
     boot: Option<String>,
+    /// Whether there was nothing but what is fetchimg's own when the run began.
+    was_empty: bool,
     /// What earlier runs have left unfinished, by the start of the URL's hash.
     left: HashMap<String, Left>,
     /// Whether files without a name can be made and linked here.
@@ -134,10 +136,12 @@ impl Files {
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
         let left = look_through(&parts, boot.as_deref()).map_err(at(&parts))?;
+        let was_empty = fs::read_dir(root).map_err(at(root))?.flatten().all(|entry| entry.file_name() == PRIVATE);
         Ok(Self {
             root: root.to_owned(),
             fsync,
             boot,
+            was_empty,
             left,
             unnamed: AtomicBool::new(cfg!(target_os = "linux")),
             parts: AtomicU64::new(0),
@@ -193,10 +197,11 @@ impl Files {
         self.look_at(path).map(|found| found.len())
     }
 
-    /// Whether the name is taken, by whatever.
+    /// Whether the name is known to be taken, by whatever. In a folder that was empty nobody looks: every name is given
+    /// once, and publishing looks in any case.
     #[must_use]
     pub fn is_taken(&self, path: &str) -> bool {
-        fs::symlink_metadata(self.root.join(path)).is_ok()
+        !self.was_empty && fs::symlink_metadata(self.root.join(path)).is_ok()
     }
 
     /// What the system says about the regular file of that name, if there is one.
@@ -692,7 +697,7 @@ mod tests {
             part.write(&vec![1; size]).expect("write");
             let mut announced = None;
             let announce = |file: &fs::Metadata| {
-                assert!(!files.is_taken(name));
+                assert!(files.look_at(name).is_none());
                 announced = Some(Mark::of(file));
                 Ok(())
             };
@@ -702,7 +707,7 @@ mod tests {
         let mut part = files.begin(None, None);
         part.write(b"x").expect("write");
         part.commit("d", Publish::New, |_| Err(io::ErrorKind::StorageFull.into())).expect_err("it cannot be noted");
-        assert!(!files.is_taken("d"), "nothing appears that could not be announced");
+        assert!(files.look_at("d").is_none(), "nothing appears that could not be announced");
     }
 
     #[test]
