@@ -40,6 +40,7 @@ fn record(input: &Input) -> Record {
             resumed_from: start.into(),
             timing,
             extension_mismatch: third,
+            from_earlier_run: 0,
         }),
         1 => Outcome::Failed(Failed {
             error: other.clone(),
