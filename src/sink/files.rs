@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,6 +21,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::Access;
+#[cfg(target_os = "linux")]
+use rustix::fs::{Mode, OFlags};
 use url::Url;
 
 use crate::error::RunError;
@@ -47,8 +51,14 @@ pub struct Files {
     was_empty: bool,
     /// What earlier runs have left unfinished, by the start of the URL's hash.
     left: HashMap<String, Left>,
+    /// The folder itself: a path from here is shorter than one from the root of the system.
+    #[cfg(target_os = "linux")]
+    folder: OwnedFd,
     /// Whether files without a name can be made and linked here.
     unnamed: AtomicBool,
+    /// Whether they can be linked by their descriptor.
+    #[cfg(target_os = "linux")]
+    by_descriptor: AtomicBool,
     parts: AtomicU64,
     /// Released by the system when the program ends, however it ends.
     _lock: File,
@@ -143,7 +153,12 @@ impl Files {
             boot,
             was_empty,
             left,
+            #[cfg(target_os = "linux")]
+            folder: rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| at(root)(error.into()))?,
             unnamed: AtomicBool::new(cfg!(target_os = "linux")),
+            #[cfg(target_os = "linux")]
+            by_descriptor: AtomicBool::new(true),
             parts: AtomicU64::new(0),
             _lock: lock,
         })
@@ -236,6 +251,35 @@ impl Files {
     /// making it again would hide that.
     fn make_folders(&self, path: &str) -> io::Result<()> {
         path.match_indices('/').try_for_each(|(slash, _)| make_real_folder(&self.root.join(&path[..slash])))
+    }
+
+    /// Gives a name to a file that has none.
+    #[cfg(target_os = "linux")]
+    fn link(&self, file: &File, path: &str) -> Result<(), rustix::io::Errno> {
+        use rustix::fs::{AtFlags, CWD, linkat};
+        use rustix::io::Errno;
+        use std::os::fd::AsRawFd;
+
+        // By its descriptor: the shortest way, which kernels before 6.10 allow to the privileged alone.
+        if self.by_descriptor.load(Ordering::Relaxed) {
+            match linkat(file, "", &self.folder, path, AtFlags::EMPTY_PATH) {
+                Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => self.by_descriptor.store(false, Ordering::Relaxed),
+                linked => return linked,
+            }
+        }
+        // The way through /proc needs no privilege; where there is no /proc, parts have names.
+        let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, source, &self.folder, path, AtFlags::SYMLINK_FOLLOW)
+    }
+
+    /// With `--fsync`, makes the name of the file survive a loss of power, and those of the folders it is in: one of
+    /// them may be new, and its maker not yet have got so far.
+    fn sync_folders_of(&self, path: &str) -> io::Result<()> {
+        if !self.fsync {
+            return Ok(());
+        }
+        let folders = Path::new(path).ancestors().skip(1);
+        folders.map(|folder| self.root.join(folder)).try_for_each(|folder| sync_folder(&folder))
     }
 
     /// Whether images can be stored at all. When not, it is no use to go on after a storage error.
@@ -434,14 +478,14 @@ impl Part<'_> {
         publish: Publish,
         mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Published> {
-        let target = self.files.root.join(path);
         self.files.make_folders(path)?;
         if self.file.is_none()
             && publish == Publish::New
-            && let Some(published) = self.link_unnamed(&target, &mut announce)?
+            && let Some(published) = self.link_unnamed(path, &mut announce)?
         {
             return Ok(published);
         }
+        let target = self.files.root.join(path);
         let mut named = match self.file.take() {
             Some(named) => named,
             None => self.files.new_part(None)?,
@@ -457,7 +501,7 @@ impl Part<'_> {
             Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
             Publish::New => rename_new(&named.path, &target),
         }?;
-        self.sync_folders_of(&target)?;
+        self.files.sync_folders_of(path)?;
         Ok(published)
     }
 
@@ -465,42 +509,42 @@ impl Part<'_> {
     #[cfg(target_os = "linux")]
     fn link_unnamed(
         &self,
-        target: &Path,
+        path: &str,
         announce: &mut impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Option<Published>> {
-        use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+        use rustix::fs::openat;
         use rustix::io::Errno;
-        use std::os::fd::AsRawFd;
 
-        if !self.files.unnamed.load(Ordering::Relaxed) {
+        let files = self.files;
+        if !files.unnamed.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let give_up = || {
-            self.files.unnamed.store(false, Ordering::Relaxed);
+            files.unnamed.store(false, Ordering::Relaxed);
             Ok(None)
         };
-        let folder = target.parent().unwrap_or(Path::new("."));
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
         // open(2): file systems without unnamed files say EOPNOTSUPP, kernels before 3.11 EISDIR.
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file = match open(folder, flags, Mode::from_raw_mode(0o666)) {
+        let mut file = match openat(&files.folder, folder, flags, Mode::from_raw_mode(0o666)) {
             Ok(file) => File::from(file),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return give_up(),
             Err(error) => return Err(error.into()),
         };
         file.write_all(&self.buffer)?;
-        if self.files.fsync {
+        if files.fsync {
             file.sync_all()?;
         }
         announce(&file.metadata()?)?;
-        // The way through /proc needs no privilege; where there is no /proc, parts have names.
-        let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match linkat(CWD, source, CWD, target, AtFlags::SYMLINK_FOLLOW) {
+        match files.link(&file, path) {
             Ok(()) => {
-                self.sync_folders_of(target)?;
+                files.sync_folders_of(path)?;
                 Ok(Some(Published::Done))
             }
             Err(Errno::EXIST) => Ok(Some(Published::NameTaken)),
-            Err(Errno::NOENT | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM) if folder.is_dir() => give_up(),
+            Err(Errno::NOENT | Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM) if files.root.join(folder).is_dir() => {
+                give_up()
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -508,20 +552,10 @@ impl Part<'_> {
     #[cfg(not(target_os = "linux"))]
     fn link_unnamed(
         &self,
-        _: &Path,
+        _: &str,
         _: &mut impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Option<Published>> {
         Ok(None)
-    }
-
-    /// With `--fsync`, makes the name of the file survive a loss of power, and those of the folders it is in: one of
-    /// them may be new, and its maker not yet have got so far.
-    fn sync_folders_of(&self, target: &Path) -> io::Result<()> {
-        if !self.files.fsync {
-            return Ok(());
-        }
-        let mut folders = target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.files.root));
-        folders.try_for_each(sync_folder)
     }
 }
 
