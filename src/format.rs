@@ -27,6 +27,11 @@ macro_rules! formats {
             pub const fn extensions(self) -> &'static [&'static str] {
                 match self { $(Self::$variant => &[$($extension),+],)+ }
             }
+
+            fn from_lower_case(extension: &[u8]) -> Option<Self> {
+                $($(if extension == $extension.as_bytes() { return Some(Self::$variant) })+)+
+                None
+            }
         }
     };
 }
@@ -70,6 +75,9 @@ formats! {
     Psd "psd" ["psd", "psb"];
 }
 
+/// The longest of the extensions, in bytes.
+pub const LONGEST_EXTENSION: usize = 5;
+
 impl Format {
     /// The extension fetchimg gives to such a file, without the dot.
     #[must_use]
@@ -80,10 +88,12 @@ impl Format {
     /// The format an extension promises, in any case of letters.
     #[must_use]
     pub fn from_extension(extension: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|format| format.extensions().iter().any(|known| known.eq_ignore_ascii_case(extension)))
+        // Asked several times for each image, so without a loop over them all.
+        let mut lower = [0; LONGEST_EXTENSION];
+        let lower = lower.get_mut(..extension.len())?;
+        lower.copy_from_slice(extension.as_bytes());
+        lower.make_ascii_lowercase();
+        Self::from_lower_case(lower)
     }
 
     /// The format by its name or one of its extensions, as `--accept` takes it.
@@ -115,6 +125,7 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), count);
         assert!(count <= 64, "naming keeps them as bits of one word");
+        assert_eq!(all.iter().map(|extension| extension.len()).max(), Some(LONGEST_EXTENSION));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 
+use foldhash::fast::RandomState;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
@@ -53,7 +54,7 @@ pub fn seated<J>(
 /// Rows that have been read and wait for a seat, by host.
 struct Held<J> {
     limiter: Limiter,
-    hosts: HashMap<HostKey, Rows<J>>,
+    hosts: HashMap<HostKey, Rows<J>, RandomState>,
     /// Hosts with rows that may have a seat free, the next to be asked first.
     ready: VecDeque<HostKey>,
     /// Hosts with rows that want nobody yet.
@@ -73,7 +74,7 @@ struct Rows<J> {
 
 impl<J> Held<J> {
     fn new(limiter: Limiter) -> Self {
-        let (hosts, ready, later) = (HashMap::new(), VecDeque::new(), Vec::new());
+        let (hosts, ready, later) = (HashMap::default(), VecDeque::new(), Vec::new());
         Self { limiter, hosts, ready, later, rows: 0, has_all: false, is_ending: false }
     }
 

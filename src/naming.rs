@@ -28,7 +28,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::format::Format;
+use crate::format::{Format, LONGEST_EXTENSION};
 use crate::job::{Job, url_hash};
 use crate::shown::is_harmful;
 
@@ -37,9 +37,6 @@ const HOLE: char = '\0';
 
 /// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
 const LONGEST: usize = 255;
-
-/// Room kept for the extension that will fill a hole, and for one that `--fix-extension` may put in another's place.
-const LONGEST_EXTENSION: usize = 5;
 
 /// The name of an image whose URL and server offer none.
 const NAMELESS: &str = "image";
@@ -315,14 +312,17 @@ impl Namer {
         if self.template.uses(|field| field == Field::UrlHash) {
             hash = url_hash(&job.url);
         }
-        let host = clean_text(job.url.host_str().unwrap_or_default());
+        let mut host = String::new();
+        if self.template.uses(|field| field == Field::Host) {
+            host = clean_text(job.url.host_str().unwrap_or_default());
+        }
         let render = |ext: &str| {
             let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash };
             fit(&self.template.render(&values), self.fix_extension)
         };
         let hole = HOLE.to_string();
         let plain = render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole));
-        let open = render(&hole);
+        let open = if self.template.uses(|field| field == Field::Ext) { render(&hole) } else { plain.clone() };
         if self.take(&plain, &open) {
             return plain;
         }
@@ -420,6 +420,12 @@ fn extension(path: &str) -> Option<&str> {
 /// Text from outside without separators, control characters, or anything else a name must not hold.
 #[must_use]
 pub fn clean_text(text: &str) -> String {
+    // Most names, and nothing in them to be cleaned.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && !text.ends_with('.')
+    {
+        return text.to_owned();
+    }
     let composed = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
     let cleaned = composed
         .chars()
@@ -434,13 +440,13 @@ pub fn clean_text(text: &str) -> String {
 
 /// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
 fn fit(rendered: &str, fix_extension: bool) -> String {
-    let count = rendered.split('/').count();
     let mut path = String::with_capacity(rendered.len() + 8);
-    for (position, component) in rendered.split('/').enumerate() {
-        if position > 0 {
+    let mut components = rendered.split('/').peekable();
+    while let Some(component) = components.next() {
+        if !path.is_empty() {
             path.push('/');
         }
-        let is_file = position + 1 == count;
+        let is_file = components.peek().is_none();
         let complete = extension(component).is_some_and(|ext| ext == "\0" || Format::from_extension(ext).is_some());
         if is_file && !complete {
             let open = format!("{}.{HOLE}", component.trim_end_matches(['.', ' ']));
@@ -480,15 +486,25 @@ fn cut(stem: &str, room: usize) -> &str {
     let fits = |end: usize| {
         stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (LONGEST_EXTENSION - 1) <= room
     };
+    if fits(stem.len()) {
+        return stem;
+    }
     match (0..=stem.len().min(room)).rev().find(|end| fits(*end)).unwrap_or(0) {
         end if end == stem.len() => stem,
         end => stem[..end].trim_end_matches(['.', ' ']),
     }
 }
 
+/// The longest of the names of devices, in bytes.
+const LONGEST_DEVICE: usize = 7;
+
 /// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts.
 fn is_device(stem: &str) -> bool {
-    let name = stem.split('.').next().unwrap_or(stem).trim_end().to_uppercase();
+    let name = stem.split('.').next().unwrap_or(stem).trim_end();
+    if name.len() > LONGEST_DEVICE {
+        return false;
+    }
+    let name = name.to_uppercase();
     if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&name.as_str()) {
         return true;
     }

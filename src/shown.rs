@@ -124,11 +124,19 @@ fn masked_query(query: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
+/// Few records have more bytes.
+const USUAL_RECORD: usize = 512;
+
 /// A value as JSON, without a line feed at the end and with every harmful character escaped. JSON escapes the C0
 /// controls by itself; the others (DEL, C1, direction) may stand in its strings, and a terminal may be what reads them.
 pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>> {
-    let plain = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }?;
-    if plain.iter().all(|byte| *byte < 0x7F) {
+    let mut plain = Vec::with_capacity(USUAL_RECORD);
+    if pretty {
+        serde_json::to_writer_pretty(&mut plain, value)?;
+    } else {
+        serde_json::to_writer(&mut plain, value)?;
+    }
+    if plain.is_ascii() && !plain.contains(&0x7F) {
         return Ok(plain);
     }
     let mut escaped = String::with_capacity(plain.len() + 32);

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -85,11 +86,14 @@ impl HostKey {
 #[derive(Clone, Debug)]
 pub struct Limiter(Arc<Shared>);
 
+/// The hosts met. They are looked up several times for each image, so with a quick hash, whose seed is random.
+type Hosts = HashMap<HostKey, Host, RandomState>;
+
 #[derive(Debug)]
 struct Shared {
     options: Options,
     pace: Option<Quota>,
-    hosts: Mutex<HashMap<HostKey, Host>>,
+    hosts: Mutex<Hosts>,
     run: Arc<Semaphore>,
     /// Hosts at which a seat has become free since somebody was refused one.
     freed: Mutex<Vec<HostKey>>,
@@ -347,7 +351,7 @@ impl Shared {
     }
 
     /// What is known about the host.
-    fn host<'a>(&self, hosts: &'a mut HashMap<HostKey, Host>, key: &HostKey) -> &'a mut Host {
+    fn host<'a>(&self, hosts: &'a mut Hosts, key: &HostKey) -> &'a mut Host {
         if hosts.len() >= MANY && hosts.len() == hosts.capacity() && !hosts.contains_key(key) {
             // Before it would grow, so that a sweep pays for itself however many hosts there are.
             let now = Instant::now();
