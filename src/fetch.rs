@@ -108,13 +108,15 @@ pub struct Fetcher {
 pub struct Fetched {
     /// How it ended.
     pub record: Record,
+    /// The same as JSON, where it had to be noted before the file appeared.
+    pub line: Option<Vec<u8>>,
     /// To be held until the record is in the journal.
     pub intent: Option<Intent>,
 }
 
 /// How an attempt ended that needs no other.
 enum Ended {
-    Saved(Box<Record>, Option<Intent>),
+    Saved(Box<Fetched>),
     Skipped(Skipped),
 }
 
@@ -187,7 +189,7 @@ impl<'a> Begun<'a> {
 
 impl Fetcher {
     /// Fetches one image, the first attempt on the given seat if there is one. Never panics: a defect is a record too.
-    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Fetched {
+    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Box<Fetched> {
         let mut course = Course::default();
         let fetched = AssertUnwindSafe(self.until_told_to_leave(work, seat, &mut course)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
@@ -196,11 +198,11 @@ impl Fetcher {
             Err(FetchError::new(Kind::Internal, format!("panicked: {text}")))
         });
         let outcome = match result {
-            Ok(Ended::Saved(record, intent)) => return Fetched { record: *record, intent },
+            Ok(Ended::Saved(fetched)) => return fetched,
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
             Err(error) => Outcome::Failed(Failed::new(&error, course.attempts, self.timing(&course))),
         };
-        Fetched { record: Record::of(&work.job, outcome), intent: None }
+        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, intent: None })
     }
 
     async fn until_told_to_leave(
@@ -232,18 +234,20 @@ impl Fetcher {
         }
         let mut failure: Option<FetchError> = None;
         let mut resting = None;
-        let host = HostKey::of(&work.job.url);
         loop {
             let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
             let seat = match seat.take() {
                 Some(seat) => seat,
-                None => self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
-                    let error = not_tried(&host, given_up, course.attempts);
-                    match failure.take() {
-                        Some(failure) => error.caused_by(failure),
-                        None => error,
-                    }
-                })?,
+                None => {
+                    let host = HostKey::of(&work.job.url);
+                    self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                        let error = not_tried(&host, given_up, course.attempts);
+                        match failure.take() {
+                            Some(failure) => error.caused_by(failure),
+                            None => error,
+                        }
+                    })?
+                }
             };
             drop(resting.take());
             let answered = course.first_byte;
@@ -306,7 +310,7 @@ impl Fetcher {
             // A failure says nothing about the body; the next attempt asks for its rest again.
             if let Some(error) = refusal(&response, self.options.max_bytes) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
-                response.body.drain().await;
+                response.drain().await;
                 return Err(error.from_elsewhere(is_elsewhere));
             }
             if let Some(former) = begun.take() {
@@ -336,7 +340,11 @@ impl Fetcher {
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
-    async fn ask(&self, work: &Work, begun: &mut Option<Begun<'_>>) -> Result<Response, FetchError> {
+    async fn ask<'work>(
+        &self,
+        work: &'work Work,
+        begun: &mut Option<Begun<'_>>,
+    ) -> Result<Response<'work>, FetchError> {
         let resume = begun.as_ref().and_then(Begun::resume);
         let response = self.client.get(&work.job.url, resume.as_ref()).await?;
         let is_of_no_use = |begun: &mut Begun| match response.status {
@@ -348,7 +356,7 @@ impl Fetcher {
         let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
         former.give_up();
-        response.body.drain().await;
+        response.drain().await;
         self.client.get(&work.job.url, None).await
     }
 
@@ -357,9 +365,9 @@ impl Fetcher {
         &self,
         body: &mut Begun<'_>,
         course: &mut Course,
-        response: &mut Response,
+        response: &mut Response<'_>,
     ) -> Result<(), FetchError> {
-        while let Some(frame) = response.body.next().await? {
+        while let Some(frame) = response.next().await? {
             for piece in frame.chunks(self.options.chunk_size) {
                 if body.part.length() + piece.len() as u64 > self.options.max_bytes {
                     return Err(too_large(self.options.max_bytes));
@@ -383,7 +391,7 @@ impl Fetcher {
     }
 
     /// A complete body becomes a file.
-    fn store(&self, work: &Work, course: &Course, body: Begun, response: Response) -> Result<Ended, FetchError> {
+    fn store(&self, work: &Work, course: &Course, body: Begun, response: Response<'_>) -> Result<Ended, FetchError> {
         let Begun { part, look, .. } = body;
         let format = match look.end() {
             Ok(format) => format,
@@ -400,7 +408,7 @@ impl Fetcher {
             None => None,
         };
         let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension);
-        let mut record = Record::of(
+        let record = Record::of(
             &work.job,
             Outcome::Saved(Saved {
                 path: name.path.clone(),
@@ -416,11 +424,11 @@ impl Fetcher {
                 from_earlier_run: course.from_before,
             }),
         );
-        let as_json = shown::json(&record, false)
+        let line = shown::json(&record, false)
             .map_err(|error| FetchError::new(Kind::Internal, "cannot write the record").caused_by(error))?;
         let mut intent: Option<Intent> = None;
         let announce = |file: &std::fs::Metadata| {
-            if let Some(former) = intent.replace(self.intents.note(Mark::of(file), &as_json)?) {
+            if let Some(former) = intent.replace(self.intents.note(Mark::of(file), &line)?) {
                 former.done();
             }
             Ok(())
@@ -440,10 +448,7 @@ impl Fetcher {
             let (old, url) = (harmless(old), &record.url);
             tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
         }
-        if let (Outcome::Saved(saved), Some(timing)) = (&mut record.outcome, self.timing(course)) {
-            saved.timing = timing;
-        }
-        Ok(Ended::Saved(Box::new(record), intent))
+        Ok(Ended::Saved(Box::new(Fetched { record, line: Some(line), intent })))
     }
 
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {

@@ -182,7 +182,7 @@ pub struct Timing {
     /// From the first request to the head of the last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttfb_ms: Option<f64>,
-    /// From the first request to the end, waits between attempts included.
+    /// From the first request to the end of the body, or of the last attempt; waits between attempts included.
     pub total_ms: f64,
 }
 

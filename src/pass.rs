@@ -11,7 +11,7 @@ use crate::error::RunError;
 use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
 use crate::input::Lists;
-use crate::intents::{Intent, Intents};
+use crate::intents::Intents;
 use crate::journal::{Journal, Key};
 use crate::limiter::{self, HostKey, Limiter, Patience, Seat};
 use crate::manifest::Manifest;
@@ -32,7 +32,8 @@ const AHEAD: usize = 8192;
 const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 const TASKS_AT_REST: usize = 2048;
 
-/// A record that waits to be written waits no longer than this.
+/// A record that waits to be written waits no longer than this. Written one by one, records would cost a call of the
+/// system for each image; what a killed run has not written down, its notes have.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
 
 /// A pass that is about to begin.
@@ -110,20 +111,12 @@ impl Pass<'_> {
         });
         let work = |((key, work), seat): ((Key, Work), Option<Seat>)| {
             let fetcher = Arc::clone(&fetcher);
-            async move { (key, fetcher.fetch(&work, seat).await) }
+            // In a box: until it runs, a task is moved from hand to hand.
+            Box::pin(async move { (key, fetcher.fetch(&work, seat).await) })
         };
-        let done = |ended: &mut Vec<(Key, Fetched)>| {
+        let done = |ended: &mut Vec<(Key, Box<Fetched>)>| {
             let mut rows = lock(&rows);
-            let mut open = Vec::with_capacity(ended.len());
-            for (key, Fetched { record, intent }) in ended.drain(..) {
-                rows.settle(Some(key), &record);
-                open.extend(intent);
-            }
-            rows.write();
-            // When the records could not be written, the notes are all that there is, and stay.
-            if rows.failure().is_none() {
-                open.into_iter().for_each(Intent::done);
-            }
+            ended.drain(..).for_each(|(key, fetched)| rows.fetched(key, fetched));
             stop_if_failed(&rows);
         };
         let passing = async {
@@ -137,7 +130,6 @@ impl Pass<'_> {
                 }
             }
         };
-        // Rows that need no download are written down now and then, whatever the downloads do.
         let writing = async {
             let mut ticks = tokio::time::interval(WRITE_EVERY);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

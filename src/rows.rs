@@ -2,7 +2,7 @@
 //!
 //! Before, in list order and one row at a time: is it a URL at all, has this list named it before, is it saved already,
 //! and which name does it get ([`Rows::admit`])? After, in whatever order downloads end: note the record, count it, say
-//! it ([`Rows::settle`]). Every row passes `settle` exactly once.
+//! it ([`Rows::fetched`]). Every row is settled exactly once.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Kind, RunError};
-use crate::fetch::Work;
+use crate::fetch::{Fetched, Work};
+use crate::intents::Intent;
 use crate::job::{Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key, Met, Stored};
 use crate::manifest::Manifest;
@@ -41,6 +42,8 @@ pub struct Rows<'a> {
     counters: Arc<Counters>,
     /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
+    /// Notes on files whose records have not been written yet.
+    open: Vec<Intent>,
     tally: Tally,
     failure: Option<RunError>,
 }
@@ -63,7 +66,8 @@ impl<'a> Rows<'a> {
         counters: Arc<Counters>,
     ) -> Self {
         let tally = Tally::new(mode);
-        Self { existing, journal, manifest, files, namer, counters, waiting: HashMap::new(), tally, failure: None }
+        let (waiting, open) = (HashMap::new(), Vec::new());
+        Self { existing, journal, manifest, files, namer, counters, waiting, open, tally, failure: None }
     }
 
     /// Decides about the next row of the list: work to do, or a record at once.
@@ -71,7 +75,7 @@ impl<'a> Rows<'a> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
-                self.settle(None, &record);
+                self.settle(None, &record, None);
                 return None;
             }
         };
@@ -81,7 +85,7 @@ impl<'a> Rows<'a> {
         let earlier = match self.journal.meet(key, &job.url) {
             Ok(Met::First(earlier)) => earlier,
             Ok(Met::Done(path)) => {
-                self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)));
+                self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)), None);
                 return None;
             }
             Ok(Met::UnderWay) => {
@@ -100,7 +104,7 @@ impl<'a> Rows<'a> {
             && self.files.size(path) == Some(*bytes)
         {
             let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path.clone())));
-            self.settle(Some(key), &record);
+            self.settle(Some(key), &record, None);
             return None;
         }
         // What an earlier run wrote for this URL is fetchimg's to replace, under the name it has.
@@ -121,9 +125,16 @@ impl<'a> Rows<'a> {
         Some((key, Work { job, name, publish, replaces }))
     }
 
+    /// Takes what came of the download of a row.
+    pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
+        let Fetched { record, line, intent } = *fetched;
+        self.settle(Some(key), &record, line);
+        self.open.extend(intent);
+    }
+
     /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
-    /// for it are settled with it.
-    pub fn settle(&mut self, key: Option<Key>, record: &Record) {
+    /// for it are settled with it. `line`: the record as JSON, if somebody has it already.
+    fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<Vec<u8>>) {
         let counter = match &record.outcome {
             Outcome::Saved(_) => &self.counters.saved,
             Outcome::Failed(_) => &self.counters.failed,
@@ -137,7 +148,7 @@ impl<'a> Rows<'a> {
         {
             self.fail(RunError::Disk { folder: self.files.root().to_owned(), message: failed.message.clone() });
         }
-        match shown::json(record, false) {
+        match line.map_or_else(|| shown::json(record, false), Ok) {
             Ok(line) => self.write_down(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
@@ -154,7 +165,7 @@ impl<'a> Rows<'a> {
                 url.push_str(&fragment);
             }
             let duplicate = Record { index, url, url_hash: record.url_hash.clone(), outcome };
-            self.settle(None, &duplicate);
+            self.settle(None, &duplicate, None);
         }
     }
 
@@ -176,6 +187,10 @@ impl<'a> Rows<'a> {
         }
         if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
             self.lose_manifest(error);
+        }
+        // When the records could not be written, the notes are all that there is, and stay.
+        if self.failure.is_none() {
+            self.open.drain(..).for_each(Intent::done);
         }
     }
 

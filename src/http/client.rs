@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use futures::Stream;
 use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -89,7 +90,7 @@ pub struct Client {
     resolver: Resolver,
     /// By whether TLS is spoken: a list without `https:` never reads the system's certificates; and by the port that
     /// `--resolve` names for the host, since the client's resolver is not told the port.
-    pools: HashMap<(bool, Option<u16>), Pool>,
+    pools: HashMap<(bool, Option<u16>), Pool, RandomState>,
     proxy_speaks_tls: bool,
     /// The proxies of the environment.
     environment: Matcher,
@@ -127,13 +128,13 @@ impl Client {
 
     /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body. Everything, the body
     /// included, has to come before `--timeout` has passed.
-    pub async fn get(&self, url: &Url, resume: Option<&Resume>) -> Result<Response, FetchError> {
+    pub async fn get<'url>(&self, url: &'url Url, resume: Option<&Resume>) -> Result<Response<'url>, FetchError> {
         let deadline = Deadline {
             at: Instant::now() + self.options.attempt_timeout,
             whole: self.options.attempt_timeout,
             stall: self.options.stall_timeout,
         };
-        let mut current = url.clone();
+        let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
         loop {
             let sent = self.send(url, &current, resume, deadline).await;
@@ -144,15 +145,16 @@ impl Client {
                     .from_elsewhere(is_another_host(url, &current)),
             })?;
             if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Response::new(answer);
+                return Response::new(answer, current);
             }
             if redirects == self.options.max_redirects {
                 let clause = format!("more than {redirects} redirects (--max-redirs)");
                 return Err(FetchError::new(Kind::Redirect, clause));
             }
             redirects += 1;
-            current = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
-            answer.body(None).drain().await;
+            let target = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
+            answer.body(None).drain(&current).await;
+            current = Cow::Owned(target);
         }
     }
 
@@ -194,7 +196,7 @@ impl Client {
         if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
-        Ok(Answer { head, url: url.clone(), deadline, lease })
+        Ok(Answer { head, deadline, lease })
     }
 
     /// Names are resolved to the wanted addresses; an address in the URL must be one of them by itself.
@@ -279,6 +281,11 @@ impl Client {
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
             .tls_backend_preconfigured(tls);
+        if !secure {
+            // reqwest keeps a copy of each request for the case that it is refused unseen, which is a thing of HTTP/2
+            // (RFC 9113, section 8.7), and that is spoken over TLS alone.
+            builder = builder.retry(reqwest::retry::never());
+        }
         if options.http1_only {
             builder = builder.http1_only();
         }
@@ -392,7 +399,7 @@ struct Pool(Mutex<Option<Arc<Generation>>>);
 struct Generation {
     client: reqwest::Client,
     /// By the hash of a host and its port.
-    hosts: Mutex<HashMap<u64, InUse>>,
+    hosts: Mutex<HashMap<u64, InUse, RandomState>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -437,7 +444,7 @@ impl Pool {
                 return Ok(Lease { generation: Arc::clone(generation), host });
             }
         }
-        let hosts = Mutex::new(HashMap::from([(host, InUse { now: 1, most: 1 })]));
+        let hosts = Mutex::new(HashMap::from_iter([(host, InUse { now: 1, most: 1 })]));
         let generation = Arc::new(Generation { client: build()?, hosts });
         *current = Some(Arc::clone(&generation));
         Ok(Lease { generation, host })
@@ -496,11 +503,11 @@ async fn in_time<T>(deadline: Deadline, missing: &str, future: impl Future<Outpu
 
 /// The head of an answer, and the way to its body.
 #[derive(Debug)]
-pub struct Response {
+pub struct Response<'url> {
     /// The status code.
     pub status: u16,
     /// The URL that answered, after redirects.
-    pub final_url: Url,
+    pub final_url: Cow<'url, Url>,
     /// The `Content-Type`, as sent.
     pub content_type: Option<String>,
     /// The file name that the server proposes.
@@ -513,14 +520,13 @@ pub struct Response {
     pub validator: Option<HeaderValue>,
     /// Where the bytes belong, if they are a part.
     pub range: Option<ContentRange>,
-    /// The bytes.
-    pub body: Body,
+    body: Body,
 }
 
-impl Response {
+impl<'url> Response<'url> {
     /// # Errors
     /// When the body of a good answer is packed in a way that it cannot be unpacked.
-    fn new(answer: Answer) -> Result<Self, FetchError> {
+    fn new(answer: Answer, url: Cow<'url, Url>) -> Result<Self, FetchError> {
         let head = &answer.head;
         let headers = head.headers();
         let coding = if head.status().is_success() { coding(headers)? } else { None };
@@ -534,9 +540,20 @@ impl Response {
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
-            final_url: answer.url.clone(),
+            final_url: url,
             body: answer.body(coding),
         })
+    }
+
+    /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
+    /// length or without its last chunk is an error (RFC 9112, section 8).
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        self.body.next(&self.final_url).await
+    }
+
+    /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
+    pub async fn drain(self) {
+        self.body.drain(&self.final_url).await;
     }
 
     /// The status as a person reads it: `404 Not Found`, or `status 522` where there are no words for it.
@@ -554,7 +571,6 @@ impl Response {
 #[derive(Debug)]
 struct Answer {
     head: reqwest::Response,
-    url: Url,
     deadline: Deadline,
     lease: Lease,
 }
@@ -567,16 +583,15 @@ impl Answer {
             None => Frames::Plain(self.head),
             Some(coding) => Frames::Packed(Unpacker::new(coding, frames(self.head))),
         };
-        Body { frames, is_short, url: self.url, deadline: self.deadline, _lease: self.lease }
+        Body { frames, is_short, deadline: self.deadline, _lease: self.lease }
     }
 }
 
 /// The body of an answer, frame by frame.
 #[derive(Debug)]
-pub struct Body {
+struct Body {
     frames: Frames,
     is_short: bool,
-    url: Url,
     deadline: Deadline,
     _lease: Lease,
 }
@@ -595,9 +610,8 @@ fn frames(answer: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes
 }
 
 impl Body {
-    /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
-    /// length or without its last chunk is an error (RFC 9112, section 8).
-    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+    /// The next bytes; `url` is where they come from.
+    async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, FetchError> {
         let next = async {
             match &mut self.frames {
                 Frames::Plain(answer) => answer.chunk().await.map_err(Trouble::Body),
@@ -605,16 +619,15 @@ impl Body {
             }
         };
         in_time(self.deadline, "nothing", next).await?.map_err(|trouble| match trouble {
-            Trouble::Body(error) => classify(&error, &self.url, Stage::Body),
+            Trouble::Body(error) => classify(&error, url, Stage::Body),
             Trouble::Packing(error) => error,
         })
     }
 
-    /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
-    pub async fn drain(mut self) {
+    async fn drain(mut self, url: &Url) {
         if self.is_short {
             self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
-            while let Ok(Some(_)) = self.next().await {}
+            while let Ok(Some(_)) = self.next(url).await {}
         }
     }
 }

@@ -47,7 +47,10 @@ impl Identity {
     pub fn request(&self, home: &Url, url: &Url) -> Request {
         let at_home = is_at_home(home, url);
         let mut url = url.clone();
-        let own = own_credentials(&mut url).or_else(|| own_credentials(&mut home.clone()).filter(|_| at_home));
+        let own = own_credentials(&mut url).or_else(|| {
+            let is_for_it = at_home && has_user_information(home);
+            is_for_it.then(|| own_credentials(&mut home.clone()))?
+        });
         let mut headers = HeaderMap::with_capacity(8);
         // Without this field a server may choose any coding (RFC 9110, section 12.5.3).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -88,9 +91,13 @@ impl Identity {
     }
 }
 
+fn has_user_information(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 /// Takes the user information out of a URL (RFC 3986, section 3.2.1): it is not sent as part of the target.
 fn own_credentials(url: &mut Url) -> Option<Credentials> {
-    if url.username().is_empty() && url.password().is_none() {
+    if !has_user_information(url) {
         return None;
     }
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
