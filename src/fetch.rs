@@ -236,18 +236,17 @@ impl Fetcher {
         let mut resting = None;
         loop {
             let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
-            let seat = match seat.take() {
-                Some(seat) => seat,
-                None => {
-                    let host = HostKey::of(&work.job.url);
-                    self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
-                        let error = not_tried(&host, given_up, course.attempts);
-                        match failure.take() {
-                            Some(failure) => error.caused_by(failure),
-                            None => error,
-                        }
-                    })?
-                }
+            let seat = if let Some(seat) = seat.take() {
+                seat
+            } else {
+                let host = HostKey::of(&work.job.url);
+                self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                    let error = not_tried(&host, given_up, course.attempts);
+                    match failure.take() {
+                        Some(failure) => error.caused_by(failure),
+                        None => error,
+                    }
+                })?
             };
             drop(resting.take());
             let answered = course.first_byte;
