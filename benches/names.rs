@@ -11,15 +11,19 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
-use std::error::Error;
+#[path = "common/mod.rs"]
+mod common;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use common::Result;
+use common::measure::{Watched, watch};
+use common::server::{Server, free_port, wait_for};
 
 const ROUNDS: usize = 3;
 
@@ -74,21 +78,9 @@ impl std::fmt::Display for Run {
 
 fn run(folder: &Path, list: &Path, dns: u16, names: usize, round: usize) -> Result<Run> {
     let output = folder.join(format!("out-{round}"));
-    let begin = Instant::now();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_fetchimg"))
-        .arg(list)
-        .arg("-o")
-        .arg(&output)
-        .args(["-q", "--dns-servers", &format!("127.0.0.1:{dns}")])
-        .spawn()?;
-    let (mut most_open, mut peak_bytes) = (0, 0);
-    while program.try_wait()?.is_none() {
-        let proc = PathBuf::from(format!("/proc/{}", program.id()));
-        most_open = most_open.max(fs::read_dir(proc.join("fd")).map_or(0, Iterator::count));
-        peak_bytes = peak_bytes.max(high_water_mark(&proc).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let wall = begin.elapsed().as_secs_f64();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fetchimg"));
+    program.arg(list).arg("-o").arg(&output).args(["-q", "--dns-servers", &format!("127.0.0.1:{dns}")]);
+    let Watched { wall, most_open, peak_bytes, .. } = watch(&mut program)?;
     let right = (0..names)
         .filter(|index| fs::read(output.join(format!("{index:05}.gif"))).is_ok_and(|bytes| bytes == PICTURE))
         .count();
@@ -101,46 +93,9 @@ fn run(folder: &Path, list: &Path, dns: u16, names: usize, round: usize) -> Resu
     Ok(Run { wall, right, failed, retries, most_open, peak_bytes })
 }
 
-/// The largest resident set so far (`VmHWM`), in bytes.
-fn high_water_mark(proc: &Path) -> Option<u64> {
-    let status = fs::read_to_string(proc.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-/// A server that is stopped when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SIGTERM lets nginx stop its workers; SIGKILL would leave them behind.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(program: &str, arguments: &[&str]) -> Result<Running> {
-    let started = Command::new(program).args(arguments).stderr(Stdio::null()).spawn();
-    Ok(Running(
-        started.map_err(|error| format!("{program} cannot be started ({error}); install the package {program}"))?,
-    ))
-}
-
-/// Waits until the server says something.
-fn wait_for(what: &str, mut answers: impl FnMut() -> bool) -> Result<()> {
-    let begin = Instant::now();
-    while !answers() {
-        if begin.elapsed() > Duration::from_secs(10) {
-            return Err(format!("{what} does not answer").into());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
 /// How many queries dnsmasq has answered, which it writes into its log when it is told to.
-fn answered(folder: &Path, dnsmasq: &Running) -> Result<u64> {
-    Command::new("kill").args(["-s", "USR1", &dnsmasq.0.id().to_string()]).status()?;
+fn answered(folder: &Path, dnsmasq: &Server) -> Result<u64> {
+    dnsmasq.signal("USR1")?;
     let mut answered = None;
     wait_for("dnsmasq", || {
         let log = fs::read_to_string(folder.join("dnsmasq.log")).unwrap_or_default();
@@ -153,9 +108,9 @@ fn answered(folder: &Path, dnsmasq: &Running) -> Result<u64> {
 }
 
 /// nginx with one picture for every path, and its port.
-fn nginx(folder: &Path) -> Result<(Running, u16)> {
+fn nginx(folder: &Path) -> Result<(Server, u16)> {
     fs::write(folder.join("picture.gif"), PICTURE)?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_port()?;
     let file = folder.join("nginx.conf");
     let configuration = format!(
         "daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n\
@@ -167,13 +122,13 @@ fn nginx(folder: &Path) -> Result<(Running, u16)> {
         folder = folder.display(),
     );
     fs::write(&file, configuration)?;
-    let nginx = start("nginx", &["-c", &file.to_string_lossy()])?;
+    let nginx = Server::start("nginx", &["-c", &file.to_string_lossy()])?;
     wait_for("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     Ok((nginx, port))
 }
 
 /// dnsmasq, which gives every name below `test` the address of this machine, and its port.
-fn dnsmasq(folder: &Path) -> Result<(Running, u16)> {
+fn dnsmasq(folder: &Path) -> Result<(Server, u16)> {
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
     let file = folder.join("dnsmasq.conf");
     let configuration = format!(
@@ -182,7 +137,7 @@ fn dnsmasq(folder: &Path) -> Result<(Running, u16)> {
         folder = folder.display(),
     );
     fs::write(&file, configuration)?;
-    let dnsmasq = start("dnsmasq", &["-C", &file.to_string_lossy()])?;
+    let dnsmasq = Server::start("dnsmasq", &["-C", &file.to_string_lossy()])?;
     // A query for the address of `a.test` (RFC 1035, section 4.1).
     let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
     wait_for("dnsmasq", || {

@@ -16,11 +16,11 @@ mod common;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use common::corpus::Corpus;
+use common::measure::{Watched, watch};
 use common::nginx::Nginx;
 use common::{Result, megabytes, spread};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -85,24 +85,9 @@ impl std::fmt::Display for Run {
 fn run(folder: &Path, corpus: &Corpus, list: &Path, size: &str, round: usize) -> Result<Run> {
     let output = folder.join(format!("out-{size}-{round}"));
     let before = processor_time()?;
-    let begin = Instant::now();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_fetchimg"))
-        .arg(list)
-        .arg("-o")
-        .arg(&output)
-        .args(["-q", "--chunk-size", size])
-        .spawn()?;
-    let (mut most_open, mut peak_bytes) = (0, 0);
-    let status = loop {
-        if let Some(status) = program.try_wait()? {
-            break status;
-        }
-        let proc = PathBuf::from(format!("/proc/{}", program.id()));
-        most_open = most_open.max(fs::read_dir(proc.join("fd")).map_or(0, Iterator::count));
-        peak_bytes = peak_bytes.max(high_water_mark(&proc).unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let wall = begin.elapsed().as_secs_f64();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fetchimg"));
+    program.arg(list).arg("-o").arg(&output).args(["-q", "--chunk-size", size]);
+    let Watched { wall, status, most_open, peak_bytes } = watch(&mut program)?;
     let cpu = processor_time()? - before;
     if !status.success() {
         return Err(format!("fetchimg ended with {status}").into());
@@ -112,13 +97,6 @@ fn run(folder: &Path, corpus: &Corpus, list: &Path, size: &str, round: usize) ->
         return Err(format!("only {right} of {IMAGES} files are identical to their originals").into());
     }
     Ok(Run { wall, cpu, most_open, peak_bytes })
-}
-
-/// The largest resident set so far (`VmHWM`), in bytes.
-fn high_water_mark(proc: &Path) -> Option<u64> {
-    let status = fs::read_to_string(proc.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Processor time of all children that have ended, in seconds.

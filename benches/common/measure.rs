@@ -3,9 +3,9 @@
 //! The system adds up what a process's children took, without a way to begin again from zero. So every command is run by
 //! a process of its own, which is this program once more, and the sum of that one's children is the command's.
 
-use std::fs::File;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -97,4 +97,40 @@ pub fn child(mut words: impl Iterator<Item = String>) -> Result<()> {
     };
     serde_json::to_writer(std::io::stdout(), &taken)?;
     Ok(())
+}
+
+/// What a look at a command every few milliseconds tells.
+pub struct Watched {
+    /// From its start to its end, in seconds.
+    pub wall: f64,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The most open files that were seen.
+    pub most_open: usize,
+    /// The largest resident set, in bytes.
+    pub peak_bytes: u64,
+}
+
+/// Runs a command to its end and looks at it meanwhile.
+pub fn watch(command: &mut Command) -> Result<Watched> {
+    let begin = Instant::now();
+    let mut process = command.spawn()?;
+    let proc = PathBuf::from(format!("/proc/{}", process.id()));
+    let (mut most_open, mut peak_bytes) = (0, 0);
+    let status = loop {
+        if let Some(status) = process.try_wait()? {
+            break status;
+        }
+        most_open = most_open.max(fs::read_dir(proc.join("fd")).map_or(0, Iterator::count));
+        peak_bytes = peak_bytes.max(high_water_mark(&proc).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    Ok(Watched { wall: begin.elapsed().as_secs_f64(), status, most_open, peak_bytes })
+}
+
+/// The largest resident set so far (`VmHWM`), in bytes.
+fn high_water_mark(proc: &Path) -> Option<u64> {
+    let status = fs::read_to_string(proc.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

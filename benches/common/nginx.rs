@@ -1,41 +1,23 @@
 //! nginx on free ports, in a process of its own.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::Result;
+use super::server::{Server, free_port, wait_for};
 
 /// A running nginx, stopped when dropped.
 pub struct Nginx {
-    process: Child,
+    _process: Server,
     /// Where it speaks plain HTTP.
     pub port: u16,
     /// Where it speaks TLS, as `localhost`, HTTP/2 offered.
     pub tls_port: u16,
     /// The certificate to trust there.
     pub authority: PathBuf,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Waits until somebody listens there.
-pub fn wait_for(port: u16) -> Result<()> {
-    let begin = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if begin.elapsed() > Duration::from_secs(10) {
-            return Err(format!("nobody answers on port {port}").into());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 impl Nginx {
@@ -63,23 +45,10 @@ impl Nginx {
         fs::write(&file, configuration)?;
         // Workers run as another user when nginx is started by root, and have to reach the pictures.
         fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let process = Command::new("nginx")
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("nginx cannot be started ({error}); install it with the package manager"))?;
-        let nginx = Self { process, port, tls_port, authority };
-        wait_for(port)?;
+        let process = Server::start("nginx", &["-c", &file.to_string_lossy()])?;
+        let nginx = Self { _process: process, port, tls_port, authority };
+        wait_for("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
         Ok(nginx)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM lets the master stop its workers; SIGKILL would leave them behind.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
     }
 }
 

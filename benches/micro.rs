@@ -1,0 +1,403 @@
+//! What the program's own steps cost, each alone: what is paid for every row of a list, and for every byte of an image.
+//!
+//! ```text
+//! cargo bench --bench micro                  # all, in about a minute
+//! cargo bench --bench micro -- 'piece loop'  # those whose name holds these words
+//! cargo bench --bench micro -- --test        # each once, without a figure: do they still work?
+//! ```
+//!
+//! Shown is processor time of the thread that does the work, in the kernel too: waiting costs nothing, and neither does
+//! what else the machine is busy with, but for its caches.
+//!
+//! - `list`: the rows of a text list of 10,000 lines in a file.
+//! - `naming`: the names of 10,000 rows, all different or all the same.
+//! - `piece loop`: one whole download through [`Fetcher::fetch`] from a server on loopback into a folder: the request,
+//!   the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be had alone; what two sizes
+//!   of pieces differ by is the loop's. `received` is the same answer with its body dropped frame by frame, so the
+//!   rest is what becomes of the body here.
+//! - `part`: a body in such pieces into its part, as the loop hands them over, without a network. 25 KB stay in memory,
+//!   10 MB go through the part file.
+//! - `header`: the signature of a first piece of 512 bytes, and the name in a `Content-Disposition`.
+//! - `record`: 1,000 rows that end as saved: their URLs looked up, their records as JSON, and these into the journal,
+//!   with a write for all at once or for each, as when downloads end one by one.
+//!
+//! Files are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
+
+mod common;
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::Result;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BatchSize, BenchmarkId, Throughput};
+use fetchimg::cli::Args;
+use fetchimg::config::Config;
+use fetchimg::fetch::{Fetcher, Phase, Work};
+use fetchimg::format::Format;
+use fetchimg::http::Client;
+use fetchimg::http::disposition::filename;
+use fetchimg::image::{Verdict, recognise};
+use fetchimg::input::rows_of;
+use fetchimg::intents::{Intent, Intents};
+use fetchimg::job::{Job, Outcome, Record, Saved, Timing};
+use fetchimg::journal::{Journal, Key, Met};
+use fetchimg::limiter::{self, Limiter, Patience};
+use fetchimg::naming::Namer;
+use fetchimg::shown;
+use fetchimg::sink::{Files, Publish};
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
+use url::Url;
+
+/// Rows of the list, and names.
+const ROWS: u64 = 10_000;
+
+/// Records in the journal.
+const RECORDS: u64 = 1_000;
+
+/// What `--chunk-size` is by default, and a size as large as a read.
+const PIECES: [usize; 2] = [512, 65_536];
+
+/// The median picture of the web, and a photograph.
+const BODIES: [(&str, usize); 2] = [("25 KB", 25_000), ("10 MB", 10_000_000)];
+
+type Criterion = criterion::Criterion<ProcessorTime>;
+
+fn main() -> Result<()> {
+    let mut criterion = criterion::Criterion::default()
+        .with_measurement(ProcessorTime(WallTime))
+        .without_plots()
+        .sample_size(40)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .nresamples(10_000)
+        .configure_from_args();
+    let folder = tempfile::tempdir()?;
+    list(&mut criterion, folder.path())?;
+    naming(&mut criterion)?;
+    piece_loop(&mut criterion, folder.path())?;
+    part(&mut criterion, folder.path())?;
+    header(&mut criterion);
+    record(&mut criterion, folder.path())?;
+    criterion.final_summary();
+    Ok(())
+}
+
+/// Processor time of this thread, shown like any other time.
+struct ProcessorTime(WallTime);
+
+fn spent() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has such a clock").into()
+}
+
+impl Measurement for ProcessorTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        spent()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        spent().saturating_sub(start)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self.0.formatter()
+    }
+}
+
+fn list(criterion: &mut Criterion, folder: &Path) -> Result<()> {
+    let path = folder.join("list.txt");
+    let lines = (0..ROWS).map(|row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg\n", row % 97));
+    fs::write(&path, lines.collect::<String>())?;
+    let mut group = criterion.benchmark_group("list");
+    group.throughput(Throughput::Elements(ROWS));
+    group.bench_function("text", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let rows = rows_of(File::open(&path).expect("the list"), "list").expect("rows");
+            assert_eq!(rows.len() as u64, ROWS);
+            rows
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+fn naming(criterion: &mut Criterion) -> Result<()> {
+    let template = "{basename}".parse::<fetchimg::naming::Template>()?;
+    let mut group = criterion.benchmark_group("naming");
+    group.throughput(Throughput::Elements(ROWS));
+    for (what, same) in [("all different", false), ("all the same", true)] {
+        let name = |row| if same { "large.jpg".to_owned() } else { format!("photo-{row:07}.jpg") };
+        let jobs = jobs(ROWS, |row| format!("https://img.example.org/{row:07}/{}", name(row)))?;
+        group.bench_function(what, |bencher| {
+            let namer = || Namer::new(template.clone(), false);
+            let name_all = |mut namer: Namer| {
+                for job in &jobs {
+                    black_box(namer.reserve(job));
+                }
+                namer
+            };
+            bencher.iter_batched(namer, name_all, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut group = criterion.benchmark_group("piece loop");
+    for (size, bytes) in BODIES {
+        let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve(body(bytes))?))?;
+        group.throughput(Throughput::BytesDecimal(bytes as u64));
+        for pieces in PIECES {
+            let output = folder.join(format!("{size}-{pieces}"));
+            let fetcher = fetcher(&output, pieces)?;
+            let job = Job { index: 0, url: url.clone() };
+            let name = Namer::new("{basename}".parse()?, false).reserve(&job);
+            let work = Work { job, name, publish: Publish::New, replaces: None };
+            group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
+                let fetch = async |times| {
+                    let mut taken = Duration::ZERO;
+                    for _ in 0..times {
+                        let before = spent();
+                        let done = fetcher.fetch(&work, None).await;
+                        taken += spent().saturating_sub(before);
+                        let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
+                        assert_eq!(saved.bytes, bytes as u64);
+                        // Out of the way of the next one, which has the same name.
+                        done.intent.into_iter().for_each(Intent::done);
+                        fs::remove_file(output.join(saved.path)).expect("the file is there");
+                    }
+                    taken
+                };
+                bencher.iter_custom(|times| runtime.block_on(fetch(times)));
+            });
+        }
+        let client = Client::new(config(PIECES[0])?.http)?;
+        group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
+            let receive = async || {
+                let mut body = client.get(&url, None).await.expect("an answer").body;
+                let mut received = 0;
+                while let Some(frame) = body.next().await.expect("a frame") {
+                    received += frame.len();
+                }
+                assert_eq!(received, bytes);
+            };
+            bencher.iter(|| runtime.block_on(receive()));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
+    let files = Files::open(&folder.join("parts"), false, None)?;
+    let mut group = criterion.benchmark_group("part");
+    for (size, bytes) in BODIES {
+        let body = body(bytes);
+        group.throughput(Throughput::BytesDecimal(bytes as u64));
+        for pieces in PIECES {
+            group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
+                let write = |()| {
+                    let mut part = files.begin(Some(bytes as u64), None);
+                    for piece in body.chunks(pieces) {
+                        part.write(piece).expect("written");
+                    }
+                    // It is given up by whoever gets it, when the time has been taken.
+                    part
+                };
+                bencher.iter_batched(|| (), write, BatchSize::PerIteration);
+            });
+        }
+    }
+    group.finish();
+    Ok(())
+}
+
+fn header(criterion: &mut Criterion) {
+    let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1A";
+    let svg = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- Drawn by hand -->\n<svg width=\"9\" height=\"9\">";
+    let html = Verdict::Other("an HTML page");
+    let signatures: [(&str, &[u8], Verdict); 6] = [
+        ("jpeg", b"\xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01", Verdict::Image(Format::Jpeg)),
+        ("png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Verdict::Image(Format::Png)),
+        ("webp", b"RIFF\x24\x60\0\0WEBPVP8 ", Verdict::Image(Format::Webp)),
+        ("avif", avif, Verdict::Image(Format::Avif)),
+        ("svg", svg, Verdict::Image(Format::Svg)),
+        ("html", b"<!DOCTYPE html>\n<html lang=\"en\"><head><title>Not found</title></head>", html),
+    ];
+    let mut group = criterion.benchmark_group("header");
+    for (what, signature, verdict) in signatures {
+        let mut piece = signature.to_vec();
+        piece.resize(PIECES[0], b' ');
+        assert_eq!(recognise(&piece, false), verdict, "{what}");
+        group.bench_function(what, |bencher| bencher.iter(|| recognise(black_box(&piece), false)));
+    }
+    let field = b"attachment; filename=\"na_ve cat.jpg\"; filename*=UTF-8''na%C3%AFve%20cat.jpg";
+    assert_eq!(filename(field).as_deref(), Some("na\u{ef}ve cat.jpg"));
+    group.bench_function("disposition", |bencher| bencher.iter(|| filename(black_box(field))));
+    group.finish();
+}
+
+fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
+    let path = folder.join("manifest.jsonl");
+    let jobs = jobs(RECORDS, |row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg", row % 97))?;
+    let records = jobs.iter().map(saved).collect::<Vec<_>>();
+    // The one before is gone, so that the file does not grow from one to the next.
+    let empty = || {
+        let _ = fs::remove_file(&path);
+        Journal::open(&path, |_| {}).expect("a journal")
+    };
+    let meet = |mut journal: Journal| {
+        let meet = |job: &Job| {
+            let key = journal.key(&job.url);
+            assert_eq!(journal.meet(key, &job.url).expect("met"), Met::First(None));
+            key
+        };
+        let keys = jobs.iter().map(meet).collect::<Vec<_>>();
+        (journal, keys)
+    };
+    let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
+        for (record, key) in records.iter().zip(keys) {
+            let line = shown::json(record, false).expect("JSON");
+            journal.note(record, &line, Some(key)).expect("noted");
+            if each {
+                journal.write().expect("written");
+            }
+        }
+        journal.write().expect("written");
+        journal
+    };
+    let mut group = criterion.benchmark_group("record");
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function("met", |bencher| bencher.iter_batched(empty, meet, BatchSize::PerIteration));
+    group.bench_function("as JSON", |bencher| {
+        bencher.iter(|| {
+            records.iter().map(|record| shown::json(record, false).map_or(0, |line| line.len())).sum::<usize>()
+        });
+    });
+    for (what, each) in [("journal, one write", false), ("journal, a write each", true)] {
+        group.bench_function(what, |bencher| {
+            bencher.iter_batched(|| meet(empty()), |met| note(met, each), BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn jobs(count: u64, url: impl Fn(u64) -> String) -> Result<Vec<Job>> {
+    (0..count).map(|index| Ok(Job { index, url: Url::parse(&url(index))? })).collect()
+}
+
+/// The record of a download as most of them end.
+fn saved(job: &Job) -> Record {
+    Record::of(
+        job,
+        Outcome::Saved(Saved {
+            path: format!("large-{:08x}.jpg", job.index),
+            bytes: 25_000 + job.index,
+            format: Some(Format::Jpeg),
+            content_type: Some("image/jpeg".into()),
+            http_status: 200,
+            final_url: job.url.to_string(),
+            attempts: 1,
+            resumed_from: 0,
+            timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74 },
+            extension_mismatch: false,
+            from_earlier_run: 0,
+        }),
+    )
+}
+
+/// What begins as a PNG file does, of so many bytes in all.
+fn body(bytes: usize) -> Vec<u8> {
+    let mut body = vec![0; bytes];
+    fastrand::Rng::with_seed(7).fill(&mut body);
+    let signature = b"\x89PNG\r\n\x1a\n";
+    body[..signature.len()].copy_from_slice(signature);
+    body
+}
+
+/// A server that gives this body to whoever asks, as often as they ask, and its port.
+fn serve(body: Vec<u8>) -> Result<u16> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer: Arc<[u8]> = [head.into_bytes(), body].concat().into();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            // Whoever goes away ends this, and nobody else.
+            std::thread::spawn(move || speak(&stream, &answer));
+        }
+    });
+    Ok(port)
+}
+
+fn speak(mut stream: &TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut requests = BufReader::new(stream);
+    let mut request = String::new();
+    while requests.read_line(&mut request)? > 0 {
+        if request.ends_with("\r\n\r\n") {
+            stream.write_all(answer)?;
+            request.clear();
+        }
+    }
+    Ok(())
+}
+
+/// What the program does by default, but for the size of pieces and without anybody's proxy.
+fn config(pieces: usize) -> Result<Config> {
+    let pieces = pieces.to_string();
+    let line = ["fetchimg", "list.txt", "--proxy", "", "--chunk-size", &pieces].map(Into::into);
+    let args = Args::parse_line(line).map_err(|_| "the command line is wrong")?;
+    Ok(Config::try_from(args)?)
+}
+
+fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
+    let Config { fetch, http, per_host, concurrency, template, .. } = config(pieces)?;
+    let files = Files::open(output, false, None)?;
+    let intents = Intents::new(files.private("intents"), None, false);
+    let minute = Duration::from_secs(60);
+    Ok(Fetcher {
+        client: Client::new(http)?,
+        limiter: Limiter::new(limiter::Options {
+            per_host,
+            in_run: concurrency,
+            pace: None,
+            pause: minute,
+            patience: Patience { tries: 1, connecting: minute, answering: minute },
+            at_rest: 0,
+        }),
+        files: Arc::new(files),
+        intents: Arc::new(intents),
+        namer: Arc::new(Mutex::new(Namer::new(template, false))),
+        counters: Arc::default(),
+        options: fetch,
+        meter: None,
+        started: Instant::now(),
+        phase: watch::Sender::new(Phase::Running).subscribe(),
+    })
+}
