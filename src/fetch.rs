@@ -1,8 +1,9 @@
 //! One URL from start to end: [`Work`] in, [`Record`] out, whatever happens.
 //!
 //! The loop over attempts is here, and so is the way of the bytes: each frame of the body is taken apart into pieces
-//! of `--chunk-size`, and each piece goes through the limit on bytes, the look at the signature, the counters and into
-//! the part file.
+//! of `--chunk-size`, and each piece goes through the limit on bytes and the look at the signature. When all of them
+//! have passed, the frame goes into the part file as it is, and is counted: a write for each piece would copy everything
+//! once more.
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -367,13 +368,15 @@ impl Fetcher {
         response: &mut Response<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
+            let mut length = body.part.length();
             for piece in frame.chunks(self.options.chunk_size) {
-                if body.part.length() + piece.len() as u64 > self.options.max_bytes {
+                length += piece.len() as u64;
+                if length > self.options.max_bytes {
                     return Err(too_large(self.options.max_bytes));
                 }
                 body.look.at(piece)?;
-                body.part.write(piece).map_err(|error| self.disk("cannot write", error))?;
             }
+            body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(meter) = &self.meter {
                 meter.pass(frame.len()).await;
             }

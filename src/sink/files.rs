@@ -32,6 +32,9 @@ use crate::job::url_hash;
 /// is 16 MiB at most.
 const BUFFER: usize = 64 * 1024;
 
+/// From so many bytes on a call of the system costs less than a copy into the buffer.
+const LARGE: usize = 16 * 1024;
+
 /// The folder of everything that is no image, inside the output folder.
 const PRIVATE: &str = ".fetchimg";
 
@@ -409,24 +412,29 @@ impl Drop for Part<'_> {
 }
 
 impl Part<'_> {
-    /// Takes the next piece.
-    pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + piece.len() > BUFFER {
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let is_full = self.buffer.len() + bytes.len() > BUFFER;
+        // What is in a file already, and comes in large amounts, is not copied once more.
+        let is_large = bytes.len() > LARGE && (is_full || self.file.is_some());
+        if is_full || is_large {
             let file = match &mut self.file {
                 Some(file) => file,
                 empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
             };
-            file.open()?.write_all(&self.buffer)?;
-            self.buffer.clear();
-        }
-        if piece.len() > BUFFER {
-            if let Some(file) = &mut self.file {
-                file.open()?.write_all(piece)?;
+            let file = file.open()?;
+            if !self.buffer.is_empty() {
+                file.write_all(&self.buffer)?;
+                self.buffer.clear();
             }
-        } else {
-            self.buffer.extend_from_slice(piece);
+            if is_large {
+                file.write_all(bytes)?;
+            }
         }
-        self.length += piece.len() as u64;
+        if !is_large {
+            self.buffer.extend_from_slice(bytes);
+        }
+        self.length += bytes.len() as u64;
         Ok(())
     }
 
