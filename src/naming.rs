@@ -862,10 +862,10 @@ mod tests {
         let mut namer = namer("{index:02}-{basename}");
         namer.keep("03-x.png");
         let before = format!("{:?}", namer.taken.table);
-        let names = (0..5).map(|index| namer.reserve(&job(index, "https://a.example/x.png")).pattern);
-        let names = names.collect::<Vec<_>>();
-        assert_eq!((&*names[2], &*names[4]), ("02-x.png", "04-x.png"));
-        assert!(names[3].starts_with("03-x-"), "{names:?}");
+        let given = (0..5).map(|index| namer.reserve(&job(index, "https://a.example/x.png")).pattern);
+        let given = given.collect::<Vec<_>>();
+        assert_eq!((&*given[2], &*given[4]), ("02-x.png", "04-x.png"));
+        assert!(given[3].starts_with("03-x-"), "{given:?}");
         let old = namer.reserve_instead(&job(3, "https://a.example/x.png"), "03-x.png");
         assert_eq!(old.pattern, "03-x.png");
         namer.again("04-x.png".into());

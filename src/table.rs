@@ -254,9 +254,9 @@ mod tests {
     fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         // Few hashes, many at the very ends of parts, some that differ in nothing that counts, and some that crowd.
         let hash = prop_oneof![
-            3 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| part << 56 | place << 50),
-            1 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| part << 56 | 0x00FF_FFFF_FFFF_FFFF - (place << 8)),
-            1 => (0..4_u64, 0..3_u64).prop_map(|(part, place)| part << 56 | 7 << 40 | place),
+            3 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| (part << 56) | (place << 50)),
+            1 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| (part << 56) | (0x00FF_FFFF_FFFF_FFFF - (place << 8))),
+            1 => (0..4_u64, 0..3_u64).prop_map(|(part, place)| (part << 56) | (7 << 40) | place),
             1 => any::<u64>(),
         ];
         let deed = (0..20, hash, 1..=9_u64).prop_map(|(kind, hash, value)| match kind {
@@ -301,12 +301,14 @@ mod tests {
             }
         }
         map.retain(|_, values| !values.is_empty());
-        map.values_mut().for_each(|values| values.sort_unstable());
+        for values in map.values_mut() {
+            values.sort_unstable();
+        }
         map
     }
 
     fn revised(value: u64, number: u64) -> Option<u64> {
-        (value % number != 0).then_some(value / 2).filter(|half| *half > 0)
+        (!value.is_multiple_of(number)).then_some(value / 2).filter(|half| *half > 0)
     }
 
     fn sorted<const KEY: usize, const VALUE: usize>(table: &Table<KEY, VALUE>, hash: u64) -> Vec<u64> {

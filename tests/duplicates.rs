@@ -207,11 +207,10 @@ fn memory_does_not_grow_with_the_list() {
     const MANY: usize = 120_000;
     let weigh = |rows: usize| {
         // Every line is another URL, whose host is refused: a reserved name, a task and a record, without a request.
-        let list = (0..rows).map(|row| format!("http://127.0.0.1:9/{row}.png\n")).collect::<String>();
         let running = fetchimg()
-            .args(["-", "--name", "{index:08}", "--keep-duplicates", "--public-only", "-q", "--json"])
+            .lines((0..rows).map(|row| format!("http://127.0.0.1:9/{row}.png")))
+            .args(["--name", "{index:08}", "--keep-duplicates", "--public-only", "-q", "--json"])
             .in_dir(&TestDir::in_memory())
-            .stdin(list)
             .start();
         let (run, memory) = running.wait_and_weigh();
         assert_eq!(run.status, Some(1), "{}", run.stdout);

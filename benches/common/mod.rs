@@ -1,8 +1,9 @@
-//! What several benchmarks need: pictures, nginx, and a stopwatch.
+//! What several benchmarks need: pictures, servers, and a stopwatch.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub mod corpus;
+pub mod instant;
 pub mod measure;
 pub mod nginx;
 
