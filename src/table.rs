@@ -336,6 +336,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig {
+            cases: 64,
             failure_persistence: None,
             rng_seed: RngSeed::Fixed(7),
             ..ProptestConfig::default()

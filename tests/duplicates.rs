@@ -211,6 +211,7 @@ fn memory_does_not_grow_with_the_list() {
             .lines((0..rows).map(|row| format!("http://127.0.0.1:9/{row}.png")))
             .args(["--name", "{index:08}", "--keep-duplicates", "--public-only", "-q", "--json"])
             .in_dir(&TestDir::in_memory())
+            .time_limit(Duration::from_secs(300))
             .start();
         let (run, memory) = running.wait_and_weigh();
         assert_eq!(run.status, Some(1), "{}", run.stdout);
