@@ -48,6 +48,16 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
 
+    /// Fetch every row, also when its URL occurred before, each into a file of its own
+    ///
+    /// Rows with the same URL get different names: the first keeps the plain one, later ones get a part of the URL's hash
+    /// and the number of the row, if --name does not tell them apart already. What an earlier run has saved is found by
+    /// URL and row number together, so a list to be continued may grow at its end alone; rows that an earlier run without
+    /// this flag left out as duplicates are fetched now. Unfinished bodies are not kept for the next run. With a name
+    /// that begins with {index}, nothing is remembered per row, and memory does not grow with the list.
+    #[arg(long, help_heading = "Output")]
+    pub keep_duplicates: bool,
+
     /// Replace an extension that contradicts the bytes
     #[arg(long, help_heading = "Output")]
     pub fix_extension: bool,

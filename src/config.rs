@@ -16,6 +16,7 @@ use crate::fetch::{self, Accept};
 use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::Source;
+use crate::journal::KnownBy;
 use crate::limiter::PerHost;
 use crate::manifest::Target;
 use crate::naming::Template;
@@ -36,6 +37,8 @@ pub struct Config {
     pub fsync: bool,
     /// What happens to images that are there.
     pub existing: Existing,
+    /// Which rows are one (`--keep-duplicates`).
+    pub known_by: KnownBy,
     /// Where records go besides the journal.
     pub manifest: Option<Target>,
     /// The passes over the list.
@@ -132,6 +135,7 @@ impl TryFrom<Args> for Config {
             template,
             fsync: args.fsync,
             existing,
+            known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
             modes,
             concurrency,

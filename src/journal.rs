@@ -1,33 +1,47 @@
 //! What has been done, on disk: one JSON record per line, appended, never changed.
 //!
 //! The journal answers two questions for each row of the list: has this run met the URL before, and has an earlier run
-//! saved it? For each URL it keeps 8 bytes of hash and the place of its record in the file; everything else is read back
-//! when it is asked for, and compared in full, so two URLs with one hash are still two URLs. (While both are under way
-//! there is nothing to compare yet; the hash is keyed anew in every run, so that nobody can arrange that.)
+//! saved it? For each URL it keeps 8 bytes of hash, of which one is not stored, and in 6 more the place of its record in
+//! the file; everything else is read back when it is asked for, and compared in full, so two URLs with one hash are
+//! still two URLs. (While both are under way there is nothing to compare yet; the hash is keyed anew in every run, so
+//! that nobody can arrange that.)
+//!
+//! With `--keep-duplicates` the second question alone is left, for a row is known by its URL and its number, and each is
+//! met once. Then nothing has to be kept of rows that no earlier run has saved.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use url::Url;
 
 use crate::error::RunError;
-use crate::job::{Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
+use crate::job::{Job, Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
+use crate::table::Table;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
 
-/// What a URL is looked up by.
+/// What a row is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
-/// The records of a folder, and which URLs they are about.
+/// Which rows are one to the journal, in this run and across runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// Those with the same URL: it is fetched once.
+    Url,
+    /// None but the row of that number with the same URL in another run (`--keep-duplicates`).
+    Row {
+        /// Whether there are more passes over the list than one, which meet the same rows.
+        again: bool,
+    },
+}
+
+/// The records of a folder, and which rows they are about.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -36,26 +50,29 @@ pub struct Journal {
     unwritten: Vec<u8>,
     /// The length of the file without them.
     written: u64,
-    known: HashMap<Key, Known>,
+    known_by: KnownBy,
+    known: Known,
     hasher: RandomState,
 }
 
-/// Where a record begins in the file, plus one.
-#[derive(Clone, Copy, Debug)]
-struct Place(NonZeroU64);
+/// Where a record begins in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
 
 impl Place {
-    fn at(offset: u64) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(offset))
-    }
+    /// As many bits as there is room for: no journal is 35 terabytes long. If one were, the rows beyond would be taken
+    /// for unknown, because another record stands in the place.
+    const BITS: u32 = 45;
+    const LAST: u64 = (1 << Self::BITS) - 1;
 
-    fn offset(self) -> u64 {
-        self.0.get() - 1
+    fn at(offset: u64) -> Self {
+        Self(offset.min(Self::LAST))
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Known {
+/// How far a row has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
     /// An earlier pass or run saved it, as the record there says.
     Earlier(Place),
     /// This pass has met it and it is under way; perhaps it was saved before.
@@ -64,7 +81,69 @@ enum Known {
     Done(Place, Option<Place>),
 }
 
-/// What is known of a URL when a row names it.
+/// How far each row has come that is remembered.
+#[derive(Debug, Default)]
+struct Known {
+    table: Table<7, 6>,
+    /// The places of the records that say a row is saved, by those of later ones that do not, because fetching it again
+    /// has failed. There are few.
+    saved_before: HashMap<u64, Place>,
+}
+
+impl Known {
+    const EARLIER: u64 = 1;
+    const UNDER_WAY: u64 = 2;
+    const UNDER_WAY_AGAIN: u64 = 3;
+    const SAVED: u64 = 4;
+    const NOT_SAVED: u64 = 5;
+    const SAVED_BEFORE: u64 = 6;
+
+    fn get(&self, key: Key) -> Option<Standing> {
+        self.table.get(key.0).map(|value| self.read(value))
+    }
+
+    fn set(&mut self, key: Key, standing: Standing) {
+        let (state, Place(place)) = match standing {
+            Standing::Earlier(place) => (Self::EARLIER, place),
+            Standing::UnderWay(None) => (Self::UNDER_WAY, Place(0)),
+            Standing::UnderWay(Some(place)) => (Self::UNDER_WAY_AGAIN, place),
+            Standing::Done(place, None) => (Self::NOT_SAVED, place),
+            Standing::Done(place, Some(saved)) if saved == place => (Self::SAVED, place),
+            Standing::Done(place, Some(saved)) => {
+                self.saved_before.insert(place.0, saved);
+                (Self::SAVED_BEFORE, place)
+            }
+        };
+        self.table.set(key.0, state << Place::BITS | place);
+    }
+
+    fn read(&self, value: u64) -> Standing {
+        let place = Place(value & Place::LAST);
+        match value >> Place::BITS {
+            Self::EARLIER => Standing::Earlier(place),
+            Self::UNDER_WAY => Standing::UnderWay(None),
+            Self::UNDER_WAY_AGAIN => Standing::UnderWay(Some(place)),
+            Self::SAVED => Standing::Done(place, Some(place)),
+            Self::SAVED_BEFORE => Standing::Done(place, self.saved_before.get(&place.0).copied()),
+            _ => Standing::Done(place, None),
+        }
+    }
+
+    /// What this pass has saved counts as saved by an earlier one, and nothing is met.
+    fn begin_pass(&mut self) {
+        let saved_before = std::mem::take(&mut self.saved_before);
+        self.table.revise(|value| {
+            let place = match value >> Place::BITS {
+                Self::EARLIER | Self::UNDER_WAY_AGAIN | Self::SAVED => value & Place::LAST,
+                Self::SAVED_BEFORE => saved_before.get(&(value & Place::LAST))?.0,
+                _ => return None,
+            };
+            Some(Self::EARLIER << Place::BITS | place)
+        });
+    }
+}
+
+/// What is known of a row when its turn comes.
 #[derive(Debug, PartialEq)]
 pub enum Met {
     /// This run sees it for the first time. Perhaps an earlier one saved it.
@@ -95,6 +174,8 @@ enum Found {
 /// The fields of a record that matter here.
 #[derive(Deserialize)]
 struct Line<'a> {
+    #[serde(default)]
+    index: u64,
     #[serde(borrow)]
     url: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -114,25 +195,26 @@ impl Line<'_> {
     }
 
     /// What the key of its URL is made of.
-    fn identity(&self) -> &str {
+    fn name(&self) -> &str {
         self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default())
     }
 
-    fn is_about(&self, url: &Url) -> bool {
-        match &self.url_hash {
-            Some(hash) => *hash == url_hash(url),
-            None => self.url.split('#').next() == Some(without_fragment(url)),
-        }
+    fn is_about(&self, job: &Job, known_by: KnownBy) -> bool {
+        let is_same_url = match &self.url_hash {
+            Some(hash) => *hash == url_hash(&job.url),
+            None => self.url.split('#').next() == Some(without_fragment(&job.url)),
+        };
+        is_same_url && (known_by == KnownBy::Url || self.index == job.index)
     }
 }
 
 impl Journal {
     /// Opens the journal and reads what earlier runs have saved; `saved` is told each file of theirs. Lines that are
     /// no records are passed over, and the last one of a run that was killed is cut off.
-    pub fn open(path: &Path, mut saved: impl FnMut(&str)) -> Result<Self, RunError> {
+    pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(&str)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
-        let mut known = HashMap::new();
+        let mut known = Known::default();
         let hasher = RandomState::new();
         let mut written = 0;
         let mut unwritten = Vec::new();
@@ -146,7 +228,8 @@ impl Journal {
                 && let (true, Some(path)) = (record.status == "saved", record.plain_path())
             {
                 saved(path);
-                known.insert(Key(hasher.hash_one(record.identity())), Known::Earlier(Place::at(written)));
+                let key = key_of(&hasher, known_by, record.name(), record.index);
+                known.set(key, Standing::Earlier(Place::at(written)));
             }
             if line.last() != Some(&b'\n') {
                 // The end, or a line that was not finished: all of it but the line feed, or less.
@@ -160,7 +243,7 @@ impl Journal {
             }
             written += length as u64;
         }
-        Ok(Self { path: path.to_owned(), file, unwritten, written, known, hasher })
+        Ok(Self { path: path.to_owned(), file, unwritten, written, known_by, known, hasher })
     }
 
     /// Takes in the record of a file that appeared just before a run was killed, unless the journal has it already.
@@ -171,8 +254,8 @@ impl Journal {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
         let stored = Stored { path: path.to_owned(), bytes: record.bytes };
-        let key = Key(self.hasher.hash_one(record.identity()));
-        if let Some(Known::Earlier(place)) = self.known.get(&key).copied() {
+        let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
+        if let Some(Standing::Earlier(place)) = self.known.get(key) {
             let earlier = self.line(place)?;
             let says_the_same = serde_json::from_slice::<Line>(&earlier)
                 .is_ok_and(|earlier| (earlier.plain_path(), earlier.bytes) == (Some(path), record.bytes));
@@ -183,39 +266,38 @@ impl Journal {
         if !is_there(&stored) {
             return Ok(None);
         }
-        self.known.insert(key, Known::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
+        self.known.set(key, Standing::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
         Ok(Some(stored.path))
     }
 
-    /// The key of a URL, the same as its record's: records show secrets masked and carry a hash instead.
+    /// The key of a row, the same as its record's: records show secrets masked and carry a hash instead.
     #[must_use]
-    pub fn key(&self, url: &Url) -> Key {
-        Key(match recorded(url) {
-            (_, Some(hash)) => self.hasher.hash_one(hash.as_str()),
-            (_, None) => self.hasher.hash_one(without_fragment(url)),
-        })
+    pub fn key(&self, job: &Job) -> Key {
+        match recorded(&job.url) {
+            (_, Some(hash)) => key_of(&self.hasher, self.known_by, &hash, job.index),
+            (_, None) => key_of(&self.hasher, self.known_by, without_fragment(&job.url), job.index),
+        }
     }
 
-    /// What is known of the URL of a row. From now on this pass has met it.
-    pub fn meet(&mut self, key: Key, url: &Url) -> Result<Met, RunError> {
-        let known = match self.known.entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Known::UnderWay(None));
-                return Ok(Met::First(None));
+    /// What is known of a row. From now on this pass has met it.
+    pub fn meet(&mut self, key: Key, job: &Job) -> Result<Met, RunError> {
+        Ok(match self.known.get(key) {
+            None => {
+                if self.remembers() {
+                    self.known.set(key, Standing::UnderWay(None));
+                }
+                Met::First(None)
             }
-            Entry::Occupied(known) => *known.get(),
-        };
-        Ok(match known {
-            Known::UnderWay(_) => Met::UnderWay,
-            Known::Done(place, _) => match self.read(place, url)? {
+            Some(Standing::UnderWay(_)) => Met::UnderWay,
+            Some(Standing::Done(place, _)) => match self.read(place, job)? {
                 Found::Same(stored) => Met::Done(stored.map(|stored| stored.path)),
                 Found::Other => Met::First(None),
             },
-            Known::Earlier(place) => match self.read(place, url)? {
+            Some(Standing::Earlier(place)) => match self.read(place, job)? {
                 Found::Same(stored) => {
-                    self.known.insert(key, Known::UnderWay(Some(place)));
+                    self.known.set(key, Standing::UnderWay(Some(place)));
                     Met::First(stored)
                 }
                 Found::Other => Met::First(None),
@@ -223,11 +305,16 @@ impl Journal {
         })
     }
 
-    /// The record in that place, if it is about this URL.
-    fn read(&mut self, place: Place, url: &Url) -> Result<Found, RunError> {
+    /// Whether a row may be met again that nobody has saved before.
+    fn remembers(&self) -> bool {
+        self.known_by != KnownBy::Row { again: false }
+    }
+
+    /// The record in that place, if it is about this row.
+    fn read(&mut self, place: Place, job: &Job) -> Result<Found, RunError> {
         let line = self.line(place)?;
         Ok(match serde_json::from_slice::<Line>(&line) {
-            Ok(found) if found.is_about(url) => {
+            Ok(found) if found.is_about(job, self.known_by) => {
                 let bytes = found.bytes;
                 Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes }))
             }
@@ -236,8 +323,7 @@ impl Journal {
     }
 
     /// The line that begins in that place, without its line feed.
-    fn line(&mut self, place: Place) -> Result<Vec<u8>, RunError> {
-        let at = place.offset();
+    fn line(&mut self, Place(at): Place) -> Result<Vec<u8>, RunError> {
         if at >= self.written {
             self.write()?;
         }
@@ -251,28 +337,28 @@ impl Journal {
         Ok(line)
     }
 
-    /// Notes a record. With `key`, it is what this pass has to say about that URL.
+    /// Notes a record. With `key`, it is what this pass has to say about the row.
     ///
     /// `line` is the record as JSON.
     pub fn note(&mut self, record: &Record, line: &[u8], key: Option<Key>) -> Result<(), RunError> {
         let place = Place::at(self.written + self.unwritten.len() as u64);
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
-        if let Some(key) = key {
-            let before = match self.known.get(&key) {
-                Some(Known::UnderWay(before)) => *before,
+        if let Some(key) = key.filter(|_| self.remembers()) {
+            let before = match self.known.get(key) {
+                Some(Standing::UnderWay(before)) => before,
                 _ => None,
             };
-            let known = match &record.outcome {
-                Outcome::Saved(_) => Known::Done(place, Some(place)),
+            let standing = match &record.outcome {
+                Outcome::Saved(_) => Standing::Done(place, Some(place)),
                 // This record has no size; the one before has.
                 Outcome::Skipped(skipped) if skipped.reason == Reason::AlreadySaved => {
-                    Known::Done(before.unwrap_or(place), before)
+                    Standing::Done(before.unwrap_or(place), before)
                 }
                 // What was saved before is still there when fetching it again has failed.
-                Outcome::Skipped(_) | Outcome::Failed(_) => Known::Done(place, before),
+                Outcome::Skipped(_) | Outcome::Failed(_) => Standing::Done(place, before),
             };
-            self.known.insert(key, known);
+            self.known.set(key, standing);
         }
         if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
     }
@@ -300,15 +386,7 @@ impl Journal {
 
     /// Begins another pass over the list: what this one has saved counts as saved by an earlier one.
     pub fn begin_pass(&mut self) {
-        self.known.retain(|_, known| match *known {
-            Known::Earlier(_) => true,
-            Known::UnderWay(stored) | Known::Done(_, stored) => {
-                if let Some(stored) = stored {
-                    *known = Known::Earlier(stored);
-                }
-                stored.is_some()
-            }
-        });
+        self.known.begin_pass();
     }
 
     fn failed(&self, source: io::Error) -> RunError {
@@ -323,21 +401,36 @@ impl Drop for Journal {
     }
 }
 
+fn key_of(hasher: &RandomState, known_by: KnownBy, name: &str, index: u64) -> Key {
+    Key(match known_by {
+        KnownBy::Url => hasher.hash_one(name),
+        KnownBy::Row { .. } => hasher.hash_one((name, index)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use url::Url;
+
     use super::*;
-    use crate::job::{Job, Outcome, Reason, Saved, Skipped, Timing};
+    use crate::error::{FetchError, Kind};
+    use crate::job::{Failed, Saved, Skipped, Timing};
     use crate::shown::masked;
 
     fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {
-        let key = journal.key(url);
-        journal.meet(key, url)
+        meet_row(journal, 0, url)
+    }
+
+    fn meet_row(journal: &mut Journal, index: u64, url: &Url) -> Result<Met, RunError> {
+        let job = Job { index, url: url.clone() };
+        let key = journal.key(&job);
+        journal.meet(key, &job)
     }
 
     fn note(journal: &mut Journal, record: &Record, about: &Url) -> Result<(), RunError> {
-        let key = journal.key(about);
+        let key = journal.key(&Job { index: record.index, url: about.clone() });
         journal.note(record, &serde_json::to_vec(record).expect("JSON"), Some(key))
     }
 
@@ -368,7 +461,7 @@ mod tests {
         let path = folder.path().join("manifest.jsonl");
         let one = url("https://a.example/1.png#x");
         let signed = url("https://a.example/2.png?sig=secret");
-        let mut journal = Journal::open(&path, |_| panic!("there is nothing yet")).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| panic!("there is nothing yet")).expect("open");
         for (url, name) in [(&one, "1.png"), (&signed, "2.png")] {
             assert_eq!(meet(&mut journal, url).expect("meet"), Met::First(None));
             assert_eq!(meet(&mut journal, url).expect("meet"), Met::UnderWay);
@@ -380,7 +473,7 @@ mod tests {
         assert!(!fs::read_to_string(&path).expect("read").contains("secret"));
 
         let mut names = Vec::new();
-        let mut journal = Journal::open(&path, |name| names.push(name.to_owned())).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |name| names.push(name.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5 }));
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
@@ -396,10 +489,10 @@ mod tests {
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));
         let whole = serde_json::to_string(&saved(&one, "1.png")).expect("JSON");
         fs::write(&path, format!("{whole}\n\u{0}garbage\n{}", &whole[..40])).expect("write");
-        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         note(&mut journal, &saved(&two, "2.png"), &two).expect("note");
         journal.write().expect("write");
-        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 meet(&mut journal, url).expect("meet"),
@@ -411,7 +504,7 @@ mod tests {
 
         // Only the line feed was lost.
         fs::write(&path, &whole).expect("write");
-        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
         drop(journal);
         assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n"));
@@ -425,7 +518,7 @@ mod tests {
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
         let stored = Stored { path: "1.png".into(), bytes: 5 };
-        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
         let is_it = |found: &Stored| *found == stored;
         assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some("1.png".into()));
@@ -433,7 +526,7 @@ mod tests {
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
         assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);
         drop(journal);
-        let mut journal = Journal::open(&path, |_| {}).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "nor is it taken in by a later run");
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
         assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
@@ -443,7 +536,7 @@ mod tests {
     fn two_urls_with_one_hash_are_two_urls() {
         let folder = tempfile::tempdir().expect("a folder");
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));
-        let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
+        let mut journal = Journal::open(&folder.path().join("m"), KnownBy::Url, |_| {}).expect("open");
         // As if the hashes were the same.
         note(&mut journal, &saved(&one, "1.png"), &two).expect("note");
         assert_eq!(meet(&mut journal, &two).expect("meet"), Met::First(None));
@@ -453,7 +546,7 @@ mod tests {
     fn a_second_pass_begins_afresh_and_keeps_the_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let one = url("https://a.example/1.png");
-        let mut journal = Journal::open(&folder.path().join("m"), |_| {}).expect("open");
+        let mut journal = Journal::open(&folder.path().join("m"), KnownBy::Url, |_| {}).expect("open");
         meet(&mut journal, &one).expect("meet");
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         journal.begin_pass();
@@ -470,7 +563,7 @@ mod tests {
             Met::First(Some(Stored { path: "1.png".into(), bytes: 5 }))
         );
 
-        let mut journal = Journal::open(&folder.path().join("n"), |_| {}).expect("open");
+        let mut journal = Journal::open(&folder.path().join("n"), KnownBy::Url, |_| {}).expect("open");
         meet(&mut journal, &one).expect("meet");
         note(&mut journal, &skipped(Reason::FileExists), &one).expect("note");
         journal.begin_pass();
@@ -479,5 +572,58 @@ mod tests {
             Met::First(None),
             "somebody else's file never becomes ours"
         );
+    }
+
+    #[test]
+    fn what_a_failure_leaves_is_known_to_the_next_pass() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = url("https://a.example/1.png");
+        let mut journal = Journal::open(&folder.path().join("m"), KnownBy::Url, |_| {}).expect("open");
+        meet(&mut journal, &one).expect("meet");
+        note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
+        for _ in 0..2 {
+            journal.begin_pass();
+            let stored = Stored { path: "1.png".into(), bytes: 5 };
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
+            let failed = Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None);
+            let record = Record::of(&Job { index: 0, url: one.clone() }, Outcome::Failed(failed));
+            note(&mut journal, &record, &one).expect("note");
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(None));
+        }
+    }
+
+    #[test]
+    fn rows_may_be_known_by_their_numbers_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("m");
+        let one = url("https://a.example/1.png");
+        for again in [false, true] {
+            let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
+            for index in 1..4 {
+                let record = Record { index, ..saved(&one, &format!("{index}.png")) };
+                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(None));
+                note(&mut journal, &record, &one).expect("note");
+            }
+            let key = journal.key(&Job { index: 1, url: one.clone() });
+            assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
+            journal.begin_pass();
+            for index in 1..4 {
+                let stored = again.then(|| Stored { path: format!("{index}.png"), bytes: 5 });
+                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(stored));
+            }
+            drop(journal);
+
+            let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
+            let stored = |index| Some(Stored { path: format!("{index}.png"), bytes: 5 });
+            assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Met::First(stored(2)));
+            assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Met::First(None), "a row that is new");
+            assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Met::First(None));
+            drop(journal);
+
+            let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(stored(3)), "by URL, the last one counts");
+            drop(journal);
+            fs::remove_file(&path).expect("remove");
+        }
     }
 }

@@ -21,6 +21,8 @@ pub mod journal;
 pub mod lookahead;
 pub mod naming;
 pub mod schedule;
+// What the two that remember every row are made of:
+pub mod table;
 // Its download goes through these:
 pub mod fetch;
 pub mod http;

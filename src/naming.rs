@@ -20,8 +20,8 @@
 //! | `CON` `PRN` `AUX` `NUL` `COM1`… `LPT9`, with any extension | `_` before it | Windows devices |
 //! | more than 255 bytes | the stem is cut between characters, the extension stays | file systems |
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use percent_encoding::percent_decode_str;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
@@ -31,6 +31,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::format::{Format, LONGEST_EXTENSION};
 use crate::job::{Job, url_hash};
 use crate::shown::is_harmful;
+use crate::table::Table;
 
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
 const HOLE: char = '\0';
@@ -182,6 +183,49 @@ impl Template {
         name
     }
 
+    /// Whether names are distinct for distinct rows, whatever else is in them.
+    ///
+    /// So it is where a folder or the file begins with a few plain letters and `{index}`, and something that is no digit
+    /// comes then, or the end. What stands before is the same in all names, so they differ where the numbers do: with
+    /// as many zeros in front as are asked for, no number is the beginning of another one followed by what is no digit.
+    /// No rule about whole names touches that: an underscore may be put before (`com1` is a device and `com10` is none;
+    /// then it stands where others have a letter or a digit), and what is too long is cut at its end, far behind the
+    /// number. A dot before the number is not allowed, because suffixes are put before an extension, and the number must
+    /// not be taken for one.
+    fn tells_rows_apart(&self) -> bool {
+        /// A name has 255 bytes, of which a suffix takes 87 at most, an extension 9, and a number 20.
+        const LONGEST_BEFORE: usize = 64;
+        let mut begun = true;
+        let mut before = 0;
+        for (position, part) in self.0.iter().enumerate() {
+            match part {
+                Part::Text(text) => {
+                    let last = text.rsplit('/').next().unwrap_or(text);
+                    if last.len() < text.len() {
+                        (begun, before) = (true, 0);
+                    }
+                    before += last.len();
+                    begun &= before <= LONGEST_BEFORE && last.bytes().all(|byte| byte.is_ascii() && byte != b'.');
+                }
+                Part::Field(Field::Index { .. }) if begun => {
+                    let ends = match self.0.get(position + 1) {
+                        None => true,
+                        Some(Part::Text(next)) => {
+                            next.bytes().next().is_some_and(|b| b.is_ascii() && !b.is_ascii_digit())
+                        }
+                        Some(Part::Field(_)) => false,
+                    };
+                    if ends {
+                        return true;
+                    }
+                    begun = false;
+                }
+                Part::Field(_) => begun = false,
+            }
+        }
+        false
+    }
+
     fn uses(&self, wanted: impl Fn(Field) -> bool) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Field(field) if wanted(*field)))
     }
@@ -246,32 +290,96 @@ impl Planned {
 pub struct Namer {
     template: Template,
     fix_extension: bool,
-    /// Hash of a name without its extension, letters folded -> the extensions taken under it, a bit each. 16 bytes a
-    /// name; two names that share a hash cost one of them a needless suffix, nothing else.
-    taken: HashMap<u64, u64>,
+    /// The template itself keeps the names of this run apart, so only those of earlier ones are remembered.
+    tells_rows_apart: bool,
+    taken: Taken,
 }
 
-/// The bit of a name whose extension is not known yet and may be any.
-const ANY_EXTENSION: u64 = 1 << 63;
+/// The names that are taken, in 7 bytes each: 7 bytes of the hash of its [`form`], of which one is not stored, and one
+/// for its extension. Two names that share a hash cost one of them a needless suffix, nothing else.
+#[derive(Clone, Debug)]
+struct Taken {
+    table: Table<6, 1>,
+    /// Odd numbers, others in every run. Who names what depends on which names are one, never on where they are kept;
+    /// and that must not be known outside, or somebody could make up names that are all kept in one place.
+    secret: [u64; 2],
+}
+
+/// Which extension a name has, as a number that is not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extension(u8);
+
+impl Extension {
+    /// It is not known yet and may be any, or is none of an image.
+    const ANY: Self = Self(u8::MAX);
+}
+
+impl Taken {
+    fn new() -> Self {
+        let random = RandomState::new();
+        Self { table: Table::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
+    }
+
+    /// Where a form is kept. Steps that can be undone, on 56 bits: two forms come to one place only if these bits of
+    /// theirs are the same.
+    fn place(&self, form: u64) -> u64 {
+        let mut bits = form >> 8;
+        for secret in self.secret {
+            bits = bits.wrapping_mul(secret) << 8 >> 8;
+            bits ^= bits >> 28;
+        }
+        bits << 8
+    }
+
+    /// Whether a name that has this form and this extension may be one that is taken.
+    fn is_in_the_way(&self, form: u64, extension: Extension) -> bool {
+        let is_same = |other: Extension| [extension, other].contains(&Extension::ANY) || extension == other;
+        self.table
+            .values(self.place(form))
+            .any(|other| u8::try_from(other).is_ok_and(|other| is_same(Extension(other))))
+    }
+
+    /// Whether there is a name with this form and this extension.
+    fn has(&self, form: u64, extension: Extension) -> bool {
+        self.table.values(self.place(form)).any(|other| other == u64::from(extension.0))
+    }
+
+    fn insert(&mut self, form: u64, extension: Extension) {
+        if !self.has(form, extension) {
+            self.table.add(self.place(form), extension.0.into());
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, form: u64, extension: Extension) -> bool {
+        let was_there = self.has(form, extension);
+        self.table.remove(self.place(form), extension.0.into());
+        was_there
+    }
+}
 
 impl Namer {
     /// `fix_extension`: extensions may change when the bytes are known, so names that differ in nothing else collide.
     #[must_use]
     pub fn new(template: Template, fix_extension: bool) -> Self {
-        Self { template, fix_extension, taken: HashMap::new() }
+        let tells_rows_apart = template.tells_rows_apart();
+        Self { template, fix_extension, tells_rows_apart, taken: Taken::new() }
     }
 
     /// Takes out of circulation a name that an earlier run gave.
     pub fn keep(&mut self, path: &str) {
-        let bits = self.extensions(path);
+        let extension = self.extension(path);
         for form in kept_forms(path) {
-            *self.taken.entry(form).or_default() |= bits;
+            self.taken.insert(form, extension);
         }
     }
 
-    /// The name an earlier run gave to the same URL.
+    /// The name an earlier run or pass gave to the same row.
     pub fn again(&mut self, path: String) -> Planned {
-        self.keep(&path);
+        // Names of earlier runs are kept from the beginning; an earlier pass gave it by this very template.
+        if !self.tells_rows_apart {
+            self.keep(&path);
+        }
         Planned { pattern: path, asks_server: false, stays: true }
     }
 
@@ -285,14 +393,15 @@ impl Namer {
 
     /// Reserves the name of a job that has `old`, which nobody else gets as long as the run lasts.
     pub fn reserve_instead(&mut self, job: &Job, old: &str) -> Planned {
-        let bits = self.extensions(old);
+        let extension = self.extension(old);
+        let mut was_taken = false;
         for form in kept_forms(old) {
-            if let Some(taken) = self.taken.get_mut(&form) {
-                *taken &= !bits;
-            }
+            was_taken |= self.taken.remove(form, extension);
         }
         let planned = self.reserve(job);
-        self.keep(old);
+        if was_taken || !self.tells_rows_apart {
+            self.keep(old);
+        }
         planned
     }
 
@@ -327,14 +436,15 @@ impl Namer {
             return plain;
         }
         let hash = url_hash(&job.url);
-        for digits in [8, 16, 32, 64] {
-            let with = |name: &str| with_suffix(name, &hash[..digits], self.fix_extension);
+        // With `--keep-duplicates`, several rows have this very URL; only their numbers differ.
+        let short = format!("{}-{}", &hash[..8], job.index);
+        for digits in [&hash[..8], &short, &hash[..16], &hash[..32], &hash] {
+            let with = |name: &str| with_suffix(name, digits, self.fix_extension);
             let (name, open) = (with(&plain), with(&open));
             if self.take(&name, &open) {
                 return name;
             }
         }
-        // Only another row with this very URL can be here, and intake sees to it that there is none.
         let suffix = format!("{hash}-{}", job.index);
         let name = with_suffix(&plain, &suffix, self.fix_extension);
         self.take(&name, &with_suffix(&open, &suffix, self.fix_extension));
@@ -343,24 +453,20 @@ impl Namer {
 
     /// Whether the name was free; it is not any more. `open`: the same name with holes for every extension in it.
     fn take(&mut self, name: &str, open: &str) -> bool {
-        let bits = self.extensions(name);
-        let taken = self.taken.entry(form(open)).or_default();
-        let in_the_way = if bits == ANY_EXTENSION { u64::MAX } else { bits | ANY_EXTENSION };
-        let free = *taken & in_the_way == 0;
-        if free {
-            *taken |= bits;
+        let (form, extension) = (form(open), self.extension(name));
+        let free = !self.taken.is_in_the_way(form, extension);
+        if free && !self.tells_rows_apart {
+            self.taken.insert(form, extension);
         }
         free
     }
 
-    /// The extensions that the name may end in, a bit each.
-    fn extensions(&self, name: &str) -> u64 {
+    /// The extension that the name may end in.
+    fn extension(&self, name: &str) -> Extension {
         let ext = extension(name).unwrap_or_default();
-        let mut known = Format::ALL.iter().flat_map(|format| format.extensions());
-        match known.position(|known| known.eq_ignore_ascii_case(ext)) {
-            Some(bit) if !self.fix_extension => 1 << bit,
-            _ => ANY_EXTENSION,
-        }
+        let known = Format::ALL.iter().flat_map(|format| format.extensions());
+        let numbered = (1..u8::MAX).zip(known).find(|(_, known)| known.eq_ignore_ascii_case(ext));
+        numbered.filter(|_| !self.fix_extension).map_or(Extension::ANY, |(number, _)| Extension(number))
     }
 }
 
@@ -724,5 +830,61 @@ mod tests {
         assert_eq!(given.finish(Some(Format::Png), false).path, "cat.png");
         assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
         assert_eq!(clean_text(" a\u{a0}.\u{a0}. "), "a", "what is clean stays as it is");
+    }
+
+    #[test]
+    fn copies_of_one_url_get_the_numbers_of_their_rows() {
+        let url = "https://a.example/x.png";
+        let hash = url_hash(&Url::parse(url).expect("a URL"));
+        let mut namer = namer("{basename}");
+        let given = [0, 4, 5, 7].map(|index| namer.reserve(&job(index, url)).pattern);
+        let short = &hash[..8];
+        let expected = [format!("x-{short}.png"), format!("x-{short}-5.png"), format!("x-{short}-7.png")];
+        assert_eq!((&*given[0], &given[1..]), ("x.png", &expected[..]));
+    }
+
+    #[test]
+    fn only_templates_that_keep_rows_apart_are_taken_for_such() {
+        for (template, apart) in [
+            ("{index}", true),
+            ("{index:08}", true),
+            ("{index:08}.png", true),
+            ("img_{index:06}-{basename}", true),
+            ("{index} {host}", true),
+            ("{host}/{index}.{ext}", true),
+            ("{index}/{basename}", true),
+            ("com{index}", true),
+            ("7{index}", true),
+            ("{stem}-{index}", false),
+            ("{index}{stem}", false),
+            ("{index}7", false),
+            ("{index}{index}", false),
+            ("{index}{ext}", false),
+            ("{index}\u{301}", false),
+            ("é{index}", false),
+            ("a.jp{index}", false),
+            ("{host}{index}", false),
+            ("{basename}", false),
+            ("{index:04}{stem}/{basename}", false),
+        ] {
+            assert_eq!(template.parse::<Template>().expect(template).tells_rows_apart(), apart, "{template}");
+        }
+        let long = |count| format!("{}{{index}}", "x".repeat(count)).parse::<Template>().expect("a template");
+        assert!(long(64).tells_rows_apart() && !long(65).tells_rows_apart());
+    }
+
+    #[test]
+    fn names_that_rows_keep_apart_are_not_remembered_but_those_of_earlier_runs_are() {
+        let mut namer = namer("{index:02}-{basename}");
+        namer.keep("03-x.png");
+        let before = format!("{:?}", namer.taken.table);
+        let given = (0..5).map(|index| namer.reserve(&job(index, "https://a.example/x.png")).pattern);
+        let given = given.collect::<Vec<_>>();
+        assert_eq!((&*given[2], &*given[4]), ("02-x.png", "04-x.png"));
+        assert!(given[3].starts_with("03-x-"), "{given:?}");
+        let old = namer.reserve_instead(&job(3, "https://a.example/x.png"), "03-x.png");
+        assert_eq!(old.pattern, "03-x.png");
+        namer.again("04-x.png".into());
+        assert_eq!(format!("{:?}", namer.taken.table), before);
     }
 }

@@ -81,8 +81,8 @@ impl<'a> Rows<'a> {
         };
         self.tally.name_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path });
-        let key = self.journal.key(&job.url);
-        let earlier = match self.journal.meet(key, &job.url) {
+        let key = self.journal.key(&job);
+        let earlier = match self.journal.meet(key, &job) {
             Ok(Met::First(earlier)) => earlier,
             Ok(Met::Done(path)) => {
                 self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)), None);

@@ -14,7 +14,7 @@ use crate::fetch::Phase;
 use crate::http::{self, Client};
 use crate::input::Lists;
 use crate::intents::{Intents, Mark};
-use crate::journal::{Journal, Stored};
+use crate::journal::{Journal, KnownBy, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
@@ -31,9 +31,11 @@ use crate::stop::Stop;
 pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&config.sources)?;
     let boot = boot::id();
-    let files = Arc::new(Files::open(&config.output, config.fsync, boot.clone())?);
+    // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
+    let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);
+    let files = Arc::new(Files::open(&config.output, config.fsync, boot_of_parts)?);
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
-    let mut journal = Journal::open(&files.private("manifest.jsonl"), |path| namer.keep(path))?;
+    let mut journal = Journal::open(&files.private("manifest.jsonl"), config.known_by, |path| namer.keep(path))?;
     let intents = Arc::new(take_up(&files, &mut journal, &mut namer, boot.as_deref(), config.fsync)?);
     files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, &files);
@@ -56,7 +58,11 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
 
     let mut summaries = Vec::new();
     let mut failure = None;
+    let mut namer = Some(namer);
     for (number, mode) in config.modes.iter().enumerate() {
+        let is_last = number + 1 == config.modes.len();
+        // The last pass needs no copy, which would be as large as the journal is long.
+        let namer = if is_last { namer.take() } else { namer.clone() };
         let pass = Pass {
             mode: *mode,
             window,
@@ -67,10 +73,9 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
             client: Client::new(http.clone())?,
             files: &files,
             intents: &intents,
-            namer: namer.clone(),
+            namer: namer.unwrap_or_else(|| unreachable!("there is one last pass")),
         };
         // The manifest holds one record per row: those of the last pass that was begun.
-        let is_last = number + 1 == config.modes.len();
         let mut manifest = manifest.as_mut().filter(|manifest| is_last || manifest.can_start_over());
         if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
             return Err(RunError::Output { path: "the manifest".into(), source });

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use url::Url;
 
-const TEMPLATES: [&str; 7] = [
+const TEMPLATES: [&str; 10] = [
     "{basename}",
     "{host}/{basename}",
     "{stem}.{ext}",
@@ -29,6 +29,9 @@ const TEMPLATES: [&str; 7] = [
     "{stem}-{ext}",
     "{stem}/{basename}",
     "e{basename}",
+    "{index}-{basename}",
+    "c{index}/{stem}",
+    "_{index:02}{{{ext}",
 ];
 
 /// The last segment of a path: likely to be somebody else's, a device, long, hidden, cut, or in two cases.

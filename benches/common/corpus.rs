@@ -64,7 +64,7 @@ impl Corpus {
 }
 
 /// One white pixel, and a private chunk that fills the file up to about `size` bytes.
-fn png(size: usize, random: &mut fastrand::Rng) -> Vec<u8> {
+pub fn png(size: usize, random: &mut fastrand::Rng) -> Vec<u8> {
     let pixel: &[u8] = &[0x78, 0x01, 0x01, 0x02, 0, 0xFD, 0xFF, 0, 0xFF, 0x01, 0x01, 0x01, 0];
     let header = [0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0];
     let mut padding = vec![0; size];

@@ -4,8 +4,9 @@
 //! a process of its own, which is this program once more, and the sum of that one's children is the command's.
 
 use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -40,15 +41,35 @@ impl Taken {
 
 /// Runs a command to its end, or to the limit. `input` becomes its standard input; it says nothing.
 pub fn measure(command: &[String], input: Option<&Path>, limit: Duration) -> Result<Taken> {
+    let input = input.map_or_else(|| Ok(Stdio::null()), |path| File::open(path).map(Stdio::from))?;
+    told(start(command, input, limit)?)
+}
+
+/// The same with a pipe for standard input, which `feed` writes to meanwhile.
+pub fn measure_fed(
+    command: &[String],
+    limit: Duration,
+    feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<Taken> {
+    let mut process = start(command, Stdio::piped(), limit)?;
+    if let Some(pipe) = process.stdin.take() {
+        let mut pipe = BufWriter::with_capacity(1 << 16, pipe);
+        // Who reads it may leave early, and its status tells then.
+        let _ = feed(&mut pipe).and_then(|()| pipe.flush());
+    }
+    told(process)
+}
+
+fn start(command: &[String], input: Stdio, limit: Duration) -> Result<Child> {
     // Here and not in that process, whose command would be said to have used it.
     touch_memory();
-    let output = Command::new(std::env::current_exe()?)
-        .args([WORD, &limit.as_secs().to_string()])
-        .args(command)
-        .stdin(input.map_or_else(|| Ok(Stdio::null()), |path| File::open(path).map(Stdio::from))?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let mut process = Command::new(std::env::current_exe()?);
+    process.args([WORD, &limit.as_secs().to_string()]).args(command);
+    Ok(process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?)
+}
+
+fn told(process: Child) -> Result<Taken> {
+    Ok(serde_json::from_slice(&process.wait_with_output()?.stdout)?)
 }
 
 /// What the files of a list need, and more.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub mod corpus;
+pub mod instant;
 pub mod measure;
 pub mod nginx;
 pub mod server;

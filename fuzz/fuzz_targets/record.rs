@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use fetchimg::format::Format;
 use fetchimg::job::{Failed, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
-use fetchimg::journal::Journal;
+use fetchimg::journal::{KnownBy, Journal};
 use fetchimg::shown;
 use libfuzzer_sys::fuzz_target;
 
@@ -77,7 +77,7 @@ fuzz_target!(|input: Input| {
     std::fs::write(&path, bytes).expect("a file");
     let open = || {
         let mut files = Vec::new();
-        drop(Journal::open(&path, |file| files.push(file.to_owned())).expect("a journal"));
+        drop(Journal::open(&path, KnownBy::Url, |file| files.push(file.to_owned())).expect("a journal"));
         (files, std::fs::read(&path).expect("a file"))
     };
     let (files, mended) = open();

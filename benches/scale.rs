@@ -1,0 +1,209 @@
+//! What a run costs as its work grows: memory for each URL, and time for each image.
+//!
+//! ```text
+//! cargo bench --bench scale                                      # all three, half an hour
+//! cargo bench --bench scale -- memory 1000000                    # peak memory, lists of up to a million URLs
+//! TMPDIR=/dev/shm cargo bench --bench scale -- images 100000     # images a second, up to so many in one run
+//! TMPDIR=/dev/shm cargo bench --bench scale -- downloads         # images a second, by `-j`
+//! ```
+//!
+//! A server in a process of its own answers every request at once; the list comes through a pipe from a thread that
+//! makes it up. Output folders are in the temporary folder (`TMPDIR`), and are removed after each run.
+//!
+//! `memory` takes up to ten million URLs, which cannot be ten million files here: a file system in memory wants a
+//! kilobyte for each. So its server answers 404. The program remembers as much of a row that failed as of one that was
+//! saved, its URL and its name; the journal, 2.3 GB for ten million, goes to the disk. `images` stores every image, so
+//! its column for memory says the same of rows that were saved.
+
+#![expect(clippy::print_stdout, reason = "a benchmark talks")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::instant::{self, Instant};
+use common::measure::{self, Taken, measure_fed};
+use common::{Result, megabytes, spread};
+
+/// Longer than anything here should take.
+const LONGEST_RUN: Duration = Duration::from_secs(3600);
+
+/// What a run may take besides what it remembers, in bytes.
+const BASE: f64 = 40e6;
+
+fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1).peekable();
+    match words.peek().map(String::as_str) {
+        Some(instant::WORD) => return instant::serve(),
+        Some(measure::WORD) => return measure::child(words.skip(1)),
+        _ => {}
+    }
+    let words = words.collect::<Vec<_>>();
+    let most = words.iter().find_map(|word| word.parse().ok());
+    let is_wanted = |part: &str| {
+        let parts = ["memory", "images", "downloads"];
+        !words.iter().any(|word| parts.contains(&word.as_str())) || words.iter().any(|word| word == part)
+    };
+    let bench = Bench { server: Instant::start()?, folder: tempfile::tempdir()?, picture: instant::picture() };
+    println!("Output in {}", std::env::temp_dir().display());
+    if is_wanted("images") {
+        bench.images(most.unwrap_or(1_000_000))?;
+    }
+    if is_wanted("downloads") {
+        bench.downloads(most.unwrap_or(10_000))?;
+    }
+    if is_wanted("memory") {
+        bench.memory(most.unwrap_or(10_000_000))?;
+    }
+    Ok(())
+}
+
+struct Bench {
+    server: Instant,
+    folder: tempfile::TempDir,
+    picture: Vec<u8>,
+}
+
+impl Bench {
+    /// Peak memory by the length of the list, with everything remembered and with nothing.
+    fn memory(&self, most: u64) -> Result<()> {
+        println!(
+            "\nPeak memory; every row fails with 404 after one request, is recorded, and keeps its name reserved\n"
+        );
+        println!("| flags | URLs | memory, MB | bytes per URL above 40 MB | wall, s |");
+        println!("|---|---:|---:|---:|---:|");
+        for flags in [&["--name", "{index:08}", "--keep-duplicates"][..], &[]] {
+            for rows in sizes(10_000, most) {
+                let output = self.output();
+                let taken = run(&output, self.server.nothing, rows, &[flags, &["--retries", "0"]].concat())?;
+                let records = records(&output)?;
+                fs::remove_dir_all(&output)?;
+                if (taken.status, records) != (Some(1), rows) {
+                    return Err(format!("{records} records of {rows} rows, status {:?}", taken.status).into());
+                }
+                let each = (float(taken.peak) - BASE).max(0.0) / float(rows);
+                let (flags, memory) = (flags.join(" "), megabytes(taken.peak));
+                println!("| `{flags}` | {rows} | {memory:.1} | {each:.1} | {:.0} |", taken.wall);
+            }
+        }
+        Ok(())
+    }
+
+    /// Images a second by their number.
+    fn images(&self, most: u64) -> Result<()> {
+        println!("\nImages of {} bytes, by their number; default flags\n", self.picture.len());
+        let mut rows = Vec::new();
+        for count in sizes(1000, most) {
+            // As many rounds as make the figures comparable, and one to warm up.
+            let rounds = match count {
+                0..10_000 => 15,
+                10_000..100_000 => 9,
+                100_000..1_000_000 => 5,
+                _ => 3,
+            };
+            rows.push((format!("{count}"), count, rounds, vec![]));
+        }
+        self.table("images", &rows)
+    }
+
+    /// Images a second by the number of downloads at once.
+    fn downloads(&self, count: u64) -> Result<()> {
+        println!("\n{count} images of {} bytes, by downloads at once\n", self.picture.len());
+        let row = |at_once: u32| {
+            let at_once = at_once.to_string();
+            let flags = vec!["-j".to_owned(), at_once.clone(), "--per-host".to_owned(), at_once.clone()];
+            (format!("`-j {at_once} --per-host {at_once}`"), count, 7, flags)
+        };
+        self.table("flags", &[1, 4, 16, 64, 256, 1024].map(row))
+    }
+
+    /// Runs the rows in turn, round after round, and prints what they came to.
+    fn table(&self, what: &str, rows: &[(String, u64, usize, Vec<String>)]) -> Result<()> {
+        let mut taken = vec![Vec::new(); rows.len()];
+        let most_rounds = rows.iter().map(|(_, _, rounds, _)| *rounds).max().unwrap_or(0);
+        self.saved(1000, &[])?;
+        for round in 0..most_rounds {
+            for ((_, count, rounds, flags), taken) in rows.iter().zip(&mut taken) {
+                if round < *rounds {
+                    taken.push(self.saved(*count, flags)?);
+                }
+            }
+        }
+        println!(
+            "| {what} | rounds | images/s, median (range) | wall per image, µs | processor time per image, µs | memory, MB |"
+        );
+        println!("|---|---:|---:|---:|---:|---:|");
+        for ((name, count, rounds, _), taken) in rows.iter().zip(taken) {
+            let count = float(*count);
+            let over = |figure: fn(&Taken) -> f64| spread(taken.iter().map(figure).collect());
+            let (wall, shortest, longest) = over(|taken| taken.wall);
+            let (cpu, ..) = over(Taken::cpu);
+            let (_, _, peak) = over(|taken| megabytes(taken.peak));
+            println!(
+                "| {name} | {rounds} | {:.0} ({:.0}–{:.0}) | {:.1} | {:.1} | {peak:.1} |",
+                count / wall,
+                count / longest,
+                count / shortest,
+                wall / count * 1e6,
+                cpu / count * 1e6,
+            );
+        }
+        Ok(())
+    }
+
+    /// A run in which every image is saved, each of which is compared.
+    fn saved(&self, count: u64, flags: &[String]) -> Result<Taken> {
+        let output = self.output();
+        let flags = flags.iter().map(String::as_str).collect::<Vec<_>>();
+        let taken = run(&output, self.server.pictures, count, &flags)?;
+        let right = (0..count).filter(|row| fs::read(output.join(name(*row))).is_ok_and(|file| file == self.picture));
+        let right = right.count();
+        fs::remove_dir_all(&output)?;
+        if taken.status == Some(0) && right as u64 == count {
+            Ok(taken)
+        } else {
+            Err(format!("{right} of {count} images, status {:?}", taken.status).into())
+        }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+}
+
+/// A run over so many rows.
+fn run(output: &Path, port: u16, rows: u64, flags: &[&str]) -> Result<Taken> {
+    // Nobody reads what a row comes to as it comes, and ten million lines about failures would take their time.
+    let program = ["env", "RUST_LOG=off", env!("CARGO_BIN_EXE_fetchimg"), "-", "-q", "-o"];
+    let mut command = program.map(str::to_owned).to_vec();
+    command.push(output.to_string_lossy().into_owned());
+    command.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    measure_fed(&command, LONGEST_RUN, |pipe| {
+        (0..rows).try_for_each(|row| writeln!(pipe, "http://127.0.0.1:{port}/pictures/{}", name(row)))
+    })
+}
+
+/// The name of the image of a row.
+fn name(row: u64) -> String {
+    format!("picture-{row:08}.png")
+}
+
+/// Powers of ten from one number to another.
+fn sizes(from: u64, most: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(from), |size| Some(size * 10)).take_while(move |size| *size <= most)
+}
+
+/// How many records are in the journal of a run.
+fn records(output: &Path) -> Result<u64> {
+    let journal = fs::File::open(output.join(".fetchimg/manifest.jsonl"))?;
+    Ok(BufReader::new(journal).split(b'\n').count() as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
