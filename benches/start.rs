@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A listener in the benchmark itself looks at the clock when a connection comes, when its first byte comes (with TLS
-//! that is the greeting, ClientHello) and when the first request can be read, which it answers with one picture. The
+//! that is the greeting, `ClientHello`) and when the first request can be read, which it answers with one picture. The
 //! time begins just before the program is started, so that the system's part of a start (a new process, its libraries)
 //! is in it. curl fetches the same in turn, where it is installed. The first round warms up and is not counted.
 //!
