@@ -46,7 +46,7 @@ use fetchimg::image::{Verdict, recognise};
 use fetchimg::input::rows_of;
 use fetchimg::intents::{Intent, Intents};
 use fetchimg::job::{Job, Outcome, Record, Saved, Timing};
-use fetchimg::journal::{Journal, Key, Met};
+use fetchimg::journal::{Journal, Key, KnownBy, Met};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::shown;
@@ -197,9 +197,9 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
         let client = Client::new(config(PIECES[0])?.http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
-                let mut body = client.get(&url, None).await.expect("an answer").body;
+                let mut answer = client.get(&url, None).await.expect("an answer");
                 let mut received = 0;
-                while let Some(frame) = body.next().await.expect("a frame") {
+                while let Some(frame) = answer.next().await.expect("a frame") {
                     received += frame.len();
                 }
                 assert_eq!(received, bytes);
@@ -267,12 +267,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     // The one before is gone, so that the file does not grow from one to the next.
     let empty = || {
         let _ = fs::remove_file(&path);
-        Journal::open(&path, |_| {}).expect("a journal")
+        Journal::open(&path, KnownBy::Url, |_| {}).expect("a journal")
     };
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
-            let key = journal.key(&job.url);
-            assert_eq!(journal.meet(key, &job.url).expect("met"), Met::First(None));
+            let key = journal.key(job);
+            assert_eq!(journal.meet(key, job).expect("met"), Met::First(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();

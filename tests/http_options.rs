@@ -357,6 +357,25 @@ fn an_authority_can_be_named() {
     assert_eq!(run.record(0)["error"], "tls", "{run}");
 }
 
+/// Elsewhere the system's authorities are not in files.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_authorities_of_the_system_are_read_before_a_certificate_is_believed() {
+    let server = Server::start_tls();
+    let urls = (0..40).map(|number| server.url(&format!("/png/300/{number}.png"))).collect::<Vec<_>>();
+    let run = fetchimg().lines(&urls).env("SSL_CERT_FILE", server.ca_pem_file()).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), urls.len(), "{run}");
+
+    let run = fetchimg().lines(&urls).env("SSL_CERT_FILE", "/dev/null").run();
+    assert_eq!(run.status, Some(1), "{run}");
+    for index in 0..40 {
+        assert_eq!(run.record(index)["error"], "tls", "{run}");
+    }
+    let message = run.record(0)["message"].to_string();
+    assert!(message.contains("No CA certificates"), "{message}");
+}
+
 #[test]
 fn certificates_can_be_left_unchecked() {
     let server = Server::start_tls();

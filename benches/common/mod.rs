@@ -1,7 +1,8 @@
-//! What several benchmarks need: pictures, servers, and a stopwatch.
+//! What several benchmarks need: pictures, servers, certificates, and a stopwatch.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod certificates;
 pub mod corpus;
 pub mod instant;
 pub mod measure;

@@ -4,9 +4,8 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-
 use super::Result;
+use super::certificates::{self, Files};
 use super::server::{Server, free_port, wait_for};
 
 /// A running nginx, stopped when dropped.
@@ -25,7 +24,7 @@ impl Nginx {
     /// nginx's own habit.
     pub fn start(folder: &Path, root: &Path) -> Result<Self> {
         let (port, tls_port) = (free_port()?, free_port()?);
-        let (authority, certificate, key) = certificates(folder)?;
+        let Files { authority, certificate, key } = certificates::make(folder)?;
         let configuration = format!(
             "daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n\
              events {{ worker_connections 4096; }}\n\
@@ -50,25 +49,4 @@ impl Nginx {
         wait_for("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
         Ok(nginx)
     }
-}
-
-/// An authority, and a certificate and a key for `localhost`.
-fn certificates(folder: &Path) -> Result<(PathBuf, PathBuf, PathBuf)> {
-    let mut parameters = CertificateParams::new(Vec::new())?;
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.distinguished_name.push(DnType::CommonName, "authority of the benchmark");
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let authority_key = KeyPair::generate()?;
-    let authority = parameters.self_signed(&authority_key)?;
-    let issuer = Issuer::new(parameters, authority_key);
-    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
-    parameters.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate()?;
-    let certificate = parameters.signed_by(&key, &issuer)?;
-    let paths = ["authority.pem", "certificate.pem", "key.pem"].map(|name| folder.join(name));
-    fs::write(&paths[0], authority.pem())?;
-    fs::write(&paths[1], certificate.pem())?;
-    fs::write(&paths[2], key.serialize_pem())?;
-    let [authority, certificate, key] = paths;
-    Ok((authority, certificate, key))
 }

@@ -22,9 +22,11 @@ pub struct Peer {
 enum Kind {
     Fetchimg(&'static [&'static str]),
     Limit,
-    Curl(u32),
+    /// So many at once, and what else it is told.
+    Curl(u32, &'static [&'static str]),
     Aria2(u32),
-    Wget2(u32),
+    /// So many threads, and whether it can be told to try again after a status.
+    Wget2(u32, bool),
     XargsWget,
     Tutorial(&'static str),
 }
@@ -37,6 +39,15 @@ pub struct Line {
     pub input: Option<PathBuf>,
 }
 
+/// What wget2 2 and later is told about the status of a busy server.
+const RETRY_ON_503: &str = "--retry-on-http-error=503";
+
+/// Whether a program is there and does that.
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let tried = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+}
+
 /// Everybody who is installed. `many`: the list is long, so that some would take minutes.
 pub fn all(many: bool) -> Vec<Peer> {
     let peer = |name: &str, kind, slow| Peer { name: name.to_owned(), kind, slow };
@@ -46,26 +57,26 @@ pub fn all(many: bool) -> Vec<Peer> {
         peer("fetchimg-h1", Kind::Fetchimg(&["--http1.1"]), false),
         peer("limit", Kind::Limit, false),
     ];
-    let installed = |program: &str, argument: &str| {
-        let tried = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        tried.is_ok_and(|status| status.success())
-    };
-    if installed("curl", "--version") {
-        peers.extend([16, 50, 300].map(|at_once| peer(&format!("curl-{at_once}"), Kind::Curl(at_once), false)));
+    if succeeds("curl", &["--version"]) {
+        peers.extend([16, 50, 300].map(|at_once| peer(&format!("curl-{at_once}"), Kind::Curl(at_once, &[]), false)));
+        peers.extend(
+            [16, 50].map(|at_once| peer(&format!("curl-h1-{at_once}"), Kind::Curl(at_once, &["--http1.1"]), false)),
+        );
     }
-    if installed("wget2", "--version") {
-        peers.extend([5, 16].map(|threads| peer(&format!("wget2-{threads}"), Kind::Wget2(threads), false)));
+    if succeeds("wget2", &["--version"]) {
+        // 1.99 does not know the flag, and would end at once.
+        let knows = succeeds("wget2", &[RETRY_ON_503, "--version"]);
+        peers.extend([5, 16].map(|threads| peer(&format!("wget2-{threads}"), Kind::Wget2(threads, knows), false)));
     }
-    if installed("aria2c", "--version") {
+    if succeeds("aria2c", &["--version"]) {
         peers.push(peer("aria2-16", Kind::Aria2(16), many));
     }
-    if installed("wget", "--version") {
+    if succeeds("wget", &["--version"]) {
         peers.push(peer("xargs-wget", Kind::XargsWget, many));
     }
-    if installed("python3", "--version") {
+    if succeeds("python3", &["--version"]) {
         peers.push(peer("tutorial-seq", Kind::Tutorial("sequential"), many));
-        let has_aiohttp = Command::new("python3").args(["-c", "import aiohttp"]).stderr(Stdio::null()).status();
-        if has_aiohttp.is_ok_and(|status| status.success()) {
+        if succeeds("python3", &["-c", "import aiohttp"]) {
             peers.push(peer("tutorial-conc", Kind::Tutorial("concurrent"), many));
         }
     }
@@ -82,9 +93,9 @@ impl Peer {
                 Some(_) => ask.large,
             },
             Kind::Limit => ask.authority.is_none() && ask.hosts.is_empty() && !ask.rough && ask.wait == 0,
-            Kind::Curl(_) => true,
+            Kind::Curl(_, flags) => flags.is_empty() || ask.authority.is_some(),
             // They cannot be told the address of a host.
-            Kind::Aria2(_) | Kind::Wget2(_) => ask.hosts.is_empty(),
+            Kind::Aria2(_) | Kind::Wget2(..) => ask.hosts.is_empty(),
             // Nor the certificate to trust, nor to try again.
             Kind::XargsWget | Kind::Tutorial(_) => ask.hosts.is_empty() && ask.authority.is_none() && !ask.rough,
         }
@@ -111,7 +122,7 @@ impl Peer {
             Kind::Limit => {
                 say(&[&std::env::current_exe()?.display().to_string(), limit::WORD, &list_text, &output_text]);
             }
-            Kind::Curl(at_once) => {
+            Kind::Curl(at_once, flags) => {
                 // With a list of URLs alone it would name files after them, which --remote-name-all does as well; a
                 // file of settings is how long lists are given to it.
                 let mut settings = String::new();
@@ -121,6 +132,7 @@ impl Peer {
                 fs::write(aside, settings)?;
                 say(&["curl", "-s", "-f", "-Z", "--parallel-max", &at_once.to_string(), "--remote-name-all"]);
                 say(&["--create-dirs", "--output-dir", &output_text, "-K", &aside.display().to_string()]);
+                say(flags);
                 if let Some(file) = &authority {
                     say(&["--cacert", file]);
                 }
@@ -141,14 +153,16 @@ impl Peer {
                     say(&["--max-tries=4", "--retry-wait=1", "--timeout=20"]);
                 }
             }
-            Kind::Wget2(threads) => {
+            Kind::Wget2(threads, knows) => {
                 say(&["wget2", "-q", "-i", &list_text, "-P", &output_text, &format!("--max-threads={threads}")]);
                 say(&["--no-robots"]);
                 if let Some(file) = &authority {
                     say(&[&format!("--ca-certificate={file}")]);
                 }
                 if ask.rough {
-                    say(&["--tries=4", "--timeout=20", "--retry-on-http-error=503"]);
+                    // It would wait for up to ten seconds by itself.
+                    say(&["--tries=4", "--timeout=20", "--waitretry=1"]);
+                    say(if *knows { &[RETRY_ON_503] } else { &[] });
                 }
             }
             Kind::XargsWget => {

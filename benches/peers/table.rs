@@ -23,6 +23,13 @@ fn row(runs: &Runs, ours: Option<&Runs>, files: usize) -> String {
     let (cpu, user, system) = (of(|run| run.taken.cpu()).0, of(|run| run.taken.user).0, of(|run| run.taken.system).0);
     let memory = of(|run| megabytes(run.taken.peak)).2;
     let fewest = runs.runs.iter().map(|run| run.right).min().unwrap_or(0);
+    // Whoever misses files has been quick for another reason, and should have said so.
+    let says_well = runs.runs.iter().all(|run| run.taken.status == Some(0));
+    let said = match (fewest == files, says_well) {
+        (true, true) => "",
+        (false, true) => ", at status 0",
+        (_, false) => ", with an error",
+    };
     let ratio = |figure: fn(&Run) -> f64| {
         let same_round = |run: &Run| ours?.runs.iter().find(|other| other.round == run.round).copied();
         let ratios = runs.runs.iter().filter_map(|run| Some(figure(run) / figure(&same_round(run)?)));
@@ -30,7 +37,7 @@ fn row(runs: &Runs, ours: Option<&Runs>, files: usize) -> String {
         format!("{middle:.2} ({low:.2}-{high:.2})")
     };
     format!(
-        "| {} | {wall:.3} ({low:.3}-{high:.3}) | {cpu:.3} ({user:.2} + {system:.2}) | {memory:.0} | {fewest}/{files} | {} | {} |",
+        "| {} | {wall:.3} ({low:.3}-{high:.3}) | {cpu:.3} ({user:.2} + {system:.2}) | {memory:.0} | {fewest}/{files}{said} | {} | {} |",
         runs.peer,
         ratio(|run| run.taken.wall),
         ratio(|run| run.taken.cpu()),

@@ -167,6 +167,10 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Answer, FetchError> {
         self.check_address(url)?;
+        if self.is_secure(url) {
+            // The authorities are read while the name is looked up and the connection is made.
+            self.tls();
+        }
         self.look_up(url, deadline).await?;
         let request = || {
             let mut request = self.options.identity.request(home, url);
@@ -250,8 +254,17 @@ impl Client {
 
     /// Which pool serves the URL: see [`Client::pools`].
     fn pool_key(&self, url: &Url) -> (bool, Option<u16>) {
-        let secure = url.scheme() == "https" || self.proxy_speaks_tls;
-        (secure, url.port_or_known_default().filter(|_| self.is_pinned(url)))
+        (self.is_secure(url), url.port_or_known_default().filter(|_| self.is_pinned(url)))
+    }
+
+    fn is_secure(&self, url: &Url) -> bool {
+        url.scheme() == "https" || self.proxy_speaks_tls
+    }
+
+    /// The settings for TLS, made when they are first needed.
+    fn tls(&self) -> &Result<rustls::ClientConfig, String> {
+        let make = || tls::config(&self.trust, !self.options.http1_only).map_err(|error| error.to_string());
+        self.tls.get_or_init(make)
     }
 
     fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
@@ -260,15 +273,13 @@ impl Client {
         pool.lease(url, self.options.concurrency, || self.build(key, true))
     }
 
-    /// A client; `secure`: able to speak TLS, which means reading the certificates of the system the first time;
+    /// A client; `secure`: able to speak TLS, for which the authorities of the system are read the first time;
     /// `port`: with what `--resolve` says about that port.
     fn build(&self, (secure, port): (bool, Option<u16>), pooled: bool) -> Result<reqwest::Client, FetchError> {
         let options = &self.options;
         let tls = if secure {
-            let made = self
-                .tls
-                .get_or_init(|| tls::config(&self.trust, !options.http1_only).map_err(|error| error.to_string()));
-            made.clone().map_err(|error| FetchError::new(Kind::Tls, "cannot set up TLS").caused_by(error))?
+            let made = self.tls().clone();
+            made.map_err(|error| FetchError::new(Kind::Tls, "cannot set up TLS").caused_by(error))?
         } else {
             tls::config(&Trust::Nobody, false).map_err(unbuildable)?
         };

@@ -1,14 +1,15 @@
 //! The TLS settings of a run, made once and shared by every connection.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls_platform_verifier::Verifier;
 
 use crate::error::RunError;
 
@@ -46,7 +47,10 @@ pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error>
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut config = match trust {
-        Trust::System => builder.with_platform_verifier()?.with_no_client_auth(),
+        Trust::System => builder
+            .dangerous()
+            .with_custom_certificate_verifier(SystemCheck::begin(Arc::clone(&provider)))
+            .with_no_client_auth(),
         Trust::Only(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
         Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
         Trust::Anybody => {
@@ -55,6 +59,67 @@ pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error>
     };
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
+}
+
+/// Checks certificates against the authorities of the system, which a thread of its own reads meanwhile: hundreds of
+/// files, which nobody needs before the first server has shown its certificate. By then a name has been looked up and a
+/// connection made.
+#[derive(Debug)]
+struct SystemCheck {
+    provider: Arc<CryptoProvider>,
+    verifier: OnceLock<Result<Verifier, rustls::Error>>,
+}
+
+impl SystemCheck {
+    fn begin(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        let check = Arc::new(Self { provider, verifier: OnceLock::new() });
+        let reading = Arc::clone(&check);
+        // Where the system gives no thread, the first handshake reads them.
+        let _ = thread::Builder::new().name("authorities".into()).spawn(move || reading.verifier().is_ok());
+        check
+    }
+
+    /// Waits for the thread, if it is still reading.
+    fn verifier(&self) -> Result<&Verifier, rustls::Error> {
+        let read = self.verifier.get_or_init(|| Verifier::new(Arc::clone(&self.provider)));
+        read.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl ServerCertVerifier for SystemCheck {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier()?.verify_server_cert(certificate, others, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier()?.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier()?.verify_tls13_signature(message, certificate, signature)
+    }
+
+    /// Said in the first message, so it must not wait. On every system the verifier would say the same.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Accepts every certificate, because the user asked for it with `--insecure`. Signatures are still checked, so a
