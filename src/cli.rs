@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
 
 /// Downloads the images of a list of URLs: many at once, each file complete and checked.
 ///
@@ -118,9 +118,13 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 10.0, help_heading = "HTTP")]
     pub connect_timeout: f64,
 
-    /// Time without a byte, connecting included
+    /// Time without a byte, connecting included; unless given, less for the first try of a row at a quick host
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 20.0, help_heading = "HTTP")]
     pub stall_timeout: f64,
+
+    /// Whether that was said.
+    #[arg(skip)]
+    pub stall_timeout_is_given: bool,
 
     /// Time for one attempt in all
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 300.0, help_heading = "HTTP")]
@@ -241,13 +245,17 @@ impl Args {
     /// Parses a command line whose first element is the program's name. Help and errors come back as an error that
     /// knows how to print itself.
     pub fn parse_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, CommandLineError> {
-        Self::try_parse_from(line).map_err(CommandLineError)
+        use clap::FromArgMatches as _;
+        use clap::parser::ValueSource;
+        let matches = Self::command().try_get_matches_from(line).map_err(CommandLineError)?;
+        let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
+        args.stall_timeout_is_given = matches.value_source("stall_timeout") != Some(ValueSource::DefaultValue);
+        Ok(args)
     }
 
     /// The usage, for somebody who typed nothing.
     #[must_use]
     pub fn usage() -> String {
-        use clap::CommandFactory as _;
         Self::command().render_usage().to_string()
     }
 }

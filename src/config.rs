@@ -147,6 +147,7 @@ impl TryFrom<Args> for Config {
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 fix_extension: args.fix_extension,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
+                is_impatient: !args.stall_timeout_is_given,
                 policy: retry::Policy {
                     retries: args.retries,
                     first_wait: seconds("--retry-wait", args.retry_wait, true)?,

@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
-use crate::http::{self, Client, HeaderValue, Response, Resume, retry};
+use crate::http::{self, Client, GivesUp, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::intents::{Intent, Intents, Mark};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
@@ -66,6 +66,8 @@ pub struct Options {
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again.
     pub policy: retry::Policy,
+    /// The first attempt of a row ends when nothing has come for far longer than the host usually takes for an image.
+    pub is_impatient: bool,
 }
 
 /// How far the run is from its end.
@@ -252,7 +254,7 @@ impl Fetcher {
             drop(resting.take());
             let answered = course.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
-            let result = Box::pin(self.attempt(work, course, &mut begun)).await;
+            let result = Box::pin(self.attempt(work, &seat, course, &mut begun)).await;
             let Err(error) = result else {
                 seat.leave(Visit::Well);
                 return result;
@@ -294,13 +296,17 @@ impl Fetcher {
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,
+        seat: &Seat,
         course: &mut Course,
         begun: &mut Option<Begun<'a>>,
     ) -> Result<Ended, FetchError> {
         let _alive = self.counters.begin();
         course.begun.get_or_insert_with(Instant::now);
         course.attempts += 1;
-        let mut response = self.ask(work, begun).await?;
+        // Once a row only: what is slow by itself must get its time.
+        let may_give_up = self.options.is_impatient && course.attempts == 1 && self.options.policy.retries > 0;
+        let gives_up = |silence| seat.is_unusual(silence);
+        let mut response = self.ask(work, begun, may_give_up.then_some(&gives_up)).await?;
         course.first_byte = Some(Instant::now());
         let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
             course.resumed_from = body.part.length();
@@ -340,13 +346,14 @@ impl Fetcher {
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
-    async fn ask<'work>(
+    async fn ask<'b>(
         &self,
-        work: &'work Work,
+        work: &'b Work,
         begun: &mut Option<Begun<'_>>,
-    ) -> Result<Response<'work>, FetchError> {
+        gives_up: Option<GivesUp<'b>>,
+    ) -> Result<Response<'b>, FetchError> {
         let resume = begun.as_ref().and_then(Begun::resume);
-        let response = self.client.get(&work.job.url, resume.as_ref()).await?;
+        let response = self.client.get(&work.job.url, resume.as_ref(), gives_up).await?;
         let is_of_no_use = |begun: &mut Begun| match response.status {
             206 => !begun.is_continued_by(&response),
             // The body ends before what is there does.
@@ -357,7 +364,7 @@ impl Fetcher {
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
         former.give_up();
         response.drain().await;
-        self.client.get(&work.job.url, None).await
+        self.client.get(&work.job.url, None, gives_up).await
     }
 
     /// The body of a good answer, piece by piece.
@@ -655,6 +662,7 @@ mod tests {
                 fix_extension: false,
                 limit_rate: None,
                 policy,
+                is_impatient: false,
             },
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running).subscribe(),

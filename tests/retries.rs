@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Request, Server, fetchimg};
+use serde_json::json;
 
 /// From each request to the next.
 fn gaps(requests: &[Request]) -> Vec<Duration> {
@@ -283,4 +284,20 @@ fn as_many_retries_as_one_likes_cost_no_time_to_count() {
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--retries", "4294967295"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     assert!(run.elapsed < std::time::Duration::from_secs(5), "{run}");
+}
+
+#[test]
+fn silence_at_a_quick_host_ends_sooner_unless_its_time_was_said() {
+    for (flags, waits) in [(&[][..], 2.0..10.0), (&["--stall-timeout", "4.5"], 4.5..15.0)] {
+        let server = Server::start();
+        let mut urls = (0..40).map(|n| server.url(&format!("/png/300/{n}.png"))).collect::<Vec<_>>();
+        urls.push(server.url("/stall-once/2000/late.png"));
+        // One after the other: what is usual is known before the last.
+        let run = fetchimg().lines(urls).args(["--sequential", "--retry-wait", "0.01"]).args(flags).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        let late = &run.records()[40];
+        assert_eq!((&late["status"], &late["attempts"]), (&json!("saved"), &json!(2)), "{run}");
+        let took = late["total_ms"].as_f64().expect("a time") / 1000.0;
+        assert!(waits.contains(&took), "{took} s\n{run}");
+    }
 }

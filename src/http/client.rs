@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -128,11 +129,20 @@ impl Client {
 
     /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body. Everything, the body
     /// included, has to come before `--timeout` has passed.
-    pub async fn get<'url>(&self, url: &'url Url, resume: Option<&Resume>) -> Result<Response<'url>, FetchError> {
+    ///
+    /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
+    /// attempt before `--stall-timeout` does.
+    pub async fn get<'a>(
+        &self,
+        url: &'a Url,
+        resume: Option<&Resume>,
+        gives_up: Option<GivesUp<'a>>,
+    ) -> Result<Response<'a>, FetchError> {
         let deadline = Deadline {
             at: Instant::now() + self.options.attempt_timeout,
             whole: self.options.attempt_timeout,
             stall: self.options.stall_timeout,
+            gives_up,
         };
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
@@ -159,13 +169,13 @@ impl Client {
     }
 
     /// One request and the head of its answer.
-    async fn send(
+    async fn send<'a>(
         &self,
         home: &Url,
         url: &Url,
         resume: Option<&Resume>,
-        deadline: Deadline,
-    ) -> Result<Answer, FetchError> {
+        deadline: Deadline<'a>,
+    ) -> Result<Answer<'a>, FetchError> {
         self.check_address(url)?;
         if self.is_secure(url) {
             // The authorities are read while the name is looked up and the connection is made.
@@ -225,7 +235,7 @@ impl Client {
 
     /// Has the name resolved before the request goes out, whose deadlines for connecting and for silence do not count
     /// the time that the name waits for its turn. Where there is nothing to resolve, nothing is done.
-    async fn look_up(&self, url: &Url, deadline: Deadline) -> Result<(), FetchError> {
+    async fn look_up(&self, url: &Url, deadline: Deadline<'_>) -> Result<(), FetchError> {
         let Some(url::Host::Domain(host)) = url.host() else { return Ok(()) };
         if self.is_pinned(url) || self.is_proxied(url) {
             return Ok(());
@@ -483,15 +493,22 @@ impl UsedPorts {
     }
 }
 
+/// Asked with the time that nothing has come: whether that is too long.
+pub type GivesUp<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
+
+/// How often [`GivesUp`] is asked.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+
 /// Until when an attempt has to be over, and for how long it may be silent.
-#[derive(Clone, Copy, Debug)]
-struct Deadline {
+#[derive(Clone, Copy)]
+struct Deadline<'a> {
     at: Instant,
     whole: Duration,
     stall: Duration,
+    gives_up: Option<GivesUp<'a>>,
 }
 
-impl Deadline {
+impl Deadline<'_> {
     fn passed(self) -> FetchError {
         FetchError::new(Kind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
     }
@@ -501,24 +518,33 @@ impl Deadline {
 const NO_HEAD: &str = "no whole head of an answer";
 
 /// What comes of the future before the silence lasts too long or the attempt is over. `missing` says what did not come.
-async fn in_time<T>(deadline: Deadline, missing: &str, future: impl Future<Output = T>) -> Result<T, FetchError> {
-    let quiet_until = Instant::now() + deadline.stall;
-    timeout_at(quiet_until.min(deadline.at), future).await.map_err(|_| {
-        if quiet_until < deadline.at {
-            FetchError::new(Kind::Stalled, format!("{missing} came within {} s", deadline.stall.as_secs_f64()))
-        } else {
-            deadline.passed()
+async fn in_time<T>(deadline: Deadline<'_>, missing: &str, future: impl Future<Output = T>) -> Result<T, FetchError> {
+    let mut future = pin!(future);
+    let begun = Instant::now();
+    let step = deadline.gives_up.map_or(deadline.stall, |_| ASKED_EVERY);
+    let mut silence = Duration::ZERO;
+    loop {
+        silence = (silence + step).min(deadline.stall);
+        let quiet_until = begun + silence;
+        if let Ok(come) = timeout_at(quiet_until.min(deadline.at), future.as_mut()).await {
+            return Ok(come);
         }
-    })
+        if deadline.at <= quiet_until {
+            return Err(deadline.passed());
+        }
+        if silence == deadline.stall || deadline.gives_up.is_some_and(|gives_up| gives_up(silence)) {
+            let clause = format!("{missing} came within {} s", silence.as_secs_f64());
+            return Err(FetchError::new(Kind::Stalled, clause));
+        }
+    }
 }
 
 /// The head of an answer, and the way to its body.
-#[derive(Debug)]
-pub struct Response<'url> {
+pub struct Response<'a> {
     /// The status code.
     pub status: u16,
     /// The URL that answered, after redirects.
-    pub final_url: Cow<'url, Url>,
+    pub final_url: Cow<'a, Url>,
     /// The `Content-Type`, as sent.
     pub content_type: Option<String>,
     /// The file name that the server proposes.
@@ -531,13 +557,13 @@ pub struct Response<'url> {
     pub validator: Option<HeaderValue>,
     /// Where the bytes belong, if they are a part.
     pub range: Option<ContentRange>,
-    body: Body,
+    body: Body<'a>,
 }
 
-impl<'url> Response<'url> {
+impl<'a> Response<'a> {
     /// # Errors
     /// When the body of a good answer is packed in a way that it cannot be unpacked.
-    fn new(answer: Answer, url: Cow<'url, Url>) -> Result<Self, FetchError> {
+    fn new(answer: Answer<'a>, url: Cow<'a, Url>) -> Result<Self, FetchError> {
         let head = &answer.head;
         let headers = head.headers();
         let coding = if head.status().is_success() { coding(headers)? } else { None };
@@ -579,15 +605,14 @@ impl<'url> Response<'url> {
 }
 
 /// An answer of which the head has come.
-#[derive(Debug)]
-struct Answer {
+struct Answer<'a> {
     head: reqwest::Response,
-    deadline: Deadline,
+    deadline: Deadline<'a>,
     lease: Lease,
 }
 
-impl Answer {
-    fn body(self, coding: Option<Coding>) -> Body {
+impl<'a> Answer<'a> {
+    fn body(self, coding: Option<Coding>) -> Body<'a> {
         // Bodies of unknown length may be endless.
         let is_short = self.head.content_length().is_some_and(|length| length <= DRAINED);
         let frames = match coding {
@@ -599,11 +624,10 @@ impl Answer {
 }
 
 /// The body of an answer, frame by frame.
-#[derive(Debug)]
-struct Body {
+struct Body<'a> {
     frames: Frames,
     is_short: bool,
-    deadline: Deadline,
+    deadline: Deadline<'a>,
     _lease: Lease,
 }
 
@@ -620,7 +644,7 @@ fn frames(answer: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes
     )
 }
 
-impl Body {
+impl Body<'_> {
     /// The next bytes; `url` is where they come from.
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, FetchError> {
         let next = async {

@@ -15,7 +15,7 @@ mod resolver;
 pub mod retry;
 mod tls;
 
-pub use client::{Client, Options, Response, check_proxy, is_another_host};
+pub use client::{Client, GivesUp, Options, Response, check_proxy, is_another_host};
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};

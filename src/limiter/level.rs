@@ -12,8 +12,16 @@ pub const MOST: usize = 64;
 
 /// A level that served so many visits well in a row is trusted ...
 const TRUSTED: u32 = 50;
-/// ... and a refusal costs so much of that trust: one in 25 is the page's fault, not the load's.
+/// ... and a refusal costs so much of that trust: one in 25 is the page's fault, not the load's. So much at most: of a
+/// host that refuses every tenth also when few are there, more is expected.
 const DISTRUST: u32 = 25;
+/// And so much at least: a host that refuses more than every sixth is overloaded, or will not be hurt by fewer visits.
+const LEAST_DISTRUST: u32 = 5;
+
+/// So many visits of few at once tell how many refusals have nothing to do with the load ...
+const ENOUGH: u32 = 30;
+/// ... and of so many, the older half counts half.
+const PLENTY: u32 = 300;
 
 /// However often a try for more failed, there is another one after so many doublings.
 const MOST_DOUBLINGS: u32 = 10;
@@ -34,12 +42,14 @@ pub struct Level {
     step: usize,
     /// Tries that failed since one has held.
     failed: u32,
+    /// Visits that were among few, and how many of them met a refusal.
+    among_few: (u32, u32),
 }
 
 impl Level {
     /// As a host is met that nothing is known about.
     pub const fn new() -> Self {
-        Self { seats: MODEST, is_fixed: false, ceiling: MOST, well: 0, trust: 0, step: 1, failed: 0 }
+        Self { seats: MODEST, is_fixed: false, ceiling: MOST, well: 0, trust: 0, step: 1, failed: 0, among_few: (0, 0) }
     }
 
     /// So many, whatever happens.
@@ -59,6 +69,7 @@ impl Level {
 
     /// A visit went well that was one of `among` when it began.
     pub fn well(&mut self, among: usize) {
+        self.remember(among, false);
         // Seats that nobody sits on prove nothing.
         if self.is_fixed || self.seats >= 2 * among {
             return;
@@ -84,8 +95,10 @@ impl Level {
     /// A visit met an overload that was one of `among`. It takes half of the seats, but leaves `least` of them. Says
     /// whether it was believed; `asked` for less by the host, it always is.
     pub fn broke(&mut self, among: usize, least: usize, asked: bool) -> bool {
-        if !asked && self.trust >= DISTRUST {
-            self.trust -= DISTRUST;
+        self.remember(among, true);
+        let distrust = self.distrust();
+        if !asked && self.trust >= distrust {
+            self.trust -= distrust;
             return false;
         }
         if self.is_fixed {
@@ -113,7 +126,38 @@ impl Level {
     }
 
     fn set(&mut self, seats: usize) {
-        (self.seats, self.well, self.trust) = (seats.min(MOST), 0, 0);
+        // What is expected in any case is forgiven at each level once.
+        let trust = Some(self.distrust()).filter(|distrust| *distrust < DISTRUST).unwrap_or_default();
+        (self.seats, self.well, self.trust) = (seats.min(MOST), 0, trust);
+    }
+
+    fn remember(&mut self, among: usize, is_refusal: bool) {
+        if among > MODEST {
+            return;
+        }
+        let (visits, refusals) = &mut self.among_few;
+        if *visits >= PLENTY {
+            (*visits, *refusals) = (*visits / 2, *refusals / 2);
+        }
+        *visits += 1;
+        *refusals += u32::from(is_refusal);
+    }
+
+    /// What a refusal costs: so much that twice as many as there are among few would use up what the good visits earn.
+    const fn distrust(&self) -> u32 {
+        match self.among_few {
+            (visits, refusals) if visits >= ENOUGH && refusals > 0 => {
+                let cost = visits / (2 * refusals);
+                if cost < LEAST_DISTRUST {
+                    LEAST_DISTRUST
+                } else if cost > DISTRUST {
+                    DISTRUST
+                } else {
+                    cost
+                }
+            }
+            _ => DISTRUST,
+        }
     }
 }
 
@@ -191,6 +235,23 @@ mod tests {
         }
         assert_eq!(level.seats(), MOST);
         assert!((0..9).any(|_| level.broke(30, 1, false)), "several in a row are the load's");
+    }
+
+    #[test]
+    fn pages_that_fail_whoever_asks_take_no_seats() {
+        let mut level = Level::new();
+        let mut sum = 0;
+        // Every tenth visit, with few others as with many.
+        for number in 0..3000_usize {
+            let among = level.seats();
+            if number * 7 % 10 == 0 {
+                level.broke(among, 1, false);
+            } else {
+                level.well(among);
+            }
+            sum += if number >= 1000 { level.seats() } else { 0 };
+        }
+        assert!(sum / 2000 > MOST / 2, "{} seats on average: {level:?}", sum / 2000);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod breaker;
 mod level;
+mod usual;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -30,6 +31,7 @@ use url::Url;
 use self::breaker::{Failing, Standing};
 pub use self::breaker::{GivenUp, Patience};
 use self::level::{Level, MODEST, MOST};
+use self::usual::Usual;
 use crate::error::Kind;
 
 /// Downloads at once per host (`--per-host`).
@@ -106,6 +108,8 @@ struct Shared {
 struct Host {
     /// Seats there are.
     level: Level,
+    /// How long visits take.
+    usual: Usual,
     /// Seats taken.
     taken: usize,
     /// Those of them that were taken to see whether the host is back.
@@ -369,6 +373,7 @@ impl Host {
         };
         Self {
             level,
+            usual: Usual::default(),
             taken: 0,
             probing: 0,
             resting: 0,
@@ -483,6 +488,7 @@ impl Host {
                 self.heard = Some(now);
                 self.served = self.served.max(Some(began));
                 self.failing = None;
+                self.usual.note(now.saturating_duration_since(began));
                 self.level.well(among);
                 return;
             }
@@ -543,6 +549,14 @@ impl Host {
 }
 
 impl Seat {
+    /// Whether a silence is far longer than whole visits to this host usually are.
+    #[must_use]
+    pub fn is_unusual(&self, silence: Duration) -> bool {
+        let hosts = lock(&self.shared.hosts);
+        let too_long = hosts.get(&self.key).and_then(|host| host.usual.too_long());
+        too_long.is_some_and(|too_long| silence >= too_long)
+    }
+
     /// Says how the visit went, and gives the seat back.
     pub fn leave(mut self, visit: Visit) {
         self.visit = visit;

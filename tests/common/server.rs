@@ -49,6 +49,7 @@
 //! | `/lies/{n}[/name]` | closed after n bytes of n + 1000 |
 //! | `/bad-chunk` `/garbage` `/bad-header` | not HTTP |
 //! | `/stall/{m}[/name]` | m of 100000 bytes, then silence |
+//! | `/stall-once/{n}[/name]` | half of it, then silence, once per target |
 //! | `/silent[/name]` | nothing, and stays |
 //! | `/hang-up[/name]` | nothing, and closes |
 //! | `/hang-up-once/{n}[/name]` | the same, once per target, when it is not the connection's first request |
@@ -938,6 +939,12 @@ impl Exchange<'_> {
                 self.write(kept).await?;
                 self.stay().await
             }
+            ["stall-once", ..] if lock(&self.state.hung_up).insert(self.target().to_owned()) => {
+                let response = self.whole();
+                self.write(&response.head(Length::Bytes(response.body.len()))).await?;
+                self.write(&response.body[..response.body.len() / 2]).await?;
+                self.stay().await
+            }
             ["huge-length", ..] => {
                 let response = Response::new(200, "image/png", images::png_start());
                 self.write(&response.head(Length::Bytes(99_999_999_999))).await?;
@@ -1203,8 +1210,8 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
     let found = match segments_of(target).as_slice() {
         [
             "png" | "cut" | "cut-chunked" | "reset" | "lies" | "chunked" | "until-close" | "drip" | "hang-up-once"
-            | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "etag-short" | "encoded"
-            | "packed-cut",
+            | "stall-once" | "close-after" | "disposition" | "gated" | "gated-middle" | "etag" | "etag-short"
+            | "encoded" | "packed-cut",
             size,
             ..,
         ]
