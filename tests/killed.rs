@@ -39,7 +39,7 @@ fn parts(dir: &TestDir) -> Vec<PathBuf> {
 /// 500 small images, and some of which a run between two kills gets a part.
 fn targets(round: usize) -> Vec<String> {
     let small = (0..500).map(|n| format!("/png/{}/{round}/{n:04}.png", 300 + n * 17 % 3000));
-    let large = |n: usize| format!("/etag-drip/4/{}/{round}/large{n}.png", 150_000 + n);
+    let large = |n: usize| format!("/etag-drip/1/{}/{round}/large{n}.png", 600_000 + n);
     let mut targets = small.collect::<Vec<_>>();
     for n in 0..3 {
         targets.insert(n * 100, large(n));

@@ -1,6 +1,6 @@
 //! Files in a folder.
 //!
-//! A body of up to 64 KiB waits in memory and is written in one go into a file without a name, which is then linked
+//! A body of up to 256 KiB waits in memory and is written in one go into a file without a name, which is then linked
 //! into place: complete from the moment it can be seen, and nothing to clean up when the program dies. A larger body
 //! goes through a named part file under `.fetchimg/parts`, as does everything where the file system has no unnamed
 //! files or an existing file is to be replaced. When it is known of which body it is a part ([`Origin`]), the part
@@ -28,8 +28,11 @@ use url::Url;
 use crate::error::RunError;
 use crate::job::url_hash;
 
-/// What waits in memory before it is written. The median picture of the web has 23 KB; with 256 downloads at once this
-/// is 16 MiB at most.
+/// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
+/// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.
+const SMALL: usize = 256 * 1024;
+
+/// So much of a larger one waits before it is written.
 const BUFFER: usize = 64 * 1024;
 
 /// From so many bytes on a call of the system costs less than a copy into the buffer.
@@ -232,8 +235,9 @@ impl Files {
     /// when it is dropped, unless that was all in memory.
     #[must_use]
     pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Part<'a> {
-        let expected = expected.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-        Part { files: self, origin, buffer: Vec::with_capacity(expected.min(BUFFER)), file: None, length: 0 }
+        let expected = expected.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let room = if expected > SMALL { BUFFER } else { SMALL };
+        Part { files: self, origin, buffer: Vec::with_capacity(expected.min(room)), room, file: None, length: 0 }
     }
 
     /// What an earlier run has of the body at this URL, if it can be gone on with.
@@ -247,7 +251,8 @@ impl Files {
         let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
         let origin = Origin { url, source: *source, validator: validator.clone(), total: *total };
         let file = Some(Named { file: None, path: path.clone(), stays: true });
-        Some(Part { files: self, origin: Some(origin), buffer: Vec::new(), file, length: found.len() })
+        let buffer = Vec::new();
+        Some(Part { files: self, origin: Some(origin), buffer, room: BUFFER, file, length: found.len() })
     }
 
     /// Makes the folders of a name, below the output folder only: when that is gone, somebody has removed it, and
@@ -367,6 +372,8 @@ pub struct Part<'a> {
     files: &'a Files,
     origin: Option<Origin<'a>>,
     buffer: Vec<u8>,
+    /// So many bytes fit into it.
+    room: usize,
     file: Option<Named>,
     length: u64,
 }
@@ -414,7 +421,7 @@ impl Drop for Part<'_> {
 impl Part<'_> {
     /// Takes the next bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let is_full = self.buffer.len() + bytes.len() > BUFFER;
+        let is_full = self.buffer.len() + bytes.len() > self.room;
         // What is in a file already, and comes in large amounts, is not copied once more.
         let is_large = bytes.len() > LARGE && (is_full || self.file.is_some());
         if is_full || is_large {
@@ -426,6 +433,10 @@ impl Part<'_> {
             if !self.buffer.is_empty() {
                 file.write_all(&self.buffer)?;
                 self.buffer.clear();
+            }
+            if self.room > BUFFER {
+                self.room = BUFFER;
+                self.buffer.shrink_to(BUFFER);
             }
             if is_large {
                 file.write_all(bytes)?;
@@ -446,7 +457,7 @@ impl Part<'_> {
         };
         named.open()?.write_all(&self.buffer)?;
         named.file = None;
-        self.buffer = Vec::new();
+        (self.buffer, self.room) = (Vec::new(), BUFFER);
         Ok(())
     }
 
@@ -615,7 +626,7 @@ mod tests {
             if !unnamed {
                 files.unnamed.store(false, Ordering::Relaxed);
             }
-            for size in [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 7] {
+            for size in [0, 1, BUFFER, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL + 7] {
                 let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
                 for chunk in [512, 100_000] {
                     let mut part = files.begin(None, None);
@@ -638,7 +649,7 @@ mod tests {
     fn a_body_that_rests_holds_nothing_and_goes_on_where_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = Files::open(folder.path(), false, None).expect("open");
-        for size in [10, 3 * BUFFER + 7] {
+        for size in [10, 3 * SMALL + 7] {
             let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
             let mut part = files.begin(None, None);
             for piece in bytes.chunks(size / 3) {
@@ -662,11 +673,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let open = |boot: &str| Files::open(folder.path(), false, Some(boot.into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let bytes = (0..=250).cycle().take(3 * BUFFER).collect::<Vec<u8>>();
+        let bytes = (0..=250).cycle().take(3 * SMALL).collect::<Vec<u8>>();
         let (first, rest) = bytes.split_at(BUFFER + 7);
         for boot in ["0", "1"] {
             let files = open("0");
-            let mut part = files.begin(None, Some(origin(&url, "\"-tag/\"", bytes.len() as u64)));
+            let total = bytes.len() as u64;
+            let mut part = files.begin(Some(total), Some(origin(&url, "\"-tag/\"", total)));
             part.write(first).expect("write");
             part.write(&rest[..1]).expect("write");
             drop(part);
@@ -695,7 +707,7 @@ mod tests {
     #[test]
     fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
         fn begin<'a>(files: &'a Files, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Part<'a>)) {
-            let mut part = files.begin(None, origin);
+            let mut part = files.begin(Some(10 * SMALL as u64), origin);
             part.write(&vec![1; BUFFER]).expect("write");
             part.write(b"2").expect("write");
             drop_it(part);
@@ -703,7 +715,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let total = 10 * BUFFER as u64;
+        let total = 10 * SMALL as u64;
         let files = open();
         begin(&files, Some(origin(&url, "\"a\"", total)), Part::discard);
         begin(&files, None, drop);
@@ -733,7 +745,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let files = Files::open(folder.path(), false, None).expect("open");
         for (name, size, publish) in
-            [("a", 5, Publish::New), ("b", 2 * BUFFER, Publish::New), ("c", 5, Publish::Replace)]
+            [("a", 5, Publish::New), ("b", 2 * SMALL, Publish::New), ("c", 5, Publish::Replace)]
         {
             let mut part = files.begin(None, None);
             part.write(&vec![1; size]).expect("write");
@@ -756,7 +768,7 @@ mod tests {
     fn a_taken_name_is_kept_or_replaced_as_asked() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = Files::open(folder.path(), false, None).expect("open");
-        for size in [10, 2 * BUFFER] {
+        for size in [10, 2 * SMALL] {
             fs::write(folder.path().join("a.png"), "theirs").expect("write");
             let part = |byte: u8| {
                 let mut part = files.begin(Some(size as u64), None);
