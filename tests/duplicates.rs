@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::told::{in_words, manifest};
-use common::{Program, Run, Server, TestDir, fetchimg};
+use common::{Program, Run, Server, fetchimg};
 use fetchimg::job::url_hash;
 use url::Url;
 
@@ -197,28 +197,4 @@ fn a_cut_body_of_each_row_is_gone_on_with() {
     for index in 0..3 {
         assert_eq!(run.file(&format!("{index}.png")), server.body(target), "{run}");
     }
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn memory_does_not_grow_with_the_list() {
-    // Enough to fill what is looked ahead, and so many more that remembering them would take 2.5 MB.
-    const FEW: usize = 20_000;
-    const MANY: usize = 120_000;
-    let weigh = |rows: usize| {
-        // Every line is another URL, whose host is refused: a reserved name, a task and a record, without a request.
-        let running = fetchimg()
-            .lines((0..rows).map(|row| format!("http://127.0.0.1:9/{row}.png")))
-            .args(["--name", "{index:08}", "--keep-duplicates", "--public-only", "-q", "--json"])
-            .in_dir(&TestDir::in_memory())
-            .time_limit(Duration::from_secs(300))
-            .start();
-        let (run, memory) = running.wait_and_weigh();
-        assert_eq!(run.status, Some(1), "{}", run.stdout);
-        let failed = &run.report()["modes"][0]["failed_by_kind"]["forbidden_address"];
-        assert_eq!(failed, rows, "{}", run.stdout);
-        memory
-    };
-    let (few, many) = (weigh(FEW), weigh(MANY));
-    assert!(many < few + 1_500_000, "{few} bytes for {FEW} rows, {many} bytes for {MANY} rows");
 }
