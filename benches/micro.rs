@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::Result;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
@@ -218,10 +219,11 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
         let body = body(bytes);
         group.throughput(Throughput::BytesDecimal(bytes as u64));
         for pieces in PIECES {
+            let cut = body.chunks(pieces).map(Bytes::copy_from_slice).collect::<Vec<_>>();
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let write = |()| {
                     let mut part = files.begin(Some(bytes as u64), None);
-                    for piece in body.chunks(pieces) {
+                    for piece in &cut {
                         part.write(piece).expect("written");
                     }
                     // It is given up by whoever gets it, when the time has been taken.

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use rustix::fs::Access;
 #[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags};
@@ -235,9 +236,9 @@ impl Files {
     /// when it is dropped, unless that was all in memory.
     #[must_use]
     pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Part<'a> {
-        let expected = expected.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let room = if expected > SMALL { BUFFER } else { SMALL };
-        Part { files: self, origin, buffer: Vec::with_capacity(expected.min(room)), room, file: None, length: 0 }
+        let room = if expected.is_some_and(|expected| expected > SMALL as u64) { BUFFER } else { SMALL };
+        let (buffer, end) = (Vec::new(), Bytes::new());
+        Part { files: self, origin, buffer, room, end, expected, file: None, length: 0 }
     }
 
     /// What an earlier run has of the body at this URL, if it can be gone on with.
@@ -251,8 +252,9 @@ impl Files {
         let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
         let origin = Origin { url, source: *source, validator: validator.clone(), total: *total };
         let file = Some(Named { file: None, path: path.clone(), stays: true });
-        let buffer = Vec::new();
-        Some(Part { files: self, origin: Some(origin), buffer, room: BUFFER, file, length: found.len() })
+        let (buffer, end) = (Vec::new(), Bytes::new());
+        let (expected, length) = (*total, found.len());
+        Some(Part { files: self, origin: Some(origin), buffer, room: BUFFER, end, expected, file, length })
     }
 
     /// Makes the folders of a name, below the output folder only: when that is gone, somebody has removed it, and
@@ -374,6 +376,11 @@ pub struct Part<'a> {
     buffer: Vec<u8>,
     /// So many bytes fit into it.
     room: usize,
+    /// The end of the body, where it is known to be that: it goes into the file as it came. Others would keep the memory
+    /// of a whole read for themselves while more is awaited.
+    end: Bytes,
+    /// The length of the whole, if that is known.
+    expected: Option<u64>,
     file: Option<Named>,
     length: u64,
 }
@@ -420,7 +427,14 @@ impl Drop for Part<'_> {
 
 impl Part<'_> {
     /// Takes the next bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
+        if self.file.is_none() && self.expected == Some(self.length + bytes.len() as u64) && self.end.is_empty() {
+            self.end = bytes.clone();
+            self.length += bytes.len() as u64;
+            return Ok(());
+        }
+        let end = std::mem::take(&mut self.end);
+        self.buffer.extend_from_slice(&end);
         let is_full = self.buffer.len() + bytes.len() > self.room;
         // What is in a file already, and comes in large amounts, is not copied once more.
         let is_large = bytes.len() > LARGE && (is_full || self.file.is_some());
@@ -443,6 +457,10 @@ impl Part<'_> {
             }
         }
         if !is_large {
+            if self.buffer.capacity() == 0 {
+                let expected = self.expected.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+                self.buffer.reserve_exact(expected.min(self.room));
+            }
             self.buffer.extend_from_slice(bytes);
         }
         self.length += bytes.len() as u64;
@@ -455,9 +473,9 @@ impl Part<'_> {
             Some(named) => named,
             empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
         };
-        named.open()?.write_all(&self.buffer)?;
+        write_both(named.open()?, &self.buffer, &self.end)?;
         named.file = None;
-        (self.buffer, self.room) = (Vec::new(), BUFFER);
+        (self.buffer, self.room, self.end) = (Vec::new(), BUFFER, Bytes::new());
         Ok(())
     }
 
@@ -511,7 +529,7 @@ impl Part<'_> {
         };
         named.stays = false;
         let file = named.open()?;
-        file.write_all(&self.buffer)?;
+        write_both(file, &self.buffer, &self.end)?;
         if self.files.fsync {
             file.sync_all()?;
         }
@@ -550,7 +568,7 @@ impl Part<'_> {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return give_up(),
             Err(error) => return Err(error.into()),
         };
-        file.write_all(&self.buffer)?;
+        write_both(&mut file, &self.buffer, &self.end)?;
         if files.fsync {
             file.sync_all()?;
         }
@@ -576,6 +594,11 @@ impl Part<'_> {
     ) -> io::Result<Option<Published>> {
         Ok(None)
     }
+}
+
+/// Writes what waits of a body, mostly in one call.
+fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
+    [buffer, end].into_iter().filter(|bytes| !bytes.is_empty()).try_for_each(|bytes| file.write_all(bytes))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -628,10 +651,10 @@ mod tests {
             }
             for size in [0, 1, BUFFER, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL + 7] {
                 let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
-                for chunk in [512, 100_000] {
-                    let mut part = files.begin(None, None);
+                for (chunk, expected) in [(512, None), (100_000, None), (512, Some(size)), (SMALL, Some(size))] {
+                    let mut part = files.begin(expected.map(|size| size as u64), None);
                     for piece in bytes.chunks(chunk) {
-                        part.write(piece).expect("write");
+                        part.write(&Bytes::copy_from_slice(piece)).expect("write");
                     }
                     assert_eq!(visible(&root).len(), 0);
                     assert_eq!(part.length(), size as u64);
@@ -653,7 +676,7 @@ mod tests {
             let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
             let mut part = files.begin(None, None);
             for piece in bytes.chunks(size / 3) {
-                part.write(piece).expect("write");
+                part.write(&Bytes::copy_from_slice(piece)).expect("write");
                 part.rest().expect("rest");
                 assert_eq!(part.buffer.capacity(), 0);
                 assert!(part.file.as_ref().is_some_and(|named| named.file.is_none()));
@@ -679,8 +702,8 @@ mod tests {
             let files = open("0");
             let total = bytes.len() as u64;
             let mut part = files.begin(Some(total), Some(origin(&url, "\"-tag/\"", total)));
-            part.write(first).expect("write");
-            part.write(&rest[..1]).expect("write");
+            part.write(&Bytes::copy_from_slice(first)).expect("write");
+            part.write(&Bytes::copy_from_slice(&rest[..1])).expect("write");
             drop(part);
             drop(files);
 
@@ -697,7 +720,7 @@ mod tests {
             assert_eq!(known.total, Some(bytes.len() as u64));
             assert_eq!(part.length(), first.len() as u64 + 1);
             assert_eq!(part.head(10).expect("read"), bytes[..10]);
-            part.write(&rest[1..]).expect("write");
+            part.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
             assert_eq!(part.commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
@@ -708,8 +731,8 @@ mod tests {
     fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
         fn begin<'a>(files: &'a Files, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Part<'a>)) {
             let mut part = files.begin(Some(10 * SMALL as u64), origin);
-            part.write(&vec![1; BUFFER]).expect("write");
-            part.write(b"2").expect("write");
+            part.write(&vec![1; BUFFER].into()).expect("write");
+            part.write(&Bytes::from_static(b"2")).expect("write");
             drop_it(part);
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -748,7 +771,7 @@ mod tests {
             [("a", 5, Publish::New), ("b", 2 * SMALL, Publish::New), ("c", 5, Publish::Replace)]
         {
             let mut part = files.begin(None, None);
-            part.write(&vec![1; size]).expect("write");
+            part.write(&vec![1; size].into()).expect("write");
             let mut announced = None;
             let announce = |file: &fs::Metadata| {
                 assert!(files.look_at(name).is_none());
@@ -759,7 +782,7 @@ mod tests {
             assert_eq!(files.look_at(name).map(|file| Mark::of(&file)), announced, "{name}");
         }
         let mut part = files.begin(None, None);
-        part.write(b"x").expect("write");
+        part.write(&Bytes::from_static(b"x")).expect("write");
         part.commit("d", Publish::New, |_| Err(io::ErrorKind::StorageFull.into())).expect_err("it cannot be noted");
         assert!(files.look_at("d").is_none(), "nothing appears that could not be announced");
     }
@@ -772,7 +795,7 @@ mod tests {
             fs::write(folder.path().join("a.png"), "theirs").expect("write");
             let part = |byte: u8| {
                 let mut part = files.begin(Some(size as u64), None);
-                part.write(&vec![byte; size]).expect("write");
+                part.write(&vec![byte; size].into()).expect("write");
                 part
             };
             assert_eq!(part(1).commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::NameTaken);
@@ -792,7 +815,7 @@ mod tests {
         assert!(matches!(Files::open(&root, false, None), Err(RunError::Busy(_))));
         fs::remove_dir_all(&root).expect("remove");
         let mut part = files.begin(None, None);
-        part.write(b"x").expect("write");
+        part.write(&Bytes::from_static(b"x")).expect("write");
         let error = part.commit("deep/a.png", Publish::New, |_| Ok(())).expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
