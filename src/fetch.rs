@@ -1,9 +1,8 @@
 //! One URL from start to end: [`Work`] in, [`Record`] out, whatever happens.
 //!
-//! The loop over attempts is here, and so is the way of the bytes: each frame of the body is taken apart into pieces
-//! of `--chunk-size`, and each piece goes through the limit on bytes and the look at the signature. When all of them
-//! have passed, the frame goes into the part file as it is, and is counted: a write for each piece would copy everything
-//! once more.
+//! The loop over attempts is here, and so is the way of the bytes: each frame of the body is held to the limit on bytes
+//! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
+//! the frame goes into the part file as it is, and is counted: a write for each piece would copy everything once more.
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -375,13 +374,13 @@ impl Fetcher {
         response: &mut Response<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
-            let mut length = body.part.length();
+            if body.part.length() + frame.len() as u64 > self.options.max_bytes {
+                return Err(too_large(self.options.max_bytes));
+            }
             for piece in frame.chunks(self.options.chunk_size) {
-                length += piece.len() as u64;
-                if length > self.options.max_bytes {
-                    return Err(too_large(self.options.max_bytes));
+                if body.look.at(piece)? {
+                    break;
                 }
-                body.look.at(piece)?;
             }
             body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(meter) = &self.meter {
@@ -554,11 +553,11 @@ impl<'a> Look<'a> {
         Self { accept, head: Vec::new(), verdict: Verdict::Unclear }
     }
 
-    /// Looks at the next piece, until the verdict is clear. An error ends the download here: the rest of a body that is
-    /// not wanted is not read.
-    fn at(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+    /// Looks at the next piece, until the verdict is clear: then it says so. An error ends the download here: the rest of
+    /// a body that is not wanted is not read.
+    fn at(&mut self, piece: &[u8]) -> Result<bool, FetchError> {
         if self.verdict != Verdict::Unclear {
-            return Ok(());
+            return Ok(true);
         }
         // Mostly the first piece settles it and nothing has to be kept.
         self.verdict = if self.head.is_empty() {
@@ -571,7 +570,8 @@ impl<'a> Look<'a> {
         if self.verdict == Verdict::Unclear && self.head.is_empty() {
             self.head.extend_from_slice(piece);
         }
-        self.judge()
+        self.judge()?;
+        Ok(self.verdict != Verdict::Unclear)
     }
 
     /// The verdict on a complete body.
