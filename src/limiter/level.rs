@@ -144,18 +144,9 @@ impl Level {
     }
 
     /// What a refusal costs: so much that twice as many as there are among few would use up what the good visits earn.
-    const fn distrust(&self) -> u32 {
+    fn distrust(&self) -> u32 {
         match self.among_few {
-            (visits, refusals) if visits >= ENOUGH && refusals > 0 => {
-                let cost = visits / (2 * refusals);
-                if cost < LEAST_DISTRUST {
-                    LEAST_DISTRUST
-                } else if cost > DISTRUST {
-                    DISTRUST
-                } else {
-                    cost
-                }
-            }
+            (visits @ ENOUGH.., refusals @ 1..) => (visits / (2 * refusals)).clamp(LEAST_DISTRUST, DISTRUST),
             _ => DISTRUST,
         }
     }
