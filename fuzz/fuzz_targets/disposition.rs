@@ -2,7 +2,6 @@
 #![no_main]
 
 #[path = "../../tests/common/rules.rs"]
-#[allow(dead_code, reason = "each target uses a part")]
 mod rules;
 
 use fetchimg::format::Format;
@@ -16,14 +15,20 @@ fuzz_target!(|field: &[u8]| {
     assert!(!sent.trim().is_empty());
     let cleaned = clean_text(&sent);
     assert_eq!(clean_text(&cleaned), cleaned, "cleaning leaves nothing to clean");
-    let job = Job { index: 0, url: url::Url::parse("http://a.example/").expect("a URL") };
+    let job = |index: u64| {
+        let url = format!("http://a.example/{index}/");
+        Job { index, url: url::Url::parse(&url).expect("a URL") }
+    };
     for fix_extension in [false, true] {
         let mut namer = Namer::new("{basename}".parse().expect("a template"), fix_extension);
-        let Some(planned) = namer.reserve_from_server(&job, &sent) else { continue };
+        let Some(planned) = namer.reserve_from_server(&job(0), &sent) else { continue };
+        let again = namer.reserve_from_server(&job(1), &sent).expect("what names one file names another");
         for format in [None, Some(Format::Webp)] {
             let name = planned.finish(format, fix_extension).path;
             assert_eq!(rules::danger(&name), None, "{sent:?} became {name:?}");
             assert!(!name.contains('/'), "{sent:?} became {name:?}");
+            let other = again.finish(format, fix_extension).path;
+            assert_ne!(rules::folded(&other), rules::folded(&name), "{sent:?} became {name:?} and {other:?}");
         }
     }
 });

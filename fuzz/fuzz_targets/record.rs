@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use fetchimg::format::Format;
 use fetchimg::job::{Failed, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
-use fetchimg::journal::{KnownBy, Journal};
+use fetchimg::journal::{Journal, KnownBy};
 use fetchimg::shown;
 use libfuzzer_sys::fuzz_target;
 

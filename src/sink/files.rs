@@ -649,6 +649,9 @@ mod tests {
             if !unnamed {
                 files.unnamed.store(false, Ordering::Relaxed);
             }
+            // Both ways to a name, whichever the kernel and the privileges at hand allow.
+            #[cfg(target_os = "linux")]
+            files.by_descriptor.store(!fsync, Ordering::Relaxed);
             for size in [0, 1, BUFFER, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL + 7] {
                 let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
                 for (chunk, expected) in [(512, None), (100_000, None), (512, Some(size)), (SMALL, Some(size))] {
