@@ -39,6 +39,7 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
 use fetchimg::cli::Args;
 use fetchimg::config::Config;
+use fetchimg::digest::Digests;
 use fetchimg::fetch::{Fetcher, Phase, Work};
 use fetchimg::format::Format;
 use fetchimg::http::Client;
@@ -46,7 +47,7 @@ use fetchimg::http::disposition::filename;
 use fetchimg::image::{Verdict, recognise};
 use fetchimg::input::rows_of;
 use fetchimg::intents::{Intent, Intents};
-use fetchimg::job::{Job, Outcome, Record, Saved, Timing};
+use fetchimg::job::{Job, Measures, Outcome, Record, Saved, Timing};
 use fetchimg::journal::{Journal, Key, KnownBy, Met};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
@@ -174,7 +175,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
         for pieces in PIECES {
             let output = folder.join(format!("{size}-{pieces}"));
             let fetcher = fetcher(&output, pieces)?;
-            let job = Job { index: 0, url: url.clone() };
+            let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
             let work = Work { job, name, publish: Publish::New, replaces: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
@@ -309,7 +310,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn jobs(count: u64, url: impl Fn(u64) -> String) -> Result<Vec<Job>> {
-    (0..count).map(|index| Ok(Job { index, url: Url::parse(&url(index))? })).collect()
+    (0..count).map(|index| Ok(Job::new(index, Url::parse(&url(index))?))).collect()
 }
 
 /// The record of a download as most of them end.
@@ -320,12 +321,14 @@ fn saved(job: &Job) -> Record {
             path: format!("large-{:08x}.jpg", job.index),
             bytes: 25_000 + job.index,
             format: Some(Format::Jpeg),
+            measures: Measures { width: Some(1024), height: Some(768), ..Measures::default() },
             content_type: Some("image/jpeg".into()),
             http_status: 200,
             final_url: job.url.to_string(),
             attempts: 1,
             resumed_from: 0,
             timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74 },
+            digests: Digests::default(),
             extension_mismatch: false,
             from_earlier_run: 0,
         }),

@@ -40,8 +40,14 @@ pub enum Kind {
     ForbiddenAddress,
     /// The body is something else than an image.
     NotAnImage,
-    /// The body is an image of a format that was not asked for (`--accept`).
+    /// The image is none that was asked for: its format (`--accept`), its size in pixels or its proportions.
     NotAccepted,
+    /// The bytes begin as an image and are none to the end (`--verify`).
+    CorruptImage,
+    /// The image is smaller than `--min-width`, `--min-height` or `--min-bytes`.
+    TooSmall,
+    /// The body does not hash to what the list says (`--checksum-column`).
+    Checksum,
     /// The body is larger than `--max-bytes`.
     TooLarge,
     /// What came is no valid HTTP.
@@ -71,6 +77,9 @@ impl Kind {
             Self::ForbiddenAddress => "forbidden_address",
             Self::NotAnImage => "not_an_image",
             Self::NotAccepted => "not_accepted",
+            Self::CorruptImage => "corrupt_image",
+            Self::TooSmall => "too_small",
+            Self::Checksum => "checksum",
             Self::TooLarge => "too_large",
             Self::Protocol => "protocol",
             Self::Disk => "disk",
@@ -89,7 +98,7 @@ impl Kind {
     }
 
     /// Every kind but [`Kind::HttpStatus`].
-    pub const WITHOUT_STATUS: [Self; 16] = [
+    pub const WITHOUT_STATUS: [Self; 19] = [
         Self::BadUrl,
         Self::Dns,
         Self::Connect,
@@ -101,6 +110,9 @@ impl Kind {
         Self::ForbiddenAddress,
         Self::NotAnImage,
         Self::NotAccepted,
+        Self::CorruptImage,
+        Self::TooSmall,
+        Self::Checksum,
         Self::TooLarge,
         Self::Protocol,
         Self::Disk,
@@ -122,6 +134,9 @@ impl Kind {
             | Self::ForbiddenAddress
             | Self::NotAnImage
             | Self::NotAccepted
+            | Self::CorruptImage
+            | Self::TooSmall
+            | Self::Checksum
             | Self::TooLarge
             | Self::Protocol
             | Self::Disk
@@ -144,6 +159,7 @@ impl Kind {
             Self::HttpStatus(429) => "the server wants less at once: lower --per-host",
             Self::NotAnImage => "--accept any saves whatever comes",
             Self::NotAccepted => "--accept names the formats that are wanted",
+            Self::CorruptImage => "--verify none saves it as it came",
             Self::TooLarge => "--max-bytes allows more",
             Self::Internal => "this is a defect in fetchimg, please report it",
             _ => return None,

@@ -13,12 +13,13 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use url::Url;
 
+use crate::digest::Digests;
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
 use crate::http::{self, Client, GivesUp, HeaderValue, Response, Resume, retry};
 use crate::image::{ENOUGH, Verdict, recognise};
 use crate::intents::{Intent, Intents, Mark};
-use crate::job::{Failed, Job, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
+use crate::job::{Failed, Job, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
 use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned, may_be_one};
@@ -422,12 +423,14 @@ impl Fetcher {
                 path: name.path.clone(),
                 bytes: part.length(),
                 format,
+                measures: Measures::default(),
                 content_type: response.content_type,
                 http_status: response.status,
                 final_url: masked(&response.final_url).into_owned(),
                 attempts: course.attempts,
                 resumed_from: course.resumed_from,
                 timing: self.timing(course).unwrap_or_default(),
+                digests: Digests::default(),
                 extension_mismatch: name.mismatch,
                 from_earlier_run: course.from_before,
             }),
@@ -508,7 +511,13 @@ fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answe
         Kind::Timeout | Kind::Stalled if was_answered => Visit::Silent,
         kind @ (Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::Dns) => Visit::Unanswered(kind),
         // Any other answer was an answer.
-        Kind::HttpStatus(_) | Kind::NotAnImage | Kind::NotAccepted | Kind::TooLarge => Visit::Well,
+        Kind::HttpStatus(_)
+        | Kind::NotAnImage
+        | Kind::NotAccepted
+        | Kind::CorruptImage
+        | Kind::TooSmall
+        | Kind::Checksum
+        | Kind::TooLarge => Visit::Well,
         _ => Visit::Unclear,
     }
 }
@@ -673,7 +682,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let fetcher = fetcher(folder.path(), chunk_size);
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
-        let job = Job { index: 0, url };
+        let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
         fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.record.outcome
     }

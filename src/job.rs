@@ -1,12 +1,17 @@
 //! Plain values: what goes in ([`Job`]) and what comes out ([`Record`]).
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::digest::{Checksum, Digests};
 use crate::error::FetchError;
 use crate::format::Format;
 use crate::shown::masked;
@@ -18,6 +23,76 @@ pub struct Job {
     pub index: u64,
     /// What to fetch.
     pub url: Url,
+    /// What else the row holds.
+    pub extra: Extra,
+    /// What the body has to hash to (`--checksum-column`).
+    pub checksum: Option<Box<Checksum>>,
+}
+
+impl Job {
+    /// A row that holds nothing but a URL.
+    #[must_use]
+    pub fn new(index: u64, url: Url) -> Self {
+        Self { index, url, extra: Extra::default(), checksum: None }
+    }
+}
+
+/// The columns of a row besides its URL, in their order. They are carried into the row's record, and names may hold
+/// them. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra(Option<Arc<Vec<(Arc<str>, Value)>>>);
+
+impl Extra {
+    /// These columns. Names may be shared between the rows of a list.
+    #[must_use]
+    pub fn new(columns: Vec<(Arc<str>, Value)>) -> Self {
+        Self((!columns.is_empty()).then(|| Arc::new(columns)))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The value of a column; of several with one name that of the first.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.iter().find(|(column, _)| *column == name).map(|(_, value)| value)
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().flat_map(|columns| columns.iter()).map(|(name, value)| (&**name, value))
+    }
+}
+
+impl Serialize for Extra {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Extra {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Columns;
+        impl<'de> Visitor<'de> for Columns {
+            type Value = Extra;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("the columns of a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Extra, A::Error> {
+                let mut columns = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    columns.push((name.into(), value));
+                }
+                Ok(Extra::new(columns))
+            }
+        }
+        deserializer.deserialize_map(Columns)
+    }
 }
 
 /// One row of the list: a job, or the record of a line that is none.
@@ -71,6 +146,9 @@ pub struct Record {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// What else the row of the list held.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// How a row ended.
@@ -95,6 +173,9 @@ pub struct Saved {
     /// What the bytes are; absent when `--accept any` let through something unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Width and height in pixels, animation and orientation, as far as the file states them.
+    #[serde(flatten)]
+    pub measures: Measures,
     /// The `Content-Type` the server sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
@@ -110,12 +191,33 @@ pub struct Saved {
     /// When and how long.
     #[serde(flatten)]
     pub timing: Timing,
+    /// Digests of the file (`--hash`).
+    #[serde(flatten)]
+    pub digests: Digests,
     /// The name promises another format than the bytes are, and was kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extension_mismatch: bool,
     /// Bytes of the file that an earlier run had stored. Not part of the record as it is written.
     #[serde(skip)]
     pub from_earlier_run: u64,
+}
+
+/// What the header of an image says about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measures {
+    /// Width in pixels, as stored: before any orientation is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Height in pixels, as stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Pictures of an animation, or pages of a document; absent where there is one, or where the format does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u32>,
+    /// How the picture is to be turned and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112); absent where it
+    /// stands upright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<u8>,
 }
 
 /// A row without an image.
@@ -197,7 +299,7 @@ impl Record {
     #[must_use]
     pub fn of(job: &Job, outcome: Outcome) -> Self {
         let (url, url_hash) = recorded(&job.url);
-        Self { index: job.index, url: url.into_owned(), url_hash, outcome }
+        Self { index: job.index, url: url.into_owned(), url_hash, outcome, extra: job.extra.clone() }
     }
 }
 
@@ -229,7 +331,7 @@ mod tests {
     use crate::error::Kind;
 
     fn job(url: &str) -> Job {
-        Job { index: 7, url: Url::parse(url).expect("a URL") }
+        Job::new(7, Url::parse(url).expect("a URL"))
     }
 
     #[test]
@@ -240,12 +342,14 @@ mod tests {
                 path: "a.png".into(),
                 bytes: 48213,
                 format: Some(Format::Png),
+                measures: Measures { width: Some(1024), height: Some(512), ..Measures::default() },
                 content_type: Some("image/png".into()),
                 http_status: 200,
                 final_url: "https://codeflex.co/a.png".into(),
                 attempts: 1,
                 resumed_from: 0,
                 timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
+                digests: Digests::default(),
                 extension_mismatch: false,
                 from_earlier_run: 0,
             }),
@@ -253,7 +357,7 @@ mod tests {
         let line = serde_json::to_string(&saved).expect("JSON");
         assert_eq!(
             line,
-            r#"{"index":7,"url":"https://codeflex.co/a.png","status":"saved","path":"a.png","bytes":48213,"format":"png","content_type":"image/png","http_status":200,"final_url":"https://codeflex.co/a.png","attempts":1,"resumed_from":0,"start_ms":1.2,"ttfb_ms":80.1,"total_ms":95.7}"#
+            r#"{"index":7,"url":"https://codeflex.co/a.png","status":"saved","path":"a.png","bytes":48213,"format":"png","width":1024,"height":512,"content_type":"image/png","http_status":200,"final_url":"https://codeflex.co/a.png","attempts":1,"resumed_from":0,"start_ms":1.2,"ttfb_ms":80.1,"total_ms":95.7}"#
         );
         assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), saved);
     }

@@ -415,8 +415,9 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::digest::Digests;
     use crate::error::{FetchError, Kind};
-    use crate::job::{Failed, Saved, Skipped, Timing};
+    use crate::job::{Failed, Measures, Saved, Skipped, Timing};
     use crate::shown::masked;
 
     fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {
@@ -424,13 +425,13 @@ mod tests {
     }
 
     fn meet_row(journal: &mut Journal, index: u64, url: &Url) -> Result<Met, RunError> {
-        let job = Job { index, url: url.clone() };
+        let job = Job::new(index, url.clone());
         let key = journal.key(&job);
         journal.meet(key, &job)
     }
 
     fn note(journal: &mut Journal, record: &Record, about: &Url) -> Result<(), RunError> {
-        let key = journal.key(&Job { index: record.index, url: about.clone() });
+        let key = journal.key(&Job::new(record.index, about.clone()));
         journal.note(record, &serde_json::to_vec(record).expect("JSON"), Some(key))
     }
 
@@ -443,16 +444,18 @@ mod tests {
             path: path.into(),
             bytes: 5,
             format: None,
+            measures: Measures::default(),
             content_type: None,
             http_status: 200,
             final_url: masked(url).into_owned(),
             attempts: 1,
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
+            digests: Digests::default(),
             extension_mismatch: false,
             from_earlier_run: 0,
         };
-        Record::of(&Job { index: 0, url: url.clone() }, Outcome::Saved(saved))
+        Record::of(&Job::new(0, url.clone()), Outcome::Saved(saved))
     }
 
     #[test]
@@ -553,7 +556,7 @@ mod tests {
         assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
         let skipped = |reason| {
             let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()) });
-            Record::of(&Job { index: 0, url: one.clone() }, outcome)
+            Record::of(&Job::new(0, one.clone()), outcome)
         };
         note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some("1.png".into())));
@@ -586,7 +589,7 @@ mod tests {
             let stored = Stored { path: "1.png".into(), bytes: 5 };
             assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
             let failed = Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None);
-            let record = Record::of(&Job { index: 0, url: one.clone() }, Outcome::Failed(failed));
+            let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
             note(&mut journal, &record, &one).expect("note");
             assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(None));
         }
@@ -604,7 +607,7 @@ mod tests {
                 assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(None));
                 note(&mut journal, &record, &one).expect("note");
             }
-            let key = journal.key(&Job { index: 1, url: one.clone() });
+            let key = journal.key(&Job::new(1, one.clone()));
             assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
             journal.begin_pass();
             for index in 1..4 {

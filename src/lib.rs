@@ -38,6 +38,7 @@ pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:
 pub mod boot;
+pub mod digest;
 pub mod error;
 pub mod format;
 pub mod job;

@@ -636,7 +636,7 @@ mod tests {
     }
 
     fn job(index: u64, url: &str) -> Job {
-        Job { index, url: Url::parse(url).expect("a URL") }
+        Job::new(index, Url::parse(url).expect("a URL"))
     }
 
     fn name(template: &str, url: &str) -> String {

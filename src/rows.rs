@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{Kind, RunError};
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
-use crate::job::{Outcome, Reason, Record, Row, Skipped};
+use crate::job::{Extra, Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key, Met, Stored};
 use crate::manifest::Manifest;
 use crate::naming::Namer;
@@ -52,6 +52,7 @@ pub struct Rows<'a> {
 struct Waiting {
     index: u64,
     fragment: Option<Box<str>>,
+    extra: Extra,
 }
 
 impl<'a> Rows<'a> {
@@ -90,7 +91,7 @@ impl<'a> Rows<'a> {
             }
             Ok(Met::UnderWay) => {
                 let fragment = job.url.fragment().map(Into::into);
-                let waiting = Waiting { index: job.index, fragment };
+                let waiting = Waiting { index: job.index, fragment, extra: job.extra };
                 self.waiting.entry(key).or_default().push(waiting);
                 return None;
             }
@@ -152,7 +153,7 @@ impl<'a> Rows<'a> {
             Ok(line) => self.write_down(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
-        for Waiting { index, fragment } in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
+        for Waiting { index, fragment, extra } in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
             let path = match &record.outcome {
                 Outcome::Saved(saved) => Some(saved.path.clone()),
                 Outcome::Skipped(skipped) => skipped.path.clone(),
@@ -164,7 +165,7 @@ impl<'a> Rows<'a> {
                 url.push('#');
                 url.push_str(&fragment);
             }
-            let duplicate = Record { index, url, url_hash: record.url_hash.clone(), outcome };
+            let duplicate = Record { index, url, url_hash: record.url_hash.clone(), outcome, extra };
             self.settle(None, &duplicate, None);
         }
     }

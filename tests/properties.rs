@@ -78,7 +78,7 @@ proptest! {
     ) {
         let names = || {
             let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
-            let planned = (0..).zip(&urls).map(|(index, url)| namer.reserve(&Job { index, url: url.clone() }));
+            let planned = (0..).zip(&urls).map(|(index, url)| namer.reserve(&Job::new(index, url.clone())));
             planned.collect::<Vec<_>>()
         };
         let planned = names();
@@ -96,7 +96,7 @@ proptest! {
     fn a_list_that_grows_names_its_beginning_as_before(urls in urls(), template in prop::sample::select(&TEMPLATES)) {
         let names = |urls: &[Url]| {
             let mut namer = Namer::new(template.parse().expect("a template"), false);
-            let planned = (0..).zip(urls).map(|(index, url)| namer.reserve(&Job { index, url: url.clone() }));
+            let planned = (0..).zip(urls).map(|(index, url)| namer.reserve(&Job::new(index, url.clone())));
             planned.collect::<Vec<_>>()
         };
         let half = urls.len() / 2;
@@ -112,7 +112,7 @@ proptest! {
         if let Some(sent) = filename(field.as_bytes()) {
             let cleaned = clean_text(&sent);
             prop_assert_eq!(clean_text(&cleaned), cleaned);
-            let job = Job { index: 0, url: Url::parse("http://a.example/").expect("a URL") };
+            let job = Job::new(0, Url::parse("http://a.example/").expect("a URL"));
             let mut namer = Namer::new("{basename}".parse().expect("a template"), false);
             if let Some(planned) = namer.reserve_from_server(&job, &sent) {
                 let name = planned.finish(None, false).path;

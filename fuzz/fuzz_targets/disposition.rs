@@ -17,7 +17,7 @@ fuzz_target!(|field: &[u8]| {
     assert_eq!(clean_text(&cleaned), cleaned, "cleaning leaves nothing to clean");
     let job = |index: u64| {
         let url = format!("http://a.example/{index}/");
-        Job { index, url: url::Url::parse(&url).expect("a URL") }
+        Job::new(index, url::Url::parse(&url).expect("a URL"))
     };
     for fix_extension in [false, true] {
         let mut namer = Namer::new("{basename}".parse().expect("a template"), fix_extension);

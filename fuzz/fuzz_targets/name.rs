@@ -55,7 +55,7 @@ fuzz_target!(|list: List| {
         if urls.insert(url_hash(&url), ()).is_some() {
             continue;
         }
-        let job = Job { index, url };
+        let job = Job::new(index, url);
         let planned = namer.reserve(&job);
         assert_eq!(again.reserve(&job), planned, "names depend on the list alone");
         let format = Format::ALL.get(usize::from(*format)).copied();

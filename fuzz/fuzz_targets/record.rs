@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use fetchimg::format::Format;
-use fetchimg::job::{Failed, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
+use fetchimg::digest::Digests;
+use fetchimg::job::{
+    Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
+};
 use fetchimg::journal::{Journal, KnownBy};
 use fetchimg::shown;
 use libfuzzer_sys::fuzz_target;
@@ -33,12 +36,14 @@ fn record(input: &Input) -> Record {
             path,
             bytes: bytes.into(),
             format: Format::ALL.get(usize::from(input.kind / 3)).copied(),
+            measures: Measures::default(),
             content_type: first.then(|| message.clone()),
             http_status: input.http_status,
             final_url: message,
             attempts,
             resumed_from: start.into(),
             timing,
+            digests: Digests::default(),
             extension_mismatch: third,
             from_earlier_run: 0,
         }),
@@ -57,7 +62,7 @@ fn record(input: &Input) -> Record {
             Outcome::Skipped(Skipped { reason, path: first.then_some(path) })
         }
     };
-    Record { index: input.index, url, url_hash: third.then_some(other), outcome }
+    Record { index: input.index, url, url_hash: third.then_some(other), outcome, extra: Extra::default() }
 }
 
 fuzz_target!(|input: Input| {

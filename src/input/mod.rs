@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
 use crate::error::{FetchError, Kind, RunError};
-use crate::job::{Failed, Job, Outcome, Record, Row};
+use crate::job::{Extra, Failed, Job, Outcome, Record, Row};
 use crate::shown::{harmless, masked_text};
 
 /// Where rows come from.
@@ -230,12 +230,13 @@ impl Rows {
     fn push(&mut self, text: &[u8], list: &str, line: Option<u64>) {
         let index = self.next_index;
         self.next_index += 1;
-        self.batch.push(parse(text).map(|url| Job { index, url }).map_err(|what| {
+        self.batch.push(parse(text).map(|url| Job::new(index, url)).map_err(|what| {
             let place = line.map_or_else(String::new, |line| format!("line {line} of "));
             let error = FetchError::new(Kind::BadUrl, format!("{place}{list} is no http(s) URL: {what}"));
             let text = String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]);
             let url = harmless(&masked_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
-            Box::new(Record { index, url, url_hash: None, outcome: Outcome::Failed(Failed::new(&error, 0, None)) })
+            let outcome = Outcome::Failed(Failed::new(&error, 0, None));
+            Box::new(Record { index, url, url_hash: None, outcome, extra: Extra::default() })
         }));
     }
 

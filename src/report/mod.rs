@@ -372,11 +372,12 @@ fn estimate(ran: &Summary, window: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digests;
     use crate::error::FetchError;
-    use crate::job::{Failed, Reason, Saved, Skipped};
+    use crate::job::{Extra, Failed, Measures, Reason, Saved, Skipped};
 
     fn record(outcome: Outcome) -> Record {
-        Record { index: 0, url: "http://a.example/1.png".into(), url_hash: None, outcome }
+        Record { index: 0, url: "http://a.example/1.png".into(), url_hash: None, outcome, extra: Extra::default() }
     }
 
     fn saved(ttfb_ms: f64, total_ms: f64) -> Record {
@@ -384,12 +385,14 @@ mod tests {
             path: "1.png".into(),
             bytes: 1000,
             format: None,
+            measures: Measures::default(),
             content_type: None,
             http_status: 200,
             final_url: String::new(),
             attempts: 2,
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
+            digests: Digests::default(),
             extension_mismatch: true,
             from_earlier_run: 0,
         }))
