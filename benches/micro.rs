@@ -329,6 +329,7 @@ fn saved(job: &Job) -> Record {
             resumed_from: 0,
             timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74 },
             digests: Digests::default(),
+            same_as: None,
             extension_mismatch: false,
             from_earlier_run: 0,
         }),

@@ -78,6 +78,14 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Output")]
     pub max_bytes: String,
 
+    /// Record these digests of each image: md5, sha1, sha256, sha512, blake3; a comma list
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Images")]
+    pub hash: Vec<String>,
+
+    /// Store the same content once: further images of it become hard links to the first
+    #[arg(long, help_heading = "Images")]
+    pub dedupe: bool,
+
     /// Write the records there too; - is standard output
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub manifest: Option<PathBuf>,

@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::cli::{Args, LogFormat, ProgressChoice};
-use crate::fetch::{self, Accept};
+use crate::digest::Algorithm;
+use crate::fetch::{self, Accept, Wanted};
 use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::Source;
@@ -39,6 +40,8 @@ pub struct Config {
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
     pub known_by: KnownBy,
+    /// Whether the same content is stored once (`--dedupe`).
+    pub dedupe: bool,
     /// Where records go besides the journal.
     pub manifest: Option<Target>,
     /// The passes over the list.
@@ -136,13 +139,14 @@ impl TryFrom<Args> for Config {
             fsync: args.fsync,
             existing,
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
+            dedupe: args.dedupe,
             manifest,
             modes,
             concurrency,
             per_host: per_host(&args.per_host)?,
             pace: args.rate.map(pace).transpose()?,
             fetch: fetch::Options {
-                accept: accept(&args.accept)?,
+                wanted: Wanted { accept: accept(&args.accept)?, digests: digests(&args)? },
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 fix_extension: args.fix_extension,
@@ -254,6 +258,21 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
         }
     }
     Ok(Accept::Formats(formats))
+}
+
+/// `--hash`: algorithms by their names. What else needs a digest gets it, and records have it then too.
+fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
+    let by_name = |name: &String| {
+        Algorithm::by_name(name.trim()).ok_or_else(|| {
+            let known = Algorithm::ALL.map(Algorithm::name).join(" ");
+            UsageError(format!("--hash {name}: unknown; write a comma list of: {known}"))
+        })
+    };
+    let mut digests = args.hash.iter().map(by_name).collect::<Result<Vec<_>, _>>()?;
+    if args.dedupe {
+        digests.push(Algorithm::Sha256);
+    }
+    Ok(digests)
 }
 
 fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options, UsageError> {

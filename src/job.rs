@@ -194,6 +194,9 @@ pub struct Saved {
     /// Digests of the file (`--hash`).
     #[serde(flatten)]
     pub digests: Digests,
+    /// The file that has the same bytes, of which this is another name (`--dedupe`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// The name promises another format than the bytes are, and was kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extension_mismatch: bool,
@@ -262,6 +265,8 @@ pub enum Reason {
     DuplicateUrl,
     /// There is a file of that name that fetchimg did not write.
     FileExists,
+    /// Another file has the same bytes, and cannot have two names (`--dedupe`).
+    DuplicateContent,
 }
 
 impl Reason {
@@ -272,6 +277,7 @@ impl Reason {
             Self::AlreadySaved => "already_saved",
             Self::DuplicateUrl => "duplicate_url",
             Self::FileExists => "file_exists",
+            Self::DuplicateContent => "duplicate_content",
         }
     }
 }
@@ -350,6 +356,7 @@ mod tests {
                 resumed_from: 0,
                 timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
                 digests: Digests::default(),
+                same_as: None,
                 extension_mismatch: false,
                 from_earlier_run: 0,
             }),

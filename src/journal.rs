@@ -163,6 +163,15 @@ pub struct Stored {
     pub bytes: u64,
 }
 
+/// A file that an earlier run has saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier<'a> {
+    /// Relative to the output folder.
+    pub path: &'a str,
+    /// Its digest, where the record has it.
+    pub sha256: Option<&'a str>,
+}
+
 /// A record read back.
 enum Found {
     /// It is about the URL, and names this file.
@@ -186,6 +195,8 @@ struct Line<'a> {
     path: Option<Cow<'a, str>>,
     #[serde(default)]
     bytes: u64,
+    #[serde(borrow, default)]
+    sha256: Option<Cow<'a, str>>,
 }
 
 impl Line<'_> {
@@ -211,7 +222,7 @@ impl Line<'_> {
 impl Journal {
     /// Opens the journal and reads what earlier runs have saved; `saved` is told each file of theirs. Lines that are
     /// no records are passed over, and the last one of a run that was killed is cut off.
-    pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(&str)) -> Result<Self, RunError> {
+    pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
         let mut known = Known::default();
@@ -227,7 +238,7 @@ impl Journal {
             if let Ok(record) = &record
                 && let (true, Some(path)) = (record.status == "saved", record.plain_path())
             {
-                saved(path);
+                saved(Earlier { path, sha256: record.sha256.as_deref() });
                 let key = key_of(&hasher, known_by, record.name(), record.index);
                 known.set(key, Standing::Earlier(Place::at(written)));
             }
@@ -249,8 +260,12 @@ impl Journal {
     /// Takes in the record of a file that appeared just before a run was killed, unless the journal has it already.
     /// `is_there` is asked whether the file still is.
     ///
-    /// The path of its file, if it was taken in.
-    pub fn adopt(&mut self, line: &[u8], is_there: impl FnOnce(&Stored) -> bool) -> Result<Option<String>, RunError> {
+    /// Its file, if it was taken in.
+    pub fn adopt<'a>(
+        &mut self,
+        line: &'a [u8],
+        is_there: impl FnOnce(&Stored) -> bool,
+    ) -> Result<Option<(String, Option<Cow<'a, str>>)>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
         let stored = Stored { path: path.to_owned(), bytes: record.bytes };
@@ -269,7 +284,7 @@ impl Journal {
         self.known.set(key, Standing::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
-        Ok(Some(stored.path))
+        Ok(Some((stored.path, record.sha256)))
     }
 
     /// The key of a row, the same as its record's: records show secrets masked and carry a hash instead.
@@ -452,6 +467,7 @@ mod tests {
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
             digests: Digests::default(),
+            same_as: None,
             extension_mismatch: false,
             from_earlier_run: 0,
         };
@@ -476,7 +492,7 @@ mod tests {
         assert!(!fs::read_to_string(&path).expect("read").contains("secret"));
 
         let mut names = Vec::new();
-        let mut journal = Journal::open(&path, KnownBy::Url, |name| names.push(name.to_owned())).expect("open");
+        let mut journal = Journal::open(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5 }));
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
@@ -524,7 +540,7 @@ mod tests {
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
         let is_it = |found: &Stored| *found == stored;
-        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some("1.png".into()));
+        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some(("1.png".into(), None)));
         assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
         assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);

@@ -24,6 +24,7 @@ pub mod schedule;
 // What the two that remember every row are made of:
 pub mod table;
 // Its download goes through these:
+pub mod contents;
 pub mod fetch;
 pub mod http;
 pub mod image;

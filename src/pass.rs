@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, future};
 
 use crate::config::Config;
+use crate::contents::Contents;
 use crate::error::RunError;
 use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
@@ -54,6 +55,8 @@ pub struct Pass<'a> {
     pub files: &'a Arc<Files>,
     /// Where it is noted that they are about to go there.
     pub intents: &'a Arc<Intents>,
+    /// Which contents are there (`--dedupe`).
+    pub contents: Option<&'a Arc<Contents>>,
     /// Names as they are taken before the pass.
     pub namer: Namer,
 }
@@ -69,7 +72,7 @@ impl Pass<'_> {
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
     ) -> Result<(Summary, Option<RunError>), RunError> {
-        let Self { mode, window, config, screen, stop, client, files, intents, namer } = self;
+        let Self { mode, window, config, screen, stop, client, files, intents, contents, namer } = self;
         let counters = Arc::new(Counters::default());
         let (listed, reading) = lists.rows()?;
         let watch =
@@ -82,6 +85,7 @@ impl Pass<'_> {
             limiter: limiter.clone(),
             files: Arc::clone(files),
             intents: Arc::clone(intents),
+            contents: contents.map(Arc::clone),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: config.fetch.clone(),

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::boot;
 use crate::config::{Config, ReportFormat};
+use crate::contents::Contents;
 use crate::error::RunError;
 use crate::exit::Exit;
 use crate::fetch::Phase;
 use crate::http::{self, Client};
 use crate::input::Lists;
 use crate::intents::{Intents, Mark};
-use crate::journal::{Journal, KnownBy, Stored};
+use crate::journal::{Earlier, Journal, KnownBy, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
@@ -35,8 +36,16 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);
     let files = Arc::new(Files::open(&config.output, config.fsync, boot_of_parts)?);
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
-    let mut journal = Journal::open(&files.private("manifest.jsonl"), config.known_by, |path| namer.keep(path))?;
-    let intents = Arc::new(take_up(&files, &mut journal, &mut namer, boot.as_deref(), config.fsync)?);
+    let contents = config.dedupe.then(Contents::default);
+    let mut take_in = |Earlier { path, sha256 }: Earlier| {
+        namer.keep(path);
+        if let Some((contents, sha256)) = contents.as_ref().zip(sha256) {
+            contents.know(sha256, path);
+        }
+    };
+    let mut journal = Journal::open(&files.private("manifest.jsonl"), config.known_by, &mut take_in)?;
+    let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), config.fsync)?);
+    let contents = contents.map(Arc::new);
     files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, &files);
     let mut manifest = match &config.manifest {
@@ -73,6 +82,7 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
             client: Client::new(http.clone())?,
             files: &files,
             intents: &intents,
+            contents: contents.as_ref(),
             namer: namer.unwrap_or_else(|| unreachable!("there is one last pass")),
         };
         // The manifest holds one record per row: those of the last pass that was begun.
@@ -123,7 +133,7 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
 fn take_up(
     files: &Files,
     journal: &mut Journal,
-    namer: &mut Namer,
+    mut take_in: impl FnMut(Earlier),
     boot: Option<&str>,
     synced: bool,
 ) -> Result<Intents, RunError> {
@@ -135,8 +145,8 @@ fn take_up(
             let found = files.look_at(&stored.path);
             found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
         };
-        if let Some(path) = journal.adopt(&noted.record, is_there)? {
-            namer.keep(&path);
+        if let Some((path, sha256)) = journal.adopt(&noted.record, is_there)? {
+            take_in(Earlier { path: &path, sha256: sha256.as_deref() });
         }
     }
     journal.write()?;

@@ -42,16 +42,18 @@ impl Taken {
 /// Runs a command to its end, or to the limit. `input` becomes its standard input; it says nothing.
 pub fn measure(command: &[String], input: Option<&Path>, limit: Duration) -> Result<Taken> {
     let input = input.map_or_else(|| Ok(Stdio::null()), |path| File::open(path).map(Stdio::from))?;
-    told(start(command, input, limit)?)
+    told(start(command, input, limit, TOUCHED)?)
 }
 
-/// The same with a pipe for standard input, which `feed` writes to meanwhile.
+/// The same with a pipe for standard input, which `feed` writes to meanwhile. `memory`: so many bytes are needed, by the
+/// files that it makes too.
 pub fn measure_fed(
     command: &[String],
     limit: Duration,
+    memory: usize,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Taken> {
-    let mut process = start(command, Stdio::piped(), limit)?;
+    let mut process = start(command, Stdio::piped(), limit, memory.max(TOUCHED))?;
     if let Some(pipe) = process.stdin.take() {
         let mut pipe = BufWriter::with_capacity(1 << 16, pipe);
         // Who reads it may leave early, and its status tells then.
@@ -60,9 +62,9 @@ pub fn measure_fed(
     told(process)
 }
 
-fn start(command: &[String], input: Stdio, limit: Duration) -> Result<Child> {
+fn start(command: &[String], input: Stdio, limit: Duration, memory: usize) -> Result<Child> {
     // Here and not in that process, whose command would be said to have used it.
-    touch_memory();
+    touch_memory(memory);
     let mut process = Command::new(std::env::current_exe()?);
     process.args([WORD, &limit.as_secs().to_string()]).args(command);
     Ok(process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?)
@@ -72,13 +74,13 @@ fn told(process: Child) -> Result<Taken> {
     Ok(serde_json::from_slice(&process.wait_with_output()?.stdout)?)
 }
 
-/// What the files of a list need, and more.
+/// What the files of most lists need, and more.
 const TOUCHED: usize = 512 << 20;
 
 /// Uses memory and gives it back. In a virtual machine memory that has not been used for a while has to be fetched from
 /// the machine below, at several times the cost of what a download does with it; whoever comes first would pay for all.
-fn touch_memory() {
-    let mut memory = vec![0_u8; TOUCHED];
+fn touch_memory(bytes: usize) {
+    let mut memory = vec![0_u8; bytes];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     std::hint::black_box(&memory);
 }

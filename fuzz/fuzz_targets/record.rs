@@ -44,6 +44,7 @@ fn record(input: &Input) -> Record {
             resumed_from: start.into(),
             timing,
             digests: Digests::default(),
+            same_as: None,
             extension_mismatch: third,
             from_earlier_run: 0,
         }),

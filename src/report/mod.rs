@@ -393,6 +393,7 @@ mod tests {
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
             digests: Digests::default(),
+            same_as: None,
             extension_mismatch: true,
             from_earlier_run: 0,
         }))

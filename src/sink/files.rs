@@ -11,9 +11,10 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -112,6 +113,19 @@ pub enum Published {
     NameTaken,
 }
 
+/// What came of the wish to have a body as another name of a file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// The file has this name too.
+    Done,
+    /// There is another file of that name, and it stays.
+    NameTaken,
+    /// The bytes are the same, but one file cannot have two names here.
+    Impossible,
+    /// The file is gone, or its bytes are others.
+    Differs,
+}
+
 /// Makes a folder inside one that is there. A symbolic link in its place may lead anywhere, and is no folder.
 fn make_real_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
@@ -194,10 +208,7 @@ impl Files {
         if self.size(path) != Some(bytes) {
             return Ok(());
         }
-        match fs::remove_file(self.root.join(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_if_there(&self.root.join(path))
     }
 
     /// A file of fetchimg's own inside the output folder.
@@ -299,17 +310,18 @@ impl Files {
         [&self.root, &self.private("parts")].into_iter().all(|folder| rustix::fs::access(folder, access).is_ok())
     }
 
+    /// A name in the folder of parts that says nothing.
+    fn next_number(&self) -> String {
+        format!("{:06}.part", self.parts.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A part file. Its name says what a later run must know to go on with it, or else is a mere number.
     fn new_part(&self, origin: Option<&Origin>) -> io::Result<Named> {
         let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
         let stays = telling.is_some();
-        let name = telling.unwrap_or_else(|| format!("{:06}.part", self.parts.fetch_add(1, Ordering::Relaxed)));
+        let name = telling.unwrap_or_else(|| self.next_number());
         let path = self.private("parts").join(name);
-        // What stands there is nobody's, and it may be a link to somewhere else.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&path)?;
         let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
         Ok(Named { file: Some(file), path, stays })
     }
@@ -479,13 +491,18 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// The first bytes of what an earlier run has left, `most` at most.
-    pub fn head(&self, most: u64) -> io::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        if let Some(named) = &self.file {
-            File::open(&named.path)?.take(most).read_to_end(&mut head)?;
+    /// Shows what an earlier run has left, block by block, as long as it is `wanted`. Whether it was so to the end.
+    pub fn each_block(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
+        let Some(named) = &self.file else { return Ok(true) };
+        let mut file = File::open(&named.path)?;
+        let mut block = vec![0; BUFFER];
+        loop {
+            match file.read(&mut block)? {
+                0 => return Ok(true),
+                length if wanted(&block[..length]) => {}
+                _ => return Ok(false),
+            }
         }
-        Ok(head)
     }
 
     /// What the body is known by, if it can be gone on with.
@@ -505,6 +522,86 @@ impl Part<'_> {
     #[must_use]
     pub const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// All bytes taken so far, from the beginning.
+    pub fn reader(&self) -> io::Result<impl Read> {
+        let stored = self.file.as_ref().map(|named| File::open(&named.path)).transpose()?;
+        let stored = stored.map_or_else(|| Box::new(io::empty()) as Box<dyn Read>, |file| Box::new(file));
+        Ok(stored.chain(&*self.buffer).chain(&*self.end))
+    }
+
+    /// Whether the file of that name has the same bytes.
+    pub fn is_the_same_as(&self, path: &str) -> io::Result<bool> {
+        if self.files.size(path) != Some(self.length) {
+            return Ok(false);
+        }
+        let mut there = io::BufReader::with_capacity(BUFFER, File::open(self.files.root.join(path))?);
+        let mut here = io::BufReader::with_capacity(BUFFER, self.reader()?);
+        loop {
+            let (left, right) = (here.fill_buf()?, there.fill_buf()?);
+            let length = left.len().min(right.len());
+            if left[..length] != right[..length] || length == 0 {
+                return Ok(left.is_empty() && right.is_empty());
+            }
+            here.consume(length);
+            there.consume(length);
+        }
+    }
+
+    /// Gives the file `first` this name too, if it has the same bytes. `announce`: see [`Part::commit`].
+    pub fn link(
+        &self,
+        first: &str,
+        path: &str,
+        publish: Publish,
+        mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
+    ) -> io::Result<Linked> {
+        match self.is_the_same_as(first) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Linked::Differs),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Linked::Differs),
+            Err(error) => return Err(error),
+        }
+        let Some(found) = self.files.look_at(first) else { return Ok(Linked::Differs) };
+        self.files.make_folders(path)?;
+        announce(&found)?;
+        let (from, target) = (self.files.root.join(first), self.files.root.join(path));
+        let linked = match publish {
+            // It has this name already.
+            Publish::Replace
+                if self
+                    .files
+                    .look_at(path)
+                    .is_some_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino())) =>
+            {
+                Ok(())
+            }
+            Publish::Replace => {
+                let aside = self.files.private("parts").join(self.files.next_number());
+                remove_if_there(&aside)?;
+                fs::hard_link(&from, &aside).and_then(|()| {
+                    let renamed = fs::rename(&aside, &target);
+                    renamed.inspect_err(|_| drop(fs::remove_file(&aside)))
+                })
+            }
+            Publish::New => fs::hard_link(&from, &target),
+        };
+        match linked {
+            Ok(()) => {
+                self.files.sync_folders_of(path)?;
+                Ok(Linked::Done)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::AlreadyExists if publish == Publish::New => Ok(Linked::NameTaken),
+                io::ErrorKind::NotFound => Ok(Linked::Differs),
+                io::ErrorKind::Unsupported
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::TooManyLinks
+                | io::ErrorKind::CrossesDevices => Ok(Linked::Impossible),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Publishes the file under its name, which is relative to the output folder. `announce` is told what the system
@@ -599,6 +696,14 @@ impl Part<'_> {
 /// Writes what waits of a body, mostly in one call.
 fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
     [buffer, end].into_iter().filter(|bytes| !bytes.is_empty()).try_for_each(|bytes| file.write_all(bytes))
+}
+
+/// What stands in a place of ours is nobody's, and it may be a link to somewhere else.
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -722,7 +827,14 @@ mod tests {
             assert_eq!((&*known.validator, known.source), (&b"\"-tag/\""[..], 7));
             assert_eq!(known.total, Some(bytes.len() as u64));
             assert_eq!(part.length(), first.len() as u64 + 1);
-            assert_eq!(part.head(10).expect("read"), bytes[..10]);
+            let mut stored = Vec::new();
+            let taken = part.each_block(|block| {
+                stored.extend_from_slice(block);
+                true
+            });
+            assert!(taken.expect("read"));
+            assert_eq!(stored, bytes[..=first.len()]);
+            assert!(!part.each_block(|_| false).expect("read"), "it ends when nothing more is wanted");
             part.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
             assert_eq!(part.commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);

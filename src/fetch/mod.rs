@@ -4,28 +4,32 @@
 //! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
 //! the frame goes into the part file as it is, and is counted: a write for each piece would copy everything once more.
 
+mod look;
+mod store;
+
+use look::Look;
+pub use look::{Accept, Wanted};
+
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio::sync::watch;
 use url::Url;
 
-use crate::digest::Digests;
+use crate::contents::Contents;
 use crate::error::{FetchError, Kind};
-use crate::format::Format;
 use crate::http::{self, Client, GivesUp, HeaderValue, Response, Resume, retry};
-use crate::image::{ENOUGH, Verdict, recognise};
-use crate::intents::{Intent, Intents, Mark};
-use crate::job::{Failed, Job, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, milliseconds};
+use crate::intents::{Intent, Intents};
+use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, milliseconds};
 use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
 use crate::meter::Meter;
-use crate::naming::{Namer, Planned, may_be_one};
+use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
-use crate::shown::{self, harmless, masked};
-use crate::sink::{Files, Origin, Part, Publish, Published};
+use crate::shown::{harmless, masked};
+use crate::sink::{Files, Origin, Part, Publish};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -40,22 +44,11 @@ pub struct Work {
     pub replaces: Option<(String, u64)>,
 }
 
-/// Which images are wanted (`--accept`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accept {
-    /// Every format that is recognised.
-    Images,
-    /// These formats.
-    Formats(Vec<Format>),
-    /// Whatever comes.
-    Anything,
-}
-
 /// What a download is held to.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is wanted.
-    pub accept: Accept,
+    /// What is wanted of a body.
+    pub wanted: Wanted,
     /// Pieces of so many bytes at most.
     pub chunk_size: usize,
     /// A larger body fails.
@@ -92,6 +85,8 @@ pub struct Fetcher {
     pub files: Arc<Files>,
     /// Where it is noted that they are about to go there.
     pub intents: Arc<Intents>,
+    /// Which contents are there (`--dedupe`).
+    pub contents: Option<Arc<Contents>>,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -156,9 +151,9 @@ impl<'a> Begun<'a> {
     /// What an earlier run has left of a body. `None` if there is nothing, or nothing of use.
     fn earlier(files: &'a Files, job: &'a Job, options: &'a Options) -> Option<Self> {
         let part = files.left(&job.url)?;
-        let mut look = Look::new(&options.accept);
-        // Formats that were wanted then may not be wanted now; that is told when the body is asked for again.
-        let looked = part.head(ENOUGH as u64).is_ok_and(|head| look.at(&head).is_ok());
+        let mut look = Look::new(&options.wanted, job.checksum.as_deref());
+        // What was wanted then may not be wanted now; that is told when the body is asked for again.
+        let looked = part.each_block(|block| look.at(block, options.chunk_size).is_ok()).is_ok_and(|wanted| wanted);
         let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
         let known = origin.map(|o| (HeaderValue::from_bytes(&o.validator).ok(), o.source, o.total));
         if let Some((Some(validator), source, total)) = known {
@@ -329,7 +324,8 @@ impl Fetcher {
             let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
             let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
             let part = self.files.begin(response.length, origin);
-            Begun { part, look: Look::new(&self.options.accept), validator, source, total }
+            let look = Look::new(&self.options.wanted, work.job.checksum.as_deref());
+            Begun { part, look, validator, source, total }
         };
         if let Err(error) = self.receive(&mut body, course, &mut response).await {
             let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
@@ -378,11 +374,7 @@ impl Fetcher {
             if body.part.length() + frame.len() as u64 > self.options.max_bytes {
                 return Err(too_large(self.options.max_bytes));
             }
-            for piece in frame.chunks(self.options.chunk_size) {
-                if body.look.at(piece)? {
-                    break;
-                }
-            }
+            body.look.at(&frame, self.options.chunk_size)?;
             body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(meter) = &self.meter {
                 meter.pass(frame.len()).await;
@@ -397,69 +389,6 @@ impl Fetcher {
             }
             _ => Ok(()),
         }
-    }
-
-    /// A complete body becomes a file.
-    fn store(&self, work: &Work, course: &Course, body: Begun, response: Response<'_>) -> Result<Ended, FetchError> {
-        let Begun { part, look, .. } = body;
-        let format = match look.end() {
-            Ok(format) => format,
-            Err(error) => {
-                part.discard();
-                return Err(error);
-            }
-        };
-        let planned = match response.filename.as_deref().filter(|_| work.name.asks_server()) {
-            Some(filename) => {
-                let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
-                namer.reserve_from_server(&work.job, filename)
-            }
-            None => None,
-        };
-        let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension);
-        let record = Record::of(
-            &work.job,
-            Outcome::Saved(Saved {
-                path: name.path.clone(),
-                bytes: part.length(),
-                format,
-                measures: Measures::default(),
-                content_type: response.content_type,
-                http_status: response.status,
-                final_url: masked(&response.final_url).into_owned(),
-                attempts: course.attempts,
-                resumed_from: course.resumed_from,
-                timing: self.timing(course).unwrap_or_default(),
-                digests: Digests::default(),
-                extension_mismatch: name.mismatch,
-                from_earlier_run: course.from_before,
-            }),
-        );
-        let line = shown::json(&record, false)
-            .map_err(|error| FetchError::new(Kind::Internal, "cannot write the record").caused_by(error))?;
-        let mut intent: Option<Intent> = None;
-        let announce = |file: &std::fs::Metadata| {
-            if let Some(former) = intent.replace(self.intents.note(Mark::of(file), &line)?) {
-                former.done();
-            }
-            Ok(())
-        };
-        let published = part
-            .commit(&name.path, work.publish, announce)
-            .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
-        if published == Published::NameTaken {
-            intent.into_iter().for_each(Intent::done);
-            return Ok(Ended::Skipped(file_exists(name.path)));
-        }
-        // File systems that do not tell cases apart would lose the new one.
-        if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| !may_be_one(old, &name.path))
-            && let Err(error) = self.files.remove(old, *bytes)
-        {
-            // The image is there all the same.
-            let (old, url) = (harmless(old), &record.url);
-            tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
-        }
-        Ok(Ended::Saved(Box::new(Fetched { record, line: Some(line), intent })))
     }
 
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
@@ -550,64 +479,6 @@ fn spoken(duration: Duration) -> indicatif::HumanDuration {
     indicatif::HumanDuration(duration)
 }
 
-/// The look at the first bytes of a body.
-struct Look<'a> {
-    accept: &'a Accept,
-    head: Vec<u8>,
-    verdict: Verdict,
-}
-
-impl<'a> Look<'a> {
-    fn new(accept: &'a Accept) -> Self {
-        Self { accept, head: Vec::new(), verdict: Verdict::Unclear }
-    }
-
-    /// Looks at the next piece, until the verdict is clear: then it says so. An error ends the download here: the rest of
-    /// a body that is not wanted is not read.
-    fn at(&mut self, piece: &[u8]) -> Result<bool, FetchError> {
-        if self.verdict != Verdict::Unclear {
-            return Ok(true);
-        }
-        // Mostly the first piece settles it and nothing has to be kept.
-        self.verdict = if self.head.is_empty() {
-            recognise(&piece[..piece.len().min(ENOUGH)], false)
-        } else {
-            let room = ENOUGH.saturating_sub(self.head.len());
-            self.head.extend_from_slice(&piece[..piece.len().min(room)]);
-            recognise(&self.head, false)
-        };
-        if self.verdict == Verdict::Unclear && self.head.is_empty() {
-            self.head.extend_from_slice(piece);
-        }
-        self.judge()?;
-        Ok(self.verdict != Verdict::Unclear)
-    }
-
-    /// The verdict on a complete body.
-    fn end(mut self) -> Result<Option<Format>, FetchError> {
-        if self.verdict == Verdict::Unclear {
-            self.verdict = recognise(&self.head, true);
-            self.judge()?;
-        }
-        match self.verdict {
-            Verdict::Image(format) => Ok(Some(format)),
-            Verdict::Other(_) | Verdict::Unclear => Ok(None),
-        }
-    }
-
-    fn judge(&self) -> Result<(), FetchError> {
-        match (self.verdict, self.accept) {
-            (Verdict::Other(what), Accept::Images | Accept::Formats(_)) => {
-                Err(FetchError::new(Kind::NotAnImage, format!("the body is {what}")))
-            }
-            (Verdict::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
-                Err(FetchError::new(Kind::NotAccepted, format!("the image is {format}")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -662,10 +533,11 @@ mod tests {
             meter: None,
             files: Arc::new(Files::open(folder, false, None).expect("a folder")),
             intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
+            contents: None,
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                accept: Accept::Images,
+                wanted: Wanted { accept: Accept::Images, digests: Vec::new() },
                 chunk_size,
                 max_bytes: 100,
                 fix_extension: false,

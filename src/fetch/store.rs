@@ -1,0 +1,156 @@
+//! A complete body becomes a file, and its record.
+
+use std::fs::Metadata;
+use std::io;
+
+use super::look::Found;
+use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
+use crate::digest::Algorithm;
+use crate::error::{FetchError, Kind};
+use crate::http::Response;
+use crate::intents::{Intent, Mark};
+use crate::job::{Measures, Outcome, Reason, Record, Saved, Skipped};
+use crate::naming::{FinalName, may_be_one};
+use crate::shown::{self, harmless, masked};
+use crate::sink::{Linked, Part, Published};
+
+/// How a body came to be stored, or did not.
+enum Stored {
+    /// As a file of its own.
+    Own,
+    /// As another name of this file, which has the same bytes.
+    Linked,
+    /// Not at all: this file has the same bytes, and cannot have two names.
+    Same(Box<str>),
+    /// Not at all: there is another file of that name.
+    NameTaken,
+}
+
+/// The note on a file that is about to appear, with its record.
+#[derive(Default)]
+struct Note {
+    line: Vec<u8>,
+    intent: Option<Intent>,
+    record: Option<Record>,
+}
+
+impl Fetcher {
+    /// Stores a complete body, unless it turns out not to be wanted.
+    pub(super) fn store(
+        &self,
+        work: &Work,
+        course: &Course,
+        body: Begun,
+        response: Response<'_>,
+    ) -> Result<Ended, FetchError> {
+        let Begun { part, look, .. } = body;
+        let found = match look.end() {
+            Ok(found) => found,
+            Err(error) => {
+                part.discard();
+                return Err(error);
+            }
+        };
+        let planned = response.filename.as_deref().filter(|_| work.name.asks_server()).and_then(|filename| {
+            let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            namer.reserve_from_server(&work.job, filename)
+        });
+        let name = planned.as_ref().unwrap_or(&work.name).finish(found.format, self.options.fix_extension);
+        let bytes = part.length();
+        let mut note = Note::default();
+        // Called with the file as the system sees it, just before it gets its name.
+        let announce = |note: &mut Note, file: &Metadata, same_as: Option<&str>| {
+            let saved = self.saved(course, &found, &name, bytes, &response, same_as);
+            let record = Record::of(&work.job, Outcome::Saved(saved));
+            note.line = shown::json(&record, false)?;
+            if let Some(former) = note.intent.replace(self.intents.note(Mark::of(file), &note.line)?) {
+                former.done();
+            }
+            note.record = Some(record);
+            Ok(())
+        };
+        let stored = self
+            .place(part, work, &found, &name, |file, same_as| announce(&mut note, file, same_as))
+            .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
+        let skipped = match stored {
+            Stored::Own | Stored::Linked => None,
+            Stored::Same(first) => Some(Skipped { reason: Reason::DuplicateContent, path: Some(first.into()) }),
+            Stored::NameTaken => Some(file_exists(name.path.clone())),
+        };
+        if let Some(skipped) = skipped {
+            note.intent.into_iter().for_each(Intent::done);
+            return Ok(Ended::Skipped(skipped));
+        }
+        let Some(record) = note.record else {
+            return Err(FetchError::new(Kind::Internal, "a file appeared without a record"));
+        };
+        // File systems that do not tell cases apart would lose the new one.
+        if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| !may_be_one(old, &name.path))
+            && let Err(error) = self.files.remove(old, *bytes)
+        {
+            // The image is there all the same.
+            let (old, url) = (harmless(old), &record.url);
+            tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
+        }
+        Ok(Ended::Saved(Box::new(Fetched { record, line: Some(note.line), intent: note.intent })))
+    }
+
+    /// Gives the bytes their name: as a file of their own, or with `--dedupe` as another name of one that has them
+    /// already. `announce` is told of the file, and of the name that it has already.
+    fn place(
+        &self,
+        part: Part,
+        work: &Work,
+        found: &Found,
+        name: &FinalName,
+        mut announce: impl FnMut(&Metadata, Option<&str>) -> io::Result<()>,
+    ) -> io::Result<Stored> {
+        let commit = |part: Part, announce: &mut dyn FnMut(&Metadata, Option<&str>) -> io::Result<()>| {
+            let published = part.commit(&name.path, work.publish, |file| announce(file, None))?;
+            Ok(if published == Published::Done { Stored::Own } else { Stored::NameTaken })
+        };
+        let known = self.contents.as_ref().zip(found.digests.get(Algorithm::Sha256));
+        let Some((contents, sha256)) = known else { return commit(part, &mut announce) };
+        contents.store(sha256, |first| {
+            if let Some(first) = first {
+                let linked = part.link(first, &name.path, work.publish, |file| announce(file, Some(first)))?;
+                match linked {
+                    Linked::Done => return Ok((Stored::Linked, None)),
+                    Linked::NameTaken => return Ok((Stored::NameTaken, None)),
+                    Linked::Impossible => return Ok((Stored::Same(first.into()), None)),
+                    Linked::Differs => {}
+                }
+            }
+            let stored = commit(part, &mut announce)?;
+            let is_first = matches!(stored, Stored::Own);
+            Ok((stored, is_first.then(|| name.path.as_str().into())))
+        })
+    }
+
+    fn saved(
+        &self,
+        course: &Course,
+        found: &Found,
+        name: &FinalName,
+        bytes: u64,
+        response: &Response<'_>,
+        same_as: Option<&str>,
+    ) -> Saved {
+        Saved {
+            path: name.path.clone(),
+            bytes,
+            format: found.format,
+            measures: Measures::default(),
+            content_type: response.content_type.clone(),
+            http_status: response.status,
+            final_url: masked(&response.final_url).into_owned(),
+            attempts: course.attempts,
+            resumed_from: course.resumed_from,
+            timing: self.timing(course).unwrap_or_default(),
+            digests: found.digests.clone(),
+            same_as: same_as.map(str::to_owned),
+            extension_mismatch: name.mismatch,
+            from_earlier_run: course.from_before,
+        }
+    }
+}

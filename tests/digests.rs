@@ -1,0 +1,123 @@
+//! `--hash` and `--dedupe`: what a body hashes to, and what is stored once.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use common::told::in_words;
+use common::{Run, Server, fetchimg};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The file that a name stands for.
+fn inode(run: &Run, name: &str) -> u64 {
+    fs::metadata(run.output().join(name)).expect("it is there").ino()
+}
+
+#[test]
+fn digests_are_recorded_of_every_image() {
+    let server = Server::start();
+    // One that waits in memory, one that goes through a part file, one that is cut and gone on with.
+    let targets = ["/png/300/a.png", "/png/600000/b.png", "/etag-cut/1/700000/c.png"];
+    let run = fetchimg().lines(targets.map(|target| server.url(target))).args(["--hash", "sha256,blake3,md5"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    for (index, name) in [(0, "a.png"), (1, "b.png"), (2, "c.png")] {
+        let record = run.record(index);
+        assert_eq!(record["sha256"], sha256(&run.file(name)), "{run}");
+        assert_eq!(record["blake3"], blake3::hash(&run.file(name)).to_hex().as_str(), "{run}");
+        assert_eq!(record["md5"].as_str().map(str::len), Some(32), "{run}");
+        assert_eq!(record["sha1"], Value::Null, "{run}");
+    }
+    assert!(run.record(2)["resumed_from"].as_u64() > Some(0), "{run}");
+}
+
+#[test]
+fn a_body_of_two_runs_has_the_digest_of_the_whole() {
+    let server = Server::start();
+    let url = server.url("/etag-cut/1/700000/a.png");
+    let first = fetchimg().lines([&url]).args(["--retries", "0", "--hash", "sha256"]).run();
+    assert_eq!(first.status, Some(1), "{first}");
+    let second = fetchimg().lines([&url]).args(["--hash", "sha256"]).in_dir(&first.dir).run();
+    assert_eq!(second.status, Some(0), "{second}");
+    let record = second.records().pop().expect("a record");
+    assert!(record["resumed_from"].as_u64() > Some(0), "{second}");
+    assert_eq!(record["sha256"], sha256(&server.body("/etag-cut/1/700000/a.png")), "{second}");
+}
+
+#[test]
+fn an_unknown_algorithm_is_a_mistake_on_the_command_line() {
+    let run = fetchimg().arg("list").args(["--hash", "sha256,crc32"]).run();
+    assert_eq!(run.status, Some(2), "{run}");
+    assert!(run.stderr.contains("--hash crc32: unknown") && run.stderr.contains("blake3"), "{run}");
+}
+
+#[test]
+fn the_same_content_is_stored_once() {
+    let server = Server::start();
+    let urls = ["/jpeg/a.jpg", "/jpeg/b.jpg", "/gif/c.gif", "/jpeg/folder/d.jpg"].map(|target| server.url(target));
+    let run = fetchimg().lines(&urls).args(["--dedupe", "--sequential"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files(), ["a.jpg", "b.jpg", "c.gif", "d.jpg"], "{run}");
+    assert_eq!((inode(&run, "b.jpg"), inode(&run, "d.jpg")), (inode(&run, "a.jpg"), inode(&run, "a.jpg")), "{run}");
+    assert_ne!(inode(&run, "c.gif"), inode(&run, "a.jpg"), "{run}");
+    let same_as = (0..4).map(|index| run.record(index)["same_as"].as_str().map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(same_as, [None, Some("a.jpg".into()), None, Some("a.jpg".into())], "{run}");
+    assert!(run.leftovers().is_empty(), "{run}");
+
+    // A later run knows the files of this one; without the flag a file is a file.
+    let more = fetchimg().lines([server.url("/jpeg/e.jpg")]).arg("--dedupe").in_dir(&run.dir).run();
+    assert_eq!(inode(&more, "e.jpg"), inode(&more, "a.jpg"), "{more}");
+    let plain = fetchimg().lines([server.url("/jpeg/f.jpg")]).in_dir(&run.dir).run();
+    assert_ne!(inode(&plain, "f.jpg"), inode(&plain, "a.jpg"), "{plain}");
+}
+
+#[test]
+fn many_at_once_with_the_same_content_are_one_file() {
+    let server = Server::start();
+    let urls = (0..60).map(|n| server.url(&format!("/webp/{n:02}.webp")));
+    let run = fetchimg().lines(urls).arg("--dedupe").run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 60), "{run}");
+    let first = inode(&run, "00.webp");
+    assert!(run.files().iter().all(|name| inode(&run, name) == first), "{run}");
+    let own = run.records().iter().filter(|record| record["same_as"].is_null()).count();
+    assert_eq!(own, 1, "{run}");
+}
+
+#[test]
+fn what_is_no_longer_what_it_was_is_no_first_file() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/jpeg/a.jpg"), server.url("/gif/b.gif")]).arg("--dedupe").run();
+    let jpeg = run.file("a.jpg");
+    // The same size, other bytes; and gone.
+    fs::write(run.output().join("a.jpg"), vec![7; jpeg.len()]).expect("write");
+    fs::remove_file(run.output().join("b.gif")).expect("remove");
+    let urls = ["/jpeg/c.jpg", "/jpeg/d.jpg", "/gif/e.gif"].map(|target| server.url(target));
+    let more = fetchimg().lines(urls).args(["--dedupe", "--sequential"]).in_dir(&run.dir).run();
+    assert_eq!(more.status, Some(0), "{more}");
+    assert_eq!((more.file("c.jpg"), more.file("d.jpg")), (jpeg.clone(), jpeg), "{more}");
+    assert_eq!(inode(&more, "d.jpg"), inode(&more, "c.jpg"), "{more}");
+    assert_ne!(inode(&more, "c.jpg"), inode(&more, "a.jpg"), "{more}");
+    assert_eq!(more.file("e.gif"), server.body("/gif/e.gif"), "{more}");
+}
+
+#[test]
+fn a_name_that_is_taken_stays_taken_for_a_link_too() {
+    let server = Server::start();
+    let first = fetchimg().lines([server.url("/jpeg/a.jpg")]).arg("--dedupe").run();
+    fs::write(first.output().join("b.jpg"), "somebody's").expect("write");
+    let (b, records) = (server.url("/jpeg/b.jpg"), |run: &Run| run.records().last().map(in_words));
+    let kept = fetchimg().lines([&b]).arg("--dedupe").in_dir(&first.dir).run();
+    assert_eq!(records(&kept).as_deref(), Some("skipped file_exists b.jpg"), "{kept}");
+    assert_eq!(kept.file("b.jpg"), b"somebody's", "{kept}");
+    let replaced = fetchimg().lines([&b]).args(["--dedupe", "--overwrite"]).in_dir(&first.dir).run();
+    assert_eq!(records(&replaced).as_deref(), Some("saved b.jpg"), "{replaced}");
+    assert_eq!(inode(&replaced, "b.jpg"), inode(&replaced, "a.jpg"), "{replaced}");
+    let again = fetchimg().lines([&b]).args(["--dedupe", "--overwrite"]).in_dir(&first.dir).run();
+    assert_eq!(again.file("b.jpg"), server.body("/jpeg/b.jpg"), "{again}");
+    assert!(again.leftovers().is_empty(), "{again}");
+}
