@@ -66,10 +66,6 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub fsync: bool,
 
-    /// What is wanted: image, a comma list of formats such as jpeg,png,webp, or any
-    #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Output")]
-    pub accept: String,
-
     /// Handle the body in pieces of at most this size
     #[arg(long, value_name = "BYTES", default_value = "512", help_heading = "Output")]
     pub chunk_size: String,
@@ -78,6 +74,38 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Output")]
     pub max_bytes: String,
 
+    /// Write the records there too; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub manifest: Option<PathBuf>,
+
+    /// What is wanted: image, a comma list of formats such as jpeg,png,webp, or any
+    #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Images")]
+    pub accept: String,
+
+    /// Refuse narrower images, as soon as their header tells
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, hide_default_value = true, help_heading = "Images")]
+    pub min_width: u32,
+
+    /// Refuse lower images
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, hide_default_value = true, help_heading = "Images")]
+    pub min_height: u32,
+
+    /// Refuse images of more pixels, width times height
+    #[arg(long, value_name = "PIXELS", help_heading = "Images")]
+    pub max_pixels: Option<String>,
+
+    /// Refuse images whose longer side is more than so many times the shorter one
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true, help_heading = "Images")]
+    pub max_aspect: Option<f64>,
+
+    /// Refuse smaller files
+    #[arg(long, value_name = "SIZE", help_heading = "Images")]
+    pub min_bytes: Option<String>,
+
+    /// Whether images are sound: structure follows their parts to the end; decode makes all their pixels
+    #[arg(long, value_name = "HOW", default_value = "structure", help_heading = "Images")]
+    pub verify: VerifyChoice,
+
     /// Record these digests of each image: md5, sha1, sha256, sha512, blake3; a comma list
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Images")]
     pub hash: Vec<String>,
@@ -85,10 +113,6 @@ pub struct Args {
     /// Store the same content once: further images of it become hard links to the first
     #[arg(long, help_heading = "Images")]
     pub dedupe: bool,
-
-    /// Write the records there too; - is standard output
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub manifest: Option<PathBuf>,
 
     /// One URL after the other, in the order of the list
     #[arg(long, help_heading = "Modes", conflicts_with = "compare")]
@@ -239,6 +263,15 @@ pub enum ProgressChoice {
     Bar,
     Log,
     None,
+}
+
+/// `--verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum VerifyChoice {
+    None,
+    Structure,
+    Decode,
 }
 
 /// `--log-format`.

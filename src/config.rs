@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::cli::{Args, LogFormat, ProgressChoice};
+use crate::cli::{Args, LogFormat, ProgressChoice, VerifyChoice};
 use crate::digest::Algorithm;
-use crate::fetch::{self, Accept, Wanted};
+use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::Source;
@@ -146,7 +146,7 @@ impl TryFrom<Args> for Config {
             per_host: per_host(&args.per_host)?,
             pace: args.rate.map(pace).transpose()?,
             fetch: fetch::Options {
-                wanted: Wanted { accept: accept(&args.accept)?, digests: digests(&args)? },
+                wanted: wanted(&args)?,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 fix_extension: args.fix_extension,
@@ -258,6 +258,31 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
         }
     }
     Ok(Accept::Formats(formats))
+}
+
+fn wanted(args: &Args) -> Result<Wanted, UsageError> {
+    let pixels = |text: &str| match text.parse::<u64>() {
+        Ok(pixels) if pixels > 0 => Ok(pixels),
+        _ => usage(format!("--max-pixels {text} is no number of pixels; write 50000000 for fifty million")),
+    };
+    if let Some(aspect) = args.max_aspect.filter(|aspect| !aspect.is_finite() || *aspect < 1.0) {
+        return usage(format!(
+            "--max-aspect {aspect}: the longer side divided by the shorter one is never below 1; write 3 for 3:1"
+        ));
+    }
+    let bounds = Bounds {
+        min_width: args.min_width,
+        min_height: args.min_height,
+        max_pixels: args.max_pixels.as_deref().map(pixels).transpose()?,
+        max_aspect: args.max_aspect,
+        min_bytes: args.min_bytes.as_deref().map_or(Ok(0), |text| size("--min-bytes", text))?,
+    };
+    let verify = match args.verify {
+        VerifyChoice::None => Verify::Nothing,
+        VerifyChoice::Structure => Verify::Structure,
+        VerifyChoice::Decode => Verify::Decode,
+    };
+    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, digests: digests(args)? })
 }
 
 /// `--hash`: algorithms by their names. What else needs a digest gets it, and records have it then too.

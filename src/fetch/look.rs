@@ -1,6 +1,8 @@
 //! The look at a body while it streams: what it is, and what it hashes to. Whatever is not wanted ends the download at
 //! once: the rest of such a body is not read.
 
+use bytesize::ByteSize;
+
 use crate::digest::{Algorithm, Checksum, Digester, Digests};
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
@@ -17,11 +19,83 @@ pub enum Accept {
     Anything,
 }
 
+/// How large an image has to be, and how large it may be. Sides are those of the picture as it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// The least width in pixels.
+    pub min_width: u32,
+    /// The least height in pixels.
+    pub min_height: u32,
+    /// The most pixels, width times height.
+    pub max_pixels: Option<u64>,
+    /// The most that the longer side may be as a multiple of the shorter one.
+    pub max_aspect: Option<f64>,
+    /// The least size of the file in bytes.
+    pub min_bytes: u64,
+}
+
+impl Bounds {
+    /// Whether anybody has to know the sides.
+    const fn ask_for_sides(&self) -> bool {
+        self.min_width > 0 || self.min_height > 0 || self.max_pixels.is_some() || self.max_aspect.is_some()
+    }
+
+    /// Holds the sides to the bounds.
+    ///
+    /// # Errors
+    /// [`Kind::TooSmall`] or [`Kind::NotAccepted`], with the flag that says so.
+    fn allow_sides(&self, width: u32, height: u32) -> Result<(), FetchError> {
+        let refuse =
+            |kind, flag: &str| Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")));
+        if width < self.min_width {
+            return refuse(Kind::TooSmall, &format!("--min-width {}", self.min_width));
+        }
+        if height < self.min_height {
+            return refuse(Kind::TooSmall, &format!("--min-height {}", self.min_height));
+        }
+        if let Some(most) = self.max_pixels.filter(|most| u64::from(width) * u64::from(height) > *most) {
+            return refuse(Kind::NotAccepted, &format!("--max-pixels {most}"));
+        }
+        let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
+        if let Some(most) = self.max_aspect.filter(|most| long > short * most) {
+            return refuse(Kind::NotAccepted, &format!("--max-aspect {most}"));
+        }
+        Ok(())
+    }
+
+    /// Holds a length in bytes to the bounds, as announced or as received.
+    ///
+    /// # Errors
+    /// [`Kind::TooSmall`].
+    pub fn allow_length(&self, bytes: u64) -> Result<(), FetchError> {
+        if bytes >= self.min_bytes {
+            return Ok(());
+        }
+        let clause = format!("{} of at least {} (--min-bytes)", ByteSize(bytes), ByteSize(self.min_bytes));
+        Err(FetchError::new(Kind::TooSmall, clause))
+    }
+}
+
+/// How much is done to find out whether an image is sound (`--verify`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: its first bytes are taken at their word.
+    Nothing,
+    /// Its parts are followed to its end, without a look at the pixels.
+    Structure,
+    /// It is decoded as a whole.
+    Decode,
+}
+
 /// What is wanted of a body.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Its format.
     pub accept: Accept,
+    /// Its size.
+    pub bounds: Bounds,
+    /// Whether it is sound.
+    pub verify: Verify,
     /// Its digests, for the record and for its name.
     pub digests: Vec<Algorithm>,
 }

@@ -8,7 +8,7 @@ mod look;
 mod store;
 
 use look::Look;
-pub use look::{Accept, Wanted};
+pub use look::{Accept, Bounds, Verify, Wanted};
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -309,7 +309,7 @@ impl Fetcher {
             body
         } else {
             // A failure says nothing about the body; the next attempt asks for its rest again.
-            if let Some(error) = refusal(&response, self.options.max_bytes) {
+            if let Some(error) = refusal(&response, &self.options) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;
                 return Err(error.from_elsewhere(is_elsewhere));
@@ -460,11 +460,12 @@ fn too_large(limit: u64) -> FetchError {
 }
 
 /// Why an answer has no body worth reading.
-fn refusal(response: &Response, max_bytes: u64) -> Option<FetchError> {
+fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
+    let max_bytes = options.max_bytes;
     match response.status {
         206 => Some(FetchError::new(Kind::Protocol, "206 Partial Content, though the whole was asked for")),
         200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
-        200..=299 => None,
+        200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
             if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
@@ -537,7 +538,12 @@ mod tests {
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                wanted: Wanted { accept: Accept::Images, digests: Vec::new() },
+                wanted: Wanted {
+                    accept: Accept::Images,
+                    bounds: Bounds::default(),
+                    verify: Verify::Structure,
+                    digests: Vec::new(),
+                },
                 chunk_size,
                 max_bytes: 100,
                 fix_extension: false,

@@ -57,6 +57,8 @@ pub struct Tally {
     /// Of those, what came over the network in this run.
     received: u64,
     extension_mismatches: u64,
+    links: u64,
+    link_bytes: u64,
     retries: u64,
     skipped: BTreeMap<&'static str, u64>,
     failed: BTreeMap<String, u64>,
@@ -150,6 +152,10 @@ pub struct Summary {
     pub retries: u64,
     /// Files whose extension names another format than their bytes are.
     pub extension_mismatches: u64,
+    /// Saved images that are hard links to files with the same bytes.
+    pub links: u64,
+    /// The bytes that they would have taken.
+    pub link_bytes: u64,
     /// Hosts that asked for less (429, 503), refused, broke or went silent, the worst first, ten at most.
     pub overloaded_hosts: Vec<OverloadedHost>,
     /// What identifies the list: its URLs in their order.
@@ -180,6 +186,8 @@ impl Tally {
             bytes: 0,
             received: 0,
             extension_mismatches: 0,
+            links: 0,
+            link_bytes: 0,
             retries: 0,
             skipped: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -205,6 +213,10 @@ impl Tally {
                 self.received += saved.bytes.saturating_sub(saved.from_earlier_run);
                 self.retries += u64::from(saved.attempts.saturating_sub(1));
                 self.extension_mismatches += u64::from(saved.extension_mismatch);
+                if saved.same_as.is_some() {
+                    self.links += 1;
+                    self.link_bytes += saved.bytes;
+                }
                 let Timing { ttfb_ms, total_ms, .. } = saved.timing;
                 if let Some(first_byte) = ttfb_ms {
                     self.first_byte.add(first_byte);
@@ -248,6 +260,8 @@ impl Tally {
             most_alive,
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
+            links: self.links,
+            link_bytes: self.link_bytes,
             overloaded_hosts: Vec::new(),
             list: self.list.digest(),
         }

@@ -128,6 +128,10 @@ fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         let count = HumanCount(summary.extension_mismatches);
         remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
     }
+    if summary.links > 0 {
+        let (links, bytes) = (counted(summary.links, "link"), BinaryBytes(summary.link_bytes));
+        remarks.push(("same content", format!("{links} to files with the same bytes, {bytes} less")));
+    }
     if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
         let others = if others.is_empty() {
             String::new()
@@ -177,6 +181,8 @@ mod tests {
             most_alive: 256,
             retries: 1_234,
             extension_mismatches: 12,
+            links: 1_234_567,
+            link_bytes: 987_654_321_012,
             failed_by_kind: BTreeMap::from([("dns".into(), 100), ("http_status 404".into(), 100)]),
             skipped_by_reason: BTreeMap::from([("already_saved", 100)]),
             overloaded_hosts: vec![OverloadedHost { host: "images.example.org:8443".into(), times: 4_321 }],
