@@ -9,6 +9,8 @@
 //! |---|---|
 //! | `/png/{n}[/name]` | a valid PNG of n bytes (at least 70), another one for every target |
 //! | `/jpeg` `/gif` `/webp` `/bmp` `/svg` `/avif` `[/name]` | tiny images |
+//! | `/sized/{width}/{height}[/name]` | a grey PNG of so many pixels |
+//! | `/half/{target...}` | the first half of `/{target...}`, and nothing that says so |
 //! | `/echo[/name]` | a PNG, for tests which look at [`Server::requests`] |
 //! | `/status/{code}[/name]` | that status with a small page |
 //! | `/empty` `/page` `/json` `/text` `[/name]` | no bytes; about 5 KB of HTML; such bodies |
@@ -1228,6 +1230,12 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
         ["bmp", ..] => ("image/bmp", images::bmp()),
         ["svg", ..] => ("image/svg+xml", images::svg()),
         ["avif", ..] => ("image/avif", images::avif()),
+        ["sized", width, height, ..] => ("image/png", images::png_sized(number(width), number(height))),
+        ["half", rest @ ..] => {
+            let (content_type, mut body) = body_of(&format!("/{}", rest.join("/")))?;
+            body.truncate(body.len() / 2);
+            (content_type, body)
+        }
         ["empty", ..] => ("image/png", Vec::new()),
         ["page", ..] => ("text/html; charset=utf-8", images::page()),
         ["json", ..] => ("application/json", b"{\"error\":\"no such image\"}\n".to_vec()),
