@@ -328,6 +328,7 @@ fn saved(job: &Job) -> Record {
             attempts: 1,
             resumed_from: 0,
             timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74 },
+            exif: serde_json::Map::new(),
             digests: Digests::default(),
             same_as: None,
             extension_mismatch: false,

@@ -110,6 +110,10 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Images")]
     pub hash: Vec<String>,
 
+    /// Record what the camera noted down: when, where and how the picture was taken
+    #[arg(long, help_heading = "Images")]
+    pub exif: bool,
+
     /// Store the same content once: further images of it become hard links to the first
     #[arg(long, help_heading = "Images")]
     pub dedupe: bool,

@@ -282,7 +282,7 @@ fn wanted(args: &Args) -> Result<Wanted, UsageError> {
         VerifyChoice::Structure => Verify::Structure,
         VerifyChoice::Decode => Verify::Decode,
     };
-    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, digests: digests(args)? })
+    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args)? })
 }
 
 /// `--hash`: algorithms by their names. What else needs a digest gets it, and records have it then too.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -191,6 +191,9 @@ pub struct Saved {
     /// When and how long.
     #[serde(flatten)]
     pub timing: Timing,
+    /// What the camera has noted down (`--exif`).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub exif: Map<String, Value>,
     /// Digests of the file (`--hash`).
     #[serde(flatten)]
     pub digests: Digests,
@@ -355,6 +358,7 @@ mod tests {
                 attempts: 1,
                 resumed_from: 0,
                 timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
+                exif: Map::new(),
                 digests: Digests::default(),
                 same_as: None,
                 extension_mismatch: false,

@@ -466,6 +466,7 @@ mod tests {
             attempts: 1,
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
+            exif: serde_json::Map::new(),
             digests: Digests::default(),
             same_as: None,
             extension_mismatch: false,

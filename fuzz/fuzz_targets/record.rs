@@ -43,6 +43,7 @@ fn record(input: &Input) -> Record {
             attempts,
             resumed_from: start.into(),
             timing,
+            exif: serde_json::Map::new(),
             digests: Digests::default(),
             same_as: None,
             extension_mismatch: third,

@@ -1,12 +1,16 @@
 //! The look at a body while it streams: what it is, and what it hashes to. Whatever is not wanted ends the download at
 //! once: the rest of such a body is not read.
 
+use std::io::{self, Read, Seek};
+
 use bytesize::ByteSize;
+use serde_json::{Map, Value};
 
 use crate::digest::{Algorithm, Checksum, Digester, Digests};
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
-use crate::image::{ENOUGH, Verdict, recognise};
+use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
+use crate::job::Measures;
 
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +100,18 @@ pub struct Wanted {
     pub bounds: Bounds,
     /// Whether it is sound.
     pub verify: Verify,
+    /// Whether what its camera has noted down is to be read (`--exif`).
+    pub exif: bool,
     /// Its digests, for the record and for its name.
     pub digests: Vec<Algorithm>,
+}
+
+impl Wanted {
+    /// What is looked for inside an image. Where anything is accepted, nothing is wrong with anything.
+    fn inspection(&self) -> image::Wanted {
+        let structure = self.verify != Verify::Nothing && self.accept != Accept::Anything;
+        image::Wanted { structure, exif: self.exif }
+    }
 }
 
 /// What a look at a whole body has found.
@@ -105,6 +119,10 @@ pub struct Wanted {
 pub struct Found {
     /// What it is; nothing where anything is accepted and it is nothing that is known.
     pub format: Option<Format>,
+    /// Its size in pixels and the like.
+    pub measures: Measures,
+    /// What its camera has noted down, if that is wanted.
+    pub exif: Map<String, Value>,
     /// Its digests.
     pub digests: Digests,
 }
@@ -113,9 +131,11 @@ pub struct Found {
 pub struct Look<'a> {
     wanted: &'a Wanted,
     checksum: Option<&'a Checksum>,
-    /// The beginning, as long as the verdict is open.
-    head: Vec<u8>,
-    verdict: Verdict,
+    recogniser: Recogniser,
+    /// Once it is known what the body is, and if it is an image.
+    inspector: Option<Inspector>,
+    /// Its sides are known and allowed, or nobody asks for them.
+    sides_are_settled: bool,
     digester: Digester,
 }
 
@@ -123,8 +143,14 @@ impl<'a> Look<'a> {
     /// `checksum`: what the body has to hash to.
     pub fn new(wanted: &'a Wanted, checksum: Option<&'a Checksum>) -> Self {
         let asked = checksum.map(|checksum| checksum.algorithm);
-        let digester = Digester::new(wanted.digests.iter().copied().chain(asked));
-        Self { wanted, checksum, head: Vec::new(), verdict: Verdict::Unclear, digester }
+        Self {
+            wanted,
+            checksum,
+            recogniser: Recogniser::default(),
+            inspector: None,
+            sides_are_settled: !wanted.bounds.ask_for_sides(),
+            digester: Digester::new(wanted.digests.iter().copied().chain(asked)),
+        }
     }
 
     /// Looks at the next bytes in pieces of at most that size.
@@ -133,58 +159,86 @@ impl<'a> Look<'a> {
     /// As soon as it is clear that the body is not wanted.
     pub fn at(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
         for piece in bytes.chunks(piece_size) {
-            if self.verdict != Verdict::Unclear {
-                break;
-            }
-            self.recognise(piece)?;
+            self.inspect(piece)?;
         }
         // Some algorithms are several times as quick with more bytes at once than a piece has.
         self.digester.update(bytes);
         Ok(())
     }
 
-    fn recognise(&mut self, piece: &[u8]) -> Result<(), FetchError> {
-        // Mostly the first piece settles it and nothing has to be kept.
-        self.verdict = if self.head.is_empty() {
-            recognise(&piece[..piece.len().min(ENOUGH)], false)
+    fn inspect(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.feed(piece).map_err(corrupt)?;
         } else {
-            let room = ENOUGH.saturating_sub(self.head.len());
-            self.head.extend_from_slice(&piece[..piece.len().min(room)]);
-            recognise(&self.head, false)
-        };
-        if self.verdict == Verdict::Unclear && self.head.is_empty() {
-            self.head.extend_from_slice(piece);
+            let verdict = self.recogniser.feed(piece);
+            self.judge(verdict)?;
+            let Verdict::Image(format) = verdict else { return Ok(()) };
+            let inspector = self.inspector.insert(Inspector::new(format, self.wanted.inspection()));
+            inspector.feed(self.recogniser.head()).map_err(corrupt)?;
+            inspector.feed(piece).map_err(corrupt)?;
         }
-        self.judge()
+        if !self.sides_are_settled
+            && let Some(Measures { width: Some(width), height: Some(height), .. }) =
+                self.inspector.as_ref().map(Inspector::measures)
+        {
+            self.wanted.bounds.allow_sides(width, height)?;
+            self.sides_are_settled = true;
+        }
+        Ok(())
     }
 
-    /// What there is to say about the whole body.
+    /// What there is to say about the whole body, of so many bytes. `whole` opens it, for formats that have to be read
+    /// back; `unreadable` says what it means that it cannot be read.
     ///
     /// # Errors
-    /// When it is not wanted, or is not what the list says it is.
-    pub fn end(mut self) -> Result<Found, FetchError> {
-        if self.verdict == Verdict::Unclear {
-            self.verdict = recognise(&self.head, true);
-            self.judge()?;
+    /// When it is not wanted, is not sound, or is not what the list says it is.
+    pub fn end<R: Read + Seek>(
+        mut self,
+        length: u64,
+        whole: impl FnOnce() -> io::Result<R>,
+        unreadable: impl FnOnce(io::Error) -> FetchError,
+    ) -> Result<Found, FetchError> {
+        self.wanted.bounds.allow_length(length)?;
+        let verdict = self.recogniser.end();
+        self.judge(verdict)?;
+        let mut found = Found::default();
+        if let Verdict::Image(format) = verdict {
+            let inspector = match self.inspector.take() {
+                Some(inspector) => inspector,
+                // The last bytes have told, and the first ones tell the rest.
+                None => {
+                    let mut inspector = Inspector::new(format, self.wanted.inspection());
+                    inspector.feed(self.recogniser.head()).map_err(corrupt)?;
+                    inspector
+                }
+            };
+            let image::Found { measures, exif } = inspector.end(whole).map_err(|fault| match fault {
+                Fault::Unsound(unsound) => corrupt(unsound),
+                Fault::Io(error) => unreadable(error),
+            })?;
+            found = Found { format: Some(format), measures, exif, digests: Digests::default() };
         }
-        let format = match self.verdict {
-            Verdict::Image(format) => Some(format),
-            Verdict::Other(_) | Verdict::Unclear => None,
-        };
-        let digests = self.digester.finish();
+        if !self.sides_are_settled {
+            let Measures { width: Some(width), height: Some(height), .. } = found.measures else {
+                let clause = "it does not tell its size in pixels, for which there are bounds";
+                return Err(FetchError::new(Kind::NotAccepted, clause));
+            };
+            self.wanted.bounds.allow_sides(width, height)?;
+        }
+        found.digests = self.digester.finish();
         if let Some(Checksum { algorithm, digest }) = self.checksum {
-            let made = digests.get(*algorithm).unwrap_or_default();
+            let made = found.digests.get(*algorithm).unwrap_or_default();
             if made != digest {
                 let name = algorithm.name();
                 let clause = format!("the {name} of the body is {made}, and the list says {digest}");
                 return Err(FetchError::new(Kind::Checksum, clause));
             }
         }
-        Ok(Found { format, digests })
+        Ok(found)
     }
 
-    fn judge(&self) -> Result<(), FetchError> {
-        match (self.verdict, &self.wanted.accept) {
+    fn judge(&self, verdict: Verdict) -> Result<(), FetchError> {
+        match (verdict, &self.wanted.accept) {
             (Verdict::Other(what), Accept::Images | Accept::Formats(_)) => {
                 Err(FetchError::new(Kind::NotAnImage, format!("the body is {what}")))
             }
@@ -194,4 +248,8 @@ impl<'a> Look<'a> {
             _ => Ok(()),
         }
     }
+}
+
+fn corrupt(unsound: Unsound) -> FetchError {
+    FetchError::new(Kind::CorruptImage, format!("the image is corrupt: {unsound}"))
 }

@@ -542,6 +542,7 @@ mod tests {
                     accept: Accept::Images,
                     bounds: Bounds::default(),
                     verify: Verify::Structure,
+                    exif: false,
                     digests: Vec::new(),
                 },
                 chunk_size,

@@ -9,7 +9,7 @@ use crate::digest::Algorithm;
 use crate::error::{FetchError, Kind};
 use crate::http::Response;
 use crate::intents::{Intent, Mark};
-use crate::job::{Measures, Outcome, Reason, Record, Saved, Skipped};
+use crate::job::{Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Published};
@@ -43,8 +43,9 @@ impl Fetcher {
         body: Begun,
         response: Response<'_>,
     ) -> Result<Ended, FetchError> {
-        let Begun { part, look, .. } = body;
-        let found = match look.end() {
+        let Begun { mut part, look, .. } = body;
+        let unreadable = |error| self.disk("cannot read back what was stored", error);
+        let found = match look.end(part.length(), || part.whole(), unreadable) {
             Ok(found) => found,
             Err(error) => {
                 part.discard();
@@ -99,7 +100,7 @@ impl Fetcher {
     /// already. `announce` is told of the file, and of the name that it has already.
     fn place(
         &self,
-        part: Part,
+        mut part: Part,
         work: &Work,
         found: &Found,
         name: &FinalName,
@@ -114,11 +115,15 @@ impl Fetcher {
         contents.store(sha256, |first| {
             if let Some(first) = first {
                 let linked = part.link(first, &name.path, work.publish, |file| announce(file, Some(first)))?;
-                match linked {
-                    Linked::Done => return Ok((Stored::Linked, None)),
-                    Linked::NameTaken => return Ok((Stored::NameTaken, None)),
-                    Linked::Impossible => return Ok((Stored::Same(first.into()), None)),
-                    Linked::Differs => {}
+                let stored = match linked {
+                    Linked::Done => Some(Stored::Linked),
+                    Linked::NameTaken => Some(Stored::NameTaken),
+                    Linked::Impossible => Some(Stored::Same(first.into())),
+                    Linked::Differs => None,
+                };
+                if let Some(stored) = stored {
+                    part.discard();
+                    return Ok((stored, None));
                 }
             }
             let stored = commit(part, &mut announce)?;
@@ -140,13 +145,14 @@ impl Fetcher {
             path: name.path.clone(),
             bytes,
             format: found.format,
-            measures: Measures::default(),
+            measures: found.measures,
             content_type: response.content_type.clone(),
             http_status: response.status,
             final_url: masked(&response.final_url).into_owned(),
             attempts: course.attempts,
             resumed_from: course.resumed_from,
             timing: self.timing(course).unwrap_or_default(),
+            exif: found.exif.clone(),
             digests: found.digests.clone(),
             same_as: same_as.map(str::to_owned),
             extension_mismatch: name.mismatch,

@@ -406,6 +406,7 @@ mod tests {
             attempts: 2,
             resumed_from: 0,
             timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
+            exif: serde_json::Map::new(),
             digests: Digests::default(),
             same_as: None,
             extension_mismatch: true,

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -397,6 +397,33 @@ pub struct Part<'a> {
     length: u64,
 }
 
+/// The bytes of a body, wherever they are.
+#[derive(Debug)]
+pub enum Whole<'a> {
+    /// All in memory.
+    InMemory(Cursor<&'a [u8]>),
+    /// In its part file.
+    Stored(File),
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::InMemory(bytes) => bytes.read(into),
+            Self::Stored(file) => file.read(into),
+        }
+    }
+}
+
+impl Seek for Whole<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::InMemory(bytes) => bytes.seek(to),
+            Self::Stored(file) => file.seek(to),
+        }
+    }
+}
+
 /// A part file. Its name disappears with it, unless it stays for a later run.
 #[derive(Debug)]
 struct Named {
@@ -524,20 +551,29 @@ impl Part<'_> {
         self.length
     }
 
-    /// All bytes taken so far, from the beginning.
-    pub fn reader(&self) -> io::Result<impl Read> {
-        let stored = self.file.as_ref().map(|named| File::open(&named.path)).transpose()?;
-        let stored = stored.map_or_else(|| Box::new(io::empty()) as Box<dyn Read>, |file| Box::new(file));
-        Ok(stored.chain(&*self.buffer).chain(&*self.end))
+    /// All bytes taken so far, to be read from anywhere.
+    pub fn whole(&mut self) -> io::Result<Whole<'_>> {
+        let end = std::mem::take(&mut self.end);
+        if let Some(named) = &mut self.file {
+            write_both(named.open()?, &self.buffer, &end)?;
+            self.buffer.clear();
+            return Ok(Whole::Stored(File::open(&named.path)?));
+        }
+        if self.buffer.is_empty() {
+            self.end = end;
+            return Ok(Whole::InMemory(Cursor::new(&self.end)));
+        }
+        self.buffer.extend_from_slice(&end);
+        Ok(Whole::InMemory(Cursor::new(&self.buffer)))
     }
 
     /// Whether the file of that name has the same bytes.
-    pub fn is_the_same_as(&self, path: &str) -> io::Result<bool> {
+    pub fn is_the_same_as(&mut self, path: &str) -> io::Result<bool> {
         if self.files.size(path) != Some(self.length) {
             return Ok(false);
         }
         let mut there = io::BufReader::with_capacity(BUFFER, File::open(self.files.root.join(path))?);
-        let mut here = io::BufReader::with_capacity(BUFFER, self.reader()?);
+        let mut here = io::BufReader::with_capacity(BUFFER, self.whole()?);
         loop {
             let (left, right) = (here.fill_buf()?, there.fill_buf()?);
             let length = left.len().min(right.len());
@@ -551,7 +587,7 @@ impl Part<'_> {
 
     /// Gives the file `first` this name too, if it has the same bytes. `announce`: see [`Part::commit`].
     pub fn link(
-        &self,
+        &mut self,
         first: &str,
         path: &str,
         publish: Publish,

@@ -5,4 +5,4 @@
 
 mod files;
 
-pub use files::{Files, Linked, Origin, Part, Publish, Published};
+pub use files::{Files, Linked, Origin, Part, Publish, Published, Whole};
