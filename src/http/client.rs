@@ -22,6 +22,7 @@ use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection, unresolved};
 use super::coding::{Coding, Trouble, Unpacker, coding};
+use super::home::is_another_host;
 use super::public::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
@@ -324,12 +325,6 @@ impl Client {
         };
         builder.build().map_err(unbuildable)
     }
-}
-
-/// Whether a redirect has led to another host or port.
-#[must_use]
-pub fn is_another_host(home: &Url, url: &Url) -> bool {
-    (home.host(), home.port_or_known_default()) != (url.host(), url.port_or_known_default())
 }
 
 /// Whether the text names a proxy that can be used; empty, it names none on purpose.
