@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
 use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
-use crate::rows::Rows;
+use crate::rows::{Rows, with_room};
 use crate::sink::Files;
 use crate::stop::Stop;
 use crate::{lookahead, schedule};
@@ -97,10 +97,11 @@ impl Pass<'_> {
             }
         };
 
-        let jobs = listed.take_until(stop.reached(Phase::Finishing)).filter_map(|row| {
+        let listed = with_room(listed).take_until(stop.reached(Phase::Finishing));
+        let jobs = listed.filter_map(|(row, room)| {
             let mut rows = lock(&rows);
             let admitted = match row {
-                Ok(row) => rows.admit(row),
+                Ok(row) => rows.admit(row, room),
                 Err(error) => {
                     rows.fail(error);
                     None

@@ -235,6 +235,22 @@ fn a_url_that_occurs_again_is_fetched_once() {
 }
 
 #[test]
+fn more_rows_of_one_url_than_may_wait_hold_nothing_up_for_ever() {
+    for mode in [&[][..], &["--sequential"]] {
+        let server = Server::start();
+        let slow = server.url("/slow/2000/300/a.png");
+        let mut lines = vec![server.url("/png/300/b.png")];
+        lines.extend(std::iter::repeat_n(slow, 10_000));
+        lines.push(server.url("/png/300/c.png"));
+        let run = fetchimg().lines(&lines).arg("-q").args(mode).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        let duplicates = run.records().iter().filter(|record| record["reason"] == "duplicate_url").count();
+        assert_eq!((duplicates, run.records().len()), (9_999, lines.len()));
+        assert_eq!((run.files().len(), server.requests().len()), (3, 3), "{run}");
+    }
+}
+
+#[test]
 fn urls_are_the_same_when_a_browser_says_so() {
     let server = Server::start();
     let url = server.url("/png/300/two%20words.png");
