@@ -129,10 +129,14 @@ impl<'a> Rows<'a> {
             self.settle(Some(key), &record, None);
             return None;
         }
-        // What an earlier run wrote for this URL is fetchimg's to replace, under the name it has.
         let publish = match (&earlier, self.existing) {
-            (None, Existing::Keep | Existing::Refresh) => Publish::New,
-            _ => Publish::Replace,
+            (_, Existing::Replace) => Publish::Replace,
+            // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is somebody
+            // else's, and where there is nothing, nothing is replaced.
+            (Some(earlier), Existing::Keep | Existing::Refresh) if self.files.size(&earlier.path).is_some() => {
+                Publish::Replace
+            }
+            _ => Publish::New,
         };
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
         let (name, replaces) = match earlier {
@@ -265,7 +269,7 @@ fn say(record: &Record) {
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
         Outcome::Skipped(Skipped { reason: Reason::FileExists, path }) => {
             let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, of which no earlier run has a record, instead of {url}; --overwrite replaces it", harmless(path));
+            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
         // One line said why the run ends; not one for each row as well.

@@ -400,6 +400,36 @@ fn a_file_of_somebody_else_stays_also_when_its_name_was_not_known_before() {
 
 #[cfg(unix)]
 #[test]
+fn links_and_folders_in_the_place_of_saved_images_stay_as_they_are() {
+    let server = Server::start();
+    let urls = ["link.png", "folder.png", "gone.png"].map(|name| server.url(&format!("/png/300/{name}")));
+    let first = fetchimg().lines(&urls).run();
+    let output = first.output();
+    let there = first.dir.join("elsewhere.png");
+    fs::rename(output.join("link.png"), &there).expect("it is there");
+    std::os::unix::fs::symlink(&there, output.join("link.png")).expect("a link can be made");
+    fs::remove_file(output.join("folder.png")).expect("it is there");
+    first.dir.write("images/folder.png/inside", "my own");
+    fs::remove_file(output.join("gone.png")).expect("it is there");
+
+    let kept = ["link.png", "folder.png"].map(|name| format!("skipped file_exists {name}"));
+    for (flags, last) in
+        [(&[][..], "saved gone.png"), (&["--compare"], "saved gone.png"), (&[], "skipped already_saved gone.png")]
+    {
+        let run = recorded().in_dir(&first.dir).lines(&urls).args(flags).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(told(&run), [&*kept[0], &*kept[1], last], "{run}");
+        assert!(output.join("link.png").is_symlink() && there.exists(), "{run}");
+        assert!(run.stderr.contains("Kept: link.png, "), "{run}");
+    }
+
+    let run = recorded().in_dir(&first.dir).lines(&urls[..1]).arg("--overwrite").run();
+    assert_eq!(told(&run), ["saved link.png"], "{run}");
+    assert!(!output.join("link.png").is_symlink() && there.exists(), "{run}");
+}
+
+#[cfg(unix)]
+#[test]
 fn links_and_folders_of_somebody_else_stay_as_they_are() {
     let server = Server::start();
     let dir = TestDir::new();
