@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::error::RunError;
 use crate::job::{Job, Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
+use crate::own;
 use crate::table::Table;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
@@ -213,7 +214,7 @@ impl Journal {
     /// no records are passed over, and the last one of a run that was killed is cut off.
     pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(&str)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
-        let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
+        let file = own::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut known = Known::default();
         let hasher = RandomState::new();
         let mut written = 0;

@@ -646,6 +646,21 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
         assert!(run.stderr.contains("link"), "{run}");
         assert_eq!(dir.read("victim/000001.part"), b"somebody's", "{run}");
     }
+    // In the place of a file that is written: to one that is there, and to one that would be made.
+    for (link, status) in [("lock", 3), ("manifest.jsonl", 3), ("runs.jsonl", 0)] {
+        for victim in ["thesis.txt", "new.txt"] {
+            let dir = TestDir::new();
+            dir.write("victim/thesis.txt", "somebody's");
+            std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
+            std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images/.fetchimg").join(link))
+                .expect("linked");
+            let run = fetchimg().in_dir(&dir).arg(&url).run();
+            assert_eq!(run.status, Some(status), "{run}");
+            assert!(run.stderr.contains(&format!("{link}: it is a symbolic link")), "{run}");
+            assert_eq!(dir.read("victim/thesis.txt"), b"somebody's", "{run}");
+            assert!(!dir.join("victim/new.txt").exists(), "{run}");
+        }
+    }
     // A folder of the output that leads elsewhere, and a journal that speaks of a file behind it.
     let dir = TestDir::new();
     dir.write("victim/keys", "somebody's");

@@ -28,6 +28,7 @@ use url::Url;
 
 use crate::error::RunError;
 use crate::job::url_hash;
+use crate::own;
 
 /// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
 /// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.
@@ -143,8 +144,8 @@ impl Files {
             make_real_folder(folder).map_err(at(folder))?;
         }
         let lock_path = private.join("lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = own::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
+        let lock = lock.map_err(at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
