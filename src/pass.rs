@@ -136,12 +136,7 @@ impl Pass<'_> {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let mut rows = lock(&rows);
-                rows.write();
-                if config.fsync {
-                    rows.sync();
-                }
-                drop(rows);
+                lock(&rows).write();
             }
         };
         tokio::select! {

@@ -208,24 +208,18 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Writes what has been noted since the last time.
+    /// Writes what has been noted since the last time; with `--fsync`, so that it survives a loss of power.
     pub fn write(&mut self) {
-        if let Err(error) = self.journal.write() {
+        let written = self.journal.write();
+        if let Err(error) = written.and_then(|()| if self.files.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
         if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
             self.lose_manifest(error);
         }
-        // When the records could not be written, the notes are all that there is, and stay.
+        // Until the records are where they have to survive, and if they cannot be brought there, the notes stay.
         if self.failure.is_none() {
             self.open.drain(..).for_each(Intent::done);
-        }
-    }
-
-    /// Makes the records that have been written survive a loss of power.
-    pub fn sync(&mut self) {
-        if let Err(error) = self.journal.sync() {
-            self.fail(error);
         }
     }
 
@@ -298,12 +292,13 @@ mod tests {
 
     use super::*;
     use crate::error::FetchError;
+    use crate::intents::{Intents, Mark};
     use crate::job::{Failed, Job};
     use crate::journal::KnownBy;
 
     /// The rows of a pass in this folder.
-    fn rows<'a>(folder: &Path, journal: &'a mut Journal) -> Rows<'a> {
-        let files = Arc::new(Files::open(folder, false, None).expect("a folder"));
+    fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Rows<'a> {
+        let files = Arc::new(Files::open(folder, fsync, None).expect("a folder"));
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         let namer = Arc::new(Mutex::new(namer));
         Rows::new(Mode::Concurrent, Existing::Keep, journal, None, files, namer, Arc::default())
@@ -315,10 +310,28 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn notes_stay_until_the_records_are_on_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // What is written there cannot be synced.
+        let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
+        let intents = Intents::new(folder.path().join("intents"), None, true);
+        let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
+        for fsync in [false, true] {
+            let mut rows = rows(&folder.path().join(fsync.to_string()), fsync, &mut journal);
+            let intent = intents.note(Mark { inode: 1, modified: 1 }, b"{}").expect("a note");
+            let key = rows.journal.key(&job);
+            rows.fetched(key, Box::new(Fetched { intent: Some(intent), ..*fetched(&job) }));
+            rows.write();
+            assert_eq!((rows.open.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
+        }
+    }
+
+    #[test]
     fn a_list_waits_while_too_many_of_its_rows_do() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut journal = Journal::open(&folder.path().join("journal"), KnownBy::Url, |_| {}).expect("a journal");
-        let mut rows = rows(folder.path(), &mut journal);
+        let mut rows = rows(folder.path(), false, &mut journal);
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_room(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
         let mut next = || listed.next().now_or_never().flatten();

@@ -172,6 +172,12 @@ impl Files {
         })
     }
 
+    /// Whether what is stored has to survive a loss of power (`--fsync`).
+    #[must_use]
+    pub const fn syncs(&self) -> bool {
+        self.fsync
+    }
+
     /// With `--fsync`, makes the names of the folder, and of what is in it now, survive a loss of power.
     pub fn sync(&self) -> io::Result<()> {
         if !self.fsync {
