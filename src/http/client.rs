@@ -128,23 +128,23 @@ impl Client {
         Ok(client)
     }
 
-    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body. Everything, the body
-    /// included, has to come before `--timeout` has passed.
+    /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
     ///
     /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
     /// attempt before `--stall-timeout` does.
+    #[must_use]
+    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>) -> Deadline<'a> {
+        let (whole, stall) = (self.options.attempt_timeout, self.options.stall_timeout);
+        Deadline { at: Instant::now() + whole, whole, stall, gives_up }
+    }
+
+    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body.
     pub async fn get<'a>(
         &self,
         url: &'a Url,
         resume: Option<&Resume>,
-        gives_up: Option<GivesUp<'a>>,
+        deadline: Deadline<'a>,
     ) -> Result<Response<'a>, FetchError> {
-        let deadline = Deadline {
-            at: Instant::now() + self.options.attempt_timeout,
-            whole: self.options.attempt_timeout,
-            stall: self.options.stall_timeout,
-            gives_up,
-        };
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
         loop {
@@ -496,7 +496,7 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Until when an attempt has to be over, and for how long it may be silent.
 #[derive(Clone, Copy)]
-struct Deadline<'a> {
+pub struct Deadline<'a> {
     at: Instant,
     whole: Duration,
     stall: Duration,
