@@ -136,7 +136,9 @@ impl Pass<'_> {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                lock(&rows).write();
+                let mut rows = lock(&rows);
+                rows.write();
+                stop_if_failed(&rows);
             }
         };
         tokio::select! {
