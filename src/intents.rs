@@ -29,6 +29,7 @@ pub struct Intents {
     folder: PathBuf,
     /// What the files' names begin with: when what they say can be trusted.
     holds_in: String,
+    synced: bool,
     files: AtomicU64,
     current: Mutex<Option<Arc<Notes>>>,
 }
@@ -101,7 +102,7 @@ impl Intents {
     #[must_use]
     pub fn new(folder: PathBuf, boot: Option<&str>, synced: bool) -> Self {
         let holds_in = if synced { SYNCED } else { boot.unwrap_or("unknown") };
-        Self { folder, holds_in: holds_in.to_owned(), files: AtomicU64::new(0), current: Mutex::default() }
+        Self { folder, holds_in: holds_in.to_owned(), synced, files: AtomicU64::new(0), current: Mutex::default() }
     }
 
     /// What killed runs had noted and can be trusted. Nothing if there are no notes.
@@ -154,7 +155,9 @@ impl Intents {
         let notes = self.current()?;
         notes.length.fetch_add(line.len() as u64, Ordering::Relaxed);
         // Appended in one call: lines of several threads do not mix.
-        if let Err(error) = (&notes.file).write_all(&line) {
+        let written = (&notes.file).write_all(&line);
+        // The name of the file that it is about is soon on the disk, and the note has to be there first.
+        if let Err(error) = written.and_then(|()| if self.synced { notes.file.sync_data() } else { Ok(()) }) {
             // Whatever follows a torn line is lost with it.
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
             return Err(error);
@@ -169,18 +172,18 @@ impl Intents {
         }
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{}-{number:06}.jsonl", self.holds_in));
-        let notes = Arc::new(Notes::create(path)?);
+        let notes = Arc::new(Notes::create(path, self.synced)?);
         *current = Some(Arc::clone(&notes));
         Ok(notes)
     }
 }
 
 impl Notes {
-    fn create(path: PathBuf) -> io::Result<Self> {
+    fn create(path: PathBuf, synced: bool) -> io::Result<Self> {
         let create = |path: &Path| OpenOptions::new().append(true).create_new(true).open(path);
+        let folder = path.parent().unwrap_or(Path::new("."));
         let file = match create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = path.parent().unwrap_or(Path::new("."));
                 // The folder above has to be there; if it is gone, so is everything.
                 match fs::create_dir(folder) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -189,6 +192,10 @@ impl Notes {
             }
             made => made,
         }?;
+        if synced {
+            // The folder may be as new as the file.
+            folder.ancestors().take(2).try_for_each(|folder| File::open(folder)?.sync_all())?;
+        }
         Ok(Self { path, file, length: AtomicU64::new(0), stays: AtomicBool::new(false) })
     }
 }

@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::error::RunError;
 use crate::job::{Job, Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
+use crate::own;
 use crate::table::Table;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
@@ -224,7 +225,7 @@ impl Journal {
     /// no records are passed over, and the last one of a run that was killed is cut off.
     pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
-        let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(fail)?;
+        let file = own::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut known = Known::default();
         let hasher = RandomState::new();
         let mut written = 0;
@@ -378,7 +379,8 @@ impl Journal {
         if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
     }
 
-    /// Writes what has been noted. Until then a crash forgets it, which costs a look at a file that is there already.
+    /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went before
+    /// those files (see [`crate::intents`]), and the next run finds them.
     pub fn write(&mut self) -> Result<(), RunError> {
         if self.unwritten.is_empty() {
             return Ok(());

@@ -44,6 +44,7 @@ pub mod error;
 pub mod format;
 pub mod job;
 pub mod limits;
+pub mod own;
 pub mod shown;
 
 use std::ffi::OsString;

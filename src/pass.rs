@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
 use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
-use crate::rows::Rows;
+use crate::rows::{Rows, with_room};
 use crate::sink::Files;
 use crate::stop::Stop;
 use crate::{lookahead, schedule};
@@ -101,10 +101,11 @@ impl Pass<'_> {
             }
         };
 
-        let jobs = listed.take_until(stop.reached(Phase::Finishing)).filter_map(|row| {
+        let listed = with_room(listed).take_until(stop.reached(Phase::Finishing));
+        let jobs = listed.filter_map(|(row, room)| {
             let mut rows = lock(&rows);
             let admitted = match row {
-                Ok(row) => rows.admit(row),
+                Ok(row) => rows.admit(row, room),
                 Err(error) => {
                     rows.fail(error);
                     None
@@ -141,10 +142,7 @@ impl Pass<'_> {
                 ticks.tick().await;
                 let mut rows = lock(&rows);
                 rows.write();
-                if config.fsync {
-                    rows.sync();
-                }
-                drop(rows);
+                stop_if_failed(&rows);
             }
         };
         tokio::select! {

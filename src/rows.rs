@@ -9,6 +9,9 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::error::{Kind, RunError};
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
@@ -53,6 +56,24 @@ struct Waiting {
     index: u64,
     fragment: Option<Box<str>>,
     extra: Extra,
+    _room: Room,
+}
+
+/// So many rows may wait for earlier ones with the same URL.
+const WAITING: usize = 8192;
+
+/// Room for one row that waits for an earlier one. It is a field of the row, and goes with it.
+#[derive(Debug)]
+pub struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The rows of a list, each with room to wait in. When too many wait, so does the list: what they wait for has been read
+/// before them, and is fetched without any further row.
+pub fn with_room<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, Room)> {
+    let rooms = Arc::new(Semaphore::new(WAITING));
+    // Never closed, so there is a permit in the end.
+    listed.then(move |row| Arc::clone(&rooms).acquire_owned().map(|permit| (row, Room { _permit: permit.ok() })))
 }
 
 impl<'a> Rows<'a> {
@@ -71,8 +92,8 @@ impl<'a> Rows<'a> {
         Self { existing, journal, manifest, files, namer, counters, waiting, open, tally, failure: None }
     }
 
-    /// Decides about the next row of the list: work to do, or a record at once.
-    pub fn admit(&mut self, row: Row) -> Option<(Key, Work)> {
+    /// Decides about the next row of the list: work to do, or a record at once, or, where there is `room` for it, later.
+    pub fn admit(&mut self, row: Row, room: Room) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
@@ -91,7 +112,7 @@ impl<'a> Rows<'a> {
             }
             Ok(Met::UnderWay) => {
                 let fragment = job.url.fragment().map(Into::into);
-                let waiting = Waiting { index: job.index, fragment, extra: job.extra };
+                let waiting = Waiting { index: job.index, fragment, extra: job.extra, _room: room };
                 self.waiting.entry(key).or_default().push(waiting);
                 return None;
             }
@@ -108,10 +129,14 @@ impl<'a> Rows<'a> {
             self.settle(Some(key), &record, None);
             return None;
         }
-        // What an earlier run wrote for this URL is fetchimg's to replace, under the name it has.
         let publish = match (&earlier, self.existing) {
-            (None, Existing::Keep | Existing::Refresh) => Publish::New,
-            _ => Publish::Replace,
+            (_, Existing::Replace) => Publish::Replace,
+            // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is somebody
+            // else's, and where there is nothing, nothing is replaced.
+            (Some(earlier), Existing::Keep | Existing::Refresh) if self.files.size(&earlier.path).is_some() => {
+                Publish::Replace
+            }
+            _ => Publish::New,
         };
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
         let (name, replaces) = match earlier {
@@ -153,7 +178,9 @@ impl<'a> Rows<'a> {
             Ok(line) => self.write_down(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
-        for Waiting { index, fragment, extra } in key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default() {
+        for Waiting { index, fragment, extra, _room } in
+            key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default()
+        {
             let path = match &record.outcome {
                 Outcome::Saved(saved) => Some(saved.path.clone()),
                 Outcome::Skipped(skipped) => skipped.path.clone(),
@@ -181,24 +208,18 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Writes what has been noted since the last time.
+    /// Writes what has been noted since the last time; with `--fsync`, so that it survives a loss of power.
     pub fn write(&mut self) {
-        if let Err(error) = self.journal.write() {
+        let written = self.journal.write();
+        if let Err(error) = written.and_then(|()| if self.files.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
         if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
             self.lose_manifest(error);
         }
-        // When the records could not be written, the notes are all that there is, and stay.
+        // Until the records are where they have to survive, and if they cannot be brought there, the notes stay.
         if self.failure.is_none() {
             self.open.drain(..).for_each(Intent::done);
-        }
-    }
-
-    /// Makes the records that have been written survive a loss of power.
-    pub fn sync(&mut self) {
-        if let Err(error) = self.journal.sync() {
-            self.fail(error);
         }
     }
 
@@ -242,7 +263,7 @@ fn say(record: &Record) {
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
         Outcome::Skipped(Skipped { reason: Reason::FileExists, path }) => {
             let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, of which no earlier run has a record, instead of {url}; --overwrite replaces it", harmless(path));
+            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
         // One line said why the run ends; not one for each row as well.
@@ -258,5 +279,72 @@ fn say(record: &Record) {
             let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
             tracing::error!(target: "fetchimg", "Failed: {url}: {}{attempts}{advice}", harmless(&failed.message));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::pin::pin;
+
+    use futures::stream;
+    use url::Url;
+
+    use super::*;
+    use crate::error::FetchError;
+    use crate::intents::{Intents, Mark};
+    use crate::job::{Failed, Job};
+    use crate::journal::KnownBy;
+
+    /// The rows of a pass in this folder.
+    fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Rows<'a> {
+        let files = Arc::new(Files::open(folder, fsync, None).expect("a folder"));
+        let namer = Namer::new("{basename}".parse().expect("a template"), false);
+        let namer = Arc::new(Mutex::new(namer));
+        Rows::new(Mode::Concurrent, Existing::Keep, journal, None, files, namer, Arc::default())
+    }
+
+    fn fetched(job: &Job) -> Box<Fetched> {
+        let outcome = Outcome::Failed(Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None));
+        Box::new(Fetched { record: Record::of(job, outcome), line: None, intent: None })
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn notes_stay_until_the_records_are_on_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // What is written there cannot be synced.
+        let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
+        let intents = Intents::new(folder.path().join("intents"), None, true);
+        let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
+        for fsync in [false, true] {
+            let mut rows = rows(&folder.path().join(fsync.to_string()), fsync, &mut journal);
+            let intent = intents.note(Mark { inode: 1, modified: 1 }, b"{}").expect("a note");
+            let key = rows.journal.key(&job);
+            rows.fetched(key, Box::new(Fetched { intent: Some(intent), ..*fetched(&job) }));
+            rows.write();
+            assert_eq!((rows.open.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
+        }
+    }
+
+    #[test]
+    fn a_list_waits_while_too_many_of_its_rows_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut journal = Journal::open(&folder.path().join("journal"), KnownBy::Url, |_| {}).expect("a journal");
+        let mut rows = rows(folder.path(), false, &mut journal);
+        let url = Url::parse("http://a.example/a.png").expect("a URL");
+        let mut listed = pin!(with_room(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
+        let mut next = || listed.next().now_or_never().flatten();
+        let (first, room) = next().expect("a row");
+        let (key, work) = rows.admit(Ok(first), room).expect("work");
+        for _ in 0..WAITING {
+            let (row, room) = next().expect("a row, for there is room");
+            assert!(rows.admit(Ok(row), room).is_none());
+        }
+        assert!(next().is_none(), "no room is left");
+        rows.fetched(key, fetched(&work.job));
+        let (row, room) = next().expect("what has been settled gives its room back");
+        assert!(rows.admit(Ok(row), room).is_none());
+        assert_eq!(rows.finish().0.summary(std::time::Duration::ZERO, 1).rows, WAITING as u64 + 2);
     }
 }

@@ -98,9 +98,6 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
             break;
         }
     }
-    if config.fsync {
-        journal.sync()?;
-    }
 
     let interrupted = stop.asked();
     let ended = match (&failure, interrupted) {

@@ -235,6 +235,22 @@ fn a_url_that_occurs_again_is_fetched_once() {
 }
 
 #[test]
+fn more_rows_of_one_url_than_may_wait_hold_nothing_up_for_ever() {
+    for mode in [&[][..], &["--sequential"]] {
+        let server = Server::start();
+        let slow = server.url("/slow/2000/300/a.png");
+        let mut lines = vec![server.url("/png/300/b.png")];
+        lines.extend(std::iter::repeat_n(slow, 10_000));
+        lines.push(server.url("/png/300/c.png"));
+        let run = fetchimg().lines(&lines).arg("-q").args(mode).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        let duplicates = run.records().iter().filter(|record| record["reason"] == "duplicate_url").count();
+        assert_eq!((duplicates, run.records().len()), (9_999, lines.len()));
+        assert_eq!((run.files().len(), server.requests().len()), (3, 3), "{run}");
+    }
+}
+
+#[test]
 fn urls_are_the_same_when_a_browser_says_so() {
     let server = Server::start();
     let url = server.url("/png/300/two%20words.png");
@@ -380,6 +396,36 @@ fn a_file_of_somebody_else_stays_also_when_its_name_was_not_known_before() {
     assert_eq!(run.file("photo.png"), b"my own", "{run}");
     assert_eq!(run.file("big.png"), b"my own, too", "{run}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_folders_in_the_place_of_saved_images_stay_as_they_are() {
+    let server = Server::start();
+    let urls = ["link.png", "folder.png", "gone.png"].map(|name| server.url(&format!("/png/300/{name}")));
+    let first = fetchimg().lines(&urls).run();
+    let output = first.output();
+    let there = first.dir.join("elsewhere.png");
+    fs::rename(output.join("link.png"), &there).expect("it is there");
+    std::os::unix::fs::symlink(&there, output.join("link.png")).expect("a link can be made");
+    fs::remove_file(output.join("folder.png")).expect("it is there");
+    first.dir.write("images/folder.png/inside", "my own");
+    fs::remove_file(output.join("gone.png")).expect("it is there");
+
+    let kept = ["link.png", "folder.png"].map(|name| format!("skipped file_exists {name}"));
+    for (flags, last) in
+        [(&[][..], "saved gone.png"), (&["--compare"], "saved gone.png"), (&[], "skipped already_saved gone.png")]
+    {
+        let run = recorded().in_dir(&first.dir).lines(&urls).args(flags).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(told(&run), [&*kept[0], &*kept[1], last], "{run}");
+        assert!(output.join("link.png").is_symlink() && there.exists(), "{run}");
+        assert!(run.stderr.contains("Kept: link.png, "), "{run}");
+    }
+
+    let run = recorded().in_dir(&first.dir).lines(&urls[..1]).arg("--overwrite").run();
+    assert_eq!(told(&run), ["saved link.png"], "{run}");
+    assert!(!output.join("link.png").is_symlink() && there.exists(), "{run}");
 }
 
 #[cfg(unix)]
@@ -599,6 +645,21 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
         assert_eq!(run.status, Some(3), "{run}");
         assert!(run.stderr.contains("link"), "{run}");
         assert_eq!(dir.read("victim/000001.part"), b"somebody's", "{run}");
+    }
+    // In the place of a file that is written: to one that is there, and to one that would be made.
+    for (link, status) in [("lock", 3), ("manifest.jsonl", 3), ("runs.jsonl", 0)] {
+        for victim in ["thesis.txt", "new.txt"] {
+            let dir = TestDir::new();
+            dir.write("victim/thesis.txt", "somebody's");
+            std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
+            std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images/.fetchimg").join(link))
+                .expect("linked");
+            let run = fetchimg().in_dir(&dir).arg(&url).run();
+            assert_eq!(run.status, Some(status), "{run}");
+            assert!(run.stderr.contains(&format!("{link}: it is a symbolic link")), "{run}");
+            assert_eq!(dir.read("victim/thesis.txt"), b"somebody's", "{run}");
+            assert!(!dir.join("victim/new.txt").exists(), "{run}");
+        }
     }
     // A folder of the output that leads elsewhere, and a journal that speaks of a file behind it.
     let dir = TestDir::new();

@@ -156,6 +156,23 @@ fn a_killed_body_is_gone_on_with() {
     }
 }
 
+#[test]
+fn a_body_that_an_interrupt_meets_in_memory_is_gone_on_with() {
+    let server = Server::start();
+    let target = "/gated-middle/200000/a.png";
+    let mut running = fetchimg().lines([server.url(target)]).start();
+    server.wait_for_hits(target, 1, PATIENCE);
+    // In the time that it has to finish, all that comes has come.
+    running.kill("INT");
+    let stopped = running.wait();
+    assert_eq!((stopped.status, stopped.files().len()), (Some(130), 0), "{stopped}");
+    let run = finish(&server, &stopped, target);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("a.png") == server.body(target), "{run}");
+    assert_eq!(starts(&server, target), [0, 100_000], "{run}");
+    assert_eq!(run.leftovers(), [""; 0], "{run}");
+}
+
 /// A run of one image that breaks off in its middle and is not tried again.
 fn broken_off(server: &Server, target: &str) -> Run {
     let run = fetchimg().lines([server.url(target)]).args(["--retries", "0"]).run();

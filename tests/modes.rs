@@ -701,3 +701,17 @@ fn a_full_disk_under_the_report_is_told() {
         assert!(!run.stderr.contains("panicked"), "{run}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_the_manifest_is_not_waited_with() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    // The first row has its record, and the second waits for a minute.
+    let urls = [server.url("/png/300/a.png"), server.url_for_host("localhost", "/wait/503/60/9/300/b.png")];
+    dir.write("list.txt", urls.join("\n"));
+    let script = "\"$0\" list.txt --manifest - >/dev/full; echo $? >status";
+    let run = Program::new("sh").args(["-c", script, FETCHIMG]).in_dir(&dir).run();
+    assert_eq!((dir.read("status").as_slice(), run.files()), (&b"3\n"[..], vec!["a.png".to_owned()]), "{run}");
+    assert!(run.elapsed < Duration::from_secs(10), "{run}");
+}

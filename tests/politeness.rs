@@ -276,3 +276,36 @@ fn a_host_is_not_blamed_for_what_it_redirects_to() {
         assert_eq!((&record["error"], &record["attempts"]), (&"connect".into(), &2.into()), "{run}");
     }
 }
+
+#[test]
+fn a_host_that_redirects_to_https_is_heard_there() {
+    let (plain, secure) = (Server::start(), Server::start_tls());
+    let urls = (0..6).map(|n| {
+        let url = plain.redirect_to(&format!("https://images.test/wait/429/2/1/300/{n}.png"));
+        url.replace(&plain.address().to_string(), "images.test")
+    });
+    let resolved =
+        [(80, &plain), (443, &secure)].map(|(port, server)| format!("images.test:{port}:{}", server.address()));
+    let run = fetchimg()
+        .lines(urls)
+        .args([
+            "--resolve",
+            &resolved[0],
+            "--resolve",
+            &resolved[1],
+            "--per-host",
+            "2",
+            "--name",
+            "{index}",
+            "--cacert",
+        ])
+        .arg(secure.ca_pem_file())
+        .run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 6, "{run}");
+    let requests = secure.requests();
+    let first = requests[0].at;
+    // Two were on their way when the first answer came.
+    let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(1950)).count();
+    assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
+}

@@ -242,6 +242,17 @@ fn a_body_that_has_changed_is_fetched_from_its_beginning() {
 }
 
 #[test]
+fn a_second_request_of_an_attempt_gets_no_time_of_its_own() {
+    let server = Server::start();
+    let target = "/slow-bad-range/2000/5000/a.png";
+    let flags = ["--timeout", "3", "--retries", "1", "--retry-wait", "0.01"];
+    let run = fetchimg().lines([server.url(target)]).args(flags).run();
+    assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &json!("timeout")), "{run}");
+    // Cut; a part that is of no use; and the whole, which would come a second after its time.
+    assert_eq!((server.hits(target), &run.record(0)["attempts"]), (3, &json!(2)), "{run}");
+}
+
+#[test]
 fn without_a_strong_validator_a_body_begins_again() {
     let server = Server::start();
     let target = "/flaky-cut/2/5000/a.png";

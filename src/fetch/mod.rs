@@ -349,7 +349,8 @@ impl Fetcher {
         gives_up: Option<GivesUp<'b>>,
     ) -> Result<Response<'b>, FetchError> {
         let resume = begun.as_ref().and_then(Begun::resume);
-        let response = self.client.get(&work.job.url, resume.as_ref(), gives_up).await?;
+        let deadline = self.client.deadline(gives_up);
+        let response = self.client.get(&work.job.url, resume.as_ref(), deadline).await?;
         let is_of_no_use = |begun: &mut Begun| match response.status {
             206 => !begun.is_continued_by(&response),
             // The body ends before what is there does.
@@ -360,7 +361,7 @@ impl Fetcher {
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
         former.give_up();
         response.drain().await;
-        self.client.get(&work.job.url, None, gives_up).await
+        self.client.get(&work.job.url, None, deadline).await
     }
 
     /// The body of a good answer, piece by piece.

@@ -22,6 +22,7 @@ use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection, unresolved};
 use super::coding::{Coding, Trouble, Unpacker, coding};
+use super::home::is_another_host;
 use super::public::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
@@ -127,23 +128,23 @@ impl Client {
         Ok(client)
     }
 
-    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body. Everything, the body
-    /// included, has to come before `--timeout` has passed.
+    /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
     ///
     /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
     /// attempt before `--stall-timeout` does.
+    #[must_use]
+    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>) -> Deadline<'a> {
+        let (whole, stall) = (self.options.attempt_timeout, self.options.stall_timeout);
+        Deadline { at: Instant::now() + whole, whole, stall, gives_up }
+    }
+
+    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body.
     pub async fn get<'a>(
         &self,
         url: &'a Url,
         resume: Option<&Resume>,
-        gives_up: Option<GivesUp<'a>>,
+        deadline: Deadline<'a>,
     ) -> Result<Response<'a>, FetchError> {
-        let deadline = Deadline {
-            at: Instant::now() + self.options.attempt_timeout,
-            whole: self.options.attempt_timeout,
-            stall: self.options.stall_timeout,
-            gives_up,
-        };
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
         loop {
@@ -326,12 +327,6 @@ impl Client {
     }
 }
 
-/// Whether a redirect has led to another host or port.
-#[must_use]
-pub fn is_another_host(home: &Url, url: &Url) -> bool {
-    (home.host(), home.port_or_known_default()) != (url.host(), url.port_or_known_default())
-}
-
 /// Whether the text names a proxy that can be used; empty, it names none on purpose.
 ///
 /// # Errors
@@ -501,7 +496,7 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Until when an attempt has to be over, and for how long it may be silent.
 #[derive(Clone, Copy)]
-struct Deadline<'a> {
+pub struct Deadline<'a> {
     at: Instant,
     whole: Duration,
     stall: Duration,

@@ -8,6 +8,7 @@ mod classify;
 mod client;
 mod coding;
 pub mod disposition;
+mod home;
 mod public;
 mod range;
 mod request;
@@ -15,7 +16,8 @@ mod resolver;
 pub mod retry;
 mod tls;
 
-pub use client::{Client, GivesUp, Options, Response, check_proxy, is_another_host};
+pub use client::{Client, Deadline, GivesUp, Options, Response, check_proxy};
+pub use home::is_another_host;
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};

@@ -9,6 +9,8 @@ use reqwest::header::{
 use reqwest::{Method, Request};
 use url::Url;
 
+use super::home::is_at_home;
+
 /// A user name and a password for basic authentication (RFC 7617).
 #[derive(Clone)]
 pub struct Credentials {
@@ -116,37 +118,12 @@ fn basic(credentials: &Credentials) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Whether what is meant for the host of `home` may go to `url` as well: the same host and port, or the same host with
-/// plain HTTP turned into HTTPS on the usual ports.
-fn is_at_home(home: &Url, url: &Url) -> bool {
-    let upgraded = home.scheme() == "http" && home.port().is_none() && url.scheme() == "https" && url.port().is_none();
-    let same_port = home.port_or_known_default() == url.port_or_known_default() && home.scheme() == url.scheme();
-    home.host() == url.host() && (same_port || upgraded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn url(text: &str) -> Url {
         Url::parse(text).expect("a URL")
-    }
-
-    #[test]
-    fn what_belongs_to_one_host_stays_there() {
-        let home = url("http://a.example/x");
-        for (other, allowed) in [
-            ("http://a.example/y", true),
-            ("http://a.example:80/y", true),
-            ("https://a.example/y", true),
-            ("http://a.example:8080/y", false),
-            ("https://a.example:8443/y", false),
-            ("http://b.example/x", false),
-            ("http://www.a.example/x", false),
-        ] {
-            assert_eq!(is_at_home(&home, &url(other)), allowed, "{other}");
-        }
-        assert!(!is_at_home(&url("https://a.example/x"), &url("http://a.example/x")), "never from https to http");
     }
 
     #[test]

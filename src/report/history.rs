@@ -1,6 +1,6 @@
 //! What earlier runs in the same folder measured, so that a run can be compared with the other mode's.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{Mode, Summary};
+use crate::own;
 
 /// One pass of an earlier run, one line of `.fetchimg/runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
     };
     let mut line = serde_json::to_vec(&run)?;
     line.push(b'\n');
-    OpenOptions::new().create(true).append(true).open(file)?.write_all(&line)
+    own::open(OpenOptions::new().create(true).append(true), file)?.write_all(&line)
 }
 
 /// How long the other mode took for the same list and the same bytes, and when that was; the last time, if often.
@@ -57,7 +58,7 @@ pub fn other_mode(file: &Path, summary: &Summary) -> Option<(f64, SystemTime)> {
             && run.saved == summary.saved
             && run.bytes == summary.bytes
     };
-    let lines = fs::read_to_string(file).ok()?;
+    let lines = io::read_to_string(own::open(OpenOptions::new().read(true), file).ok()?).ok()?;
     let run = lines.lines().rev().filter_map(|line| serde_json::from_str::<Run>(line).ok()).find(same)?;
     Some((run.wall_seconds, SystemTime::UNIX_EPOCH + Duration::from_secs(run.date)))
 }

@@ -29,6 +29,7 @@ use url::Url;
 
 use crate::error::RunError;
 use crate::job::url_hash;
+use crate::own;
 
 /// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
 /// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.
@@ -157,8 +158,8 @@ impl Files {
             make_real_folder(folder).map_err(at(folder))?;
         }
         let lock_path = private.join("lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = own::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
+        let lock = lock.map_err(at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
@@ -183,6 +184,12 @@ impl Files {
             parts: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+
+    /// Whether what is stored has to survive a loss of power (`--fsync`).
+    #[must_use]
+    pub const fn syncs(&self) -> bool {
+        self.fsync
     }
 
     /// With `--fsync`, makes the names of the folder, and of what is in it now, survive a loss of power.
@@ -244,7 +251,7 @@ impl Files {
     }
 
     /// A place for a body of about `expected` bytes, if that is known. With its `origin`, what there is of it is kept
-    /// when it is dropped, unless that was all in memory.
+    /// when it is dropped, unless that is hardly anything.
     #[must_use]
     pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Part<'a> {
         let room = if expected.is_some_and(|expected| expected > SMALL as u64) { BUFFER } else { SMALL };
@@ -454,13 +461,22 @@ impl Drop for Named {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        let Some(named) = self.file.as_mut().filter(|named| named.stays) else { return };
-        if self.length < WORTH_KEEPING {
-            named.stays = false;
-        } else if !self.buffer.is_empty() {
-            // Less of it than there could be is as good for a later run.
-            let _ = named.open().and_then(|file| file.write_all(&self.buffer));
+        // It has been published or given up, or nobody could go on with it.
+        let Some(origin) = self.origin.take() else { return };
+        // Its end makes a body whole, and of that there is no rest to ask for.
+        if self.length - (self.end.len() as u64) < WORTH_KEEPING {
+            self.file.iter_mut().for_each(|named| named.stays = false);
+            return;
         }
+        let named = match self.file.take() {
+            Some(named) => Ok(named),
+            None => self.files.new_part(Some(&origin)),
+        };
+        // Less of it than there could be is as good for a later run.
+        let _ = named.and_then(|mut named| {
+            let has_more = named.stays && !self.buffer.is_empty();
+            if has_more { named.open()?.write_all(&self.buffer) } else { Ok(()) }
+        });
     }
 }
 
@@ -540,6 +556,7 @@ impl Part<'_> {
 
     /// Gives the body up: no later run is to go on with it.
     pub fn discard(mut self) {
+        self.origin = None;
         if let Some(named) = &mut self.file {
             named.stays = false;
         }
@@ -648,6 +665,7 @@ impl Part<'_> {
         publish: Publish,
         mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Published> {
+        self.origin = None;
         self.files.make_folders(path)?;
         if self.file.is_none()
             && publish == Publish::New
@@ -675,7 +693,8 @@ impl Part<'_> {
         Ok(published)
     }
 
-    /// Writes the buffer into a file without a name and gives it one. `None`: not here; nothing has happened.
+    /// Writes the buffer into a file without a name and gives it one. `None`: that cannot be done here. A file may have been
+    /// announced by then; it is gone, and the one that comes instead is announced in its turn.
     #[cfg(target_os = "linux")]
     fn link_unnamed(
         &self,
@@ -875,6 +894,46 @@ mod tests {
             assert_eq!(part.commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_all_in_memory_waits_too_if_it_is_worth_it() {
+        fn begin<'a>(files: &'a Files, url: &'a Url, first: &[u8], total: u64) -> Part<'a> {
+            let mut part = files.begin(Some(total), Some(origin(url, "\"a\"", total)));
+            first.chunks(20_000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
+            assert!(part.file.is_none());
+            part
+        }
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let url = Url::parse("http://a.example/1.png").expect("a URL");
+        let bytes = (0..=250).cycle().take(SMALL).collect::<Vec<u8>>();
+        let total = bytes.len() as u64;
+        // A part, less than is worth it, and what ends with so much that its beginning is less.
+        for (length, total, kept) in [
+            (SMALL - 1, total, Some(SMALL - 1)),
+            (BUFFER, total, Some(BUFFER)),
+            (BUFFER - 1, total, None),
+            (BUFFER + 1, BUFFER as u64 + 1, None),
+        ] {
+            let files = open();
+            drop(begin(&files, &url, &bytes[..length], total));
+            assert_eq!(parts(&files), usize::from(kept.is_some()), "{length}");
+            drop(files);
+            let files = open();
+            let left = files.left(&url).map(|left| (left.head(u64::MAX).expect("read"), left.discard()).0);
+            assert!(left == kept.map(|kept| bytes[..kept].to_vec()), "{length}");
+            assert_eq!(parts(&files), 0, "{length}");
+
+            begin(&files, &url, &bytes[..length], total).discard();
+            let published = begin(&files, &url, &bytes[..length], total).commit("a.png", Publish::New, |_| Ok(()));
+            assert_eq!(published.expect("commit"), Published::Done);
+            let taken = begin(&files, &url, &bytes[..length], total).commit("a.png", Publish::New, |_| Ok(()));
+            assert_eq!(taken.expect("commit"), Published::NameTaken);
+            assert_eq!(parts(&files), 0, "{length}");
+            fs::remove_file(folder.path().join("a.png")).expect("remove");
         }
     }
 

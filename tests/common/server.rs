@@ -37,6 +37,7 @@
 //! | `/etag-short/{n}[/name]` | half of it in chunks with `ETag`; then ranges that end after 1000 bytes, in chunks |
 //! | `/etag-changed/{times}/{n}[/name]` | the same, and afterwards it is another image |
 //! | `/bad-range/{times}/{n}[/name]` | the same, and afterwards ranges are ten bytes off |
+//! | `/slow-bad-range/{ms}/{n}[/name]` | cut once at once; then the same after ms milliseconds each time |
 //! | `/encoded/{n}` | calls itself gzip and is not |
 //! | `/packed/{coding}/{n}[/name]` | the image as gzip, said to be packed as {coding} |
 //! | `/packed-cut/{n}[/name]` | the same without its last bytes, its end said by the connection's |
@@ -880,6 +881,14 @@ impl Exchange<'_> {
                 }
                 Ok(After::Open)
             }
+            ["slow-bad-range", milliseconds, ..] => {
+                let response = self.ranged("\"whole\"", 10);
+                if self.turn() == 0 {
+                    return self.send_part(&response, response.body.len() / 2, After::Cut).await;
+                }
+                sleep(Duration::from_millis(number(milliseconds))).await;
+                self.send(&response).await
+            }
             _ => panic!("{} is no such route", self.request.target),
         }
     }
@@ -902,7 +911,7 @@ impl Exchange<'_> {
                 self.send_part(&response, response.body.len() / 2, After::Cut).await
             }
             ["etag", ..] => self.send(&self.ranged("\"whole\"", 0)).await,
-            ["etag-elsewhere" | "etag-short" | "etag-drip", ..] => self.send_ranged(segments).await,
+            ["etag-elsewhere" | "etag-short" | "etag-drip" | "slow-bad-range", ..] => self.send_ranged(segments).await,
             ["gated-middle", ..] => {
                 let response = self.ranged("\"gated\"", 0);
                 self.write(&response.head(Length::Bytes(response.body.len()))).await?;
@@ -1217,7 +1226,13 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
             size,
             ..,
         ]
-        | ["slow" | "packed" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed" | "bad-range", _, size, ..]
+        | [
+            "slow" | "slow-bad-range" | "packed" | "flaky-cut" | "etag-drip" | "etag-cut" | "etag-changed"
+            | "bad-range",
+            _,
+            size,
+            ..,
+        ]
         | ["crowded" | "flaky" | "auth", _, _, size, ..]
         | ["wait" | "wait-date", _, _, _, size, ..] => png(number(size)),
         ["stall", ..] => png(STALLED_SIZE),
