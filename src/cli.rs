@@ -83,12 +83,12 @@ pub struct Args {
     pub accept: String,
 
     /// Refuse narrower images, as soon as their header tells
-    #[arg(long, value_name = "PIXELS", default_value_t = 0, hide_default_value = true, help_heading = "Images")]
-    pub min_width: u32,
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, help_heading = "Images")]
+    pub min_width: Option<u32>,
 
     /// Refuse lower images
-    #[arg(long, value_name = "PIXELS", default_value_t = 0, hide_default_value = true, help_heading = "Images")]
-    pub min_height: u32,
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, help_heading = "Images")]
+    pub min_height: Option<u32>,
 
     /// Refuse images of more pixels, width times height
     #[arg(long, value_name = "PIXELS", help_heading = "Images")]

@@ -271,8 +271,8 @@ fn wanted(args: &Args) -> Result<Wanted, UsageError> {
         ));
     }
     let bounds = Bounds {
-        min_width: args.min_width,
-        min_height: args.min_height,
+        min_width: args.min_width.unwrap_or(0),
+        min_height: args.min_height.unwrap_or(0),
         max_pixels: args.max_pixels.as_deref().map(pixels).transpose()?,
         max_aspect: args.max_aspect,
         min_bytes: args.min_bytes.as_deref().map_or(Ok(0), |text| size("--min-bytes", text))?,

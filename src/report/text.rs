@@ -130,7 +130,7 @@ fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     if summary.links > 0 {
         let (links, bytes) = (counted(summary.links, "link"), BinaryBytes(summary.link_bytes));
-        remarks.push(("same content", format!("{links} to files with the same bytes, {bytes} less")));
+        remarks.push(("same content", format!("{links}, {bytes} not stored again")));
     }
     if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
         let others = if others.is_empty() {
