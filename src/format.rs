@@ -73,6 +73,8 @@ formats! {
     Exr "exr" ["exr"];
     /// Photoshop.
     Psd "psd" ["psd", "psb"];
+    /// Truevision TGA 2.0.
+    Tga "tga" ["tga", "icb", "vda", "vst"];
 }
 
 /// The longest of the extensions, in bytes.

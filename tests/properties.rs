@@ -2,21 +2,26 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+#[path = "common/inspected.rs"]
+mod inspected;
 #[path = "common/rules.rs"]
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, Read};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use fetchimg::format::Format;
 use fetchimg::http::disposition::filename;
 use fetchimg::http::retry::{Policy, retry_after};
-use fetchimg::image::{ENOUGH, Verdict, recognise};
+use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
 use fetchimg::input::rows_of;
 use fetchimg::job::{Job, url_hash};
 use fetchimg::naming::{Namer, clean_text};
 use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
+use inspected::inspected;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use url::Url;
@@ -144,11 +149,34 @@ proptest! {
         let mut clear = None;
         for end in ends {
             match (clear, recognise(&body[..end], false)) {
-                (None, Verdict::Unclear) => prop_assert!(end < ENOUGH),
+                // Only what may be a TGA is read to its end: its third byte is one of these.
+                (None, Verdict::Unclear) => prop_assert!(end < ENOUGH || matches!(body[2], 1..=3 | 9..=11)),
                 (None, verdict) => clear = Some(verdict),
                 (Some(Verdict::Other(_)), Verdict::Other(_)) => {}
                 (Some(before), verdict) => prop_assert_eq!(before, verdict),
             }
+        }
+    }
+
+    #[test]
+    fn a_recogniser_says_of_pieces_what_is_said_of_the_whole(
+        start in prop::sample::select(STARTS),
+        filling in prop::collection::vec(any::<u8>(), 0..150),
+        space in prop_oneof![4 => Just(0_usize), 1 => 0..5000_usize],
+        end in prop::sample::select(vec![&b""[..], b"TRUEVISION-XFILE.\0"]),
+        cuts in prop::collection::vec(1..700_usize, 1..5),
+    ) {
+        let body = [start, &vec![b' '; space], &filling, end].concat();
+        let mut recogniser = Recogniser::default();
+        let mut pieces = InPieces { bytes: &body, cuts: &cuts, turn: 0 };
+        let mut piece = [0; 700];
+        while let Some(length) = pieces.read(&mut piece).ok().filter(|length| *length > 0) {
+            recogniser.feed(&piece[..length]);
+        }
+        match (recogniser.end(), recognise(&body, true)) {
+            // The words for what is no image may become more precise.
+            (Verdict::Other(_), Verdict::Other(_)) => {}
+            (in_pieces, whole) => prop_assert_eq!(in_pieces, whole),
         }
     }
 
@@ -239,6 +267,106 @@ proptest! {
     }
 }
 
+proptest! {
+    // Damage is of many kinds.
+    #![proptest_config(ProptestConfig { cases: 2000, ..few() })]
+
+    #[test]
+    fn a_damaged_image_is_the_same_however_it_is_cut(
+        sample in prop::sample::select(SAMPLES.as_slice()),
+        damages in prop::collection::vec(damage(), 0..4),
+        format in prop_oneof![9 => Just(None), 1 => prop::sample::select(Format::ALL).prop_map(Some)],
+        structure: bool,
+        exif: bool,
+        cuts in prop::collection::vec(prop_oneof![1..4_usize, 1..100_usize, Just(512_usize)], 1..5),
+    ) {
+        let (of_sample, mut body) = sample;
+        for damage in &damages {
+            damage.act(&mut body);
+        }
+        let wanted = Wanted { structure, exif };
+        // Once in a while it is none of that format at all.
+        let format = format.unwrap_or(of_sample);
+        let whole = inspected(format, &body, wanted, &[usize::MAX]);
+        prop_assert_eq!(&inspected(format, &body, wanted, &cuts), &whole);
+        prop_assert!(structure || whole.is_ok(), "nobody wants to know: {:?}", whole);
+        if let Ok(found) = whole {
+            prop_assert!(found.measures.width != Some(0) && found.measures.height != Some(0));
+            prop_assert!(found.measures.frames.is_none_or(|frames| frames > 1));
+            prop_assert!(found.measures.orientation.is_none_or(|orientation| (2..=8).contains(&orientation)));
+            prop_assert!(exif || found.exif.is_empty());
+        }
+    }
+}
+
+/// The images of `tests/images`.
+static SAMPLES: LazyLock<Vec<(Format, Vec<u8>)>> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images");
+    let mut paths = fs::read_dir(folder).expect("the folder").flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    paths.sort();
+    let format = |path: &std::path::Path| Format::from_extension(path.extension()?.to_str()?);
+    paths.iter().filter_map(|path| Some((format(path)?, fs::read(path).ok()?))).collect()
+});
+
+/// What may happen to a file, at a place that is a share of its length.
+#[derive(Clone, Debug)]
+enum Damage {
+    Replaced(f64, Vec<u8>),
+    Inserted(f64, Vec<u8>),
+    Removed(f64, usize),
+    Cut(f64),
+    FilledUp(f64),
+    Lengthened(Vec<u8>),
+}
+
+impl Damage {
+    fn act(&self, body: &mut Vec<u8>) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "small"
+        )]
+        let place = |share: f64| (body.len() as f64 * share) as usize;
+        match self {
+            Self::Replaced(share, bytes) => {
+                let at = place(*share);
+                let end = (at + bytes.len()).min(body.len());
+                body.splice(at..end, bytes.iter().copied());
+            }
+            Self::Inserted(share, bytes) => {
+                let at = place(*share);
+                body.splice(at..at, bytes.iter().copied());
+            }
+            Self::Removed(share, length) => {
+                let at = place(*share);
+                body.drain(at..(at + length).min(body.len()));
+            }
+            Self::Cut(share) => body.truncate(place(*share)),
+            Self::FilledUp(share) => {
+                let at = place(*share);
+                body[at..].fill(0);
+            }
+            Self::Lengthened(bytes) => body.extend(bytes),
+        }
+    }
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    // Headers are at the beginning.
+    let share = || prop_oneof![0.0..1.0_f64, (0.0..1.0_f64).prop_map(|share| share * share * share)];
+    let byte = || prop_oneof![any::<u8>(), prop::sample::select(vec![0, 1, 0x7F, 0x80, 0xFF])];
+    let bytes = move || prop::collection::vec(byte(), 1..9);
+    prop_oneof![
+        4 => (share(), bytes()).prop_map(|(share, bytes)| Damage::Replaced(share, bytes)),
+        1 => (share(), bytes()).prop_map(|(share, bytes)| Damage::Inserted(share, bytes)),
+        1 => (share(), 1..40_usize).prop_map(|(share, length)| Damage::Removed(share, length)),
+        1 => share().prop_map(Damage::Cut),
+        1 => share().prop_map(Damage::FilledUp),
+        1 => bytes().prop_map(Damage::Lengthened),
+    ]
+}
+
 /// What nothing else in a URL looks like.
 const SECRET: &str = "S3CR3T[a-zA-Z0-9]{1,12}";
 
@@ -260,6 +388,8 @@ const STARTS: &[&[u8]] = &[
     b"RIFF",
     b"P5 ",
     b"<html",
+    b"\0\0\x02\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x18\0",
+    b"\x07\x01\x09\0\0\x10\0\x18\0\0\0\0\x01\0\x01\0\x08\x20",
 ];
 
 /// One line of a list, good, bad or odd.

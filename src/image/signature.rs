@@ -1,9 +1,10 @@
-//! Signatures at the beginning of files.
+//! Signatures at the beginning of files, and one at the end.
 
+use super::fields::le16;
 use crate::format::Format;
 
-/// So many bytes decide in every case. Binary formats need 16; SVG may open with an XML declaration, a licence comment
-/// and a document type before its root element.
+/// So many bytes decide in every case but one. Binary formats need 16; SVG may open with an XML declaration, a licence
+/// comment and a document type before its root element. A TGA file is told by its end alone.
 pub const ENOUGH: usize = 4096;
 
 /// Every binary signature lies within 22 bytes, and of a HEIF brand list so many bytes count.
@@ -20,11 +21,18 @@ pub enum Verdict {
     Unclear,
 }
 
-/// Looks at the beginning of a body; `complete` says that there is no more to come.
+/// Looks at the beginning of a body, of which [`ENOUGH`] bytes count; `complete` says that there is no more to come, and
+/// that `head` is all of it.
 #[must_use]
 pub fn recognise(head: &[u8], complete: bool) -> Verdict {
+    judge(head, complete.then_some(head))
+}
+
+/// Looks at the beginning of a body, and at its last bytes once they are known: [`FOOTER`] is found in them.
+fn judge(head: &[u8], end: Option<&[u8]>) -> Verdict {
     // Whatever comes later changes nothing: a verdict does not depend on how a body was cut into pieces.
     let head = &head[..head.len().min(ENOUGH)];
+    let complete = end.is_some();
     if head.is_empty() && complete {
         return Verdict::Other("empty");
     }
@@ -44,7 +52,89 @@ pub fn recognise(head: &[u8], complete: bool) -> Verdict {
     if let Some(other) = other_binary(head) {
         return Verdict::Other(other);
     }
+    if may_be_tga(head) {
+        return match end {
+            None => Verdict::Unclear,
+            Some(end) if end.ends_with(FOOTER) => Verdict::Image(Format::Tga),
+            Some(_) => Verdict::Other(UNKNOWN),
+        };
+    }
     textual(head, complete || head.len() >= ENOUGH)
+}
+
+/// The last bytes of a TGA file (Truevision TGA 2.0, field 32). Older files have no mark at all, and are not recognised.
+const FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
+
+/// Whether a body begins as a TGA file may: its header has no signature, but few values that make sense.
+fn may_be_tga(head: &[u8]) -> bool {
+    let Some([_, has_map, kind, map @ .., depth, descriptor]) = head.first_chunk::<18>() else { return false };
+    let is_mapped = *has_map == 1 && map[2..4] != [0, 0] && matches!(map[4], 15 | 16 | 24 | 32);
+    let is_map = match kind {
+        1 | 9 => is_mapped,
+        2 | 3 | 10 | 11 => is_mapped || (*has_map == 0 && map[..5] == [0; 5]),
+        _ => false,
+    };
+    let has_size = le16(head, 12) > Some(0) && le16(head, 14) > Some(0);
+    // Bits of transparency; two bits above the two of the orientation are reserved.
+    let is_described = descriptor & 15 <= 8 && descriptor & 0xC0 == 0;
+    is_map && has_size && matches!(depth, 8 | 15 | 16 | 24 | 32) && is_described
+}
+
+/// Tells what a body is while it comes, in pieces of any size.
+#[derive(Clone, Debug)]
+pub struct Recogniser {
+    verdict: Verdict,
+    head: Vec<u8>,
+    end: [u8; FOOTER.len()],
+}
+
+impl Default for Recogniser {
+    fn default() -> Self {
+        Self { verdict: Verdict::Unclear, head: Vec::new(), end: [0; FOOTER.len()] }
+    }
+}
+
+impl Recogniser {
+    /// Takes the next piece and tells what is known now. A verdict that is clear stays.
+    pub fn feed(&mut self, piece: &[u8]) -> Verdict {
+        if self.verdict != Verdict::Unclear {
+            return self.verdict;
+        }
+        let before = self.head.len();
+        let counts = &piece[..piece.len().min(ENOUGH - before)];
+        // Mostly the first piece settles it and nothing has to be kept. And what is unclear for so long stays unclear.
+        if before == 0 {
+            self.verdict = recognise(counts, false);
+        } else if !counts.is_empty() {
+            self.head.extend_from_slice(counts);
+            self.verdict = recognise(&self.head, false);
+            self.head.truncate(before);
+        }
+        if self.verdict == Verdict::Unclear {
+            self.head.extend_from_slice(counts);
+            let passed = piece.len().min(self.end.len());
+            self.end.copy_within(passed.., 0);
+            let kept = self.end.len() - passed;
+            self.end[kept..].copy_from_slice(&piece[piece.len() - passed..]);
+        }
+        self.verdict
+    }
+
+    /// What came before the piece that made the verdict clear: all of it, or [`ENOUGH`] bytes of a body that nothing but
+    /// its end made clear.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The verdict on a body that is complete.
+    #[must_use]
+    pub fn end(&self) -> Verdict {
+        match self.verdict {
+            Verdict::Unclear => judge(&self.head, Some(&self.end)),
+            clear => clear,
+        }
+    }
 }
 
 fn binary(head: &[u8]) -> Option<Format> {
@@ -107,6 +197,8 @@ fn heif(head: &[u8]) -> Option<Format> {
 fn other_binary(head: &[u8]) -> Option<&'static str> {
     const TABLE: &[(usize, &[u8], &str)] = &[
         (0, b"%PDF-", "a PDF document"),
+        (0, b"%!PS", "a PostScript document"),
+        (0, b"\xC5\xD0\xD3\xC6", "a PostScript document"),
         (0, b"\x1F\x8B", "gzip-compressed data"),
         (0, b"\x28\xB5\x2F\xFD", "zstd-compressed data"),
         (0, b"PK\x03\x04", "a ZIP archive"),
@@ -118,6 +210,10 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
         (257, b"ustar", "a tar archive"),
         (4, b"ftyp", "an MP4 or QuickTime video"),
         (0, b"\x1A\x45\xDF\xA3", "a Matroska or WebM video"),
+        (0, b"\x30\x26\xB2\x75\x8E\x66\xCF\x11", "a Windows Media video"),
+        (0, b"\0\0\x01\xBA", "an MPEG video"),
+        (0, b"FWS", "a Flash animation"),
+        (0, b"CWS", "a Flash animation"),
         (0, b"FLV\x01", "a Flash video"),
         (8, b"AVI ", "an AVI video"),
         (8, b"WAVE", "a WAVE sound"),
@@ -128,6 +224,10 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
         (0, b"MZ", "a Windows program"),
         (0, b"PAR1", "a Parquet file"),
         (0, b"SQLite format 3\0", "an SQLite database"),
+        // Pictures of kinds that no browser shows.
+        (0, b"gimp xcf ", "a GIMP picture"),
+        (0, b"icns", "a Macintosh icon"),
+        (0, b"II\xBC\x01", "a JPEG XR picture"),
         (0, b"wOFF", "a web font"),
         (0, b"wOF2", "a web font"),
     ];
@@ -139,17 +239,9 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
 
 /// Tells SVG from the other things that are written as text.
 fn textual(head: &[u8], decided: bool) -> Verdict {
-    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-    let mut rest = head.trim_ascii_start();
-    // Declaration, comments and document type may stand before the root element.
-    loop {
-        match skip_markup(rest) {
-            Prologue::Over => break,
-            Prologue::Until(after) => rest = after.trim_ascii_start(),
-            Prologue::Unfinished if decided => return Verdict::Other("an XML document"),
-            Prologue::Unfinished => return Verdict::Unclear,
-        }
-    }
+    let Some(rest) = skip_prologue(head) else {
+        return if decided { Verdict::Other("an XML document") } else { Verdict::Unclear };
+    };
     // Every tag that is looked for, and the opening of a comment or document type, fits into so many bytes.
     let is_cut = rest.is_empty() || (rest.starts_with(b"<") && rest.len() < "<!doctype html".len());
     if is_cut && !decided {
@@ -182,8 +274,23 @@ fn textual(head: &[u8], decided: bool) -> Verdict {
         Some(b'{' | b'[') => "a JSON document",
         None => "white space",
         Some(_) if head.iter().take(512).all(|byte| !matches!(byte, 0..=8 | 14..=31)) => "text",
-        Some(_) => "data of an unknown kind",
+        Some(_) => UNKNOWN,
     })
+}
+
+const UNKNOWN: &str = "data of an unknown kind";
+
+/// What comes after declaration, comments and document type, which may stand before the root element. Nothing where these
+/// do not end.
+pub(super) fn skip_prologue(head: &[u8]) -> Option<&[u8]> {
+    let mut rest = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
+    loop {
+        match skip_markup(rest) {
+            Prologue::Over => return Some(rest),
+            Prologue::Until(after) => rest = after.trim_ascii_start(),
+            Prologue::Unfinished => return None,
+        }
+    }
 }
 
 /// What stands before the root element of an XML document.
@@ -262,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_named() {
-        let table: [(&[u8], &str); 11] = [
+        let table: [(&[u8], &str); 30] = [
             (b"", "empty"),
             (b"<!DOCTYPE html><html>", "an HTML page"),
             (b"  \n<HTML lang=en>", "an HTML page"),
@@ -274,9 +381,31 @@ mod tests {
             (b"Not found", "text"),
             (b"\x01\x02\x03\x04\0\0", "data of an unknown kind"),
             (b"BMW is a car maker, not a bitmap", "text"),
+            (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a PostScript document"),
+            (b"\x1F\x8B\x08\0", "gzip-compressed data"),
+            (b"PK\x03\x04\x14\0", "a ZIP archive"),
+            (b"7z\xBC\xAF\x27\x1C\0\x04", "a 7z archive"),
+            (b"Rar!\x1A\x07\x01\0", "a RAR archive"),
+            (b"\xFD7zXZ\0\0", "xz-compressed data"),
+            (b"BZh91AY", "bzip2-compressed data"),
+            (b"\x1A\x45\xDF\xA3\x9F", "a Matroska or WebM video"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "an MP4 or QuickTime video"),
+            (b"RIFF\x24\0\0\0AVI LIST", "an AVI video"),
+            (b"RIFF\x24\0\0\0WAVEfmt ", "a WAVE sound"),
+            (b"\0\0\x01\xBA\x44\0", "an MPEG video"),
+            (b"\x30\x26\xB2\x75\x8E\x66\xCF\x11\xA6\xD9", "a Windows Media video"),
+            (b"OggS\0\x02", "an Ogg sound or video"),
+            (b"ID3\x04\0", "an MP3 sound"),
+            (b"gimp xcf v011", "a GIMP picture"),
+            (b"II\xBC\x01\x08\0\0\0", "a JPEG XR picture"),
+            (b"[1, 2]", "a JSON document"),
+            (b"<!DOCTYPE note SYSTEM 'a.dtd'><note/>", "an XML document"),
         ];
         for (bytes, what) in table {
             assert_eq!(recognise(bytes, true), Verdict::Other(what), "{what}");
+            // And long before its end.
+            let long = [bytes, &[b' '; ENOUGH]].concat();
+            assert!(bytes.is_empty() || recognise(&long, false) == Verdict::Other(what), "{what}");
         }
     }
 
@@ -307,5 +436,64 @@ mod tests {
         assert_eq!(recognise(&[b'x'; 64], false), Verdict::Other("text"));
         assert_eq!(recognise(&[b' '; 64], false), Verdict::Unclear);
         assert_eq!(recognise(&[b' '; ENOUGH], false), Verdict::Other("white space"));
+    }
+
+    /// A TGA of one grey pixel.
+    fn tga() -> Vec<u8> {
+        let header = b"\0\0\x03\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x08\x20";
+        [header.as_slice(), &[0x7F], &[0; 8], FOOTER].concat()
+    }
+
+    #[test]
+    fn a_tga_is_proved_by_its_end() {
+        let file = tga();
+        for end in 0..file.len() {
+            assert_eq!(recognise(&file[..end], false), Verdict::Unclear, "{end}");
+        }
+        assert_eq!(recognise(&file, true), Verdict::Image(Format::Tga));
+        assert_eq!(recognise(&file[..file.len() - 1], true), Verdict::Other(UNKNOWN));
+        let longer = [&file[..19], &[0; 3 * ENOUGH], FOOTER].concat();
+        assert_eq!(recognise(&longer[..2 * ENOUGH], false), Verdict::Unclear);
+        assert_eq!(recognise(&longer, true), Verdict::Image(Format::Tga));
+        // What cannot be one is not read to its end.
+        for (at, value) in [(1, 2), (2, 4), (5, 1), (12, 0), (14, 0), (16, 7), (17, 0x40), (17, 9)] {
+            let mut other = longer.clone();
+            other[at] = value;
+            assert_eq!(recognise(&other[..64], false), Verdict::Other(UNKNOWN), "{at}");
+            assert_eq!(recognise(&other, true), Verdict::Other(UNKNOWN), "{at}");
+        }
+        let mut mapped = longer.clone();
+        mapped[1..8].copy_from_slice(&[1, 9, 0, 0, 0, 1, 24]);
+        assert_eq!(recognise(&mapped, true), Verdict::Image(Format::Tga));
+    }
+
+    #[test]
+    fn a_recogniser_says_the_same_however_a_body_is_cut() {
+        let long = |file: &[u8], length| [&file[..19], &vec![0; length], FOOTER].concat();
+        let (tga, late) = (tga(), [b"<!--".as_slice(), &[b'x'; 3000], b"--><svg/>"].concat());
+        let files: [&[u8]; 8] = [
+            b"",
+            b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR",
+            b"Not found",
+            &tga,
+            &long(&tga, ENOUGH - 30),
+            &long(&tga, 3 * ENOUGH),
+            &[long(&tga, 100), vec![0]].concat(),
+            &late,
+        ];
+        for file in files {
+            for size in [1, 2, 7, 17, 18, 19, 512, ENOUGH, file.len().max(1)] {
+                let mut recogniser = Recogniser::default();
+                let mut seen = 0;
+                for piece in file.chunks(size) {
+                    if recogniser.feed(piece) != Verdict::Unclear {
+                        break;
+                    }
+                    seen += piece.len();
+                }
+                assert_eq!(recogniser.end(), recognise(file, true), "{} bytes in pieces of {size}", file.len());
+                assert_eq!(recogniser.head(), &file[..seen.min(ENOUGH)]);
+            }
+        }
     }
 }

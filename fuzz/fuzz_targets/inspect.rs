@@ -1,0 +1,44 @@
+//! An inspector finds the same in a body however it is cut, whatever the body is.
+#![no_main]
+
+use std::io::Cursor;
+
+use fetchimg::format::Format;
+use fetchimg::image::{Fault, Found, Inspector, Wanted, exif};
+use libfuzzer_sys::fuzz_target;
+
+// The first byte chooses the format, the next four the cuts and what is wanted: seeds are files with five bytes in front.
+fuzz_target!(|input: &[u8]| {
+    let Some(([format, wanted, cuts @ ..], body)) = input.split_first_chunk::<5>() else { return };
+    let format = Format::ALL[usize::from(*format) % Format::ALL.len()];
+    let wanted = Wanted { structure: wanted & 1 == 0, exif: wanted & 2 == 0 };
+    let whole = inspected(format, body, wanted, &[usize::MAX]);
+    assert_eq!(inspected(format, body, wanted, &cuts.map(usize::from)), whole);
+    assert!(wanted.structure || whole.is_ok(), "nobody wants to know: {whole:?}");
+    if let Ok(found) = whole {
+        assert!(found.measures.width != Some(0) && found.measures.height != Some(0), "{found:?}");
+        assert!(found.measures.frames.is_none_or(|frames| frames > 1), "{found:?}");
+    }
+    exif::of_interest(body);
+});
+
+fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) -> Result<Found, String> {
+    let mut inspector = Inspector::new(format, wanted);
+    let mut rest = body;
+    for cut in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at((*cut).clamp(1, rest.len()));
+        rest = after;
+        let was_final = inspector.size_is_final();
+        let before = inspector.measures();
+        inspector.feed(piece).map_err(|unsound| unsound.to_string())?;
+        let after = inspector.measures();
+        assert!(!was_final || (before.width, before.height) == (after.width, after.height), "{before:?} {after:?}");
+    }
+    inspector.end(|| Ok(Cursor::new(body))).map_err(|fault| match fault {
+        Fault::Unsound(unsound) => unsound.to_string(),
+        Fault::Io(error) => panic!("memory can be read: {error}"),
+    })
+}

@@ -1,0 +1,279 @@
+//! JPEG (ISO/IEC 10918-1, annex B): segments behind markers, and between them the picture's data, in which a byte of
+//! FF is a marker unless a 0 follows it.
+
+use memchr::memchr;
+
+use super::exif;
+use super::fields::be16;
+use super::inspector::{Unsound, Wanted};
+use super::stream::{Step, Walker};
+use crate::job::Measures;
+
+// Markers (table B.1), by their second byte.
+const FIRST_RESTART: u8 = 0xD0;
+const LAST_RESTART: u8 = 0xD7;
+const START_OF_IMAGE: u8 = 0xD8;
+const END_OF_IMAGE: u8 = 0xD9;
+const START_OF_SCAN: u8 = 0xDA;
+const NUMBER_OF_LINES: u8 = 0xDC;
+const APP1: u8 = 0xE1;
+const TEMPORARY: u8 = 0x01;
+
+/// What an APP1 segment with an Exif block begins with (Exif 2.32, 4.7.2).
+const EXIF: &[u8] = b"Exif\0\0";
+
+/// What the bytes are that come next.
+#[derive(Clone, Copy, Debug)]
+enum Expect {
+    Start,
+    Marker,
+    /// The length of the segment behind this marker.
+    Length(u8),
+    /// The beginning of a frame header that is so long.
+    Frame(u16),
+    /// The first bytes of an APP1 segment, and how many more it has.
+    App1(u64),
+    Exif,
+    /// What a number-of-lines segment says.
+    Lines,
+    /// Nothing: the data of a picture begins.
+    Data,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Jpeg {
+    wanted: Wanted,
+    expect: Expect,
+    width: Option<u32>,
+    /// 0 where only a number-of-lines segment after the first scan tells it.
+    height: Option<u32>,
+    has_data: bool,
+    /// The last byte of the picture's data was FF.
+    is_marker: bool,
+    exif: Option<exif::Told>,
+}
+
+impl Jpeg {
+    pub(super) const fn new(wanted: Wanted) -> Self {
+        Self { wanted, expect: Expect::Start, width: None, height: None, has_data: false, is_marker: false, exif: None }
+    }
+
+    pub(super) fn exif(&mut self) -> Option<exif::Told> {
+        self.exif.take()
+    }
+
+    fn next(&mut self, expect: Expect, after: u64, length: usize) -> Step {
+        self.expect = expect;
+        Step::Take { after, length }
+    }
+
+    fn next_marker(&mut self, after: u64) -> Step {
+        self.next(Expect::Marker, after, 2)
+    }
+
+    fn marker(&mut self, code: u8) -> Result<Step, Unsound> {
+        match code {
+            START_OF_IMAGE => Err(Unsound("it begins a second time before its end")),
+            END_OF_IMAGE if !self.has_data => Err(Unsound("it ends without a picture")),
+            END_OF_IMAGE if self.height == Some(0) => Err(Unsound("its height is told nowhere")),
+            // Thumbnails, further pictures (MPF), videos and padding come after the end of many good files.
+            END_OF_IMAGE => Ok(Step::Over),
+            FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
+            _ => Ok(self.next(Expect::Length(code), 0, 2)),
+        }
+    }
+
+    fn segment(&mut self, code: u8, length: u16) -> Result<Step, Unsound> {
+        // The length counts itself.
+        let Some(content) = length.checked_sub(2) else { return Err(Unsound("a segment has an impossible length")) };
+        let whole = u64::from(content);
+        Ok(match code {
+            // Frames of every kind of coding; among their codes are three tables.
+            0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) && self.width.is_none() => {
+                if content < 6 {
+                    return Err(Unsound("its frame header is too short"));
+                }
+                self.next(Expect::Frame(length), 0, 6)
+            }
+            APP1 if self.exif.is_none() && usize::from(content) > EXIF.len() => {
+                self.next(Expect::App1(whole - EXIF.len() as u64), 0, EXIF.len())
+            }
+            NUMBER_OF_LINES if self.height == Some(0) && content == 2 => self.next(Expect::Lines, 0, 2),
+            START_OF_SCAN if self.width.is_none() => return Err(Unsound("its picture comes before its frame header")),
+            // All has been told.
+            START_OF_SCAN if !self.wanted.structure && self.height != Some(0) => Step::Over,
+            START_OF_SCAN => self.next(Expect::Data, whole, 0),
+            _ => self.next_marker(whole),
+        })
+    }
+
+    /// Decoders refuse a frame header whose length does not agree with its number of components (B.2.2).
+    fn frame(&mut self, header: &[u8], length: u16) -> Result<Step, Unsound> {
+        let components = u16::from(header.get(5).copied().unwrap_or_default());
+        if components == 0 || length != 8 + 3 * components {
+            return Err(Unsound("its frame header has a wrong length"));
+        }
+        self.height = be16(header, 1).map(u32::from);
+        self.width = be16(header, 3).map(u32::from);
+        if self.width == Some(0) {
+            return Err(Unsound("it has no width"));
+        }
+        Ok(self.next_marker(u64::from(3 * components)))
+    }
+}
+
+impl Walker for Jpeg {
+    const START: Step = Step::Take { after: 0, length: 2 };
+
+    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
+        match self.expect {
+            Expect::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
+            Expect::Start => Err(Unsound("it does not begin as a JPEG")),
+            Expect::Marker => match *bytes {
+                [0xFF, code] if code != 0 && code != 0xFF => self.marker(code),
+                // Any number of FF may come before a marker (B.1.1.2). And where something else does, every decoder looks
+                // for the next marker and warns: a wrong length that nobody minds is no reason to lose a picture.
+                _ => {
+                    self.is_marker = bytes.last() == Some(&0xFF);
+                    Ok(Step::Scan)
+                }
+            },
+            Expect::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
+            Expect::Frame(length) => self.frame(bytes, length),
+            Expect::App1(left) if bytes == EXIF => {
+                Ok(self.next(Expect::Exif, 0, usize::try_from(left).unwrap_or_default()))
+            }
+            Expect::App1(left) => Ok(self.next_marker(left)),
+            Expect::Exif => {
+                self.exif = Some(exif::read(bytes, self.wanted.exif));
+                Ok(self.next_marker(0))
+            }
+            Expect::Lines => {
+                self.height = be16(bytes, 0).map(u32::from);
+                Ok(self.next_marker(0))
+            }
+            Expect::Data => {
+                self.has_data = true;
+                self.is_marker = false;
+                Ok(Step::Scan)
+            }
+        }
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> Result<(usize, Step), Unsound> {
+        let mut at = 0;
+        loop {
+            if !self.is_marker {
+                let Some(found) = memchr(0xFF, &bytes[at..]) else { return Ok((bytes.len(), Step::Scan)) };
+                at += found + 1;
+                self.is_marker = true;
+            }
+            let Some(code) = bytes.get(at) else { return Ok((at, Step::Scan)) };
+            at += 1;
+            match *code {
+                0xFF => {}
+                0 | FIRST_RESTART..=LAST_RESTART => self.is_marker = false,
+                code => {
+                    self.is_marker = false;
+                    return Ok((at, self.marker(code)?));
+                }
+            }
+        }
+    }
+
+    fn measures(&self) -> Measures {
+        Measures {
+            width: self.width,
+            height: self.height.filter(|height| *height > 0),
+            frames: None,
+            orientation: self.exif.as_ref().and_then(|exif| exif.orientation),
+        }
+    }
+
+    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), Unsound> {
+        // A file that lacks nothing but its last marker cannot be told from one that was cut, but by decoding it.
+        Err(Unsound("it ends before its end-of-image marker"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inspector::testing::{inspect, measure};
+    use super::*;
+    use crate::format::Format;
+
+    const FRAME: &[u8] = b"\xFF\xC0\0\x0B\x08\0\x14\0\x0A\x01\x01\x11\0";
+    const SCAN: &[u8] = b"\xFF\xDA\0\x08\x01\x01\0\0\x3F\0";
+    const END: &[u8] = b"\xFF\xD9";
+
+    fn jpeg(parts: &[&[u8]]) -> Vec<u8> {
+        [b"\xFF\xD8".as_slice(), &parts.concat()].concat()
+    }
+
+    /// A segment with an Exif block that says nothing but how the picture lies.
+    fn turned(orientation: u8) -> Vec<u8> {
+        let mut segment = b"\xFF\xE1\0\x22Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        segment.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        segment
+    }
+
+    #[test]
+    fn a_sound_file_tells_its_size_and_how_it_lies() {
+        let comment = b"\xFF\xFE\0\x06\xFF\xD9ab";
+        let table: [(&str, Vec<u8>, Option<u8>); 11] = [
+            ("plain", jpeg(&[FRAME, SCAN, b"abc", END]), None),
+            ("stuffing and restarts", jpeg(&[FRAME, SCAN, b"a\xFF\0b\xFF\xD0c\xFF\xD7\xFF\0", END]), None),
+            ("fill bytes", jpeg(&[b"\xFF\xFF", FRAME, b"\xFF", SCAN, b"a\xFF\xFF\xFF", END]), None),
+            ("two scans", jpeg(&[FRAME, SCAN, b"a", b"\xFF\xC4\0\x03x", SCAN, b"b", END]), None),
+            ("an end within a segment", jpeg(&[comment, FRAME, SCAN, b"a", END]), None),
+            ("bytes after the end", jpeg(&[FRAME, SCAN, b"a", END, b"\0\0\xFF\xD8\xFFtrailing"]), None),
+            ("something between segments", jpeg(&[b"\0\0\0", FRAME, b"x\xFF\0", SCAN, b"a", END]), None),
+            ("turned", jpeg(&[&turned(6), FRAME, SCAN, b"a", END]), Some(6)),
+            ("turned by the first block", jpeg(&[&turned(8), &turned(3), FRAME, SCAN, b"a", END]), Some(8)),
+            ("upright", jpeg(&[&turned(1), FRAME, SCAN, b"a", END]), None),
+            ("turned to nowhere", jpeg(&[&turned(9), FRAME, SCAN, b"a", END]), None),
+        ];
+        for (what, file, orientation) in table {
+            let measures = inspect(Format::Jpeg, &file).expect(what).measures;
+            let expected = Measures { width: Some(10), height: Some(20), frames: None, orientation };
+            assert_eq!(measures, expected, "{what}");
+            assert_eq!(measure(Format::Jpeg, &file), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_height_may_come_after_the_first_scan() {
+        let flat = b"\xFF\xC0\0\x0B\x08\0\0\0\x0A\x01\x01\x11\0";
+        let file = jpeg(&[flat, SCAN, b"a", b"\xFF\xDC\0\x04\0\x14", END]);
+        for measures in [inspect(Format::Jpeg, &file).expect("sound").measures, measure(Format::Jpeg, &file)] {
+            assert_eq!((measures.width, measures.height), (Some(10), Some(20)));
+        }
+        let never = jpeg(&[flat, SCAN, b"a", END]);
+        assert_eq!(inspect(Format::Jpeg, &never), Err("its height is told nowhere"));
+    }
+
+    #[test]
+    fn a_file_with_damage_is_refused() {
+        let whole = jpeg(&[&turned(6), FRAME, SCAN, b"abc", END]);
+        for end in 2..whole.len() {
+            let cut = "it ends before its end-of-image marker";
+            assert_eq!(inspect(Format::Jpeg, &whole[..end]), Err(cut), "{end}");
+            let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
+            assert!(inspect(Format::Jpeg, &filled).is_err(), "{end}");
+        }
+        let wide = b"\xFF\xC0\0\x0B\x08\0\x14\0\0\x01\x01\x11\0";
+        let long = b"\xFF\xC0\0\x0C\x08\0\x14\0\x0A\x01\x01\x11\0\0";
+        let table: [(Vec<u8>, &str); 7] = [
+            (jpeg(&[wide, SCAN, b"a", END]), "it has no width"),
+            (jpeg(&[long, SCAN, b"a", END]), "its frame header has a wrong length"),
+            (jpeg(&[b"\xFF\xC0\0\x05\x08\0\x14"]), "its frame header is too short"),
+            (jpeg(&[b"\xFF\xE0\0\x01"]), "a segment has an impossible length"),
+            (jpeg(&[SCAN, b"a", END]), "its picture comes before its frame header"),
+            (jpeg(&[FRAME, END]), "it ends without a picture"),
+            (jpeg(&[FRAME, SCAN, b"a", b"\xFF\xD8", FRAME, SCAN, b"a", END]), "it begins a second time before its end"),
+        ];
+        for (file, what) in table {
+            assert_eq!(inspect(Format::Jpeg, &file), Err(what));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! TIFF 6.0 and `BigTIFF`. Their directories may lie anywhere, and mostly come last, so they are read when all is there.
+
+use std::io::{Read, Seek};
+
+use super::directory::{Directories, Directory, Trouble, Value};
+use super::exif;
+use super::inspector::{Fault, Found, Unsound, Wanted};
+use crate::job::Measures;
+
+// Tags (TIFF 6.0, appendix A).
+const WIDTH: u16 = 256;
+const HEIGHT: u16 = 257;
+/// Where the data is, and how long it is, in strips or in tiles.
+const DATA: [(u16, u16); 2] = [(273, 279), (324, 325)];
+
+/// Bits of `NewSubfileType`: a smaller version of another picture, and the mask of one.
+const NO_PAGE: u64 = 1 | 4;
+
+/// The most pages that are counted: each takes three small reads.
+const MOST_PAGES: u32 = 10_000;
+
+/// Reads the directories of a file of `length` bytes.
+pub(super) fn inspect<R: Read + Seek>(source: R, length: u64, wanted: Wanted) -> Result<Found, Fault> {
+    let look = || {
+        let (mut directories, at) = Directories::open(source)?;
+        let first = directories.directory(at)?;
+        let number = |number| u32::try_from(number).ok().filter(|number| *number > 0);
+        let (width, height) = (number(directories.whole(&first, WIDTH)?), number(directories.whole(&first, HEIGHT)?));
+        let (pages, are_whole) = pages(&mut directories, at)?;
+        let frames = Some(pages).filter(|pages| *pages > 1);
+        let orientation = exif::orientation(&mut directories, &first);
+        let unsound = if width.is_none() || height.is_none() {
+            Some("it has no size")
+        } else if !are_whole {
+            Some("a page lies beyond its end")
+        } else if !holds_data(&mut directories, &first, length)? {
+            Some("its picture lies beyond its end")
+        } else {
+            None
+        };
+        let exif = if wanted.exif { exif::fields(&mut directories, &first) } else { serde_json::Map::new() };
+        Ok((Found { measures: Measures { width, height, frames, orientation }, exif }, unsound))
+    };
+    let (found, unsound) = match look() {
+        Ok(seen) => seen,
+        Err(Trouble::Absent) => (Found::default(), Some("it has no directory that tells its size")),
+        Err(Trouble::Io(error)) => return Err(error.into()),
+    };
+    match unsound.filter(|_| wanted.structure) {
+        Some(what) => Err(Unsound(what).into()),
+        None => Ok(found),
+    }
+}
+
+/// Pages from this directory on, and whether the chain of them lies within the file. One that comes back to where it has
+/// been is left.
+fn pages<R: Read + Seek>(directories: &mut Directories<R>, first: u64) -> Result<(u32, bool), Trouble> {
+    let (mut at, mut pages) = (first, 0);
+    // One place that has been seen is kept, ever later ones (Brent): a ring is found without remembering all of it.
+    let (mut kept, mut steps, mut limit) = (first, 0, 1);
+    for _ in 0..MOST_PAGES {
+        let (next, kind) = match directories.glance(at) {
+            Ok(told) => told,
+            Err(Trouble::Absent) => return Ok((pages, false)),
+            Err(error) => return Err(error),
+        };
+        pages += u32::from(kind & NO_PAGE == 0);
+        if next == 0 || next == kept {
+            break;
+        }
+        steps += 1;
+        if steps == limit {
+            (kept, steps, limit) = (next, 0, limit * 2);
+        }
+        at = next;
+    }
+    Ok((pages, true))
+}
+
+/// Whether the data of a picture lies within the file, as far as it says where it is. What a cut file lacks is mostly this
+/// when its directory comes first; when it comes last, it is the directory.
+fn holds_data<R: Read + Seek>(
+    directories: &mut Directories<R>,
+    picture: &Directory,
+    length: u64,
+) -> Result<bool, Trouble> {
+    for (places, lengths) in DATA {
+        let mut numbers = |tag| match directories.value(picture, tag) {
+            Ok(Value::Whole(numbers)) => Ok(numbers),
+            Ok(_) | Err(Trouble::Absent) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        let (places, lengths) = (numbers(places)?, numbers(lengths)?);
+        if places.iter().zip(&lengths).any(|(place, size)| place.checked_add(*size).is_none_or(|end| end > length)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inspector::testing::{inspect, measure};
+    use crate::format::Format;
+    use crate::job::Measures;
+
+    /// A directory of short values, and where the next one is.
+    fn directory(values: &[(u16, u16)], next: u32) -> Vec<u8> {
+        let mut bytes = u16::try_from(values.len()).expect("a few").to_le_bytes().to_vec();
+        for (tag, value) in values {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(b"\x03\0\x01\0\0\0");
+            bytes.extend(value.to_le_bytes());
+            bytes.extend([0, 0]);
+        }
+        bytes.extend(next.to_le_bytes());
+        bytes
+    }
+
+    const SIZE: [(u16, u16); 2] = [(256, 10), (257, 20)];
+
+    fn tiff(directories: &[Vec<u8>]) -> Vec<u8> {
+        [b"II\x2A\0\x08\0\0\0".as_slice(), &directories.concat()].concat()
+    }
+
+    fn of(frames: Option<u32>) -> Measures {
+        Measures { width: Some(10), height: Some(20), frames, orientation: None }
+    }
+
+    #[test]
+    fn pages_are_counted_without_small_versions_of_them() {
+        // Directories of three values are 42 bytes long, of two 30.
+        let small = directory(&[(254, 1), SIZE[0], SIZE[1]], 80);
+        let file = tiff(&[directory(&SIZE, 38), small, directory(&SIZE, 110), directory(&SIZE, 0)]);
+        assert_eq!(inspect(Format::Tiff, &file).map(|found| found.measures), Ok(of(Some(3))));
+        assert_eq!(measure(Format::Tiff, &file), of(Some(3)));
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_left() {
+        for (file, frames) in [
+            // To itself; to one before; to nowhere.
+            (tiff(&[directory(&SIZE, 8)]), None),
+            (tiff(&[directory(&SIZE, 38), directory(&SIZE, 68), directory(&SIZE, 38)]), Some(3)),
+            (tiff(&[directory(&SIZE, 0xFFFF_FFFF)]), None),
+        ] {
+            assert_eq!(measure(Format::Tiff, &file), of(frames));
+        }
+        let nowhere = tiff(&[directory(&SIZE, 0xFFFF_FFFF)]);
+        assert_eq!(inspect(Format::Tiff, &nowhere), Err("a page lies beyond its end"));
+        // So many directories on top of each other that no page is seen twice.
+        let mut endless = tiff(&[directory(&SIZE, 38)]);
+        for at in 0..11_000_u32 {
+            endless.extend(b"\0\0");
+            endless.extend((38 + 6 * (at + 1)).to_le_bytes());
+        }
+        endless.extend([0; 64]);
+        let frames = measure(Format::Tiff, &endless).frames;
+        assert!(frames.is_some_and(|frames| frames <= 10_000), "{frames:?}");
+    }
+
+    #[test]
+    fn a_file_that_lacks_something_is_refused() {
+        let file = tiff(&[directory(&[SIZE[0], SIZE[1], (273, 62), (279, 5)], 0), b"12345".to_vec()]);
+        assert_eq!(inspect(Format::Tiff, &file).map(|found| found.measures), Ok(of(None)));
+        assert_eq!(inspect(Format::Tiff, &file[..file.len() - 1]), Err("its picture lies beyond its end"));
+        let flat = tiff(&[directory(&[(256, 10), (257, 0)], 0)]);
+        assert_eq!(inspect(Format::Tiff, &flat), Err("it has no size"));
+        for cut in [&file[..4], &file[..9], &file[..50]] {
+            assert_eq!(inspect(Format::Tiff, cut), Err("it has no directory that tells its size"));
+            assert_eq!(measure(Format::Tiff, cut), Measures::default());
+        }
+    }
+}
