@@ -500,10 +500,10 @@ impl Host {
             Visit::Throttled(kind, _) | Visit::Busy(kind) | Visit::Unanswered(kind) => Some(kind),
         };
         let was_heard_meanwhile = self.heard.is_some_and(|heard| heard > began);
-        if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
-            self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, began, now);
-        }
         let asked = matches!(visit, Visit::Throttled(..));
+        if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
+            self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, asked, began, now);
+        }
         let is_its_own = !asked && self.served.is_some_and(|served| served > began);
         // A host that has never been heard is not overloaded, it is not there.
         let is_absent = matches!(visit, Visit::Unanswered(kind) if kind == Kind::Dns || self.heard.is_none());
@@ -910,6 +910,21 @@ mod tests {
                 seat.leave(throttled(asked));
             }
             assert!(patience.contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_wish_for_fewer_requests_does_not_keep_a_host_that_is_busy_for_ever() {
+        for asked in [None, Some(60 * SECOND)] {
+            let limiter = limiter(PerHost::Auto);
+            let begin = Instant::now();
+            let mut visit = throttled(asked);
+            while let Ok(seat) = limiter.enter(&key("a"), Turn::First).await {
+                tokio::time::advance(Duration::from_millis(1)).await;
+                seat.leave(visit);
+                visit = BUSY;
+                assert!(begin.elapsed() < 120 * SECOND, "asked for {asked:?}");
+            }
         }
     }
 
