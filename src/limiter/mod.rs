@@ -454,6 +454,10 @@ impl Host {
                 return;
             }
             let Some((_, next)) = self.queue.pop_front() else { return };
+            // Whoever waited for a time has gone when it came, and must not take a turn by `--rate` along.
+            if next.is_closed() {
+                continue;
+            }
             if !matches!(room, Room::Free) || self.pace().is_err() {
                 // Whoever waits for a seat waits for a time instead, or no longer, as a dropped sender tells.
                 continue;
@@ -814,6 +818,20 @@ mod tests {
         assert!(begin.elapsed() >= Duration::from_millis(90), "{:?}", begin.elapsed());
         assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
         assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Seat(_)));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_takes_no_turn_along() {
+        let pace = Duration::from_millis(100);
+        let limiter = Limiter::new(Options { pace: Some(pace), ..options(PerHost::Fixed(2)) });
+        let there = key("a");
+        let seat = limiter.again(&there).await;
+        let mut gone = Box::pin(limiter.again(&there));
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
+        tokio::time::sleep(pace).await;
+        drop(seat);
+        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
     }
 
     #[tokio::test(start_paused = true)]
