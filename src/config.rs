@@ -207,9 +207,11 @@ fn size(flag: &str, text: &str) -> Result<u64, UsageError> {
     }
 }
 
+/// A year, in seconds, stands for ever; timers do not count further.
+const EVER: f64 = 365.0 * 86400.0;
+
 fn seconds(flag: &str, seconds: f64, zero: bool) -> Result<Duration, UsageError> {
-    // A year stands for ever; timers do not count further.
-    let at_most_a_year = if seconds > 365.0 * 86400.0 { 365.0 * 86400.0 } else { seconds };
+    let at_most_a_year = if seconds > EVER { EVER } else { seconds };
     match Duration::try_from_secs_f64(at_most_a_year) {
         Ok(duration) if zero || !duration.is_zero() => Ok(duration),
         Ok(_) => usage(format!("{flag} 0 leaves no time at all; write the seconds to wait, such as 10")),
@@ -228,7 +230,7 @@ fn per_host(text: &str) -> Result<PerHost, UsageError> {
 
 /// `--rate`: requests a second to the time between two of them.
 fn pace(rate: f64) -> Result<Duration, UsageError> {
-    match Duration::try_from_secs_f64(1.0 / rate) {
+    match Duration::try_from_secs_f64((1.0 / rate).min(EVER)) {
         Ok(pace) if rate > 0.0 && !pace.is_zero() => Ok(pace),
         _ => usage(format!("--rate {rate} is no number of requests a second; write 5, or 0.5 for one in two seconds")),
     }
@@ -503,6 +505,18 @@ mod tests {
         ] {
             let sentence = config(line).expect_err(line).to_string();
             assert!(sentence.contains(hint), "{line}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_the_time_between_two_requests_and_that_is_never_longer_than_a_year() {
+        for (rate, pace) in [
+            ("5", Duration::from_millis(200)),
+            ("0.5", Duration::from_secs(2)),
+            ("1e-11", Duration::from_secs(365 * 86_400)),
+            ("1e-300", Duration::from_secs(365 * 86_400)),
+        ] {
+            assert_eq!(config(&format!("list --rate {rate}")).expect(rate).pace, Some(pace), "{rate}");
         }
     }
 

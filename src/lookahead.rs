@@ -278,7 +278,7 @@ mod tests {
             let limiter = Limiter::new(Options {
                 per_host: if random.bool() { PerHost::Auto } else { PerHost::Fixed(random.usize(1..5)) },
                 in_run: NonZeroUsize::new(random.usize(1..20)).expect("not zero"),
-                pace: None,
+                pace: random.bool().then(|| Duration::from_millis(random.u64(1..200))),
                 pause: Duration::from_millis(500),
                 patience: Patience { tries: 3, connecting: Duration::from_secs(5), answering: Duration::from_secs(9) },
                 at_rest: random.usize(0..40),

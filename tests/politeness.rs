@@ -246,6 +246,13 @@ fn a_rate_is_kept_for_each_host() {
 }
 
 #[test]
+fn however_low_a_rate_is_the_first_request_goes_out() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--rate", "1e-11"]).run();
+    assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned()]), "{run}");
+}
+
+#[test]
 fn bytes_come_no_faster_than_allowed() {
     let server = Server::start();
     let urls = (0..4).map(|n| server.url(&format!("/png/25000/{n}.png")));

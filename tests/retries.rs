@@ -76,14 +76,17 @@ fn a_retry_after_is_never_undercut() {
 }
 
 #[test]
-fn a_retry_after_of_a_day_ends_the_row_and_nothing_else() {
+fn a_retry_after_of_a_day_ends_the_row_and_holds_up_no_other_host() {
     let server = Server::start();
     let lines = [
-        server.url("/wait/503/100000/1/300/a.png"),
-        server.url("/wait-date/429/100000/1/300/b.png"),
+        server.url_for_host("a.test", "/wait/503/100000/1/300/a.png"),
+        server.url_for_host("b.test", "/wait-date/429/100000/1/300/b.png"),
         server.url("/png/300/good.png"),
     ];
-    let run = fetchimg().lines(lines).args(["--sequential"]).run();
+    let run = fetchimg()
+        .lines(lines)
+        .args(["--sequential", "--resolve", &server.resolve("a.test"), "--resolve", &server.resolve("b.test")])
+        .run();
     assert_eq!(run.status, Some(1), "{run}");
     assert!(run.elapsed < Duration::from_secs(5), "{run}");
     assert_eq!(run.files(), ["good.png"], "{run}");
@@ -95,6 +98,27 @@ fn a_retry_after_of_a_day_ends_the_row_and_nothing_else() {
         assert_eq!(record["retryable"], true, "another run may succeed\n{run}");
     }
     assert_eq!(server.requests().len(), 3, "{run}");
+}
+
+#[test]
+fn a_retry_after_of_a_day_is_heard_by_every_row_of_the_host() {
+    for status in [429, 503] {
+        let server = Server::start();
+        let mut lines = vec![server.url_for_host("a.test", &format!("/wait/{status}/100000/1/300/first.png"))];
+        lines.extend((0..5).map(|n| server.url_for_host("a.test", &format!("/png/300/{n}.png"))));
+        // Says when a second and a half have passed.
+        lines.push(server.url("/slow/1500/300/clock.png"));
+        let mut running = fetchimg()
+            .lines(lines)
+            .args(["--per-host", "1", "--retry-wait", "0.1", "--resolve", &server.resolve("a.test")])
+            .start();
+        running.wait_for_stderr("Downloaded: ");
+        running.kill("INT");
+        let run = running.wait();
+        assert_eq!((run.status, run.files()), (Some(130), vec!["clock.png".to_owned()]), "{run}");
+        assert_eq!(run.record(0)["http_status"], status, "{run}");
+        assert_eq!(server.requests().len(), 2, "{run}");
+    }
 }
 
 #[test]

@@ -254,9 +254,10 @@ impl Fetcher {
                 seat.leave(Visit::Well);
                 return result;
             };
-            let asked = error.asked_wait().filter(|asked| *asked <= retry::LONGEST_ASKED);
-            let visit = visit(&error, asked, course, course.first_byte != answered);
             let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            // The row does not wait for so long; the host is left alone for a while all the same.
+            let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
+            let visit = visit(&error, asked, course, course.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
                 seat.leave(visit);

@@ -57,8 +57,9 @@ pub struct Failing {
     pauses: u32,
     /// When the first of them began.
     since: Instant,
-    /// How the last of them ended, and when.
+    /// How the last of them ended, whether it asked all to come later, and when that was.
     kind: Kind,
+    asks: bool,
     last: Instant,
     /// No new row enters before.
     next: Instant,
@@ -78,21 +79,21 @@ pub enum Standing {
 impl Failing {
     /// The first visit of them.
     pub const fn new(kind: Kind, began: Instant) -> Self {
-        Self { visits: 0, pauses: 0, since: began, kind, last: began, next: began }
+        Self { visits: 0, pauses: 0, since: began, kind, asks: false, last: began, next: began }
     }
 
-    /// Another visit came to nothing.
-    pub fn note(&mut self, kind: Kind, began: Instant, now: Instant) {
+    /// Another visit came to nothing. `asks`: everybody was asked to come later.
+    pub fn note(&mut self, kind: Kind, asks: bool, began: Instant, now: Instant) {
         self.visits = self.visits.saturating_add(1);
         self.since = self.since.min(began);
-        (self.kind, self.last) = (kind, now);
+        (self.kind, self.asks, self.last) = (kind, asks, now);
         // Those that were on their way already have not been tries.
         if began >= self.next {
             self.next = now + now.duration_since(self.since).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         }
     }
 
-    /// Everybody was asked to come later.
+    /// All have been left waiting because of that.
     pub const fn paused(&mut self) {
         self.pauses = self.pauses.saturating_add(1);
     }
@@ -107,8 +108,8 @@ impl Failing {
             return Standing::Up;
         }
         let end = self.since + patience.with(self.kind);
-        // A host that asks for time gets it as often as a row would give it.
-        let is_asking = matches!(self.kind, Kind::HttpStatus(_)) && (1..patience.tries).contains(&self.pauses);
+        // A host that asks for time gets it as often as a row would give it, as long as it asks.
+        let is_asking = self.asks && (1..patience.tries).contains(&self.pauses);
         if is_asking || now < end {
             let learn = if is_asking { self.next } else { self.next.min(end) };
             return Standing::Down(learn);
@@ -127,7 +128,8 @@ mod tests {
 
     fn failing(kind: Kind, visits: u32, at: Instant) -> Failing {
         let mut failing = Failing::new(kind, at);
-        (0..visits).for_each(|_| failing.note(kind, at, at));
+        let asks = kind == Kind::HttpStatus(429);
+        (0..visits).for_each(|_| failing.note(kind, asks, at, at));
         failing
     }
 
@@ -151,7 +153,7 @@ mod tests {
         while let Standing::Down(next) = failing.standing(now, &PATIENCE) {
             pauses.push((next - now).as_secs());
             now = next;
-            failing.note(Kind::Connect, now, now);
+            failing.note(Kind::Connect, false, now, now);
         }
         assert_eq!(pauses, [1, 1, 2, 4, 8, 16, 8]);
         let Standing::GivenUp(_, next) = failing.standing(now, &PATIENCE) else { panic!("{failing:?}") };
@@ -164,6 +166,10 @@ mod tests {
         let mut failing = failing(Kind::HttpStatus(429), REFUSALS, start);
         (0..3).for_each(|_| failing.paused());
         assert!(matches!(failing.standing(start + 3600 * SECOND, &PATIENCE), Standing::Down(_)));
+        let mut busy = failing;
+        busy.note(Kind::HttpStatus(503), false, start, start);
+        assert!(matches!(busy.standing(start + 39 * SECOND, &PATIENCE), Standing::Down(_)));
+        assert!(matches!(busy.standing(start + 40 * SECOND, &PATIENCE), Standing::GivenUp(..)), "it asks no more");
         failing.paused();
         assert!(matches!(failing.standing(start + 3600 * SECOND, &PATIENCE), Standing::GivenUp(..)));
     }

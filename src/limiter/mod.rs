@@ -13,6 +13,7 @@
 
 mod breaker;
 mod level;
+mod pace;
 mod usual;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,8 +23,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -31,6 +30,7 @@ use url::Url;
 use self::breaker::{Failing, Standing};
 pub use self::breaker::{GivenUp, Patience};
 use self::level::{Level, MODEST, MOST};
+use self::pace::Pace;
 use self::usual::Usual;
 use crate::error::Kind;
 
@@ -94,7 +94,6 @@ type Hosts = HashMap<HostKey, Host, RandomState>;
 #[derive(Debug)]
 struct Shared {
     options: Options,
-    pace: Option<Quota>,
     hosts: Mutex<Hosts>,
     run: Arc<Semaphore>,
     /// Hosts at which a seat has become free since somebody was refused one.
@@ -129,7 +128,7 @@ struct Host {
     /// How often the host asked for less, or broke.
     overloads: u64,
     /// What `--rate` leaves to it.
-    pace: Option<DefaultDirectRateLimiter>,
+    pace: Option<Pace>,
     /// Who waits, first come first served.
     queue: VecDeque<(Turn, oneshot::Sender<Seat>)>,
     /// Somebody has been refused a seat, and wants to know when there is one.
@@ -224,7 +223,6 @@ impl Limiter {
     pub fn new(options: Options) -> Self {
         Self(Arc::new(Shared {
             options,
-            pace: options.pace.and_then(Quota::with_period),
             hosts: Mutex::default(),
             run: Arc::new(Semaphore::new(options.in_run.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
@@ -238,11 +236,16 @@ impl Limiter {
     /// # Errors
     /// When the host has been given up.
     pub async fn enter(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
-        let mut seat = self.at_host(key, turn).await?;
-        // Closed never: the semaphore lives as long as the limiter.
-        seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
-        seat.since = Instant::now();
-        Ok(seat)
+        loop {
+            let mut seat = self.at_host(key, turn).await?;
+            // Closed never: the semaphore lives as long as the limiter.
+            seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
+            // Last: slots that were taken before the wait would be used one right after the other. When somebody else has
+            // been quicker, the seats are not held until the next slot comes.
+            if seat.take_slot() {
+                return Ok(seat);
+            }
+        }
     }
 
     async fn at_host(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
@@ -252,7 +255,7 @@ impl Limiter {
                 let host = self.0.host(&mut hosts, key);
                 let until = match host.room(turn, &self.0) {
                     Room::Free if turn == Turn::Again && host.promised && self.0.has_new_first() => None,
-                    Room::Free => match host.pace() {
+                    Room::Free => match host.due() {
                         Ok(()) => return Ok(host.seat(key, &self.0)),
                         Err(until) => Some(until),
                     },
@@ -289,9 +292,10 @@ impl Limiter {
         let entry = match room {
             // New rows stay in the list when so many of the host's wait for another try.
             Room::Free if self.0.has_new_first() || (host.queue.is_empty() && host.resting < MOST) => {
-                match host.pace() {
+                match host.due() {
                     Ok(()) => {
                         let mut seat = host.seat(key, &self.0);
+                        host.take_slot();
                         seat.in_run = Some(in_run);
                         Entry::Seat(seat)
                     }
@@ -383,17 +387,22 @@ impl Host {
             heard: None,
             failing: None,
             overloads: 0,
-            pace: shared.pace.map(RateLimiter::direct),
+            pace: shared.options.pace.map(Pace::new),
             queue: VecDeque::new(),
             wanted: false,
             promised: false,
         }
     }
 
-    /// Takes its turn by `--rate`, or says when to ask again.
-    fn pace(&self) -> Result<(), Instant> {
-        let Some(pace) = &self.pace else { return Ok(()) };
-        pace.check().map_err(|not_until| Instant::now() + not_until.wait_time_from(DefaultClock::default().now()))
+    /// Whether a request may be made now by `--rate`, or when.
+    fn due(&self) -> Result<(), Instant> {
+        self.pace.map_or(Ok(()), |pace| pace.due(Instant::now()))
+    }
+
+    /// Takes the next slot by `--rate`, and says when it comes.
+    fn take_slot(&mut self) -> Instant {
+        let now = Instant::now();
+        self.pace.as_mut().map_or(now, |pace| pace.take(now))
     }
 
     fn standing(&self, now: Instant, shared: &Shared) -> Standing {
@@ -454,7 +463,7 @@ impl Host {
                 return;
             }
             let Some((_, next)) = self.queue.pop_front() else { return };
-            if !matches!(room, Room::Free) || self.pace().is_err() {
+            if !matches!(room, Room::Free) || self.due().is_err() {
                 // Whoever waits for a seat waits for a time instead, or no longer, as a dropped sender tells.
                 continue;
             }
@@ -500,10 +509,10 @@ impl Host {
             Visit::Throttled(kind, _) | Visit::Busy(kind) | Visit::Unanswered(kind) => Some(kind),
         };
         let was_heard_meanwhile = self.heard.is_some_and(|heard| heard > began);
-        if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
-            self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, began, now);
-        }
         let asked = matches!(visit, Visit::Throttled(..));
+        if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
+            self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, asked, began, now);
+        }
         let is_its_own = !asked && self.served.is_some_and(|served| served > began);
         // A host that has never been heard is not overloaded, it is not there.
         let is_absent = matches!(visit, Visit::Unanswered(kind) if kind == Kind::Dns || self.heard.is_none());
@@ -555,6 +564,18 @@ impl Seat {
         let hosts = lock(&self.shared.hosts);
         let too_long = hosts.get(&self.key).and_then(|host| host.usual.too_long());
         too_long.is_some_and(|too_long| silence >= too_long)
+    }
+
+    /// Takes a slot by `--rate` for the first request, if there is one now. With that the visit begins.
+    fn take_slot(&mut self) -> bool {
+        self.since = Instant::now();
+        let mut hosts = lock(&self.shared.hosts);
+        let Some(host) = hosts.get_mut(&self.key) else { return true };
+        let is_due = host.due().is_ok();
+        if is_due {
+            host.take_slot();
+        }
+        is_due
     }
 
     /// Says how the visit went, and gives the seat back.
@@ -803,7 +824,7 @@ mod tests {
         drop(resting);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_pace_is_kept_whatever_the_way_to_the_seat() {
         let pace = Some(Duration::from_millis(30));
         let limiter = Limiter::new(Options { pace, ..options(PerHost::Fixed(9)) });
@@ -811,9 +832,43 @@ mod tests {
         for _ in 0..4 {
             drop(limiter.again(&key("a")).await);
         }
-        assert!(begin.elapsed() >= Duration::from_millis(90), "{:?}", begin.elapsed());
+        assert_eq!(begin.elapsed(), Duration::from_millis(90));
         assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
         assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Seat(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_not_saved_up_by_those_who_wait_for_the_run() {
+        let in_run = NonZeroUsize::MIN;
+        let limiter = Limiter::new(Options { in_run, pace: Some(SECOND), ..options(PerHost::Fixed(9)) });
+        let other = limiter.again(&key("b")).await;
+        let begin = Instant::now();
+        let visit = || async {
+            drop(limiter.again(&key("a")).await);
+            begin.elapsed().as_secs()
+        };
+        let run_is_full = async {
+            tokio::time::sleep(10 * SECOND).await;
+            drop(other);
+        };
+        let (one, two, three, ()) = tokio::join!(visit(), visit(), visit(), run_is_full);
+        let mut times = [one, two, three];
+        times.sort_unstable();
+        assert_eq!(times, [10, 11, 12]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_the_queue_takes_no_slot_along() {
+        let pace = Duration::from_millis(100);
+        let limiter = Limiter::new(Options { pace: Some(pace), ..options(PerHost::Fixed(2)) });
+        let there = key("a");
+        let seat = limiter.again(&there).await;
+        let mut gone = Box::pin(limiter.again(&there));
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
+        tokio::time::sleep(pace).await;
+        drop(seat);
+        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -910,6 +965,21 @@ mod tests {
                 seat.leave(throttled(asked));
             }
             assert!(patience.contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_wish_for_fewer_requests_does_not_keep_a_host_that_is_busy_for_ever() {
+        for asked in [None, Some(60 * SECOND)] {
+            let limiter = limiter(PerHost::Auto);
+            let begin = Instant::now();
+            let mut visit = throttled(asked);
+            while let Ok(seat) = limiter.enter(&key("a"), Turn::First).await {
+                tokio::time::advance(Duration::from_millis(1)).await;
+                seat.leave(visit);
+                visit = BUSY;
+                assert!(begin.elapsed() < 120 * SECOND, "asked for {asked:?}");
+            }
         }
     }
 
