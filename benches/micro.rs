@@ -400,6 +400,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         }),
         files: Arc::new(files),
         intents: Arc::new(intents),
+        contents: None,
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),
         options: fetch,
