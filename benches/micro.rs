@@ -53,6 +53,7 @@ use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::shown;
 use fetchimg::sink::{Files, Publish};
+use fetchimg::transform::Pool;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
@@ -330,6 +331,8 @@ fn saved(job: &Job) -> Record {
             timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74 },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
+            phash: None,
+            original: None,
             same_as: None,
             extension_mismatch: false,
             from_earlier_run: 0,
@@ -401,6 +404,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         files: Arc::new(files),
         intents: Arc::new(intents),
         contents: None,
+        pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),
         options: fetch,

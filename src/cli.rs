@@ -106,6 +106,31 @@ pub struct Args {
     #[arg(long, value_name = "HOW", default_value = "structure", help_heading = "Images")]
     pub verify: VerifyChoice,
 
+    /// Fit images into so many pixels each way, or WIDTHxHEIGHT; their files are made anew then
+    #[arg(long, value_name = "PIXELS", help_heading = "Images")]
+    pub resize: Option<String>,
+
+    /// What becomes of the proportions: keep-ratio fits all of it in, center-crop fills, border pads with white [default:
+    /// keep-ratio]
+    #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = "Images")]
+    pub resize_mode: Option<ResizeModeChoice>,
+
+    /// Resize smaller images as well
+    #[arg(long, help_heading = "Images")]
+    pub enlarge: bool,
+
+    /// Store all images in this format
+    #[arg(long, value_name = "FORMAT", help_heading = "Images")]
+    pub encode: Option<EncodeChoice>,
+
+    /// How much detail JPEG and WebP files keep that are made anew, from 1 to 100 [default: 90]
+    #[arg(long, value_name = "N", help_heading = "Images")]
+    pub quality: Option<u8>,
+
+    /// Record what each picture looks like, as a perceptual hash of 64 bits
+    #[arg(long, help_heading = "Images")]
+    pub phash: bool,
+
     /// Record these digests of each image: md5, sha1, sha256, sha512, blake3; a comma list
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Images")]
     pub hash: Vec<String>,
@@ -276,6 +301,24 @@ pub enum VerifyChoice {
     None,
     Structure,
     Decode,
+}
+
+/// `--resize-mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum ResizeModeChoice {
+    KeepRatio,
+    CenterCrop,
+    Border,
+}
+
+/// `--encode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum EncodeChoice {
+    Jpeg,
+    Png,
+    Webp,
 }
 
 /// `--log-format`.

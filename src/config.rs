@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::cli::{Args, LogFormat, ProgressChoice, VerifyChoice};
+use crate::cli::{Args, EncodeChoice, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::digest::Algorithm;
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::format::Format;
@@ -24,6 +24,7 @@ use crate::naming::Template;
 use crate::progress::Show;
 use crate::report::Mode;
 use crate::rows::Existing;
+use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.
 #[derive(Debug)]
@@ -149,7 +150,9 @@ impl TryFrom<Args> for Config {
                 wanted: wanted(&args)?,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
-                fix_extension: args.fix_extension,
+                // Where the format is ours, the extension has to follow it.
+                fix_extension: args.fix_extension || args.resize.is_some() || args.encode.is_some(),
+                plan: plan(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,
                 policy: retry::Policy {
@@ -261,6 +264,60 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
     }
     Ok(Accept::Formats(formats))
 }
+
+/// What is done with the pixels; nothing if there is nothing to do.
+fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
+    for (flag, is_given) in [("--resize-mode", args.resize_mode.is_some()), ("--enlarge", args.enlarge)] {
+        if is_given && args.resize.is_none() {
+            return usage(format!("{flag} says how to resize; say to what size, such as --resize 256"));
+        }
+    }
+    if args.quality.is_some() && args.resize.is_none() && args.encode.is_none() {
+        return usage("--quality says how to encode; images stay as they are without --encode jpeg or --resize 256");
+    }
+    if (args.resize.is_some() || args.encode.is_some()) && args.accept == "any" {
+        return usage("--accept any saves whatever comes, which can be neither resized nor encoded; leave it out");
+    }
+    let mode = match args.resize_mode.unwrap_or(ResizeModeChoice::KeepRatio) {
+        ResizeModeChoice::KeepRatio => resize::Mode::KeepRatio,
+        ResizeModeChoice::CenterCrop => resize::Mode::CenterCrop,
+        ResizeModeChoice::Border => resize::Mode::Border,
+    };
+    let resize = args.resize.as_deref().map(sides).transpose()?;
+    let target = args.encode.map(|format| match format {
+        EncodeChoice::Jpeg => transform::Target::Jpeg,
+        EncodeChoice::Png => transform::Target::Png,
+        EncodeChoice::Webp => transform::Target::Webp,
+    });
+    let quality = match args.quality.map(Quality::new) {
+        None => Quality::default(),
+        Some(Some(quality)) => quality,
+        Some(None) => return usage("--quality: from 1 (small) to 100 (good); 90 is usual"),
+    };
+    let plan = Plan {
+        limits: Limits::default(),
+        verify: args.verify == VerifyChoice::Decode,
+        resize: resize.map(|(width, height)| Resize { width, height, mode, enlarge: args.enlarge }),
+        target,
+        quality,
+        hash: args.phash,
+    };
+    Ok((!plan.is_empty()).then(|| Arc::new(plan)))
+}
+
+/// `256`, or `320x240`.
+fn sides(text: &str) -> Result<(NonZeroU32, NonZeroU32), UsageError> {
+    let (width, height) = text.split_once('x').unwrap_or((text, text));
+    match (width.parse::<NonZeroU32>(), height.parse::<NonZeroU32>()) {
+        (Ok(width), Ok(height)) if width.get().max(height.get()) <= LONGEST_SIDE => Ok((width, height)),
+        _ => usage(format!(
+            "--resize {text}: write the pixels of a side, such as 256, or 320x240; {LONGEST_SIDE} at most"
+        )),
+    }
+}
+
+/// What JPEG and WebP files can say of a side is not much more.
+const LONGEST_SIDE: u32 = 16_383;
 
 fn wanted(args: &Args) -> Result<Wanted, UsageError> {
     let pixels = |text: &str| match text.parse::<u64>() {

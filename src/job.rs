@@ -197,6 +197,12 @@ pub struct Saved {
     /// Digests of the file (`--hash`).
     #[serde(flatten)]
     pub digests: Digests,
+    /// What the picture looks like, in 16 hexadecimal digits (`--phash`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phash: Option<String>,
+    /// What came, where the file is made from it (`--resize`, `--encode`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Box<Original>>,
     /// The file that has the same bytes, of which this is another name (`--dedupe`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<String>,
@@ -206,6 +212,21 @@ pub struct Saved {
     /// Bytes of the file that an earlier run had stored. Not part of the record as it is written.
     #[serde(skip)]
     pub from_earlier_run: u64,
+}
+
+/// An image as the server sent it, where another one is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Original {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its format.
+    pub format: Format,
+    /// Its width and height and the like.
+    #[serde(flatten)]
+    pub measures: Measures,
+    /// Its digests.
+    #[serde(flatten)]
+    pub digests: Digests,
 }
 
 /// What the header of an image says about it.
@@ -360,6 +381,8 @@ mod tests {
                 timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
                 exif: Map::new(),
                 digests: Digests::default(),
+                phash: None,
+                original: None,
                 same_as: None,
                 extension_mismatch: false,
                 from_earlier_run: 0,

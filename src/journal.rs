@@ -470,6 +470,8 @@ mod tests {
             timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
+            phash: None,
+            original: None,
             same_as: None,
             extension_mismatch: false,
             from_earlier_run: 0,

@@ -31,6 +31,7 @@ pub mod image;
 pub mod limiter;
 pub mod meter;
 pub mod sink;
+pub mod transform;
 // And what came of it is told here:
 pub mod exit;
 pub mod logging;

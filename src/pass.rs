@@ -23,6 +23,7 @@ use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
 use crate::rows::{Rows, with_room};
 use crate::sink::Files;
 use crate::stop::Stop;
+use crate::transform::Pool;
 use crate::{lookahead, schedule};
 
 /// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
@@ -86,6 +87,7 @@ impl Pass<'_> {
             files: Arc::clone(files),
             intents: Arc::clone(intents),
             contents: contents.map(Arc::clone),
+            pool: Pool::of_this_machine(),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: config.fetch.clone(),

@@ -45,6 +45,8 @@ fn record(input: &Input) -> Record {
             timing,
             exif: serde_json::Map::new(),
             digests: Digests::default(),
+            phash: None,
+            original: None,
             same_as: None,
             extension_mismatch: third,
             from_earlier_run: 0,

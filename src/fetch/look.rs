@@ -10,7 +10,7 @@ use crate::digest::{Algorithm, Checksum, Digester, Digests};
 use crate::error::{FetchError, Kind};
 use crate::format::Format;
 use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
-use crate::job::Measures;
+use crate::job::{Measures, Original};
 
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +125,10 @@ pub struct Found {
     pub exif: Map<String, Value>,
     /// Its digests.
     pub digests: Digests,
+    /// What it looks like, if that is wanted.
+    pub phash: Option<String>,
+    /// What came, where another image is stored.
+    pub original: Option<Box<Original>>,
 }
 
 /// The look at one body.
@@ -216,7 +220,7 @@ impl<'a> Look<'a> {
                 Fault::Unsound(unsound) => corrupt(unsound),
                 Fault::Io(error) => unreadable(error),
             })?;
-            found = Found { format: Some(format), measures, exif, digests: Digests::default() };
+            found = Found { format: Some(format), measures, exif, ..Found::default() };
         }
         if !self.sides_are_settled {
             let Measures { width: Some(width), height: Some(height), .. } = found.measures else {

@@ -30,6 +30,7 @@ use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
 use crate::shown::{harmless, masked};
 use crate::sink::{Files, Origin, Part, Publish};
+use crate::transform::{Plan, Pool};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Give a file the extension that its bytes ask for.
     pub fix_extension: bool,
+    /// What is done with the pixels, if anything.
+    pub plan: Option<Arc<Plan>>,
     /// Bytes a second, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again.
@@ -87,6 +90,8 @@ pub struct Fetcher {
     pub intents: Arc<Intents>,
     /// Which contents are there (`--dedupe`).
     pub contents: Option<Arc<Contents>>,
+    /// Processors for pixels.
+    pub pool: Pool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -339,7 +344,7 @@ impl Fetcher {
             }
             return Err(error);
         }
-        self.store(work, course, body, response)
+        self.store(work, course, body, response).await
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
@@ -537,6 +542,7 @@ mod tests {
             files: Arc::new(Files::open(folder, false, None).expect("a folder")),
             intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
             contents: None,
+            pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
@@ -551,6 +557,7 @@ mod tests {
                 chunk_size,
                 max_bytes: 100,
                 fix_extension: false,
+                plan: None,
                 limit_rate: None,
                 policy,
                 is_impatient: false,

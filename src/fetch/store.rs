@@ -1,18 +1,22 @@
 //! A complete body becomes a file, and its record.
 
 use std::fs::Metadata;
-use std::io;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::look::Found;
 use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
-use crate::digest::Algorithm;
+use crate::digest::{Algorithm, Digester};
 use crate::error::{FetchError, Kind};
 use crate::http::Response;
 use crate::intents::{Intent, Mark};
-use crate::job::{Outcome, Reason, Record, Saved, Skipped};
+use crate::job::{Measures, Original, Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Published};
+use crate::transform::{self, Image, Panicked, TransformError, Transformed};
 
 /// How a body came to be stored, or did not.
 enum Stored {
@@ -36,16 +40,20 @@ struct Note {
 
 impl Fetcher {
     /// Stores a complete body, unless it turns out not to be wanted.
-    pub(super) fn store(
-        &self,
+    pub(super) async fn store<'a>(
+        &'a self,
         work: &Work,
         course: &Course,
-        body: Begun,
+        body: Begun<'a>,
         response: Response<'_>,
     ) -> Result<Ended, FetchError> {
         let Begun { mut part, look, .. } = body;
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let found = match look.end(part.length(), || part.whole(), unreadable) {
+            Ok(found) => self.transform(&mut part, found).await,
+            Err(error) => Err(error),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 part.discard();
@@ -94,6 +102,46 @@ impl Fetcher {
             tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
         }
         Ok(Ended::Saved(Box::new(Fetched { record, line: Some(note.line), intent: note.intent })))
+    }
+
+    /// Works on the pixels, if that is wanted; `part` holds the image that is to be stored then.
+    async fn transform<'a>(&'a self, part: &mut Part<'a>, found: Found) -> Result<Found, FetchError> {
+        let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
+        let unreadable = |error| self.disk("cannot read back what was stored", error);
+        let size = found.measures.width.zip(found.measures.height);
+        let weight = transform::weight(format, size, &plan.limits).saturating_add(part.length());
+        let (orientation, shared) = (found.measures.orientation, Arc::clone(plan));
+        let mut bytes = part.detached().map_err(unreadable)?;
+        let work = move || {
+            let mut image = Vec::new();
+            bytes.read_to_end(&mut image)?;
+            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &shared))
+        };
+        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
+        let transformed = self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)?;
+        let Transformed { image, hash } = match transformed {
+            Ok(transformed) => transformed,
+            // Nobody here can say whether it is sound, and nothing else was asked.
+            Err(TransformError::Unsupported(_)) if plan.only_verifies() => return Ok(found),
+            Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
+        };
+        let phash = hash.map(|hash| hash.to_string());
+        let Image::New { bytes, format: target, width, height } = image else { return Ok(Found { phash, ..found }) };
+        let original = Original { bytes: part.length(), format, measures: found.measures, digests: found.digests };
+        let mut digester = Digester::new(self.options.wanted.digests.iter().copied());
+        digester.update(&bytes);
+        let bytes = Bytes::from(bytes);
+        let mut other = self.files.begin(Some(bytes.len() as u64), None);
+        other.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
+        std::mem::replace(part, other).discard();
+        Ok(Found {
+            format: Some(target),
+            measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
+            digests: digester.finish(),
+            phash,
+            original: Some(Box::new(original)),
+            ..found
+        })
     }
 
     /// Gives the bytes their name: as a file of their own, or with `--dedupe` as another name of one that has them
@@ -154,6 +202,8 @@ impl Fetcher {
             timing: self.timing(course).unwrap_or_default(),
             exif: found.exif.clone(),
             digests: found.digests.clone(),
+            phash: found.phash.clone(),
+            original: found.original.clone(),
             same_as: same_as.map(str::to_owned),
             extension_mismatch: name.mismatch,
             from_earlier_run: course.from_before,

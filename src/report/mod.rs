@@ -210,7 +210,8 @@ impl Tally {
             Outcome::Saved(saved) => {
                 self.saved += 1;
                 self.bytes += saved.bytes;
-                self.received += saved.bytes.saturating_sub(saved.from_earlier_run);
+                let came = saved.original.as_ref().map_or(saved.bytes, |original| original.bytes);
+                self.received += came.saturating_sub(saved.from_earlier_run);
                 self.retries += u64::from(saved.attempts.saturating_sub(1));
                 self.extension_mismatches += u64::from(saved.extension_mismatch);
                 if saved.same_as.is_some() {
@@ -408,6 +409,8 @@ mod tests {
             timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
+            phash: None,
+            original: None,
             same_as: None,
             extension_mismatch: true,
             from_earlier_run: 0,

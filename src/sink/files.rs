@@ -431,6 +431,24 @@ impl Seek for Whole<'_> {
     }
 }
 
+/// The bytes of a body on their own.
+#[derive(Debug)]
+pub enum Detached {
+    /// All in memory.
+    InMemory(Cursor<Vec<u8>>),
+    /// In the part file.
+    Stored(File),
+}
+
+impl Read for Detached {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::InMemory(bytes) => bytes.read(into),
+            Self::Stored(file) => file.read(into),
+        }
+    }
+}
+
 /// A part file. Its name disappears with it, unless it stays for a later run.
 #[derive(Debug)]
 struct Named {
@@ -582,6 +600,14 @@ impl Part<'_> {
         }
         self.buffer.extend_from_slice(&end);
         Ok(Whole::InMemory(Cursor::new(&self.buffer)))
+    }
+
+    /// The same for somebody who takes his time elsewhere: what is in memory is copied.
+    pub fn detached(&mut self) -> io::Result<Detached> {
+        Ok(match self.whole()? {
+            Whole::InMemory(bytes) => Detached::InMemory(Cursor::new(bytes.into_inner().to_vec())),
+            Whole::Stored(file) => Detached::Stored(file),
+        })
     }
 
     /// Whether the file of that name has the same bytes.

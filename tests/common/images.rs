@@ -46,6 +46,45 @@ pub fn png_start() -> Vec<u8> {
     file
 }
 
+/// A PNG of which every part is in its place, with pixels that cannot be unpacked.
+pub fn png_spoilt() -> Vec<u8> {
+    png_of(1, 1, b"these are no pixels")
+}
+
+/// A PNG that says it has 50,000 by 50,000 pixels.
+pub fn png_bomb() -> Vec<u8> {
+    png_of(50_000, 50_000, &stored_zlib(&[0; 1000]))
+}
+
+fn png_of(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+    let mut file = PNG_SIGNATURE.to_vec();
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    push_chunk(&mut file, *b"IHDR", &[&*size, &[8, 0, 0, 0, 0]].concat());
+    push_chunk(&mut file, *b"IDAT", pixels);
+    push_chunk(&mut file, *b"IEND", &[]);
+    file
+}
+
+/// A JPEG of hills before a bright sky, the same at any size.
+pub fn photo(width: u32, height: u32) -> Vec<u8> {
+    let picture = RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+        let hill = 0.6 + 0.15 * (7.0 * x).sin() + 0.05 * (23.0 * x + 1.0).cos();
+        let sun = 255.0 / (1.0 + 40.0 * ((x - 0.8).powi(2) + (y - 0.2).powi(2)));
+        let [red, green, blue] =
+            if y > hill { [60.0, 40.0 + 120.0 * y, 30.0] } else { [120.0 + sun / 2.0, 150.0 + sun / 3.0, 230.0] };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+        image::Rgb([red as u8, green as u8, blue as u8])
+    });
+    encoded(&DynamicImage::ImageRgb8(picture), ImageFormat::Jpeg)
+}
+
+/// A file of `tests/images`.
+pub fn sample(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// A valid grey PNG of so many pixels.
 pub fn png_sized(width: u32, height: u32) -> Vec<u8> {
     let picture = image::ImageBuffer::from_pixel(width, height, Luma([99_u8]));

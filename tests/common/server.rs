@@ -10,6 +10,9 @@
 //! | `/png/{n}[/name]` | a valid PNG of n bytes (at least 70), another one for every target |
 //! | `/jpeg` `/gif` `/webp` `/bmp` `/svg` `/avif` `[/name]` | tiny images |
 //! | `/sized/{width}/{height}[/name]` | a grey PNG of so many pixels |
+//! | `/photo/{width}/{height}[/name]` | the same picture at any size, as JPEG |
+//! | `/spoilt[/name]` `/png-bomb[/name]` | a PNG whose pixels cannot be unpacked; one that says it has 2.5 billion |
+//! | `/sample/{name}` | that file of `tests/images` |
 //! | `/half/{target...}` | the first half of `/{target...}`, and nothing that says so |
 //! | `/echo[/name]` | a PNG, for tests which look at [`Server::requests`] |
 //! | `/status/{code}[/name]` | that status with a small page |
@@ -1246,6 +1249,10 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
         ["svg", ..] => ("image/svg+xml", images::svg()),
         ["avif", ..] => ("image/avif", images::avif()),
         ["sized", width, height, ..] => ("image/png", images::png_sized(number(width), number(height))),
+        ["photo", width, height, ..] => ("image/jpeg", images::photo(number(width), number(height))),
+        ["spoilt", ..] => ("image/png", images::png_spoilt()),
+        ["png-bomb", ..] => ("image/png", images::png_bomb()),
+        ["sample", name] => (content_type_of(name), images::sample(name)),
         ["half", rest @ ..] => {
             let (content_type, mut body) = body_of(&format!("/{}", rest.join("/")))?;
             body.truncate(body.len() / 2);
@@ -1291,6 +1298,16 @@ fn query_value(target: &str, name: &str) -> Vec<u8> {
 }
 
 /// A number in a path; a path without it is a mistake of the test and fails it.
+/// What a server says of a file by its name.
+fn content_type_of(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("jpg") => "image/jpeg",
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        _ => "application/octet-stream",
+    }
+}
+
 fn number<T: std::str::FromStr>(segment: &str) -> T {
     segment.parse().unwrap_or_else(|_| panic!("{segment:?} is not a number this route takes"))
 }

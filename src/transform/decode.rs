@@ -1,0 +1,219 @@
+//! Bytes to pixels, within limits.
+//!
+//! [`open`] reads a header and holds it to the [`Limits`] before anything is allocated; [`Opened::decode`] gives the
+//! pixels of the first picture in the file. Common JPEG is decoded here, at the size that is needed ([`super::jpeg`]); the
+//! rest is left to libraries.
+
+use std::io::{Cursor, ErrorKind};
+
+use image::codecs::{
+    bmp::BmpDecoder, dds::DdsDecoder, gif::GifDecoder, hdr::HdrDecoder, ico::IcoDecoder, openexr::OpenExrDecoder,
+    png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tiff::TiffDecoder, webp::WebPDecoder,
+};
+use image::error::{ImageError, LimitErrorKind};
+use image::{ColorType, ImageDecoder, ImageResult};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::jpeg::{self, Head, Reduction};
+use super::picture::{Colour, Decoded};
+use super::{Limits, TransformError};
+use crate::format::Format;
+
+/// A file whose header was read and found within the limits.
+pub struct Opened<'a> {
+    /// Width in pixels, as stored.
+    pub width: u32,
+    /// Height in pixels, as stored.
+    pub height: u32,
+    kind: Kind<'a>,
+    limits: Limits,
+}
+
+enum Kind<'a> {
+    Jpeg(Head<'a>),
+    /// JPEG of a kind that is not decoded here, and its colour profile.
+    RareJpeg(&'a [u8], Option<Vec<u8>>),
+    Other(Box<dyn ImageDecoder + 'a>),
+}
+
+/// Reads the header of a file.
+pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Opened<'a>, TransformError> {
+    let kind = match format {
+        Format::Jpeg => {
+            let head = Head::read(bytes)?;
+            if head.is_common() { Kind::Jpeg(head) } else { Kind::RareJpeg(bytes, head.profile()) }
+        }
+        _ => Kind::Other(decoder(bytes, format)?),
+    };
+    let (width, height) = match &kind {
+        Kind::Jpeg(head) => (head.width, head.height),
+        Kind::RareJpeg(bytes, _) => size_of_rare(bytes)?,
+        Kind::Other(decoder) => decoder.dimensions(),
+    };
+    if width == 0 || height == 0 {
+        return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
+    }
+    limits.check_size(width, height)?;
+    Ok(Opened { width, height, kind, limits: *limits })
+}
+
+impl Opened<'_> {
+    /// The pixels, of a common JPEG as many as are asked for, of all others all.
+    pub fn decode(self, reduction: Reduction) -> Result<Decoded, TransformError> {
+        match self.kind {
+            Kind::Jpeg(head) => {
+                self.limits.check_memory(head.memory(reduction))?;
+                let planes = head.planes(reduction)?;
+                let colour = if planes.len() == 1 { Colour::Grey } else { Colour::YCbCr };
+                Ok(Decoded { colour, planes, profile: head.profile() })
+            }
+            Kind::RareJpeg(bytes, profile) => {
+                // Coefficients of two bytes, and the colours.
+                self.limits.check_memory(u64::from(self.width) * u64::from(self.height) * 9)?;
+                let (colour, data) = rare(bytes)?;
+                Ok(Decoded { profile, ..Decoded::whole(self.width, self.height, colour, data) })
+            }
+            Kind::Other(decoder) => other(decoder, &self.limits),
+        }
+    }
+}
+
+/// A library's decoder for everything but JPEG.
+fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, TransformError> {
+    fn boxed<'a, D: ImageDecoder + 'a>(decoder: ImageResult<D>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
+        decoder.map(|decoder| Box::new(decoder) as _)
+    }
+    let bytes = Cursor::new(bytes);
+    Ok(match format {
+        Format::Png => boxed(PngDecoder::new(bytes)),
+        Format::Gif => boxed(GifDecoder::new(bytes)),
+        Format::Webp => boxed(WebPDecoder::new(bytes)),
+        Format::Bmp => boxed(BmpDecoder::new(bytes)),
+        Format::Tiff => boxed(TiffDecoder::new(bytes)),
+        Format::Ico => boxed(IcoDecoder::new(bytes)),
+        Format::Qoi => boxed(QoiDecoder::new(bytes)),
+        Format::Pnm => boxed(PnmDecoder::new(bytes)),
+        Format::Dds => boxed(DdsDecoder::new(bytes)),
+        Format::Hdr => boxed(HdrDecoder::new(bytes)),
+        Format::Exr => boxed(OpenExrDecoder::new(bytes)),
+        _ => return Err(TransformError::Unsupported(format!("{format} cannot be decoded here"))),
+    }?)
+}
+
+fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Decoded, TransformError> {
+    let (width, height) = decoder.dimensions();
+    let kind = decoder.color_type();
+    let bytes = decoder.total_bytes();
+    // Decoders have about as much of their own as they give.
+    limits.check_memory(bytes.saturating_mul(2))?;
+    let mut allowed = image::Limits::no_limits();
+    allowed.max_alloc = Some(limits.max_memory);
+    decoder.set_limits(allowed)?;
+    // What is wrong with a profile is no reason to refuse the picture.
+    let profile = decoder.icc_profile().ok().flatten();
+    let mut data = vec![0; usize::try_from(bytes).map_err(TransformError::internal)?];
+    decoder.read_image_boxed(&mut data)?;
+    let (colour, data) = match kind {
+        ColorType::L8 => (Colour::Grey, data),
+        ColorType::La8 => (Colour::GreyAlpha, data),
+        ColorType::Rgb8 => (Colour::Rgb, data),
+        ColorType::Rgba8 => (Colour::Rgba, data),
+        ColorType::L16 => (Colour::Grey, from_16(&data)),
+        ColorType::La16 => (Colour::GreyAlpha, from_16(&data)),
+        ColorType::Rgb16 => (Colour::Rgb, from_16(&data)),
+        ColorType::Rgba16 => (Colour::Rgba, from_16(&data)),
+        ColorType::Rgb32F => (Colour::Rgb, from_light(&data, 3)),
+        ColorType::Rgba32F => (Colour::Rgba, from_light(&data, 4)),
+        other => return Err(TransformError::Unsupported(format!("pixels of the kind {other:?}"))),
+    };
+    Ok(Decoded { profile, ..Decoded::whole(width, height, colour, data) })
+}
+
+/// Sixteen bits to eight, rounded.
+fn from_16(data: &[u8]) -> Vec<u8> {
+    let (values, _) = data.as_chunks();
+    values.iter().map(|value| ((u32::from(u16::from_ne_bytes(*value)) * 255 + 32_767) / 65_535) as u8).collect()
+}
+
+/// Amounts of light to values as screens take them (IEC 61966-2-1). What is brighter than white becomes white. Opacity,
+/// where there are four values, stays as it is.
+fn from_light(data: &[u8], channels: usize) -> Vec<u8> {
+    let (values, _) = data.as_chunks();
+    let byte = |(index, value): (usize, &[u8; 4])| {
+        let light = f32::from_ne_bytes(*value).clamp(0.0, 1.0);
+        let is_opacity = channels == 4 && index % 4 == 3;
+        let shown = match light {
+            _ if is_opacity => light,
+            ..=0.003_130_8 => 12.92 * light,
+            _ => 1.055 * light.powf(1.0 / 2.4) - 0.055,
+        };
+        (shown * 255.0).round() as u8
+    };
+    values.iter().enumerate().map(byte).collect()
+}
+
+/// Progressive JPEG, and whatever else is not common.
+fn rare_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    let all = usize::from(u16::MAX);
+    // Strict: what is missing is not to be made up.
+    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(all).set_max_height(all);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
+fn size_of_rare(bytes: &[u8]) -> Result<(u32, u32), TransformError> {
+    let mut decoder = rare_decoder(bytes);
+    decoder.decode_headers()?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
+    Ok((narrow(width)?, narrow(height)?))
+}
+
+/// Decodes it. It has to be within the limits.
+pub fn rare(bytes: &[u8]) -> Result<(Colour, Vec<u8>), TransformError> {
+    let mut decoder = rare_decoder(bytes);
+    decoder.decode_headers()?;
+    let colour = if decoder.input_colorspace() == Some(ColorSpace::Luma) { Colour::Grey } else { Colour::Rgb };
+    let wanted = if colour == Colour::Grey { ColorSpace::Luma } else { ColorSpace::RGB };
+    decoder.set_options(decoder.options().jpeg_set_out_colorspace(wanted));
+    Ok((colour, decoder.decode()?))
+}
+
+impl From<jpeg::Error> for TransformError {
+    fn from(error: jpeg::Error) -> Self {
+        match error {
+            jpeg::Error::Corrupt(what) => Self::Corrupt(what.to_owned()),
+            jpeg::Error::Other => Self::Unsupported("JPEG of an uncommon kind".to_owned()),
+        }
+    }
+}
+
+impl From<DecodeErrors> for TransformError {
+    fn from(error: DecodeErrors) -> Self {
+        match error {
+            DecodeErrors::Unsupported(scheme) => Self::Unsupported(format!("JPEG of the kind {scheme:?}")),
+            DecodeErrors::LargeDimensions(_) => Self::TooLarge(error.to_string()),
+            DecodeErrors::ExhaustedData => Self::Corrupt("the picture data ends too soon".to_owned()),
+            other => Self::Corrupt(other.to_string()),
+        }
+    }
+}
+
+impl From<ImageError> for TransformError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::Unsupported { .. }) => {
+                Self::Unsupported(limit.to_string())
+            }
+            ImageError::Limits(limit) => Self::TooLarge(limit.to_string()),
+            ImageError::Unsupported(what) => Self::Unsupported(what.to_string()),
+            ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Self::Corrupt("it ends too soon".to_owned())
+            }
+            other => Self::Corrupt(other.to_string()),
+        }
+    }
+}
