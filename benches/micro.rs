@@ -9,7 +9,8 @@
 //! Shown is processor time of the thread that does the work, in the kernel too: waiting costs nothing, and neither does
 //! what else the machine is busy with, but for its caches.
 //!
-//! - `list`: the rows of a text list of 10,000 lines in a file.
+//! - `list`: the rows of a list of 10,000 in a file, by its format, and as text packed in two ways. Text has the URLs
+//!   alone; the others have a caption, a width and a height, too.
 //! - `naming`: the names of 10,000 rows, all different or all the same.
 //! - `piece loop`: one whole download through [`Fetcher::fetch`] from a server on loopback into a folder: the request,
 //!   the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be had alone; what two sizes
@@ -34,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::Result;
+use common::{Result, lists};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
 use fetchimg::cli::Args;
@@ -45,7 +46,7 @@ use fetchimg::format::Format;
 use fetchimg::http::Client;
 use fetchimg::http::disposition::filename;
 use fetchimg::image::{Verdict, recognise};
-use fetchimg::input::rows_of;
+use fetchimg::input::{Options, rows_of};
 use fetchimg::intents::{Intent, Intents};
 use fetchimg::job::{Job, Measures, Outcome, Record, Saved, Timing};
 use fetchimg::journal::{Journal, Key, KnownBy, Met};
@@ -129,18 +130,32 @@ impl Measurement for ProcessorTime {
 }
 
 fn list(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let path = folder.join("list.txt");
-    let lines = (0..ROWS).map(|row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg\n", row % 97));
-    fs::write(&path, lines.collect::<String>())?;
     let mut group = criterion.benchmark_group("list");
     group.throughput(Throughput::Elements(ROWS));
-    group.bench_function("text", |bencher| {
-        bencher.iter_with_large_drop(|| {
-            let rows = rows_of(File::open(&path).expect("the list"), "list").expect("rows");
-            assert_eq!(rows.len() as u64, ROWS);
-            rows
+    let mut paths = Vec::new();
+    for format in lists::FORMATS {
+        let path = folder.join(format!("list.{format}"));
+        lists::write(&path, ROWS, |row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg", row % 97))?;
+        paths.push(path);
+    }
+    let text = fs::read(&paths[0])?;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&text)?;
+    for (suffix, packed) in [("gz", gzip.finish()?), ("zst", zstd::encode_all(&*text, 0)?)] {
+        paths.push(paths[0].with_extension(format!("txt.{suffix}")));
+        fs::write(&paths[paths.len() - 1], packed)?;
+    }
+    for path in paths {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        group.bench_function(&*name, |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let options = Options::default();
+                let rows = rows_of(File::open(&path).expect("the list"), "list", &options).expect("rows");
+                assert_eq!(rows.iter().flatten().count() as u64, ROWS);
+                rows
+            });
         });
-    });
+    }
     group.finish();
     Ok(())
 }

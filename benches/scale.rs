@@ -1,8 +1,9 @@
 //! What a run costs as its work grows: memory for each URL, and time for each image.
 //!
 //! ```text
-//! cargo bench --bench scale                                      # all three, half an hour
+//! cargo bench --bench scale                                      # all four, half an hour
 //! cargo bench --bench scale -- memory 1000000                    # peak memory, lists of up to a million URLs
+//! cargo bench --bench scale -- formats                           # lists of a million rows with captions
 //! TMPDIR=/dev/shm cargo bench --bench scale -- images 100000     # images a second, up to so many in one run
 //! TMPDIR=/dev/shm cargo bench --bench scale -- downloads         # images a second, by `-j`
 //! ```
@@ -13,7 +14,9 @@
 //! `memory` takes up to ten million URLs, which cannot be ten million files here: a file system in memory wants a
 //! kilobyte for each. So its server answers 404. The program remembers as much of a row that failed as of one that was
 //! saved, its URL and its name; the journal, 2.3 GB for ten million, goes to the disk. `images` stores every image, so
-//! its column for memory says the same of rows that were saved.
+//! its column for memory says the same of rows that were saved. `formats` reads lists from files, whose rows fail with
+//! 404 too; the first one is asked for at a listener of the benchmark's own, which looks at the clock. The time begins
+//! just before the program is started.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -21,13 +24,15 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{self, Duration};
 
 use common::instant::{self, Instant};
 use common::measure::{self, Taken, measure_fed};
-use common::{Result, megabytes, spread};
+use common::{Result, lists, megabytes, spread};
 
 /// Longer than anything here should take.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
@@ -49,7 +54,7 @@ fn main() -> Result<()> {
     let words = words.collect::<Vec<_>>();
     let most = words.iter().find_map(|word| word.parse().ok());
     let is_wanted = |part: &str| {
-        let parts = ["memory", "images", "downloads"];
+        let parts = ["memory", "formats", "images", "downloads"];
         !words.iter().any(|word| parts.contains(&word.as_str())) || words.iter().any(|word| word == part)
     };
     let bench = Bench { server: Instant::start()?, folder: tempfile::tempdir()?, picture: instant::picture() };
@@ -59,6 +64,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("downloads") {
         bench.downloads(most.unwrap_or(10_000))?;
+    }
+    if is_wanted("formats") {
+        bench.formats(most.unwrap_or(1_000_000))?;
     }
     if is_wanted("memory") {
         bench.memory(most.unwrap_or(10_000_000))?;
@@ -93,6 +101,43 @@ impl Bench {
                 let (flags, memory) = (flags.join(" "), megabytes(taken.peak));
                 println!("| `{flags}` | {rows} | {memory:.1} | {each:.1} | {:.0} |", taken.wall);
             }
+        }
+        Ok(())
+    }
+
+    /// The first request and the memory of a long list, by its format.
+    fn formats(&self, rows: u64) -> Result<()> {
+        println!("\nLists of {rows} rows, all but the first of which fail with 404; default flags\n");
+        println!("| list | size, MB | first request after, ms | memory, MB | wall, s |");
+        println!("|---|---:|---:|---:|---:|");
+        for format in lists::FORMATS {
+            let list = self.folder.path().join(format!("list.{format}"));
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let (first, nothing) = (listener.local_addr()?.port(), self.server.nothing);
+            let port = |row| if row == 0 { first } else { nothing };
+            lists::write(&list, rows, |row| format!("http://127.0.0.1:{}/pictures/{}", port(row), name(row)))?;
+            let begin = time::Instant::now();
+            let asked = std::thread::spawn(move || -> io::Result<Duration> {
+                let (mut stream, _) = listener.accept()?;
+                BufReader::new(&stream).read_line(&mut String::new())?;
+                let asked = begin.elapsed();
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+                Ok(asked)
+            });
+            let output = self.output();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fetchimg"));
+            command.env("RUST_LOG", "off").arg(&list).args(["-q", "--retries", "0", "-o"]).arg(&output);
+            let watched = measure::watch(&mut command)?;
+            let asked = asked.join().map_err(|_| "the listener panicked")??;
+            let (size, records) = (fs::metadata(&list)?.len(), records(&output)?);
+            fs::remove_dir_all(&output)?;
+            fs::remove_file(&list)?;
+            if (watched.status.code(), records) != (Some(1), rows) {
+                return Err(format!("{format}: {records} records of {rows} rows, {}", watched.status).into());
+            }
+            let (size, memory) = (megabytes(size), megabytes(watched.peak_bytes));
+            let asked = asked.as_secs_f64() * 1000.0;
+            println!("| {format} | {size:.0} | {asked:.1} | {memory:.1} | {:.0} |", watched.wall);
         }
         Ok(())
     }

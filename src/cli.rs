@@ -36,6 +36,18 @@ pub struct Args {
     #[arg(value_name = "INPUT")]
     pub input: Vec<OsString>,
 
+    /// What lists are; auto: by their names (.csv), else by their first bytes; all may be packed as gzip or zstd
+    #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
+    pub input_format: InputFormat,
+
+    /// Column with the URL, or key of the JSON objects
+    #[arg(long, value_name = "NAME", default_value = "url", help_heading = "Input")]
+    pub url_column: String,
+
+    /// Column with what the image must hash to, in hex; its length tells md5, sha1, sha256 or sha512
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub checksum_column: Option<String>,
+
     /// Folder for the images; made if missing
     #[arg(short, long, value_name = "DIR", default_value = "images", help_heading = "Output")]
     pub output: PathBuf,
@@ -282,6 +294,18 @@ pub struct Args {
     /// The report on standard output as JSON
     #[arg(long, help_heading = "Seeing")]
     pub json: bool,
+}
+
+/// `--input-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
+pub enum InputFormat {
+    Auto,
+    Text,
+    Csv,
+    Tsv,
+    Jsonl,
+    Parquet,
 }
 
 /// `--progress`.

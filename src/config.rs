@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::cli::{Args, EncodeChoice, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
+use crate::cli::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::digest::Algorithm;
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
-use crate::input::Source;
+use crate::input::{self, Source};
 use crate::journal::KnownBy;
 use crate::limiter::PerHost;
 use crate::manifest::Target;
@@ -31,6 +31,8 @@ use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 pub struct Config {
     /// Where the URLs come from.
     pub sources: Vec<Source>,
+    /// How lists are read.
+    pub input: input::Options,
     /// The output folder.
     pub output: PathBuf,
     /// How files are named.
@@ -163,6 +165,7 @@ impl TryFrom<Args> for Config {
             http: http_options(&args, concurrency)?,
             seeing,
             sources,
+            input: input_options(&args)?,
             output: args.output,
         })
     }
@@ -196,6 +199,29 @@ fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
         return usage("standard input can be read once: give - only once");
     }
     Ok(sources)
+}
+
+fn input_options(args: &Args) -> Result<input::Options, UsageError> {
+    let format = match args.input_format {
+        InputFormat::Auto => None,
+        InputFormat::Text => Some(input::Format::Text),
+        InputFormat::Csv => Some(input::Format::Csv),
+        InputFormat::Tsv => Some(input::Format::Tsv),
+        InputFormat::Jsonl => Some(input::Format::Jsonl),
+        InputFormat::Parquet => Some(input::Format::Parquet),
+    };
+    let (url_column, checksum_column) = (args.url_column.clone(), args.checksum_column.clone());
+    if checksum_column.is_some() && format == Some(input::Format::Text) {
+        return usage(
+            "--checksum-column needs a list with columns, and a text list has none; leave out one of the two",
+        );
+    }
+    if checksum_column.as_ref() == Some(&url_column) {
+        return usage(format!(
+            "--checksum-column {url_column}: the URL is in that column; name the one with the digests"
+        ));
+    }
+    Ok(input::Options { format, url_column, checksum_column })
 }
 
 fn size(flag: &str, text: &str) -> Result<u64, UsageError> {
@@ -559,6 +585,9 @@ mod tests {
             ("list --proxy ::", "--proxy"),
             ("list --proxy ftp://127.0.0.1:1", "no kind of proxy"),
             ("- -", "only once"),
+            ("list --checksum-column url", "the one with the digests"),
+            ("list --url-column md5 --checksum-column md5", "the one with the digests"),
+            ("list --input-format text --checksum-column md5", "needs a list with columns"),
         ] {
             let sentence = config(line).expect_err(line).to_string();
             assert!(sentence.contains(hint), "{line}: {sentence}");

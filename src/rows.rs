@@ -277,7 +277,9 @@ fn say(record: &Record) {
             };
             let advice = Kind::by_name(&failed.error, failed.http_status).and_then(Kind::advice);
             let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-            tracing::error!(target: "fetchimg", "Failed: {url}: {}{attempts}{advice}", harmless(&failed.message));
+            // Of a row that could not be read there is no URL to show, and the message says where it is.
+            let url = if url.is_empty() { url } else { format!("{url}: ").into() };
+            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", harmless(&failed.message));
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::stop::Stop;
 /// # Errors
 /// When the run could not start or go on.
 pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
-    let lists = Lists::open(&config.sources)?;
+    let lists = Lists::open(&config.sources, &config.input)?;
     let boot = boot::id();
     // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
     let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);

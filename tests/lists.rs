@@ -259,7 +259,8 @@ fn binary_garbage_is_refused_with_a_sentence() {
     for (name, bytes, hint) in [
         ("picture.png", server.body("/png/300/a.png"), "binary"),
         ("program", [b"\x7fELF\0\0\0\n", url.as_bytes()].concat(), "binary"),
-        ("list.txt.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x04\x00".to_vec(), "gzip"),
+        ("list.zip", [b"PK\x03\x04", url.as_bytes()].concat(), "zip archive"),
+        ("list.xz", b"\xFD7zXZ\0".to_vec(), "xz -dc"),
         (
             "wide.txt",
             url.encode_utf16().fold(vec![0xff, 0xfe], |mut bytes, unit| {

@@ -17,7 +17,7 @@ use fetchimg::format::Format;
 use fetchimg::http::disposition::filename;
 use fetchimg::http::retry::{Policy, retry_after};
 use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::input::rows_of;
+use fetchimg::input::{Format as ListFormat, Options, rows_of};
 use fetchimg::job::{Job, url_hash};
 use fetchimg::naming::{Namer, clean_text};
 use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
@@ -130,11 +130,15 @@ proptest! {
     fn a_list_is_the_same_however_it_is_cut(
         lines in prop::collection::vec(line(), 0..6),
         mark in prop_oneof![3 => Just(&b""[..]), 1 => Just(&b"\xEF\xBB\xBF"[..]), 1 => Just(&b"\x1f\x8b"[..])],
+        header in prop::sample::select(vec!["", "url,\"c\"\n", "c\turl\r\n", "{\"url\":\"http://a.example/\"}\n"]),
+        format in prop::sample::select(vec![None, Some(ListFormat::Csv), Some(ListFormat::Tsv), Some(ListFormat::Jsonl)]),
         cuts in prop::collection::vec(1..9_usize, 1..5),
     ) {
-        let bytes = [mark.to_vec(), lines.concat()].concat();
+        let bytes = [mark.to_vec(), header.into(), lines.concat()].concat();
         let pieces = InPieces { bytes: &bytes, cuts: &cuts, turn: 0 };
-        prop_assert_eq!(format!("{:?}", rows_of(bytes.as_slice(), "list")), format!("{:?}", rows_of(pieces, "list")));
+        let options = Options { format, ..Options::default() };
+        let whole = format!("{:?}", rows_of(bytes.as_slice(), "list", &options));
+        prop_assert_eq!(whole, format!("{:?}", rows_of(pieces, "list", &options)));
     }
 
     #[test]
@@ -397,6 +401,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     let content = prop_oneof![
         "http://a\\.example/[a-zü ]{0,5}".prop_map(String::into_bytes),
         "[ \t]*#?\\PC{0,8}".prop_map(String::into_bytes),
+        "[\"a, \t]{0,6},http://a\\.example/[\"a]{0,3}".prop_map(String::into_bytes),
         prop::collection::vec(any::<u8>(), 0..8),
         Just(vec![b'x'; 5000]),
     ];

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod corpus;
 pub mod instant;
+pub mod lists;
 pub mod measure;
 pub mod nginx;
 pub mod server;

@@ -4,15 +4,20 @@
 use std::io::{self, Read};
 
 use arbitrary::Arbitrary;
-use fetchimg::input::rows_of;
+use fetchimg::input::{Format, Options, rows_of};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct List<'a> {
     cuts: [u8; 8],
+    format: u8,
     long_line: Option<(u8, u32)>,
     text: &'a [u8],
 }
+
+/// Parquet is left out: its library panics at some damage, which a run catches and a fuzzer reports.
+const FORMATS: [Option<Format>; 5] =
+    [None, Some(Format::Text), Some(Format::Csv), Some(Format::Tsv), Some(Format::Jsonl)];
 
 /// Gives its bytes in pieces of these sizes times `unit`, in turn, with an interruption now and then.
 struct InPieces<'a> {
@@ -43,8 +48,13 @@ fuzz_target!(|list: List| {
     }
     // A long line byte by byte takes long and shows nothing new.
     let unit = if list.long_line.is_some() { 61 } else { 1 };
-    let whole = rows_of(text.as_slice(), "list");
-    let pieces = rows_of(InPieces { bytes: &text, cuts: list.cuts, unit, turn: 0 }, "list");
+    if text.starts_with(b"PAR1") {
+        return;
+    }
+    let format = FORMATS[usize::from(list.format) % FORMATS.len()];
+    let options = Options { format, checksum_column: None, ..Options::default() };
+    let whole = rows_of(text.as_slice(), "list", &options);
+    let pieces = rows_of(InPieces { bytes: &text, cuts: list.cuts, unit, turn: 0 }, "list", &options);
     assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
     for (index, row) in (0_u64..).zip(whole.iter().flatten()) {
         match row {

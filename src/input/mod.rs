@@ -3,22 +3,35 @@
 //! Lists are read on a thread of their own, because reading a pipe blocks for as long as its writer likes. Rows reach
 //! the run through a bounded channel in batches: as many lines as one read brought, so a line that a slow producer has
 //! written is on its way at once, and a fast one does not pay for the channel line by line.
+//!
+//! On its way to rows a list is unpacked (`compressed`), its name or its beginning tells what it is (`head`), and the one
+//! file here that is called after its [`Format`] takes it apart. All of them give their rows to `rows`.
 
+mod columns;
+mod compressed;
+mod csv;
+mod head;
+mod jsonl;
+mod lines;
+mod parquet;
+mod rows;
 mod text;
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
-use url::Url;
 
-use crate::error::{FetchError, Kind, RunError};
-use crate::job::{Extra, Failed, Job, Outcome, Record, Row};
-use crate::shown::{harmless, masked_text};
+use crate::error::RunError;
+use crate::job::Row;
+
+use compressed::Unpacked;
+use rows::{About, Ended, Rows};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +44,67 @@ pub enum Source {
     Url(String),
 }
 
+/// The forms of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One URL per line.
+    Text,
+    /// Comma-separated columns under a row with their names (RFC 4180).
+    Csv,
+    /// The same, separated by tabs.
+    Tsv,
+    /// One JSON object per line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// The one that a file's name tells, with `.gz` or `.zst` behind it or not.
+    fn by_name(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let unpacked = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let (_, extension) = unpacked.unwrap_or(&name).rsplit_once('.')?;
+        Some(match extension {
+            "txt" => Self::Text,
+            "csv" => Self::Csv,
+            "tsv" | "tab" => Self::Tsv,
+            "jsonl" | "ndjson" => Self::Jsonl,
+            "parquet" | "pq" => Self::Parquet,
+            _ => return None,
+        })
+    }
+}
+
+/// How lists are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What every list is; `None`: what its name or its beginning tells.
+    pub format: Option<Format>,
+    /// The column, or key, with the URL.
+    pub url_column: String,
+    /// The column, or key, with what the image has to hash to.
+    pub checksum_column: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { format: None, url_column: "url".to_owned(), checksum_column: None }
+    }
+}
+
 /// Sources that have been opened: what can be wrong before the first row has been found to be right.
 #[derive(Debug)]
-pub struct Lists(Vec<List>);
+pub struct Lists {
+    lists: Vec<List>,
+    options: Options,
+}
 
 #[derive(Debug)]
 struct List {
     name: Arc<str>,
+    /// What its name tells.
+    format: Option<Format>,
     bytes: Bytes,
 }
 
@@ -56,12 +123,12 @@ const BATCHES_AHEAD: usize = 4;
 pub struct Reading {
     /// Rows read so far.
     pub rows: AtomicU64,
-    /// All there are, once the lists have ended; `u64::MAX` until then.
+    /// All there are, once that is known; `u64::MAX` until then.
     total: AtomicU64,
 }
 
 impl Reading {
-    /// The number of rows, when the lists have been read to their end.
+    /// The number of rows, when the lists have been read to their end, or when the last one tells how many it has.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         Some(self.total.load(Ordering::Acquire)).filter(|total| *total != u64::MAX)
@@ -70,11 +137,11 @@ impl Reading {
 
 impl Lists {
     /// Opens every source.
-    pub fn open(sources: &[Source]) -> Result<Self, RunError> {
+    pub fn open(sources: &[Source], options: &Options) -> Result<Self, RunError> {
         let open = |source: &Source| {
-            let (name, bytes) = match source {
-                Source::Stdin => ("standard input".into(), Bytes::Stdin),
-                Source::Url(url) => ("the command line".into(), Bytes::Given(url.clone())),
+            let (name, format, bytes) = match source {
+                Source::Stdin => ("standard input".into(), None, Bytes::Stdin),
+                Source::Url(url) => ("the command line".into(), None, Bytes::Given(url.clone())),
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
@@ -83,12 +150,13 @@ impl Lists {
                     if file.metadata().map_err(fail)?.is_dir() {
                         return Err(fail(io::ErrorKind::IsADirectory.into()));
                     }
-                    (name, Bytes::File(file))
+                    (name, Format::by_name(path), Bytes::File(file))
                 }
             };
-            Ok(List { name: name.into(), bytes })
+            Ok(List { name: name.into(), format, bytes })
         };
-        sources.iter().map(open).collect::<Result<_, _>>().map(Self)
+        let lists = sources.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { lists, options: options.clone() })
     }
 
     /// The same lists, ready to be read more than once: what comes from a pipe is read to its end and kept in a
@@ -102,18 +170,17 @@ impl Lists {
                 Bytes::File(ref file) => Box::new(file),
                 Bytes::Stdin => Box::new(io::stdin().lock()),
             };
-            let mut kept = tempfile::tempfile().map_err(fail)?;
-            io::copy(&mut from, &mut kept).map_err(fail)?;
-            kept.rewind().map_err(fail)?;
+            let kept = kept(&mut from).map_err(fail)?;
             drop(from);
-            Ok(List { bytes: Bytes::File(kept), name: list.name })
+            Ok(List { bytes: Bytes::File(kept), ..list })
         };
-        self.0.into_iter().map(keep).collect::<Result<_, _>>().map(Self)
+        let lists = self.lists.into_iter().map(keep).collect::<Result<_, _>>()?;
+        Ok(Self { lists, ..self })
     }
 
     /// The files among the lists.
     pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.0.iter().filter_map(|list| match &list.bytes {
+        self.lists.iter().filter_map(|list| match &list.bytes {
             Bytes::File(file) => Some(file),
             Bytes::Stdin | Bytes::Given(_) => None,
         })
@@ -128,21 +195,20 @@ impl Lists {
         let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(BATCHES_AHEAD);
         let reading = Arc::new(Reading { rows: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) });
         let shared = Arc::clone(&reading);
-        let lists = self.0.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
+        let lists = self.lists.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
+        let options = self.options.clone();
         let read = move || {
-            let mut rows = Rows { sender, reading: shared, batch: Vec::new(), next_index: 0 };
-            for list in lists {
-                match list.read(&mut rows) {
+            let mut rows = Rows::new(sender, shared);
+            let count = lists.len();
+            for (number, list) in (1..).zip(lists) {
+                rows.is_last_list = number == count;
+                match list.read(&options, &mut rows) {
                     Ok(()) => {}
                     Err(Ended::Unwanted) => return,
-                    Err(Ended::Failed(error)) => {
-                        // Whatever was read before the error counts.
-                        let _ = rows.send().map(|()| rows.sender.blocking_send(Err(error)));
-                        return;
-                    }
+                    Err(Ended::Failed(error)) => return rows.fail(error),
                 }
             }
-            rows.reading.total.store(rows.next_index, Ordering::Release);
+            rows.end();
         };
         // Not the runtime's pool for blocking calls: the runtime would wait at its end for a read that never ends.
         std::thread::Builder::new().name("lists".into()).spawn(read).map_err(RunError::System)?;
@@ -160,14 +226,14 @@ impl Lists {
     }
 }
 
-/// All rows of one text list at once, for tests: a run takes them as they come, by [`Lists::rows`].
+/// All rows of one list at once, for tests: a run takes them as they come, by [`Lists::rows`].
 ///
 /// # Errors
 /// As the last item of [`Lists::rows`].
-pub fn rows_of(from: impl Read, name: &str) -> Result<Vec<Row>, RunError> {
+pub fn rows_of(from: impl Read, name: &str, options: &Options) -> Result<Vec<Row>, RunError> {
     let (sender, mut receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
-    let mut rows = Rows { sender, reading: Arc::default(), batch: Vec::new(), next_index: 0 };
-    match text::read(from, name, &mut rows) {
+    let mut rows = Rows::new(sender, Arc::default());
+    match read(from, None, None, &About { name, options }, &mut rows) {
         Ok(()) | Err(Ended::Unwanted) => {}
         Err(Ended::Failed(error)) => return Err(error),
     }
@@ -176,13 +242,6 @@ pub fn rows_of(from: impl Read, name: &str) -> Result<Vec<Row>, RunError> {
         read.extend(batch?);
     }
     Ok(read)
-}
-
-/// Why reading stops early.
-enum Ended {
-    /// Nobody wants more rows.
-    Unwanted,
-    Failed(RunError),
 }
 
 impl List {
@@ -199,74 +258,168 @@ impl List {
                 Bytes::File(file)
             }
         };
-        Ok(Self { name: Arc::clone(&self.name), bytes })
+        Ok(Self { name: Arc::clone(&self.name), format: self.format, bytes })
     }
 
-    fn read(self, rows: &mut Rows) -> Result<(), Ended> {
-        match self.bytes {
+    fn read(self, options: &Options, rows: &mut Rows) -> Result<(), Ended> {
+        let about = About { name: &self.name, options };
+        // What a list holds is somebody else's, and a defect that it brings to light must not look like its end.
+        let read = AssertUnwindSafe(|| match &self.bytes {
             Bytes::Given(url) => {
-                rows.push(url.as_bytes(), &self.name, None);
+                rows.push_url(url.as_bytes(), about.itself());
                 rows.send()
             }
-            Bytes::File(file) => text::read(file, &self.name, rows),
-            Bytes::Stdin => text::read(io::stdin().lock(), &self.name, rows),
+            Bytes::File(file) => read(file, Some(file), self.format, &about, rows),
+            Bytes::Stdin => read(io::stdin().lock(), None, None, &about, rows),
+        });
+        catch_unwind(read)
+            .unwrap_or_else(|_| Err(about.unreadable(io::Error::other("it is damaged, or fetchimg has a defect"))))
+    }
+}
+
+/// One read asks for so much.
+const BLOCK: usize = 64 * 1024;
+
+/// So much of a row is read, in bytes: far more than anybody writes about a picture. A longer one fails, and costs no more
+/// memory.
+const LONGEST_ROW: usize = 1 << 20;
+
+/// Reads a list to its end, and hands the rows over as often as there is nothing more to read at once. `file`: what the
+/// bytes come from, if that is a file. `format`: what its name tells.
+fn read(
+    from: impl Read,
+    file: Option<&File>,
+    format: Option<Format>,
+    about: &About,
+    rows: &mut Rows,
+) -> Result<(), Ended> {
+    let fail = |error| about.unreadable(error);
+    let mut from = Unpacked::new(from).map_err(fail)?;
+    let mut block = vec![0; BLOCK];
+    // What came before it was clear what this is: a pipe may bring its first bytes one by one.
+    let mut begun = Vec::new();
+    let mut length;
+    loop {
+        length = from.read(&mut block).map_err(fail)?;
+        begun.extend_from_slice(&block[..length]);
+        if length == 0 || head::is_decisive(&begun) {
+            break;
         }
     }
-}
-
-/// Takes texts, gives numbered rows.
-struct Rows {
-    sender: mpsc::Sender<Result<Vec<Row>, RunError>>,
-    reading: Arc<Reading>,
-    batch: Vec<Row>,
-    next_index: u64,
-}
-
-/// A bad line is shown up to so many characters; it may be all of somebody's hard disk.
-const SHOWN: usize = 500;
-
-impl Rows {
-    /// One row. `line`: its number in the list, from 1.
-    fn push(&mut self, text: &[u8], list: &str, line: Option<u64>) {
-        let index = self.next_index;
-        self.next_index += 1;
-        self.batch.push(parse(text).map(|url| Job::new(index, url)).map_err(|what| {
-            let place = line.map_or_else(String::new, |line| format!("line {line} of "));
-            let error = FetchError::new(Kind::BadUrl, format!("{place}{list} is no http(s) URL: {what}"));
-            let text = String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]);
-            let url = harmless(&masked_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
-            let outcome = Outcome::Failed(Failed::new(&error, 0, None));
-            Box::new(Record { index, url, url_hash: None, outcome, extra: Extra::default() })
-        }));
+    let told = about.options.format.or(format);
+    let format = told.unwrap_or_else(|| head::recognise(&begun, about.options));
+    if let Some(what) = head::refusal(&begun, format) {
+        return Err(about.not_a_list(what));
     }
-
-    /// Hands over what has gathered.
-    fn send(&mut self) -> Result<(), Ended> {
-        if self.batch.is_empty() {
-            return Ok(());
+    let mut parser = match format {
+        Format::Parquet => {
+            let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|about| about.is_file()));
+            let file = match whole {
+                Some(file) => file.try_clone(),
+                None => kept(&mut begun.chain(from)),
+            };
+            return parquet::read(file.map_err(fail)?, about, rows);
         }
-        self.reading.rows.store(self.next_index, Ordering::Relaxed);
-        self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| Ended::Unwanted)
+        Format::Text => {
+            if !begun.is_empty() {
+                about.needs_no_columns(told.is_some())?;
+            }
+            Parser::Text(text::Parser::new(about))
+        }
+        Format::Csv => Parser::Csv(csv::Parser::new(csv::COMMA, about).into()),
+        Format::Tsv => Parser::Csv(csv::Parser::new(csv::TAB, about).into()),
+        Format::Jsonl => Parser::Jsonl(jsonl::Parser::new(about)),
+    };
+    parser.take(begun.strip_prefix(head::BYTE_ORDER_MARK).unwrap_or(&begun), rows)?;
+    rows.send()?;
+    while length > 0 {
+        length = from.read(&mut block).map_err(fail)?;
+        parser.take(&block[..length], rows)?;
+        rows.send()?;
+    }
+    parser.end(rows)?;
+    rows.send()
+}
+
+/// What takes apart the formats that are read from their beginning to their end.
+enum Parser<'a> {
+    Text(text::Parser<'a>),
+    Csv(Box<csv::Parser<'a>>),
+    Jsonl(jsonl::Parser<'a>),
+}
+
+impl Parser<'_> {
+    fn take(&mut self, bytes: &[u8], rows: &mut Rows) -> Result<(), Ended> {
+        match self {
+            Self::Text(parser) => parser.take(bytes, rows),
+            Self::Csv(parser) => return parser.take(bytes, rows),
+            Self::Jsonl(parser) => parser.take(bytes, rows),
+        }
+        Ok(())
+    }
+
+    fn end(self, rows: &mut Rows) -> Result<(), Ended> {
+        match self {
+            Self::Text(parser) => parser.end(rows),
+            Self::Csv(parser) => return parser.end(rows),
+            Self::Jsonl(parser) => parser.end(rows),
+        }
+        Ok(())
     }
 }
 
-/// What can be sent: the HTTP library keeps URLs of so many bytes, servers stop at 8 to 64 KB.
-const LONGEST_URL: usize = 65_534;
+/// A temporary file, from its beginning, with all that there is to read.
+fn kept(from: &mut impl Read) -> io::Result<File> {
+    let mut kept = tempfile::tempfile()?;
+    io::copy(from, &mut kept)?;
+    kept.rewind()?;
+    Ok(kept)
+}
 
-/// An http(s) URL with a host, read as a browser reads it (WHATWG URL standard).
-fn parse(text: &[u8]) -> Result<Url, String> {
-    if text.len() > LONGEST_URL {
-        return Err(format!("it is longer than {LONGEST_URL} bytes"));
+/// What tests of the formats share.
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::job::Outcome;
+
+    /// Brings its bytes one by one.
+    pub struct ByteByByte<'a>(pub &'a [u8]);
+
+    impl Read for ByteByByte<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let length = into.len().min(1);
+            self.0.read(&mut into[..length])
+        }
     }
-    let text = std::str::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
-    let url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://".to_owned(),
-        other => other.to_string(),
-    })?;
-    match url.scheme() {
-        _ if url.as_str().len() > LONGEST_URL => Err(format!("it is longer than {LONGEST_URL} bytes")),
-        "http" | "https" => Ok(url),
-        other => Err(format!("{other}: is not http: or https:")),
+
+    pub fn options(format: Format) -> Options {
+        Options { format: Some(format), checksum_column: Some("md5".to_owned()), ..Options::default() }
+    }
+
+    /// What a list named `list` comes to, in one piece and byte by byte: each row as its URL, its checksum and its other
+    /// columns, or as what is wrong with it, or why it is no list.
+    pub fn told(bytes: &[u8], options: &Options) -> Vec<String> {
+        let whole = rows_of(bytes, "list", options).map_or_else(|error| vec![error.to_string()], tell);
+        let pieces = rows_of(ByteByByte(bytes), "list", options).map_or_else(|error| vec![error.to_string()], tell);
+        assert_eq!(whole, pieces);
+        whole
+    }
+
+    fn tell(rows: Vec<Row>) -> Vec<String> {
+        let tell = |(index, row): (u64, Row)| match row {
+            Ok(job) => {
+                assert_eq!(job.index, index);
+                let checksum = job.checksum.map_or_else(String::new, |sum| format!(" {}", sum.algorithm.name()));
+                format!("{}{checksum} {}", job.url, serde_json::to_string(&job.extra).expect("JSON"))
+            }
+            Err(record) => {
+                assert_eq!(record.index, index);
+                let Outcome::Failed(failed) = record.outcome else { panic!("{:?}", record.outcome) };
+                let extra = serde_json::to_string(&record.extra).expect("JSON");
+                format!("{} [{}] {} {extra}", failed.error, record.url, failed.message)
+            }
+        };
+        (0..).zip(rows).map(tell).collect()
     }
 }
 
@@ -274,14 +427,21 @@ fn parse(text: &[u8]) -> Result<Url, String> {
 mod tests {
     use futures::StreamExt;
 
+    use super::testing::{options, told};
     use super::*;
+    use crate::job::Outcome;
+
+    fn list(bytes: Bytes) -> Lists {
+        let list = List { name: "list".into(), format: None, bytes };
+        Lists { lists: vec![list], options: Options::default() }
+    }
+
+    fn file(bytes: &[u8]) -> Bytes {
+        Bytes::File(kept(&mut { bytes }).expect("a file"))
+    }
 
     async fn read(bytes: &[u8]) -> Result<Vec<Row>, RunError> {
-        let mut file = tempfile::tempfile().expect("a file");
-        io::Write::write_all(&mut file, bytes).expect("write");
-        file.rewind().expect("rewind");
-        let list = List { name: "list".into(), bytes: Bytes::File(file) };
-        let (rows, _) = Lists(vec![list]).rows().expect("rows");
+        let (rows, _) = list(file(bytes)).rows().expect("rows");
         rows.collect::<Vec<_>>().await.into_iter().collect()
     }
 
@@ -329,42 +489,73 @@ mod tests {
         text.extend_from_slice(b"\nhttp://a.example/2");
         let urls = urls(&text).await;
         assert_eq!(urls.len(), 3);
-        assert_eq!(urls[1].len(), "bad ".len() + SHOWN);
+        assert_eq!(urls[1].len(), "bad ".len() + 500);
         assert_eq!(urls[2], "http://a.example/2");
     }
 
     #[test]
     fn how_a_list_is_cut_into_reads_makes_no_difference() {
-        struct ByteByByte<'a>(&'a [u8]);
-        impl Read for ByteByByte<'_> {
-            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-                self.0.read(&mut into[..1])
-            }
-        }
-        let lists: [&[u8]; 6] = [
+        let lists: [&[u8]; 8] = [
             b"\xEF\xBB\xBFhttp://a.example/1\r\nhttp://a.example/\xC3\xBC\n",
+            b"\xEF\xBB\xBF\xEF\xBB\xBFurl,caption\nhttp://a.example/1,x",
             b"\x1f\x8b\x08\0\0",
+            b"\x50\x2A\x4D",
             b"\xff\xfeh\0",
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
             b"\xff\n",
             b"",
         ];
-        for list in lists {
-            let whole = format!("{:?}", rows_of(list, "list"));
-            assert_eq!(format!("{:?}", rows_of(ByteByByte(list), "list")), whole);
+        let asked = [None, Some(Format::Csv), Some(Format::Jsonl), Some(Format::Parquet)];
+        for options in asked.map(|format| Options { format, ..Options::default() }) {
+            for list in lists {
+                told(list, &options);
+            }
         }
     }
 
     #[tokio::test]
-    async fn what_is_no_text_is_refused_with_a_hint() {
-        let what = |bytes: &'static [u8]| async move {
-            match read(bytes).await {
-                Err(RunError::NotAList { what, .. }) => what,
-                other => panic!("{other:?}"),
-            }
-        };
-        assert!(what(b"\x1f\x8b\x08\0\0\0\0\0").await.contains("gzip"));
-        assert!(what(b"\xff\xfeh\0t\0t\0p\0").await.contains("UTF-16"));
-        assert!(what(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").await.contains("binary"));
+    async fn a_pipe_is_kept_to_be_read_again() {
+        let kept = list(file(b"http://a.example/1\nhttp://a.example/2\n")).repeatable().expect("a file");
+        for _ in 0..2 {
+            let (rows, reading) = kept.rows().expect("rows");
+            assert_eq!(rows.collect::<Vec<_>>().await.len(), 2);
+            assert_eq!(reading.total(), Some(2));
+        }
+        assert_eq!(kept.files().count(), 1);
+    }
+
+    #[test]
+    fn a_name_tells_the_format() {
+        let table = [
+            ("list.txt", Some(Format::Text)),
+            ("folder.csv/list", None),
+            ("list.CSV", Some(Format::Csv)),
+            ("list.csv.gz", Some(Format::Csv)),
+            ("list.v1.tsv.zst", Some(Format::Tsv)),
+            ("list.tab", Some(Format::Tsv)),
+            ("list.ndjson.gzip", Some(Format::Jsonl)),
+            ("a/list.jsonl", Some(Format::Jsonl)),
+            ("list.parquet", Some(Format::Parquet)),
+            ("part-0.pq.zstd", Some(Format::Parquet)),
+            ("list.gz", None),
+            ("list.csv.bz2", None),
+            ("csv", None),
+        ];
+        for (name, format) in table {
+            assert_eq!(Format::by_name(Path::new(name)), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn columns_that_are_asked_for_are_not_ignored() {
+        let text = b"http://a.example/1.png\n";
+        assert!(told(text, &options(Format::Text))[0].contains("which has no column md5"));
+        let by_content = Options { format: None, ..options(Format::Text) };
+        assert!(told(text, &by_content)[0].contains("say what it is with --input-format"));
+        let misspelt = Options { url_column: "link".to_owned(), ..Options::default() };
+        assert!(told(b"lnk,caption\nhttp://a.example/1.png,x\n", &misspelt)[0].contains("has no column link"));
+        assert_eq!(told(b"", &by_content), [""; 0]);
+        let told_so = Options { format: Some(Format::Text), ..misspelt };
+        assert_eq!(told(text, &told_so), ["http://a.example/1.png {}"]);
     }
 }
