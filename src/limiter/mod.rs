@@ -553,7 +553,7 @@ impl Host {
     /// Whether a host that is met again may begin as new.
     fn is_forgettable(&self, now: Instant, shared: &Shared) -> bool {
         let is_idle = self.taken == 0 && self.resting == 0 && self.queue.is_empty() && !self.wanted;
-        is_idle && self.pace.is_none() && self.overloads == 0 && !self.is_down(now, shared)
+        is_idle && self.overloads == 0 && !self.is_down(now, shared) && self.due().is_ok()
     }
 }
 
@@ -1016,13 +1016,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn hosts_that_nobody_visits_are_forgotten_when_there_are_many() {
-        let limiter = limiter(PerHost::Auto);
-        for number in 0..5 * MANY {
-            let there = key(&format!("h{number}"));
-            limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+        for pace in [None, Some(SECOND)] {
+            let limiter = Limiter::new(Options { pace, ..options(PerHost::Auto) });
+            for number in 0..5 * MANY {
+                let there = key(&format!("h{number}"));
+                limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+            let remembered = lock(&limiter.0.hosts).len();
+            assert!(remembered <= 2 * MANY, "{remembered}");
+            // Forgotten before its next slot, it would be asked too soon.
+            limiter.again(&key("last")).await.leave(Visit::Well);
+            assert_eq!(limiter.is_at_rest("last"), pace.is_none());
         }
-        let remembered = lock(&limiter.0.hosts).len();
-        assert!(remembered <= 2 * MANY, "{remembered}");
     }
 
     #[tokio::test(start_paused = true)]
