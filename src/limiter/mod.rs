@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
 use self::breaker::{Failing, Standing};
@@ -576,6 +576,14 @@ impl Seat {
             host.take_slot();
         }
         is_due
+    }
+
+    /// Waits for a slot by `--rate` for one more request of this visit, such as one that a redirect asks for.
+    pub async fn next_slot(&self) {
+        let slot = lock(&self.shared.hosts).get_mut(&self.key).map(Host::take_slot);
+        if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
+            sleep_until(slot).await;
+        }
     }
 
     /// Says how the visit went, and gives the seat back.
