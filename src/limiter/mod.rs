@@ -240,8 +240,8 @@ impl Limiter {
             let mut seat = self.at_host(key, turn).await?;
             // Closed never: the semaphore lives as long as the limiter.
             seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
-            // Last: slots that were taken before the wait would be used one right after the other. When somebody else has
-            // been quicker, the seats are not held until the next slot comes.
+            // Last: slots that were taken before the wait would be used one right after the other. When somebody else
+            // has been quicker, the seats are not held until the next slot comes.
             if seat.take_slot() {
                 return Ok(seat);
             }
