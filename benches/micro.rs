@@ -215,7 +215,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
         let client = Client::new(config(PIECES[0])?.http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
-                let mut answer = client.get(&url, None, client.deadline(None)).await.expect("an answer");
+                let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
                 let mut received = 0;
                 while let Some(frame) = answer.next().await.expect("a frame") {
                     received += frame.len();

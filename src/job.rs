@@ -40,7 +40,10 @@ impl Job {
 /// The columns of a row besides its URL, in their order. They are carried into the row's record, and names may hold
 /// them. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Extra(Option<Arc<Vec<(Arc<str>, Value)>>>);
+pub struct Extra(Option<Arc<Columns>>);
+
+/// Names and values.
+type Columns = Vec<(Arc<str>, Value)>;
 
 impl Extra {
     /// These columns. Names may be shared between the rows of a list.

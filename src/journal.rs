@@ -379,8 +379,8 @@ impl Journal {
         if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
     }
 
-    /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went before
-    /// those files (see [`crate::intents`]), and the next run finds them.
+    /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went
+    /// before those files (see [`crate::intents`]), and the next run finds them.
     pub fn write(&mut self) -> Result<(), RunError> {
         if self.unwritten.is_empty() {
             return Ok(());

@@ -68,8 +68,8 @@ pub struct Room {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The rows of a list, each with room to wait in. When too many wait, so does the list: what they wait for has been read
-/// before them, and is fetched without any further row.
+/// The rows of a list, each with room to wait in. When too many wait, so does the list: what they wait for has been
+/// read before them, and is fetched without any further row.
 pub fn with_room<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, Room)> {
     let rooms = Arc::new(Semaphore::new(WAITING));
     // Never closed, so there is a permit in the end.
@@ -92,7 +92,7 @@ impl<'a> Rows<'a> {
         Self { existing, journal, manifest, files, namer, counters, waiting, open, tally, failure: None }
     }
 
-    /// Decides about the next row of the list: work to do, or a record at once, or, where there is `room` for it, later.
+    /// Decides about the next row of the list: work to do, or a record, at once or, with `room` to wait in, later.
     pub fn admit(&mut self, row: Row, room: Room) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
@@ -131,8 +131,8 @@ impl<'a> Rows<'a> {
         }
         let publish = match (&earlier, self.existing) {
             (_, Existing::Replace) => Publish::Replace,
-            // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is somebody
-            // else's, and where there is nothing, nothing is replaced.
+            // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is
+            // somebody else's, and where there is nothing, nothing is replaced.
             (Some(earlier), Existing::Keep | Existing::Refresh) if self.files.size(&earlier.path).is_some() => {
                 Publish::Replace
             }

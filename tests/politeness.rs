@@ -246,6 +246,34 @@ fn a_rate_is_kept_for_each_host() {
 }
 
 #[test]
+fn a_rate_counts_every_request_of_an_attempt() {
+    for (targets, requests) in [
+        // Two hops, and the image.
+        (["/redirect/302/2/png/300/a.png", "/redirect/302/2/png/300/b.png"], 6),
+        // Cut; a part that is of no use, and the whole.
+        (["/bad-range/1/5000/a.png", "/bad-range/1/5000/b.png"], 6),
+    ] {
+        let server = Server::start();
+        let urls = targets.map(|target| server.url(target));
+        let run = fetchimg().lines(urls).args(["--rate", "10", "--retry-wait", "0.01"]).run();
+        assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned(), "b.png".to_owned()]), "{run}");
+        let times = server.requests().iter().map(|request| request.at).collect::<Vec<_>>();
+        assert_eq!(times.len(), requests, "{run}");
+        let took = *times.iter().max().unwrap() - *times.iter().min().unwrap();
+        assert!(took >= Duration::from_millis(480), "six requests take five tenths: {took:?}\n{run}");
+    }
+}
+
+#[test]
+fn the_time_between_two_requests_is_not_the_attempts() {
+    let server = Server::start();
+    let flags = ["--rate", "0.5", "--timeout", "1", "--retries", "0"];
+    let run = fetchimg().lines([server.url("/redirect/302/1/png/300/a.png")]).args(flags).run();
+    assert_eq!((run.status, server.requests().len()), (Some(0), 2), "{run}");
+    assert!(run.elapsed >= Duration::from_secs(2), "{run}");
+}
+
+#[test]
 fn however_low_a_rate_is_the_first_request_goes_out() {
     let server = Server::start();
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--rate", "1e-11"]).run();

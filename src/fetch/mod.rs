@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::contents::Contents;
 use crate::error::{FetchError, Kind};
-use crate::http::{self, Client, GivesUp, HeaderValue, Response, Resume, retry};
+use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
 use crate::intents::{Intent, Intents};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, milliseconds};
 use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
@@ -307,7 +307,9 @@ impl Fetcher {
         // Once a row only: what is slow by itself must get its time.
         let may_give_up = self.options.is_impatient && course.attempts == 1 && self.options.policy.retries > 0;
         let gives_up = |silence| seat.is_unusual(silence);
-        let mut response = self.ask(work, begun, may_give_up.then_some(&gives_up)).await?;
+        let next_slot = || seat.next_slot().boxed();
+        let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
+        let mut response = self.ask(work, begun, deadline).await?;
         course.first_byte = Some(Instant::now());
         let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
             course.resumed_from = body.part.length();
@@ -352,10 +354,9 @@ impl Fetcher {
         &self,
         work: &'b Work,
         begun: &mut Option<Begun<'_>>,
-        gives_up: Option<GivesUp<'b>>,
+        deadline: Deadline<'b>,
     ) -> Result<Response<'b>, FetchError> {
         let resume = begun.as_ref().and_then(Begun::resume);
-        let deadline = self.client.deadline(gives_up);
         let response = self.client.get(&work.job.url, resume.as_ref(), deadline).await?;
         let is_of_no_use = |begun: &mut Begun| match response.status {
             206 => !begun.is_continued_by(&response),
@@ -366,8 +367,9 @@ impl Fetcher {
         let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
         former.give_up();
+        let deadline = response.deadline();
         response.drain().await;
-        self.client.get(&work.job.url, None, deadline).await
+        self.client.get(&work.job.url, None, deadline.with_next_slot().await).await
     }
 
     /// The body of a good answer, piece by piece.

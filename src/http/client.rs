@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use futures::Stream;
+use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::{AsciiSet, percent_encode};
@@ -131,11 +132,11 @@ impl Client {
     /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
     ///
     /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
-    /// attempt before `--stall-timeout` does.
+    /// attempt before `--stall-timeout` does. `next_slot` is waited for before each further request to the same host.
     #[must_use]
-    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>) -> Deadline<'a> {
+    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>, next_slot: Option<NextSlot<'a>>) -> Deadline<'a> {
         let (whole, stall) = (self.options.attempt_timeout, self.options.stall_timeout);
-        Deadline { at: Instant::now() + whole, whole, stall, gives_up }
+        Deadline { at: Instant::now() + whole, whole, stall, gives_up, next_slot }
     }
 
     /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body.
@@ -143,7 +144,7 @@ impl Client {
         &self,
         url: &'a Url,
         resume: Option<&Resume>,
-        deadline: Deadline<'a>,
+        mut deadline: Deadline<'a>,
     ) -> Result<Response<'a>, FetchError> {
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
@@ -165,6 +166,9 @@ impl Client {
             redirects += 1;
             let target = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
             answer.body(None).drain(&current).await;
+            if !is_another_host(url, &target) {
+                deadline = deadline.with_next_slot().await;
+            }
             current = Cow::Owned(target);
         }
     }
@@ -491,19 +495,33 @@ impl UsedPorts {
 /// Asked with the time that nothing has come: whether that is too long.
 pub type GivesUp<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
 
+/// Comes when one more request may go to the host.
+pub type NextSlot<'a> = &'a (dyn Fn() -> BoxFuture<'a, ()> + Sync);
+
 /// How often [`GivesUp`] is asked.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
-/// Until when an attempt has to be over, and for how long it may be silent.
+/// Until when an attempt has to be over, for how long it may be silent, and when it may make another request.
 #[derive(Clone, Copy)]
 pub struct Deadline<'a> {
     at: Instant,
     whole: Duration,
     stall: Duration,
     gives_up: Option<GivesUp<'a>>,
+    next_slot: Option<NextSlot<'a>>,
 }
 
 impl Deadline<'_> {
+    /// Waits until the host may get a further request. That is no time of the attempt's.
+    pub async fn with_next_slot(mut self) -> Self {
+        if let Some(next_slot) = self.next_slot {
+            let begun = Instant::now();
+            next_slot().await;
+            self.at += begun.elapsed();
+        }
+        self
+    }
+
     fn passed(self) -> FetchError {
         FetchError::new(Kind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
     }
@@ -586,6 +604,12 @@ impl<'a> Response<'a> {
     /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
     pub async fn drain(self) {
         self.body.drain(&self.final_url).await;
+    }
+
+    /// What is left of the attempt's time.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline<'a> {
+        self.body.deadline
     }
 
     /// The status as a person reads it: `404 Not Found`, or `status 522` where there are no words for it.

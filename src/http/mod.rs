@@ -16,7 +16,7 @@ mod resolver;
 pub mod retry;
 mod tls;
 
-pub use client::{Client, Deadline, GivesUp, Options, Response, check_proxy};
+pub use client::{Client, Deadline, GivesUp, NextSlot, Options, Response, check_proxy};
 pub use home::is_another_host;
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};

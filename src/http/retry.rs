@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 /// The longest wait between two attempts that fetchimg chooses by itself.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// The longest `Retry-After` that is waited for. To a row whose server wants more it has said no for this run; the host's
-/// other rows wait for so long.
+/// The longest `Retry-After` that is waited for. A row whose server wants more has been told no for this run; the other
+/// rows of the host wait for so long.
 pub const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// How often to try again, and after how long.

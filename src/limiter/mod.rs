@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
 use self::breaker::{Failing, Standing};
@@ -240,8 +240,8 @@ impl Limiter {
             let mut seat = self.at_host(key, turn).await?;
             // Closed never: the semaphore lives as long as the limiter.
             seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
-            // Last: slots that were taken before the wait would be used one right after the other. When somebody else has
-            // been quicker, the seats are not held until the next slot comes.
+            // Last: slots that were taken before the wait would be used one right after the other. When somebody else
+            // has been quicker, the seats are not held until the next slot comes.
             if seat.take_slot() {
                 return Ok(seat);
             }
@@ -553,7 +553,7 @@ impl Host {
     /// Whether a host that is met again may begin as new.
     fn is_forgettable(&self, now: Instant, shared: &Shared) -> bool {
         let is_idle = self.taken == 0 && self.resting == 0 && self.queue.is_empty() && !self.wanted;
-        is_idle && self.pace.is_none() && self.overloads == 0 && !self.is_down(now, shared)
+        is_idle && self.overloads == 0 && !self.is_down(now, shared) && self.due().is_ok()
     }
 }
 
@@ -576,6 +576,14 @@ impl Seat {
             host.take_slot();
         }
         is_due
+    }
+
+    /// Waits for a slot by `--rate` for one more request of this visit, such as one that a redirect asks for.
+    pub async fn next_slot(&self) {
+        let slot = lock(&self.shared.hosts).get_mut(&self.key).map(Host::take_slot);
+        if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
+            sleep_until(slot).await;
+        }
     }
 
     /// Says how the visit went, and gives the seat back.
@@ -1016,13 +1024,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn hosts_that_nobody_visits_are_forgotten_when_there_are_many() {
-        let limiter = limiter(PerHost::Auto);
-        for number in 0..5 * MANY {
-            let there = key(&format!("h{number}"));
-            limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+        for pace in [None, Some(SECOND)] {
+            let limiter = Limiter::new(Options { pace, ..options(PerHost::Auto) });
+            for number in 0..5 * MANY {
+                let there = key(&format!("h{number}"));
+                limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+            let remembered = lock(&limiter.0.hosts).len();
+            assert!(remembered <= 2 * MANY, "{remembered}");
+            // Forgotten before its next slot, it would be asked too soon.
+            limiter.again(&key("last")).await.leave(Visit::Well);
+            assert_eq!(limiter.is_at_rest("last"), pace.is_none());
         }
-        let remembered = lock(&limiter.0.hosts).len();
-        assert!(remembered <= 2 * MANY, "{remembered}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -719,8 +719,8 @@ impl Part<'_> {
         Ok(published)
     }
 
-    /// Writes the buffer into a file without a name and gives it one. `None`: that cannot be done here. A file may have been
-    /// announced by then; it is gone, and the one that comes instead is announced in its turn.
+    /// Writes the buffer into a file without a name and gives it one. `None`: that cannot be done here. A file may have
+    /// been announced by then; it is gone, and the one that comes instead is announced in its turn.
     #[cfg(target_os = "linux")]
     fn link_unnamed(
         &self,
