@@ -1,0 +1,212 @@
+//! What comes from outside, made fit to be part of a name, and what a name as a whole has to be.
+//!
+//! Everything that comes from outside passes [`clean_text`] and `fit_component`. Their rules:
+//!
+//! | what | becomes | why |
+//! |---|---|---|
+//! | `/` `\` and `< > : " \| ? *` | `_` | separators, and what Windows refuses |
+//! | control, line-separating and direction-changing characters | `_` | terminals, and names that read as another name |
+//! | bytes that are no UTF-8 after percent-decoding | `_` | |
+//! | composed characters | NFC | macOS stores either form and takes them for one name |
+//! | spaces at either end, dots at the end | removed | Windows drops them silently |
+//! | a dot in front | `_` before it | `.`, `..`, hidden files, `.fetchimg` |
+//! | `CON` `PRN` `AUX` `NUL` `COM1`… `LPT9`, with any extension | `_` before it | Windows devices |
+//! | more than 255 bytes | the stem is cut between characters, the extension stays | file systems |
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use crate::format::{Format, LONGEST_EXTENSION};
+use crate::shown::is_harmful;
+
+/// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
+pub const HOLE: char = '\0';
+
+/// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
+const LONGEST: usize = 255;
+
+/// The part after the last dot of the last component.
+pub fn extension(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
+}
+
+/// Text from outside without separators, control characters, or anything else a name must not hold.
+#[must_use]
+pub fn clean_text(text: &str) -> String {
+    // Most names, and nothing in them to be cleaned.
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && !text.ends_with('.')
+    {
+        return text.to_owned();
+    }
+    let composed = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+    let cleaned = composed
+        .chars()
+        .map(|character| match character {
+            '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' | char::REPLACEMENT_CHARACTER => '_',
+            other if is_harmful(other) => '_',
+            other => other,
+        })
+        .collect::<String>();
+    cleaned.trim_start().trim_end_matches(|last: char| last == '.' || last.is_whitespace()).to_owned()
+}
+
+/// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
+pub fn fit(rendered: &str, fix_extension: bool) -> String {
+    let mut path = String::with_capacity(rendered.len() + 8);
+    let mut components = rendered.split('/').peekable();
+    while let Some(component) = components.next() {
+        if !path.is_empty() {
+            path.push('/');
+        }
+        let is_file = components.peek().is_none();
+        let complete = extension(component).is_some_and(|ext| ext == "\0" || Format::from_extension(ext).is_some());
+        if is_file && !complete {
+            let open = format!("{}.{HOLE}", component.trim_end_matches(['.', ' ']));
+            path.push_str(&fit_component(&open, "", fix_extension));
+        } else {
+            path.push_str(&fit_component(component, "", fix_extension));
+        }
+    }
+    path
+}
+
+/// One file or folder name by the rules that concern a whole name, with `suffix` put before its extension.
+fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
+    let trimmed = component.trim_start().trim_end_matches(['.', ' ']);
+    let (stem, ext) = match extension(trimmed) {
+        // A long "extension" is part of the name.
+        Some(ext) if ext.len() <= 8 => trimmed.split_at(trimmed.len() - ext.len() - 1),
+        _ => (trimmed, ""),
+    };
+    // A hole may stay empty, and then its dot goes.
+    let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
+    let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
+    let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
+    let room = LONGEST - suffix.len() - ext_room;
+    let mut stem = cut(stem, room);
+    let mut guard = "";
+    // What is cut may become a device, and what is guarded is longer.
+    if stem.is_empty() || stem.starts_with('.') || is_device(stem) {
+        guard = "_";
+        stem = cut(stem, room - guard.len());
+    }
+    format!("{guard}{stem}{suffix}{ext}")
+}
+
+/// As much of the stem of a name as there is room for, with holes filled. Where it is cut, it ends like a name.
+fn cut(stem: &str, room: usize) -> &str {
+    let fits = |end: usize| {
+        stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (LONGEST_EXTENSION - 1) <= room
+    };
+    if fits(stem.len()) {
+        return stem;
+    }
+    match (0..=stem.len().min(room)).rev().find(|end| fits(*end)).unwrap_or(0) {
+        end if end == stem.len() => stem,
+        end => stem[..end].trim_end_matches(['.', ' ']),
+    }
+}
+
+/// The longest of the names of devices, in bytes.
+const LONGEST_DEVICE: usize = 7;
+
+/// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts.
+fn is_device(stem: &str) -> bool {
+    let name = stem.split('.').next().unwrap_or(stem).trim_end();
+    if name.len() > LONGEST_DEVICE {
+        return false;
+    }
+    let name = name.to_uppercase();
+    if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&name.as_str()) {
+        return true;
+    }
+    let port = name.strip_prefix("COM").or_else(|| name.strip_prefix("LPT"));
+    port.is_some_and(|port| matches!(port, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
+}
+
+/// The path with `-digits` before the extension of its last component.
+pub fn with_suffix(path: &str, digits: &str, fix_extension: bool) -> String {
+    let suffix = format!("-{digits}");
+    match path.rsplit_once('/') {
+        Some((folders, name)) => format!("{folders}/{}", fit_component(name, &suffix, fix_extension)),
+        None => fit_component(path, &suffix, fix_extension),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{job, name, namer};
+    use super::super::namer::Namer;
+    use super::*;
+
+    #[test]
+    fn nasty_names_become_safe_ones() {
+        let long = "x".repeat(300);
+        let long_two_bytes = "ü".repeat(200);
+        let table = [
+            ("cat.png", "cat.png".to_owned()),
+            ("cat%20one.png", "cat one.png".into()),
+            ("..%2F..%2Fetc%2Fpasswd", "_.._.._etc_passwd.jpg".into()),
+            ("..%5C..%5Cwindows.png", "_.._.._windows.png".into()),
+            ("%2e%2e%2fa.png", "_.._a.png".into()),
+            (".htaccess", "_.htaccess.jpg".into()),
+            (".png", "_.png.jpg".into()),
+            (".fetchimg", "_.fetchimg.jpg".into()),
+            ("con.png", "_con.png".into()),
+            ("Lpt1.tar.png", "_Lpt1.tar.png".into()),
+            ("com10.png", "com10.png".into()),
+            ("nul", "_nul.jpg".into()),
+            ("a%00b%0a.png", "a_b_.png".into()),
+            ("a%1b%5B2J.png", "a_[2J.png".into()),
+            ("a%e2%80%aegnp.png", "a_gnp.png".into()),
+            ("%ff%fe.png", "__.png".into()),
+            ("a:b%3Fc*d|e%22f%3Cg%3E.png", "a_b_c_d_e_f_g_.png".into()),
+            ("trailing.png.%20.%20", "trailing.png".into()),
+            ("%20%20lead.png", "lead.png".into()),
+            ("e%cc%81.png", "é.png".into()),
+            ("photo.php", "photo.php.jpg".into()),
+            ("v1.2", "v1.2.jpg".into()),
+            ("-rf.png", "-rf.png".into()),
+            (long.as_str(), format!("{}.jpg", "x".repeat(249))),
+            (long_two_bytes.as_str(), format!("{}.jpg", "ü".repeat(124))),
+        ];
+        for (segment, expected) in table {
+            let url = format!("https://example.org/folder/{segment}");
+            assert_eq!(name("{basename}", &url), expected, "{segment}");
+        }
+        let long_png = format!("https://example.org/{}.png", "y".repeat(300));
+        assert_eq!(name("{basename}", &long_png).len(), 255);
+        assert_eq!(name("{basename}", "https://example.org/"), "image.jpg");
+        assert_eq!(name("{basename}", "https://example.org/a/?id=3#x"), "image.jpg");
+        assert_eq!(name("{basename}", "https://example.org/a.png?id=3#x.gif"), "a.png");
+    }
+
+    #[test]
+    fn a_name_is_no_longer_than_a_file_system_takes_whatever_fills_it() {
+        let long = format!("https://a.example/{}", "z".repeat(300));
+        for (template, url, fix_extension) in [
+            ("{basename}", format!("{long}.png"), true),
+            ("{stem}-{ext}", long.clone(), false),
+            ("{ext}{ext}{ext}{stem}/{stem}", long.clone(), false),
+        ] {
+            let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
+            for index in 0..2 {
+                let name =
+                    namer.reserve(&job(index, &format!("{url}?{index}"))).finish(Some(Format::Webp), fix_extension);
+                assert!(name.path.split('/').all(|part| part.len() <= LONGEST), "{template}: {name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_cut_ends_like_a_name() {
+        let spaces = format!("https://a.example/nul{}x/y", "%20".repeat(300));
+        assert_eq!(name("{stem}/{index}", spaces.trim_end_matches("/y")), "_nul/16.jpg");
+        let dots = format!("https://a.example/{}{}x", "z".repeat(200), ".".repeat(100));
+        let planned = namer("{basename}").reserve(&job(0, &dots));
+        assert_eq!(planned.finish(None, false).path, "z".repeat(200));
+        let open = namer("{stem}.{ext}").reserve(&job(0, "https://a.example/x%20..php"));
+        assert_eq!(open.finish(None, false).path, "x");
+    }
+}

@@ -1,0 +1,129 @@
+//! Which names are taken, and when two of them are one.
+
+use std::hash::{BuildHasher, RandomState};
+
+use unicode_normalization::UnicodeNormalization;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::clean::{HOLE, extension};
+use crate::format::Format;
+use crate::table::Table;
+
+/// The names that are taken, in 7 bytes each: 7 bytes of the hash of its [`form`], of which one is not stored, and one
+/// for its extension. Two names that share a hash cost one of them a needless suffix, nothing else.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub table: Table<6, 1>,
+    /// Odd numbers, others in every run. Who names what depends on which names are one, never on where they are kept;
+    /// and that must not be known outside, or somebody could make up names that are all kept in one place.
+    secret: [u64; 2],
+}
+
+/// Which extension a name has, as a number that is not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension(pub u8);
+
+impl Extension {
+    /// It is not known yet and may be any, or is none of an image.
+    pub const ANY: Self = Self(u8::MAX);
+}
+
+impl Taken {
+    pub fn new() -> Self {
+        let random = RandomState::new();
+        Self { table: Table::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
+    }
+
+    /// Where a form is kept. Steps that can be undone, on 56 bits: two forms come to one place only if these bits of
+    /// theirs are the same.
+    fn place(&self, form: u64) -> u64 {
+        let mut bits = form >> 8;
+        for secret in self.secret {
+            bits = bits.wrapping_mul(secret) << 8 >> 8;
+            bits ^= bits >> 28;
+        }
+        bits << 8
+    }
+
+    /// Whether a name that has this form and this extension may be one that is taken.
+    pub fn is_in_the_way(&self, form: u64, extension: Extension) -> bool {
+        let is_same = |other: Extension| [extension, other].contains(&Extension::ANY) || extension == other;
+        self.table
+            .values(self.place(form))
+            .any(|other| u8::try_from(other).is_ok_and(|other| is_same(Extension(other))))
+    }
+
+    /// Whether there is a name with this form and this extension.
+    fn has(&self, form: u64, extension: Extension) -> bool {
+        self.table.values(self.place(form)).any(|other| other == u64::from(extension.0))
+    }
+
+    pub fn insert(&mut self, form: u64, extension: Extension) {
+        if !self.has(form, extension) {
+            self.table.add(self.place(form), extension.0.into());
+        }
+    }
+
+    /// Whether it was there.
+    pub fn remove(&mut self, form: u64, extension: Extension) -> bool {
+        let was_there = self.has(form, extension);
+        self.table.remove(self.place(form), extension.0.into());
+        was_there
+    }
+}
+
+/// Whether two names may be one file on some system.
+#[must_use]
+pub fn may_be_one(left: &str, right: &str) -> bool {
+    folded(left) == folded(right)
+}
+
+/// The name as file systems take it that tell no cases apart (macOS, Windows). Which letters are one differs between
+/// them (`ς` and `σ`, `ſ` and `s`), so whatever either case makes one is one here.
+fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.to_lowercase().to_uppercase().to_lowercase().nfc().collect()
+}
+
+/// The name without its extension, folded and hashed.
+pub fn form(name: &str) -> u64 {
+    let folded = folded(name);
+    let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
+    let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len());
+    xxh3_64(&folded.as_bytes()[..end])
+}
+
+/// The forms of a name that an earlier run gave. Where its extension also stands elsewhere in it as a word, it may have
+/// come from `{ext}`, and another extension would stand there then.
+pub fn kept_forms(path: &str) -> [u64; 2] {
+    let ext = extension(path).unwrap_or_default();
+    let mut words = String::with_capacity(path.len());
+    for piece in path.split_inclusive(|character: char| !character.is_alphanumeric()) {
+        let word = piece.trim_end_matches(|character: char| !character.is_alphanumeric());
+        if !ext.is_empty() && word == ext {
+            words.push(HOLE);
+            words.push_str(&piece[word.len()..]);
+        } else {
+            words.push_str(piece);
+        }
+    }
+    [form(path), form(&words)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{job, namer};
+
+    #[test]
+    fn names_that_differ_in_case_only_collide_in_every_script() {
+        for (one, other) in [("ΟΔΟΣ", "οδος"), ("οδος", "οδοσ"), ("ſ", "s"), ("ẞ", "ß"), ("é", "É"), ("İ", "i̇")]
+        {
+            let mut namer = namer("{basename}");
+            namer.reserve(&job(0, &format!("https://a.example/{one}.png")));
+            let second = namer.reserve(&job(1, &format!("https://a.example/{other}.png"))).pattern;
+            assert!(second.contains('-'), "{one} and {other}: {second}");
+        }
+    }
+}
