@@ -418,7 +418,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         }),
         files: Arc::new(files),
         intents: Arc::new(intents),
-        contents: None,
+        contents: Arc::default(),
         pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),

@@ -43,8 +43,6 @@ pub struct Config {
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
     pub known_by: KnownBy,
-    /// Whether the same content is stored once (`--dedupe`).
-    pub dedupe: bool,
     /// Where records go besides the journal.
     pub manifest: Option<Target>,
     /// The passes over the list.
@@ -136,24 +134,25 @@ impl TryFrom<Args> for Config {
             0 => return usage("--chunk-size 0 would never get to the end; the smallest is 1"),
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         };
+        let wanted = wanted(&args, &template)?;
         let seeing = seeing(&args, manifest.as_ref())?;
         Ok(Self {
             template,
             fsync: args.fsync,
             existing,
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
-            dedupe: args.dedupe,
             manifest,
             modes,
             concurrency,
             per_host: per_host(&args.per_host)?,
             pace: args.rate.map(pace).transpose()?,
             fetch: fetch::Options {
-                wanted: wanted(&args)?,
+                wanted,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 // Where the format is ours, the extension has to follow it.
                 fix_extension: args.fix_extension || args.resize.is_some() || args.encode.is_some(),
+                dedupe: args.dedupe,
                 plan: plan(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,
@@ -345,7 +344,7 @@ fn sides(text: &str) -> Result<(NonZeroU32, NonZeroU32), UsageError> {
 /// What JPEG and WebP files can say of a side is not much more.
 const LONGEST_SIDE: u32 = 16_383;
 
-fn wanted(args: &Args) -> Result<Wanted, UsageError> {
+fn wanted(args: &Args, template: &Template) -> Result<Wanted, UsageError> {
     let pixels = |text: &str| match text.parse::<u64>() {
         Ok(pixels) if pixels > 0 => Ok(pixels),
         _ => usage(format!("--max-pixels {text} is no number of pixels; write 50000000 for fifty million")),
@@ -367,11 +366,11 @@ fn wanted(args: &Args) -> Result<Wanted, UsageError> {
         VerifyChoice::Structure => Verify::Structure,
         VerifyChoice::Decode => Verify::Decode,
     };
-    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args)? })
+    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args, template)? })
 }
 
 /// `--hash`: algorithms by their names. What else needs a digest gets it, and records have it then too.
-fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
+fn digests(args: &Args, template: &Template) -> Result<Vec<Algorithm>, UsageError> {
     let by_name = |name: &String| {
         Algorithm::by_name(name.trim()).ok_or_else(|| {
             let known = Algorithm::ALL.map(Algorithm::name).join(" ");
@@ -379,7 +378,7 @@ fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
         })
     };
     let mut digests = args.hash.iter().map(by_name).collect::<Result<Vec<_>, _>>()?;
-    if args.dedupe {
+    if args.dedupe || template.wants_sha256() {
         digests.push(Algorithm::Sha256);
     }
     Ok(digests)

@@ -56,8 +56,8 @@ pub struct Pass<'a> {
     pub files: &'a Arc<Files>,
     /// Where it is noted that they are about to go there.
     pub intents: &'a Arc<Intents>,
-    /// Which contents are there (`--dedupe`).
-    pub contents: Option<&'a Arc<Contents>>,
+    /// Which contents are there.
+    pub contents: &'a Arc<Contents>,
     /// Names as they are taken before the pass.
     pub namer: Namer,
 }
@@ -86,7 +86,7 @@ impl Pass<'_> {
             limiter: limiter.clone(),
             files: Arc::clone(files),
             intents: Arc::clone(intents),
-            contents: contents.map(Arc::clone),
+            contents: Arc::clone(contents),
             pool: Pool::of_this_machine(),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),

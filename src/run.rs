@@ -36,16 +36,16 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);
     let files = Arc::new(Files::open(&config.output, config.fsync, boot_of_parts)?);
     let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
-    let contents = config.dedupe.then(Contents::default);
+    let contents = Contents::default();
     let mut take_in = |Earlier { path, sha256 }: Earlier| {
         namer.keep(path);
-        if let Some((contents, sha256)) = contents.as_ref().zip(sha256) {
+        if let Some(sha256) = sha256.filter(|_| config.fetch.dedupe) {
             contents.know(sha256, path);
         }
     };
     let mut journal = Journal::open(&files.private("manifest.jsonl"), config.known_by, &mut take_in)?;
     let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), config.fsync)?);
-    let contents = contents.map(Arc::new);
+    let contents = Arc::new(contents);
     files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, &files);
     let mut manifest = match &config.manifest {
@@ -82,7 +82,7 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
             client: Client::new(http.clone())?,
             files: &files,
             intents: &intents,
-            contents: contents.as_ref(),
+            contents: &contents,
             namer: namer.unwrap_or_else(|| unreachable!("there is one last pass")),
         };
         // The manifest holds one record per row: those of the last pass that was begun.

@@ -50,6 +50,74 @@ fn a_body_of_two_runs_has_the_digest_of_the_whole() {
 }
 
 #[test]
+fn what_the_list_says_of_a_body_is_compared() {
+    let server = Server::start();
+    let [good, bad] = ["/png/300/a.png", "/png/300/b.png"].map(|target| (server.url(target), server.body(target)));
+    let short = format!("{},{}", server.url("/png/300/d.png"), "abc");
+    let lines = [
+        "url,check,caption".to_owned(),
+        format!("{},{},first", good.0, sha256(&good.1).to_uppercase()),
+        format!("{},{},second", bad.0, sha256(b"another")),
+        format!("{},,third", server.url("/png/300/c.png")),
+        format!("{short},fourth"),
+    ];
+    let run = fetchimg().stdin(lines.join("\n")).args(["-", "--checksum-column", "check"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.files(), ["a.png", "c.png"], "{run}");
+    let told = |index| (run.record(index)["error"].clone(), run.record(index)["extra"]["caption"].clone());
+    assert_eq!(told(0), (Value::Null, "first".into()), "{run}");
+    assert_eq!(told(1), ("checksum".into(), "second".into()), "{run}");
+    assert_eq!(told(2), (Value::Null, "third".into()), "{run}");
+    assert_eq!(told(3), ("checksum".into(), "fourth".into()), "{run}");
+    assert_eq!(run.record(0)["sha256"], sha256(&good.1), "{run}");
+    let message = run.record(1)["message"].to_string();
+    assert!(message.contains(&sha256(&bad.1)) && message.contains(&sha256(b"another")), "{run}");
+    assert_eq!((server.hits("/png/300/b.png"), server.hits("/png/300/d.png")), (1, 0), "{run}");
+    assert!(run.leftovers().is_empty(), "{run}");
+}
+
+#[test]
+fn names_may_hold_columns_and_the_digest_of_the_file() {
+    let server = Server::start();
+    let urls = ["/png/300/a.png", "/png/700000/b.png", "/png/300/c.png"].map(|target| server.url(target));
+    let rows =
+        urls.iter().zip(["cats", "dogs", "../x"]).map(|(url, kind)| format!("{url},{kind}\n")).collect::<String>();
+    let name = "{col.kind}/{sha256:0:2}/{stem}.{ext}";
+    let run = fetchimg().stdin(format!("url,kind\n{rows}")).args(["-", "--name", name]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let digest = |index: u64| run.record(index)["sha256"].as_str().map(str::to_owned).expect("a digest");
+    let paths = (0..3).map(|index| run.record(index)["path"].as_str().map(str::to_owned)).collect::<Vec<_>>();
+    let path = |folder: &str, index: u64, name: &str| Some(format!("{folder}/{}/{name}", &digest(index)[..2]));
+    assert_eq!(paths[..2], [path("cats", 0, "a.png"), path("dogs", 1, "b.png")], "{run}");
+    // What a column holds leads nowhere else.
+    assert!(paths[2].as_ref().is_some_and(|path| path.ends_with("/c.png") && !path.contains("../")), "{run}");
+    let again = fetchimg().stdin(format!("url,kind\n{rows}")).args(["-", "--name", name]).in_dir(&run.dir).run();
+    assert!(again.records()[3..].iter().all(|record| record["reason"] == "already_saved"), "{again}");
+}
+
+#[test]
+fn content_that_names_itself_is_there_once() {
+    let server = Server::start();
+    let urls = (0..30).map(|n| server.url(&format!("/jpeg/{n}.jpg"))).chain([server.url("/gif/x.gif")]);
+    let run = fetchimg().lines(urls).args(["--name", "{sha256}.{ext}"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let mut names = [("/jpeg/1.jpg", "jpg"), ("/gif/x.gif", "gif")]
+        .map(|(target, extension)| format!("{}.{extension}", sha256(&server.body(target))));
+    names.sort();
+    assert_eq!(run.files(), names, "{run}");
+    let told = run.records().iter().map(in_words).collect::<Vec<_>>();
+    let jpeg = format!("{}.jpg", sha256(&server.body("/jpeg/1.jpg")));
+    assert_eq!(told.iter().filter(|told| **told == format!("saved {jpeg}")).count(), 1, "{run}");
+    assert_eq!(told.iter().filter(|told| **told == format!("skipped duplicate_content {jpeg}")).count(), 29, "{run}");
+
+    // Somebody else's file of that name is not that content.
+    fs::write(run.output().join(&jpeg), "something else").expect("write");
+    let more =
+        fetchimg().lines([server.url("/jpeg/new.jpg")]).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
+    assert_eq!(more.records().last().map(in_words), Some(format!("skipped file_exists {jpeg}")), "{more}");
+}
+
+#[test]
 fn an_unknown_algorithm_is_a_mistake_on_the_command_line() {
     let run = fetchimg().arg("list").args(["--hash", "sha256,crc32"]).run();
     assert_eq!(run.status, Some(2), "{run}");

@@ -56,6 +56,8 @@ pub struct Options {
     pub max_bytes: u64,
     /// Give a file the extension that its bytes ask for.
     pub fix_extension: bool,
+    /// Store the same content once.
+    pub dedupe: bool,
     /// What is done with the pixels, if anything.
     pub plan: Option<Arc<Plan>>,
     /// Bytes a second, all downloads together.
@@ -88,8 +90,8 @@ pub struct Fetcher {
     pub files: Arc<Files>,
     /// Where it is noted that they are about to go there.
     pub intents: Arc<Intents>,
-    /// Which contents are there (`--dedupe`).
-    pub contents: Option<Arc<Contents>>,
+    /// Which contents are there.
+    pub contents: Arc<Contents>,
     /// Processors for pixels.
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
@@ -543,7 +545,7 @@ mod tests {
             meter: None,
             files: Arc::new(Files::open(folder, false, None).expect("a folder")),
             intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
-            contents: None,
+            contents: Arc::default(),
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
@@ -559,6 +561,7 @@ mod tests {
                 chunk_size,
                 max_bytes: 100,
                 fix_extension: false,
+                dedupe: false,
                 plan: None,
                 limit_rate: None,
                 policy,

@@ -15,7 +15,7 @@ use crate::intents::{Intent, Mark};
 use crate::job::{Measures, Original, Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
 use crate::shown::{self, harmless, masked};
-use crate::sink::{Linked, Part, Published};
+use crate::sink::{Linked, Part, Publish, Published};
 use crate::transform::{self, Image, Panicked, TransformError, Transformed};
 
 /// How a body came to be stored, or did not.
@@ -64,7 +64,8 @@ impl Fetcher {
             let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             namer.reserve_from_server(&work.job, filename)
         });
-        let name = planned.as_ref().unwrap_or(&work.name).finish(found.format, self.options.fix_extension);
+        let planned = planned.as_ref().unwrap_or(&work.name);
+        let name = planned.finish(found.format, self.options.fix_extension, found.digests.get(Algorithm::Sha256));
         let bytes = part.length();
         let mut note = Note::default();
         // Called with the file as the system sees it, just before it gets its name.
@@ -79,7 +80,9 @@ impl Fetcher {
             Ok(())
         };
         let stored = self
-            .place(part, work, &found, &name, |file, same_as| announce(&mut note, file, same_as))
+            .place(part, work, &found, &name, planned.is_addressed_by_content(), |file, same_as| {
+                announce(&mut note, file, same_as)
+            })
             .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
         let skipped = match stored {
             Stored::Own | Stored::Linked => None,
@@ -152,16 +155,25 @@ impl Fetcher {
         work: &Work,
         found: &Found,
         name: &FinalName,
+        is_addressed: bool,
         mut announce: impl FnMut(&Metadata, Option<&str>) -> io::Result<()>,
     ) -> io::Result<Stored> {
         let commit = |part: Part, announce: &mut dyn FnMut(&Metadata, Option<&str>) -> io::Result<()>| {
             let published = part.commit(&name.path, work.publish, |file| announce(file, None))?;
             Ok(if published == Published::Done { Stored::Own } else { Stored::NameTaken })
         };
-        let known = self.contents.as_ref().zip(found.digests.get(Algorithm::Sha256));
-        let Some((contents, sha256)) = known else { return commit(part, &mut announce) };
-        contents.store(sha256, |first| {
-            if let Some(first) = first {
+        // The name itself says what the content is, so what has it already is the same.
+        let may_be_there = is_addressed && work.publish == Publish::New;
+        let asks = self.options.dedupe || may_be_there;
+        let Some(sha256) = found.digests.get(Algorithm::Sha256).filter(|_| asks) else {
+            return commit(part, &mut announce);
+        };
+        self.contents.store(sha256, |first| {
+            if may_be_there && part.is_the_same_as(&name.path)? {
+                part.discard();
+                return Ok((Stored::Same(name.path.as_str().into()), None));
+            }
+            if let Some(first) = first.filter(|_| self.options.dedupe) {
                 let linked = part.link(first, &name.path, work.publish, |file| announce(file, Some(first)))?;
                 let stored = match linked {
                     Linked::Done => Some(Stored::Linked),
@@ -175,7 +187,7 @@ impl Fetcher {
                 }
             }
             let stored = commit(part, &mut announce)?;
-            let is_first = matches!(stored, Stored::Own);
+            let is_first = self.options.dedupe && matches!(stored, Stored::Own);
             Ok((stored, is_first.then(|| name.path.as_str().into())))
         })
     }
