@@ -103,7 +103,7 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, help_heading = "Images")]
     pub min_width: Option<u32>,
 
-    /// Refuse lower images
+    /// Refuse images of less height
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, help_heading = "Images")]
     pub min_height: Option<u32>,
 
