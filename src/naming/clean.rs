@@ -21,6 +21,9 @@ use crate::shown::is_harmful;
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
 pub const HOLE: char = '\0';
 
+/// What is written there if the bytes are of no known format.
+pub const UNKNOWN: &str = "bin";
+
 /// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
 const LONGEST: usize = 255;
 

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::clean::{HOLE, clean_text, extension, fit, with_suffix};
 use super::planned::Planned;
-use super::taken::{Extension, Taken, form, kept_forms};
+use super::taken::{self, Extension, Taken, kept_forms};
 use super::template::{Field, Template, Values};
 use crate::format::Format;
 use crate::job::{Job, url_hash};
@@ -118,8 +118,10 @@ impl Namer {
 
     /// Whether the name was free; it is not any more. `open`: the same name with holes for every extension in it.
     fn take(&mut self, name: &str, open: &str) -> bool {
-        let (form, extension) = (form(open), self.extension(name));
-        let free = !self.taken.is_in_the_way(form, extension);
+        let (form, extension) = (taken::form(open), self.extension(name));
+        // Names of earlier runs are known as they are, whatever in them came from `{ext}`.
+        let is_known = name != open && self.taken.is_in_the_way(taken::form(name), extension);
+        let free = !is_known && !self.taken.is_in_the_way(form, extension);
         if free && !self.tells_rows_apart {
             self.taken.insert(form, extension);
         }
@@ -129,9 +131,12 @@ impl Namer {
     /// The extension that the name may end in.
     fn extension(&self, name: &str) -> Extension {
         let ext = extension(name).unwrap_or_default();
-        let known = Format::ALL.iter().flat_map(|format| format.extensions());
-        let numbered = (1..u8::MAX).zip(known).find(|(_, known)| known.eq_ignore_ascii_case(ext));
-        numbered.filter(|_| !self.fix_extension).map_or(Extension::ANY, |(number, _)| Extension(number))
+        let mut known = (1..).zip(Format::ALL.iter().flat_map(|format| format.extensions()));
+        match known.find(|(_, known)| known.eq_ignore_ascii_case(ext)) {
+            Some((number, _)) if !self.fix_extension => Extension(number),
+            None if ext != "\0" => Extension::NONE,
+            _ => Extension::ANY,
+        }
     }
 }
 
@@ -218,6 +223,36 @@ mod tests {
         assert!(second.path.starts_with("x-"), "{second:?}");
         let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), true);
         assert_eq!(kept, FinalName { path: "x.png".into(), mismatch: true });
+    }
+
+    #[test]
+    fn names_of_earlier_runs_are_known_whatever_extension_they_have() {
+        for (template, kept, url, is_taken) in [
+            ("{basename}", "x", "x", true),
+            ("{basename}", "x", "x.png", false),
+            ("{basename}", "x.php", "x.php", true),
+            ("{basename}", "x", "y", false),
+            ("{basename}", "_.png.bin", ".png", true),
+            ("{stem}.{ext}", "x", "x", true),
+            ("{ext}/{stem}", "bin/x", "x", true),
+            ("{ext}/{stem}", "png/x.jpg", "x.png", true),
+            ("{ext}/{stem}", "png/x.jpg", "x.gif", false),
+            ("{ext}/{stem}", "png/x", "x.png", true),
+        ] {
+            let mut namer = namer(template);
+            namer.keep(kept);
+            let url = format!("https://a.example/{url}");
+            let planned = namer.reserve(&job(0, &url)).pattern;
+            let suffix = &url_hash(&Url::parse(&url).expect("a URL"))[..8];
+            assert_eq!(planned.contains(suffix), is_taken, "{template} {kept} {url}: {planned:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_known_format_gets_nobody_elses_extension() {
+        let mut namer = namer("{basename}");
+        let given = [".png", "_.png", "x"].map(|name| namer.reserve(&job(0, &format!("https://a.example/{name}"))));
+        assert_eq!(given.map(|planned| planned.finish(None, false).path), ["_.png.bin", "_.png", "x"]);
     }
 
     #[test]

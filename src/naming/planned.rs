@@ -1,6 +1,6 @@
 //! A name before and after the answer: [`Planned`] has holes for what only the bytes can tell, [`FinalName`] has none.
 
-use super::clean::{HOLE, extension};
+use super::clean::{HOLE, UNKNOWN, extension};
 use crate::format::Format;
 
 /// The name reserved for a job: complete, or with a hole for the extension.
@@ -39,10 +39,14 @@ impl Planned {
     #[must_use]
     pub fn finish(&self, format: Option<Format>, fix_extension: bool) -> FinalName {
         if self.pattern.contains(HOLE) {
-            let path = match format {
-                Some(format) => self.pattern.replace(HOLE, format.extension()),
-                // The dot that stands before a hole at the very end was only put there for the extension.
-                None => self.pattern.strip_suffix(".\0").unwrap_or(&self.pattern).replace(HOLE, "bin"),
+            let path = if let Some(format) = format {
+                self.pattern.replace(HOLE, format.extension())
+            } else {
+                // The dot that stands before a hole at the very end was only put there for the extension. What is before it
+                // must not become one: it was not reserved as that.
+                let is_image = |stem: &&str| extension(stem).and_then(Format::from_extension).is_some();
+                let bare = self.pattern.strip_suffix(".\0").filter(|stem| !is_image(stem));
+                bare.unwrap_or(&self.pattern).replace(HOLE, UNKNOWN)
             };
             return FinalName { path, mismatch: false };
         }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::clean::{HOLE, extension};
+use super::clean::{HOLE, UNKNOWN, extension};
 use crate::format::Format;
 use crate::table::Table;
 
@@ -24,8 +24,10 @@ pub struct Taken {
 pub struct Extension(pub u8);
 
 impl Extension {
-    /// It is not known yet and may be any, or is none of an image.
+    /// It is not known yet: it may be any, or none.
     pub const ANY: Self = Self(u8::MAX);
+    /// There is none of an image.
+    pub const NONE: Self = Self(u8::MAX - 1);
 }
 
 impl Taken {
@@ -91,25 +93,34 @@ fn folded(name: &str) -> String {
 pub fn form(name: &str) -> u64 {
     let folded = folded(name);
     let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
-    let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len());
+    let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len() - 1);
     xxh3_64(&folded.as_bytes()[..end])
 }
 
 /// The forms of a name that an earlier run gave. Where its extension also stands elsewhere in it as a word, it may have
-/// come from `{ext}`, and another extension would stand there then.
-pub fn kept_forms(path: &str) -> [u64; 2] {
+/// come from `{ext}`, and another extension would stand there then. Of a file whose format was not known, that is `bin`,
+/// and there is no extension at the end.
+pub fn kept_forms(path: &str) -> Vec<u64> {
     let ext = extension(path).unwrap_or_default();
+    let is_bare = Format::from_extension(ext).is_none();
+    let open = with_holes(path, |word| (!ext.is_empty() && word == ext) || (is_bare && word == UNKNOWN));
+    let bare = is_bare.then(|| form(&format!("{open}.{HOLE}")));
+    [form(path), form(&open)].into_iter().chain(bare).collect()
+}
+
+/// The path with holes for these words.
+fn with_holes(path: &str, is_hole: impl Fn(&str) -> bool) -> String {
     let mut words = String::with_capacity(path.len());
     for piece in path.split_inclusive(|character: char| !character.is_alphanumeric()) {
         let word = piece.trim_end_matches(|character: char| !character.is_alphanumeric());
-        if !ext.is_empty() && word == ext {
+        if is_hole(word) {
             words.push(HOLE);
             words.push_str(&piece[word.len()..]);
         } else {
             words.push_str(piece);
         }
     }
-    [form(path), form(&words)]
+    words
 }
 
 #[cfg(test)]
