@@ -393,6 +393,11 @@ impl Template {
         false
     }
 
+    /// Whether the file's name is something and its extension.
+    pub(super) fn ends_in_extension(&self) -> bool {
+        matches!(&self.parts[..], [.., Part::Text(text), Part::Field(Field::Ext)] if text.ends_with('.'))
+    }
+
     pub(super) fn uses(&self, wanted: impl Fn(&Field) -> bool) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field(field) if wanted(field)))
     }
