@@ -312,7 +312,7 @@ fn jpeg(data: &[u8]) -> Vec<u8> {
 /// The same as a PNG, whose data mostly comes in chunks of 8 KiB.
 fn png(data: &[u8]) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1A\n".to_vec();
-    let mut chunk = |kind: &[u8; 4], content: &[u8]| {
+    let mut chunk = |kind: &[u8], content: &[u8]| {
         let content = [kind, content].concat();
         file.extend(u32::try_from(content.len() - 4).expect("a short one").to_be_bytes());
         file.extend(&content);
