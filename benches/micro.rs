@@ -19,6 +19,8 @@
 //! - `part`: a body in such pieces into its part, as the loop hands them over, without a network. 25 KB stay in memory,
 //!   10 MB go through the part file.
 //! - `header`: the signature of a first piece of 512 bytes, and the name in a `Content-Disposition`.
+//! - `inspector`: an image of 25 KB, in pieces of 512 bytes and as it arrives in frames of 16 KB, with and without a look
+//!   at its soundness.
 //! - `record`: 1,000 rows that end as saved: their URLs looked up, their records as JSON, and these into the journal,
 //!   with a write for all at once or for each, as when downloads end one by one.
 //!
@@ -45,7 +47,7 @@ use fetchimg::fetch::{Fetcher, Phase, Work};
 use fetchimg::format::Format;
 use fetchimg::http::Client;
 use fetchimg::http::disposition::filename;
-use fetchimg::image::{Verdict, recognise};
+use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
 use fetchimg::input::{Options, rows_of};
 use fetchimg::intents::{Intent, Intents};
 use fetchimg::job::{Job, Measures, Outcome, Record, Saved, Timing};
@@ -88,6 +90,7 @@ fn main() -> Result<()> {
     piece_loop(&mut criterion, folder.path())?;
     part(&mut criterion, folder.path())?;
     header(&mut criterion);
+    inspector(&mut criterion);
     record(&mut criterion, folder.path())?;
     criterion.final_summary();
     Ok(())
@@ -277,6 +280,82 @@ fn header(criterion: &mut Criterion) {
     assert_eq!(filename(field).as_deref(), Some("na\u{ef}ve cat.jpg"));
     group.bench_function("disposition", |bencher| bencher.iter(|| filename(black_box(field))));
     group.finish();
+}
+
+fn inspector(criterion: &mut Criterion) {
+    let noise = body(BODIES[0].1);
+    let mut group = criterion.benchmark_group("inspector");
+    group.throughput(Throughput::BytesDecimal(noise.len() as u64));
+    let files = [
+        ("jpeg", Format::Jpeg, jpeg(&noise)),
+        ("png", Format::Png, png(&noise)),
+        ("gif", Format::Gif, gif(&noise)),
+        ("webp", Format::Webp, webp(&noise)),
+    ];
+    for (what, format, file) in &files {
+        for pieces in [PIECES[0], 16_384] {
+            for (how, structure) in [("sound", true), ("size", false)] {
+                let inspect = || {
+                    let mut inspector = Inspector::new(*format, Wanted { structure, exif: false });
+                    for piece in black_box(file).chunks(pieces) {
+                        inspector.feed(piece).expect("it is sound");
+                    }
+                    inspector.end(|| Ok(std::io::Cursor::new(file))).expect("it is sound").measures
+                };
+                assert_eq!(inspect().width, Some(1024), "{what}");
+                group.bench_function(BenchmarkId::new(format!("{what}, {how}"), pieces), |bencher| {
+                    bencher.iter(inspect);
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+/// What passes for a JPEG of 1024 by 768 as long as nobody decodes it, with this as its data.
+fn jpeg(data: &[u8]) -> Vec<u8> {
+    let mut file = b"\xFF\xD8\xFF\xC0\0\x0B\x08\x03\0\x04\0\x01\x01\x11\0\xFF\xDA\0\x08\x01\x01\0\0\x3F\0".to_vec();
+    for byte in data {
+        file.push(*byte);
+        if *byte == 0xFF {
+            file.push(0);
+        }
+    }
+    file.extend(b"\xFF\xD9");
+    file
+}
+
+/// The same as a PNG, whose data mostly comes in chunks of 8 KiB.
+fn png(data: &[u8]) -> Vec<u8> {
+    let mut file = b"\x89PNG\r\n\x1A\n".to_vec();
+    let mut chunk = |kind: &[u8], content: &[u8]| {
+        let content = [kind, content].concat();
+        file.extend(u32::try_from(content.len() - 4).expect("a short one").to_be_bytes());
+        file.extend(&content);
+        file.extend(crc32fast::hash(&content).to_be_bytes());
+    };
+    chunk(b"IHDR", b"\0\0\x04\0\0\0\x03\0\x08\x02\0\0\0");
+    data.chunks(8192).for_each(|data| chunk(b"IDAT", data));
+    chunk(b"IEND", b"");
+    file
+}
+
+/// The same as a GIF.
+fn gif(data: &[u8]) -> Vec<u8> {
+    let mut file = b"GIF89a\0\x04\0\x03\0\0\0,\0\0\0\0\0\x04\0\x03\0\x08".to_vec();
+    for block in data.chunks(255) {
+        file.extend(u8::try_from(block.len()));
+        file.extend(block);
+    }
+    file.extend(b"\0;");
+    file
+}
+
+/// The same as a WebP.
+fn webp(data: &[u8]) -> Vec<u8> {
+    let length = |more: usize| u32::try_from(data.len() + more).expect("a short one").to_le_bytes();
+    let start = b"\x30\x01\0\x9D\x01\x2A\0\x04\0\x03";
+    [b"RIFF".as_slice(), &length(22), b"WEBPVP8 ", &length(10), start, data].concat()
 }
 
 fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {

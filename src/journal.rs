@@ -173,6 +173,15 @@ pub struct Earlier<'a> {
     pub sha256: Option<&'a str>,
 }
 
+/// A file that was taken in: see [`Journal::adopt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted<'a> {
+    /// Relative to the output folder.
+    pub path: String,
+    /// Its digest, where the record has it.
+    pub sha256: Option<Cow<'a, str>>,
+}
+
 /// A record read back.
 enum Found {
     /// It is about the URL, and names this file.
@@ -266,7 +275,7 @@ impl Journal {
         &mut self,
         line: &'a [u8],
         is_there: impl FnOnce(&Stored) -> bool,
-    ) -> Result<Option<(String, Option<Cow<'a, str>>)>, RunError> {
+    ) -> Result<Option<Adopted<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
         let stored = Stored { path: path.to_owned(), bytes: record.bytes };
@@ -285,7 +294,7 @@ impl Journal {
         self.known.set(key, Standing::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
-        Ok(Some((stored.path, record.sha256)))
+        Ok(Some(Adopted { path: stored.path, sha256: record.sha256 }))
     }
 
     /// The key of a row, the same as its record's: records show secrets masked and carry a hash instead.
@@ -545,7 +554,7 @@ mod tests {
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
         let is_it = |found: &Stored| *found == stored;
-        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some(("1.png".into(), None)));
+        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some(Adopted { path: "1.png".into(), sha256: None }));
         assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
         assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);

@@ -142,8 +142,8 @@ fn take_up(
             let found = files.look_at(&stored.path);
             found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
         };
-        if let Some((path, sha256)) = journal.adopt(&noted.record, is_there)? {
-            take_in(Earlier { path: &path, sha256: sha256.as_deref() });
+        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
+            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
         }
     }
     journal.write()?;

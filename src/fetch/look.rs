@@ -157,30 +157,45 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Looks at the next bytes in pieces of at most that size.
+    /// Looks at the next bytes, until they have told what they are in pieces of at most that size.
     ///
     /// # Errors
     /// As soon as it is clear that the body is not wanted.
     pub fn at(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
-        for piece in bytes.chunks(piece_size) {
-            self.inspect(piece)?;
+        let mut rest = bytes;
+        while self.inspector.is_none() && !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_size.min(rest.len()));
+            self.recognise(piece)?;
+            rest = after;
         }
-        // Some algorithms are several times as quick with more bytes at once than a piece has.
+        // What is known to be an image, and what makes digests, is quicker with more bytes at once, and sees the same.
+        if let Some(inspector) = &mut self.inspector {
+            inspector.feed(rest).map_err(corrupt)?;
+        }
         self.digester.update(bytes);
+        self.settle_sides()
+    }
+
+    fn recognise(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+        let verdict = self.recogniser.feed(piece);
+        self.judge(verdict)?;
+        if let Verdict::Image(format) = verdict {
+            let mut inspector = self.begin(format)?;
+            inspector.feed(piece).map_err(corrupt)?;
+            self.inspector = Some(inspector);
+        }
         Ok(())
     }
 
-    fn inspect(&mut self, piece: &[u8]) -> Result<(), FetchError> {
-        if let Some(inspector) = &mut self.inspector {
-            inspector.feed(piece).map_err(corrupt)?;
-        } else {
-            let verdict = self.recogniser.feed(piece);
-            self.judge(verdict)?;
-            let Verdict::Image(format) = verdict else { return Ok(()) };
-            let inspector = self.inspector.insert(Inspector::new(format, self.wanted.inspection()));
-            inspector.feed(self.recogniser.head()).map_err(corrupt)?;
-            inspector.feed(piece).map_err(corrupt)?;
-        }
+    /// Begins to inspect an image with what came before it was known as one.
+    fn begin(&self, format: Format) -> Result<Inspector, FetchError> {
+        let mut inspector = Inspector::new(format, self.wanted.inspection());
+        inspector.feed(self.recogniser.head()).map_err(corrupt)?;
+        Ok(inspector)
+    }
+
+    /// Holds the sides to the bounds as soon as they are known.
+    fn settle_sides(&mut self) -> Result<(), FetchError> {
         if !self.sides_are_settled
             && let Some(Measures { width: Some(width), height: Some(height), .. }) =
                 self.inspector.as_ref().map(Inspector::measures)
@@ -207,15 +222,8 @@ impl<'a> Look<'a> {
         self.judge(verdict)?;
         let mut found = Found::default();
         if let Verdict::Image(format) = verdict {
-            let inspector = match self.inspector.take() {
-                Some(inspector) => inspector,
-                // The last bytes have told, and the first ones tell the rest.
-                None => {
-                    let mut inspector = Inspector::new(format, self.wanted.inspection());
-                    inspector.feed(self.recogniser.head()).map_err(corrupt)?;
-                    inspector
-                }
-            };
+            // Some formats are told by their last bytes alone.
+            let inspector = self.inspector.take().map_or_else(|| self.begin(format), Ok)?;
             let image::Found { measures, exif } = inspector.end(whole).map_err(|fault| match fault {
                 Fault::Unsound(unsound) => corrupt(unsound),
                 Fault::Io(error) => unreadable(error),

@@ -34,7 +34,9 @@ pub(super) struct Gif {
     width: u32,
     height: u32,
     frames: u32,
+    /// The block is a picture's.
     is_frame: bool,
+    /// Zeros have come where a block should.
     is_strange: bool,
 }
 

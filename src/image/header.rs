@@ -359,7 +359,7 @@ mod tests {
                 20,
             ),
             // Further away than what is looked at first.
-            (Format::Pnm, [b"P5 #".as_slice(), &[b'c'; 50_000], b"\n1 1 255 x"].concat(), 1, 1),
+            (Format::Pnm, [b"P5 #".as_slice(), &vec![b'c'; 50_000], b"\n1 1 255 x"].concat(), 1, 1),
         ];
         for (format, file, width, height) in table {
             let expected = sized(width, height);
@@ -400,7 +400,7 @@ mod tests {
         for (format, file) in table {
             assert_eq!(inspect(format, file), Err("its header does not tell its size"), "{format}");
             // Zeros are a picture of one pixel in some.
-            let filled = [file, &[0; 2 * MOST]].concat();
+            let filled = [file, &vec![0; 2 * MOST]].concat();
             let is_pixel = matches!(format, Format::Exr | Format::Jxl);
             assert_eq!(inspect(format, &filled).is_ok(), is_pixel, "{format}, filled with zeros");
         }

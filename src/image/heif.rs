@@ -201,26 +201,26 @@ mod tests {
     use super::*;
     use crate::format::Format;
 
-    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    fn boxed(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len() + 8).expect("a short one").to_be_bytes();
-        [length.as_slice(), kind, content].concat()
+        [length.as_slice(), &kind, content].concat()
     }
 
     /// A file whose primary item, the second one, has these properties besides its size.
     fn file(more: &[Vec<u8>]) -> Vec<u8> {
-        let size = |width, height| boxed(b"ispe", &[0, 0, 0, 0, 0, 0, 0, width, 0, 0, 0, height]);
+        let size = |width, height| boxed(*b"ispe", &[0, 0, 0, 0, 0, 0, 0, width, 0, 0, 0, height]);
         let places = (2..more.len() + 3).map(|place| u8::try_from(place).expect("a few")).collect::<Vec<_>>();
         let count = u8::try_from(places.len()).expect("a few");
         let ipma = [&[0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 1, 1, 0, 2, count], places.as_slice()].concat();
         let ipco = [size(99, 99), size(10, 20), more.concat()].concat();
-        let iprp = [boxed(b"ipco", &ipco), boxed(b"ipma", &ipma)].concat();
-        let meta = [vec![0; 4], boxed(b"pitm", &[0, 0, 0, 0, 0, 2]), boxed(b"iprp", &iprp)].concat();
-        [boxed(b"ftyp", b"avif\0\0\0\0mif1"), boxed(b"meta", &meta), boxed(b"mdat", &[7; 40])].concat()
+        let iprp = [boxed(*b"ipco", &ipco), boxed(*b"ipma", &ipma)].concat();
+        let meta = [vec![0; 4], boxed(*b"pitm", &[0, 0, 0, 0, 0, 2]), boxed(*b"iprp", &iprp)].concat();
+        [boxed(*b"ftyp", b"avif\0\0\0\0mif1"), boxed(*b"meta", &meta), boxed(*b"mdat", &[7; 40])].concat()
     }
 
     #[test]
     fn the_primary_item_tells_its_size_and_how_it_is_turned() {
-        let (rotate, mirror) = (|quarters| boxed(b"irot", &[quarters]), |axis| boxed(b"imir", &[axis]));
+        let (rotate, mirror) = (|quarters| boxed(*b"irot", &[quarters]), |axis| boxed(*b"imir", &[axis]));
         // As libavif maps them to Exif; the last two are the same turns the other way round.
         let table: [(&[Vec<u8>], Option<u8>); 12] = [
             (&[], None),
@@ -252,7 +252,7 @@ mod tests {
             assert_eq!(inspect(Format::Heic, &filled).is_ok(), end >= whole.len() - 40, "{end}");
         }
         // Boxes behind the first 128 KB count too, and bytes that are none do not.
-        let long = [whole, boxed(b"free", &[0; 300_000]), boxed(b"free", &[0; 30])].concat();
+        let long = [whole, boxed(*b"free", &vec![0; 300_000]), boxed(*b"free", &[0; 30])].concat();
         assert!(inspect(Format::Heic, &long).is_ok());
         assert!(inspect(Format::Heic, &[long.as_slice(), b"\0\0\0\x03more"].concat()).is_ok());
         assert_eq!(inspect(Format::Heic, &long[..long.len() - 1]), Err("it ends before its data does"));

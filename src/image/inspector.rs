@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn no_image_needs_much_memory() {
         let frame = b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0";
-        let exif = [b"\xFF\xE1\xFF\xFFExif\0\0".as_slice(), &[0; 65_527]].concat();
+        let exif = [b"\xFF\xE1\xFF\xFFExif\0\0".as_slice(), &vec![0; 65_527]].concat();
         let chunk = b"\0\0\0\0teXt\0\0\0\0";
         let png = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3A\x7E\x9B\x55";
         let table: [(Format, &[u8], &[u8]); 8] = [

@@ -113,11 +113,8 @@ impl Jpeg {
         if components == 0 || length != 8 + 3 * components {
             return Err(Unsound("its frame header has a wrong length"));
         }
-        self.height = be16(header, 1).map(u32::from);
-        self.width = be16(header, 3).map(u32::from);
-        if self.width == Some(0) {
-            return Err(Unsound("it has no width"));
-        }
+        let width = be16(header, 3).filter(|width| *width > 0).ok_or(Unsound("it has no width"))?;
+        (self.width, self.height) = (Some(width.into()), be16(header, 1).map(u32::from));
         Ok(self.next_marker(u64::from(3 * components)))
     }
 }
@@ -275,5 +272,6 @@ mod tests {
         for (file, what) in table {
             assert_eq!(inspect(Format::Jpeg, &file), Err(what));
         }
+        assert_eq!(measure(Format::Jpeg, &jpeg(&[wide, SCAN])), Measures::default(), "no width is not a width of 0");
     }
 }

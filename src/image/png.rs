@@ -211,14 +211,14 @@ mod tests {
     use super::*;
     use crate::format::Format;
 
-    fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len()).expect("a short one").to_be_bytes();
-        let checksum = crc32fast::hash(&[kind, content].concat()).to_be_bytes();
-        [length.as_slice(), kind, content, &checksum].concat()
+        let checksum = crc32fast::hash(&[&kind, content].concat()).to_be_bytes();
+        [length.as_slice(), &kind, content, &checksum].concat()
     }
 
     fn header(colours: u8, depth: u8) -> Vec<u8> {
-        chunk(b"IHDR", &[0, 0, 0, 10, 0, 0, 0, 20, depth, colours, 0, 0, 0])
+        chunk(*b"IHDR", &[0, 0, 0, 10, 0, 0, 0, 20, depth, colours, 0, 0, 0])
     }
 
     fn png(chunks: &[&[u8]]) -> Vec<u8> {
@@ -233,22 +233,22 @@ mod tests {
 
     #[test]
     fn a_sound_file_tells_what_it_holds() {
-        let (grey, data, end) = (header(0, 8), chunk(b"IDAT", b"abc"), chunk(b"IEND", b""));
-        let exif = chunk(b"eXIf", b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0");
-        let animated = chunk(b"acTL", b"\0\0\0\x05\0\0\0\0");
-        let still = chunk(b"acTL", b"\0\0\0\x01\0\0\0\0");
+        let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
+        let exif = chunk(*b"eXIf", b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0");
+        let animated = chunk(*b"acTL", b"\0\0\0\x05\0\0\0\0");
+        let still = chunk(*b"acTL", b"\0\0\0\x01\0\0\0\0");
         let table: [(&str, Vec<u8>, Option<u32>, Option<u8>); 9] = [
             ("plain", png(&[&grey, &data, &end]), None, None),
             ("data in two chunks", png(&[&grey, &data, &data, &end]), None, None),
-            ("indexed", png(&[&header(3, 4), &chunk(b"PLTE", b"rgb"), &data, &end]), None, None),
-            ("animated", png(&[&grey, &animated, &data, &chunk(b"fdAT", b"\0\0\0\x01x"), &end]), Some(5), None),
+            ("indexed", png(&[&header(3, 4), &chunk(*b"PLTE", b"rgb"), &data, &end]), None, None),
+            ("animated", png(&[&grey, &animated, &data, &chunk(*b"fdAT", b"\0\0\0\x01x"), &end]), Some(5), None),
             ("animated with one frame", png(&[&grey, &still, &data, &end]), None, None),
             ("animated too late", png(&[&grey, &data, &animated, &end]), None, None),
             ("turned", png(&[&grey, &exif, &data, &end]), None, Some(8)),
             ("turned at its end", png(&[&grey, &data, &exif, &end]), None, Some(8)),
             (
                 "a note with a wrong checksum",
-                png(&[&grey, &damaged(chunk(b"tEXt", b"x")), &data, &end, b"more"]),
+                png(&[&grey, &damaged(chunk(*b"tEXt", b"x")), &data, &end, b"more"]),
                 None,
                 None,
             ),
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_file_with_damage_is_refused() {
-        let (grey, data, end) = (header(0, 8), chunk(b"IDAT", b"abc"), chunk(b"IEND", b""));
-        let whole = png(&[&grey, &chunk(b"tEXt", b"note"), &data, &end]);
+        let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
+        let whole = png(&[&grey, &chunk(*b"tEXt", b"note"), &data, &end]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Png, &whole[..end]), Err("it ends before its IEND chunk"), "{end}");
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
@@ -272,19 +272,19 @@ mod tests {
         }
         let wrong = "a chunk has a wrong checksum";
         let impossible = [b"\x80\0\0\0IDAT".as_slice(), &[0; 32]].concat();
-        let flat = chunk(b"IHDR", &[0, 0, 0, 10, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
+        let flat = chunk(*b"IHDR", &[0, 0, 0, 10, 0, 0, 0, 0, 8, 0, 0, 0, 0]);
         let mut moved = whole.clone();
         moved[8 + 25 + 3] -= 1; // The length of the note.
         let table: [(Vec<u8>, &str); 14] = [
             (png(&[&damaged(grey.clone()), &data, &end]), wrong),
             (png(&[&grey, &damaged(data.clone()), &end]), wrong),
             (png(&[&grey, &data, &damaged(end.clone())]), wrong),
-            (png(&[&grey, &data, &damaged(chunk(b"fdAT", b"\0\0\0\x01x")), &end]), wrong),
+            (png(&[&grey, &data, &damaged(chunk(*b"fdAT", b"\0\0\0\x01x")), &end]), wrong),
             (png(&[&grey, &impossible]), "a chunk has an impossible length"),
             (moved, "there is no chunk where one has to be"),
             (png(&[&data, &end]), "its first chunk is not IHDR"),
-            (png(&[&chunk(b"CgBI", b"\x50\0\x20\x06"), &grey, &data, &end]), "its first chunk is not IHDR"),
-            (png(&[&chunk(b"IHDR", b"short"), &data, &end]), "its IHDR chunk has a wrong length"),
+            (png(&[&chunk(*b"CgBI", b"\x50\0\x20\x06"), &grey, &data, &end]), "its first chunk is not IHDR"),
+            (png(&[&chunk(*b"IHDR", b"short"), &data, &end]), "its IHDR chunk has a wrong length"),
             (png(&[&flat, &data, &end]), "its size is impossible"),
             (png(&[&header(0, 3), &data, &end]), "its header is no PNG's"),
             (png(&[&header(3, 4), &data, &end]), "it has no palette for its colours"),
