@@ -1,8 +1,7 @@
 //! Bytes to pixels, within limits.
 //!
 //! [`open`] reads a header and holds it to the [`Limits`] before anything is allocated; [`Opened::decode`] gives the
-//! pixels of the first picture in the file. Common JPEG is decoded here, at the size that is needed ([`super::jpeg`]); the
-//! rest is left to libraries.
+//! pixels of the first picture in the file.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -18,8 +17,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::jpeg::{self, Head, Reduction};
-use super::picture::{Colour, Decoded};
+use super::picture::{Colour, Picture};
 use super::{Limits, TransformError};
 use crate::format::Format;
 
@@ -34,25 +32,23 @@ pub struct Opened<'a> {
 }
 
 enum Kind<'a> {
-    Jpeg(Head<'a>),
-    /// JPEG of a kind that is not decoded here, and its colour profile.
-    RareJpeg(&'a [u8], Option<Vec<u8>>),
+    Jpeg(Box<JpegDecoder<ZCursor<&'a [u8]>>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
 /// Reads the header of a file.
 pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Opened<'a>, TransformError> {
-    let kind = match format {
-        Format::Jpeg => {
-            let head = Head::read(bytes)?;
-            if head.is_common() { Kind::Jpeg(head) } else { Kind::RareJpeg(bytes, head.profile()) }
-        }
-        _ => Kind::Other(decoder(bytes, format)?),
-    };
-    let (width, height) = match &kind {
-        Kind::Jpeg(head) => (head.width, head.height),
-        Kind::RareJpeg(bytes, _) => size_of_rare(bytes)?,
-        Kind::Other(decoder) => decoder.dimensions(),
+    let (kind, (width, height)) = if format == Format::Jpeg {
+        let mut decoder = Box::new(jpeg_decoder(bytes));
+        decoder.decode_headers()?;
+        let (width, height) = decoder.dimensions().unwrap_or_default();
+        let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
+        let size = (narrow(width)?, narrow(height)?);
+        (Kind::Jpeg(decoder), size)
+    } else {
+        let decoder = decoder(bytes, format)?;
+        let size = decoder.dimensions();
+        (Kind::Other(decoder), size)
     };
     if width == 0 || height == 0 {
         return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
@@ -62,24 +58,32 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
 }
 
 impl Opened<'_> {
-    /// The pixels, of a common JPEG as many as are asked for, of all others all.
-    pub fn decode(self, reduction: Reduction) -> Result<Decoded, TransformError> {
+    /// The pixels.
+    pub fn decode(self) -> Result<Picture, TransformError> {
         match self.kind {
-            Kind::Jpeg(head) => {
-                self.limits.check_memory(head.memory(reduction))?;
-                let planes = head.planes(reduction)?;
-                let colour = if planes.len() == 1 { Colour::Grey } else { Colour::YCbCr };
-                Ok(Decoded { colour, planes, profile: head.profile() })
-            }
-            Kind::RareJpeg(bytes, profile) => {
+            Kind::Jpeg(decoder) => {
                 // Coefficients of two bytes, and the colours.
                 self.limits.check_memory(u64::from(self.width) * u64::from(self.height) * 9)?;
-                let (colour, data) = rare(bytes)?;
-                Ok(Decoded { profile, ..Decoded::whole(self.width, self.height, colour, data) })
+                jpeg(*decoder, self.width, self.height)
             }
             Kind::Other(decoder) => other(decoder, &self.limits),
         }
     }
+}
+
+fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    let all = usize::from(u16::MAX);
+    // Strict: what is missing is not to be made up.
+    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(all).set_max_height(all);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
+fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<Picture, TransformError> {
+    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let (colour, wanted) = if is_grey { (Colour::Grey, ColorSpace::Luma) } else { (Colour::Rgb, ColorSpace::RGB) };
+    decoder.set_options(decoder.options().jpeg_set_out_colorspace(wanted));
+    let data = decoder.decode()?;
+    Ok(Picture { width, height, colour, data, profile: decoder.icc_profile() })
 }
 
 /// A library's decoder for everything but JPEG.
@@ -104,7 +108,7 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     }?)
 }
 
-fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Decoded, TransformError> {
+fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Picture, TransformError> {
     let (width, height) = decoder.dimensions();
     let kind = decoder.color_type();
     let bytes = decoder.total_bytes();
@@ -130,13 +134,14 @@ fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Dec
         ColorType::Rgba32F => (Colour::Rgba, from_light(&data, 4)),
         other => return Err(TransformError::Unsupported(format!("pixels of the kind {other:?}"))),
     };
-    Ok(Decoded { profile, ..Decoded::whole(width, height, colour, data) })
+    Ok(Picture { width, height, colour, data, profile })
 }
 
 /// Sixteen bits to eight, rounded.
 fn from_16(data: &[u8]) -> Vec<u8> {
     let (values, _) = data.as_chunks();
-    values.iter().map(|value| ((u32::from(u16::from_ne_bytes(*value)) * 255 + 32_767) / 65_535) as u8).collect()
+    let byte = |value: &[u8; 2]| (u32::from(u16::from_ne_bytes(*value)) * 255 + 32_767) / 65_535;
+    values.iter().map(|value| u8::try_from(byte(value)).unwrap_or(u8::MAX)).collect()
 }
 
 /// Amounts of light to values as screens take them (IEC 61966-2-1). What is brighter than white becomes white. Opacity,
@@ -151,44 +156,11 @@ fn from_light(data: &[u8], channels: usize) -> Vec<u8> {
             ..=0.003_130_8 => 12.92 * light,
             _ => 1.055 * light.powf(1.0 / 2.4) - 0.055,
         };
-        (shown * 255.0).round() as u8
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
+        let byte = (shown * 255.0).round() as u8;
+        byte
     };
     values.iter().enumerate().map(byte).collect()
-}
-
-/// Progressive JPEG, and whatever else is not common.
-fn rare_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
-    let all = usize::from(u16::MAX);
-    // Strict: what is missing is not to be made up.
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(all).set_max_height(all);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
-}
-
-fn size_of_rare(bytes: &[u8]) -> Result<(u32, u32), TransformError> {
-    let mut decoder = rare_decoder(bytes);
-    decoder.decode_headers()?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
-    Ok((narrow(width)?, narrow(height)?))
-}
-
-/// Decodes it. It has to be within the limits.
-pub fn rare(bytes: &[u8]) -> Result<(Colour, Vec<u8>), TransformError> {
-    let mut decoder = rare_decoder(bytes);
-    decoder.decode_headers()?;
-    let colour = if decoder.input_colorspace() == Some(ColorSpace::Luma) { Colour::Grey } else { Colour::Rgb };
-    let wanted = if colour == Colour::Grey { ColorSpace::Luma } else { ColorSpace::RGB };
-    decoder.set_options(decoder.options().jpeg_set_out_colorspace(wanted));
-    Ok((colour, decoder.decode()?))
-}
-
-impl From<jpeg::Error> for TransformError {
-    fn from(error: jpeg::Error) -> Self {
-        match error {
-            jpeg::Error::Corrupt(what) => Self::Corrupt(what.to_owned()),
-            jpeg::Error::Other => Self::Unsupported("JPEG of an uncommon kind".to_owned()),
-        }
-    }
 }
 
 impl From<DecodeErrors> for TransformError {
@@ -215,5 +187,18 @@ impl From<ImageError> for TransformError {
             }
             other => Self::Corrupt(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_other_depths_become_eight_bits() {
+        let values = [0_u16, 128, 129, 32_768, 65_535].map(u16::to_ne_bytes).concat();
+        assert_eq!(from_16(&values), [0, 0, 1, 128, 255]);
+        let light = [0.0_f32, 0.214_041, 1.0, 0.5, 7.0, -1.0, f32::NAN, 0.0].map(f32::to_ne_bytes).concat();
+        assert_eq!(from_light(&light, 4)[..6], [0, 128, 255, 128, 255, 0]);
     }
 }

@@ -3,7 +3,9 @@
 //! Colour profiles are kept, in every format: without it a picture would change its colours. What is not kept is all that
 //! is no pixel: Exif, XMP, comments. Baseline JPEG, PNG of eight bits, lossy WebP.
 
-use jpeg_encoder::{ColorType, ImageBuffer, JpegColorType, SamplingFactor};
+use std::borrow::Cow;
+
+use jpeg_encoder::{ColorType, SamplingFactor};
 
 use super::TransformError;
 use super::picture::{Colour, Picture};
@@ -43,7 +45,7 @@ impl Target {
     }
 }
 
-/// The encoders give colours as many samples as brightness from this quality on, as ImageMagick and libvips do.
+/// The encoders give colours as many samples as brightness from this quality on, as `ImageMagick` and libvips do.
 const FULL_COLOUR: u8 = 90;
 
 /// Writes a picture. `quality`, from 1 to 100, is for the formats with loss.
@@ -51,8 +53,8 @@ pub fn encode(picture: Picture, target: Target, quality: u8) -> Result<Vec<u8>, 
     let profile = picture.profile.clone().filter(|profile| is_for(profile, picture.colour));
     match target {
         Target::Jpeg => jpeg(picture, quality, profile.as_deref()),
-        Target::Png => png(picture.interleaved(), profile),
-        Target::Webp => webp(picture.interleaved(), quality, profile.as_deref()),
+        Target::Png => png(&picture, profile),
+        Target::Webp => webp(&picture, quality, profile.as_deref()),
     }
 }
 
@@ -61,7 +63,7 @@ pub fn encode(picture: Picture, target: Target, quality: u8) -> Result<Vec<u8>, 
 fn is_for(profile: &[u8], colour: Colour) -> bool {
     let space: &[u8] = match colour {
         Colour::Grey | Colour::GreyAlpha => b"GRAY",
-        Colour::Rgb | Colour::Rgba | Colour::YCbCr => b"RGB ",
+        Colour::Rgb | Colour::Rgba => b"RGB ",
     };
     profile.get(16..20) == Some(space)
 }
@@ -81,49 +83,16 @@ fn jpeg(picture: Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>
         // One that is too long for its segments is left out.
         let _ = encoder.add_icc_profile(profile);
     }
-    match (&*picture.planes, picture.colour) {
-        ([brightness, blue, red], _) => encoder.encode_image(Planes { width, height, planes: [brightness, blue, red] }),
-        ([plane], Colour::Grey) => encoder.encode(plane, width, height, ColorType::Luma),
-        ([plane], _) => encoder.encode(plane, width, height, ColorType::Rgb),
-        _ => return Err(TransformError::Internal("a picture without planes".to_owned())),
-    }
-    .map_err(TransformError::internal)?;
+    let kind = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
+    encoder.encode(&picture.data, width, height, kind).map_err(TransformError::internal)?;
     Ok(bytes)
 }
 
-/// Brightness and colours in the planes that JPEG has them in.
-struct Planes<'a> {
-    width: u16,
-    height: u16,
-    planes: [&'a [u8]; 3],
-}
-
-impl ImageBuffer for Planes<'_> {
-    fn get_jpeg_color_type(&self) -> JpegColorType {
-        JpegColorType::Ycbcr
-    }
-
-    fn width(&self) -> u16 {
-        self.width
-    }
-
-    fn height(&self) -> u16 {
-        self.height
-    }
-
-    fn fill_buffers(&self, y: u16, buffers: &mut [Vec<u8>; 4]) {
-        let from = usize::from(y) * usize::from(self.width);
-        for (buffer, plane) in buffers.iter_mut().zip(self.planes) {
-            buffer.extend_from_slice(&plane[from..from + usize::from(self.width)]);
-        }
-    }
-}
-
-fn png(picture: Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {
+fn png(picture: &Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {
     let mut info = png::Info::with_size(picture.width, picture.height);
     info.bit_depth = png::BitDepth::Eight;
     info.color_type = match picture.colour {
-        Colour::Grey | Colour::YCbCr => png::ColorType::Grayscale,
+        Colour::Grey => png::ColorType::Grayscale,
         Colour::GreyAlpha => png::ColorType::GrayscaleAlpha,
         Colour::Rgb => png::ColorType::Rgb,
         Colour::Rgba => png::ColorType::Rgba,
@@ -132,46 +101,40 @@ fn png(picture: Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformE
     let mut bytes = Vec::new();
     let write = || {
         let mut writer = png::Encoder::with_info(&mut bytes, info)?.write_header()?;
-        for plane in &picture.planes {
-            writer.write_image_data(plane)?;
-        }
+        writer.write_image_data(&picture.data)?;
         writer.finish()
     };
     write().map_err(TransformError::internal)?;
     Ok(bytes)
 }
 
-fn webp(picture: Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
-    let Picture { width, height, colour, planes, .. } = picture;
-    let limit = 16_383;
-    if width > limit || height > limit {
+fn webp(picture: &Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
+    /// 14 bits hold the size of a side (RFC 9649, section 2.7).
+    const LONGEST: u32 = 16_383;
+    let (width, height) = (picture.width, picture.height);
+    if width > LONGEST || height > LONGEST {
         return Err(TransformError::Unsupported(format!("WebP holds no {} pixels in a row", width.max(height))));
     }
-    let plane = planes.into_iter().next().unwrap_or_default();
-    let grey = |plane: &[u8], step: usize| {
-        let mut pixels = Vec::with_capacity(plane.len() / step * (step + 2));
-        for pixel in plane.chunks_exact(step) {
-            pixels.extend([pixel[0]; 3]);
-            pixels.extend(&pixel[1..]);
-        }
-        pixels
+    // There is no grey.
+    let coloured = |channels: usize| {
+        let pixels = picture.data.chunks_exact(channels);
+        Cow::Owned(pixels.flat_map(|pixel| [&[pixel[0]; 3][..], &pixel[1..]].concat()).collect::<Vec<_>>())
     };
-    let pixels = match colour {
-        Colour::Grey | Colour::YCbCr => grey(&plane, 1),
-        Colour::GreyAlpha => grey(&plane, 2),
-        Colour::Rgb | Colour::Rgba => plane,
+    let pixels = match picture.colour {
+        Colour::Grey | Colour::GreyAlpha => coloured(picture.colour.channels()),
+        Colour::Rgb | Colour::Rgba => Cow::Borrowed(&*picture.data),
     };
-    let encoder = if colour.has_alpha() {
+    let encoder = if picture.colour.has_alpha() {
         webp::Encoder::from_rgba(&pixels, width, height)
     } else {
         webp::Encoder::from_rgb(&pixels, width, height)
     };
-    let encoded = encoder
+    let file = encoder
         .encode_simple(false, f32::from(quality))
         .map_err(|error| TransformError::Internal(format!("WebP: {error:?}")))?;
     Ok(match profile {
-        Some(profile) => with_profile(&encoded, (width, height), profile),
-        None => encoded.to_vec(),
+        Some(profile) => with_profile(&file, (width, height), profile),
+        None => file.to_vec(),
     })
 }
 
@@ -193,4 +156,50 @@ fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     let body = [b"WEBPVP8X\x0A\0\0\0", &head[..], b"ICCP", &length(profile), profile, padding, rest].concat();
     [b"RIFF", &length(&body)[..], &body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(colour: Colour, data: &[u8], profile: Option<Vec<u8>>) -> Picture {
+        let width = u32::try_from(data.len() / colour.channels()).expect("a width");
+        Picture { width, height: 1, colour, data: data.to_vec(), profile }
+    }
+
+    #[test]
+    fn every_colour_can_be_written_in_every_format() {
+        for (target, format) in [
+            (Target::Jpeg, image::ImageFormat::Jpeg),
+            (Target::Png, image::ImageFormat::Png),
+            (Target::Webp, image::ImageFormat::WebP),
+        ] {
+            for (colour, data) in [
+                (Colour::Grey, &[9, 200, 9][..]),
+                (Colour::GreyAlpha, &[9, 255, 200, 0]),
+                (Colour::Rgb, &[9, 200, 9, 0, 0, 0]),
+                (Colour::Rgba, &[9, 200, 9, 255, 1, 2, 3, 4]),
+            ] {
+                let picture = picture(colour, data, None);
+                let width = picture.width;
+                let bytes = encode(picture, target, 90).expect("written");
+                assert_eq!(image::guess_format(&bytes).ok(), Some(format), "{colour:?}");
+                let read = image::load_from_memory(&bytes).expect("a sound image");
+                assert_eq!((read.width(), read.height()), (width, 1), "{target:?} {colour:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_colour_profile_stays_where_it_describes_the_colours() {
+        let mut profile = vec![7; 200];
+        profile[16..20].copy_from_slice(b"RGB ");
+        let holds = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+        for (target, name) in [(Target::Jpeg, &b"ICC_PROFILE"[..]), (Target::Png, b"iCCP"), (Target::Webp, b"ICCP")] {
+            let colours = picture(Colour::Rgb, &[1, 2, 3], Some(profile.clone()));
+            assert!(holds(&encode(colours, target, 90).expect("written"), name), "{target:?}");
+            let grey = picture(Colour::Grey, &[1], Some(profile.clone()));
+            assert!(!holds(&encode(grey, target, 90).expect("written"), name), "{target:?}");
+        }
+    }
 }

@@ -1,17 +1,14 @@
 //! A hash of what a picture looks like.
 //!
 //! Pictures that look alike have hashes that differ in few bits. The definition, which will not change: the brightness of
-//! the picture (ITU-R BT.601, transparency over white), where both sides have 256 pixels or more as the means of its whole
-//! blocks of 8 x 8; scaled to 32 x 32 pixels by Lanczos' filter (a = 3) and turned upright; of its discrete cosine
-//! transform (type II) the 8 x 8 lowest frequencies, row by row, a bit for each that is above the median, the first one
-//! highest. This is the `phash` of Python's `ImageHash` but for the means, which let a JPEG be hashed without being decoded
-//! in full.
+//! the picture (ITU-R BT.601, transparency over white), scaled to 32 x 32 pixels by Lanczos' filter (a = 3) and turned
+//! upright; of its discrete cosine transform (type II) the 8 x 8 lowest frequencies, row by row, a bit for each that is
+//! above the median, the first one highest. This is the `phash` of Python's `ImageHash`.
 
 use std::fmt;
 
 use super::TransformError;
-use super::jpeg::Reduction;
-use super::picture::{Colour, Decoded, Picture, Plane};
+use super::picture::{Colour, Picture, over_white};
 use super::resize::{Fit, scale};
 
 /// What a picture looks like, in 64 bits. Written in 16 hexadecimal digits.
@@ -38,72 +35,38 @@ const SIDE: u32 = 32;
 /// ... and hashed by so many frequencies.
 const KEPT: usize = 8;
 
-/// How much smaller a picture may be decoded for its hash.
-#[must_use]
-pub const fn reduction((width, height): (u32, u32)) -> Reduction {
-    if has_means(width, height) { Reduction::Eighth } else { Reduction::Full }
-}
-
-const fn has_means(width: u32, height: u32) -> bool {
-    width >= 8 * SIDE && height >= 8 * SIDE
-}
-
-/// The hash of a picture of that size, of which this was decoded.
-pub fn hash(decoded: &Decoded, (width, height): (u32, u32), orientation: u8) -> Result<PerceptualHash, TransformError> {
-    let Some(first) = decoded.planes.first() else { return Err(TransformError::Internal("no plane".to_owned())) };
-    let small = if has_means(width, height) {
-        // Of a JPEG, a block may be fewer pixels by now.
-        let side = (first.covered.0 * 8.0 / f64::from(width)).round() as u32;
-        means(first, decoded.colour, side, (width / 8, height / 8))
-    } else {
-        let data = first.data.chunks_exact(decoded.colour.channels()).map(|pixel| brightness(pixel, decoded.colour));
-        Plane { data: data.collect(), ..*first }
-    };
-    let seen = Decoded { colour: Colour::Grey, planes: vec![small], profile: None };
-    let fit = Fit { used: (1.0, 1.0), size: (SIDE, SIDE), frame: None, shrinks: 1.0 };
-    let Picture { planes, .. } = scale(seen, &fit)?.upright(orientation);
-    Ok(PerceptualHash(bits(planes.first().map_or(&[], Vec::as_slice))))
+/// The hash of a picture that is to be displayed in this orientation (1 to 8).
+pub fn hash(picture: &Picture, orientation: u8) -> Result<PerceptualHash, TransformError> {
+    let data = picture.data.chunks_exact(picture.colour.channels()).map(|pixel| brightness(pixel, picture.colour));
+    let (width, height) = (picture.width, picture.height);
+    let seen = Picture { width, height, colour: Colour::Grey, data: data.collect(), profile: None };
+    let fit = Fit { used: (1.0, 1.0), size: (SIDE, SIDE), frame: None };
+    Ok(PerceptualHash(bits(&scale(seen, &fit)?.upright(orientation).data)))
 }
 
 /// The brightness of a pixel, over white.
 fn brightness(pixel: &[u8], colour: Colour) -> u8 {
     let mixed = |red: u8, green: u8, blue: u8| {
         // As JPEG has it, of sixteen bits (ITU-T T.871, section 7).
-        (19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue) + 32_768) >> 16
+        let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue) + 32_768;
+        u8::try_from(sum >> 16).unwrap_or(u8::MAX)
     };
-    let (value, alpha) = match (colour, pixel) {
-        (Colour::Rgb, [red, green, blue]) => (mixed(*red, *green, *blue), 255),
-        (Colour::Rgba, [red, green, blue, alpha]) => (mixed(*red, *green, *blue), u32::from(*alpha)),
-        (Colour::GreyAlpha, [value, alpha]) => (u32::from(*value), u32::from(*alpha)),
-        (_, [value, ..]) => (u32::from(*value), 255),
-        _ => (255, 255),
-    };
-    ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-}
-
-/// The mean brightness of so many whole blocks of pixels.
-fn means(plane: &Plane, colour: Colour, side: u32, (columns, rows): (u32, u32)) -> Plane {
-    let (side, channels) = (side as usize, colour.channels());
-    let mut data = Vec::with_capacity(columns as usize * rows as usize);
-    let mut sums = vec![0_u32; columns as usize];
-    for lines in plane.data.chunks_exact(plane.width as usize * channels * side).take(rows as usize) {
-        sums.fill(0);
-        for line in lines.chunks_exact(plane.width as usize * channels) {
-            for (sum, pixels) in sums.iter_mut().zip(line.chunks_exact(side * channels)) {
-                *sum += pixels.chunks_exact(channels).map(|pixel| u32::from(brightness(pixel, colour))).sum::<u32>();
-            }
-        }
-        let count = (side * side) as u32;
-        data.extend(sums.iter().map(|sum| ((sum + count / 2) / count) as u8));
+    match (colour, pixel) {
+        (Colour::Rgb, [red, green, blue]) => mixed(*red, *green, *blue),
+        (Colour::Rgba, [red, green, blue, alpha]) => over_white(mixed(*red, *green, *blue), *alpha),
+        (Colour::GreyAlpha, [value, alpha]) => over_white(*value, *alpha),
+        (_, [value, ..]) => *value,
+        _ => u8::MAX,
     }
-    Plane { width: columns, height: rows, covered: (f64::from(columns), f64::from(rows)), data }
 }
 
 /// The bits of 32 x 32 pixels.
 fn bits(pixels: &[u8]) -> u64 {
     let side = SIDE as usize;
     let cosine = |frequency: usize, position: usize| {
-        (std::f64::consts::PI * frequency as f64 * (2 * position + 1) as f64 / (2 * side) as f64).cos()
+        #[expect(clippy::cast_precision_loss, reason = "below a hundred")]
+        let [frequency, position, side] = [frequency, 2 * position + 1, 2 * side].map(|number| number as f64);
+        (std::f64::consts::PI * frequency * position / side).cos()
     };
     let cosines: [[f64; SIDE as usize]; KEPT] =
         std::array::from_fn(|frequency| std::array::from_fn(|position| cosine(frequency, position)));
@@ -121,5 +84,52 @@ fn bits(pixels: &[u8]) -> u64 {
     let mut sorted = low.clone();
     sorted.sort_by(f64::total_cmp);
     let median = f64::midpoint(sorted[KEPT * KEPT / 2 - 1], sorted[KEPT * KEPT / 2]);
-    low.iter().fold(0, |bits, value| bits << 1 | u64::from(*value > median))
+    low.iter().fold(0, |bits, value| (bits << 1) | u64::from(*value > median))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture that is the same at any size: two waves across each other.
+    fn waves(width: u32, height: u32, across: f64, down: f64) -> Picture {
+        let value = |index: u32| {
+            let (x, y) = (f64::from(index % width) / f64::from(width), f64::from(index / width) / f64::from(height));
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 28 and 228")]
+            let value = (128.0 + 60.0 * (across * x + 1.0).sin() + 40.0 * (down * y).cos()) as u8;
+            value
+        };
+        let data = (0..width * height).map(value).collect();
+        Picture { width, height, colour: Colour::Grey, data, profile: None }
+    }
+
+    #[test]
+    fn hashes_stay_what_they_are() {
+        let flat = Picture { width: 40, height: 30, colour: Colour::Rgb, data: vec![200; 40 * 30 * 3], profile: None };
+        assert_eq!(hash(&flat, 1).expect("a hash").to_string().len(), 16);
+        let table = [(waves(300, 200, 9.0, 5.0), VECTORS[0]), (waves(300, 200, 3.0, 14.0), VECTORS[1])];
+        for (picture, expected) in table {
+            assert_eq!(hash(&picture, 1).expect("a hash").to_string(), expected);
+        }
+    }
+
+    const VECTORS: [&str; 2] = ["", ""];
+
+    #[test]
+    fn versions_of_a_picture_are_near_and_others_are_far() {
+        let of = |picture: &Picture| hash(picture, 1).expect("a hash");
+        let picture = of(&waves(300, 200, 9.0, 5.0));
+        assert!(picture.distance(of(&waves(150, 100, 9.0, 5.0))) <= 6);
+        assert!(picture.distance(of(&waves(300, 200, 3.0, 14.0))) > 10);
+        let colours = waves(300, 200, 9.0, 5.0);
+        let data = colours.data.iter().flat_map(|value| [*value; 3]).collect();
+        assert_eq!(picture, of(&Picture { colour: Colour::Rgb, data, ..colours }));
+    }
+
+    #[test]
+    fn what_is_displayed_is_hashed() {
+        let stored = waves(300, 200, 9.0, 5.0);
+        let turned = hash(&stored, 6).expect("a hash");
+        assert!(turned.distance(hash(&stored.upright(6), 1).expect("a hash")) <= 2);
+    }
 }

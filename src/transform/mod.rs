@@ -8,7 +8,6 @@
 pub mod decode;
 pub mod encode;
 pub mod hash;
-mod jpeg;
 pub mod picture;
 mod pool;
 pub mod resize;
@@ -19,7 +18,6 @@ use std::fmt;
 
 pub use encode::Target;
 pub use hash::PerceptualHash;
-pub use jpeg::Reduction;
 pub use pool::{Panicked, Pool};
 pub use resize::{Mode, Resize};
 pub use verify::verify;
@@ -174,26 +172,20 @@ pub fn transform(
     let fit = Fit::new(stored, orientation, plan.resize.as_ref());
     let own = Target::of(format);
     let stays = fit.is_nothing(stored) && (plan.target.is_none() || plan.target == own);
-    let decodes = !stays || plan.hash;
+    let is_decoded = !stays || plan.hash;
     // What decodes a JPEG for its pixels sees as much of it.
-    if plan.verify && !(decodes && format == Format::Jpeg) {
+    if plan.verify && !(is_decoded && format == Format::Jpeg) {
         verify(bytes, format, &plan.limits)?;
     }
-    if !decodes {
+    if !is_decoded {
         return Ok(Transformed { image: Image::Unchanged, hash: None });
     }
-    let for_hash = hash::reduction(stored);
-    let reduction = match (stays, plan.hash) {
-        (true, _) => for_hash,
-        (false, true) => Reduction::leaving(fit.shrinks).min(for_hash),
-        (false, false) => Reduction::leaving(fit.shrinks),
-    };
-    let decoded = opened.decode(reduction)?;
-    let hash = if plan.hash { Some(hash::hash(&decoded, stored, orientation)?) } else { None };
+    let picture = opened.decode()?;
+    let hash = if plan.hash { Some(hash::hash(&picture, orientation)?) } else { None };
     if stays {
         return Ok(Transformed { image: Image::Unchanged, hash });
     }
-    let mut picture = resize::scale(decoded, &fit)?.upright(orientation);
+    let mut picture = resize::scale(picture, &fit)?.upright(orientation);
     if let Some((width, height)) = fit.frame {
         picture = picture.framed(width, height);
     }

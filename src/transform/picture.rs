@@ -1,4 +1,4 @@
-//! Pixels: as a decoder leaves them ([`Decoded`]), and as an encoder takes them ([`Picture`]).
+//! Pixels, line by line, eight bits for each value.
 
 /// What the values of a pixel mean. Always eight bits each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,16 +11,14 @@ pub enum Colour {
     Rgb,
     /// Red, green, blue, opacity.
     Rgba,
-    /// Brightness and two differences of colour, each in a plane of its own (ITU-T T.871, section 7).
-    YCbCr,
 }
 
 impl Colour {
-    /// Values next to each other in one plane.
+    /// Values of a pixel.
     #[must_use]
     pub const fn channels(self) -> usize {
         match self {
-            Self::Grey | Self::YCbCr => 1,
+            Self::Grey => 1,
             Self::GreyAlpha => 2,
             Self::Rgb => 3,
             Self::Rgba => 4,
@@ -34,56 +32,7 @@ impl Colour {
     }
 }
 
-/// A plane of a decoded picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plane {
-    /// Pixels in a line.
-    pub width: u32,
-    /// Lines.
-    pub height: u32,
-    /// How many of its pixels the picture spreads over, in each direction: at the right and below, the last ones may be
-    /// covered in part.
-    pub covered: (f64, f64),
-    /// The values, line by line.
-    pub data: Vec<u8>,
-}
-
-impl Plane {
-    /// An empty plane for so many pixels of one value each, which come line by line.
-    #[must_use]
-    pub fn with_room(covered: (f64, f64)) -> Self {
-        let whole = |size: f64| size.ceil() as u32;
-        let (width, height) = (whole(covered.0), whole(covered.1));
-        Self { width, height, covered, data: Vec::with_capacity(width as usize * height as usize) }
-    }
-
-    /// The next line; what is beyond the width is left out.
-    pub fn push(&mut self, line: &[u8]) {
-        self.data.extend_from_slice(line.get(..self.width as usize).unwrap_or(line));
-    }
-}
-
-/// A picture as it was decoded: not upright yet, perhaps smaller than it is, its planes perhaps of different sizes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoded {
-    /// What the values mean.
-    pub colour: Colour,
-    /// Three of [`Colour::YCbCr`], one of all others.
-    pub planes: Vec<Plane>,
-    /// The colour profile that came with it (ICC.1).
-    pub profile: Option<Vec<u8>>,
-}
-
-impl Decoded {
-    /// A picture of one plane, at full size.
-    #[must_use]
-    pub fn whole(width: u32, height: u32, colour: Colour, data: Vec<u8>) -> Self {
-        let covered = (f64::from(width), f64::from(height));
-        Self { colour, planes: vec![Plane { width, height, covered, data }], profile: None }
-    }
-}
-
-/// A picture that is ready to be encoded.
+/// A picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     /// Pixels in a line.
@@ -92,9 +41,9 @@ pub struct Picture {
     pub height: u32,
     /// What the values mean.
     pub colour: Colour,
-    /// Three of [`Colour::YCbCr`], one of all others, all of the same size.
-    pub planes: Vec<Vec<u8>>,
-    /// The colour profile (ICC.1).
+    /// The values.
+    pub data: Vec<u8>,
+    /// The colour profile that came with it (ICC.1).
     pub profile: Option<Vec<u8>>,
 }
 
@@ -106,13 +55,13 @@ impl Picture {
             return self;
         }
         let (width, height) = if orientation >= 5 { (self.height, self.width) } else { (self.width, self.height) };
-        let turn = |plane: &Vec<u8>| match self.colour.channels() {
-            1 => upright::<1>(plane, self.width, self.height, orientation),
-            2 => upright::<2>(plane, self.width, self.height, orientation),
-            3 => upright::<3>(plane, self.width, self.height, orientation),
-            _ => upright::<4>(plane, self.width, self.height, orientation),
+        let data = match self.colour {
+            Colour::Grey => upright::<1>(&self.data, self.width, self.height, orientation),
+            Colour::GreyAlpha => upright::<2>(&self.data, self.width, self.height, orientation),
+            Colour::Rgb => upright::<3>(&self.data, self.width, self.height, orientation),
+            Colour::Rgba => upright::<4>(&self.data, self.width, self.height, orientation),
         };
-        Self { width, height, planes: self.planes.iter().map(turn).collect(), ..self }
+        Self { width, height, data, ..self }
     }
 
     /// The picture in the middle of a larger one, with a border in white that is transparent where pixels can be.
@@ -120,26 +69,19 @@ impl Picture {
     pub fn framed(self, width: u32, height: u32) -> Self {
         let (width, height) = (width.max(self.width), height.max(self.height));
         let (left, top) = ((width - self.width) / 2, (height - self.height) / 2);
-        let frame = |(index, plane): (usize, &Vec<u8>)| {
-            let white: &[u8] = match self.colour {
-                Colour::Grey => &[255],
-                Colour::GreyAlpha => &[255, 0],
-                Colour::Rgb => &[255; 3],
-                Colour::Rgba => &[255, 255, 255, 0],
-                Colour::YCbCr if index == 0 => &[255],
-                Colour::YCbCr => &[128],
-            };
-            let mut framed = white.repeat(width as usize * height as usize);
-            let stride = width as usize * white.len();
-            let from = left as usize * white.len();
-            let lines = framed.chunks_exact_mut(stride).skip(top as usize);
-            for (framed, line) in lines.zip(plane.chunks_exact(self.width as usize * white.len())) {
-                framed[from..from + line.len()].copy_from_slice(line);
-            }
-            framed
+        let white: &[u8] = match self.colour {
+            Colour::Grey => &[255],
+            Colour::GreyAlpha => &[255, 0],
+            Colour::Rgb => &[255; 3],
+            Colour::Rgba => &[255, 255, 255, 0],
         };
-        let planes = self.planes.iter().enumerate().map(frame).collect();
-        Self { width, height, planes, ..self }
+        let mut data = white.repeat(width as usize * height as usize);
+        let from = left as usize * white.len();
+        let lines = data.chunks_exact_mut(width as usize * white.len()).skip(top as usize);
+        for (framed, line) in lines.zip(self.data.chunks_exact(self.width as usize * white.len())) {
+            framed[from..from + line.len()].copy_from_slice(line);
+        }
+        Self { width, height, data, ..self }
     }
 
     /// The picture without transparency: what shows through is white.
@@ -148,46 +90,30 @@ impl Picture {
         let (colour, channels) = match self.colour {
             Colour::GreyAlpha => (Colour::Grey, 2),
             Colour::Rgba => (Colour::Rgb, 4),
-            Colour::Grey | Colour::Rgb | Colour::YCbCr => return self,
+            Colour::Grey | Colour::Rgb => return self,
         };
-        let flat = |plane: &Vec<u8>| {
-            let mut flat = Vec::with_capacity(plane.len() / channels * (channels - 1));
-            for pixel in plane.chunks_exact(channels) {
-                let [values @ .., alpha] = pixel else { continue };
-                let alpha = u32::from(*alpha);
-                let over = |value: &u8| ((u32::from(*value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-                flat.extend(values.iter().map(over));
-            }
-            flat
-        };
-        Self { colour, planes: self.planes.iter().map(flat).collect(), ..self }
-    }
-
-    /// The picture in one plane: brightness and differences of colour become red, green and blue.
-    #[must_use]
-    pub fn interleaved(self) -> Self {
-        let [brightness, blue, red] = &*self.planes else { return self };
-        let mut data = Vec::with_capacity(3 * brightness.len());
-        for ((y, cb), cr) in brightness.iter().zip(blue).zip(red) {
-            data.extend(rgb(*y, *cb, *cr));
+        let mut data = Vec::with_capacity(self.data.len() / channels * (channels - 1));
+        for pixel in self.data.chunks_exact(channels) {
+            let [values @ .., alpha] = pixel else { continue };
+            data.extend(values.iter().map(|value| over_white(*value, *alpha)));
         }
-        Self { colour: Colour::Rgb, planes: vec![data], ..self }
+        Self { colour, data, ..self }
     }
 }
 
-/// Of sixteen bits of a fraction, as T.871 has the factors in section 7.
-fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
-    let y = (i32::from(y) << 16) + (1 << 15);
-    let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
-    [y + 91_881 * cr, y - 22_554 * cb - 46_802 * cr, y + 116_130 * cb].map(|value| (value >> 16).clamp(0, 255) as u8)
+/// What is seen of a value of this opacity before white.
+#[must_use]
+pub fn over_white(value: u8, alpha: u8) -> u8 {
+    let (value, alpha) = (u32::from(value), u32::from(alpha));
+    u8::try_from((value * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
 }
 
-/// One plane of pixels of `N` bytes.
-fn upright<const N: usize>(plane: &[u8], width: u32, height: u32, orientation: u8) -> Vec<u8> {
+/// Pixels of `N` bytes.
+fn upright<const N: usize>(data: &[u8], width: u32, height: u32, orientation: u8) -> Vec<u8> {
     let (width, height) = (width as usize, height as usize);
-    let (pixels, _) = plane.as_chunks::<N>();
+    let (pixels, _) = data.as_chunks::<N>();
     let (columns, rows) = if orientation >= 5 { (height, width) } else { (width, height) };
-    let mut turned = Vec::with_capacity(plane.len());
+    let mut turned = Vec::with_capacity(data.len());
     for row in 0..rows {
         for column in 0..columns {
             // Where the pixel is stored that is displayed here.
@@ -212,7 +138,7 @@ mod tests {
     use super::*;
 
     fn picture(width: u32, height: u32, colour: Colour, data: &[u8]) -> Picture {
-        Picture { width, height, colour, planes: vec![data.to_vec()], profile: None }
+        Picture { width, height, colour, data: data.to_vec(), profile: None }
     }
 
     #[test]
@@ -235,48 +161,31 @@ mod tests {
         for (orientation, width, pixels) in table {
             let upright = stored.clone().upright(*orientation);
             assert_eq!((upright.width, upright.height), (*width, 6 / width), "{orientation}");
-            assert_eq!(upright.planes, [pixels.to_vec()], "{orientation}");
+            assert_eq!(upright.data, *pixels, "{orientation}");
         }
     }
 
     #[test]
     fn pixels_of_several_bytes_are_turned_as_a_whole() {
         let stored = picture(2, 1, Colour::Rgba, &[1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(stored.clone().upright(2).planes, [[5, 6, 7, 8, 1, 2, 3, 4]]);
+        assert_eq!(stored.clone().upright(2).data, [5, 6, 7, 8, 1, 2, 3, 4]);
         let turned = stored.upright(6);
-        assert_eq!((turned.width, turned.height, &*turned.planes[0]), (1, 2, &[1, 2, 3, 4, 5, 6, 7, 8][..]));
+        assert_eq!((turned.width, turned.height, &*turned.data), (1, 2, &[1, 2, 3, 4, 5, 6, 7, 8][..]));
     }
 
     #[test]
     fn a_border_is_white_or_transparent_and_as_wide_on_both_sides() {
         let framed = picture(1, 1, Colour::Grey, &[7]).framed(3, 2);
         assert_eq!((framed.width, framed.height), (3, 2));
-        assert_eq!(framed.planes, [[255, 7, 255, 255, 255, 255]]);
-        assert_eq!(picture(1, 1, Colour::GreyAlpha, &[7, 9]).framed(2, 1).planes, [[7, 9, 255, 0]]);
-        let mut planes = picture(1, 1, Colour::YCbCr, &[7]);
-        planes.planes = vec![vec![7], vec![8], vec![9]];
-        assert_eq!(planes.framed(2, 1).planes, [[7, 255], [8, 128], [9, 128]]);
+        assert_eq!(framed.data, [255, 7, 255, 255, 255, 255]);
+        assert_eq!(picture(1, 1, Colour::GreyAlpha, &[7, 9]).framed(2, 1).data, [7, 9, 255, 0]);
     }
 
     #[test]
     fn transparency_shows_white() {
         let flat = picture(3, 1, Colour::Rgba, &[9, 8, 7, 255, 9, 8, 7, 0, 0, 100, 200, 128]).flattened();
-        assert_eq!((flat.colour, &*flat.planes[0]), (Colour::Rgb, &[9, 8, 7, 255, 255, 255, 127, 177, 227][..]));
+        assert_eq!((flat.colour, &*flat.data), (Colour::Rgb, &[9, 8, 7, 255, 255, 255, 127, 177, 227][..]));
         let flat = picture(1, 1, Colour::GreyAlpha, &[0, 51]).flattened();
-        assert_eq!((flat.colour, &*flat.planes[0]), (Colour::Grey, &[204][..]));
-    }
-
-    #[test]
-    fn brightness_and_differences_become_colours() {
-        let table = [
-            ([255, 128, 128], [255, 255, 255]),
-            ([0, 128, 128], [0, 0, 0]),
-            ([76, 85, 255], [254, 0, 0]),
-            ([150, 44, 21], [0, 255, 1]),
-            ([29, 255, 107], [0, 0, 254]),
-        ];
-        for ([y, cb, cr], expected) in table {
-            assert_eq!(rgb(y, cb, cr), expected);
-        }
+        assert_eq!((flat.colour, &*flat.data), (Colour::Grey, &[204][..]));
     }
 }

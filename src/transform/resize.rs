@@ -7,7 +7,7 @@ use fir::images::{Image, ImageRef};
 use fir::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 
 use super::TransformError;
-use super::picture::{Colour, Decoded, Picture, Plane};
+use super::picture::{Colour, Picture};
 
 /// A size that pictures are brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,6 @@ pub struct Fit {
     pub size: (u32, u32),
     /// Width and height of the border's outside, as displayed.
     pub frame: Option<(u32, u32)>,
-    /// How many pixels become one, in the direction in which these are fewer; less than one where the picture grows.
-    pub shrinks: f64,
 }
 
 impl Fit {
@@ -55,31 +53,28 @@ impl Fit {
         let swap = |(a, b): (u32, u32)| if orientation >= 5 { (b, a) } else { (a, b) };
         let shown = swap((width, height));
         let Some(resize) = resize else {
-            return Self { used: (1.0, 1.0), size: (width, height), frame: None, shrinks: 1.0 };
+            return Self { used: (1.0, 1.0), size: (width, height), frame: None };
         };
         let (shown_width, shown_height) = (f64::from(shown.0), f64::from(shown.1));
         let (box_width, box_height) = (f64::from(resize.width.get()), f64::from(resize.height.get()));
         let (horizontal, vertical) = (box_width / shown_width, box_height / shown_height);
         let capped = |scale: f64| if resize.enlarge { scale } else { scale.min(1.0) };
         let scaled = |scale: f64| (whole(shown_width * scale), whole(shown_height * scale));
-        let (used, size, scale) = match resize.mode {
-            Mode::KeepRatio | Mode::Border => {
-                let scale = capped(horizontal.min(vertical));
-                ((1.0, 1.0), scaled(scale), scale)
-            }
+        let (used, size) = match resize.mode {
+            Mode::KeepRatio | Mode::Border => ((1.0, 1.0), scaled(capped(horizontal.min(vertical)))),
             Mode::CenterCrop => {
                 let scale = horizontal.max(vertical);
                 // What of the box is left when nothing may grow.
                 let share = capped(scale) / scale;
                 let size = (whole(box_width * share), whole(box_height * share));
                 let used = ((box_width / scale / shown_width).min(1.0), (box_height / scale / shown_height).min(1.0));
-                (used, size, capped(scale))
+                (used, size)
             }
         };
         let used = if orientation >= 5 { (used.1, used.0) } else { used };
         let outside = (resize.width.get(), resize.height.get());
         let frame = (resize.mode == Mode::Border && size != outside).then_some(outside);
-        Self { used, size: swap(size), frame, shrinks: 1.0 / scale }
+        Self { used, size: swap(size), frame }
     }
 
     /// Whether a picture of this size stays as it is.
@@ -91,41 +86,34 @@ impl Fit {
 
 /// To the nearest pixel, and never to none.
 fn whole(size: f64) -> u32 {
-    (size.round() as u32).max(1)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    let size = size.round() as u32;
+    size.max(1)
 }
 
-/// Scales the part of a picture that is used. All planes get the same size.
-pub fn scale(decoded: Decoded, fit: &Fit) -> Result<Picture, TransformError> {
-    let (width, height) = fit.size;
-    let Decoded { colour, planes, profile } = decoded;
-    let mut resizer = fir::Resizer::new();
-    let planes = planes.into_iter().map(|plane| scaled(&mut resizer, plane, colour, fit)).collect::<Result<_, _>>()?;
-    Ok(Picture { width, height, colour, planes, profile })
-}
-
-fn scaled(resizer: &mut fir::Resizer, plane: Plane, colour: Colour, fit: &Fit) -> Result<Vec<u8>, TransformError> {
-    let (width, height) = fit.size;
-    let whole = (f64::from(width), f64::from(height));
-    if (plane.width, plane.height) == fit.size && plane.covered == whole && fit.used == (1.0, 1.0) {
-        return Ok(plane.data);
+/// Scales the part of a picture that is used.
+pub fn scale(picture: Picture, fit: &Fit) -> Result<Picture, TransformError> {
+    if (picture.width, picture.height) == fit.size && fit.used == (1.0, 1.0) {
+        return Ok(picture);
     }
-    let pixel = match colour {
-        Colour::Grey | Colour::YCbCr => PixelType::U8,
+    let pixel = match picture.colour {
+        Colour::Grey => PixelType::U8,
         Colour::GreyAlpha => PixelType::U8x2,
         Colour::Rgb => PixelType::U8x3,
         Colour::Rgba => PixelType::U8x4,
     };
-    let (used_width, used_height) = (plane.covered.0 * fit.used.0, plane.covered.1 * fit.used.1);
-    let (left, top) = ((plane.covered.0 - used_width) / 2.0, (plane.covered.1 - used_height) / 2.0);
+    let (stored_width, stored_height) = (f64::from(picture.width), f64::from(picture.height));
+    let (used_width, used_height) = (stored_width * fit.used.0, stored_height * fit.used.1);
     // Values of pixels that are transparent in part count as much as they show: that is what `use_alpha` is for.
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
-        .crop(left, top, used_width, used_height)
-        .use_alpha(colour.has_alpha());
-    let from = ImageRef::new(plane.width, plane.height, &plane.data, pixel).map_err(TransformError::internal)?;
+        .crop((stored_width - used_width) / 2.0, (stored_height - used_height) / 2.0, used_width, used_height)
+        .use_alpha(picture.colour.has_alpha());
+    let from = ImageRef::new(picture.width, picture.height, &picture.data, pixel).map_err(TransformError::internal)?;
+    let (width, height) = fit.size;
     let mut to = Image::new(width, height, pixel);
-    resizer.resize(&from, &mut to, &options).map_err(TransformError::internal)?;
-    Ok(to.into_vec())
+    fir::Resizer::new().resize(&from, &mut to, &options).map_err(TransformError::internal)?;
+    Ok(Picture { width, height, data: to.into_vec(), ..picture })
 }
 
 #[cfg(test)]
@@ -135,6 +123,11 @@ mod tests {
     fn resize(width: u32, height: u32, mode: Mode, enlarge: bool) -> Resize {
         let some = |size| NonZeroU32::new(size).expect("a size");
         Resize { width: some(width), height: some(height), mode, enlarge }
+    }
+
+    /// One line.
+    fn picture(width: u32, colour: Colour, data: Vec<u8>) -> Picture {
+        Picture { width, height: 1, colour, data, profile: None }
     }
 
     #[test]
@@ -178,9 +171,9 @@ mod tests {
         assert_eq!(Fit::new((400, 200), 1, Some(&square)).used, (0.5, 1.0));
         assert_eq!(Fit::new((400, 200), 8, Some(&square)).used, (0.5, 1.0), "of the stored picture");
         assert_eq!(Fit::new((50, 200), 1, Some(&square)).used, (1.0, 0.25));
-        let decoded = Decoded::whole(4, 1, Colour::Grey, vec![9, 50, 50, 9]);
-        let fit = Fit { used: (0.5, 1.0), size: (2, 1), frame: None, shrinks: 1.0 };
-        assert_eq!(scale(decoded, &fit).expect("scaled").planes, [[50, 50]]);
+        let stored = picture(4, Colour::Grey, vec![9, 50, 50, 9]);
+        let fit = Fit { used: (0.5, 1.0), size: (2, 1), frame: None };
+        assert_eq!(scale(stored, &fit).expect("scaled").data, [50, 50]);
     }
 
     #[test]
@@ -201,28 +194,10 @@ mod tests {
     fn what_is_transparent_does_not_bleed_into_what_is_not() {
         // Red that shows beside green that does not.
         let data = [255, 0, 0, 255, 0, 255, 0, 0].repeat(32);
-        let decoded = Decoded::whole(64, 1, Colour::Rgba, data);
-        let fit = Fit { used: (1.0, 1.0), size: (4, 1), frame: None, shrinks: 16.0 };
-        let picture = scale(decoded, &fit).expect("scaled");
-        for pixel in picture.planes[0].chunks_exact(4) {
-            assert!(matches!(pixel, [250.., 0..5, 0, 120..136]), "{pixel:?}");
-        }
-    }
-
-    #[test]
-    fn planes_of_half_the_size_meet_the_others() {
-        // A step from dark to bright in the middle, at full size and at half the size.
-        let step = |width: u32| {
-            let half = width as usize / 2;
-            let data = [vec![40; half], vec![200; half]].concat();
-            Plane { width, height: 1, covered: (f64::from(width), 1.0), data }
-        };
-        let planes = vec![step(64), step(32), step(32)];
-        let decoded = Decoded { colour: Colour::YCbCr, planes, profile: None };
-        let fit = Fit { used: (1.0, 1.0), size: (8, 1), frame: None, shrinks: 8.0 };
-        let picture = scale(decoded, &fit).expect("scaled");
-        for (full, half) in picture.planes[0].iter().zip(&picture.planes[1]) {
-            assert!(full.abs_diff(*half) <= 3, "{:?}", picture.planes);
+        let stored = picture(64, Colour::Rgba, data);
+        let fit = Fit { used: (1.0, 1.0), size: (4, 1), frame: None };
+        for pixel in scale(stored, &fit).expect("scaled").data.chunks_exact(4) {
+            assert!(matches!(pixel, [250..=255, 0..5, 0, 120..136]), "{pixel:?}");
         }
     }
 }

@@ -6,7 +6,6 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
-use super::jpeg::{self, Head};
 use super::{Limits, TransformError};
 use crate::format::Format;
 
@@ -14,14 +13,10 @@ use crate::format::Format;
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {
     let opened = open(bytes, format, limits)?;
     match format {
-        Format::Jpeg => match Head::read(bytes)?.check() {
-            Err(jpeg::Error::Other) => opened.decode(jpeg::Reduction::Full).map(drop),
-            checked => Ok(checked?),
-        },
         Format::Png => png(bytes, limits),
         Format::Gif => gif(bytes, limits),
         Format::Webp => webp(bytes, limits),
-        _ => opened.decode(jpeg::Reduction::Full).map(drop),
+        _ => opened.decode().map(drop),
     }
 }
 
