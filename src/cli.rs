@@ -40,7 +40,12 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", default_value = "images", help_heading = "Output")]
     pub output: PathBuf,
 
-    /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash}
+    /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
+    /// {col.NAME}
+    ///
+    /// {index/10000} is the number of the row divided by that, {index/10000:04} with leading zeros too. {sha256} is the
+    /// SHA-256 of the file, {url_hash} that of the URL, {col.NAME} what the row holds in the column NAME, or "none". Two
+    /// numbers take a part: {sha256:0:2} are its first two characters; so with {stem}, {host}, {url_hash} and {col.NAME}.
     #[arg(long, value_name = "TEMPLATE", default_value = "{basename}", help_heading = "Output")]
     pub name: String,
 

@@ -416,7 +416,7 @@ impl Fetcher {
             }
             None => None,
         };
-        let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension);
+        let name = planned.as_ref().unwrap_or(&work.name).finish(format, self.options.fix_extension, None);
         let record = Record::of(
             &work.job,
             Outcome::Saved(Saved {

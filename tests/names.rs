@@ -8,14 +8,19 @@ use common::server::percent_encoded;
 use common::{Run, Server, TestDir, fetchimg};
 use sha2::{Digest, Sha256};
 
-/// What fetchimg puts before the extension of a name that is taken.
-fn hash8(url: &str) -> String {
+/// All 64 digits of what fetchimg puts before the extension of a name that is taken.
+fn hash64(url: &str) -> String {
     let url = url::Url::parse(url).expect("a URL");
     let sent = &url[..url::Position::AfterQuery];
-    Sha256::digest(sent.as_bytes()).iter().take(4).fold(String::new(), |mut hex, byte| {
+    Sha256::digest(sent.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a string takes everything");
         hex
     })
+}
+
+/// What it puts there mostly.
+fn hash8(url: &str) -> String {
+    hash64(url)[..8].to_owned()
 }
 
 /// The paths of all rows, in list order; every row must be saved with exactly the bytes of its target.
@@ -346,14 +351,7 @@ fn long_names_that_end_alike_are_cut_and_told_apart() {
 fn a_template_makes_names_and_folders() {
     let server = Server::start();
     let targets = ["/png/300/cat.png", "/jpeg/Dog.JPEG", "/png/400/photo"];
-    let hash = |target: &str| {
-        let digest = Sha256::digest(server.url(target).as_bytes());
-        digest.iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a string takes everything");
-            hex
-        })
-    };
-    let hashes = targets.map(hash);
+    let hashes = targets.map(|target| hash64(&server.url(target)));
     let by_hash: Vec<String> = hashes.iter().zip(["png", "jpg", "png"]).map(|(h, ext)| format!("{h}.{ext}")).collect();
     for (template, names) in [
         ("{index}", ["0.png", "1.jpg", "2.png"]),
@@ -367,6 +365,58 @@ fn a_template_makes_names_and_folders() {
     ] {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
         assert_eq!(saved(&run, &server, &targets), names, "{template}\n{run}");
+    }
+}
+
+#[test]
+fn rows_fan_out_over_folders() {
+    let server = Server::start();
+    let targets = (0..7).map(|k| format!("/png/{}/cat.png", 300 + k)).collect::<Vec<_>>();
+    let targets = targets.iter().map(String::as_str).collect::<Vec<_>>();
+    for (template, names) in [
+        ("{index/3}/{index}", ["0/0.png", "0/1.png", "0/2.png", "1/3.png", "1/4.png", "1/5.png", "2/6.png"]),
+        (
+            "{index/5:03}-x/{index:02}.{ext}",
+            [
+                "000-x/00.png",
+                "000-x/01.png",
+                "000-x/02.png",
+                "000-x/03.png",
+                "000-x/04.png",
+                "001-x/05.png",
+                "001-x/06.png",
+            ],
+        ),
+    ] {
+        let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
+        assert_eq!(saved(&run, &server, &targets), names, "{template}");
+    }
+    // The quotient tells rows apart no more than a folder does.
+    let run = fetchimg().lines(urls(&server, &targets[..4])).args(["--name", "{index/2}"]).run();
+    let later = |number: usize| hash8(&server.url(targets[number]));
+    let names = ["0.png".to_owned(), format!("0-{}.png", later(1)), "1.png".into(), format!("1-{}.png", later(3))];
+    assert_eq!(saved(&run, &server, &targets[..4]), names);
+}
+
+#[test]
+fn a_slice_takes_a_part() {
+    let server = Server::start();
+    let targets = ["/png/300/kätzchen.png", "/png/400/kätzlein.png", "/jpeg/ab"];
+    let hashes = targets.map(|target| hash64(&server.url(target)));
+    let shards = [0, 1, 2].map(|k| format!("{}/{}/{k}", &hashes[k][..2], &hashes[k][2..4]));
+    let ends = [0, 1, 2].map(|k| hashes[k][50..].to_owned());
+    let second = hash8(&server.url(targets[1]));
+    for (template, names) in [
+        ("{url_hash:0:2}/{url_hash:2:4}/{index}", [0, 1, 2].map(|k| shards[k].clone() + [".png", ".png", ".jpg"][k])),
+        ("{url_hash:50:64}.{ext}", [0, 1, 2].map(|k| format!("{}.{}", ends[k], ["png", "png", "jpg"][k]))),
+        ("{stem:0:3}", ["kät.png".to_owned(), format!("kät-{second}.png"), "ab.jpg".into()]),
+        ("{stem:2:200}.{ext}", ["tzchen.png", "tzlein.png", "_.jpg"].map(str::to_owned)),
+        ("{host:0:3}/{stem:4:5}{index}", ["127/c0.png", "127/l1.png", "127/2.jpg"].map(str::to_owned)),
+        // No text has columns.
+        ("{col.class}/{index}", ["none/0.png", "none/1.png", "none/2.jpg"].map(str::to_owned)),
+    ] {
+        let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
+        assert_eq!(saved(&run, &server, &targets), names, "{template}");
     }
 }
 
@@ -439,6 +489,20 @@ fn a_wrong_template_is_refused_with_a_sentence() {
         (".fetchimg/{basename}", "inside the output folder"),
         ("a\\{basename}", "/"),
         ("{basename}\u{1b}[2J", "control character"),
+        (
+            "{index}-{nmae}",
+            "there is no field {nmae}; there are {basename} {stem} {ext} {index} {host} {url_hash} {sha256} {col.NAME} (at character 9)",
+        ),
+        ("é{basename:0:8}", "{basename} is taken whole; a part of it is {stem:0:8} (at character 11)"),
+        ("{url_hash:2:2}", "nothing is left of {url_hash} from 2 up to, but not including, 2 (at character 11)"),
+        ("{sha256:4:2}/{basename}", "nothing is left of {sha256} from 4 up to, but not including, 2 (at character 9)"),
+        ("{sha256:0:65}", "{sha256} has 64 digits (at character 11)"),
+        ("{stem:8}", "a part of {stem} is two numbers, as in {stem:0:8} (at character 6)"),
+        ("{index/0}/{basename}", "nothing can be divided by 0 (at character 8)"),
+        ("{index/x}", "{index/x} is none of {index} {index:06} {index/1000} {index/1000:06} (at character 8)"),
+        ("{col.}", "{col.NAME} needs the name of a column (at character 6)"),
+        ("{col.a\u{1b}:2:1}", "nothing is left of {col.NAME} from 2 up to, but not including, 1 (at character 9)"),
+        ("{host}-{sha256:0:8}-{stem}", "{sha256} must begin or end a folder's name or the file's"),
     ] {
         let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--name", template]).run();
         assert_eq!(run.status, Some(2), "{template}\n{run}");

@@ -14,14 +14,15 @@ use fetchimg::http::disposition::filename;
 use fetchimg::http::retry::{Policy, retry_after};
 use fetchimg::image::{ENOUGH, Verdict, recognise};
 use fetchimg::input::rows_of;
-use fetchimg::job::{Job, url_hash};
-use fetchimg::naming::{Namer, clean_text};
+use fetchimg::job::{Extra, Job, url_hash};
+use fetchimg::naming::{Namer, Planned, clean_text};
 use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use serde_json::{Value, json};
 use url::Url;
 
-const TEMPLATES: [&str; 10] = [
+const TEMPLATES: [&str; 29] = [
     "{basename}",
     "{host}/{basename}",
     "{stem}.{ext}",
@@ -32,6 +33,25 @@ const TEMPLATES: [&str; 10] = [
     "{index}-{basename}",
     "c{index}/{stem}",
     "_{index:02}{{{ext}",
+    "{index/3}/{index}",
+    "{index/2:03}-{basename}",
+    "{stem:1:3}/{basename}",
+    "{host:0:1}{stem:0:2}.{ext}",
+    "{url_hash:0:1}/{stem:0:1}",
+    "{col.class}",
+    "{col.class}/{col.n}",
+    "{col.class:0:2}{basename}",
+    "x{col.class}.{ext}",
+    "com{col.n}/{col.class}-{index/4}",
+    "{sha256}",
+    "{stem}-{sha256}.{ext}",
+    "{sha256}-{col.class}",
+    "{sha256:0:1}/{basename}",
+    "{sha256:0:1}on/com{sha256:1:2}",
+    "{stem}-{sha256:0:8}",
+    "{col.class}{sha256:0:1}{sha256:0:1}/{stem:0:1}-{sha256:0:8}x",
+    "{index/2}-{sha256:0:2}{stem}.{ext}",
+    "{sha256:0:2}{ext}/{stem:0:1}",
 ];
 
 /// The last segment of a path: likely to be somebody else's, a device, long, hidden, cut, or in two cases.
@@ -61,6 +81,43 @@ fn urls() -> impl Strategy<Value = Vec<Url>> {
     })
 }
 
+/// Rows with columns whose values are as bad as segments are, or alike.
+fn rows() -> impl Strategy<Value = Vec<Job>> {
+    let class = prop_oneof![
+        Just(json!(null)),
+        Just(json!(["a"])),
+        Just(json!("../../etc")),
+        "[ab]{0,2}".prop_map(Value::from),
+        segment().prop_map(Value::from),
+        "[\u{0}-\u{20}/.]{0,4}".prop_map(Value::from),
+        prop::collection::vec("[a-z0-9 ./é-]{1,4}", 250..300).prop_map(|words| Value::from(words.concat())),
+    ];
+    let n = prop_oneof![
+        (0..3_i32).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from)
+    ];
+    (urls(), prop::collection::vec((class, n), 12)).prop_map(|(urls, columns)| {
+        let rows = (0..).zip(urls).zip(columns);
+        rows.map(|((index, url), (class, n))| {
+            let extra = Extra::new(vec![("class".into(), class), ("n".into(), n)]);
+            Job { extra, ..Job::new(index, url) }
+        })
+        .collect()
+    })
+}
+
+/// Digests that are likely to agree where it matters: among each other, and with the digits that names hold otherwise.
+fn digest(url: &Url, kind: u8) -> String {
+    match kind {
+        0 => "0".repeat(64),
+        1 => "a".repeat(64),
+        2 => url_hash(url),
+        3 => "c1ab".repeat(16),
+        _ => format!("{kind:064x}"),
+    }
+}
+
 /// The same cases in every run, so that a change that breaks nothing fails nothing; the fuzz targets look further.
 fn few() -> ProptestConfig {
     ProptestConfig { cases: 100, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() }
@@ -71,36 +128,71 @@ proptest! {
 
     #[test]
     fn names_are_safe_and_nobody_elses(
-        urls in urls(),
+        rows in rows(),
         template in prop::sample::select(&TEMPLATES),
         fix_extension: bool,
         formats in prop::collection::vec(prop::option::of(prop::sample::select(Format::ALL)), 12),
+        contents in prop::collection::vec(0..6_u8, 12),
     ) {
         let names = || {
             let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
-            let planned = (0..).zip(&urls).map(|(index, url)| namer.reserve(&Job::new(index, url.clone())));
-            planned.collect::<Vec<_>>()
+            rows.iter().map(|row| namer.reserve(row)).collect::<Vec<_>>()
         };
         let planned = names();
         prop_assert_eq!(&planned, &names(), "names depend on the list alone");
         let mut given = BTreeMap::new();
-        for ((planned, format), url) in planned.iter().zip(formats).zip(&urls) {
-            let name = planned.finish(format, fix_extension).path;
-            prop_assert_eq!(rules::danger(&name), None, "{} became {:?}", url, &name);
-            let other = given.insert(rules::folded(&name), url);
-            prop_assert_eq!(other, None, "{} and another share {:?}", url, &name);
+        for (((planned, format), row), content) in planned.iter().zip(formats).zip(&rows).zip(contents) {
+            let content = digest(&row.url, content);
+            let name = planned.finish(format, fix_extension, Some(&content)).path;
+            prop_assert_eq!(rules::danger(&name), None, "{:?} became {:?}", row, &name);
+            prop_assert!(planned.known().is_none_or(|known| known == name || fix_extension), "{:?}", planned);
+            let other = given.insert(rules::folded(&name), (content.clone(), &row.url));
+            let is_alone = other.as_ref().is_none_or(|(same, _)| planned.is_addressed_by_content() && *same == content);
+            prop_assert!(is_alone, "{:?} and {} share {:?}", other, row.url, &name);
         }
     }
 
     #[test]
-    fn a_list_that_grows_names_its_beginning_as_before(urls in urls(), template in prop::sample::select(&TEMPLATES)) {
-        let names = |urls: &[Url]| {
+    fn a_list_that_grows_names_its_beginning_as_before(rows in rows(), template in prop::sample::select(&TEMPLATES)) {
+        let names = |rows: &[Job]| {
             let mut namer = Namer::new(template.parse().expect("a template"), false);
-            let planned = (0..).zip(urls).map(|(index, url)| namer.reserve(&Job::new(index, url.clone())));
-            planned.collect::<Vec<_>>()
+            rows.iter().map(|row| namer.reserve(row)).collect::<Vec<_>>()
         };
-        let half = urls.len() / 2;
-        prop_assert_eq!(&names(&urls)[..half], names(&urls[..half]));
+        let half = rows.len() / 2;
+        prop_assert_eq!(&names(&rows)[..half], names(&rows[..half]));
+    }
+
+    #[test]
+    fn a_later_run_leaves_the_names_of_an_earlier_one_alone(
+        rows in rows(),
+        [earlier, later] in prop::array::uniform2(prop::sample::select(&TEMPLATES)),
+        same: bool,
+        formats in prop::collection::vec(prop::option::of(prop::sample::select(Format::ALL)), 12),
+        contents in prop::collection::vec(0..6_u8, 24),
+    ) {
+        let finish = |planned: &Planned, row: &Job, number: usize, shift: usize| {
+            let content = digest(&row.url, contents[number + shift]);
+            (planned.finish(formats[number], false, Some(&content)).path, content)
+        };
+        let mut namer = Namer::new(earlier.parse().expect("a template"), false);
+        let half = rows.len() / 2;
+        let mut kept = BTreeMap::new();
+        for (number, row) in rows[..half].iter().enumerate() {
+            let (name, content) = finish(&namer.reserve(row), row, number, 0);
+            kept.insert(rules::folded(&name), (name, content));
+        }
+        let mut namer = Namer::new(if same { earlier } else { later }.parse().expect("a template"), false);
+        for (name, _) in kept.values() {
+            namer.keep(name);
+        }
+        for (number, row) in rows.iter().enumerate().skip(half) {
+            let planned = namer.reserve(row);
+            let (name, content) = finish(&planned, row, number, 12);
+            let before = kept.get(&rules::folded(&name));
+            // Two templates may both say what the content is.
+            let is_free = before.is_none_or(|(_, same)| planned.is_addressed_by_content() && *same == content);
+            prop_assert!(is_free, "{:?} became {:?}, which is {:?}", row, name, before);
+        }
     }
 
     #[test]
@@ -115,7 +207,7 @@ proptest! {
             let job = Job::new(0, Url::parse("http://a.example/").expect("a URL"));
             let mut namer = Namer::new("{basename}".parse().expect("a template"), false);
             if let Some(planned) = namer.reserve_from_server(&job, &sent) {
-                let name = planned.finish(None, false).path;
+                let name = planned.finish(None, false, None).path;
                 prop_assert_eq!(rules::danger(&name), None, "{:?} became {:?}", &sent, &name);
             }
         }

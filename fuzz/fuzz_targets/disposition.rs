@@ -24,10 +24,10 @@ fuzz_target!(|field: &[u8]| {
         let Some(planned) = namer.reserve_from_server(&job(0), &sent) else { continue };
         let again = namer.reserve_from_server(&job(1), &sent).expect("what names one file names another");
         for format in [None, Some(Format::Webp)] {
-            let name = planned.finish(format, fix_extension).path;
+            let name = planned.finish(format, fix_extension, None).path;
             assert_eq!(rules::danger(&name), None, "{sent:?} became {name:?}");
             assert!(!name.contains('/'), "{sent:?} became {name:?}");
-            let other = again.finish(format, fix_extension).path;
+            let other = again.finish(format, fix_extension, None).path;
             assert_ne!(rules::folded(&other), rules::folded(&name), "{sent:?} became {name:?} and {other:?}");
         }
     }

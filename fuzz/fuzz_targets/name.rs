@@ -1,4 +1,5 @@
-//! Names are safe, and no two URLs of a list share one, not even where cases are not told apart.
+//! Names are safe, and no two URLs of a list share one, not even where cases are not told apart, unless the name is that
+//! of their common content.
 #![no_main]
 
 #[path = "../../tests/common/rules.rs"]
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
 use fetchimg::format::Format;
-use fetchimg::job::{Job, url_hash};
+use fetchimg::job::{Extra, Job, url_hash};
 use fetchimg::naming::{Namer, Template};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,8 +17,21 @@ use libfuzzer_sys::fuzz_target;
 struct List<'a> {
     template: Which<'a>,
     fix_extension: bool,
-    /// The last segment, the format that the bytes turn out to have, and whether there is a folder and a query before.
-    rows: Vec<(&'a str, u8, u8)>,
+    rows: Vec<Row<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Row<'a> {
+    /// The last segment of the URL.
+    segment: &'a str,
+    /// Its host and folder.
+    place: u8,
+    /// What the column `class` holds.
+    class: &'a str,
+    /// The format that the bytes turn out to have.
+    format: u8,
+    /// And their digest.
+    content: u8,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -26,7 +40,7 @@ enum Which<'a> {
     Any(&'a str),
 }
 
-const USUAL: [&str; 9] = [
+const USUAL: [&str; 17] = [
     "{basename}",
     "{host}/{basename}",
     "{stem}.{ext}",
@@ -36,7 +50,25 @@ const USUAL: [&str; 9] = [
     "{index:06}-{basename}",
     "e{basename}",
     "{url_hash}",
+    "{url_hash:0:1}/{stem:0:2}",
+    "{index/2:03}/{basename}",
+    "{col.class}",
+    "com{col.class:0:2}/{col.class}",
+    "{sha256}",
+    "{sha256:0:1}on/{stem}-{sha256}",
+    "{stem}-{sha256:0:8}",
+    "{index/2}-{sha256:0:2}{col.class}.{ext}",
 ];
+
+/// Digests that are likely to agree where it matters: with each other, and with the digits that names hold otherwise.
+fn digest(url: &url::Url, content: u8) -> String {
+    match content % 8 {
+        0 => "0".repeat(64),
+        1 => "a".repeat(64),
+        2 => url_hash(url),
+        _ => format!("{content:02x}").repeat(32),
+    }
+}
 
 fuzz_target!(|list: List| {
     let text = match list.template {
@@ -48,22 +80,23 @@ fuzz_target!(|list: List| {
     let mut again = Namer::new(template, list.fix_extension);
     let mut urls = HashMap::new();
     let mut given = HashMap::new();
-    for (index, (segment, format, place)) in (0..).zip(&list.rows) {
+    for (index, Row { segment, place, class, format, content }) in (0..).zip(&list.rows) {
         let host = ["a.example", "con", "[::1]", "xn--mnchen-3ya.example"][usize::from(place % 4)];
         let Ok(url) = url::Url::parse(&format!("http://{host}/{}/{segment}", place / 4)) else { continue };
         // The run sees to it that no URL is named twice.
         if urls.insert(url_hash(&url), ()).is_some() {
             continue;
         }
-        let job = Job::new(index, url);
+        let job = Job { extra: Extra::new(vec![("class".into(), (*class).into())]), ..Job::new(index, url) };
         let planned = namer.reserve(&job);
         assert_eq!(again.reserve(&job), planned, "names depend on the list alone");
-        let format = Format::ALL.get(usize::from(*format)).copied();
-        let name = planned.finish(format, list.fix_extension).path;
+        let (format, sha256) = (Format::ALL.get(usize::from(*format)).copied(), digest(&job.url, *content));
+        let name = planned.finish(format, list.fix_extension, Some(&sha256)).path;
         assert_eq!(rules::danger(&name), None, "{segment:?} became {name:?}");
         assert!(planned.known().is_none_or(|known| rules::danger(known).is_none()), "{planned:?}");
-        if let Some(other) = given.insert(rules::folded(&name), job.url.clone()) {
-            panic!("{other} and {} share {name:?}", job.url);
+        if let Some((other, content)) = given.insert(rules::folded(&name), (job.url.clone(), sha256.clone())) {
+            let share = planned.is_addressed_by_content() && content == sha256;
+            assert!(share, "{other} and {} share {name:?}", job.url);
         }
     }
 });

@@ -24,6 +24,13 @@ pub const HOLE: char = '\0';
 /// What is written there if the bytes are of no known format.
 pub const UNKNOWN: &str = "bin";
 
+/// Stands in a planned name for one digit of the body's SHA-256. No cleaned name can hold it either.
+pub const DIGIT: char = '\u{1}';
+
+/// Digits that begin within so many bytes of a name are found from its beginning, others from its end (see
+/// [`super::digits`]).
+pub const NEAR: usize = 80;
+
 /// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
 const LONGEST: usize = 255;
 
@@ -55,7 +62,8 @@ pub fn clean_text(text: &str) -> String {
 }
 
 /// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
-pub fn fit(rendered: &str, fix_extension: bool) -> String {
+/// `has_extension`: it ends in one in any case, also where nothing is before it.
+pub fn fit(rendered: &str, has_extension: bool, fix_extension: bool) -> String {
     let mut path = String::with_capacity(rendered.len() + 8);
     let mut components = rendered.split('/').peekable();
     while let Some(component) = components.next() {
@@ -63,7 +71,8 @@ pub fn fit(rendered: &str, fix_extension: bool) -> String {
             path.push('/');
         }
         let is_file = components.peek().is_none();
-        let complete = extension(component).is_some_and(|ext| ext == "\0" || Format::from_extension(ext).is_some());
+        let is_known = |ext: &str| ext == "\0" || Format::from_extension(ext).is_some();
+        let complete = has_extension || extension(component).is_some_and(is_known);
         if is_file && !complete {
             let open = format!("{}.{HOLE}", component.trim_end_matches(['.', ' ']));
             path.push_str(&fit_component(&open, "", fix_extension));
@@ -86,15 +95,21 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
     let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
     let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
     let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
-    let room = LONGEST - suffix.len() - ext_room;
+    // Digits at the end stay, with the character that sets them off; what is before them is cut.
+    let kept = stem.find(DIGIT).filter(|first| *first > NEAR).map_or(stem.len(), |first| {
+        first - usize::from(stem[..first].ends_with(|before: char| before.is_ascii_punctuation()))
+    });
+    let (stem, digits) = stem.split_at(kept);
+    let room = LONGEST - suffix.len() - ext_room - digits.len();
     let mut stem = cut(stem, room);
     let mut guard = "";
     // What is cut may become a device, and what is guarded is longer.
-    if stem.is_empty() || stem.starts_with('.') || is_device(stem) {
+    let is_device = if digits.is_empty() { is_device(stem) } else { is_device(&[stem, digits].concat()) };
+    if (stem.is_empty() && digits.is_empty()) || stem.starts_with('.') || is_device {
         guard = "_";
         stem = cut(stem, room - guard.len());
     }
-    format!("{guard}{stem}{suffix}{ext}")
+    format!("{guard}{stem}{digits}{suffix}{ext}")
 }
 
 /// As much of the stem of a name as there is room for, with holes filled. Where it is cut, it ends like a name.
@@ -114,18 +129,26 @@ fn cut(stem: &str, room: usize) -> &str {
 /// The longest of the names of devices, in bytes.
 const LONGEST_DEVICE: usize = 7;
 
-/// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts.
+/// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts. A
+/// hole for a digit may become any.
 fn is_device(stem: &str) -> bool {
     let name = stem.split('.').next().unwrap_or(stem).trim_end();
     if name.len() > LONGEST_DEVICE {
         return false;
     }
     let name = name.to_uppercase();
-    if ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].contains(&name.as_str()) {
-        return true;
-    }
-    let port = name.strip_prefix("COM").or_else(|| name.strip_prefix("LPT"));
-    port.is_some_and(|port| matches!(port, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
+    let begins_with = |word: &str| {
+        let mut rest = name.chars();
+        let is_same =
+            |letter: char| rest.next().is_some_and(|c| c == letter || (c == DIGIT && letter.is_ascii_hexdigit()));
+        word.chars().all(is_same).then_some(rest)
+    };
+    let is_whole = |word: &&str| begins_with(word).is_some_and(|rest| rest.as_str().is_empty());
+    let is_number = |mut rest: std::str::Chars| {
+        matches!((rest.next(), rest.next()), (Some('0'..='9' | '¹' | '²' | '³' | DIGIT), None))
+    };
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].iter().any(is_whole)
+        || ["COM", "LPT"].into_iter().filter_map(begins_with).any(is_number)
 }
 
 /// The path with `-digits` before the extension of its last component.
@@ -139,7 +162,7 @@ pub fn with_suffix(path: &str, digits: &str, fix_extension: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{job, name, namer};
+    use super::super::example::{job, name, namer, row};
     use super::super::namer::Namer;
     use super::*;
 
@@ -195,8 +218,11 @@ mod tests {
         ] {
             let mut namer = Namer::new(template.parse().expect("a template"), fix_extension);
             for index in 0..2 {
-                let name =
-                    namer.reserve(&job(index, &format!("{url}?{index}"))).finish(Some(Format::Webp), fix_extension);
+                let name = namer.reserve(&job(index, &format!("{url}?{index}"))).finish(
+                    Some(Format::Webp),
+                    fix_extension,
+                    None,
+                );
                 assert!(name.path.split('/').all(|part| part.len() <= LONGEST), "{template}: {name:?}");
             }
         }
@@ -208,8 +234,57 @@ mod tests {
         assert_eq!(name("{stem}/{index}", spaces.trim_end_matches("/y")), "_nul/16.jpg");
         let dots = format!("https://a.example/{}{}x", "z".repeat(200), ".".repeat(100));
         let planned = namer("{basename}").reserve(&job(0, &dots));
-        assert_eq!(planned.finish(None, false).path, "z".repeat(200));
+        assert_eq!(planned.finish(None, false, None).path, "z".repeat(200));
         let open = namer("{stem}.{ext}").reserve(&job(0, "https://a.example/x%20..php"));
-        assert_eq!(open.finish(None, false).path, "x");
+        assert_eq!(open.finish(None, false, None).path, "x");
+    }
+
+    #[test]
+    fn what_a_column_holds_makes_no_folder_and_no_way_out() {
+        let long = "x".repeat(10_000);
+        let longest = "x".repeat(255);
+        for (value, folder, file) in [
+            ("../../etc", "_.._.._etc", "_.._.._etc.jpg"),
+            ("..", "_", "_.jpg"),
+            ("...", "_", "_.jpg"),
+            (".fetchimg", "_.fetchimg", "_.fetchimg.jpg"),
+            ("/etc/passwd", "_etc_passwd", "_etc_passwd.jpg"),
+            ("C:\\a", "C__a", "C__a.jpg"),
+            ("CON", "_CON", "_CON.jpg"),
+            ("nul.png", "_nul.png", "_nul.png"),
+            ("", "_", "_.jpg"),
+            (" \t ", "_", "_.jpg"),
+            ("a\0b", "a_b", "a_b.jpg"),
+            ("\u{1}\u{1}", "__", "__.jpg"),
+            ("\x1b[2J\r\n", "_[2J__", "_[2J__.jpg"),
+            ("\u{202e}gnp", "_gnp", "_gnp.jpg"),
+            ("{index}", "{index}", "{index}.jpg"),
+            ("a. ", "a", "a.jpg"),
+            ("cat.png", "cat.png", "cat.png"),
+            (&long, &longest, &format!("{}.jpg", &longest[..249])),
+        ] {
+            let row = row(7, "https://a.example/cat.png", &[("a", value.into())]);
+            let named = |template: &str| namer(template).reserve(&row).finish(Some(Format::Jpeg), false, None).path;
+            assert_eq!(named("{col.a}/{index}"), format!("{folder}/7.jpg"), "{value:?}");
+            assert_eq!(named("{col.a}"), *file, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_digit_may_make_a_device() {
+        for (stem, device) in [
+            ("com1", true),
+            ("com\u{1}", true),
+            ("LPT\u{1}.tar", true),
+            ("\u{1}on", true),
+            ("\u{1}UX", true),
+            ("\u{1}LO\u{1}K$", true),
+            ("co\u{1}", false),
+            ("n\u{1}l", false),
+            ("com\u{1}\u{1}", false),
+            ("\u{1}", false),
+        ] {
+            assert_eq!(is_device(stem), device, "{stem:?}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! A [`Template`] is parsed once, before the run. The [`Namer`] renders it for each job **in list order**, before
 //! anything is concurrent, and settles collisions there; so names depend on the list alone, never on timing. What only
-//! the answer can tell (the extension of a name that has none) is a hole in the [`Planned`] name, and the collision
-//! table knows that such a name may end in any extension.
+//! the answer can tell (the extension of a name that has none, digits of the body's SHA-256) is a hole in the [`Planned`]
+//! name, and the collision table knows that such a name may end in any extension, and have any digits.
 
 mod clean;
+mod digits;
 mod namer;
 mod planned;
 mod taken;
@@ -20,11 +21,12 @@ pub use self::template::{Template, TemplateError};
 /// What the tests of all these files begin with.
 #[cfg(test)]
 mod example {
+    use serde_json::Value;
     use url::Url;
 
     use super::Namer;
     use crate::format::Format;
-    use crate::job::Job;
+    use crate::job::{Extra, Job};
 
     pub fn namer(template: &str) -> Namer {
         Namer::new(template.parse().expect("a template"), false)
@@ -34,7 +36,12 @@ mod example {
         Job::new(index, Url::parse(url).expect("a URL"))
     }
 
+    pub fn row(index: u64, url: &str, columns: &[(&str, Value)]) -> Job {
+        let columns = columns.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        Job { extra: Extra::new(columns), ..job(index, url) }
+    }
+
     pub fn name(template: &str, url: &str) -> String {
-        namer(template).reserve(&job(16, url)).finish(Some(Format::Jpeg), false).path
+        namer(template).reserve(&job(16, url)).finish(Some(Format::Jpeg), false, None).path
     }
 }

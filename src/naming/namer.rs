@@ -4,8 +4,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::clean::{HOLE, clean_text, extension, fit, with_suffix};
+use super::digits::Digits;
 use super::planned::Planned;
-use super::taken::{self, Extension, Taken, kept_forms};
+use super::taken::{self, Extension, Rung, Taken, kept_forms, loose_form};
 use super::template::{Field, Template, Values};
 use crate::format::Format;
 use crate::job::{Job, url_hash};
@@ -18,7 +19,7 @@ const NAMELESS: &str = "image";
 pub struct Namer {
     template: Template,
     fix_extension: bool,
-    /// The template itself keeps the names of this run apart, so only those of earlier ones are remembered.
+    /// The rows' numbers keep the names of this run apart, so only those of earlier ones are remembered.
     tells_rows_apart: bool,
     taken: Taken,
 }
@@ -33,9 +34,15 @@ impl Namer {
 
     /// Takes out of circulation a name that an earlier run gave.
     pub fn keep(&mut self, path: &str) {
-        let extension = self.extension(path);
-        for form in kept_forms(path) {
-            self.taken.insert(form, extension);
+        if self.names_content() {
+            return;
+        }
+        let (forms, extension) = (self.kept_forms(path), self.extension(path));
+        // Of several paths with one form each counts, but a path that is kept again does not.
+        if !self.taken.has(forms[0], extension) {
+            for form in forms {
+                self.taken.add(form, extension);
+            }
         }
     }
 
@@ -45,23 +52,33 @@ impl Namer {
         if !self.tells_rows_apart {
             self.keep(&path);
         }
-        Planned { pattern: path, asks_server: false, stays: true }
+        // Another content gets its own name, for the old one may be that of several rows.
+        let reopened =
+            self.template.digits().filter(|_| self.names_content()).and_then(|digits| digits.reopened(&path));
+        match reopened {
+            Some(pattern) => Planned { stays: true, ..self.planned(pattern, false) },
+            None => {
+                Planned { pattern: path, digits: None, is_addressed_by_content: false, asks_server: false, stays: true }
+            }
+        }
     }
 
     /// Reserves the name of a job. To be called in list order.
     pub fn reserve(&mut self, job: &Job) -> Planned {
         let basename = url_basename(&job.url);
-        let asks_server = basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem));
+        let asks_server = basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem(_)));
         let pattern = self.reserve_as(job, basename.as_deref().unwrap_or(NAMELESS));
-        Planned { pattern, asks_server, stays: false }
+        self.planned(pattern, asks_server)
     }
 
     /// Reserves the name of a job that has `old`, which nobody else gets as long as the run lasts.
     pub fn reserve_instead(&mut self, job: &Job, old: &str) -> Planned {
-        let extension = self.extension(old);
-        let mut was_taken = false;
-        for form in kept_forms(old) {
-            was_taken |= self.taken.remove(form, extension);
+        let (forms, extension) = (self.kept_forms(old), self.extension(old));
+        let was_taken = self.taken.has(forms[0], extension);
+        if was_taken {
+            for form in forms {
+                self.taken.remove(form, extension);
+            }
         }
         let planned = self.reserve(job);
         if was_taken || !self.tells_rows_apart {
@@ -74,56 +91,77 @@ impl Namer {
     /// order, because it is known no earlier.
     pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<Planned> {
         let basename = clean_text(filename.rsplit(['/', '\\']).next()?);
-        (!basename.is_empty()).then(|| Planned {
-            pattern: self.reserve_as(job, &basename),
-            asks_server: false,
-            stays: false,
-        })
+        if basename.is_empty() {
+            return None;
+        }
+        let pattern = self.reserve_as(job, &basename);
+        Some(self.planned(pattern, false))
+    }
+
+    fn planned(&self, pattern: String, asks_server: bool) -> Planned {
+        let digits = self.template.digits().map(Digits::which);
+        Planned { pattern, digits, is_addressed_by_content: self.names_content(), asks_server, stays: false }
+    }
+
+    /// Whether contents keep the names of this run apart, and nothing has to be remembered.
+    fn names_content(&self) -> bool {
+        self.template.digits().is_some_and(Digits::names_content)
+    }
+
+    fn kept_forms(&self, path: &str) -> Vec<u64> {
+        let readings = self.template.digits().into_iter().flat_map(|digits| digits.readings(path));
+        kept_forms(path, readings)
     }
 
     fn reserve_as(&mut self, job: &Job, basename: &str) -> String {
         let mut hash = String::new();
-        if self.template.uses(|field| field == Field::UrlHash) {
+        if self.template.uses(|field| matches!(field, Field::UrlHash(_))) {
             hash = url_hash(&job.url);
         }
         let mut host = String::new();
-        if self.template.uses(|field| field == Field::Host) {
+        if self.template.uses(|field| matches!(field, Field::Host(_))) {
             host = clean_text(job.url.host_str().unwrap_or_default());
         }
         let render = |ext: &str| {
-            let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash };
-            fit(&self.template.render(&values), self.fix_extension)
+            let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash, extra: &job.extra };
+            fit(&self.template.render(&values), self.template.ends_in_extension(), self.fix_extension)
         };
         let hole = HOLE.to_string();
         let plain = render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole));
-        let open = if self.template.uses(|field| field == Field::Ext) { render(&hole) } else { plain.clone() };
-        if self.take(&plain, &open) {
+        let open = if self.template.uses(|field| *field == Field::Ext) { render(&hole) } else { plain.clone() };
+        if self.take(&plain, &open, Rung(0)) {
             return plain;
         }
         let hash = url_hash(&job.url);
         // With `--keep-duplicates`, several rows have this very URL; only their numbers differ.
-        let short = format!("{}-{}", &hash[..8], job.index);
-        for digits in [&hash[..8], &short, &hash[..16], &hash[..32], &hash] {
-            let with = |name: &str| with_suffix(name, digits, self.fix_extension);
-            let (name, open) = (with(&plain), with(&open));
-            if self.take(&name, &open) {
-                return name;
+        let (short, long) = (format!("{}-{}", &hash[..8], job.index), format!("{hash}-{}", job.index));
+        let mut name = plain.clone();
+        for (rung, suffix) in (1..).zip([&hash[..8], &short, &hash[..16], &hash[..32], &hash, &long]) {
+            name = with_suffix(&plain, suffix, self.fix_extension);
+            if self.take(&name, &with_suffix(&open, suffix, self.fix_extension), Rung(rung)) {
+                break;
             }
         }
-        let suffix = format!("{hash}-{}", job.index);
-        let name = with_suffix(&plain, &suffix, self.fix_extension);
-        self.take(&name, &with_suffix(&open, &suffix, self.fix_extension));
         name
     }
 
     /// Whether the name was free; it is not any more. `open`: the same name with holes for every extension in it.
-    fn take(&mut self, name: &str, open: &str) -> bool {
+    fn take(&mut self, name: &str, open: &str, rung: Rung) -> bool {
+        if self.names_content() {
+            return true;
+        }
         let (form, extension) = (taken::form(open), self.extension(name));
+        let moved = self.template.digits().filter(|digits| digits.are_moved_by_suffixes());
+        let loose = moved.map(|_| loose_form(open));
+        let is_misread = loose.is_some_and(|loose| self.taken.is_misread(loose, rung));
         // Names of earlier runs are known as they are, whatever in them came from `{ext}`.
         let is_known = name != open && self.taken.is_in_the_way(taken::form(name), extension);
-        let free = !is_known && !self.taken.is_in_the_way(form, extension);
+        let free = !is_misread && !is_known && !self.taken.is_in_the_way(form, extension);
         if free && !self.tells_rows_apart {
             self.taken.insert(form, extension);
+            if let Some(loose) = loose {
+                self.taken.insert_loose(loose, rung);
+            }
         }
         free
     }
@@ -149,7 +187,10 @@ fn url_basename(url: &Url) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{job, name, namer};
+    use serde_json::{Value, json};
+    use sha2::{Digest, Sha256};
+
+    use super::super::example::{job, name, namer, row};
     use super::super::planned::FinalName;
     use super::*;
 
@@ -165,6 +206,213 @@ mod tests {
         assert_eq!(name("{host}", "http://[::1]/x"), "[__1].jpg");
     }
 
+    /// A digest that begins with these digits.
+    fn sha256(beginning: &str) -> String {
+        let rest = Sha256::digest(beginning).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        beginning.to_owned() + &rest[beginning.len()..]
+    }
+
+    #[test]
+    fn a_template_renders_slices_columns_and_digests() {
+        let url = "https://img.example:8443/x/naïve cat.PNG?v=1";
+        let columns = [
+            ("class", json!("dog/cat")),
+            ("n", json!(-1.5)),
+            ("id", json!(42)),
+            ("ok", json!(true)),
+            ("null", Value::Null),
+            ("list", json!([1])),
+            ("object", json!({"a": 1})),
+            ("empty", json!("")),
+            ("a:b", json!("colon")),
+            ("a:0:2", json!("slices")),
+            ("a", json!("naïve")),
+        ];
+        let hash = url_hash(&Url::parse(url).expect("a URL"));
+        let content = sha256("0123");
+        for (template, expected) in [
+            ("{stem:0:3}-{stem:3:100}{stem:200:201}.{ext}", "naï-ve cat.PNG"),
+            ("{host:0:3}/{index}", "img/123456.jpg"),
+            ("{url_hash:0:2}/{url_hash:2:64}", &format!("{}/{}.jpg", &hash[..2], &hash[2..])),
+            ("{index/10000}/{index}", "12/123456.jpg"),
+            ("{index/10000:04}/{index:08}", "0012/00123456.jpg"),
+            ("{index/1}-{index/123456}-{index/123457}", "123456-1-0.jpg"),
+            ("{index/18446744073709551615}", "0.jpg"),
+            ("{sha256}", &format!("{content}.jpg")),
+            ("{sha256:0:2}/{sha256:2:4}/{sha256}.{ext}", &format!("01/23/{content}.PNG")),
+            ("{sha256:2:4}{sha256:0:2}/{basename}", "2301/naïve cat.PNG"),
+            ("{stem}-{sha256:60:64}", &format!("naïve cat-{}.jpg", &content[60..])),
+            ("{col.class}/{col.id}", "dog_cat/42.jpg"),
+            ("{col.n}{col.ok}", "-1.5true.jpg"),
+            ("{col.null} {col.list} {col.object} {col.missing}", "none none none none.jpg"),
+            ("{col.null:0:2}", "none.jpg"),
+            ("x{col.empty}y", "xy.jpg"),
+            ("{col.a:b}{col.a:0:2}{col.a:0:2:0:5}{col.a:2:3}", "colonnasliceï.jpg"),
+            ("{col.class:0:4}{col.id:1:2}", "dog_2.jpg"),
+            ("{col.id:5:7}/{stem:0:1}", "_/n.jpg"),
+            ("{col.empty}.{ext}", "_.PNG"),
+            ("{col.empty}", "_.jpg"),
+        ] {
+            let job = row(123_456, url, &columns);
+            let planned = namer(template).reserve(&job);
+            assert_eq!(planned.finish(Some(Format::Jpeg), false, Some(&content)).path, expected, "{template}");
+            let wants = template.contains("sha256");
+            assert_eq!(template.parse::<Template>().map(|template| template.wants_sha256()), Ok(wants), "{template}");
+            assert_eq!(planned.known().is_none(), wants || expected.contains(".jpg"), "{template}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the digest that the template wants is made")]
+    fn a_name_is_not_made_without_its_digest() {
+        let planned = namer("{sha256:0:2}/{basename}").reserve(&job(0, "https://a.example/x.png"));
+        let _ = planned.finish(Some(Format::Png), false, None);
+    }
+
+    #[test]
+    fn whole_digests_keep_contents_apart_and_slices_do_not() {
+        let urls = ["https://a.example/x.png", "https://b.example/x.png", "https://c.example/X.PNG"];
+        let [_, second, third] = urls.map(|url| url_hash(&Url::parse(url).expect("a URL"))[..8].to_owned());
+        let content = sha256("ab");
+        for (template, is_own, expected) in [
+            ("{sha256}.{ext}", true, ["C.png", "C.png", "C.PNG"]),
+            ("{sha256:0:2}/{sha256}", true, ["ab/C.png"; 3]),
+            ("{stem}-{sha256}.png", true, ["x-C.png", "x-C.png", "X-C.png"]),
+            ("{sha256:0:2}/{basename}", false, ["ab/x.png", "ab/x-2.png", "ab/X-3.PNG"]),
+            ("{stem}-{sha256:0:2}", false, ["x-ab.png", "x-ab-2.png", "X-ab-3.png"]),
+            ("{sha256}/x", false, ["C/x.png", "C/x-2.png", "C/x-3.png"]),
+        ] {
+            let mut namer = namer(template);
+            let expected = expected.map(|name| name.replace('C', &content).replace("-2", &format!("-{second}")));
+            for ((index, url), expected) in (0..).zip(urls).zip(expected) {
+                let planned = namer.reserve(&job(index, url));
+                let name = planned.finish(Some(Format::Png), false, Some(&content));
+                assert_eq!(name.path, expected.replace("-3", &format!("-{third}")), "{template}");
+                assert_eq!(planned.is_addressed_by_content(), is_own, "{template}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_run_takes_no_name_that_digits_may_lead_to() {
+        let hash = sha256("");
+        for (template, kept, url, is_taken) in [
+            ("{sha256:0:2}/{basename}", "ab/cat.png", "cat.png", true),
+            ("{sha256:0:2}/{basename}", "AB/CAT.PNG", "cat.png", true),
+            ("{sha256:0:2}/{basename}", "ab/cat.jpg", "cat.png", false),
+            ("{sha256:0:2}/{basename}", "ab/cat.jpg", "cat", true),
+            ("{sha256:0:2}/{basename}", "ax/cat.png", "cat.png", false),
+            ("{sha256:0:2}/{basename}", "abc/cat.png", "cat.png", false),
+            ("{sha256:0:2}/{basename}", "cat.png", "cat.png", false),
+            ("{sha256:0:2}{ext}/{stem}", "abpng/cat.png", "cat", true),
+            ("{stem}-{sha256:0:8}", "cat-01234567.png", "cat", true),
+            ("{stem}-{sha256:0:8}", "cat-0123456.png", "cat", false),
+            ("{stem}-{sha256:0:8}", "cat-01234567-01234567.png", "cat", false),
+            ("{stem}-{sha256:0:8}", "cat-01234567-01234567.png", "cat-76543210", false),
+            ("{stem}-{sha256:0:8}", "cat-01234567-01234567.png", "cat-01234567", true),
+            ("{sha256:0:1}on{stem}", "_con.png", "x", false),
+            ("{sha256:0:1}o{stem}", "_con.png", "n", true),
+            ("{sha256:0:1}o{stem}", "con.png", "n", false),
+            // Contents keep these apart.
+            ("{sha256}", &format!("{hash}.png"), "x", false),
+            ("{stem}-{sha256}", &format!("x-{hash}.png"), "x", false),
+        ] {
+            let mut namer = namer(template);
+            namer.keep(kept);
+            let planned = namer.reserve(&job(0, &format!("https://a.example/{url}"))).pattern;
+            let suffix = &url_hash(&Url::parse(&format!("https://a.example/{url}")).expect("a URL"))[..8];
+            assert_eq!(planned.contains(suffix), is_taken, "{template} {kept} {url}: {planned:?}");
+        }
+    }
+
+    #[test]
+    fn digits_at_the_end_and_a_suffix_are_not_mistaken_for_each_other() {
+        let urls = ["https://a.example/cat", "https://b.example/cat", "https://a.example/cat-abcdef01"];
+        let suffix = url_hash(&Url::parse(urls[1]).expect("a URL"))[..8].to_owned();
+        let contents = [sha256("00"), sha256("abcdef01"), sha256(&suffix)];
+        for order in [[0, 1, 2], [2, 0, 1]] {
+            let mut namer = namer("{stem}-{sha256:0:8}");
+            let mut given = [const { String::new() }; 3];
+            for number in order {
+                let planned = namer.reserve(&job(number as u64, urls[number]));
+                given[number] = planned.finish(Some(Format::Png), false, Some(&contents[number])).path;
+            }
+            assert_eq!(given[0], format!("cat-{}.png", &contents[0][..8]));
+            assert!(given[1].starts_with("cat-abcdef01-") && given[2].starts_with("cat-abcdef01-"), "{given:?}");
+            assert_ne!(given[1], given[2], "{order:?}");
+        }
+        // Where nothing is mistaken, every row has the usual suffix.
+        let mut namer = namer("{stem}-{sha256:0:8}");
+        for (index, host) in (0..).zip(["a", "b", "c", "d"]) {
+            let url = format!("https://{host}.example/cat-12");
+            let planned = namer.reserve(&job(index, &url)).pattern.replace(crate::naming::clean::DIGIT, ".");
+            let hash = url_hash(&Url::parse(&url).expect("a URL"));
+            let expected =
+                if index == 0 { "cat-12-.........\0".into() } else { format!("cat-12-........-{}.\0", &hash[..8]) };
+            assert_eq!(planned, expected);
+        }
+    }
+
+    #[test]
+    fn long_names_keep_their_digits() {
+        let long = "z".repeat(300);
+        let content = sha256("");
+        for (template, expected) in [
+            ("{stem}-{sha256}", format!("{}-{content}.jpg", "z".repeat(184))),
+            ("{stem}-{sha256:0:8}x", format!("{}-{}x.jpg", "z".repeat(239), &content[..8])),
+            ("{sha256:0:8}-{stem}", format!("{}-{}.jpg", &content[..8], "z".repeat(240))),
+            ("{stem}{sha256:0:8}/{index}", format!("{}{}/0.jpg", "z".repeat(247), &content[..8])),
+            ("{index}-{stem}-{sha256:0:8}", format!("0-{}-{}.jpg", "z".repeat(238), &content[..8])),
+        ] {
+            let mut namer = namer(template);
+            let planned = namer.reserve(&job(0, &format!("https://a.example/{long}")));
+            assert_eq!(planned.finish(Some(Format::Jpeg), false, Some(&content)).path, expected, "{template}");
+            let second = namer.reserve(&job(1, &format!("https://b.example/{long}?{long}")));
+            let second = second.finish(Some(Format::Webp), false, Some(&content)).path;
+            assert!(second.split('/').all(|name| name.len() <= 255) && second.contains(&content[..8]), "{second}");
+        }
+        // With the longest suffix that there is.
+        let planned = namer("{stem}-{sha256}12345678").reserve(&job(0, &format!("https://a.example/{long}")));
+        let name = with_suffix(&planned.pattern, &"f".repeat(85), true);
+        assert!(name.len() <= 255 && name.contains(&format!("zz-{}12345678-ff", "\u{1}".repeat(64))), "{name:?}");
+    }
+
+    #[test]
+    fn a_row_that_is_fetched_again_keeps_its_name_unless_that_is_its_contents() {
+        let (before, now) = (sha256("00"), sha256("11"));
+        for (template, old, expected) in [
+            ("{sha256:0:2}/{basename}", "00/x.png", "00/x.png".to_owned()),
+            ("{sha256:0:2}/{sha256}", &format!("00/{before}.png"), format!("11/{now}.png")),
+            ("{stem}-{sha256}", &format!("other-{before}.jpg"), format!("other-{now}.jpg")),
+            ("{sha256}", "x.png", "x.png".to_owned()),
+        ] {
+            let planned = namer(template).again(old.to_owned());
+            let is_own = expected.contains(&now);
+            assert_eq!(planned.finish(Some(Format::Png), true, Some(&now)).path, expected, "{template} {old}");
+            assert_eq!((planned.is_addressed_by_content(), planned.known().is_none()), (is_own, is_own), "{old}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_given_anew_is_given_as_if_the_old_one_were_not_there() {
+        let urls = ["https://a.example/cat.png", "https://b.example/cat.png"];
+        let suffix = &url_hash(&Url::parse(urls[1]).expect("a URL"))[..8];
+        let old = ["ab/cat.png".to_owned(), format!("cd/cat-{suffix}.png")];
+        let mut namer = namer("{sha256:0:2}/{basename}");
+        // A journal speaks of a row more than once.
+        for path in old.iter().chain(&old) {
+            namer.keep(path);
+        }
+        let given = [0, 1].map(|number| namer.reserve_instead(&job(number as u64, urls[number]), &old[number]));
+        let given = given.map(|planned| planned.finish(Some(Format::Png), false, Some(&sha256("ef"))).path);
+        assert_eq!(given, ["ef/cat.png".to_owned(), format!("ef/cat-{suffix}.png")]);
+        // Somebody else's file is still in the way, though its name differs from the old one in digits alone.
+        namer.keep("12/dog.png");
+        namer.keep("34/dog.png");
+        let given = namer.reserve_instead(&job(2, "https://a.example/dog.png"), "12/dog.png");
+        assert!(given.pattern.contains("/dog-"), "{given:?}");
+    }
+
     #[test]
     fn the_first_in_the_list_keeps_the_plain_name() {
         let mut namer = namer("{basename}");
@@ -174,7 +422,7 @@ mod tests {
                 .iter()
                 .enumerate()
         {
-            given.push(namer.reserve(&job(index as u64, url)).finish(Some(Format::Png), false).path);
+            given.push(namer.reserve(&job(index as u64, url)).finish(Some(Format::Png), false, None).path);
         }
         let hash = |url: &str| url_hash(&Url::parse(url).expect("a URL"))[..8].to_owned();
         assert_eq!(given[0], "x.png");
@@ -186,7 +434,10 @@ mod tests {
     #[test]
     fn a_name_that_may_get_any_extension_collides_with_all_of_them() {
         let mut first_open = namer("{basename}");
-        assert_eq!(first_open.reserve(&job(0, "https://a.example/x")).finish(Some(Format::Png), false).path, "x.png");
+        assert_eq!(
+            first_open.reserve(&job(0, "https://a.example/x")).finish(Some(Format::Png), false, None).path,
+            "x.png"
+        );
         assert_ne!(first_open.reserve(&job(1, "https://a.example/x.png")).pattern, "x.png");
         let mut first_closed = namer("{basename}");
         first_closed.reserve(&job(0, "https://a.example/x.png"));
@@ -203,12 +454,12 @@ mod tests {
                 ["https://a.example/cat", "https://a.example/cat.png"],
             ] {
                 let mut namer = namer(&template);
-                let given = urls.map(|url| namer.reserve(&job(0, url)).finish(Some(Format::Png), false).path);
+                let given = urls.map(|url| namer.reserve(&job(0, url)).finish(Some(Format::Png), false, None).path);
                 assert_ne!(given[0], given[1], "{template} {urls:?}");
                 // Nor does a later run take a name that this one gave.
                 let mut later = Namer::new(template.parse().expect("a template"), false);
                 later.keep(&given[0]);
-                let other = later.reserve(&job(0, urls[1])).finish(Some(Format::Png), false).path;
+                let other = later.reserve(&job(0, urls[1])).finish(Some(Format::Png), false, None).path;
                 assert_ne!(given[0], other, "{template} {urls:?}");
             }
         }
@@ -217,11 +468,11 @@ mod tests {
     #[test]
     fn fixing_an_extension_can_hit_nobody() {
         let mut namer = Namer::new("{basename}".parse().expect("a template"), true);
-        let first = namer.reserve(&job(0, "https://a.example/x.png")).finish(Some(Format::Jpeg), true);
+        let first = namer.reserve(&job(0, "https://a.example/x.png")).finish(Some(Format::Jpeg), true, None);
         assert_eq!(first, FinalName { path: "x.jpg".into(), mismatch: false });
-        let second = namer.reserve(&job(1, "https://a.example/x.jpg")).finish(Some(Format::Jpeg), true);
+        let second = namer.reserve(&job(1, "https://a.example/x.jpg")).finish(Some(Format::Jpeg), true, None);
         assert!(second.path.starts_with("x-"), "{second:?}");
-        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), true);
+        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), true, None);
         assert_eq!(kept, FinalName { path: "x.png".into(), mismatch: true });
     }
 
@@ -252,7 +503,7 @@ mod tests {
     fn what_is_of_no_known_format_gets_nobody_elses_extension() {
         let mut namer = namer("{basename}");
         let given = [".png", "_.png", "x"].map(|name| namer.reserve(&job(0, &format!("https://a.example/{name}"))));
-        assert_eq!(given.map(|planned| planned.finish(None, false).path), ["_.png.bin", "_.png", "x"]);
+        assert_eq!(given.map(|planned| planned.finish(None, false, None).path), ["_.png.bin", "_.png", "x"]);
     }
 
     #[test]
@@ -273,7 +524,7 @@ mod tests {
         let nameless = job(0, "https://a.example/?id=1");
         assert!(namer.reserve(&nameless).asks_server());
         let given = namer.reserve_from_server(&nameless, "C:\\fakepath\\cat.png").expect("a name");
-        assert_eq!(given.finish(Some(Format::Png), false).path, "cat.png");
+        assert_eq!(given.finish(Some(Format::Png), false, None).path, "cat.png");
         assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
         assert_eq!(clean_text(" a\u{a0}.\u{a0}. "), "a", "what is clean stays as it is");
     }

@@ -1,12 +1,18 @@
 //! A name before and after the answer: [`Planned`] has holes for what only the bytes can tell, [`FinalName`] has none.
 
-use super::clean::{HOLE, UNKNOWN, extension};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
 use crate::format::Format;
 
-/// The name reserved for a job: complete, or with a hole for the extension.
+/// The name reserved for a job: complete, or with holes for the extension and for digits of the body's SHA-256.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     pub(super) pattern: String,
+    /// The digits that its holes are for, in order.
+    pub(super) digits: Option<Arc<[u8]>>,
+    pub(super) is_addressed_by_content: bool,
     /// The URL has no name of its own, so the server may give one.
     pub(super) asks_server: bool,
     /// An earlier run gave the name: it stays, whatever the bytes are now. Another extension might be somebody's.
@@ -26,7 +32,7 @@ impl Planned {
     /// The name, where it is known before the answer.
     #[must_use]
     pub fn known(&self) -> Option<&str> {
-        (!self.pattern.contains(HOLE) && !self.asks_server).then_some(&*self.pattern)
+        (!self.pattern.contains([HOLE, DIGIT]) && !self.asks_server).then_some(&*self.pattern)
     }
 
     /// Whether a `Content-Disposition` of the answer may name the file.
@@ -35,28 +41,56 @@ impl Planned {
         self.asks_server
     }
 
-    /// The name, now that the bytes have told their format.
+    /// Whether the name says which content the file has, by all 64 digits of its SHA-256.
+    ///
+    /// Such a name is not kept from other rows: those with the same content may come to the same name. When there is a
+    /// file of that name, it has this content, unless it was changed since or somebody else gave it the name.
     #[must_use]
-    pub fn finish(&self, format: Option<Format>, fix_extension: bool) -> FinalName {
-        if self.pattern.contains(HOLE) {
+    pub const fn is_addressed_by_content(&self) -> bool {
+        self.is_addressed_by_content
+    }
+
+    /// The name, now that the body is complete. `sha256`: its digest in 64 digits, if the template wants it
+    /// ([`super::Template::wants_sha256`]).
+    ///
+    /// # Panics
+    /// When the name holds digits of the digest, and none is given: any others would make it a wrong name.
+    #[must_use]
+    pub fn finish(&self, format: Option<Format>, fix_extension: bool, sha256: Option<&str>) -> FinalName {
+        let pattern = self.with_digits(sha256.unwrap_or_default());
+        if pattern.contains(HOLE) {
             let path = if let Some(format) = format {
-                self.pattern.replace(HOLE, format.extension())
+                pattern.replace(HOLE, format.extension())
             } else {
                 // The dot that stands before a hole at the very end was only put there for the extension. What is before it
                 // must not become one: it was not reserved as that.
                 let is_image = |stem: &&str| extension(stem).and_then(Format::from_extension).is_some();
-                let bare = self.pattern.strip_suffix(".\0").filter(|stem| !is_image(stem));
-                bare.unwrap_or(&self.pattern).replace(HOLE, UNKNOWN)
+                let bare = pattern.strip_suffix(".\0").filter(|stem| !is_image(stem));
+                bare.unwrap_or(&pattern).replace(HOLE, UNKNOWN)
             };
             return FinalName { path, mismatch: false };
         }
-        let promised = extension(&self.pattern).and_then(Format::from_extension);
+        let promised = extension(&pattern).and_then(Format::from_extension);
         let mismatch = promised.is_some() && format.is_some() && promised != format;
-        match (mismatch && fix_extension && !self.stays, format, self.pattern.rsplit_once('.')) {
+        match (mismatch && fix_extension && !self.stays, format, pattern.rsplit_once('.')) {
             (true, Some(format), Some((stem, _))) => {
                 FinalName { path: format!("{stem}.{}", format.extension()), mismatch: false }
             }
-            _ => FinalName { path: self.pattern.clone(), mismatch },
+            _ => FinalName { path: pattern.into_owned(), mismatch },
         }
+    }
+
+    /// The pattern with the digits of this digest in their holes.
+    fn with_digits(&self, sha256: &str) -> Cow<'_, str> {
+        if !self.pattern.contains(DIGIT) {
+            return Cow::Borrowed(&self.pattern);
+        }
+        let mut digits = self.digits.iter().flat_map(|digits| digits.iter());
+        let mut digit = || sha256.as_bytes().get(usize::from(*digits.next()?)).copied();
+        let filled = self.pattern.chars().map(|character| match character {
+            DIGIT => digit().map_or_else(|| unreachable!("the digest that the template wants is made"), char::from),
+            other => other,
+        });
+        Cow::Owned(filled.collect())
     }
 }

@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 
 use unicode_normalization::UnicodeNormalization;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::clean::{HOLE, UNKNOWN, extension};
+use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
 use crate::format::Format;
 use crate::table::Table;
 
@@ -29,6 +29,10 @@ impl Extension {
     /// There is none of an image.
     pub const NONE: Self = Self(u8::MAX - 1);
 }
+
+/// How many suffixes were tried before the one that a name has: 0 for none, 1 for the shortest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung(pub u8);
 
 impl Taken {
     pub fn new() -> Self {
@@ -56,21 +60,32 @@ impl Taken {
     }
 
     /// Whether there is a name with this form and this extension.
-    fn has(&self, form: u64, extension: Extension) -> bool {
+    pub fn has(&self, form: u64, extension: Extension) -> bool {
         self.table.values(self.place(form)).any(|other| other == u64::from(extension.0))
     }
 
     pub fn insert(&mut self, form: u64, extension: Extension) {
         if !self.has(form, extension) {
-            self.table.add(self.place(form), extension.0.into());
+            self.add(form, extension);
         }
     }
 
-    /// Whether it was there.
-    pub fn remove(&mut self, form: u64, extension: Extension) -> bool {
-        let was_there = self.has(form, extension);
+    /// The same, also where there is one: each has to be removed.
+    pub fn add(&mut self, form: u64, extension: Extension) {
+        self.table.add(self.place(form), extension.0.into());
+    }
+
+    pub fn remove(&mut self, form: u64, extension: Extension) {
         self.table.remove(self.place(form), extension.0.into());
-        was_there
+    }
+
+    /// Whether a name of this [`loose_form`] is taken that has no suffix, or another kind of suffix than this one.
+    pub fn is_misread(&self, loose_form: u64, rung: Rung) -> bool {
+        self.table.values(self.place(loose_form)).any(|other| other != u64::from(rung.0) + 1)
+    }
+
+    pub fn insert_loose(&mut self, loose_form: u64, rung: Rung) {
+        self.insert(loose_form, Extension(rung.0 + 1));
     }
 }
 
@@ -92,20 +107,39 @@ fn folded(name: &str) -> String {
 /// The name without its extension, folded and hashed.
 pub fn form(name: &str) -> u64 {
     let folded = folded(name);
-    let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
-    let end = extension(&folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len() - 1);
-    xxh3_64(&folded.as_bytes()[..end])
+    xxh3_64(&folded.as_bytes()[..stem_end(&folded)])
 }
 
-/// The forms of a name that an earlier run gave. Where its extension also stands elsewhere in it as a word, it may have
-/// come from `{ext}`, and another extension would stand there then. Of a file whose format was not known, that is `bin`,
-/// and there is no extension at the end.
-pub fn kept_forms(path: &str) -> Vec<u64> {
+/// The same with no regard to what digits there are. Names that can become one have one loose form, also where a suffix
+/// is taken for digits that the template puts at the end, and those for part of what is before.
+pub fn loose_form(name: &str) -> u64 {
+    let folded = folded(name);
+    let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || char::from(*byte) == DIGIT;
+    let loose = folded.bytes().take(stem_end(&folded)).map(|byte| if is_digit(&byte) { b'0' } else { byte });
+    // Not where forms are kept.
+    xxh3_64_with_seed(&loose.collect::<Vec<_>>(), 1)
+}
+
+fn stem_end(folded: &str) -> usize {
+    let is_image = |ext: &&str| *ext == "\0" || Format::from_extension(ext).is_some();
+    extension(folded).filter(is_image).map_or(folded.len(), |ext| folded.len() - ext.len() - 1)
+}
+
+/// The forms of a name that an earlier run gave, its own first. `readings`: what this template may have planned for it.
+/// Where its extension also stands elsewhere in it as a word, it may have come from `{ext}`, and another extension would
+/// stand there then. Of a file whose format was not known, that is `bin`, and there is no extension at the end.
+pub fn kept_forms(path: &str, readings: impl Iterator<Item = String>) -> Vec<u64> {
     let ext = extension(path).unwrap_or_default();
     let is_bare = Format::from_extension(ext).is_none();
-    let open = with_holes(path, |word| (!ext.is_empty() && word == ext) || (is_bare && word == UNKNOWN));
-    let bare = is_bare.then(|| form(&format!("{open}.{HOLE}")));
-    [form(path), form(&open)].into_iter().chain(bare).collect()
+    let mut forms = Vec::new();
+    for reading in std::iter::once(path.to_owned()).chain(readings) {
+        let own = form(&reading);
+        let open = with_holes(&reading, |word| (!ext.is_empty() && word == ext) || (is_bare && word == UNKNOWN));
+        let bare = is_bare.then(|| form(&format!("{open}.{HOLE}")));
+        forms.push(own);
+        forms.extend([form(&open)].into_iter().chain(bare).filter(|form| *form != own));
+    }
+    forms
 }
 
 /// The path with holes for these words.

@@ -1,12 +1,50 @@
 //! The grammar of names: text with fields in braces, parsed once, before the run.
+//!
+//! | field | stands for |
+//! |---|---|
+//! | `{basename}` | the last segment of the URL's path, or what takes its place |
+//! | `{stem}` `{ext}` | what is before and behind its last dot; `{ext}` by content where that is no extension of an image |
+//! | `{index}` `{index:06}` | the number of the row, from 0; with leading zeros |
+//! | `{index/10000}` `{index/10000:04}` | that number divided, the remainder dropped |
+//! | `{host}` | the host of the URL |
+//! | `{url_hash}` | the SHA-256 of the URL, 64 hexadecimal digits ([`crate::job::url_hash`]) |
+//! | `{sha256}` | the SHA-256 of the body, 64 hexadecimal digits |
+//! | `{col.NAME}` | the column NAME of the row |
+//! | `{{` `}}` | the braces themselves |
+//!
+//! A slice takes a part of `{stem}`, `{host}`, `{url_hash}`, `{sha256}` or `{col.NAME}`: `{sha256:0:2}` are the characters
+//! from the first number on, counted from 0, up to and not including the second. What is shorter gives what it has.
+//!
+//! A column is written as it is if it is text, and as JSON writes it if it is a number, `true` or `false`; then it is
+//! cleaned like everything from outside. What has no such value (no such column, null, a list, an object) is `none`. NAME
+//! may hold any character but braces, colons included: only two numbers at the very end are a slice. So the column
+//! `a:0:2` is `{col.a:0:2:0:999}`.
+//!
+//! `{sha256}` is known last of all, and is subject to a rule of its own (see [`super::digits`]).
 
+use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 
+use serde_json::Value;
+
+use super::clean::{DIGIT, clean_text};
+use super::digits::Digits;
+use crate::job::Extra;
 use crate::shown::is_harmful;
+
+/// Stands for the value of a column that has none.
+const NO_VALUE: &str = "none";
+
+/// How many digits a SHA-256 has.
+pub const SHA256_DIGITS: usize = 64;
 
 /// A file name template (`--name`), parsed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template(Vec<Part>);
+pub struct Template {
+    parts: Vec<Part>,
+    digits: Option<Digits>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
@@ -14,14 +52,38 @@ enum Part {
     Field(Field),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Field {
     Basename,
-    Stem,
+    Stem(Slice),
     Ext,
-    Index { width: usize },
-    Host,
-    UrlHash,
+    Index { divisor: NonZeroU64, width: usize },
+    Host(Slice),
+    UrlHash(Slice),
+    Sha256(Slice),
+    Column(String, Slice),
+}
+
+/// The characters of a text from one number on up to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slice {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Slice {
+    const ALL: Self = Self { start: 0, end: usize::MAX };
+    const OF_SHA256: Self = Self { start: 0, end: SHA256_DIGITS };
+
+    fn of(self, text: &str) -> &str {
+        let place = |number| text.char_indices().nth(number).map_or(text.len(), |(place, _)| place);
+        &text[place(self.start)..place(self.end)]
+    }
+
+    /// How many characters it takes of a text that has enough.
+    pub const fn width(self) -> usize {
+        self.end - self.start
+    }
 }
 
 /// Why a template is none, and where.
@@ -50,6 +112,7 @@ impl std::str::FromStr for Template {
         if text.is_empty() {
             return fail(1, "the template is empty".into());
         }
+        // Each with the number of the character where it is known what it is: of a field, its brace.
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut characters = text.chars().enumerate().map(|(index, character)| (index + 1, character)).peekable();
@@ -58,22 +121,19 @@ impl std::str::FromStr for Template {
                 '{' | '}' if characters.next_if(|(_, next)| *next == character).is_some() => plain.push(character),
                 '}' => return fail(at, "a } without its {".into()),
                 '{' => {
-                    let mut name = String::new();
+                    let mut inner = String::new();
                     loop {
                         match characters.next() {
                             Some((_, '}')) => break,
-                            Some((_, inner)) => name.push(inner),
-                            None => return fail(at, "a { without its }".into()),
+                            Some((_, '{')) | None => return fail(at, "a { without its }".into()),
+                            Some((_, character)) => inner.push(character),
                         }
                     }
-                    let Some(field) = Field::parse(&name) else {
-                        let known = "{basename} {stem} {ext} {index} {index:06} {host} {url_hash}";
-                        return fail(at, format!("there is no field {{{name}}}; there are {known}"));
-                    };
+                    let field = Field::parse(&inner).map_err(|mistake| mistake.in_field(&inner, at))?;
                     if !plain.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut plain)));
+                        parts.push((Part::Text(std::mem::take(&mut plain)), at));
                     }
-                    parts.push(Part::Field(field));
+                    parts.push((Part::Field(field), at));
                 }
                 '\\' => return fail(at, "folders are separated by /".into()),
                 '<' | '>' | ':' | '"' | '|' | '?' | '*' => {
@@ -84,35 +144,158 @@ impl std::str::FromStr for Template {
             }
         }
         if !plain.is_empty() {
-            parts.push(Part::Text(plain));
+            parts.push((Part::Text(plain), text.len()));
         }
-        let template = Self(parts);
-        // With harmless values in its fields, every folder must be a plain name of its own.
-        let sample = template.render(&Values { basename: "a.png", ext: "png", index: 0, host: "h", url_hash: "0" });
-        for component in sample.split('/') {
+        // With a harmless value in its fields, every folder must be a plain name of its own.
+        let sample = parts.iter().map(|(part, _)| if let Part::Text(text) = part { text } else { "x" });
+        for component in sample.collect::<String>().split('/') {
             if component.is_empty() || component.starts_with('.') {
                 return fail(1, "the name must stay inside the output folder and show no hidden or empty part".into());
             }
         }
-        Ok(template)
+        let digits = Digits::of(&components(&parts))?;
+        Ok(Self { parts: parts.into_iter().map(|(part, _)| part).collect(), digits })
+    }
+}
+
+/// What a folder's name, or the file's, is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece<'a> {
+    Text(&'a str),
+    /// With the number of the character where it begins in the template.
+    Field(&'a Field, usize),
+}
+
+/// The folders of a template, and the file.
+fn components(parts: &[(Part, usize)]) -> Vec<Vec<Piece<'_>>> {
+    let mut components = Vec::new();
+    let mut component = Vec::new();
+    for (part, at) in parts {
+        match part {
+            Part::Text(text) => {
+                for (number, text) in text.split('/').enumerate() {
+                    if number > 0 {
+                        components.push(std::mem::take(&mut component));
+                    }
+                    if !text.is_empty() {
+                        component.push(Piece::Text(text));
+                    }
+                }
+            }
+            Part::Field(field) => component.push(Piece::Field(field, *at)),
+        }
+    }
+    components.push(component);
+    components
+}
+
+/// What is wrong with a field.
+struct Mistake<'a> {
+    /// The text of the field from the wrong character on; `None`: the field as a whole.
+    from: Option<&'a str>,
+    what: String,
+}
+
+impl Mistake<'_> {
+    /// The same, in a field whose brace is the character of this number.
+    fn in_field(self, field: &str, brace: usize) -> TemplateError {
+        let right = self.from.map(|from| field.chars().count() - from.chars().count());
+        TemplateError { at: right.map_or(brace, |right| brace + 1 + right), what: self.what }
     }
 }
 
 impl Field {
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "basename" => Self::Basename,
-            "stem" => Self::Stem,
-            "ext" => Self::Ext,
-            "index" => Self::Index { width: 0 },
-            "host" => Self::Host,
-            "url_hash" => Self::UrlHash,
-            other => {
-                let width = other.strip_prefix("index:0")?.parse().ok()?;
-                (width <= 20).then_some(Self::Index { width })?
+    /// The field of this text, which stands between braces.
+    fn parse(text: &str) -> Result<Self, Mistake<'_>> {
+        if let Some(column) = text.strip_prefix("col.") {
+            return Self::parse_column(column);
+        }
+        let (name, more) = text.split_at(text.find([':', '/']).unwrap_or(text.len()));
+        let whole = |field, advice: &str| match more {
+            "" => Ok(field),
+            _ => Err(Mistake { from: Some(more), what: format!("{{{name}}} is taken whole{advice}") }),
+        };
+        match name {
+            "basename" => whole(Self::Basename, "; a part of it is {stem:0:8}"),
+            "ext" => whole(Self::Ext, ""),
+            "index" => Self::parse_index(text, more),
+            "stem" => Ok(Self::Stem(slice(name, more, None)?)),
+            "host" => Ok(Self::Host(slice(name, more, None)?)),
+            "url_hash" => Ok(Self::UrlHash(slice(name, more, Some(Slice::OF_SHA256))?)),
+            "sha256" => Ok(Self::Sha256(slice(name, more, Some(Slice::OF_SHA256))?)),
+            _ => {
+                let known = "{basename} {stem} {ext} {index} {host} {url_hash} {sha256} {col.NAME}";
+                Err(Mistake { from: None, what: format!("there is no field {{{text}}}; there are {known}") })
             }
-        })
+        }
     }
+
+    /// `more`: what follows the word `index` in `text`.
+    fn parse_index<'a>(text: &str, more: &'a str) -> Result<Self, Mistake<'a>> {
+        let fail = |from, what: String| Err(Mistake { from: Some(from), what });
+        let forms = || format!("{{{text}}} is none of {{index}} {{index:06}} {{index/1000}} {{index/1000:06}}");
+        let (divisor, more) = match more.strip_prefix('/') {
+            None => (NonZeroU64::MIN, more),
+            Some(by) => {
+                let (digits, more) = by.split_at(by.find(':').unwrap_or(by.len()));
+                let Some(divisor) = number(digits) else { return fail(by, forms()) };
+                let Some(divisor) = NonZeroU64::new(divisor) else {
+                    return fail(by, "nothing can be divided by 0".into());
+                };
+                (divisor, more)
+            }
+        };
+        let width = match more {
+            "" => 0,
+            _ => match more.strip_prefix(":0").and_then(number) {
+                Some(width @ ..=20) => width,
+                Some(_) => return fail(more, "no row has a number of more than 20 digits".into()),
+                None => return fail(more, forms()),
+            },
+        };
+        Ok(Self::Index { divisor, width })
+    }
+
+    /// `column`: what follows `col.`.
+    fn parse_column(column: &str) -> Result<Self, Mistake<'_>> {
+        let mut words = column.rsplitn(3, ':');
+        let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+        let name = match (words.next().filter(is_number), words.next().filter(is_number), words.next()) {
+            (Some(_), Some(_), Some(name)) => name,
+            _ => column,
+        };
+        if name.is_empty() {
+            return Err(Mistake { from: Some(column), what: "{col.NAME} needs the name of a column".into() });
+        }
+        Ok(Self::Column(name.to_owned(), slice("col.NAME", &column[name.len()..], None)?))
+    }
+}
+
+/// The slice that `more` says, behind the name of a field: none at all, or two numbers. `all`: what there is to take of.
+fn slice<'a>(name: &str, more: &'a str, all: Option<Slice>) -> Result<Slice, Mistake<'a>> {
+    let fail = |from, what: String| Err(Mistake { from: Some(from), what });
+    if more.is_empty() {
+        return Ok(all.unwrap_or(Slice::ALL));
+    }
+    let Some((first, second)) = more.strip_prefix(':').and_then(|numbers| numbers.split_once(':')) else {
+        return fail(more, format!("a part of {{{name}}} is two numbers, as in {{{name}:0:8}}"));
+    };
+    let from_first = &more[1..];
+    let no_number = |word| format!("{word:?} is no number from 0 to {}", usize::MAX);
+    let Some(start) = number(first) else { return fail(from_first, no_number(first)) };
+    let Some(end) = number(second) else { return fail(second, no_number(second)) };
+    if start >= end {
+        return fail(from_first, format!("nothing is left of {{{name}}} from {start} up to, but not including, {end}"));
+    }
+    match all {
+        Some(all) if end > all.end => fail(second, format!("{{{name}}} has {} digits", all.end)),
+        _ => Ok(Slice { start, end }),
+    }
+}
+
+/// A number in digits alone; a sign is none.
+fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 /// What the fields of a template stand for in one name.
@@ -122,24 +305,45 @@ pub(super) struct Values<'a> {
     pub index: u64,
     pub host: &'a str,
     pub url_hash: &'a str,
+    pub extra: &'a Extra,
 }
 
 impl Template {
+    /// Whether names hold something of the digest of the body, which has to be made then.
+    #[must_use]
+    pub const fn wants_sha256(&self) -> bool {
+        self.digits.is_some()
+    }
+
+    /// Where digits of that digest stand.
+    pub(super) const fn digits(&self) -> Option<&Digits> {
+        self.digits.as_ref()
+    }
+
     pub(super) fn render(&self, values: &Values) -> String {
         use fmt::Write as _;
         let mut name = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             // Writing to a String cannot fail.
             let _ = match part {
                 Part::Text(text) => name.write_str(text),
                 Part::Field(Field::Basename) => name.write_str(values.basename),
-                Part::Field(Field::Stem) => {
-                    name.write_str(values.basename.rsplit_once('.').map_or(values.basename, |(stem, _)| stem))
+                Part::Field(Field::Stem(slice)) => {
+                    let stem = values.basename.rsplit_once('.').map_or(values.basename, |(stem, _)| stem);
+                    name.write_str(slice.of(stem))
                 }
                 Part::Field(Field::Ext) => name.write_str(values.ext),
-                Part::Field(Field::Index { width }) => write!(name, "{:0width$}", values.index),
-                Part::Field(Field::Host) => name.write_str(values.host),
-                Part::Field(Field::UrlHash) => name.write_str(values.url_hash),
+                Part::Field(Field::Index { divisor, width }) => write!(name, "{:0width$}", values.index / *divisor),
+                Part::Field(Field::Host(slice)) => name.write_str(slice.of(values.host)),
+                Part::Field(Field::UrlHash(slice)) => name.write_str(slice.of(values.url_hash)),
+                Part::Field(Field::Sha256(slice)) => {
+                    name.extend(std::iter::repeat_n(DIGIT, slice.width()));
+                    Ok(())
+                }
+                Part::Field(Field::Column(column, slice)) => match written(values.extra.get(column)) {
+                    Some(value) => name.write_str(slice.of(&clean_text(&value))),
+                    None => name.write_str(NO_VALUE),
+                },
             };
         }
         name
@@ -155,11 +359,12 @@ impl Template {
     /// number. A dot before the number is not allowed, because suffixes are put before an extension, and the number must
     /// not be taken for one.
     pub(super) fn tells_rows_apart(&self) -> bool {
-        /// A name has 255 bytes, of which a suffix takes 87 at most, an extension 9, and a number 20.
+        /// A name has 255 bytes, of which a suffix takes 86 at most, an extension 9, a number 20, and digits at the end, with
+        /// what is beside them, 72.
         const LONGEST_BEFORE: usize = 64;
         let mut begun = true;
         let mut before = 0;
-        for (position, part) in self.0.iter().enumerate() {
+        for (position, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Text(text) => {
                     let last = text.rsplit('/').next().unwrap_or(text);
@@ -169,8 +374,8 @@ impl Template {
                     before += last.len();
                     begun &= before <= LONGEST_BEFORE && last.bytes().all(|byte| byte.is_ascii() && byte != b'.');
                 }
-                Part::Field(Field::Index { .. }) if begun => {
-                    let ends = match self.0.get(position + 1) {
+                Part::Field(Field::Index { divisor: NonZeroU64::MIN, .. }) if begun => {
+                    let ends = match self.parts.get(position + 1) {
                         None => true,
                         Some(Part::Text(next)) => {
                             next.bytes().next().is_some_and(|b| b.is_ascii() && !b.is_ascii_digit())
@@ -188,8 +393,23 @@ impl Template {
         false
     }
 
-    pub(super) fn uses(&self, wanted: impl Fn(Field) -> bool) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Field(field) if wanted(*field)))
+    /// Whether the file's name is something and its extension.
+    pub(super) fn ends_in_extension(&self) -> bool {
+        matches!(&self.parts[..], [.., Part::Text(text), Part::Field(Field::Ext)] if text.ends_with('.'))
+    }
+
+    pub(super) fn uses(&self, wanted: impl Fn(&Field) -> bool) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field(field) if wanted(field)))
+    }
+}
+
+/// The value of a column as names hold it, not cleaned yet.
+fn written(value: Option<&Value>) -> Option<Cow<'_, str>> {
+    match value? {
+        Value::String(text) => Some(text.into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        Value::Bool(truth) => Some(truth.to_string().into()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -199,14 +419,79 @@ mod tests {
 
     #[test]
     fn a_wrong_template_says_where() {
-        let at = |text: &str| text.parse::<Template>().expect_err(text).at;
-        assert_eq!(at("{index}-{nmae}"), 9);
-        assert_eq!(at("ab{index"), 3);
-        assert_eq!(at("a}"), 2);
-        assert_eq!(at("a\\b"), 2);
-        assert_eq!(at("{index}:{basename}"), 8);
-        for outside in ["../{basename}", "/{basename}", "a//{basename}", "{basename}/", ".hidden/{basename}", ""] {
-            assert!(outside.parse::<Template>().is_err(), "{outside}");
+        for (template, at, what) in [
+            ("", 1, "the template is empty"),
+            ("ab{index", 3, "a { without its }"),
+            ("ab{index{stem}", 3, "a { without its }"),
+            ("ab{col.x{y}", 3, "a { without its }"),
+            ("a}", 2, "a } without its {"),
+            ("a\\b", 2, "folders are separated by /"),
+            ("{index}:{basename}", 8, ": is refused in names by Windows"),
+            ("é\u{7f}", 2, "a control character"),
+            ("{index}-{nmae}", 9, "there is no field {nmae}"),
+            ("{index}-{nmae:0:2}", 9, "there is no field {nmae:0:2}"),
+            ("{col}", 1, "there is no field {col}"),
+            ("{}", 1, "there is no field {}"),
+            ("{basename:0:8}", 10, "{basename} is taken whole; a part of it is {stem:0:8}"),
+            ("x{ext:0:1}", 6, "{ext} is taken whole"),
+            ("{stem/2}", 6, "a part of {stem} is two numbers, as in {stem:0:8}"),
+            ("{stem:3}", 6, "a part of {stem} is two numbers, as in {stem:0:8}"),
+            ("é{url_hash:}", 11, "a part of {url_hash} is two numbers, as in {url_hash:0:8}"),
+            ("{stem::3}", 7, "\"\" is no number from 0 to 18446744073709551615"),
+            ("{stem:-1:3}", 7, "\"-1\" is no number"),
+            ("{stem:0:+3}", 9, "\"+3\" is no number"),
+            ("{stem:0:3:4}", 9, "\"3:4\" is no number"),
+            ("{stem:0:18446744073709551616}", 9, "\"18446744073709551616\" is no number"),
+            ("{sha256:2:2}", 9, "nothing is left of {sha256} from 2 up to, but not including, 2"),
+            ("{host:2:1}", 7, "nothing is left of {host} from 2 up to, but not including, 1"),
+            ("{url_hash:60:65}", 14, "{url_hash} has 64 digits"),
+            ("{sha256:64:65}", 12, "{sha256} has 64 digits"),
+            ("{index:6x}", 7, "{index:6x} is none of {index} {index:06} {index/1000} {index/1000:06}"),
+            ("{index:6}", 7, "{index:6} is none of"),
+            ("{index:0}", 7, "{index:0} is none of"),
+            ("{index:0:2}", 7, "{index:0:2} is none of"),
+            ("{index:0+6}", 7, "{index:0+6} is none of"),
+            ("{index:021}", 7, "no row has a number of more than 20 digits"),
+            ("{index/}", 8, "{index/} is none of"),
+            ("{index/-1}", 8, "{index/-1} is none of"),
+            ("{index/0}", 8, "nothing can be divided by 0"),
+            ("{index/10:4}", 10, "{index/10:4} is none of"),
+            ("{col.}", 6, "{col.NAME} needs the name of a column"),
+            ("{col.:0:2}", 6, "{col.NAME} needs the name of a column"),
+            ("{col.ü:4:2}", 8, "nothing is left of {col.NAME} from 4"),
+            ("{col.a:0:18446744073709551616}", 10, "\"18446744073709551616\" is no number"),
+            ("{host}-{sha256:0:8}-{stem}", 8, "{sha256} must begin or end a folder's name or the file's"),
+            ("x/{index}{sha256}{stem}", 10, "{sha256} must begin or end"),
+            ("../{basename}", 1, "inside the output folder"),
+            ("/{basename}", 1, "inside the output folder"),
+            ("a//{basename}", 1, "inside the output folder"),
+            ("{basename}/", 1, "inside the output folder"),
+            (".hidden/{basename}", 1, "inside the output folder"),
+            (".{stem:0:1}", 1, "inside the output folder"),
+        ] {
+            let error = template.parse::<Template>().expect_err(template);
+            assert_eq!(error.at, at, "{template}: {error}");
+            assert!(error.what.contains(what), "{template}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_numbers_at_the_end_of_a_column_are_a_slice_and_all_else_is_its_name() {
+        let all = Slice::ALL;
+        for (text, name, slice) in [
+            ("col.a", "a", all),
+            ("col.a:0:2", "a", Slice { start: 0, end: 2 }),
+            ("col.a:b", "a:b", all),
+            ("col.a:b:2", "a:b:2", all),
+            ("col.a:1", "a:1", all),
+            ("col.a:1:", "a:1:", all),
+            ("col.a:1:2:3", "a:1", Slice { start: 2, end: 3 }),
+            ("col.a:0:2:0:999", "a:0:2", Slice { start: 0, end: 999 }),
+            ("col.a/b.c \t", "a/b.c \t", all),
+            ("col.col.x", "col.x", all),
+        ] {
+            let field = Field::parse(text).unwrap_or_else(|mistake| panic!("{text}: {}", mistake.what));
+            assert_eq!(field, Field::Column(name.to_owned(), slice), "{text}");
         }
     }
 
@@ -233,6 +518,18 @@ mod tests {
             ("{host}{index}", false),
             ("{basename}", false),
             ("{index:04}{stem}/{basename}", false),
+            ("{index/1}", true),
+            ("{index/10}", false),
+            ("{index/10:04}-{basename}", false),
+            ("{index/10000:04}/{index}", true),
+            ("{sha256:0:2}/{index:06}", true),
+            ("{index}-{sha256:0:8}", true),
+            ("{index}-{stem}-{sha256}", true),
+            ("{sha256:0:8}-{index}", false),
+            ("{url_hash:0:8}", false),
+            ("{url_hash}", false),
+            ("{col.id}", false),
+            ("{col.index}/{stem}", false),
         ] {
             assert_eq!(template.parse::<Template>().expect(template).tells_rows_apart(), apart, "{template}");
         }
