@@ -187,7 +187,9 @@ proptest! {
             kept.insert(rules::folded(&name), (name, content));
         }
         let mut namer = Namer::new(if same { earlier } else { later }.parse().expect("a template"), false);
-        kept.values().for_each(|(name, _)| namer.keep(name));
+        for (name, _) in kept.values() {
+            namer.keep(name);
+        }
         for (number, row) in rows.iter().enumerate().skip(half) {
             let planned = namer.reserve(row);
             let (name, content) = finish(&planned, row, number, 12);

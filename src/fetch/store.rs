@@ -96,8 +96,10 @@ impl Fetcher {
         let Some(record) = note.record else {
             return Err(FetchError::new(Kind::Internal, "a file appeared without a record"));
         };
-        // File systems that do not tell cases apart would lose the new one.
-        if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| !may_be_one(old, &name.path))
+        // What names itself by its content may be other rows' as well. And file systems that do not tell cases apart would
+        // lose the new one.
+        let is_gone = |old: &str| !planned.is_addressed_by_content() && !may_be_one(old, &name.path);
+        if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| is_gone(old))
             && let Err(error) = self.files.remove(old, *bytes)
         {
             // The image is there all the same.

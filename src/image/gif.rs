@@ -135,6 +135,9 @@ mod tests {
     use super::*;
     use crate::format::Format;
 
+    /// One row of a table.
+    type Row<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
+
     const SCREEN: &[u8] = b"GIF89a\x0A\0\x14\0\x80\0\0rgbRGB";
     const CONTROL: &[u8] = b"!\xF9\x04\0\x0A\0\0\0";
     const FRAME: &[u8] = b",\0\0\0\0\x0A\0\x14\0\0\x02\x03abc\x02de\0";
@@ -143,7 +146,7 @@ mod tests {
     fn a_sound_file_tells_what_it_holds() {
         let own_colours = b",\0\0\0\0\x0A\0\x14\0\x81rgbrgbrgbrgb\x02\x01a\0";
         let no_screen = b"GIF87a\0\0\0\0\0\0\0";
-        let table: [(&str, &[&[u8]], Option<u32>); 8] = [
+        let table: [Row; 8] = [
             ("still", &[SCREEN, CONTROL, FRAME, b";"], None),
             ("animated", &[SCREEN, CONTROL, FRAME, CONTROL, FRAME, FRAME, b";"], Some(3)),
             ("colours of its own", &[SCREEN, own_colours, b";"], None),

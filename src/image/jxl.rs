@@ -87,6 +87,9 @@ impl Bits<'_> {
 mod tests {
     use super::*;
 
+    /// One row of a table.
+    type Row<'a> = (&'a [(u32, u32)], u32, u32, Option<u8>);
+
     /// A codestream of these numbers and their bits.
     fn codestream_of(numbers: &[(u32, u32)]) -> Vec<u8> {
         let bits = numbers.iter().flat_map(|(number, bits)| (0..*bits).map(move |bit| number >> bit & 1 == 1));
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn sizes_and_orientation_are_read_bit_by_bit() {
-        let table: [(&[(u32, u32)], u32, u32, Option<u8>); 5] = [
+        let table: [Row; 5] = [
             // Small, 3 x 8 high, as wide as high; all as usual.
             (&[(1, 1), (2, 5), (1, 3), (1, 1)], 24, 24, None),
             (&[(1, 1), (2, 5), (0, 3), (31, 5), (1, 1)], 256, 24, None),

@@ -211,6 +211,9 @@ mod tests {
     use super::*;
     use crate::format::Format;
 
+    /// One row of a table.
+    type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
+
     fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len()).expect("a short one").to_be_bytes();
         let checksum = crc32fast::hash(&[&kind, content].concat()).to_be_bytes();
@@ -237,7 +240,7 @@ mod tests {
         let exif = chunk(*b"eXIf", b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0");
         let animated = chunk(*b"acTL", b"\0\0\0\x05\0\0\0\0");
         let still = chunk(*b"acTL", b"\0\0\0\x01\0\0\0\0");
-        let table: [(&str, Vec<u8>, Option<u32>, Option<u8>); 9] = [
+        let table: [Row; 9] = [
             ("plain", png(&[&grey, &data, &end]), None, None),
             ("data in two chunks", png(&[&grey, &data, &data, &end]), None, None),
             ("indexed", png(&[&header(3, 4), &chunk(*b"PLTE", b"rgb"), &data, &end]), None, None),

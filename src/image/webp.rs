@@ -174,6 +174,9 @@ mod tests {
     use super::*;
     use crate::format::Format;
 
+    /// One row of a table.
+    type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
+
     const LOSSY: &[u8] = b"VP8 \x0A\0\0\0\x30\x01\0\x9D\x01\x2A\x0A\x40\x14\xC0";
     const LOSSLESS: &[u8] = b"VP8L\x06\0\0\0\x2F\x09\xC0\x04\0x";
     const CANVAS: &[u8] = b"VP8X\x0A\0\0\0\x02\0\0\0\x09\0\0\x13\0\0";
@@ -193,7 +196,7 @@ mod tests {
     fn a_sound_file_tells_what_it_holds() {
         let exif = b"EXIF\x16\0\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
         let marked = b"EXIF\x1C\0\0\0Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
-        let table: [(&str, Vec<u8>, Option<u32>, Option<u8>); 11] = [
+        let table: [Row; 11] = [
             ("lossy", webp(&[LOSSY]), None, None),
             ("lossless", webp(&[LOSSLESS]), None, None),
             ("with a canvas", webp(&[CANVAS, LOSSY]), None, None),

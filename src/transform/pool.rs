@@ -144,7 +144,7 @@ mod tests {
         let all = Arc::new(Barrier::new(3));
         let work = (0..3).map(|_| {
             let all = Arc::clone(&all);
-            pool.run(1, move || drop(all.wait()))
+            pool.run(1, move || all.wait().is_leader())
         });
         for done in futures::future::join_all(work).await {
             done.expect("no panic");
