@@ -21,7 +21,9 @@ const EVERYTHING: Wanted = Wanted { structure: true, exif: true };
 /// Name, width, height, frames and orientation, as identify (`ImageMagick` 6.9.11), exiftool (12.57), file (5.44),
 /// ffprobe (5.1) and jxlinfo (0.7) said when the files were made: each file was shown to all of those that know its
 /// format, and they agreed. Sizes are as stored; only `turned.avif` is told by identify as it is displayed.
-const FILES: [(&str, u32, u32, Option<u32>, Option<u8>); 41] = [
+type Row = (&'static str, u32, u32, Option<u32>, Option<u8>);
+
+const FILES: [Row; 41] = [
     ("animation.gif", 24, 16, Some(4), None),
     ("animation.png", 22, 18, Some(3), None),
     ("animation.webp", 28, 20, Some(5), None),

@@ -162,15 +162,17 @@ impl<'a> Look<'a> {
     /// # Errors
     /// As soon as it is clear that the body is not wanted.
     pub fn at(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
-        let mut rest = bytes;
-        while self.inspector.is_none() && !rest.is_empty() {
-            let (piece, after) = rest.split_at(piece_size.min(rest.len()));
+        let mut looked_at = 0;
+        for piece in bytes.chunks(piece_size) {
+            if self.inspector.is_some() {
+                break;
+            }
             self.recognise(piece)?;
-            rest = after;
+            looked_at += piece.len();
         }
         // What is known to be an image, and what makes digests, is quicker with more bytes at once, and sees the same.
         if let Some(inspector) = &mut self.inspector {
-            inspector.feed(rest).map_err(corrupt)?;
+            inspector.feed(&bytes[looked_at..]).map_err(corrupt)?;
         }
         self.digester.update(bytes);
         self.settle_sides()

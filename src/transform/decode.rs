@@ -198,7 +198,7 @@ mod tests {
     fn values_of_other_depths_become_eight_bits() {
         let values = [0_u16, 128, 129, 32_768, 65_535].map(u16::to_ne_bytes).concat();
         assert_eq!(from_16(&values), [0, 0, 1, 128, 255]);
-        let light = [0.0_f32, 0.214_041, 1.0, 0.5, 7.0, -1.0, f32::NAN, 0.0].map(f32::to_ne_bytes).concat();
+        let light = [0.0_f32, 0.215, 1.0, 0.5, 7.0, -1.0, f32::NAN, 0.0].map(f32::to_ne_bytes).concat();
         assert_eq!(from_light(&light, 4)[..6], [0, 128, 255, 128, 255, 0]);
     }
 }
