@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::digest::{Checksum, Digests};
+use crate::digest::{Checksum, Digests, hex};
 use crate::error::FetchError;
 use crate::format::Format;
 use crate::shown::masked;
@@ -105,13 +105,7 @@ pub type Row = Result<Job, Box<Record>>;
 /// is never sent (RFC 3986, section 3.5), as hexadecimal digits.
 #[must_use]
 pub fn url_hash(url: &Url) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(without_fragment(url).as_bytes()) {
-        for digit in [byte >> 4, byte & 15] {
-            hex.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-    }
-    hex
+    hex(&Sha256::digest(without_fragment(url).as_bytes()))
 }
 
 /// The text of a URL that identifies what it names.

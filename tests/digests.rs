@@ -7,11 +7,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use common::told::in_words;
 use common::{Run, Server, fetchimg};
+use fetchimg::digest::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// The file that a name stands for.
@@ -80,10 +81,10 @@ fn what_the_list_says_of_a_body_is_compared() {
 fn names_may_hold_columns_and_the_digest_of_the_file() {
     let server = Server::start();
     let urls = ["/png/300/a.png", "/png/700000/b.png", "/png/300/c.png"].map(|target| server.url(target));
-    let rows =
-        urls.iter().zip(["cats", "dogs", "../x"]).map(|(url, kind)| format!("{url},{kind}\n")).collect::<String>();
+    let rows = urls.iter().zip(["cats", "dogs", "../x"]).map(|(url, kind)| format!("{url},{kind}"));
+    let list = std::iter::once("url,kind".to_owned()).chain(rows).collect::<Vec<_>>().join("\n");
     let name = "{col.kind}/{sha256:0:2}/{stem}.{ext}";
-    let run = fetchimg().stdin(format!("url,kind\n{rows}")).args(["-", "--name", name]).run();
+    let run = fetchimg().stdin(list.clone()).args(["-", "--name", name]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let digest = |index: u64| run.record(index)["sha256"].as_str().map(str::to_owned).expect("a digest");
     let paths = (0..3).map(|index| run.record(index)["path"].as_str().map(str::to_owned)).collect::<Vec<_>>();
@@ -91,7 +92,7 @@ fn names_may_hold_columns_and_the_digest_of_the_file() {
     assert_eq!(paths[..2], [path("cats", 0, "a.png"), path("dogs", 1, "b.png")], "{run}");
     // What a column holds leads nowhere else.
     assert!(paths[2].as_ref().is_some_and(|path| path.ends_with("/c.png") && !path.contains("../")), "{run}");
-    let again = fetchimg().stdin(format!("url,kind\n{rows}")).args(["-", "--name", name]).in_dir(&run.dir).run();
+    let again = fetchimg().stdin(list.clone()).args(["-", "--name", name]).in_dir(&run.dir).run();
     assert!(again.records()[3..].iter().all(|record| record["reason"] == "already_saved"), "{again}");
 }
 

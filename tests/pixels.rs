@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Run, Server, fetchimg};
+use fetchimg::digest::hex;
 use image::{GenericImageView as _, ImageFormat};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +28,7 @@ fn images_are_fitted_into_a_box_and_stay_in_their_format() {
     let record = run.record(0);
     assert_eq!((&record["width"], &record["height"]), (&json!(80), &json!(40)), "{run}");
     assert_eq!(record["bytes"], run.file("a.png").len(), "{run}");
-    let digest = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = |bytes: &[u8]| hex(&Sha256::digest(bytes));
     assert_eq!(record["sha256"], digest(&run.file("a.png")), "{run}");
     let original = server.body("/sized/800/400/a.png");
     let expected =
