@@ -82,6 +82,43 @@ fn images_are_encoded_anew_and_named_by_what_they_are() {
 }
 
 #[test]
+fn samples_of_every_format_that_can_be_decoded_are() {
+    let server = Server::start();
+    let names = [
+        "photo.jpg",
+        "progressive.jpg",
+        "grey.jpg",
+        "plain.png",
+        "indexed.png",
+        "animation.png",
+        "animation.gif",
+        "lossy.webp",
+        "lossless.webp",
+        "animation.webp",
+        "still.bmp",
+        "tiles.tiff",
+        "icons.ico",
+        "still.qoi",
+        "still.pgm",
+        "still.ppm",
+        "still.tga",
+        "still.hdr",
+        "still.exr",
+    ];
+    let urls = names.map(|name| server.url(&format!("/sample/{name}")));
+    let run =
+        fetchimg().lines(&urls).args(["--verify", "decode", "--resize", "12", "--name", "{index:02}.{ext}"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    for (index, name) in (0..).zip(names) {
+        let record = run.record(index);
+        let sides = [&record["width"], &record["height"]].map(|side| side.as_u64().unwrap_or(0));
+        assert_eq!(sides.into_iter().max(), Some(12), "{name}: {run}");
+        let path = record["path"].as_str().expect("a path");
+        assert_eq!(u64::from(stored(&run, path).1.0), sides[0], "{name}: {run}");
+    }
+}
+
+#[test]
 fn what_cannot_be_decoded_cannot_be_resized() {
     let server = Server::start();
     let urls = ["/avif/a.avif", "/sized/30/20/b.png"].map(|target| server.url(target));

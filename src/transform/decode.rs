@@ -7,7 +7,7 @@ use std::io::{Cursor, ErrorKind};
 
 use image::codecs::{
     bmp::BmpDecoder, dds::DdsDecoder, gif::GifDecoder, hdr::HdrDecoder, ico::IcoDecoder, openexr::OpenExrDecoder,
-    png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tiff::TiffDecoder, webp::WebPDecoder,
+    png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tga::TgaDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
 use image::error::{ImageError, LimitErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
@@ -101,6 +101,7 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
         Format::Ico => boxed(IcoDecoder::new(bytes)),
         Format::Qoi => boxed(QoiDecoder::new(bytes)),
         Format::Pnm => boxed(PnmDecoder::new(bytes)),
+        Format::Tga => boxed(TgaDecoder::new(bytes)),
         Format::Dds => boxed(DdsDecoder::new(bytes)),
         Format::Hdr => boxed(HdrDecoder::new(bytes)),
         Format::Exr => boxed(OpenExrDecoder::new(bytes)),
