@@ -127,8 +127,11 @@ fn what_cannot_be_decoded_cannot_be_resized() {
     assert_eq!(run.record(0)["error"], "not_accepted", "{run}");
     assert_eq!(run.files(), ["b.png"], "{run}");
     // Whether it is sound nobody here can say, so it is taken by its structure.
-    let run = fetchimg().lines(&urls).args(["--verify", "decode"]).run();
-    assert_eq!(run.status, Some(0), "{run}");
+    for arguments in [&["--verify", "decode"][..], &["--phash"]] {
+        let run = fetchimg().lines(&urls).args(arguments).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(run.record(0)["phash"], Value::Null, "{run}");
+    }
 }
 
 #[test]

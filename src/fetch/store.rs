@@ -126,8 +126,8 @@ impl Fetcher {
         let transformed = self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)?;
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
-            // Nobody here can say whether it is sound, and nothing else was asked.
-            Err(TransformError::Unsupported(_)) if plan.only_verifies() => return Ok(found),
+            // Nobody here can say whether it is sound or what it looks like, which is no reason to refuse it.
+            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(found),
             Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         let phash = hash.map(|hash| hash.to_string());

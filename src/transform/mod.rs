@@ -48,13 +48,13 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.only_verifies() && !self.verify
+        self.keeps_images() && !self.verify && !self.hash
     }
 
-    /// Whether the image itself and what is said of it stay as they are.
+    /// Whether images stay as they came, whatever is found out about them.
     #[must_use]
-    pub const fn only_verifies(&self) -> bool {
-        self.resize.is_none() && self.target.is_none() && !self.hash
+    pub const fn keeps_images(&self) -> bool {
+        self.resize.is_none() && self.target.is_none()
     }
 }
 
