@@ -147,12 +147,11 @@ impl Bench {
         println!("\nImages of {} bytes, by their number; default flags\n", self.picture.len());
         let mut rows = Vec::new();
         for count in sizes(1000, most) {
-            // As many rounds as make the figures comparable, and one to warm up.
             let rounds = match count {
-                0..10_000 => 15,
-                10_000..100_000 => 9,
-                100_000..1_000_000 => 5,
-                _ => 3,
+                0..10_000 => 60,
+                10_000..100_000 => 40,
+                100_000..1_000_000 => 12,
+                _ => 4,
             };
             rows.push((format!("{count}"), count, rounds, vec![]));
         }
@@ -170,37 +169,41 @@ impl Bench {
         self.table("flags", &[1, 4, 16, 64, 256, 1024].map(row))
     }
 
-    /// Runs the rows in turn, round after round, and prints what they came to.
+    /// Runs each row so many rounds, and prints what they came to.
     fn table(&self, what: &str, rows: &[(String, u64, usize, Vec<String>)]) -> Result<()> {
+        // Spread over the whole time, so that a slow minute of the machine meets short runs and long ones alike.
+        let mut turns = Vec::new();
+        for (at, (_, _, rounds, _)) in rows.iter().enumerate() {
+            turns.extend((0..*rounds).map(|round| ((2 * round + 1) as f64 / (2 * rounds) as f64, at)));
+        }
+        turns.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut taken = vec![Vec::new(); rows.len()];
-        let most_rounds = rows.iter().map(|(_, _, rounds, _)| *rounds).max().unwrap_or(0);
         self.saved(1000, &[])?;
-        for round in 0..most_rounds {
-            for ((_, count, rounds, flags), taken) in rows.iter().zip(&mut taken) {
-                if round < *rounds {
-                    taken.push(self.saved(*count, flags)?);
-                }
-            }
+        for (_, at) in turns {
+            let (_, count, _, flags) = &rows[at];
+            taken[at].push(self.saved(*count, flags)?);
         }
         println!(
-            "| {what} | rounds | images/s, median (range) | wall per image, µs | processor time per image, µs (program + kernel) | memory, MB |"
+            "| {what} | rounds | images/s, all rounds (range) | wall per image, µs (least) | processor time per image, µs (program + kernel) | memory, MB |"
         );
         println!("|---|---:|---:|---:|---:|---:|");
         for ((name, count, rounds, _), taken) in rows.iter().zip(taken) {
             let count = float(*count);
-            let over = |figure: fn(&Taken) -> f64| spread(taken.iter().map(figure).collect());
-            let (wall, shortest, longest) = over(|taken| taken.wall);
-            let (user, ..) = over(|taken| taken.user);
-            let (system, ..) = over(|taken| taken.system);
-            let (_, _, peak) = over(|taken| megabytes(taken.peak));
+            // Slow times come and go in seconds: a long run has its share of them, of short ones the median would have
+            // none, so only sums are comparable.
+            let mean = |figure: fn(&Taken) -> f64| taken.iter().map(figure).sum::<f64>() / taken.len() as f64;
+            let (_, shortest, longest) = spread(taken.iter().map(|taken| taken.wall).collect());
+            let (_, _, peak) = spread(taken.iter().map(|taken| megabytes(taken.peak)).collect());
+            let wall = mean(|taken| taken.wall);
             println!(
-                "| {name} | {rounds} | {:.0} ({:.0}–{:.0}) | {:.1} | {:.1} + {:.1} | {peak:.1} |",
+                "| {name} | {rounds} | {:.0} ({:.0}–{:.0}) | {:.1} ({:.1}) | {:.1} + {:.1} | {peak:.1} |",
                 count / wall,
                 count / longest,
                 count / shortest,
                 wall / count * 1e6,
-                user / count * 1e6,
-                system / count * 1e6,
+                shortest / count * 1e6,
+                mean(|taken| taken.user) / count * 1e6,
+                mean(|taken| taken.system) / count * 1e6,
             );
         }
         Ok(())
