@@ -292,7 +292,7 @@ pub struct Args {
     #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Seeing")]
     pub log_format: LogFormat,
 
-    /// Write the report to FILE too, as .json or .txt; may be repeated
+    /// Write the report to FILE too, as .html, .md, .json or .txt; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Seeing")]
     pub report: Vec<PathBuf>,
 

@@ -85,6 +85,10 @@ pub enum ReportFormat {
     Text,
     /// For programs.
     Json,
+    /// For a browser.
+    Html,
+    /// For pull requests and blog posts.
+    Markdown,
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).
@@ -516,7 +520,11 @@ fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> 
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("json") => ReportFormat::Json,
             Some("txt") => ReportFormat::Text,
-            _ => return usage(format!("--report {}: the name must end in .json or .txt", path.display())),
+            Some("html" | "htm") => ReportFormat::Html,
+            Some("md") => ReportFormat::Markdown,
+            _ => {
+                return usage(format!("--report {}: the name must end in .html, .md, .json or .txt", path.display()));
+            }
         };
         reports.push((format, path.clone()));
     }

@@ -311,6 +311,9 @@ pub struct Timing {
     /// From the first request to the head of the last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttfb_ms: Option<f64>,
+    /// Of that, what was spent waiting to try again; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<f64>,
     /// From the first request to the end of the body, or of the last attempt; waits between attempts included.
     pub total_ms: f64,
 }
@@ -375,7 +378,7 @@ mod tests {
                 final_url: "https://codeflex.co/a.png".into(),
                 attempts: 1,
                 resumed_from: 0,
-                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7 },
+                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), waited_ms: None, total_ms: 95.7 },
                 exif: Map::new(),
                 digests: Digests::default(),
                 phash: None,

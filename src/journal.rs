@@ -476,7 +476,7 @@ mod tests {
             final_url: masked(url).into_owned(),
             attempts: 1,
             resumed_from: 0,
-            timing: Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 0.0 },
+            timing: Timing::default(),
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,

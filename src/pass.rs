@@ -157,9 +157,14 @@ impl Pass<'_> {
         drop(watch);
         let (tally, failure) = rows.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
-        let overloaded_hosts = overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times });
-        let summary = tally.summary(wall, counters.most_alive());
-        Ok((Summary { overloaded_hosts: overloaded_hosts.collect(), ..summary }, failure))
+        let overloaded_hosts =
+            overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times, throttled: times });
+        let summary = Summary {
+            overloaded_hosts: overloaded_hosts.collect(),
+            lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
+            ..tally.summary(wall, counters.most_alive())
+        };
+        Ok((summary, failure))
     }
 }
 

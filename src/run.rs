@@ -16,11 +16,13 @@ use crate::http::{self, Client};
 use crate::input::Lists;
 use crate::intents::{Intents, Mark};
 use crate::journal::{Earlier, Journal, KnownBy, Stored};
+use crate::limiter::{self, PerHost};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
 use crate::pass::Pass;
 use crate::progress::Screen;
+use crate::report::advice::Allowed;
 use crate::report::{self, COMPLETED, Report};
 use crate::sink::Files;
 use crate::stop::Stop;
@@ -118,7 +120,15 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     }
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
     let output = config.output.display().to_string();
-    tell(config, reports, &Report::new(output, ended, summaries, window.get(), before))?;
+    let allowed = Allowed {
+        at_once: window.get(),
+        per_host: match config.per_host {
+            PerHost::Fixed(seats) => Some(seats),
+            PerHost::Auto => None,
+        },
+        most_per_host: limiter::MOST,
+    };
+    tell(config, reports, &Report::new(output, ended, summaries, allowed, before))?;
     match (failure, interrupted) {
         (Some(error), _) => Err(error),
         (None, Some(exit)) => Ok(exit),
@@ -186,11 +196,13 @@ fn create(path: &Path, lists: &Lists, files: &Files) -> Result<File, RunError> {
 
 /// Writes the report wherever it is wanted.
 fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Report) -> Result<(), RunError> {
-    let write = |out: &mut dyn Write, format| {
+    let write = |out: &mut dyn Write, format, path: &Path| {
         let mut out = BufWriter::new(out);
         match format {
             ReportFormat::Text => report::text::write(&mut out, report)?,
             ReportFormat::Json => report::json::write(&mut out, report)?,
+            ReportFormat::Html => report::html::write(&mut out, report, path, &config.output)?,
+            ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
         }
         out.flush()
     };
@@ -202,7 +214,7 @@ fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Repor
         streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
     }
     for (mut stream, format, name) in streams {
-        match write(&mut stream, format) {
+        match write(&mut stream, format, Path::new(name)) {
             // Whoever has closed the pipe does not want the report.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(RunError::Output { path: name.into(), source: error });
@@ -211,7 +223,7 @@ fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Repor
         }
     }
     for (format, path, mut file) in files {
-        write(&mut file, format).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
+        write(&mut file, format, path).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
     }
     Ok(())
 }

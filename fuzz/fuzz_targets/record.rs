@@ -30,7 +30,12 @@ fn record(input: &Input) -> Record {
     let [first, second, third] = input.given;
     let [start, wait, bytes, attempts] = input.numbers;
     let time = |micros: u32| milliseconds(Duration::from_micros(micros.into()));
-    let timing = Timing { start_ms: time(start), ttfb_ms: second.then(|| time(wait)), total_ms: time(wait) };
+    let timing = Timing {
+        start_ms: time(start),
+        ttfb_ms: second.then(|| time(wait)),
+        waited_ms: second.then(|| time(start)),
+        total_ms: time(wait),
+    };
     let outcome = match input.kind % 3 {
         0 => Outcome::Saved(Saved {
             path,

@@ -24,7 +24,7 @@ use crate::error::{FetchError, Kind};
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
 use crate::intents::{Intent, Intents};
 use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, milliseconds};
-use crate::limiter::{GivenUp, HostKey, Limiter, Seat, Turn, Visit};
+use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
 use crate::progress::{Counters, HighWater};
@@ -130,6 +130,8 @@ enum Ended {
 struct Course {
     begun: Option<Instant>,
     first_byte: Option<Instant>,
+    /// Between attempts.
+    waited: Duration,
     attempts: u32,
     /// Where the last attempt took up the body.
     resumed_from: u64,
@@ -238,7 +240,8 @@ impl Fetcher {
             course.water.reach(course.from_before);
         }
         let mut failure: Option<FetchError> = None;
-        let mut resting = None;
+        // Since when it has left its seat to try again later.
+        let mut resting: Option<(Resting, Instant)> = None;
         loop {
             let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
             let seat = if let Some(seat) = seat.take() {
@@ -253,7 +256,9 @@ impl Fetcher {
                     }
                 })?
             };
-            drop(resting.take());
+            if let Some((_resting, since)) = resting.take() {
+                course.waited += since.elapsed();
+            }
             let answered = course.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, &seat, course, &mut begun)).await;
@@ -270,7 +275,7 @@ impl Fetcher {
                 seat.leave(visit);
                 return Err(error);
             };
-            resting = Some(seat.rest(visit));
+            resting = Some((seat.rest(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -411,6 +416,7 @@ impl Fetcher {
         Some(Timing {
             start_ms: milliseconds(begun.saturating_duration_since(self.started)),
             ttfb_ms: course.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
+            waited_ms: (!course.waited.is_zero()).then(|| milliseconds(course.waited)),
             total_ms: milliseconds(begun.elapsed()),
         })
     }

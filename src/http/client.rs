@@ -129,6 +129,12 @@ impl Client {
         Ok(client)
     }
 
+    /// How long requests have waited for host names to be looked up, all together.
+    #[must_use]
+    pub fn lookup_time(&self) -> Duration {
+        self.resolver.waited()
+    }
+
     /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
     ///
     /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the

@@ -29,7 +29,8 @@ use url::Url;
 
 use self::breaker::{Failing, Standing};
 pub use self::breaker::{GivenUp, Patience};
-use self::level::{Level, MODEST, MOST};
+pub use self::level::MOST;
+use self::level::{Level, MODEST};
 use self::pace::Pace;
 use self::usual::Usual;
 use crate::error::Kind;

@@ -1,11 +1,17 @@
 //! Records to words.
 //!
 //! A [`Tally`] folds the records of one pass over the list as they come; a [`Summary`] holds what is said about it, every
-//! number computed once. [`text`] and [`json`] only arrange it, so they cannot disagree.
+//! number computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange it, so they cannot disagree.
 
+pub mod advice;
 pub mod history;
+pub mod html;
 pub mod json;
+pub mod markdown;
 pub mod text;
+pub mod timeline;
+pub mod trace;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -15,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+use self::advice::Allowed;
+use self::trace::{Trace, Tracer};
 use crate::error::Kind;
 use crate::job::{Outcome, Record, Timing};
 
@@ -64,6 +72,7 @@ pub struct Tally {
     failed: BTreeMap<String, u64>,
     first_byte: Spread,
     whole: Spread,
+    tracer: Tracer,
     list: Xxh3,
 }
 
@@ -146,6 +155,10 @@ pub struct Summary {
     pub download_seconds: Option<Times>,
     /// The single downloads of saved and failed rows, added up.
     pub sum_of_downloads_seconds: f64,
+    /// Their times to first byte, added up, those of saved rows.
+    pub sum_of_first_bytes_seconds: f64,
+    /// What connections waited for the look-up of host names, added up.
+    pub lookup_seconds: f64,
     /// The most downloads alive at once.
     pub most_alive: u64,
     /// Attempts beyond the first.
@@ -158,6 +171,9 @@ pub struct Summary {
     pub link_bytes: u64,
     /// Hosts that asked for less (429, 503), refused, broke or went silent, the worst first, ten at most.
     pub overloaded_hosts: Vec<OverloadedHost>,
+    /// What the records tell beyond sums.
+    #[serde(flatten)]
+    pub trace: Trace,
     /// What identifies the list: its URLs in their order.
     #[serde(skip)]
     pub list: u64,
@@ -170,6 +186,8 @@ pub struct OverloadedHost {
     pub host: String,
     /// How many attempts met that.
     pub times: u64,
+    /// How many of them were answered with 429 or 503.
+    pub throttled: u64,
 }
 
 /// So many overloaded hosts are named.
@@ -193,6 +211,7 @@ impl Tally {
             failed: BTreeMap::new(),
             first_byte: Spread::new(),
             whole: Spread::new(),
+            tracer: Tracer::new(),
             list: Xxh3::new(),
         }
     }
@@ -206,6 +225,7 @@ impl Tally {
     /// Counts a record.
     pub fn add(&mut self, record: &Record) {
         self.rows += 1;
+        self.tracer.add(record);
         match &record.outcome {
             Outcome::Saved(saved) => {
                 self.saved += 1;
@@ -258,12 +278,15 @@ impl Tally {
             first_byte_seconds: self.first_byte.times(),
             download_seconds: self.whole.times(),
             sum_of_downloads_seconds: round(self.whole.sum.as_secs_f64()),
+            sum_of_first_bytes_seconds: round(self.first_byte.sum.as_secs_f64()),
+            lookup_seconds: 0.0,
             most_alive,
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
             links: self.links,
             link_bytes: self.link_bytes,
             overloaded_hosts: Vec::new(),
+            trace: self.tracer.trace(),
             list: self.list.digest(),
         }
     }
@@ -318,21 +341,24 @@ pub struct Report {
     pub modes: Vec<Summary>,
     /// What concurrency brought, where it can be told.
     pub comparison: Option<Comparison>,
+    /// What to do about it, in up to three sentences.
+    pub advice: Vec<String>,
 }
 
 impl Report {
-    /// The report of these passes. `window`: how many downloads were allowed at once; `before`: the time that the
-    /// other mode took for the same list in the same folder, and when.
+    /// The report of these passes. `before`: the time that the other mode took for the same list in the same folder, and
+    /// when.
     #[must_use]
     pub fn new(
         output: String,
         ended: String,
         modes: Vec<Summary>,
-        window: usize,
+        allowed: Allowed,
         before: Option<(f64, SystemTime)>,
     ) -> Self {
         // What ended early says nothing about how long the list takes.
-        let comparison = if ended == COMPLETED { compare(&modes, window, before) } else { None };
+        let comparison = if ended == COMPLETED { compare(&modes, allowed.at_once, before) } else { None };
+        let advice = modes.last().map_or_else(Vec::new, |summary| advice::advice(summary, allowed));
         Self {
             version: env!("CARGO_PKG_VERSION"),
             output,
@@ -340,6 +366,7 @@ impl Report {
             ended,
             modes,
             comparison,
+            advice,
         }
     }
 }
@@ -406,7 +433,7 @@ mod tests {
             final_url: String::new(),
             attempts: 2,
             resumed_from: 0,
-            timing: Timing { start_ms: 0.0, ttfb_ms: Some(ttfb_ms), total_ms },
+            timing: Timing { ttfb_ms: Some(ttfb_ms), total_ms, ..Timing::default() },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,
@@ -423,7 +450,7 @@ mod tests {
             pass.add(&saved(f64::from(n), f64::from(n) * 10.0));
         }
         let error = FetchError::new(Kind::HttpStatus(404), "404 Not Found");
-        let timing = Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 500.0 };
+        let timing = Timing { total_ms: 500.0, ..Timing::default() };
         pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
         pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None })));
         pass
@@ -449,7 +476,8 @@ mod tests {
         let sequential = pass(Mode::Sequential).summary(Duration::from_secs(50), 1);
         let report = |modes: &[&Summary], before| {
             let modes = modes.iter().map(|summary| (*summary).clone()).collect();
-            Report::new("images".into(), COMPLETED.into(), modes, 10, before).comparison.expect("a comparison")
+            let allowed = Allowed { at_once: 10, per_host: None, most_per_host: 64 };
+            Report::new("images".into(), COMPLETED.into(), modes, allowed, before).comparison.expect("a comparison")
         };
         let both = report(&[&sequential, &concurrent], None);
         assert_eq!((both.speed_up, both.basis), (10.0, Basis::Measured));

@@ -1,12 +1,9 @@
 //! The report as text, within 80 columns.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::io::{self, Write};
 
-use indicatif::{BinaryBytes, HumanCount};
-
-use super::{Basis, COMPLETED, Mode, Report, Summary, Times};
+use super::words::{figures, note, remarks, worth};
+use super::{COMPLETED, Mode, Report, Summary};
 use crate::shown::harmless;
 
 /// Writes the report.
@@ -17,24 +14,15 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     if let Some(comparison) = &report.comparison {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
-        let note = |mode: Mode| match &comparison.basis {
-            Basis::Estimated { mode: estimated } if *estimated == mode => match mode {
-                Mode::Sequential => "  at most  (estimate: all downloads added)".to_owned(),
-                Mode::Concurrent => "  at least  (estimate: by the longest one)".to_owned(),
-            },
-            Basis::MeasuredBefore { date } if report.modes.iter().all(|ran| ran.mode != mode) => {
-                format!("  (measured {date})")
-            }
-            _ => String::new(),
-        };
-        let measured = match comparison.basis {
-            Basis::Measured => "measured",
-            Basis::MeasuredBefore { .. } => "measured in two runs",
-            Basis::Estimated { .. } => "estimated, at most",
-        };
-        writeln!(out, "One after the other: {sequential:>9.3} seconds{}", note(Mode::Sequential))?;
-        writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", note(Mode::Concurrent))?;
-        writeln!(out, "Speed-up:            {:>9.1} times    ({measured})", comparison.speed_up)?;
+        let noted = |mode| note(report, mode).map_or_else(String::new, |note| format!("  {note}"));
+        writeln!(out, "One after the other: {sequential:>9.3} seconds{}", noted(Mode::Sequential))?;
+        writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", noted(Mode::Concurrent))?;
+        writeln!(out, "Speed-up:            {:>9.1} times    ({})", comparison.speed_up, worth(comparison))?;
+    }
+    for sentence in &report.advice {
+        for line in textwrap::wrap(sentence, textwrap::Options::new(78).initial_indent("- ").subsequent_indent("  ")) {
+            writeln!(out, "{line}")?;
+        }
     }
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         writeln!(out, "The images are in {}", harmless(&report.output))?;
@@ -101,68 +89,16 @@ fn download_time(summary: &Summary) -> String {
     format!("Download time: {:.3} seconds", summary.wall_seconds)
 }
 
-/// What can be compared: at most 30 characters each.
-fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown")]
-    let byte_rate = summary.bytes_per_second as u64;
-    let times = |times: Option<Times>| {
-        times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
-    };
-    vec![
-        ("saved", format!("{}, {}", counted(summary.saved, "image"), BinaryBytes(summary.bytes))),
-        ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate))),
-        ("", "median, p95, max".to_owned()),
-        ("first byte", times(summary.first_byte_seconds)),
-        ("whole download", times(summary.download_seconds)),
-        ("at once", format!("{} at most", summary.most_alive)),
-    ]
-}
-
-/// What is worth a line only when it happened.
-fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
-    let mut remarks = Vec::new();
-    if summary.retries > 0 {
-        remarks.push(("tried again", counted(summary.retries, "time")));
-    }
-    if summary.extension_mismatches > 0 {
-        let count = HumanCount(summary.extension_mismatches);
-        remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
-    }
-    if summary.links > 0 {
-        let (links, bytes) = (counted(summary.links, "link"), BinaryBytes(summary.link_bytes));
-        remarks.push(("same content", format!("{links}, {bytes} not stored again")));
-    }
-    if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
-        let others = if others.is_empty() {
-            String::new()
-        } else {
-            format!(" and {} more", counted(others.len() as u64, "host"))
-        };
-        remarks.push(("overloaded", format!("{} ({}){others}", harmless(&worst.host), counted(worst.times, "time"))));
-    }
-    if summary.skipped > 0 {
-        remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));
-    }
-    if summary.failed > 0 {
-        remarks.push(("failed", format!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind))));
-    }
-    remarks
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
-}
-
-fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
-    counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::report::{OverloadedHost, Tally};
+    use crate::report::advice::Allowed;
+    use crate::report::{OverloadedHost, Tally, Times};
+
+    const ALLOWED: Allowed = Allowed { at_once: 256, per_host: None, most_per_host: 64 };
 
     /// A summary with numbers as large as they get.
     fn large(mode: Mode, saved: u64) -> Summary {
@@ -185,14 +121,18 @@ mod tests {
             link_bytes: 987_654_321_012,
             failed_by_kind: BTreeMap::from([("dns".into(), 100), ("http_status 404".into(), 100)]),
             skipped_by_reason: BTreeMap::from([("already_saved", 100)]),
-            overloaded_hosts: vec![OverloadedHost { host: "images.example.org:8443".into(), times: 4_321 }],
+            overloaded_hosts: vec![OverloadedHost {
+                host: "images.example.org:8443".into(),
+                times: 4_321,
+                throttled: 4_000,
+            }],
             ..Tally::new(mode).summary(Duration::from_secs(12_345), 1)
         }
     }
 
     fn shown(ended: &str, modes: Vec<Summary>, before: Option<(f64, SystemTime)>) -> String {
         let mut out = Vec::new();
-        let report = Report::new("images".into(), ended.into(), modes, 256, before);
+        let report = Report::new("images".into(), ended.into(), modes, ALLOWED, before);
         write(&mut out, &report).expect("written");
         String::from_utf8(out).expect("UTF-8")
     }

@@ -12,6 +12,7 @@ mod system;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -132,11 +133,13 @@ struct Common {
     /// Made for the first name: a list of addresses reads no files of the system.
     asker: OnceLock<Asker>,
     memory: Mutex<Memory>,
+    /// Of all requests together, in microseconds.
+    waited: AtomicU64,
 }
 
 impl Resolver {
     pub fn new(wanted: Wanted, asking: Asking) -> Self {
-        let shared = Common { asking, asker: OnceLock::new(), memory: Mutex::default() };
+        let shared = Common { asking, asker: OnceLock::new(), memory: Mutex::default(), waited: AtomicU64::new(0) };
         Self { pinned: HashMap::new(), wanted, shared: Arc::new(shared) }
     }
 
@@ -160,7 +163,16 @@ impl Resolver {
                 _ => self.lookup(&mut memory, host),
             }
         };
-        lookup.await.addresses.map(drop)
+        let begun = Instant::now();
+        let answer = lookup.await;
+        let waited = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.waited.fetch_add(waited, Ordering::Relaxed);
+        answer.addresses.map(drop)
+    }
+
+    /// How long requests have waited for names, all together.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.shared.waited.load(Ordering::Relaxed))
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {

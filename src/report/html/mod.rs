@@ -1,0 +1,252 @@
+//! The report as one HTML page that needs nothing from elsewhere: no script, no font, no style sheet. Only the gallery
+//! shows files beside it.
+//!
+//! What can be read off a picture stands in words or in a table beside it. Everything that comes from outside, URLs, names
+//! and messages, goes through the template's escaping and through [`harmless`]; the page's own policy forbids scripts.
+
+mod charts;
+mod gallery;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use indicatif::{BinaryBytes, HumanCount};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use self::charts::{durations, timeline, waterfall};
+use super::trace::{FailureGroup, Trace};
+use super::words::{figures, headline, note, remarks, title, worth};
+use super::{COMPLETED, Mode, Report, Summary};
+use crate::shown::harmless;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Neither scripts nor anything from a network; images from where the page is.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:";
+
+/// Writes the report. `file`: where it will be; images are linked to from there, below the folder `output`.
+pub fn write(out: &mut (impl Write + ?Sized), report: &Report, file: &Path, output: &Path) -> io::Result<()> {
+    let images = gallery::Place::new(file, output);
+    out.write_all(page(report, &images).into_string().as_bytes())
+}
+
+fn page(report: &Report, images: &gallery::Place) -> Markup {
+    let headline = headline(report);
+    // Both modes on one scale: that is what the eye compares.
+    let span = report.modes.iter().map(|summary| summary.wall_seconds).fold(0.0, f64::max);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="referrer" content="no-referrer";
+                title { (headline) " · fetchimg" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (headline) }
+                    p.soft { "fetchimg " (report.version) ", " (report.date) ", into " code { (harmless(&report.output)) } }
+                }
+                main {
+                    @if report.ended != COMPLETED {
+                        p.bad role="note" {
+                            "The run did not end by itself: " (harmless(&report.ended))
+                            ". Rows not reached have no record yet; the same command goes on with them."
+                        }
+                    }
+                    (answer(report))
+                    @if !report.advice.is_empty() {
+                        section.advice aria-label="Advice" { @for sentence in &report.advice { p { (sentence) } } }
+                    }
+                    @if report.modes.iter().any(|summary| !summary.trace.bars.is_empty()) {
+                        h2 { "Downloads, one bar each" }
+                        (charts::legend())
+                        @for summary in &report.modes { (waterfall(summary, span)) }
+                    }
+                    (comparison(report))
+                    @if report.modes.iter().any(|summary| summary.trace.timeline.alive.len() > 1) {
+                        h2 { "Over time" }
+                        @for summary in &report.modes { (timeline(summary, span)) }
+                    }
+                    @if report.modes.iter().any(|summary| !summary.trace.durations.is_empty()) {
+                        h2 { "How long downloads took" }
+                        (durations(&report.modes))
+                    }
+                    @if let Some(summary) = report.modes.last() {
+                        (slowest(&summary.trace))
+                        (hosts(summary))
+                        (failures(&summary.trace, summary.mode, report.modes.len()))
+                        (gallery::show(&summary.trace, summary.saved, images))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The numbers that matter.
+fn answer(report: &Report) -> Markup {
+    html! {
+        ul.answer {
+            @if let Some(comparison) = &report.comparison {
+                li { b { (format!("{:.1} ×", comparison.speed_up)) } "speed-up (" (worth(comparison)) ")" }
+                li {
+                    b { (format!("{:.3} s", comparison.sequential_seconds)) } "one after the other"
+                    @if let Some(note) = note(report, Mode::Sequential) { " " span.soft { (note) } }
+                }
+                li {
+                    b { (format!("{:.3} s", comparison.concurrent_seconds)) } "all at once"
+                    @if let Some(note) = note(report, Mode::Concurrent) { " " span.soft { (note) } }
+                }
+            } @else {
+                @for summary in &report.modes {
+                    li { b { (format!("{:.3} s", summary.wall_seconds)) } (summary.mode.name()) }
+                }
+            }
+            @if let Some(last) = report.modes.last() {
+                li { b { (HumanCount(last.saved)) } "saved, " (BinaryBytes(last.bytes)) }
+                li { b.bad[last.failed > 0] { (HumanCount(last.failed)) } "failed" }
+                @if last.skipped > 0 { li { b { (HumanCount(last.skipped)) } "skipped" } }
+            }
+        }
+    }
+}
+
+/// All figures, a column for each mode.
+fn comparison(report: &Report) -> Markup {
+    let columns = report.modes.iter().map(|summary| {
+        let time = ("download time", format!("{:.3} s", summary.wall_seconds));
+        // The line that says what the three numbers below it are is a part of their names here.
+        let named = figures(summary).into_iter().filter(|(name, _)| !name.is_empty()).map(|(name, value)| match name {
+            "first byte" => ("first byte: median, p95, max", value),
+            "whole download" => ("whole download: median, p95, max", value),
+            name => (name, value),
+        });
+        std::iter::once(time).chain(named).collect::<Vec<_>>()
+    });
+    let columns = columns.collect::<Vec<_>>();
+    html! {
+        @if let Some(first) = columns.first() {
+            h2 { "Figures" }
+            div.wide tabindex="0" role="region" aria-label="Figures" {
+                table.numbers {
+                    thead { tr {
+                        th scope="col" { span.sr { "Figure" } }
+                        @for summary in &report.modes { th scope="col" { (title(summary.mode)) } }
+                    } }
+                    tbody {
+                        @for (row, (name, _)) in first.iter().enumerate() {
+                            tr {
+                                th scope="row" { (name) }
+                                @for column in &columns { td { (column[row].1) } }
+                            }
+                        }
+                    }
+                }
+            }
+            @for summary in &report.modes {
+                @let remarks = remarks(summary);
+                @if !remarks.is_empty() {
+                    ul {
+                        @for (name, value) in remarks {
+                            li { @if report.modes.len() > 1 { (summary.mode.name()) ", " } (name) ": " (value) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn slowest(trace: &Trace) -> Markup {
+    html! {
+        // In a short list they are all in the picture.
+        @if trace.downloads > trace.bars.len() as u64 {
+            h2 { "The slowest" }
+            div.wide tabindex="0" role="region" aria-label="The slowest downloads" {
+                table.numbers {
+                    thead { tr {
+                        th scope="col" { "URL" }
+                        th scope="col" { "First byte" }
+                        th scope="col" { "Whole" }
+                        th scope="col" { "Requests" }
+                    } }
+                    tbody {
+                        @for bar in &trace.slowest {
+                            tr {
+                                th scope="row" { (harmless(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
+                                td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
+                                td { (charts::seconds(bar.timing.total_ms)) }
+                                td { (bar.attempts) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn hosts(summary: &Summary) -> Markup {
+    let trace = &summary.trace;
+    let told_off =
+        |name: &str| summary.overloaded_hosts.iter().find(|host| host.host == name).map_or(0, |host| host.times);
+    html! {
+        @if !trace.hosts.is_empty() {
+            h2 { "Hosts" }
+            @if trace.hosts_met > trace.hosts.len() as u64 {
+                p.soft { "The " (trace.hosts.len()) " with the most rows, of " (HumanCount(trace.hosts_met)) "." }
+            }
+            div.wide tabindex="0" role="region" aria-label="Hosts" {
+                table.numbers {
+                    thead { tr {
+                        th scope="col" { "Host" }
+                        th scope="col" { "Saved" }
+                        th scope="col" { "Failed" }
+                        th scope="col" { "Requests" }
+                        th scope="col" { "Size" }
+                        th scope="col" { "First byte, mean" }
+                        th scope="col" { "Whole, mean" }
+                        th scope="col" { "Overloaded" }
+                    } }
+                    tbody {
+                        @for host in &trace.hosts {
+                            tr {
+                                th scope="row" { (harmless(&host.host)) }
+                                td { (HumanCount(host.saved)) }
+                                td.bad[host.failed > 0] { (HumanCount(host.failed)) }
+                                td { (HumanCount(host.requests)) }
+                                td { (BinaryBytes(host.bytes)) }
+                                td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
+                                td { (format!("{:.3} s", host.mean_download_seconds)) }
+                                td { (HumanCount(told_off(&host.host))) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
+    let others = |group: &FailureGroup| group.count - group.examples.len() as u64;
+    html! {
+        @if !trace.failures.is_empty() {
+            h2 { "Failures" @if passes > 1 { " (" (mode.name()) ")" } }
+            @for group in &trace.failures {
+                h3 { (HumanCount(group.count)) " × " code { (group.kind) } }
+                @if let Some(advice) = group.advice { p { (advice) } }
+                ul {
+                    @for example in &group.examples {
+                        li { (harmless(&example.url)) @if !example.url.is_empty() { ": " } (harmless(&example.message)) }
+                    }
+                    @if others(group) > 0 { li.soft { "and " (HumanCount(others(group))) " more" } }
+                }
+            }
+        }
+    }
+}

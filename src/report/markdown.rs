@@ -1,0 +1,187 @@
+//! The report as Markdown, as GitHub renders it: for pull requests, issues and blog posts.
+
+use std::io::{self, Write};
+
+use indicatif::{BinaryBytes, HumanCount};
+
+use super::trace::{Bar, Trace};
+use super::words::{figures, headline, note, remarks, title, worth};
+use super::{COMPLETED, Mode, Report, Summary};
+use crate::shown::harmless;
+
+/// Writes the report.
+pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
+    writeln!(out, "# {}\n", headline(report))?;
+    if report.ended != COMPLETED {
+        writeln!(out, "**The run did not end by itself:** {}\n", code(&report.ended))?;
+    }
+    numbers(out, report)?;
+    if let Some(comparison) = &report.comparison {
+        let noted = |mode| note(report, mode).map_or_else(String::new, |note| format!(" {note}"));
+        let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
+        writeln!(out, "- One after the other: {sequential:.3} seconds{}", noted(Mode::Sequential))?;
+        writeln!(out, "- All at once: {concurrent:.3} seconds{}", noted(Mode::Concurrent))?;
+        writeln!(out, "- Speed-up: **{:.1} times** ({})\n", comparison.speed_up, worth(comparison))?;
+    }
+    bars(out, report)?;
+    if !report.advice.is_empty() {
+        writeln!(out, "## Advice\n")?;
+        for sentence in &report.advice {
+            writeln!(out, "- {}", plain(sentence))?;
+        }
+        writeln!(out)?;
+    }
+    if let Some(last) = report.modes.last() {
+        hosts(out, &last.trace)?;
+        failures(out, &last.trace)?;
+    }
+    writeln!(out, "fetchimg {}, {}, into {}", report.version, report.date, code(&report.output))
+}
+
+/// The figures, a column for each mode.
+fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
+    if report.modes.is_empty() {
+        return Ok(());
+    }
+    let mut row = |name: &str, value: &dyn Fn(&Summary) -> String| {
+        let cells = report.modes.iter().map(value).collect::<Vec<_>>().join(" | ");
+        writeln!(out, "| {name} | {cells} |")
+    };
+    row("", &|summary| title(summary.mode).to_owned())?;
+    row("---", &|_| "---".to_owned())?;
+    row("download time", &|summary| format!("{:.3} seconds", summary.wall_seconds))?;
+    // The line that says what the three numbers below it are is a part of their names here.
+    let names = [
+        ("saved", "saved"),
+        ("rate", "rate"),
+        ("first byte", "first byte: median, p95, max"),
+        ("whole download", "whole download: median, p95, max"),
+        ("at once", "at once"),
+    ];
+    for (name, label) in names {
+        row(label, &|summary| {
+            figures(summary).into_iter().find(|(other, _)| *other == name).map_or_else(String::new, |(_, value)| value)
+        })?;
+    }
+    writeln!(out)?;
+    for summary in &report.modes {
+        for (name, value) in remarks(summary) {
+            let mode = if report.modes.len() > 1 { format!("{}, ", summary.mode.name()) } else { String::new() };
+            writeln!(out, "- {mode}{name}: {}", plain(&value))?;
+        }
+    }
+    writeln!(out)
+}
+
+/// Up to so many downloads are drawn one by one.
+const MOST_BARS: usize = 40;
+
+/// Columns of the drawing.
+const COLUMNS: usize = 56;
+
+/// The downloads as bars of letters, both modes on one scale.
+fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
+    let is_short = |summary: &Summary| (1..=MOST_BARS).contains(&summary.trace.bars.len());
+    let span = report.modes.iter().map(|summary| summary.wall_seconds * 1000.0).fold(0.0, f64::max);
+    if !report.modes.iter().all(is_short) || span <= 0.0 {
+        return Ok(());
+    }
+    writeln!(out, "## Downloads\n\n```text")?;
+    for summary in &report.modes {
+        writeln!(out, "{}: {:.3} seconds", title(summary.mode), summary.wall_seconds)?;
+        for bar in &summary.trace.bars {
+            // What closes the block would end it.
+            writeln!(out, "{} {}", name(&bar.url).replace('`', "'"), drawn(bar, span).trim_end())?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "· its turn had not come  ░ connecting and first byte  █ body  x failed\n```\n")
+}
+
+/// The end of a URL in 16 columns.
+fn name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
+    let name = harmless(path.rsplit('/').next().unwrap_or(path)).into_owned();
+    console::pad_str(&name, 16, console::Alignment::Left, Some("…")).into_owned()
+}
+
+fn drawn(bar: &Bar, span: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]
+    let column = |time: f64| ((time / span * COLUMNS as f64).round() as usize).min(COLUMNS);
+    let timing = bar.timing;
+    let begin = column(timing.start_ms);
+    let end = column(timing.start_ms + timing.total_ms).max(begin + 1);
+    let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end);
+    let body = if bar.failure.is_some() { "x" } else { "█" };
+    ["·".repeat(begin), "░".repeat(first - begin), body.repeat(end - first)].concat()
+}
+
+fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
+    if trace.hosts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## Hosts\n")?;
+    if trace.hosts_met > trace.hosts.len() as u64 {
+        writeln!(out, "The {} with the most rows, of {}.\n", trace.hosts.len(), HumanCount(trace.hosts_met))?;
+    }
+    writeln!(out, "| host | saved | failed | requests | size | first byte, mean | whole, mean |")?;
+    writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
+    for host in &trace.hosts {
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {:.3} s | {:.3} s |",
+            code(&host.host),
+            HumanCount(host.saved),
+            HumanCount(host.failed),
+            HumanCount(host.requests),
+            BinaryBytes(host.bytes),
+            host.mean_first_byte_seconds,
+            host.mean_download_seconds,
+        )?;
+    }
+    writeln!(out)
+}
+
+fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
+    if trace.failures.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## Failures\n")?;
+    for group in &trace.failures {
+        let advice = group.advice.map_or_else(String::new, |advice| format!(" ({advice})"));
+        writeln!(out, "- {} × `{}`{advice}", HumanCount(group.count), group.kind)?;
+        for example in &group.examples {
+            writeln!(out, "  - {}", [&*example.url, &*example.message].map(code).join(" "))?;
+        }
+    }
+    writeln!(out)
+}
+
+/// Text from outside, as it is: neither Markdown nor HTML can begin in it, nor a cell of a table end.
+fn code(text: &str) -> String {
+    let text = harmless(text).replace('`', "'").replace('|', "\\|");
+    if text.is_empty() { text } else { format!("`{text}`") }
+}
+
+/// Our own sentence with a word or two from outside.
+fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '<' | '>' | '[' | ']' | '*' | '`' | '|' | '\\' | '&' | '#' | '!' | '_') {
+            shown.push('\\');
+        }
+        shown.push(character);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_stays_text() {
+        assert_eq!(code("a`<b>`|c\u{1b}"), "`a'<b>'\\|c\\u{1b}`");
+        assert_eq!(plain("[x](y) <img> a_b"), "\\[x\\](y) \\<img\\> a\\_b");
+    }
+}

@@ -1,0 +1,119 @@
+//! What is said the same way in every report, so that they cannot differ.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use indicatif::{BinaryBytes, HumanCount};
+
+use super::{Basis, Comparison, Mode, Report, Summary, Times};
+use crate::shown::harmless;
+
+/// The name of a mode and what it means.
+#[must_use]
+pub const fn title(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Sequential => "Sequential, one after the other",
+        Mode::Concurrent => "Concurrent, one task per URL",
+    }
+}
+
+/// The run in one line.
+#[must_use]
+pub fn headline(report: &Report) -> String {
+    let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
+    let images = counted(last.saved, "image");
+    let failed = if last.failed > 0 { format!(", {} failed", HumanCount(last.failed)) } else { String::new() };
+    match (&*report.modes, &report.comparison) {
+        ([_, _], Some(comparison)) => {
+            format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)
+        }
+        _ => format!("{images} in {:.3} seconds{failed}", last.wall_seconds),
+    }
+}
+
+/// What a speed-up is worth.
+#[must_use]
+pub const fn worth(comparison: &Comparison) -> &'static str {
+    match comparison.basis {
+        Basis::Measured => "measured",
+        Basis::MeasuredBefore { .. } => "measured in two runs",
+        Basis::Estimated { .. } => "estimated, at most",
+    }
+}
+
+/// Where the time of a mode that did not run now is from.
+#[must_use]
+pub fn note(report: &Report, mode: Mode) -> Option<String> {
+    match &report.comparison.as_ref()?.basis {
+        Basis::Estimated { mode: estimated } if *estimated == mode => Some(match mode {
+            Mode::Sequential => "at most  (estimate: all downloads added)".to_owned(),
+            Mode::Concurrent => "at least  (estimate: by the longest one)".to_owned(),
+        }),
+        Basis::MeasuredBefore { date } if report.modes.iter().all(|ran| ran.mode != mode) => {
+            Some(format!("(measured {date})"))
+        }
+        _ => None,
+    }
+}
+
+/// What can be compared: at most 30 characters each.
+pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
+    let byte_rate = whole(summary.bytes_per_second);
+    let times = |times: Option<Times>| {
+        times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
+    };
+    vec![
+        ("saved", format!("{}, {}", counted(summary.saved, "image"), BinaryBytes(summary.bytes))),
+        ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate))),
+        ("", "median, p95, max".to_owned()),
+        ("first byte", times(summary.first_byte_seconds)),
+        ("whole download", times(summary.download_seconds)),
+        ("at once", format!("{} at most", summary.most_alive)),
+    ]
+}
+
+/// What is worth a line only when it happened.
+pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
+    let mut remarks = Vec::new();
+    if summary.retries > 0 {
+        remarks.push(("tried again", counted(summary.retries, "time")));
+    }
+    if summary.extension_mismatches > 0 {
+        let count = HumanCount(summary.extension_mismatches);
+        remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
+    }
+    if summary.links > 0 {
+        let (links, bytes) = (counted(summary.links, "link"), BinaryBytes(summary.link_bytes));
+        remarks.push(("same content", format!("{links}, {bytes} not stored again")));
+    }
+    if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" and {} more", counted(others.len() as u64, "host"))
+        };
+        remarks.push(("overloaded", format!("{} ({}){others}", harmless(&worst.host), counted(worst.times, "time"))));
+    }
+    if summary.skipped > 0 {
+        remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));
+    }
+    if summary.failed > 0 {
+        remarks.push(("failed", format!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind))));
+    }
+    remarks
+}
+
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
+    counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
+}
+
+/// Without what is behind the point.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown")]
+pub fn whole(number: f64) -> u64 {
+    number.max(0.0) as u64
+}
