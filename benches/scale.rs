@@ -174,7 +174,8 @@ impl Bench {
         // Spread over the whole time, so that a slow minute of the machine meets short runs and long ones alike.
         let mut turns = Vec::new();
         for (at, (_, _, rounds, _)) in rows.iter().enumerate() {
-            turns.extend((0..*rounds).map(|round| ((2 * round + 1) as f64 / (2 * rounds) as f64, at)));
+            let rounds = *rounds as u64;
+            turns.extend((0..rounds).map(|round| (float(2 * round + 1) / float(2 * rounds), at)));
         }
         turns.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut taken = vec![Vec::new(); rows.len()];
@@ -191,7 +192,7 @@ impl Bench {
             let count = float(*count);
             // Slow times come and go in seconds: a long run has its share of them, of short ones the median would have
             // none, so only sums are comparable.
-            let mean = |figure: fn(&Taken) -> f64| taken.iter().map(figure).sum::<f64>() / taken.len() as f64;
+            let mean = |figure: fn(&Taken) -> f64| taken.iter().map(figure).sum::<f64>() / float(taken.len() as u64);
             let (_, shortest, longest) = spread(taken.iter().map(|taken| taken.wall).collect());
             let (_, _, peak) = spread(taken.iter().map(|taken| megabytes(taken.peak)).collect());
             let wall = mean(|taken| taken.wall);
