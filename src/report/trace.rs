@@ -15,7 +15,7 @@ use crate::format::Format;
 use crate::job::{Outcome, Record, Saved, Timing};
 
 /// Downloads are shown one by one as long as there are no more; of more, between half as many and as many are kept.
-pub const MOST_BARS: usize = 200;
+pub const MOST_BARS: usize = 100;
 
 /// So many of the slowest are kept besides.
 const SLOWEST: usize = 10;
