@@ -14,7 +14,7 @@ use crate::http::Client;
 use crate::input::Lists;
 use crate::intents::Intents;
 use crate::journal::{Journal, Key};
-use crate::limiter::{self, HostKey, Limiter, Patience, Seat};
+use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat};
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
@@ -157,8 +157,11 @@ impl Pass<'_> {
         drop(watch);
         let (tally, failure) = rows.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
-        let overloaded_hosts =
-            overloaded.map(|(host, times)| OverloadedHost { host: host.name().to_owned(), times, throttled: times });
+        let overloaded_hosts = overloaded.map(|Overloaded { host, times, throttled }| OverloadedHost {
+            host: host.name().to_owned(),
+            times,
+            throttled,
+        });
         let summary = Summary {
             overloaded_hosts: overloaded_hosts.collect(),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),

@@ -2,7 +2,18 @@
 //!
 //! A [`Part`] takes the bytes of one body. [`Part::commit`] is the only way for a file to appear; dropping a part
 //! abandons it and leaves no trace, or what a later run can go on with.
+//!
+//! All calls block. They are made on the threads that run the downloads, in line: handing every small file to a pool
+//! of threads costs more than the files themselves.
 
 mod files;
+mod part;
+mod place;
+mod unfinished;
+#[cfg(target_os = "linux")]
+mod unnamed;
 
-pub use files::{Files, Linked, Origin, Part, Publish, Published, Whole};
+pub use files::Files;
+pub use part::{Part, Whole};
+pub use place::{Linked, Publish, Published};
+pub use unfinished::Origin;
