@@ -109,6 +109,8 @@ struct Shared {
     /// Hosts at which a seat has become free since somebody was refused one.
     freed: Mutex<Vec<HostKey>>,
     changed: Notify,
+    /// With so many hosts, those that nobody visits are forgotten. Changed under the lock of the hosts.
+    sweep_at: AtomicUsize,
     /// Rows that wait for another try, at all hosts.
     resting: AtomicUsize,
 }
@@ -148,6 +150,7 @@ impl Limiter {
             run: Arc::new(Semaphore::new(options.in_run.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
             changed: Notify::new(),
+            sweep_at: AtomicUsize::new(MANY),
             resting: AtomicUsize::new(0),
         }))
     }
@@ -275,10 +278,11 @@ impl Shared {
 
     /// What is known about the host.
     fn host<'a>(&self, hosts: &'a mut Hosts, key: &HostKey) -> &'a mut Host {
-        if hosts.len() >= MANY && hosts.len() == hosts.capacity() && !hosts.contains_key(key) {
-            // Before it would grow, so that a sweep pays for itself however many hosts there are.
+        if hosts.len() >= self.sweep_at.load(Ordering::Relaxed) && !hosts.contains_key(key) {
             let now = Instant::now();
             hosts.retain(|_, host| !host.is_forgettable(now, self));
+            // So that a sweep pays for itself however many hosts there are.
+            self.sweep_at.store(MANY.max(2 * hosts.len()), Ordering::Relaxed);
         }
         hosts.entry(key.clone()).or_insert_with(|| Host::new(self))
     }
