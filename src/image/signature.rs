@@ -167,13 +167,15 @@ fn binary(head: &[u8]) -> Option<Format> {
 }
 
 /// An icon directory has no signature worth the name: four bytes that many files begin with. So its first entry must
-/// make sense too: at least one image, a reserved byte of 0, a picture of some size behind the directory.
+/// make sense too: at least one image, a reserved byte that nobody uses, a picture of some size behind the directory.
 fn icon(head: &[u8]) -> Option<Format> {
     let count = u16::from_le_bytes([*head.get(4)?, *head.get(5)?]);
     let entry = head.get(6..22)?;
     let size = u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]]);
     let offset = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);
-    (count > 0 && entry[3] == 0 && size > 0 && offset >= 6 + 16 * u32::from(count)).then_some(Format::Ico)
+    // It is to be 0; .NET writes 255, and nobody minds.
+    let is_reserved = matches!(entry[3], 0 | 255);
+    (count > 0 && is_reserved && size > 0 && offset >= 6 + 16 * u32::from(count)).then_some(Format::Ico)
 }
 
 /// The brands of an ISO base media file tell still pictures from video (ISO/IEC 23008-12, annex B; AVIF, section 6).
@@ -328,7 +330,7 @@ mod tests {
 
     #[test]
     fn signatures_are_recognised() {
-        let table: [(&[u8], Format); 22] = [
+        let table: [(&[u8], Format); 23] = [
             (b"\xFF\xD8\xFF\xE0\0\x10JFIF", Format::Jpeg),
             (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", Format::Png),
             (b"GIF89a\x01\0\x01\0", Format::Gif),
@@ -340,6 +342,7 @@ mod tests {
             (b"II\x2A\0\x08\0\0\0", Format::Tiff),
             (b"MM\0\x2A\0\0\0\x08", Format::Tiff),
             (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
+            (b"\0\0\x01\0\x01\0\x10\x10\0\xFF\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
             (b"\xFF\x0A\xFA\x7F", Format::Jxl),
             (b"\0\0\0\x0CJXL \r\n\x87\n", Format::Jxl),
             (b"\0\0\0\x0CjP  \r\n\x87\n", Format::Jp2),
