@@ -37,7 +37,11 @@ pub(super) enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Absent } else { Self::Io(error) }
+        match error.kind() {
+            // Where no file reaches, the system finds no place (lseek(2), EINVAL).
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Self::Absent,
+            _ => Self::Io(error),
+        }
     }
 }
 

@@ -100,7 +100,10 @@ fn holds_data<R: Read + Seek>(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::super::inspector::testing::{inspect, measure};
+    use super::{Fault, Wanted};
     use crate::format::Format;
     use crate::job::Measures;
 
@@ -157,6 +160,17 @@ mod tests {
         endless.extend([0; 64]);
         let frames = measure(Format::Tiff, &endless).frames;
         assert!(frames.is_some_and(|frames| frames <= 10_000), "{frames:?}");
+    }
+
+    #[test]
+    fn a_place_that_no_file_has_is_no_trouble_of_the_disk() {
+        // A BigTIFF whose first directory lies where not even the system can count to.
+        let far = [b"II\x2B\0\x08\0\0\0".as_slice(), &[0xFF; 8]].concat();
+        let file = tempfile::tempfile().expect("a file");
+        (&file).write_all(&far).expect("written");
+        let found = super::inspect(&file, far.len() as u64, Wanted { structure: true, exif: true });
+        assert!(matches!(found, Err(Fault::Unsound(_))), "{found:?}");
+        assert_eq!(measure(Format::Tiff, &far), Measures::default());
     }
 
     #[test]
