@@ -57,6 +57,13 @@ pub(super) struct Directories<R> {
 #[derive(Debug)]
 pub(super) struct Directory(Vec<Entry>);
 
+impl Directory {
+    /// Whether it says that there are whole numbers of this tag, wherever they are.
+    pub(super) fn has_numbers(&self, tag: u16) -> bool {
+        self.0.iter().any(|entry| entry.tag == tag && matches!(entry.kind, SHORT | LONG | LONG8))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     tag: u16,
