@@ -2,7 +2,6 @@
 
 use std::fs::Metadata;
 use std::io::{self, Read as _};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,13 +9,14 @@ use super::look::Found;
 use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::digest::{Algorithm, Digester};
 use crate::error::{FetchError, Kind};
+use crate::format::Format;
 use crate::http::Response;
 use crate::intents::{Intent, Mark};
 use crate::job::{Measures, Original, Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Publish, Published};
-use crate::transform::{self, Image, Panicked, TransformError, Transformed};
+use crate::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
 
 /// How a body came to be stored, or did not.
 enum Stored {
@@ -112,22 +112,20 @@ impl Fetcher {
     /// Works on the pixels, if that is wanted; `part` holds the image that is to be stored then.
     async fn transform<'a>(&'a self, part: &mut Part<'a>, found: Found) -> Result<Found, FetchError> {
         let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
-        let unreadable = |error| self.disk("cannot read back what was stored", error);
         let size = found.measures.width.zip(found.measures.height);
-        let weight = transform::weight(format, size, &plan.limits).saturating_add(part.length());
-        let (orientation, shared) = (found.measures.orientation, Arc::clone(plan));
-        let mut bytes = part.detached().map_err(unreadable)?;
-        let work = move || {
-            let mut image = Vec::new();
-            bytes.read_to_end(&mut image)?;
-            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &shared))
-        };
-        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
-        let transformed = self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)?;
+        let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
+        let expected = transform::weight(format, size, plan);
+        let mut transformed = self.transform_within(expected, part, format, orientation, plan).await?;
+        // It is larger inside than its header says. It may be, when nothing else takes memory.
+        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
+            transformed = self.transform_within(most, part, format, orientation, plan).await?;
+        }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
             // Nobody here can say whether it is sound or what it looks like, which is no reason to refuse it.
             Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(found),
+            // Whoever takes what comes takes what has no hash.
+            Err(_) if plan.keeps_images() && !self.options.wanted.asks_whether_sound() => return Ok(found),
             Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         let phash = hash.map(|hash| hash.to_string());
@@ -147,6 +145,30 @@ impl Fetcher {
             original: Some(Box::new(original)),
             ..found
         })
+    }
+
+    /// Does what the plan says, in so many bytes of memory besides the file.
+    async fn transform_within(
+        &self,
+        memory: u64,
+        part: &mut Part<'_>,
+        format: Format,
+        orientation: Option<u8>,
+        plan: &Plan,
+    ) -> Result<Result<Transformed, TransformError>, FetchError> {
+        let unreadable = |error| self.disk("cannot read back what was stored", error);
+        let mut plan = plan.clone();
+        plan.limits.max_memory = memory;
+        // What decoders stumble over is left out of a copy.
+        let weight = memory.saturating_add(part.length().saturating_mul(2));
+        let mut bytes = part.detached().map_err(unreadable)?;
+        let work = move || {
+            let mut image = Vec::new();
+            bytes.read_to_end(&mut image)?;
+            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &plan))
+        };
+        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
+        self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)
     }
 
     /// Gives the bytes their name: as a file of their own, or with `--dedupe` as another name of one that has them
@@ -176,7 +198,11 @@ impl Fetcher {
                 return Ok((Stored::Same(name.path.as_str().into()), None));
             }
             if let Some(first) = first.filter(|_| self.options.dedupe) {
-                let linked = part.link(first, &name.path, work.publish, |file| announce(file, Some(first)))?;
+                // What the row itself had before is no other file: it has this name, or goes when this one is there.
+                let is_own =
+                    first == name.path || work.replaces.as_ref().is_some_and(|(replaced, _)| first == replaced);
+                let same_as = Some(first).filter(|_| !is_own);
+                let linked = part.link(first, &name.path, work.publish, |file| announce(file, same_as))?;
                 let stored = match linked {
                     Linked::Done => Some(Stored::Linked),
                     Linked::NameTaken => Some(Stored::NameTaken),
@@ -185,7 +211,8 @@ impl Fetcher {
                 };
                 if let Some(stored) = stored {
                     part.discard();
-                    return Ok((stored, None));
+                    let is_first = is_own && matches!(stored, Stored::Linked);
+                    return Ok((stored, is_first.then(|| name.path.as_str().into())));
                 }
             }
             let stored = commit(part, &mut announce)?;

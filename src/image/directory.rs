@@ -37,7 +37,11 @@ pub(super) enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Absent } else { Self::Io(error) }
+        match error.kind() {
+            // Where no file reaches, the system finds no place (lseek(2), EINVAL).
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Self::Absent,
+            _ => Self::Io(error),
+        }
     }
 }
 
@@ -52,6 +56,13 @@ pub(super) struct Directories<R> {
 /// The entries of one directory.
 #[derive(Debug)]
 pub(super) struct Directory(Vec<Entry>);
+
+impl Directory {
+    /// Whether it says that there are whole numbers of this tag, wherever they are.
+    pub(super) fn has_numbers(&self, tag: u16) -> bool {
+        self.0.iter().any(|entry| entry.tag == tag && matches!(entry.kind, SHORT | LONG | LONG8))
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {

@@ -167,13 +167,15 @@ fn binary(head: &[u8]) -> Option<Format> {
 }
 
 /// An icon directory has no signature worth the name: four bytes that many files begin with. So its first entry must
-/// make sense too: at least one image, a reserved byte of 0, a picture of some size behind the directory.
+/// make sense too: at least one image, a reserved byte that nobody uses, a picture of some size behind the directory.
 fn icon(head: &[u8]) -> Option<Format> {
     let count = u16::from_le_bytes([*head.get(4)?, *head.get(5)?]);
     let entry = head.get(6..22)?;
     let size = u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]]);
     let offset = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);
-    (count > 0 && entry[3] == 0 && size > 0 && offset >= 6 + 16 * u32::from(count)).then_some(Format::Ico)
+    // It is to be 0; .NET writes 255, and nobody minds.
+    let is_reserved = matches!(entry[3], 0 | 255);
+    (count > 0 && is_reserved && size > 0 && offset >= 6 + 16 * u32::from(count)).then_some(Format::Ico)
 }
 
 /// The brands of an ISO base media file tell still pictures from video (ISO/IEC 23008-12, annex B; AVIF, section 6).
@@ -242,13 +244,13 @@ fn textual(head: &[u8], decided: bool) -> Verdict {
     let Some(rest) = skip_prologue(head) else {
         return if decided { Verdict::Other("an XML document") } else { Verdict::Unclear };
     };
-    // Every tag that is looked for, and the opening of a comment or document type, fits into so many bytes.
-    let is_cut = rest.is_empty() || (rest.starts_with(b"<") && rest.len() < "<!doctype html".len());
+    // A tag tells what it is once its name is all there, and every tag that is looked for is that long.
+    let is_cut = rest.is_empty() || (rest.starts_with(b"<") && name(rest).is_none());
     if is_cut && !decided {
         return Verdict::Unclear;
     }
     let starts = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
-    if starts("<svg") || starts("<svg:svg") {
+    if !rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
         return Verdict::Image(Format::Svg);
     }
     Verdict::Other(match rest.first() {
@@ -293,6 +295,21 @@ pub(super) fn skip_prologue(head: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The name of a tag, or of the root element that a document type announces, once it is all there.
+fn name(tag: &[u8]) -> Option<&[u8]> {
+    const DECLARED: &[u8] = b"<!doctype";
+    let is_declared = tag.get(..DECLARED.len()).is_some_and(|start| start.eq_ignore_ascii_case(DECLARED));
+    let rest = if is_declared { tag[DECLARED.len()..].trim_ascii_start() } else { tag.strip_prefix(b"<")? };
+    let end = rest.iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'['))?;
+    Some(&rest[..end])
+}
+
+/// Whether that is the root element of an SVG. It may have a prefix, which is whatever its writer likes: Python's
+/// `ElementTree` calls it `ns0:svg`.
+fn is_svg(name: &[u8]) -> bool {
+    name.rsplit(|byte| *byte == b':').next().is_some_and(|local| local.eq_ignore_ascii_case(b"svg"))
+}
+
 /// What stands before the root element of an XML document.
 enum Prologue<'a> {
     /// Nothing more.
@@ -312,11 +329,18 @@ fn skip_markup(rest: &[u8]) -> Prologue<'_> {
         skip_to(b"?>")
     } else if rest.starts_with(b"<!--") {
         skip_to(b"-->")
-    } else if rest.get(..13).is_some_and(|start| start.eq_ignore_ascii_case(b"<!doctype svg")) {
+    } else if rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
         // An internal subset in brackets holds `>` of its own.
         let bracket = rest.iter().position(|byte| *byte == b'[');
         let close = rest.iter().position(|byte| *byte == b'>');
-        skip_to(if bracket.is_some() && (close.is_none() || bracket < close) { b"]>" } else { b">" })
+        if bracket.is_none() || (close.is_some() && close < bracket) {
+            return skip_to(b">");
+        }
+        let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b']');
+        match ends.find_map(|(at, _)| rest[at + 1..].trim_ascii_start().strip_prefix(b">")) {
+            Some(after) => Prologue::Until(after),
+            None => Prologue::Unfinished,
+        }
     } else {
         Prologue::Over
     }
@@ -328,7 +352,7 @@ mod tests {
 
     #[test]
     fn signatures_are_recognised() {
-        let table: [(&[u8], Format); 22] = [
+        let table: [(&[u8], Format); 26] = [
             (b"\xFF\xD8\xFF\xE0\0\x10JFIF", Format::Jpeg),
             (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", Format::Png),
             (b"GIF89a\x01\0\x01\0", Format::Gif),
@@ -340,6 +364,7 @@ mod tests {
             (b"II\x2A\0\x08\0\0\0", Format::Tiff),
             (b"MM\0\x2A\0\0\0\x08", Format::Tiff),
             (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
+            (b"\0\0\x01\0\x01\0\x10\x10\0\xFF\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
             (b"\xFF\x0A\xFA\x7F", Format::Jxl),
             (b"\0\0\0\x0CJXL \r\n\x87\n", Format::Jxl),
             (b"\0\0\0\x0CjP  \r\n\x87\n", Format::Jp2),
@@ -350,6 +375,9 @@ mod tests {
             (b"v/1\x01\x02\0\0\0", Format::Exr),
             (b"8BPS\0\x01\0\0", Format::Psd),
             (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Format::Svg),
+            (b"<ns0:svg xmlns:ns0='http://www.w3.org/2000/svg'/>", Format::Svg),
+            (b"<!DOCTYPE\n  svg PUBLIC 'x' 'y' [\n<!ENTITY a '[b]'>\n] >\n<svg/>", Format::Svg),
+            (b"<!doctype svg:svg>\n<svg:svg/>", Format::Svg),
             (
                 b"\xEF\xBB\xBF<?xml version='1.0'?>\n<!-- by > me -->\n<!DOCTYPE svg PUBLIC 'x' 'y' [<!ENTITY a 'b'>]>\n<SVG/>",
                 Format::Svg,
@@ -369,8 +397,10 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_named() {
-        let table: [(&[u8], &str); 30] = [
+        let table: [(&[u8], &str); 32] = [
             (b"", "empty"),
+            (b"<!DOCTYPE\n html>\n<svg>", "an XML document"),
+            (b"<notsvg><svg/></notsvg>", "an XML document"),
             (b"<!DOCTYPE html><html>", "an HTML page"),
             (b"  \n<HTML lang=en>", "an HTML page"),
             (b"<!-- x --><html>", "an HTML page"),

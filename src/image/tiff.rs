@@ -86,11 +86,13 @@ fn holds_data<R: Read + Seek>(
 ) -> Result<bool, Trouble> {
     for (places, lengths) in DATA {
         let mut numbers = |tag| match directories.value(picture, tag) {
-            Ok(Value::Whole(numbers)) => Ok(numbers),
-            Ok(_) | Err(Trouble::Absent) => Ok(Vec::new()),
+            Ok(Value::Whole(numbers)) => Ok(Some(numbers)),
+            // The list itself lies beyond the end.
+            Err(Trouble::Absent) if picture.has_numbers(tag) => Ok(None),
+            Ok(_) | Err(Trouble::Absent) => Ok(Some(Vec::new())),
             Err(error) => Err(error),
         };
-        let (places, lengths) = (numbers(places)?, numbers(lengths)?);
+        let (Some(places), Some(lengths)) = (numbers(places)?, numbers(lengths)?) else { return Ok(false) };
         if places.iter().zip(&lengths).any(|(place, size)| place.checked_add(*size).is_none_or(|end| end > length)) {
             return Ok(false);
         }
@@ -100,7 +102,10 @@ fn holds_data<R: Read + Seek>(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::super::inspector::testing::{inspect, measure};
+    use super::{Fault, Wanted};
     use crate::format::Format;
     use crate::job::Measures;
 
@@ -157,6 +162,35 @@ mod tests {
         endless.extend([0; 64]);
         let frames = measure(Format::Tiff, &endless).frames;
         assert!(frames.is_some_and(|frames| frames <= 10_000), "{frames:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_within_its_list_of_strips_is_refused() {
+        // Two strips, whose places and lengths do not fit into the directory's entries.
+        let mut file = tiff(&[directory(&[SIZE[0], SIZE[1], (273, 0), (279, 0)], 0)]);
+        for (entry, place) in [(2, 62_u32), (3, 70)] {
+            let at = 8 + 2 + 12 * entry;
+            file[at + 2..at + 12].copy_from_slice(&[b"\x04\0\x02\0\0\0".as_slice(), &place.to_le_bytes()].concat());
+        }
+        for number in [78_u32, 80, 2, 3] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(b"12345");
+        assert_eq!(inspect(Format::Tiff, &file).map(|found| found.measures), Ok(of(None)));
+        for end in 62..file.len() {
+            assert_eq!(inspect(Format::Tiff, &file[..end]), Err("its picture lies beyond its end"), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_no_file_has_is_no_trouble_of_the_disk() {
+        // A BigTIFF whose first directory lies where not even the system can count to.
+        let far = [b"II\x2B\0\x08\0\0\0".as_slice(), &[0xFF; 8]].concat();
+        let file = tempfile::tempfile().expect("a file");
+        (&file).write_all(&far).expect("written");
+        let found = super::inspect(&file, far.len() as u64, Wanted { structure: true, exif: true });
+        assert!(matches!(found, Err(Fault::Unsound(_))), "{found:?}");
+        assert_eq!(measure(Format::Tiff, &far), Measures::default());
     }
 
     #[test]

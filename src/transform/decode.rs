@@ -9,7 +9,7 @@ use image::codecs::{
     bmp::BmpDecoder, dds::DdsDecoder, gif::GifDecoder, hdr::HdrDecoder, ico::IcoDecoder, openexr::OpenExrDecoder,
     png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tga::TgaDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
-use image::error::{ImageError, LimitErrorKind};
+use image::error::{ImageError, LimitErrorKind, ParameterErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -91,9 +91,10 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     fn boxed<'a, D: ImageDecoder + 'a>(decoder: ImageResult<D>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
         decoder.map(|decoder| Box::new(decoder) as _)
     }
+    let png_limits = png_limits(bytes);
     let bytes = Cursor::new(bytes);
     Ok(match format {
-        Format::Png => boxed(PngDecoder::new(bytes)),
+        Format::Png => boxed(PngDecoder::with_limits(bytes, png_limits)),
         Format::Gif => boxed(GifDecoder::new(bytes)),
         Format::Webp => boxed(WebPDecoder::new(bytes)),
         Format::Bmp => boxed(BmpDecoder::new(bytes)),
@@ -107,6 +108,18 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
         Format::Exr => boxed(OpenExrDecoder::new(bytes)),
         _ => return Err(TransformError::Unsupported(format!("{format} cannot be decoded here"))),
     }?)
+}
+
+/// What a PNG may hold besides its picture, and a line of that, for which the decoder counts too. Its colour profile is
+/// packed, and unpacked before anybody knows how large it is: one that goes beyond is left out.
+fn png_limits(bytes: &[u8]) -> image::Limits {
+    /// Profiles have a few megabytes at most.
+    const PROFILE: u64 = 16 << 20;
+    let width = bytes.get(16..20).and_then(|width| width.first_chunk()).map_or(0, |width| u32::from_be_bytes(*width));
+    let mut limits = image::Limits::no_limits();
+    // Four values of sixteen bits.
+    limits.max_alloc = Some(PROFILE + 8 * u64::from(width));
+    limits
 }
 
 fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Picture, TransformError> {
@@ -168,6 +181,9 @@ impl From<DecodeErrors> for TransformError {
     fn from(error: DecodeErrors) -> Self {
         match error {
             DecodeErrors::Unsupported(scheme) => Self::Unsupported(format!("JPEG of the kind {scheme:?}")),
+            // The height comes after the first scan, or values have more than eight bits: rare, and no damage.
+            DecodeErrors::ZeroError => Self::Unsupported("JPEG that tells its height late".to_owned()),
+            DecodeErrors::SofError(reason) if reason.contains("bits of precision") => Self::Unsupported(reason),
             DecodeErrors::LargeDimensions(_) => Self::TooLarge(error.to_string()),
             DecodeErrors::ExhaustedData => Self::Corrupt("the picture data ends too soon".to_owned()),
             other => Self::Corrupt(other.to_string()),
@@ -183,6 +199,10 @@ impl From<ImageError> for TransformError {
             }
             ImageError::Limits(limit) => Self::TooLarge(limit.to_string()),
             ImageError::Unsupported(what) => Self::Unsupported(what.to_string()),
+            // A DDS whose sides are no multiples of four is sound, but not to its decoder.
+            ImageError::Parameter(what) if matches!(what.kind(), ParameterErrorKind::DimensionMismatch) => {
+                Self::Unsupported(what.to_string())
+            }
             ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 Self::Corrupt("it ends too soon".to_owned())
             }
@@ -194,6 +214,39 @@ impl From<ImageError> for TransformError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_does_not_fill_its_blocks_is_not_corrupt() {
+        let field = |number: u32| number.to_le_bytes();
+        // Length and flags of the header, height, width; the pixels' flags and kind far behind (DDS_HEADER).
+        let head = [124, 0x1007, 5, 6].map(field).concat();
+        let mut dds = [b"DDS ".as_slice(), &head, &[0; 56], &field(32), &field(4), b"DXT1"].concat();
+        dds.resize(128 + 4 * 8, 0);
+        let opened = open(&dds, Format::Dds, &Limits::default()).map(|_| ());
+        assert!(matches!(opened, Err(TransformError::Unsupported(_))), "{opened:?}");
+        dds[12] = 8;
+        dds[16] = 8;
+        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(Opened::decode).is_ok());
+    }
+
+    #[test]
+    fn a_profile_is_unpacked_up_to_a_limit() {
+        let png = |profile: &[u8]| {
+            let mut info = png::Info::with_size(1, 1);
+            info.icc_profile = Some(profile.into());
+            let mut bytes = Vec::new();
+            let mut writer =
+                png::Encoder::with_info(&mut bytes, info).and_then(png::Encoder::write_header).expect("a head");
+            writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
+            bytes
+        };
+        let profile = |bytes: &[u8]| {
+            let opened = open(bytes, Format::Png, &Limits::default()).expect("a header");
+            opened.decode().expect("a picture").profile.map(|profile| profile.len())
+        };
+        assert_eq!(profile(&png(&[7; 100_000])), Some(100_000));
+        assert_eq!(profile(&png(&vec![0; 20 << 20])), None);
+    }
 
     #[test]
     fn values_of_other_depths_become_eight_bits() {

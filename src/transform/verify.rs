@@ -6,16 +6,18 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
+use super::tidy::tidied;
 use super::{Limits, TransformError};
 use crate::format::Format;
 
 /// Decodes an image, all frames of an animation included, and tells what is wrong with it.
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {
-    let opened = open(bytes, format, limits)?;
+    let (bytes, format) = tidied(bytes, format);
+    let opened = open(&bytes, format, limits)?;
     match format {
-        Format::Png => png(bytes, limits),
-        Format::Gif => gif(bytes, limits),
-        Format::Webp => webp(bytes, limits),
+        Format::Png => png(&bytes, limits),
+        Format::Gif => gif(&bytes, limits),
+        Format::Webp => webp(&bytes, limits),
         _ => opened.decode().map(drop),
     }
 }
@@ -25,6 +27,9 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let mut options = png::DecodeOptions::default();
     // Lenient by default, as browsers are.
     options.set_ignore_adler32(false);
+    // They are packed, and no pixels.
+    options.set_ignore_iccp_chunk(true);
+    options.set_ignore_text_chunk(true);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(png::Limits { bytes: usize::try_from(limits.max_memory).unwrap_or(usize::MAX) });
     let mut reader = decoder.read_info()?;
@@ -33,6 +38,9 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let frames = animation.map_or(1, |control| u64::from(control.num_frames));
     let pixels = u64::from(reader.info().width) * u64::from(reader.info().height);
     limits.check_frames(frames, frames.saturating_mul(pixels))?;
+    // Some lines are kept while the next one is unpacked.
+    let line = reader.output_line_size(reader.info().width).map_or(u64::MAX, |line| line as u64);
+    limits.check_memory(line.saturating_mul(6))?;
     let is_apart = animation.is_some() && reader.info().frame_control().is_none();
     for number in 0..frames + u64::from(is_apart) {
         if number > 0 {
@@ -52,8 +60,11 @@ fn gif(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let (mut frames, mut pixels) = (0, 0);
     while let Some(frame) = decoder.next_frame_info()? {
         limits.check_size(u32::from(frame.width), u32::from(frame.height))?;
+        // They may be larger than the screen; a byte for each pixel.
+        let size = u64::from(frame.width) * u64::from(frame.height);
+        limits.check_memory(size)?;
         frames += 1;
-        pixels += u64::from(frame.width) * u64::from(frame.height);
+        pixels += size;
     }
     limits.check_frames(frames, pixels)?;
     if frames == 0 {
@@ -124,5 +135,21 @@ fn ends_too_soon(error: &std::io::Error) -> TransformError {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => TransformError::Corrupt("it ends too soon".to_owned()),
         _ => TransformError::Corrupt(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_held_to_the_limit_on_memory() {
+        let mut bytes = Vec::new();
+        let mut writer = png::Encoder::new(&mut bytes, 100_000, 1).write_header().expect("a head");
+        writer.write_image_data(&[7; 100_000]).and_then(|()| writer.finish()).expect("an end");
+        let limits = |max_memory| Limits { max_memory, ..Limits::default() };
+        assert_eq!(verify(&bytes, Format::Png, &limits(1 << 20)), Ok(()));
+        let refused = verify(&bytes, Format::Png, &limits(500_000));
+        assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
     }
 }
