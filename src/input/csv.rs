@@ -26,6 +26,11 @@ pub struct Parser<'a> {
     row: Fields,
     /// Bytes of the row under way; 0 between two rows.
     taken: usize,
+    /// They are nothing but white space.
+    is_blank: bool,
+    quotes: Quotes,
+    /// What has come of the row behind its first line, if it goes on there.
+    behind: Option<Vec<u8>>,
     /// The number of the line under way, from 1, and of the one in which the row under way begins.
     line: u64,
     begun: u64,
@@ -44,6 +49,9 @@ impl<'a> Parser<'a> {
             reader: reader(delimiter),
             row: Fields::default(),
             taken: 0,
+            is_blank: true,
+            quotes: Quotes::default(),
+            behind: None,
             line: 1,
             begun: 1,
             is_skipping: false,
@@ -71,10 +79,18 @@ impl<'a> Parser<'a> {
             let taken = &bytes[..taken];
             bytes = &bytes[taken.len()..];
             self.taken += taken.len();
+            self.is_blank &= taken.trim_ascii().is_empty();
+            self.quotes.follow(taken, self.delimiter);
             self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             if is_whole {
                 self.end_row(rows)?;
-            } else if self.taken > LONGEST_ROW {
+                continue;
+            }
+            match &mut self.behind {
+                Some(behind) => behind.extend_from_slice(taken),
+                None => self.behind = memchr::memchr(b'\n', taken).map(|end| taken[end + 1..].to_vec()),
+            }
+            if self.taken > LONGEST_ROW {
                 self.give_up(taken.last() == Some(&b'\n'), rows)?;
             }
         }
@@ -83,22 +99,23 @@ impl<'a> Parser<'a> {
 
     /// There are no more.
     pub fn end(mut self, rows: &mut Rows) -> Result<(), Ended> {
-        if self.taken == 0 {
-            return Ok(());
+        while self.taken > 0 {
+            // A line feed ends the last row, unless it is part of a field.
+            if self.row.read(&mut self.reader, b"\n").1 {
+                return self.end_row(rows);
+            }
+            self.refuse("whose quote is not closed", rows)?;
+            self.begin_again(rows)?;
         }
-        // A line feed ends the last row, unless it is part of a field.
-        if self.row.read(&mut self.reader, b"\n").1 {
-            return self.end_row(rows);
-        }
-        self.refuse("whose quote is not closed", rows)
+        Ok(())
     }
 
     /// Takes the row that has come to its end.
     fn end_row(&mut self, rows: &mut Rows) -> Result<(), Ended> {
         let row = &self.row;
         let place = self.about.line(self.begun);
-        // A line of white space is blank, too.
-        let is_blank = row.count == 1 && row.get(0).trim_ascii().is_empty();
+        // A line of white space is blank, too; but `""` is a row whose only field is empty.
+        let is_blank = row.count == 1 && self.is_blank;
         match &self.columns {
             _ if is_blank => {}
             None => {
@@ -112,6 +129,13 @@ impl<'a> Parser<'a> {
                 // Which is which cannot be told any more; this is what stands there.
                 let url = if columns.url < count { row.get(columns.url) } else { b"" };
                 rows.refuse(url, &message, Extra::default());
+            }
+            // By chance the rows that such a quote has made one may have as many fields as one.
+            Some(columns) if self.quotes.are_broken && row.contains(b'\n') => {
+                let message = format!(
+                    "{place} has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed"
+                );
+                rows.refuse(row.get(columns.url), &message, Extra::default());
             }
             Some(columns) => {
                 let mut extra = Vec::with_capacity(columns.names.len());
@@ -131,23 +155,41 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        self.row.clear();
-        self.taken = 0;
+        self.clear();
         Ok(())
     }
 
     /// A quote that nobody closes would make all the rest one row. So the row ends here, and the next one begins on the
     /// next line, though that may be within a field that really is so long.
     fn give_up(&mut self, at_line_feed: bool, rows: &mut Rows) -> Result<(), Ended> {
-        let resumed = self.line + u64::from(!at_line_feed);
+        let is_open = self.quotes.is_open && self.behind.is_some();
+        let resumed = if is_open { self.begun + 1 } else { self.line + u64::from(!at_line_feed) };
         let what =
             format!("of more than 1 MiB, perhaps because a quote is not closed; reading goes on at line {resumed}");
         self.refuse(&what, rows)?;
+        if is_open {
+            return self.begin_again(rows);
+        }
         self.is_skipping = !at_line_feed;
         self.reader = reader(self.delimiter);
-        self.row.clear();
-        self.taken = 0;
+        self.clear();
         Ok(())
+    }
+
+    /// Reads once more what is behind the first line of a row whose quote is not closed: these are rows of their own. No
+    /// quote is left open in them, because there is an even number of quotes wherever some stand together, so this does
+    /// not begin over and over.
+    fn begin_again(&mut self, rows: &mut Rows) -> Result<(), Ended> {
+        let behind = self.behind.take().unwrap_or_default();
+        self.line = self.begun + 1;
+        self.reader = reader(self.delimiter);
+        self.clear();
+        self.take(&behind, rows)
+    }
+
+    fn clear(&mut self) {
+        self.row.clear();
+        (self.taken, self.is_blank, self.quotes, self.behind) = (0, true, Quotes::default(), None);
     }
 
     /// A row of which it cannot be told what it holds. `what` follows "a row".
@@ -182,6 +224,46 @@ fn reader(delimiter: u8) -> csv_core::Reader {
 
 fn fields_in_words(count: usize) -> String {
     if count == 1 { "1 field".to_owned() } else { format!("{count} fields") }
+}
+
+/// Follows the quotes of the row under way. The reader takes everything for a row; here it is told what is none by
+/// RFC 4180.
+#[derive(Default)]
+struct Quotes {
+    /// The last byte, if there is one.
+    before: Option<u8>,
+    /// A field has begun with a quote.
+    is_open: bool,
+    /// And the last byte may have closed it.
+    is_closing: bool,
+    /// Behind the quote that closed a field there was something else than the end of the field.
+    are_broken: bool,
+}
+
+impl Quotes {
+    fn follow(&mut self, bytes: &[u8], delimiter: u8) {
+        let mut at = 0;
+        loop {
+            if let (true, Some(next)) = (self.is_closing, bytes.get(at)) {
+                self.is_closing = false;
+                if *next == b'"' {
+                    at += 1;
+                } else {
+                    self.is_open = false;
+                    self.are_broken |= *next != delimiter && !matches!(next, b'\r' | b'\n');
+                }
+            }
+            let Some(quote) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) else { break };
+            if self.is_open {
+                self.is_closing = true;
+            } else {
+                let before = quote.checked_sub(1).map_or(self.before, |before| Some(bytes[before]));
+                self.is_open = before.is_none_or(|before| before == delimiter);
+            }
+            at = quote + 1;
+        }
+        self.before = bytes.last().copied().or(self.before);
+    }
 }
 
 /// The fields of the row under way.
@@ -305,17 +387,33 @@ mod tests {
     }
 
     #[test]
+    fn a_row_whose_only_field_is_empty_is_no_blank_line() {
+        let options = Options { checksum_column: None, ..options(Format::Csv) };
+        let list = b"url\n\"\"\n\n \t\n\" \"\nhttp://a/1\n\"\"";
+        let gone = |line| format!("bad_url [] line {line} of list has no URL: its url is empty {{}}");
+        assert_eq!(told(list, &options), [gone(2), gone(5), "http://a/1 {}".to_owned(), gone(7)]);
+    }
+
+    #[test]
     fn a_quote_that_is_not_closed_is_named() {
         let options = Options { checksum_column: None, ..options(Format::Csv) };
         let table = [
             (
-                "url,c\nhttp://a/1,\"x\nhttp://a/2,y\n",
+                "url,c\n\"http://a/1",
                 "bad_url [] line 2 of list begins a row whose quote is not closed {}",
             ),
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
                 "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",
             ),
+            // Without the second one there would be no trace of the first.
+            (
+                "url,c\nhttp://a/1,\"x\nhttp://a/2,12\" y\n",
+                "bad_url [http://a/1] line 2 of list has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed {}",
+            ),
+            ("url,c\nhttp://a/1,\"x\"\"\ny\"\n", r#"http://a/1 {"c":"x\"\ny"}"#),
+            ("url,c\nhttp://a/1,\"x\" y\"\n", r#"http://a/1 {"c":"x y\""}"#),
+            ("url,c\n\"http://a/1\",x\"\"y \"\"\r\n", r#"http://a/1 {"c":"x\"\"y \"\""}"#),
             (
                 "url,\"c",
                 "list is no list of URLs: where the names of its columns should be, there is a row whose quote is not closed",
@@ -324,6 +422,31 @@ mod tests {
         for (list, row) in table {
             assert_eq!(told(list.as_bytes(), &options), [row]);
         }
+    }
+
+    #[test]
+    fn the_rows_behind_a_quote_that_is_not_closed_are_rows() {
+        let options = Options { checksum_column: None, ..options(Format::Csv) };
+        let list = "url,c\nhttp://a/1,\"x\nhttp://a/2,y\r\n\nhttp://a/3,\"\"\nhttp://a/4,\"\"\"\"\nhttp://a/5";
+        let expected = [
+            "bad_url [] line 2 of list begins a row whose quote is not closed {}",
+            r#"http://a/2 {"c":"y"}"#,
+            r#"http://a/3 {"c":""}"#,
+            r#"http://a/4 {"c":"\""}"#,
+            "bad_url [http://a/5] line 7 of list has 1 field, and the header 2 {}",
+        ];
+        assert_eq!(told(list.as_bytes(), &options), expected);
+        // More of them than one row may be long.
+        let words = "words ".repeat(40);
+        let rows = (0..5000).map(|row| format!("http://a.example/{row},{words}\n")).collect::<String>();
+        assert!(rows.len() > LONGEST_ROW);
+        let list = format!("url,c\nhttp://a/1,\"x\n{rows}http://a/2,\"\"\"x\n{rows}");
+        let told = told(list.as_bytes(), &options);
+        let refused = told.iter().filter(|row| row.starts_with("bad_url")).collect::<Vec<_>>();
+        assert_eq!((told.len(), refused.len()), (2 + 2 * 5000, 2), "{refused:?}");
+        assert!(refused[0].contains("line 2 ") && refused[0].contains("reading goes on at line 3 "), "{refused:?}");
+        assert!(refused[1].contains("line 5003 "), "{refused:?}");
+        assert!(told[10_001].starts_with("http://a.example/4999 "), "{}", told[10_001]);
     }
 
     #[test]
@@ -355,10 +478,10 @@ mod tests {
             (format!("{field}\nhttp://a/2,\n"), vec!["http://a/1".to_owned(), "http://a/2".to_owned()]),
             // One that is too long ends at its line's end,
             (format!("{field}{field}\nhttp://a/2,\n"), vec![gone(2, 3), "http://a/2".to_owned()]),
-            // and so does one whose quote is not closed, though it goes on.
+            // and one whose quote is not closed at the end of its first one.
             (
                 format!("\"{}\nhttp://a/2,\n", "x\n".repeat(LONGEST_ROW / 2)),
-                vec![gone(2, 524_285), "bad_url".to_owned(), "http://a/2".to_owned()],
+                vec![gone(2, 3), "bad_url".to_owned(), "http://a/2".to_owned()],
             ),
             (",".repeat(LONGEST_ROW + 1), vec![gone(2, 3)]),
         ];

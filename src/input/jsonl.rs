@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
 use super::columns::Names;
@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::rows::{About, Found, Place, Rows};
 use super::{LONGEST_ROW, Options};
 use crate::job::Extra;
+use crate::shown::harmless;
 
 /// Takes bytes, gives rows.
 pub struct Parser<'a> {
@@ -21,7 +22,8 @@ pub struct Parser<'a> {
 impl<'a> Parser<'a> {
     /// A list, from its beginning.
     pub fn new(about: &'a About<'a>) -> Self {
-        Self { lines: Lines::new(LONGEST_ROW), objects: Objects { about, names: Names::default() } }
+        let objects = Objects { about, names: Names::default(), lack_checksum: false, have_checksum: false };
+        Self { lines: Lines::new(LONGEST_ROW), objects }
     }
 
     /// Takes the next bytes.
@@ -32,12 +34,20 @@ impl<'a> Parser<'a> {
     /// There are no more.
     pub fn end(mut self, rows: &mut Rows) {
         self.lines.end(|line, number| self.objects.push(line, number, rows));
+        let Objects { about, lack_checksum, have_checksum, .. } = self.objects;
+        if let Some(column) = about.options.checksum_column.as_deref().filter(|_| lack_checksum && !have_checksum) {
+            let (list, column) = (harmless(about.name), harmless(column));
+            tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
+        }
     }
 }
 
 struct Objects<'a> {
     about: &'a About<'a>,
     names: Names,
+    /// There are objects without the key of the checksum, and objects with it.
+    lack_checksum: bool,
+    have_checksum: bool,
 }
 
 impl Objects<'_> {
@@ -54,7 +64,12 @@ impl Objects<'_> {
         let mut json = serde_json::Deserializer::from_slice(line);
         let object = Reading { options: self.about.options, names: &mut self.names };
         match object.deserialize(&mut json).and_then(|object| json.end().map(|()| object)) {
-            Ok(object) => object.push(place, rows),
+            Ok(object) => {
+                let has_checksum = object.checksum.is_some();
+                self.have_checksum |= has_checksum;
+                self.lack_checksum |= !has_checksum;
+                object.push(place, rows);
+            }
             Err(error) => {
                 // It counts lines too, and has seen one.
                 let what = error.to_string();
@@ -119,7 +134,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_> {
     type Value = Object;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -128,6 +143,11 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
+    }
+
+    /// A text is not quoted in the message: it may be a URL with a secret, or very long.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Object, E> {
+        Err(E::invalid_type(Unexpected::Other("text"), &self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
@@ -197,9 +217,14 @@ mod tests {
     fn a_broken_line_is_one_failed_record() {
         let deep = format!("{{\"url\":{}1{}}}", "[".repeat(500), "]".repeat(500));
         let long = format!("{{\"url\":\"http://a/1\",\"c\":\"{}\"}}", "x".repeat(LONGEST_ROW));
-        let table: [(&[u8], &str); 15] = [
+        let table: [(&[u8], &str); 17] = [
             (b"http://a/1?sig=secret", "bad_url [] line 1 of list is no JSON object: expected value at byte 1 {}"),
-            (b"[1]", "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object {}"),
+            (b"[1]", "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object at byte 1 {}"),
+            (
+                b"\"http://ann:pw@a/1?sig=secret\"",
+                "bad_url [] line 1 of list is no JSON object: invalid type: text, expected an object at byte 30 {}",
+            ),
+            (b"7", "bad_url [] line 1 of list is no JSON object: invalid type: integer `7`, expected an object at byte 1 {}"),
             (
                 b"{\"url\":\"http://a/1\"",
                 "bad_url [] line 1 of list is no JSON object: EOF while parsing an object at byte 19 {}",
