@@ -361,7 +361,12 @@ impl Journal {
             Ok(found) if found.is_about(job, self.known_by) => {
                 let (bytes, is_own) = (found.bytes, !found.is_of_another());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
-                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes, is_own, other_digest }))
+                Found::Same(found.plain_path().map(|path| Stored {
+                    path: path.to_owned(),
+                    bytes,
+                    is_own,
+                    other_digest,
+                }))
             }
             _ => Found::Other,
         })
@@ -540,7 +545,8 @@ mod tests {
         let mut names = Vec::new();
         let mut journal = Journal::open(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
-        let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true, other_digest: None }));
+        let stored =
+            |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true, other_digest: None }));
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::UnderWay);
         assert_eq!(meet(&mut journal, &signed).expect("meet"), stored("2.png"));
@@ -624,10 +630,7 @@ mod tests {
         let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some(stored.clone())));
         journal.begin_pass();
-        assert_eq!(
-            meet(&mut journal, &one).expect("meet"),
-            Met::First(Some(stored))
-        );
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
 
         let mut journal = Journal::open(&folder.path().join("n"), KnownBy::Url, |_| {}).expect("open");
         meet(&mut journal, &one).expect("meet");
@@ -700,13 +703,15 @@ mod tests {
             assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
             journal.begin_pass();
             for index in 1..4 {
-                let stored = again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
+                let stored =
+                    again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
                 assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(stored));
             }
             drop(journal);
 
             let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
-            let stored = |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
+            let stored =
+                |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
             assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Met::First(stored(2)));
             assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Met::First(None), "a row that is new");
             assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Met::First(None));

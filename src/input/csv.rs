@@ -398,10 +398,7 @@ mod tests {
     fn a_quote_that_is_not_closed_is_named() {
         let options = Options { checksum_column: None, ..options(Format::Csv) };
         let table = [
-            (
-                "url,c\n\"http://a/1",
-                "bad_url [] line 2 of list begins a row whose quote is not closed {}",
-            ),
+            ("url,c\n\"http://a/1", "bad_url [] line 2 of list begins a row whose quote is not closed {}"),
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
                 "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",

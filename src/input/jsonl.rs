@@ -219,12 +219,18 @@ mod tests {
         let long = format!("{{\"url\":\"http://a/1\",\"c\":\"{}\"}}", "x".repeat(LONGEST_ROW));
         let table: [(&[u8], &str); 17] = [
             (b"http://a/1?sig=secret", "bad_url [] line 1 of list is no JSON object: expected value at byte 1 {}"),
-            (b"[1]", "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object at byte 1 {}"),
+            (
+                b"[1]",
+                "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object at byte 1 {}",
+            ),
             (
                 b"\"http://ann:pw@a/1?sig=secret\"",
                 "bad_url [] line 1 of list is no JSON object: invalid type: text, expected an object at byte 30 {}",
             ),
-            (b"7", "bad_url [] line 1 of list is no JSON object: invalid type: integer `7`, expected an object at byte 1 {}"),
+            (
+                b"7",
+                "bad_url [] line 1 of list is no JSON object: invalid type: integer `7`, expected an object at byte 1 {}",
+            ),
             (
                 b"{\"url\":\"http://a/1\"",
                 "bad_url [] line 1 of list is no JSON object: EOF while parsing an object at byte 19 {}",

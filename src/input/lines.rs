@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn a_line_may_end_with_a_carriage_return_alone() {
         let text = b"one\rtwo\r\n\nfour\n\r\rseven\r";
-        let expected = [(&b"one"[..], 1), (b"two", 2), (b"", 3), (b"four", 4), (b"", 5), (b"", 6), (b"seven", 7), (b"", 8)];
+        let expected =
+            [(&b"one"[..], 1), (b"two", 2), (b"", 3), (b"four", 4), (b"", 5), (b"", 6), (b"seven", 7), (b"", 8)];
         for cut in 1..=text.len() {
             let mut lines = Lines::ended_by_cr(99);
             let mut read = Vec::new();

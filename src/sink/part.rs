@@ -86,6 +86,23 @@ impl Files {
 impl Part<'_> {
     /// Takes the next bytes.
     pub fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
+        let written = self.append(bytes);
+        self.or_nothing_more(written)
+    }
+
+    /// When a write has failed halfway, what the file has is the beginning of the body all the same, and a later run can
+    /// go on with it; but nothing may come behind it, for nobody knows where it ends.
+    fn or_nothing_more<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
+        if written.is_err() {
+            (self.buffer, self.end) = (Vec::new(), Bytes::new());
+            if self.file.is_none() {
+                self.origin = None;
+            }
+        }
+        written
+    }
+
+    fn append(&mut self, bytes: &Bytes) -> io::Result<()> {
         if self.file.is_none() && self.expected == Some(self.length + bytes.len() as u64) && self.end.is_empty() {
             self.end = bytes.clone();
             self.length += bytes.len() as u64;
@@ -131,8 +148,9 @@ impl Part<'_> {
             Some(named) => named,
             empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
         };
-        write_both(named.open()?, &self.buffer, &self.end)?;
+        let written = named.open().and_then(|file| write_both(file, &self.buffer, &self.end));
         named.file = None;
+        self.or_nothing_more(written)?;
         (self.buffer, self.room, self.end) = (Vec::new(), BUFFER, Bytes::new());
         Ok(())
     }
@@ -175,9 +193,10 @@ impl Part<'_> {
     pub fn whole(&mut self) -> io::Result<Whole<'_>> {
         let end = std::mem::take(&mut self.end);
         if let Some(named) = &mut self.file {
-            write_both(named.open()?, &self.buffer, &end)?;
+            let written = named.open().and_then(|file| write_both(file, &self.buffer, &end));
+            let stored = written.and_then(|()| File::open(&named.path));
             self.buffer.clear();
-            return Ok(Whole::Stored(File::open(&named.path)?));
+            return self.or_nothing_more(stored).map(Whole::Stored);
         }
         if self.buffer.is_empty() {
             self.end = end;
@@ -200,7 +219,12 @@ impl Part<'_> {
         if self.files.size(path) != Some(self.length) {
             return Ok(false);
         }
-        let mut there = io::BufReader::with_capacity(BUFFER, File::open(self.files.root.join(path))?);
+        let there = match File::open(self.files.root.join(path)) {
+            // It has gone since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            there => there?,
+        };
+        let mut there = io::BufReader::with_capacity(BUFFER, there);
         let mut here = io::BufReader::with_capacity(BUFFER, self.whole()?);
         loop {
             let (left, right) = (here.fill_buf()?, there.fill_buf()?);
@@ -336,5 +360,28 @@ mod tests {
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_body_is_its_beginning_though_a_write_failed_halfway() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::open(folder.path(), false, Some("boot".into())).expect("open");
+        let url = Url::parse("http://a.example/a.png").expect("a URL");
+        let body = (0..=250).cycle().take(SMALL + 3 * BUFFER).collect::<Vec<u8>>();
+        let origin = Origin { url: &url, source: 1, validator: (*b"\"1\"").into(), total: Some(body.len() as u64) };
+        let mut part = files.begin(Some(body.len() as u64), Some(origin));
+        let (first, rest) = body.split_at(body.len() - 100);
+        first.chunks(1000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
+        // As on a disk that is full: nothing can be written there any more.
+        let named = part.file.as_mut().expect("a file");
+        named.file = Some(File::open(&named.path).expect("open"));
+        let path = named.path.clone();
+        part.write(&Bytes::copy_from_slice(rest)).expect("room in memory");
+        assert!(part.whole().is_err());
+        // And then there is room again.
+        part.file.as_mut().expect("a file").file = None;
+        drop(part);
+        let kept = fs::read(path).expect("read");
+        assert!(kept.len() >= BUFFER && body.starts_with(&kept), "{} bytes", kept.len());
     }
 }

@@ -53,11 +53,8 @@ impl Part<'_> {
         publish: Publish,
         mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Linked> {
-        match self.is_the_same_as(first) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Linked::Differs),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Linked::Differs),
-            Err(error) => return Err(error),
+        if !self.is_the_same_as(first)? {
+            return Ok(Linked::Differs);
         }
         let Some(found) = self.files.look_at(first) else { return Ok(Linked::Differs) };
         self.files.make_folders(path)?;
