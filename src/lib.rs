@@ -69,6 +69,11 @@ pub fn program(line: Vec<OsString>) -> Exit {
             return if error.is_mistake() { Exit::Usage } else { Exit::Clean };
         }
     };
+    match args.document() {
+        Ok(None) => {}
+        Ok(Some(document)) => return print(&document),
+        Err(error) => return complain(&RunError::System(error), Exit::Aborted),
+    }
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return complain(&error, Exit::Usage),
@@ -107,6 +112,18 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
     runtime.shutdown_background();
     watch.shutdown_background();
     ended
+}
+
+/// Prints a document that was asked for.
+fn print(document: &[u8]) -> Exit {
+    let mut stdout = io::stdout();
+    match stdout.write_all(document).and_then(|()| stdout.flush()) {
+        // Whoever has closed the pipe does not want the rest.
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&RunError::Output { path: "standard output".into(), source }, Exit::Aborted)
+        }
+        _ => Exit::Clean,
+    }
 }
 
 /// The last word. It may quote what was typed or read.
