@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::admission::Existing;
 use crate::cli::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::digest::Algorithm;
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
@@ -23,7 +24,6 @@ use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
 use crate::report::Mode;
-use crate::rows::Existing;
 use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.

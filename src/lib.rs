@@ -16,6 +16,7 @@ pub mod pass;
 pub mod input;
 pub mod rows;
 // A row asks these in turn:
+pub mod admission;
 pub mod intents;
 pub mod journal;
 pub mod lookahead;
