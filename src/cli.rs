@@ -15,6 +15,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg urls.txt -o images", "all at once"),
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),
+    ("fetchimg urls.txt --dry-run", "what would be done"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
@@ -190,6 +191,10 @@ pub struct Args {
     /// Both modes, sequential first, side by side
     #[arg(long, help_heading = "Modes")]
     pub compare: bool,
+
+    /// Say what would be done, and fetch nothing; --manifest FILE gets the name of each row's file
+    #[arg(long, help_heading = "Modes")]
+    pub dry_run: bool,
 
     /// Downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = 256, help_heading = "Modes")]

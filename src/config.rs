@@ -47,6 +47,8 @@ pub struct Config {
     pub manifest: Option<Target>,
     /// The passes over the list.
     pub modes: Vec<Mode>,
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Downloads at once.
     pub concurrency: NonZeroUsize,
     /// Downloads at once per host.
@@ -143,6 +145,7 @@ impl TryFrom<Args> for Config {
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
             modes,
+            dry_run: args.dry_run,
             concurrency,
             per_host: per_host(&args.per_host)?,
             pace: args.rate.map(pace).transpose()?,

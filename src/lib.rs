@@ -4,10 +4,11 @@
 //! [`Record`](job::Record), and everything a user sees (files, journal, progress, report, exit status) is made from
 //! records.
 //!
-//! The rooms, in the order a URL meets them; [`run`] and [`pass`] wire them, and nothing else does:
+//! The rooms, in the order a URL meets them; [`run`], [`dry_run`] and [`pass`] wire them, and nothing else does:
 
 pub mod cli;
 pub mod config;
+pub mod dry_run;
 pub mod run;
 pub mod stop;
 
@@ -15,6 +16,8 @@ pub mod pass;
 
 pub mod input;
 pub mod rows;
+// Where the list is gone through instead:
+pub mod survey;
 // A row asks these in turn:
 pub mod admission;
 pub mod intents;
@@ -97,7 +100,13 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
         let signals = Signals::catch()?;
         let run = runtime.spawn({
             let stop = Arc::clone(&stop);
-            async move { run::run(&config, &screen, &stop).await }
+            async move {
+                if config.dry_run {
+                    dry_run::run(&config, &stop).await
+                } else {
+                    run::run(&config, &screen, &stop).await
+                }
+            }
         });
         Ok::<_, io::Error>(tokio::select! {
             ended = run => match ended {

@@ -220,8 +220,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The log line of a record.
-fn say(record: &Record) {
+/// Says in the log what became of a row.
+pub fn say(record: &Record) {
     let url = harmless(&record.url);
     match &record.outcome {
         Outcome::Saved(saved) if saved.extension_mismatch => {

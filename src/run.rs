@@ -1,6 +1,6 @@
 //! A run: everything is opened, the list is gone through once or twice, and the report is written.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::exit::Exit;
 use crate::fetch::Phase;
 use crate::http::{self, Client};
 use crate::input::Lists;
-use crate::intents::{Intents, Mark};
+use crate::intents::{Intents, Mark, Noted};
 use crate::journal::{Earlier, Journal, KnownBy, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
 use crate::pass::Pass;
 use crate::progress::Screen;
-use crate::report::{self, COMPLETED, Report};
+use crate::report::{self, COMPLETED, Report, Summary};
 use crate::sink::Files;
 use crate::stop::Stop;
 
@@ -47,12 +47,8 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), config.fsync)?);
     let contents = Arc::new(contents);
     files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
-    let create = |path: &Path| create(path, &lists, &files);
-    let mut manifest = match &config.manifest {
-        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
-        Some(Target::Stdout) => Some(Manifest::stdout()),
-        None => None,
-    };
+    let create = |path: &Path| create(path, &lists, |path| files.holds(path));
+    let mut manifest = manifest(config, create)?;
     let reports = config.seeing.reports.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
     let reports = reports.collect::<Result<Vec<_>, RunError>>()?;
     let window = limits::allow(config.concurrency);
@@ -105,20 +101,13 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         (None, Some(_)) => "interrupted".to_owned(),
         (None, None) => COMPLETED.to_owned(),
     };
-    let history = files.private("runs.jsonl");
-    let before = match &*summaries {
-        [only] => report::history::other_mode(&history, only),
-        _ => None,
-    };
-    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
-        if let Err(error) = report::history::remember(&history, summary) {
-            let history = history.display();
-            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
-        }
-    }
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
-    let output = config.output.display().to_string();
-    tell(config, reports, &Report::new(output, ended, summaries, window.get(), before))?;
+    let report = conclude(config, &files.private("runs.jsonl"), ended, summaries, window.get());
+    tell(config, |out, format| write(out, format, &report))?;
+    for (format, path, mut file) in reports {
+        let fail = |source| RunError::Output { path: path.to_owned(), source };
+        write(&mut BufWriter::new(&mut file), format, &report).map_err(fail)?;
+    }
     match (failure, interrupted) {
         (Some(error), _) => Err(error),
         (None, Some(exit)) => Ok(exit),
@@ -130,28 +119,42 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
 fn take_up(
     files: &Files,
     journal: &mut Journal,
-    mut take_in: impl FnMut(Earlier),
+    take_in: impl FnMut(Earlier),
     boot: Option<&str>,
     synced: bool,
 ) -> Result<Intents, RunError> {
     let folder = files.private("intents");
     let fail = |source| RunError::Output { path: folder.clone(), source };
     let intents = Intents::new(folder.clone(), boot, synced);
-    for noted in intents.left(boot).map_err(fail)? {
-        let is_there = |stored: &Stored| {
-            let found = files.look_at(&stored.path);
-            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
-        };
-        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
-            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
-        }
-    }
+    adopt(intents.left(boot).map_err(fail)?, journal, |path| files.look_at(path), take_in)?;
     journal.write()?;
     if synced {
         journal.sync()?;
     }
     intents.clear().map_err(fail)?;
     Ok(intents)
+}
+
+/// Takes the records of such files into the journal.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn adopt(
+    left: Vec<Noted>,
+    journal: &mut Journal,
+    look_at: impl Fn(&str) -> Option<Metadata>,
+    mut take_in: impl FnMut(Earlier),
+) -> Result<(), RunError> {
+    for noted in left {
+        let is_there = |stored: &Stored| {
+            let found = look_at(&stored.path);
+            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
+        };
+        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
+            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+        }
+    }
+    Ok(())
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
@@ -169,31 +172,69 @@ async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Res
     }
 }
 
-/// A file for records or a report. It replaces what is there, but never what the run itself reads or keeps.
-fn create(path: &Path, lists: &Lists, files: &Files) -> Result<File, RunError> {
+/// Where records go besides the journal.
+///
+/// # Errors
+/// When `create` cannot make the file.
+pub fn manifest(
+    config: &Config,
+    create: impl Fn(&Path) -> Result<File, RunError>,
+) -> Result<Option<Manifest>, RunError> {
+    Ok(match &config.manifest {
+        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
+        Some(Target::Stdout) => Some(Manifest::stdout()),
+        None => None,
+    })
+}
+
+/// A file for records or a report. `holds` tells what is fetchimg's own. It replaces what is there, but never what the run itself reads or keeps.
+///
+/// # Errors
+/// When it is that, or cannot be made.
+pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
         let is_list = lists.files().filter_map(|file| file.metadata().ok());
-        if is_list.filter(fs::Metadata::is_file).any(|list| (list.dev(), list.ino()) == (there.dev(), there.ino())) {
+        if is_list.filter(Metadata::is_file).any(|list| (list.dev(), list.ino()) == (there.dev(), there.ino())) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
-        if files.holds(path) {
+        if holds(path) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
         }
     }
     File::create(path).map_err(fail)
 }
 
-/// Writes the report wherever it is wanted.
-fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Report) -> Result<(), RunError> {
-    let write = |out: &mut dyn Write, format| {
-        let mut out = BufWriter::new(out);
-        match format {
-            ReportFormat::Text => report::text::write(&mut out, report)?,
-            ReportFormat::Json => report::json::write(&mut out, report)?,
-        }
-        out.flush()
+/// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
+/// what other runs have.
+fn conclude(config: &Config, history: &Path, ended: String, summaries: Vec<Summary>, window: usize) -> Report {
+    let before = match &*summaries {
+        [only] => report::history::other_mode(history, only),
+        _ => None,
     };
+    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
+        if let Err(error) = report::history::remember(history, summary) {
+            let history = history.display();
+            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
+        }
+    }
+    Report::new(config.output.display().to_string(), ended, summaries, window, before)
+}
+
+/// Writes the report in a form.
+fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report) -> io::Result<()> {
+    match format {
+        ReportFormat::Text => report::text::write(&mut out, report)?,
+        ReportFormat::Json => report::json::write(&mut out, report)?,
+    }
+    out.flush()
+}
+
+/// Says on standard output and standard error what is wanted there.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn tell(config: &Config, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
     let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
     if let Some(format) = config.seeing.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
@@ -201,17 +242,15 @@ fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Repor
     if config.seeing.to_stderr {
         streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
     }
-    for (mut stream, format, name) in streams {
-        match write(&mut stream, format) {
+    for (stream, format, name) in streams {
+        let mut out = BufWriter::new(stream);
+        match write(&mut out, format).and_then(|()| out.flush()) {
             // Whoever has closed the pipe does not want the report.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(RunError::Output { path: name.into(), source: error });
             }
             _ => {}
         }
-    }
-    for (format, path, mut file) in files {
-        write(&mut file, format).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod json;
+pub mod plan;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
 use crate::error::Kind;
 use crate::job::{Outcome, Record, Timing};
 

@@ -149,11 +149,11 @@ fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     remarks
 }
 
-fn counted(count: u64, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
-fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
+pub(super) fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
 }
 
