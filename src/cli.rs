@@ -16,6 +16,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),
     ("fetchimg urls.txt --dry-run", "what would be done"),
+    ("fetchimg urls.txt --sample 200", "how long all of it would take"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
@@ -193,8 +194,16 @@ pub struct Args {
     pub compare: bool,
 
     /// Say what would be done, and fetch nothing; --manifest FILE gets the name of each row's file
-    #[arg(long, help_heading = "Modes")]
+    #[arg(long, help_heading = "Modes", conflicts_with = "sample")]
     pub dry_run: bool,
+
+    /// Fetch N rows drawn at random, and forecast time, bytes and failures of the whole list
+    #[arg(long, value_name = "N", help_heading = "Modes", conflicts_with = "compare")]
+    pub sample: Option<usize>,
+
+    /// Draw the rows that another sample of the list drew with this number
+    #[arg(long, value_name = "N", help_heading = "Modes", requires = "sample")]
+    pub sample_seed: Option<u64>,
 
     /// Downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = 256, help_heading = "Modes")]

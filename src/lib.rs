@@ -16,7 +16,8 @@ pub mod pass;
 
 pub mod input;
 pub mod rows;
-// Where the list is gone through instead:
+// Where the list is gone through before, or instead:
+pub mod sample;
 pub mod survey;
 // A row asks these in turn:
 pub mod admission;

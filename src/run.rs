@@ -5,25 +5,28 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::boot;
 use crate::config::{Config, ReportFormat};
 use crate::contents::Contents;
 use crate::error::RunError;
 use crate::exit::Exit;
-use crate::fetch::Phase;
+use crate::fetch::{Phase, Work};
 use crate::http::{self, Client};
 use crate::input::Lists;
 use crate::intents::{Intents, Mark, Noted};
-use crate::journal::{Earlier, Journal, KnownBy, Stored};
+use crate::journal::{Earlier, Journal, Key, KnownBy, Stored};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
-use crate::pass::Pass;
+use crate::pass::{Pass, Through};
 use crate::progress::Screen;
-use crate::report::{self, COMPLETED, Report, Summary};
+use crate::report::{self, COMPLETED, Forecast, Observed, Outlook, Report, Summary};
+use crate::sample::{Reservoir, Sample};
 use crate::sink::Files;
 use crate::stop::Stop;
+use crate::survey::{Folder, Survey, Verdict};
 
 /// Does what the configuration says.
 ///
@@ -61,7 +64,19 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
 
+    let mut drawn = match config.sample {
+        Some(sample) => {
+            let drawn = draw(config, sample, &lists, &mut journal, &mut namer, stop).await?;
+            if !stop.is_running() {
+                return Ok(stop.asked().unwrap_or(Exit::Aborted));
+            }
+            Some(drawn)
+        }
+        None => None,
+    };
+
     let mut summaries = Vec::new();
+    let mut observed = Vec::new();
     let mut failure = None;
     let mut namer = Some(namer);
     for (number, mode) in config.modes.iter().enumerate() {
@@ -86,10 +101,15 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
             return Err(RunError::Output { path: "the manifest".into(), source });
         }
-        let (summary, trouble) = pass.go(&lists, &mut journal, manifest).await?;
+        let through = match &mut drawn {
+            Some(drawn) => Through::Sample(std::mem::take(&mut drawn.works)),
+            None => Through::Lists(&lists),
+        };
+        let passed = pass.go(through, &mut journal, manifest).await?;
         journal.begin_pass();
-        summaries.push(summary);
-        failure = trouble;
+        summaries.push(passed.summary);
+        observed = passed.observed;
+        failure = passed.failure;
         if failure.is_some() || !stop.is_running() {
             break;
         }
@@ -101,8 +121,12 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         (None, Some(_)) => "interrupted".to_owned(),
         (None, None) => COMPLETED.to_owned(),
     };
-    let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
-    let report = conclude(config, &files.private("runs.jsonl"), ended, summaries, window.get());
+    let failed = summaries.last().is_some_and(|summary| summary.failed > 0)
+        || drawn.as_ref().is_some_and(|drawn| drawn.outlook.bad() > 0);
+    let report = match drawn {
+        None => conclude(config, &files.private("runs.jsonl"), ended, summaries, window.get()),
+        Some(drawn) => of_sample(config, ended, summaries, &drawn, &observed, window.get()),
+    };
     tell(config, |out, format| write(out, format, &report))?;
     for (format, path, mut file) in reports {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
@@ -155,6 +179,36 @@ pub fn adopt(
         }
     }
     Ok(())
+}
+
+/// What was drawn from the lists.
+struct Drawn {
+    works: Vec<(Key, Box<Work>)>,
+    outlook: Outlook,
+    seed: u64,
+}
+
+/// Draws a sample of the rows that are to be fetched. All rows are admitted for that, so that each has the name that it
+/// would have in a run that fetches them all.
+async fn draw(
+    config: &Config,
+    sample: Sample,
+    lists: &Lists,
+    journal: &mut Journal,
+    namer: &mut Namer,
+    stop: &Stop,
+) -> Result<Drawn, RunError> {
+    tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
+    let mut survey = Survey::new(config.existing, Folder::new(&config.output)?, journal, namer);
+    let mut reservoir = Reservoir::new(sample);
+    let offer = |_: &mut Survey, verdict: Verdict| {
+        if let Verdict::Fetch(key, work) = verdict {
+            reservoir.offer((key, work));
+        }
+        Ok(())
+    };
+    survey.go(lists, stop, offer).await?;
+    Ok(Drawn { works: reservoir.chosen(), outlook: survey.outlook().clone(), seed: sample.seed })
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
@@ -219,6 +273,23 @@ fn conclude(config: &Config, history: &Path, ended: String, summaries: Vec<Summa
         }
     }
     Report::new(config.output.display().to_string(), ended, summaries, window, before)
+}
+
+/// The report of a sample. Only one that was fetched as a whole says something about the list.
+fn of_sample(
+    config: &Config,
+    ended: String,
+    summaries: Vec<Summary>,
+    drawn: &Drawn,
+    observed: &[Observed],
+    window: usize,
+) -> Report {
+    let summary = summaries.last().filter(|_| ended == COMPLETED);
+    let forecast = summary.map(|summary| {
+        let wall = Duration::from_secs_f64(summary.wall_seconds);
+        Forecast::new(&drawn.outlook, observed, wall, summary.most_alive, drawn.seed)
+    });
+    Report::new(config.output.display().to_string(), ended, summaries, window, None).of_sample(forecast)
 }
 
 /// Writes the report in a form.

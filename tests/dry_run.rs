@@ -157,5 +157,8 @@ fn reports_stay_as_they_are_and_what_cannot_be_is_refused() {
         assert_eq!(run.status, Some(if sentence.is_empty() { 0 } else { 3 }), "{run}");
         assert!(run.stderr.contains(sentence), "{run}");
     }
+    let run = fetchimg().in_dir(&dir).lines([&url]).args(["--dry-run", "--sample", "5"]).run();
+    assert_eq!(run.status, Some(2), "{run}");
+    assert!(run.stderr.contains("--sample"), "{run}");
     assert_eq!(server.requests().len(), 0);
 }

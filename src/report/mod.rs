@@ -3,9 +3,11 @@
 //! A [`Tally`] folds the records of one pass over the list as they come; a [`Summary`] holds what is said about it, every
 //! number computed once. [`text`] and [`json`] only arrange it, so they cannot disagree.
 
+pub mod forecast;
 pub mod history;
 pub mod json;
 pub mod plan;
+mod statistics;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+pub use self::forecast::{Forecast, Observed};
 pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
 use crate::error::Kind;
 use crate::job::{Outcome, Record, Timing};
@@ -320,6 +323,9 @@ pub struct Report {
     pub modes: Vec<Summary>,
     /// What concurrency brought, where it can be told.
     pub comparison: Option<Comparison>,
+    /// What the whole list is likely to come to, if this was a sample of it (`--sample`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 impl Report {
@@ -342,7 +348,14 @@ impl Report {
             ended,
             modes,
             comparison,
+            forecast: None,
         }
+    }
+
+    /// The report of a sample. How long the modes take for it says little about the list, so they are not compared.
+    #[must_use]
+    pub fn of_sample(self, forecast: Option<Forecast>) -> Self {
+        Self { comparison: None, forecast, ..self }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::shown::harmless;
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     match &*report.modes {
         [first, second] => side_by_side(out, first, second)?,
+        // Where nothing was left to fetch, the forecast says so.
+        [only] if only.rows == 0 && report.forecast.is_some() => {}
         modes => modes.iter().try_for_each(|summary| alone(out, summary, report.ended == COMPLETED))?,
     }
     if let Some(comparison) = &report.comparison {
@@ -35,6 +37,9 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(out, "One after the other: {sequential:>9.3} seconds{}", note(Mode::Sequential))?;
         writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", note(Mode::Concurrent))?;
         writeln!(out, "Speed-up:            {:>9.1} times    ({measured})", comparison.speed_up)?;
+    }
+    if let Some(forecast) = &report.forecast {
+        forecast.write_text(out)?;
     }
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         writeln!(out, "The images are in {}", harmless(&report.output))?;
