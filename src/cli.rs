@@ -1,9 +1,36 @@
 //! What can be typed: the only file that names clap.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+/// Command lines that show what the program is for, and what each does; at the end of the help and of the man page.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("fetchimg urls.txt -o images", "all at once"),
+    ("fetchimg urls.txt -o images --sequential", "one after the other"),
+    ("fetchimg urls.txt -o images --compare", "both, side by side"),
+    ("fetchimg urls.txt --dry-run", "what would be done"),
+    ("fetchimg urls.txt --sample 200", "how long all of it would take"),
+    ("generate-urls | fetchimg -o images", "a list from standard input"),
+    ("fetchimg photos.csv --url-column image", "a list with columns"),
+    ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
+];
+
+/// What the exit status says.
+const STATUSES: &[(&str, &str)] = &[
+    ("0", "every row is saved or knowingly skipped"),
+    ("1", "the run finished; some rows failed"),
+    ("2", "the command line is wrong"),
+    ("3", "the run could not start or go on: list unreadable, output not writable, disk full"),
+    ("130", "interrupted by SIGINT; records and report are written"),
+    ("143", "the same by SIGTERM"),
+];
 
 /// Downloads the images of a list of URLs: many at once, each file complete and checked.
 ///
@@ -19,22 +46,20 @@ use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
     args_override_self = true,
     after_help = "Exit status: 0 every row is saved or knowingly skipped; 1 some rows failed; 2 the command line is \
                   wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
-    after_long_help = "Examples:\n  \
-        fetchimg urls.txt -o images               all at once\n  \
-        fetchimg urls.txt -o images --sequential  one after the other\n  \
-        fetchimg urls.txt -o images --compare     both, side by side\n  \
-        generate-urls | fetchimg -o images        a list from standard input\n\n\
-        Exit status:\n  \
-        0    every row is saved or knowingly skipped\n  \
-        1    the run finished; some rows failed\n  \
-        2    the command line is wrong\n  \
-        3    the run could not start or go on: list unreadable, output not writable, disk full\n  \
-        130  interrupted by SIGINT (143: by SIGTERM); records and report are written"
+    after_long_help = after_long_help()
 )]
 pub struct Args {
     /// List files, URLs of images, or - for standard input; read in order as one list
-    #[arg(value_name = "INPUT")]
+    #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
+
+    /// Print completions of flags and values for this shell, and do nothing else
+    #[arg(long, value_name = "SHELL", conflicts_with = "man")]
+    pub completions: Option<Shell>,
+
+    /// Print the man page, and do nothing else
+    #[arg(long)]
+    pub man: bool,
 
     /// What lists are; auto: by their names (.csv), else by their first bytes; all may be packed as gzip or zstd
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
@@ -49,7 +74,7 @@ pub struct Args {
     pub checksum_column: Option<String>,
 
     /// Folder for the images; made if missing
-    #[arg(short, long, value_name = "DIR", default_value = "images", help_heading = "Output")]
+    #[arg(short, long, value_name = "DIR", default_value = "images", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
 
     /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
@@ -92,7 +117,7 @@ pub struct Args {
     pub max_bytes: String,
 
     /// Write the records there too; - is standard output
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub manifest: Option<PathBuf>,
 
     /// What is wanted: image, a comma list of formats such as jpeg,png,webp, or any
@@ -168,6 +193,18 @@ pub struct Args {
     #[arg(long, help_heading = "Modes")]
     pub compare: bool,
 
+    /// Say what would be done, and fetch nothing; --manifest FILE gets the name of each row's file
+    #[arg(long, help_heading = "Modes", conflicts_with = "sample")]
+    pub dry_run: bool,
+
+    /// Fetch N rows drawn at random, and forecast time, bytes and failures of the whole list
+    #[arg(long, value_name = "N", help_heading = "Modes", conflicts_with = "compare")]
+    pub sample: Option<usize>,
+
+    /// Draw the rows that another sample of the list drew with this number
+    #[arg(long, value_name = "N", help_heading = "Modes", requires = "sample")]
+    pub sample_seed: Option<u64>,
+
     /// Downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = 256, help_heading = "Modes")]
     pub concurrency: usize,
@@ -237,7 +274,7 @@ pub struct Args {
     pub proxy: Option<String>,
 
     /// Trust the certificates of this PEM file instead of the system's
-    #[arg(long, value_name = "FILE", help_heading = "HTTP")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "HTTP")]
     pub cacert: Option<PathBuf>,
 
     /// Do not check certificates
@@ -293,7 +330,7 @@ pub struct Args {
     pub log_format: LogFormat,
 
     /// Write the report to FILE too, as .html, .md, .json or .txt; may be repeated
-    #[arg(long, value_name = "FILE", help_heading = "Seeing")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Seeing")]
     pub report: Vec<PathBuf>,
 
     /// The report on standard output as JSON
@@ -370,11 +407,67 @@ impl Args {
         Ok(args)
     }
 
+    /// What is printed instead of doing anything (`--completions`, `--man`). It is made from the definitions above, and
+    /// only when it is asked for: no run waits for it.
+    ///
+    /// # Errors
+    /// Never: it is written into memory.
+    pub fn document(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut document = Vec::new();
+        if let Some(shell) = self.completions {
+            clap_complete::generate(shell, &mut Self::command(), "fetchimg", &mut document);
+        } else if self.man {
+            write_man_page(&mut document)?;
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(document))
+    }
+
     /// The usage, for somebody who typed nothing.
     #[must_use]
     pub fn usage() -> String {
         Self::command().render_usage().to_string()
     }
+}
+
+/// The end of `--help`.
+fn after_long_help() -> String {
+    let mut text = String::new();
+    for (title, lines) in [("Examples", EXAMPLES), ("\nExit status", STATUSES)] {
+        let width = lines.iter().map(|(left, _)| left.len()).max().unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{title}:");
+        for (left, right) in lines {
+            let _ = write!(text, "\n  {left:<width$}  {right}");
+        }
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}
+
+/// The man page. Its synopsis and its end are laid out here: the usual ones name each of the many flags in one paragraph,
+/// and run the lines of the examples together.
+fn write_man_page(page: &mut Vec<u8>) -> io::Result<()> {
+    let man = Man::new(Args::command()).manual("User Commands");
+    man.render_title(page)?;
+    man.render_name_section(page)?;
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    synopsis.text([bold("fetchimg"), roman(" ["), italic("OPTIONS"), roman("] ["), italic("INPUT"), roman("]...")]);
+    synopsis.to_writer(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)?;
+    let mut end = Roff::new();
+    for (title, lines) in [("EXAMPLES", EXAMPLES), ("EXIT STATUS", STATUSES)] {
+        end.control("SH", [title]);
+        for (left, right) in lines {
+            end.control("TP", []);
+            end.text([bold(*left)]);
+            end.text([roman(*right)]);
+        }
+    }
+    end.to_writer(page)
 }
 
 /// The command line was wrong, or asked for help.

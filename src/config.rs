@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::admission::Existing;
 use crate::cli::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::digest::Algorithm;
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
@@ -23,7 +24,7 @@ use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
 use crate::report::Mode;
-use crate::rows::Existing;
+use crate::sample::{MOST_ROWS, Sample};
 use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.
@@ -47,6 +48,10 @@ pub struct Config {
     pub manifest: Option<Target>,
     /// The passes over the list.
     pub modes: Vec<Mode>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Fetch no more than a sample of the list.
+    pub sample: Option<Sample>,
     /// Downloads at once.
     pub concurrency: NonZeroUsize,
     /// Downloads at once per host.
@@ -149,6 +154,8 @@ impl TryFrom<Args> for Config {
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
             modes,
+            dry_run: args.dry_run,
+            sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
             per_host: per_host(&args.per_host)?,
             pace: args.rate.map(pace).transpose()?,
@@ -178,6 +185,18 @@ impl TryFrom<Args> for Config {
 
 const fn existing(overwrite: bool) -> Existing {
     if overwrite { Existing::Replace } else { Existing::Keep }
+}
+
+fn sample(rows: usize, seed: Option<u64>) -> Result<Sample, UsageError> {
+    // One that is made up has few digits, so that it can be typed again.
+    let seed = seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
+    match NonZeroUsize::new(rows) {
+        Some(rows) if rows.get() <= MOST_ROWS => Ok(Sample { rows, seed }),
+        Some(_) => usage(format!(
+            "--sample {rows}: {MOST_ROWS} rows tell as much as can be told of any list; leave it out to fetch them all"
+        )),
+        None => usage("--sample 0 would tell nothing; write the rows to fetch, such as 200"),
+    }
 }
 
 fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
@@ -587,6 +606,8 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_a_sentence() {
         for (line, hint) in [
             ("list -j 0", "-j 1"),
+            ("list --sample 0", "such as 200"),
+            ("list --sample 100001", "100000 rows"),
             ("list --per-host 0", "smallest is 1"),
             ("list --per-host many", "auto"),
             ("list --chunk-size 0", "smallest is 1"),

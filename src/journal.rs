@@ -47,7 +47,10 @@ pub enum KnownBy {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    /// What is only looked at ([`Journal::apart`]).
+    apart_from: Option<EarlierLines>,
+    /// Where lines are written. Apart from the folder it is a temporary file, which is made when there is something to write.
+    file: Option<File>,
     /// Lines that are not in the file yet.
     unwritten: Vec<u8>,
     /// The length of the file without them.
@@ -55,6 +58,14 @@ pub struct Journal {
     known_by: KnownBy,
     known: Known,
     hasher: RandomState,
+}
+
+/// What earlier runs have written, where it stays as it is. Places of later lines begin at its end.
+#[derive(Debug)]
+struct EarlierLines {
+    /// `None`: there is no journal yet.
+    file: Option<File>,
+    length: u64,
 }
 
 /// Where a record begins in the file.
@@ -195,6 +206,15 @@ enum Found {
     Other,
 }
 
+/// How a journal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With a record.
+    Whole,
+    /// With part of one.
+    Torn,
+}
+
 /// The fields of a record that matter here.
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -247,15 +267,50 @@ impl Journal {
     pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = own::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
-        let mut known = Known::default();
-        let hasher = RandomState::new();
-        let mut written = 0;
-        let mut unwritten = Vec::new();
-        let mut reader = BufReader::with_capacity(1 << 18, &file);
+        let mut journal = Self::new(path, known_by);
+        if journal.take_in(&file, &mut saved).map_err(fail)? == End::Torn {
+            file.set_len(journal.written).map_err(fail)?;
+        }
+        journal.file = Some(file);
+        Ok(journal)
+    }
+
+    /// The journal of a folder that is only looked at: nothing is made or changed there, and what is noted goes into a
+    /// temporary file.
+    pub fn apart(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
+        let fail = |source| RunError::Output { path: path.to_owned(), source };
+        let mut journal = Self::new(path, known_by);
+        let file = match own::open(OpenOptions::new().read(true), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(fail)?),
+        };
+        if let Some(file) = &file {
+            journal.take_in(file, &mut saved).map_err(fail)?;
+        }
+        journal.apart_from = Some(EarlierLines { file, length: journal.written });
+        Ok(journal)
+    }
+
+    fn new(path: &Path, known_by: KnownBy) -> Self {
+        Self {
+            path: path.to_owned(),
+            apart_from: None,
+            file: None,
+            unwritten: Vec::new(),
+            written: 0,
+            known_by,
+            known: Known::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Reads what earlier runs have written.
+    fn take_in(&mut self, file: &File, saved: &mut impl FnMut(Earlier)) -> io::Result<End> {
+        let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         loop {
             line.clear();
-            let length = reader.read_until(b'\n', &mut line).map_err(fail)?;
+            let length = reader.read_until(b'\n', &mut line)?;
             let record = serde_json::from_slice::<Line>(&line);
             if let Ok(record) = &record
                 && let (is_own, Some(path)) = (record.status == "saved", record.plain_path())
@@ -264,25 +319,22 @@ impl Journal {
                 if is_own {
                     saved(Earlier { path, sha256: record.sha256.as_deref() });
                 }
-                let key = key_of(&hasher, known_by, record.name(), record.index);
+                let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
                 // A file of its own is not forgotten for another row's.
-                if is_own || known.get(key).is_none() {
-                    known.set(key, Standing::Earlier(Place::at(written)));
+                if is_own || self.known.get(key).is_none() {
+                    self.known.set(key, Standing::Earlier(Place::at(self.written)));
                 }
             }
             if line.last() != Some(&b'\n') {
                 // The end, or a line that was not finished: all of it but the line feed, or less.
                 if record.is_ok() {
-                    written += length as u64;
-                    unwritten.push(b'\n');
-                } else if length > 0 {
-                    file.set_len(written).map_err(fail)?;
+                    self.written += length as u64;
+                    self.unwritten.push(b'\n');
                 }
-                break;
+                return Ok(if record.is_err() && length > 0 { End::Torn } else { End::Whole });
             }
-            written += length as u64;
+            self.written += length as u64;
         }
-        Ok(Self { path: path.to_owned(), file, unwritten, written, known_by, known, hasher })
     }
 
     /// Takes in the record of a file that appeared just before a run was killed, unless the journal has it already.
@@ -357,16 +409,14 @@ impl Journal {
     /// The record in that place, if it is about this row.
     fn read(&mut self, place: Place, job: &Job) -> Result<Found, RunError> {
         let line = self.line(place)?;
+        // What is foreseen was written a moment ago, and no file is opened by a name that may still have holes.
+        let is_foreseen = self.apart_from.as_ref().is_some_and(|earlier| place.0 >= earlier.length);
         Ok(match serde_json::from_slice::<Line>(&line) {
             Ok(found) if found.is_about(job, self.known_by) => {
                 let (bytes, is_own) = (found.bytes, !found.is_of_another());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
-                Found::Same(found.plain_path().map(|path| Stored {
-                    path: path.to_owned(),
-                    bytes,
-                    is_own,
-                    other_digest,
-                }))
+                let path = if is_foreseen { found.path.as_deref() } else { found.plain_path() };
+                Found::Same(path.map(|path| Stored { path: path.to_owned(), bytes, is_own, other_digest }))
             }
             _ => Found::Other,
         })
@@ -378,10 +428,18 @@ impl Journal {
             self.write()?;
         }
         let mut line = Vec::with_capacity(512);
-        let read = self
-            .file
-            .seek(SeekFrom::Start(at))
-            .and_then(|_| BufReader::with_capacity(1024, Read::by_ref(&mut self.file)).read_until(b'\n', &mut line));
+        let (file, offset) = match &mut self.apart_from {
+            Some(EarlierLines { file, length }) if at < *length => (file, at),
+            Some(EarlierLines { length, .. }) => (&mut self.file, at - *length),
+            None => (&mut self.file, at),
+        };
+        let read = match file {
+            Some(file) => file
+                .seek(SeekFrom::Start(offset))
+                .and_then(|_| BufReader::with_capacity(1024, Read::by_ref(file)).read_until(b'\n', &mut line)),
+            // Nothing was ever written.
+            None => Ok(0),
+        };
         read.map_err(|source| self.failed(source))?;
         line.pop_if(|last| *last == b'\n');
         Ok(line)
@@ -391,9 +449,7 @@ impl Journal {
     ///
     /// `line` is the record as JSON.
     pub fn note(&mut self, record: &Record, line: &[u8], key: Option<Key>) -> Result<(), RunError> {
-        let place = Place::at(self.written + self.unwritten.len() as u64);
-        self.unwritten.extend_from_slice(line);
-        self.unwritten.push(b'\n');
+        let place = self.add(line);
         if let Some(key) = key.filter(|_| self.remembers()) {
             let before = match self.known.get(key) {
                 Some(Standing::UnderWay(before)) => before,
@@ -413,17 +469,46 @@ impl Journal {
         if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
     }
 
+    /// Notes what would become of a row, for later rows with the same URL. Not a record: `line` is JSON that has its fields
+    /// `url`, `url_hash`, `index` and `path` all the same.
+    pub fn foresee(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
+        if !self.remembers() {
+            return Ok(());
+        }
+        let place = self.add(line);
+        self.known.set(key, Standing::Done(place, None));
+        if self.unwritten.len() >= BUFFER { self.write() } else { Ok(()) }
+    }
+
+    fn add(&mut self, line: &[u8]) -> Place {
+        let place = Place::at(self.written + self.unwritten.len() as u64);
+        self.unwritten.extend_from_slice(line);
+        self.unwritten.push(b'\n');
+        place
+    }
+
     /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went
     /// before those files (see [`crate::intents`]), and the next run finds them.
     pub fn write(&mut self) -> Result<(), RunError> {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        // The file is open for appending: wherever reading has been, this goes to the end.
-        if let Err(source) = self.file.write_all(&self.unwritten) {
+        let (path, apart_from) = (&self.path, self.apart_from.as_ref());
+        let fail = |source| {
+            let path = if apart_from.is_some() { "a temporary file".into() } else { path.clone() };
+            RunError::Output { path, source }
+        };
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile().map_err(fail)?),
+        };
+        let length = self.written - apart_from.map_or(0, |earlier| earlier.length);
+        // The journal is open for appending: wherever reading has been, this goes to its end. A temporary file is not.
+        let at_end = file.seek(SeekFrom::Start(length));
+        if let Err(source) = at_end.and_then(|_| file.write_all(&self.unwritten)) {
             // Whatever part went out would stand before the next try. If it cannot be cut off, the line is torn.
-            let _ = self.file.set_len(self.written);
-            return Err(self.failed(source));
+            let _ = file.set_len(length);
+            return Err(fail(source));
         }
         self.written += self.unwritten.len() as u64;
         self.unwritten.clear();
@@ -432,7 +517,7 @@ impl Journal {
 
     /// Makes what has been written survive a loss of power.
     pub fn sync(&self) -> Result<(), RunError> {
-        self.file.sync_data().map_err(|source| self.failed(source))
+        self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|source| self.failed(source))
     }
 
     /// Begins another pass over the list: what this one has saved counts as saved by an earlier one.
@@ -448,7 +533,9 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         // Only when a run is left at once is there anything left to write, and nobody to tell if it fails.
-        let _ = self.write();
+        if self.apart_from.is_none() {
+            let _ = self.write();
+        }
     }
 }
 
@@ -499,6 +586,45 @@ mod tests {
 
     fn url(text: &str) -> Url {
         Url::parse(text).expect("a URL")
+    }
+
+    #[test]
+    fn a_folder_that_is_only_looked_at_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("manifest.jsonl");
+        let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
+        let stored = |path: &str, bytes| Stored { path: path.to_owned(), bytes, is_own: true, other_digest: None };
+        let foresee = |journal: &mut Journal, url: &Url, path: &str| {
+            let line = format!(r#"{{"index":0,"url":"{url}","status":"planned","path":"{path}"}}"#);
+            let key = journal.key(&Job::new(0, url.clone()));
+            journal.foresee(line.as_bytes(), key).expect("foresee");
+        };
+        // There is no journal yet.
+        let mut apart = Journal::apart(&path, KnownBy::Url, |_| panic!("nothing is saved")).expect("open");
+        assert_eq!(meet(&mut apart, &two).expect("meet"), Met::First(None));
+        foresee(&mut apart, &two, "2.{ext}");
+        assert_eq!(meet(&mut apart, &two).expect("meet"), Met::Done(Some(stored("2.{ext}", 0))));
+        drop(apart);
+        assert!(!path.exists());
+
+        // The last line is torn, or is only without its line feed.
+        let whole = serde_json::to_string(&saved(&one, "1.png")).expect("JSON");
+        for text in [format!("{whole}\n{}", &whole[..40]), whole] {
+            fs::write(&path, &text).expect("write");
+            let mut names = Vec::new();
+            let mut apart = Journal::apart(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
+            assert_eq!(names, ["1.png"]);
+            assert_eq!(meet(&mut apart, &one).expect("meet"), Met::First(Some(stored("1.png", 5))));
+            foresee(&mut apart, &one, "1.png");
+            for (url, name) in [(&two, "{sha256:0:2}/2.png"), (&three, "3.png")] {
+                assert_eq!(meet(&mut apart, url).expect("meet"), Met::First(None));
+                foresee(&mut apart, url, name);
+                assert_eq!(meet(&mut apart, url).expect("meet"), Met::Done(Some(stored(name, 0))));
+            }
+            assert_eq!(meet(&mut apart, &one).expect("meet"), Met::Done(Some(stored("1.png", 0))));
+            drop(apart);
+            assert_eq!(fs::read_to_string(&path).expect("read"), text);
+        }
     }
 
     fn saved(url: &Url, path: &str) -> Record {

@@ -4,10 +4,11 @@
 //! [`Record`](job::Record), and everything a user sees (files, journal, progress, report, exit status) is made from
 //! records.
 //!
-//! The rooms, in the order a URL meets them; [`run`] and [`pass`] wire them, and nothing else does:
+//! The rooms, in the order a URL meets them; [`run`], [`dry_run`] and [`pass`] wire them, and nothing else does:
 
 pub mod cli;
 pub mod config;
+pub mod dry_run;
 pub mod run;
 pub mod stop;
 
@@ -15,7 +16,11 @@ pub mod pass;
 
 pub mod input;
 pub mod rows;
+// Where the list is gone through before, or instead:
+pub mod sample;
+pub mod survey;
 // A row asks these in turn:
+pub mod admission;
 pub mod intents;
 pub mod journal;
 pub mod lookahead;
@@ -70,6 +75,11 @@ pub fn program(line: Vec<OsString>) -> Exit {
             return if error.is_mistake() { Exit::Usage } else { Exit::Clean };
         }
     };
+    match args.document() {
+        Ok(None) => {}
+        Ok(Some(document)) => return print(&document),
+        Err(error) => return complain(&RunError::System(error), Exit::Aborted),
+    }
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return complain(&error, Exit::Usage),
@@ -92,7 +102,13 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
         let signals = Signals::catch()?;
         let run = runtime.spawn({
             let stop = Arc::clone(&stop);
-            async move { run::run(&config, &screen, &stop).await }
+            async move {
+                if config.dry_run {
+                    dry_run::run(&config, &stop).await
+                } else {
+                    run::run(&config, &screen, &stop).await
+                }
+            }
         });
         Ok::<_, io::Error>(tokio::select! {
             ended = run => match ended {
@@ -108,6 +124,18 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
     runtime.shutdown_background();
     watch.shutdown_background();
     ended
+}
+
+/// Prints a document that was asked for.
+fn print(document: &[u8]) -> Exit {
+    let mut stdout = io::stdout();
+    match stdout.write_all(document).and_then(|()| stdout.flush()) {
+        // Whoever has closed the pipe does not want the rest.
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&RunError::Output { path: "standard output".into(), source }, Exit::Aborted)
+        }
+        _ => Exit::Clean,
+    }
 }
 
 /// The last word. It may quote what was typed or read.

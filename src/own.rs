@@ -11,6 +11,9 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+/// The folder of everything that is no image, inside the output folder.
+pub const FOLDER: &str = ".fetchimg";
+
 /// Opens a file as the options say, but never one behind a symbolic link.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let opened = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path);

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, future};
+use futures::{StreamExt, future, stream};
 
 use crate::config::Config;
 use crate::contents::Contents;
@@ -13,13 +13,14 @@ use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
 use crate::input::Lists;
 use crate::intents::Intents;
+use crate::job::{Outcome, Record};
 use crate::journal::{Journal, Key};
 use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat};
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Counters, Screen};
-use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
+use crate::report::{HOSTS_NAMED, Mode, Observed, OverloadedHost, Summary};
 use crate::rows::{Rows, with_room};
 use crate::sink::Files;
 use crate::stop::Stop;
@@ -62,22 +63,46 @@ pub struct Pass<'a> {
     pub namer: Namer,
 }
 
+/// Which rows a pass goes through.
+pub enum Through<'a> {
+    /// Those of the lists.
+    Lists(&'a Lists),
+    /// Those that were drawn from them, and have been admitted then.
+    Sample(Vec<(Key, Box<Work>)>),
+}
+
+/// What came of a pass.
+pub struct Passed {
+    /// Its numbers.
+    pub summary: Summary,
+    /// Why it could not go on, if it could not.
+    pub failure: Option<RunError>,
+    /// What came of each row of a sample.
+    pub observed: Vec<Observed>,
+}
+
 impl Pass<'_> {
-    /// Goes through the lists. What came of it, and why it ended early if it could not go on.
+    /// Goes through the rows.
     ///
     /// # Errors
     /// When it could not begin.
     pub async fn go(
         self,
-        lists: &Lists,
+        through: Through<'_>,
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
-    ) -> Result<(Summary, Option<RunError>), RunError> {
+    ) -> Result<Passed, RunError> {
         let Self { mode, window, config, screen, stop, client, files, intents, contents, namer } = self;
         let counters = Arc::new(Counters::default());
-        let (listed, reading) = lists.rows()?;
-        let watch =
-            screen.watch(mode.name(), Arc::clone(&counters), move || reading.total()).map_err(RunError::System)?;
+        let is_sample = matches!(through, Through::Sample(_));
+        let (listed, total, drawn) = match through {
+            Through::Lists(lists) => {
+                let (listed, reading) = lists.rows()?;
+                (Some(listed), Box::new(move || reading.total()) as Total, Vec::new())
+            }
+            Through::Sample(drawn) => (None, of(drawn.len()), drawn),
+        };
+        let watch = screen.watch(mode.name(), Arc::clone(&counters), total).map_err(RunError::System)?;
         let started = Instant::now();
         let namer = Arc::new(Mutex::new(namer));
         let limiter = Limiter::new(limits(config, window));
@@ -103,7 +128,7 @@ impl Pass<'_> {
             }
         };
 
-        let listed = with_room(listed).take_until(stop.reached(Phase::Finishing));
+        let listed = with_room(stream::iter(listed).flatten()).take_until(stop.reached(Phase::Finishing));
         let jobs = listed.filter_map(|(row, room)| {
             let mut rows = lock(&rows);
             let admitted = match row {
@@ -116,12 +141,18 @@ impl Pass<'_> {
             stop_if_failed(&rows);
             future::ready(admitted)
         });
+        let drawn = stream::iter(drawn).take_until(stop.reached(Phase::Finishing));
+        let jobs = jobs.chain(drawn.map(|(key, work)| (key, *work)));
         let work = |((key, work), seat): ((Key, Work), Option<Seat>)| {
             let fetcher = Arc::clone(&fetcher);
             // In a box: until it runs, a task is moved from hand to hand.
             Box::pin(async move { (key, fetcher.fetch(&work, seat).await) })
         };
+        let mut observed = Vec::new();
         let done = |ended: &mut Vec<(Key, Box<Fetched>)>| {
+            if is_sample {
+                observed.extend(ended.iter().map(|(_, fetched)| observe(&fetched.record, started.elapsed())));
+            }
             let mut rows = lock(&rows);
             ended.drain(..).for_each(|(key, fetched)| rows.fetched(key, fetched));
             stop_if_failed(&rows);
@@ -156,19 +187,41 @@ impl Pass<'_> {
         let wall = started.elapsed();
         drop(watch);
         let (tally, failure) = rows.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
-        let overloaded = fetcher.limiter.overloaded().into_iter().take(HOSTS_NAMED);
-        let overloaded_hosts = overloaded.map(|Overloaded { host, times, throttled }| OverloadedHost {
-            host: host.name().to_owned(),
-            times,
-            throttled,
-        });
         let summary = Summary {
-            overloaded_hosts: overloaded_hosts.collect(),
+            overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
             ..tally.summary(wall, counters.most_alive())
         };
-        Ok((summary, failure))
+        Ok(Passed { summary, failure, observed })
     }
+}
+
+/// The hosts that the report names.
+fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
+    let worst = limiter.overloaded().into_iter().take(HOSTS_NAMED);
+    let named = |Overloaded { host, times, throttled }: Overloaded| OverloadedHost {
+        host: host.name().to_owned(),
+        times,
+        throttled,
+    };
+    worst.map(named).collect()
+}
+
+/// Tells how many rows there are, once that is known.
+type Total = Box<dyn Fn() -> Option<u64> + Send>;
+
+/// So many.
+fn of(count: usize) -> Total {
+    Box::new(move || Some(count as u64))
+}
+
+fn observe(record: &Record, ended: Duration) -> Observed {
+    let (failed, bytes) = match &record.outcome {
+        Outcome::Saved(saved) => (false, saved.bytes),
+        Outcome::Failed(_) => (true, 0),
+        Outcome::Skipped(_) => (false, 0),
+    };
+    Observed { failed, bytes, ended }
 }
 
 /// The rows have one owner at a time, and never for longer than a step takes.

@@ -1,7 +1,7 @@
 //! What becomes of a row before and after its download.
 //!
-//! Before, in list order and one row at a time: is it a URL at all, has this list named it before, is it saved already,
-//! and which name does it get ([`Rows::admit`])? After, in whatever order downloads end: note the record, count it, say
+//! Before, in list order and one row at a time: is it a URL at all, and what is decided about it (see
+//! [`crate::admission`])? That is [`Rows::admit`]. After, in whatever order downloads end: note the record, count it, say
 //! it ([`Rows::fetched`]). Every row is settled exactly once.
 
 use std::collections::HashMap;
@@ -12,29 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::admission::{self, Admitted, Existing};
 use crate::digest::Checksum;
 use crate::error::{FetchError, Kind, RunError};
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
 use crate::job::{Extra, Failed, Job, Outcome, Reason, Record, Row, Skipped};
-use crate::journal::{Journal, Key, Met, Stored};
+use crate::journal::{Journal, Key};
 use crate::manifest::Manifest;
 use crate::naming::Namer;
 use crate::progress::Counters;
 use crate::report::{Mode, Tally};
 use crate::shown::{self, harmless};
-use crate::sink::{Files, Publish};
-
-/// What to do with images that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Skip what is saved; leave other files alone.
-    Keep,
-    /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).
-    Refresh,
-    /// Fetch and replace everything (`--overwrite`).
-    Replace,
-}
+use crate::sink::Files;
 
 /// The rows of one pass over the list.
 pub struct Rows<'a> {
@@ -106,57 +96,32 @@ impl<'a> Rows<'a> {
         self.tally.name_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
-        let earlier = match self.journal.meet(key, &job) {
-            Ok(Met::First(earlier)) => earlier,
-            Ok(Met::Done(stored)) => {
+        let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = |path: &str| self.files.size(path);
+        let admitted = admission::admit(&job, key, self.existing, self.journal, &mut namer, size);
+        drop(namer);
+        match admitted {
+            Ok(Admitted::Fetch { name, publish, replaces }) => {
+                return Some((key, Work { job, name, publish, replaces }));
+            }
+            Ok(Admitted::Saved(path)) => {
+                let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
+                self.settle(Some(key), &record, None);
+            }
+            Ok(Admitted::Duplicate(stored)) => {
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
                 let outcome = repeated(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
                 self.settle(None, &Record::of(&job, outcome), None);
-                return None;
             }
-            Ok(Met::UnderWay) => {
+            Ok(Admitted::UnderWay) => {
                 let fragment = job.url.fragment().map(Into::into);
                 let Job { index, extra, checksum, .. } = job;
                 let waiting = Waiting { index, fragment, extra, checksum, _room: room };
                 self.waiting.entry(key).or_default().push(waiting);
-                return None;
             }
-            Err(error) => {
-                self.fail(error);
-                return None;
-            }
-        };
-        // What the list says now may not be what came then.
-        if let Some(Stored { path, bytes, other_digest: None, .. }) = &earlier
-            && self.existing == Existing::Keep
-            && self.files.size(path) == Some(*bytes)
-        {
-            let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path.clone())));
-            self.settle(Some(key), &record, None);
-            return None;
+            Err(error) => self.fail(error),
         }
-        // Another row's file is not this one's to replace.
-        let earlier = earlier.filter(|stored| stored.is_own);
-        let publish = match (&earlier, self.existing) {
-            (_, Existing::Replace) => Publish::Replace,
-            // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is
-            // somebody else's, and where there is nothing, nothing is replaced.
-            (Some(earlier), Existing::Keep | Existing::Refresh) if self.files.size(&earlier.path).is_some() => {
-                Publish::Replace
-            }
-            _ => Publish::New,
-        };
-        let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (name, replaces) = match earlier {
-            // The names that are asked for now may be others.
-            Some(stored) if self.existing == Existing::Replace => {
-                (namer.reserve_instead(&job, &stored.path), Some((stored.path, stored.bytes)))
-            }
-            Some(stored) => (namer.again(stored.path), None),
-            None => (namer.reserve(&job), None),
-        };
-        drop(namer);
-        Some((key, Work { job, name, publish, replaces }))
+        None
     }
 
     /// Takes what came of the download of a row.
@@ -279,8 +244,8 @@ fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Opt
     }
 }
 
-/// The log line of a record.
-fn say(record: &Record) {
+/// Says in the log what became of a row.
+pub fn say(record: &Record) {
     let url = harmless(&record.url);
     match &record.outcome {
         Outcome::Saved(saved) if saved.extension_mismatch => {

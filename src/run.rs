@@ -1,30 +1,34 @@
 //! A run: everything is opened, the list is gone through once or twice, and the report is written.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::boot;
 use crate::config::{Config, ReportFormat};
 use crate::contents::Contents;
 use crate::error::RunError;
 use crate::exit::Exit;
-use crate::fetch::Phase;
+use crate::fetch::{Phase, Work};
 use crate::http::{self, Client};
 use crate::input::Lists;
-use crate::intents::{Intents, Mark};
-use crate::journal::{Earlier, Journal, KnownBy, Stored};
+use crate::intents::{Intents, Mark, Noted};
+use crate::journal::{Earlier, Journal, Key, KnownBy, Stored};
 use crate::limiter::{self, PerHost};
 use crate::limits;
 use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
-use crate::pass::Pass;
+use crate::pass::{Pass, Through};
 use crate::progress::Screen;
 use crate::report::advice::Allowed;
-use crate::report::{self, COMPLETED, Report};
+use crate::report::{self, COMPLETED, Forecast, Observed, Outlook, Report, Summary};
+use crate::sample::{Reservoir, Sample};
 use crate::sink::Files;
 use crate::stop::Stop;
+use crate::survey::{Folder, Survey, Verdict};
 
 /// Does what the configuration says.
 ///
@@ -48,12 +52,8 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), config.fsync)?);
     let contents = Arc::new(contents);
     files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
-    let create = |path: &Path| create(path, &lists, &files);
-    let mut manifest = match &config.manifest {
-        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
-        Some(Target::Stdout) => Some(Manifest::stdout()),
-        None => None,
-    };
+    let create = |path: &Path| create(path, &lists, |path| files.holds(path));
+    let mut manifest = manifest(config, create)?;
     let reports = config.seeing.reports.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
     let reports = reports.collect::<Result<Vec<_>, RunError>>()?;
     let window = limits::allow(config.concurrency);
@@ -66,7 +66,19 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
 
+    let mut drawn = match config.sample {
+        Some(sample) => {
+            let drawn = draw(config, sample, &lists, &mut journal, &mut namer, stop).await?;
+            if !stop.is_running() {
+                return Ok(stop.asked().unwrap_or(Exit::Aborted));
+            }
+            Some(drawn)
+        }
+        None => None,
+    };
+
     let mut summaries = Vec::new();
+    let mut observed = Vec::new();
     let mut failure = None;
     let mut namer = Some(namer);
     for (number, mode) in config.modes.iter().enumerate() {
@@ -91,10 +103,15 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
             return Err(RunError::Output { path: "the manifest".into(), source });
         }
-        let (summary, trouble) = pass.go(&lists, &mut journal, manifest).await?;
+        let through = match &mut drawn {
+            Some(drawn) => Through::Sample(std::mem::take(&mut drawn.works)),
+            None => Through::Lists(&lists),
+        };
+        let passed = pass.go(through, &mut journal, manifest).await?;
         journal.begin_pass();
-        summaries.push(summary);
-        failure = trouble;
+        summaries.push(passed.summary);
+        observed = passed.observed;
+        failure = passed.failure;
         if failure.is_some() || !stop.is_running() {
             break;
         }
@@ -106,28 +123,17 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
         (None, Some(_)) => "interrupted".to_owned(),
         (None, None) => COMPLETED.to_owned(),
     };
-    let history = files.private("runs.jsonl");
-    let before = match &*summaries {
-        [only] => report::history::other_mode(&history, only),
-        _ => None,
+    let failed = summaries.last().is_some_and(|summary| summary.failed > 0)
+        || drawn.as_ref().is_some_and(|drawn| drawn.outlook.bad() > 0);
+    let report = match drawn {
+        None => conclude(config, &files.private("runs.jsonl"), ended, summaries, window),
+        Some(drawn) => of_sample(config, ended, summaries, &drawn, &observed, window),
     };
-    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
-        if let Err(error) = report::history::remember(&history, summary) {
-            let history = history.display();
-            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
-        }
+    tell(config, |out, format| write(out, format, &report, Path::new(""), &config.output))?;
+    for (format, path, mut file) in reports {
+        let fail = |source| RunError::Output { path: path.to_owned(), source };
+        write(&mut BufWriter::new(&mut file), format, &report, path, &config.output).map_err(fail)?;
     }
-    let failed = summaries.last().is_some_and(|summary| summary.failed > 0);
-    let output = config.output.display().to_string();
-    let allowed = Allowed {
-        at_once: window.get(),
-        per_host: match config.per_host {
-            PerHost::Fixed(seats) => Some(seats),
-            PerHost::Auto => None,
-        },
-        most_per_host: limiter::MOST,
-    };
-    tell(config, reports, &Report::new(output, ended, summaries, allowed, before))?;
     match (failure, interrupted) {
         (Some(error), _) => Err(error),
         (None, Some(exit)) => Ok(exit),
@@ -139,28 +145,72 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
 fn take_up(
     files: &Files,
     journal: &mut Journal,
-    mut take_in: impl FnMut(Earlier),
+    take_in: impl FnMut(Earlier),
     boot: Option<&str>,
     synced: bool,
 ) -> Result<Intents, RunError> {
     let folder = files.private("intents");
     let fail = |source| RunError::Output { path: folder.clone(), source };
     let intents = Intents::new(folder.clone(), boot, synced);
-    for noted in intents.left(boot).map_err(fail)? {
-        let is_there = |stored: &Stored| {
-            let found = files.look_at(&stored.path);
-            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
-        };
-        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
-            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
-        }
-    }
+    adopt(intents.left(boot).map_err(fail)?, journal, |path| files.look_at(path), take_in)?;
     journal.write()?;
     if synced {
         journal.sync()?;
     }
     intents.clear().map_err(fail)?;
     Ok(intents)
+}
+
+/// Takes the records of such files into the journal.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn adopt(
+    left: Vec<Noted>,
+    journal: &mut Journal,
+    look_at: impl Fn(&str) -> Option<Metadata>,
+    mut take_in: impl FnMut(Earlier),
+) -> Result<(), RunError> {
+    for noted in left {
+        let is_there = |stored: &Stored| {
+            let found = look_at(&stored.path);
+            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
+        };
+        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
+            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+        }
+    }
+    Ok(())
+}
+
+/// What was drawn from the lists.
+struct Drawn {
+    works: Vec<(Key, Box<Work>)>,
+    outlook: Outlook,
+    seed: u64,
+}
+
+/// Draws a sample of the rows that are to be fetched. All rows are admitted for that, so that each has the name that it
+/// would have in a run that fetches them all.
+async fn draw(
+    config: &Config,
+    sample: Sample,
+    lists: &Lists,
+    journal: &mut Journal,
+    namer: &mut Namer,
+    stop: &Stop,
+) -> Result<Drawn, RunError> {
+    tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
+    let mut survey = Survey::new(config.existing, Folder::new(&config.output)?, journal, namer);
+    let mut reservoir = Reservoir::new(sample);
+    let offer = |_: &mut Survey, verdict: Verdict| {
+        if let Verdict::Fetch(key, work) = verdict {
+            reservoir.offer((key, work));
+        }
+        Ok(())
+    };
+    survey.go(lists, stop, offer).await?;
+    Ok(Drawn { works: reservoir.chosen(), outlook: survey.outlook().clone(), seed: sample.seed })
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
@@ -178,32 +228,97 @@ async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Res
     }
 }
 
-/// A file for records or a report. It replaces what is there, but never what the run itself reads or keeps.
-fn create(path: &Path, lists: &Lists, files: &Files) -> Result<File, RunError> {
+/// Where records go besides the journal.
+///
+/// # Errors
+/// When `create` cannot make the file.
+pub fn manifest(
+    config: &Config,
+    create: impl Fn(&Path) -> Result<File, RunError>,
+) -> Result<Option<Manifest>, RunError> {
+    Ok(match &config.manifest {
+        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
+        Some(Target::Stdout) => Some(Manifest::stdout()),
+        None => None,
+    })
+}
+
+/// A file for records or a report. `holds` tells what is fetchimg's own. It replaces what is there, but never what the run itself reads or keeps.
+///
+/// # Errors
+/// When it is that, or cannot be made.
+pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
         if lists.are_read_from(&there) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
-        if files.holds(path) {
+        if holds(path) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
         }
     }
     File::create(path).map_err(fail)
 }
 
-/// Writes the report wherever it is wanted.
-fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Report) -> Result<(), RunError> {
-    let write = |out: &mut dyn Write, format, path: &Path| {
-        let mut out = BufWriter::new(out);
-        match format {
-            ReportFormat::Text => report::text::write(&mut out, report)?,
-            ReportFormat::Json => report::json::write(&mut out, report)?,
-            ReportFormat::Html => report::html::write(&mut out, report, path, &config.output)?,
-            ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
-        }
-        out.flush()
+/// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
+/// what other runs have.
+fn conclude(config: &Config, history: &Path, ended: String, summaries: Vec<Summary>, window: NonZeroUsize) -> Report {
+    let before = match &*summaries {
+        [only] => report::history::other_mode(history, only),
+        _ => None,
     };
+    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
+        if let Err(error) = report::history::remember(history, summary) {
+            let history = history.display();
+            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
+        }
+    }
+    Report::new(config.output.display().to_string(), ended, summaries, allowed(config, window), before)
+}
+
+/// The report of a sample. Only one that was fetched as a whole says something about the list.
+fn of_sample(
+    config: &Config,
+    ended: String,
+    summaries: Vec<Summary>,
+    drawn: &Drawn,
+    observed: &[Observed],
+    window: NonZeroUsize,
+) -> Report {
+    let summary = summaries.last().filter(|_| ended == COMPLETED);
+    let forecast = summary.map(|summary| {
+        let wall = Duration::from_secs_f64(summary.wall_seconds);
+        Forecast::new(&drawn.outlook, observed, wall, summary.most_alive, drawn.seed)
+    });
+    let output = config.output.display().to_string();
+    Report::new(output, ended, summaries, allowed(config, window), None).of_sample(forecast)
+}
+
+/// What advice goes by.
+const fn allowed(config: &Config, window: NonZeroUsize) -> Allowed {
+    let per_host = match config.per_host {
+        PerHost::Fixed(seats) => Some(seats),
+        PerHost::Auto => None,
+    };
+    Allowed { at_once: window.get(), per_host, most_per_host: limiter::MOST }
+}
+
+/// Writes the report in a form. `file`: where it will be.
+fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, file: &Path, output: &Path) -> io::Result<()> {
+    match format {
+        ReportFormat::Text => report::text::write(&mut out, report)?,
+        ReportFormat::Json => report::json::write(&mut out, report)?,
+        ReportFormat::Html => report::html::write(&mut out, report, file, output)?,
+        ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
+    }
+    out.flush()
+}
+
+/// Says on standard output and standard error what is wanted there.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn tell(config: &Config, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
     let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
     if let Some(format) = config.seeing.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
@@ -211,17 +326,15 @@ fn tell(config: &Config, files: Vec<(ReportFormat, &Path, File)>, report: &Repor
     if config.seeing.to_stderr {
         streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
     }
-    for (mut stream, format, name) in streams {
-        match write(&mut stream, format, Path::new(name)) {
+    for (stream, format, name) in streams {
+        let mut out = BufWriter::new(stream);
+        match write(&mut out, format).and_then(|()| out.flush()) {
             // Whoever has closed the pipe does not want the report.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(RunError::Output { path: name.into(), source: error });
             }
             _ => {}
         }
-    }
-    for (format, path, mut file) in files {
-        write(&mut file, format, path).map_err(|source| RunError::Output { path: path.to_owned(), source })?;
     }
     Ok(())
 }

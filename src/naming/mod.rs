@@ -14,7 +14,7 @@ mod template;
 
 pub use self::clean::clean_text;
 pub use self::namer::Namer;
-pub use self::planned::{FinalName, Planned};
+pub use self::planned::{FinalName, Foreseen, Planned};
 pub use self::taken::may_be_one;
 pub use self::template::{Template, TemplateError};
 

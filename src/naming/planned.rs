@@ -1,9 +1,11 @@
 //! A name before and after the answer: [`Planned`] has holes for what only the bytes can tell, [`FinalName`] has none.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
+use super::template::SHA256_DIGITS;
 use crate::format::Format;
 
 /// The name reserved for a job: complete, or with holes for the extension and for digits of the body's SHA-256.
@@ -17,6 +19,15 @@ pub struct Planned {
     pub(super) asks_server: bool,
     /// An earlier run gave the name: it stays, whatever the bytes are now. Another extension might be somebody's.
     pub(super) stays: bool,
+}
+
+/// A name as far as it is known before the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Relative to the output folder; fields of a template stand for what is not known.
+    pub path: String,
+    /// What the answer tells: `name`, `ext`, `sha256`.
+    pub awaits: Vec<&'static str>,
 }
 
 /// A name with everything in it.
@@ -33,6 +44,40 @@ impl Planned {
     #[must_use]
     pub fn known(&self) -> Option<&str> {
         (!self.pattern.contains([HOLE, DIGIT]) && !self.asks_server).then_some(&*self.pattern)
+    }
+
+    /// The name as far as it is known before the answer.
+    #[must_use]
+    pub fn foreseen(&self) -> Foreseen {
+        let mut path = String::with_capacity(self.pattern.len());
+        let mut digits =
+            self.digits.iter().flat_map(|digits| digits.iter()).map(|digit| usize::from(*digit)).peekable();
+        let mut characters = self.pattern.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                HOLE => path.push_str("{ext}"),
+                DIGIT => {
+                    let start = digits.next().unwrap_or_default();
+                    let mut end = start + 1;
+                    while characters.peek() == Some(&DIGIT) && digits.next_if_eq(&end).is_some() {
+                        characters.next();
+                        end += 1;
+                    }
+                    // Writing to a String cannot fail.
+                    let _ = match (start, end) {
+                        (0, SHA256_DIGITS) => path.write_str("{sha256}"),
+                        _ => write!(path, "{{sha256:{start}:{end}}}"),
+                    };
+                }
+                other => path.push(other),
+            }
+        }
+        let open = [
+            ("name", self.asks_server),
+            ("ext", self.pattern.contains(HOLE)),
+            ("sha256", self.pattern.contains(DIGIT)),
+        ];
+        Foreseen { path, awaits: open.into_iter().filter_map(|(what, is_open)| is_open.then_some(what)).collect() }
     }
 
     /// Whether a `Content-Disposition` of the answer may name the file.
@@ -92,5 +137,33 @@ impl Planned {
             other => other,
         });
         Cow::Owned(filled.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{job, namer};
+
+    #[test]
+    fn what_is_not_known_stands_in_a_name_as_its_field() {
+        for (template, url, path, awaits) in [
+            ("{basename}", "x.png", "x.png", &[][..]),
+            ("{basename}", "x", "x.{ext}", &["ext"]),
+            ("{basename}", "", "image.{ext}", &["name", "ext"]),
+            ("{sha256}", "x.png", "{sha256}.{ext}", &["ext", "sha256"]),
+            ("{sha256:0:2}/{basename}", "x.png", "{sha256:0:2}/x.png", &["sha256"]),
+            (
+                "{sha256:2:4}{sha256:0:2}/{sha256:4:8}.{ext}",
+                "x",
+                "{sha256:2:4}{sha256:0:2}/{sha256:4:8}.{ext}",
+                &["ext", "sha256"],
+            ),
+            ("{sha256:0:1}{sha256:1:3}/{index}.{ext}", "x.gif", "{sha256:0:3}/7.gif", &["sha256"]),
+        ] {
+            let planned = namer(template).reserve(&job(7, &format!("https://a.example/{url}")));
+            let foreseen = planned.foreseen();
+            assert_eq!((foreseen.path.as_str(), &*foreseen.awaits), (path, awaits), "{template} {url}");
+            assert_eq!(planned.known().is_some(), awaits.is_empty(), "{template} {url}");
+        }
     }
 }

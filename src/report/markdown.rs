@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::{BinaryBytes, HumanCount};
 
 use super::trace::{Bar, Trace};
-use super::words::{figures, headline, note, remarks, title, worth};
+use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Mode, Report, Summary};
 use crate::shown::harmless;
 
@@ -22,6 +22,9 @@ pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()>
         writeln!(out, "- One after the other: {sequential:.3} seconds{}", noted(Mode::Sequential))?;
         writeln!(out, "- All at once: {concurrent:.3} seconds{}", noted(Mode::Concurrent))?;
         writeln!(out, "- Speed-up: **{:.1} times** ({})\n", comparison.speed_up, worth(comparison))?;
+    }
+    if let Some(forecast) = forecast(report) {
+        writeln!(out, "## The whole list\n\n```text\n{}\n```\n", forecast.trim_end())?;
     }
     bars(out, report)?;
     if !report.advice.is_empty() {

@@ -4,10 +4,13 @@
 //! number computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange it, so they cannot disagree.
 
 pub mod advice;
+pub mod forecast;
 pub mod history;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod plan;
+mod statistics;
 pub mod text;
 pub mod timeline;
 pub mod trace;
@@ -22,6 +25,8 @@ use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::advice::Allowed;
+pub use self::forecast::{Forecast, Observed};
+pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
 use self::trace::{Trace, Tracer};
 use crate::error::Kind;
 use crate::job::{Outcome, Record, Timing};
@@ -343,6 +348,9 @@ pub struct Report {
     pub comparison: Option<Comparison>,
     /// What to do about it, in up to three sentences.
     pub advice: Vec<String>,
+    /// What the whole list is likely to come to, if this was a sample of it (`--sample`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 impl Report {
@@ -367,7 +375,14 @@ impl Report {
             modes,
             comparison,
             advice,
+            forecast: None,
         }
+    }
+
+    /// The report of a sample. How long the modes take for it says little about the list, so they are not compared.
+    #[must_use]
+    pub fn of_sample(self, forecast: Option<Forecast>) -> Self {
+        Self { comparison: None, forecast, ..self }
     }
 }
 

@@ -10,6 +10,8 @@ use crate::shown::harmless;
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     match &*report.modes {
         [first, second] => side_by_side(out, first, second)?,
+        // Where nothing was left to fetch, the forecast says so.
+        [only] if only.rows == 0 && report.forecast.is_some() => {}
         modes => modes.iter().try_for_each(|summary| alone(out, summary, report.ended == COMPLETED))?,
     }
     if let Some(comparison) = &report.comparison {
@@ -23,6 +25,9 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for line in textwrap::wrap(sentence, textwrap::Options::new(78).initial_indent("- ").subsequent_indent("  ")) {
             writeln!(out, "{line}")?;
         }
+    }
+    if let Some(forecast) = &report.forecast {
+        forecast.write_text(out)?;
     }
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         writeln!(out, "The images are in {}", harmless(&report.output))?;

@@ -107,8 +107,16 @@ pub fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
-fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
+pub fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
+}
+
+/// The forecast of a sample, in lines.
+#[must_use]
+pub fn forecast(report: &Report) -> Option<String> {
+    let mut text = Vec::new();
+    report.forecast.as_ref()?.write_text(&mut text).ok()?;
+    String::from_utf8(text).ok()
 }
 
 /// Without what is behind the point.

@@ -15,7 +15,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::charts::{durations, timeline, waterfall};
 use super::trace::{FailureGroup, Trace};
-use super::words::{figures, headline, note, remarks, title, worth};
+use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Mode, Report, Summary};
 use crate::shown::harmless;
 
@@ -61,6 +61,7 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
                     @if !report.advice.is_empty() {
                         section.advice aria-label="Advice" { @for sentence in &report.advice { p { (sentence) } } }
                     }
+                    @if let Some(forecast) = forecast(report) { h2 { "The whole list" } pre { (forecast) } }
                     @if report.modes.iter().any(|summary| !summary.trace.bars.is_empty()) {
                         h2 { "Downloads, one bar each" }
                         (charts::legend())

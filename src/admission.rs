@@ -1,0 +1,83 @@
+//! What is decided about a row before anything is fetched: has this list named its URL before, is it saved already, and
+//! which name does it get? In list order, one row at a time, because names depend on that.
+
+use crate::error::RunError;
+use crate::job::Job;
+use crate::journal::{Journal, Key, Met, Stored};
+use crate::naming::{Namer, Planned};
+use crate::sink::Publish;
+
+/// What to do with images that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Skip what is saved; leave other files alone.
+    Keep,
+    /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).
+    Refresh,
+    /// Fetch and replace everything (`--overwrite`).
+    Replace,
+}
+
+/// What is to happen to a row.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It is fetched.
+    Fetch {
+        /// The name reserved for it.
+        name: Planned,
+        /// What happens when there is a file of that name.
+        publish: Publish,
+        /// The file that an earlier run saved for it, and its size, where that has to go when the new one is there.
+        replaces: Option<(String, u64)>,
+    },
+    /// An earlier run saved it as this file, which is still there.
+    Saved(String),
+    /// An earlier row has its URL, and is done with; the file that came of it, if one did.
+    Duplicate(Option<Stored>),
+    /// An earlier row has its URL, and is under way.
+    UnderWay,
+}
+
+/// Decides about a row. `size` tells that of the regular file of a name in the output folder, if there is one.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn admit(
+    job: &Job,
+    key: Key,
+    existing: Existing,
+    journal: &mut Journal,
+    namer: &mut Namer,
+    size: impl Fn(&str) -> Option<u64>,
+) -> Result<Admitted, RunError> {
+    let earlier = match journal.meet(key, job)? {
+        Met::First(earlier) => earlier,
+        Met::Done(stored) => return Ok(Admitted::Duplicate(stored)),
+        Met::UnderWay => return Ok(Admitted::UnderWay),
+    };
+    // What the list says now may not be what came then.
+    if let Some(Stored { path, bytes, other_digest: None, .. }) = &earlier
+        && existing == Existing::Keep
+        && size(path) == Some(*bytes)
+    {
+        return Ok(Admitted::Saved(path.clone()));
+    }
+    // Another row's file is not this one's to replace.
+    let earlier = earlier.filter(|stored| stored.is_own);
+    let publish = match (&earlier, existing) {
+        (_, Existing::Replace) => Publish::Replace,
+        // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is
+        // somebody else's, and where there is nothing, nothing is replaced.
+        (Some(earlier), Existing::Keep | Existing::Refresh) if size(&earlier.path).is_some() => Publish::Replace,
+        _ => Publish::New,
+    };
+    let (name, replaces) = match earlier {
+        // The names that are asked for now may be others.
+        Some(stored) if existing == Existing::Replace => {
+            (namer.reserve_instead(job, &stored.path), Some((stored.path, stored.bytes)))
+        }
+        Some(stored) => (namer.again(stored.path), None),
+        None => (namer.reserve(job), None),
+    };
+    Ok(Admitted::Fetch { name, publish, replaces })
+}

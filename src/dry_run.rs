@@ -1,0 +1,133 @@
+//! A run that only says what it would do (`--dry-run`): nothing is fetched, and in the output folder nothing is made or
+//! changed.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::boot;
+use crate::config::{Config, ReportFormat};
+use crate::error::RunError;
+use crate::exit::Exit;
+use crate::fetch::Work;
+use crate::input::Lists;
+use crate::intents::Intents;
+use crate::job::{Extra, recorded};
+use crate::journal::{Earlier, Journal, Key};
+use crate::manifest::Manifest;
+use crate::naming::{Foreseen, Namer};
+use crate::report::{COMPLETED, NAMES_TOLD, Plan};
+use crate::rows;
+use crate::run::{adopt, create, manifest, tell};
+use crate::shown::{self, harmless};
+use crate::stop::Stop;
+use crate::survey::{Folder, Survey, Verdict};
+
+/// What the manifest says of a row that would be fetched.
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    index: u64,
+    url: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_hash: Option<String>,
+    status: &'static str,
+    path: String,
+    /// What stands in the path as a field, because the answer tells it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    awaits: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Extra::is_empty")]
+    extra: &'a Extra,
+}
+
+/// Says what a run would do.
+///
+/// # Errors
+/// When a run could not start or go on with these lists.
+pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
+    let lists = Lists::open(&config.sources, &config.input)?;
+    let folder = Folder::new(&config.output)?;
+    let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
+    let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
+    let mut journal = Journal::apart(&folder.private("manifest.jsonl"), config.known_by, &mut keep)?;
+    // What a killed run has noted would be taken in, so it counts.
+    let boot = boot::id();
+    let intents = Intents::new(folder.private("intents"), boot.as_deref(), config.fsync);
+    let fail = |source| RunError::Output { path: folder.private("intents"), source };
+    let left = intents.left(boot.as_deref()).map_err(fail)?;
+    adopt(left, &mut journal, |path| folder.look_at(path), keep)?;
+    let mut manifest = manifest(config, |path| create(path, &lists, |path| folder.holds(path)))?;
+    for (_, path) in &config.seeing.reports {
+        let path = path.display().to_string();
+        tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", harmless(&path));
+    }
+
+    let mut first_names = Vec::new();
+    let mut survey = Survey::new(config.existing, folder, &mut journal, &mut namer);
+    let judged = |survey: &mut Survey, verdict: Verdict| {
+        let (key, line) = match &verdict {
+            Verdict::Fetch(key, work) => {
+                let Foreseen { path, awaits } = work.name.foreseen();
+                if first_names.len() < NAMES_TOLD {
+                    first_names.push(path.clone());
+                }
+                (Some(*key), manifest.is_some().then(|| planned(work, path, awaits)))
+            }
+            Verdict::Settled(key, record) => {
+                rows::say(record);
+                (*key, manifest.is_some().then(|| shown::json(record, false)))
+            }
+        };
+        // Which file a row that comes again has is kept only where somebody reads it.
+        let Some(line) = line.transpose().map_err(|error| RunError::System(error.into()))? else { return Ok(()) };
+        foresee(survey, &line, key)?;
+        write(&mut manifest, &line)
+    };
+    let result = survey.go(&lists, stop, judged).await;
+    let flushed = manifest.as_mut().map_or(Ok(()), Write::flush);
+    let result = result.and_then(|()| flushed.or_else(lost));
+
+    let ended = match (&result, stop.asked()) {
+        (Err(error), _) => error.to_string(),
+        (Ok(()), Some(_)) => "interrupted".to_owned(),
+        (Ok(()), None) => COMPLETED.to_owned(),
+    };
+    let (hosts, most_rows) = survey.hosts();
+    let output = config.output.display().to_string();
+    let plan = Plan::new(output, ended, survey.outlook().clone(), hosts, most_rows, first_names);
+    tell(
+        config,
+        |mut out, format| {
+            if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
+        },
+    )?;
+    result?;
+    Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))
+}
+
+fn planned(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {
+    let (url, url_hash) = recorded(&work.job.url);
+    let (index, extra) = (work.job.index, &work.job.extra);
+    shown::json(&Planned { index, url, url_hash, status: "planned", path, awaits, extra }, false)
+}
+
+fn foresee(survey: &mut Survey, line: &[u8], key: Option<Key>) -> Result<(), RunError> {
+    key.map_or(Ok(()), |key| survey.foresee(line, key))
+}
+
+/// Writes a line of the manifest, if there is one that somebody reads.
+fn write(manifest: &mut Option<Manifest>, line: &[u8]) -> Result<(), RunError> {
+    let Some(out) = manifest else { return Ok(()) };
+    out.write_all(line).and_then(|()| out.write_all(b"\n")).or_else(|error| {
+        *manifest = None;
+        lost(error)
+    })
+}
+
+/// Whoever has closed the pipe has seen enough; the counts are still wanted.
+fn lost(source: io::Error) -> Result<(), RunError> {
+    match source.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(RunError::Output { path: "the manifest".into(), source }),
+    }
+}
