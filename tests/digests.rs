@@ -190,3 +190,27 @@ fn a_name_that_is_taken_stays_taken_for_a_link_too() {
     assert_eq!(again.file("b.jpg"), server.body("/jpeg/b.jpg"), "{again}");
     assert!(again.leftovers().is_empty(), "{again}");
 }
+
+#[test]
+fn no_file_is_the_same_as_itself() {
+    let server = Server::start();
+    let urls = ["/jpeg/a.jpg", "/jpeg/b.jpg"].map(|target| server.url(target));
+    let same_as = |run: &Run| {
+        // Those of the last pass, which may have ended in any order.
+        let mut last = run.records().split_off(run.records().len() - 2);
+        last.sort_by_key(|record| record["index"].as_u64());
+        last.iter().map(|record| record["same_as"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    // The second pass finds the files of the first.
+    let run = fetchimg().lines(&urls).args(["--dedupe", "--compare"]).run();
+    assert_eq!(same_as(&run), [None, Some("a.jpg".into())], "{run}");
+    let again = fetchimg().lines(&urls).args(["--dedupe", "--overwrite", "--sequential"]).in_dir(&run.dir).run();
+    assert_eq!(same_as(&again), [None, Some("a.jpg".into())], "{again}");
+
+    // The files of before go, so that no record may name them and no other row may look for them.
+    let renamed = ["--dedupe", "--overwrite", "--sequential", "--name", "{index}.{ext}"];
+    let renamed = fetchimg().lines(&urls).args(renamed).in_dir(&run.dir).run();
+    assert_eq!((renamed.status, renamed.files()), (Some(0), vec!["0.jpg".to_owned(), "1.jpg".to_owned()]), "{renamed}");
+    assert_eq!(same_as(&renamed), [None, Some("0.jpg".into())], "{renamed}");
+    assert_eq!(inode(&renamed, "1.jpg"), inode(&renamed, "0.jpg"), "{renamed}");
+}

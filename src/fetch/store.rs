@@ -176,7 +176,11 @@ impl Fetcher {
                 return Ok((Stored::Same(name.path.as_str().into()), None));
             }
             if let Some(first) = first.filter(|_| self.options.dedupe) {
-                let linked = part.link(first, &name.path, work.publish, |file| announce(file, Some(first)))?;
+                // What the row itself had before is no other file: it has this name, or goes when this one is there.
+                let is_own =
+                    first == name.path || work.replaces.as_ref().is_some_and(|(replaced, _)| first == replaced);
+                let same_as = Some(first).filter(|_| !is_own);
+                let linked = part.link(first, &name.path, work.publish, |file| announce(file, same_as))?;
                 let stored = match linked {
                     Linked::Done => Some(Stored::Linked),
                     Linked::NameTaken => Some(Stored::NameTaken),
@@ -185,7 +189,8 @@ impl Fetcher {
                 };
                 if let Some(stored) = stored {
                     part.discard();
-                    return Ok((stored, None));
+                    let is_first = is_own && matches!(stored, Stored::Linked);
+                    return Ok((stored, is_first.then(|| name.path.as_str().into())));
                 }
             }
             let stored = commit(part, &mut announce)?;
