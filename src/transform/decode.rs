@@ -168,6 +168,9 @@ impl From<DecodeErrors> for TransformError {
     fn from(error: DecodeErrors) -> Self {
         match error {
             DecodeErrors::Unsupported(scheme) => Self::Unsupported(format!("JPEG of the kind {scheme:?}")),
+            // The height comes after the first scan, or values have more than eight bits: rare, and no damage.
+            DecodeErrors::ZeroError => Self::Unsupported("JPEG that tells its height late".to_owned()),
+            DecodeErrors::SofError(reason) if reason.contains("bits of precision") => Self::Unsupported(reason),
             DecodeErrors::LargeDimensions(_) => Self::TooLarge(error.to_string()),
             DecodeErrors::ExhaustedData => Self::Corrupt("the picture data ends too soon".to_owned()),
             other => Self::Corrupt(other.to_string()),

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod picture;
 mod pool;
 pub mod resize;
+mod tidy;
 mod verify;
 
 use std::error::Error;
@@ -166,7 +167,8 @@ pub fn transform(
     orientation: Option<u8>,
     plan: &Plan,
 ) -> Result<Transformed, TransformError> {
-    let opened = decode::open(bytes, format, &plan.limits)?;
+    let (tidied, kind) = tidy::tidied(bytes, format);
+    let opened = decode::open(&tidied, kind, &plan.limits)?;
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);
     let fit = Fit::new(stored, orientation, plan.resize.as_ref());
@@ -175,7 +177,7 @@ pub fn transform(
     let is_decoded = !stays || plan.hash;
     // What decodes a JPEG for its pixels sees as much of it.
     if plan.verify && !(is_decoded && format == Format::Jpeg) {
-        verify(bytes, format, &plan.limits)?;
+        verify(&tidied, kind, &plan.limits)?;
     }
     if !is_decoded {
         return Ok(Transformed { image: Image::Unchanged, hash: None });

@@ -6,16 +6,18 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
+use super::tidy::tidied;
 use super::{Limits, TransformError};
 use crate::format::Format;
 
 /// Decodes an image, all frames of an animation included, and tells what is wrong with it.
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {
-    let opened = open(bytes, format, limits)?;
+    let (bytes, format) = tidied(bytes, format);
+    let opened = open(&bytes, format, limits)?;
     match format {
-        Format::Png => png(bytes, limits),
-        Format::Gif => gif(bytes, limits),
-        Format::Webp => webp(bytes, limits),
+        Format::Png => png(&bytes, limits),
+        Format::Gif => gif(&bytes, limits),
+        Format::Webp => webp(&bytes, limits),
         _ => opened.decode().map(drop),
     }
 }
