@@ -91,9 +91,10 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     fn boxed<'a, D: ImageDecoder + 'a>(decoder: ImageResult<D>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
         decoder.map(|decoder| Box::new(decoder) as _)
     }
+    let png_limits = png_limits(bytes);
     let bytes = Cursor::new(bytes);
     Ok(match format {
-        Format::Png => boxed(PngDecoder::new(bytes)),
+        Format::Png => boxed(PngDecoder::with_limits(bytes, png_limits)),
         Format::Gif => boxed(GifDecoder::new(bytes)),
         Format::Webp => boxed(WebPDecoder::new(bytes)),
         Format::Bmp => boxed(BmpDecoder::new(bytes)),
@@ -107,6 +108,18 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
         Format::Exr => boxed(OpenExrDecoder::new(bytes)),
         _ => return Err(TransformError::Unsupported(format!("{format} cannot be decoded here"))),
     }?)
+}
+
+/// What a PNG may hold besides its picture, and a line of that, for which the decoder counts too. Its colour profile is
+/// packed, and unpacked before anybody knows how large it is: one that goes beyond is left out.
+fn png_limits(bytes: &[u8]) -> image::Limits {
+    /// Profiles have a few megabytes at most.
+    const PROFILE: u64 = 16 << 20;
+    let width = bytes.get(16..20).and_then(|width| width.first_chunk()).map_or(0, |width| u32::from_be_bytes(*width));
+    let mut limits = image::Limits::no_limits();
+    // Four values of sixteen bits.
+    limits.max_alloc = Some(PROFILE + 8 * u64::from(width));
+    limits
 }
 
 fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Picture, TransformError> {
@@ -197,6 +210,25 @@ impl From<ImageError> for TransformError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_is_unpacked_up_to_a_limit() {
+        let png = |profile: &[u8]| {
+            let mut info = png::Info::with_size(1, 1);
+            info.icc_profile = Some(profile.into());
+            let mut bytes = Vec::new();
+            let mut writer =
+                png::Encoder::with_info(&mut bytes, info).and_then(png::Encoder::write_header).expect("a head");
+            writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
+            bytes
+        };
+        let profile = |bytes: &[u8]| {
+            let opened = open(bytes, Format::Png, &Limits::default()).expect("a header");
+            opened.decode().expect("a picture").profile.map(|profile| profile.len())
+        };
+        assert_eq!(profile(&png(&[7; 16_000])), Some(16_000));
+        assert_eq!(profile(&png(&vec![0; 20 << 20])), None);
+    }
 
     #[test]
     fn values_of_other_depths_become_eight_bits() {

@@ -27,6 +27,9 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let mut options = png::DecodeOptions::default();
     // Lenient by default, as browsers are.
     options.set_ignore_adler32(false);
+    // They are packed, and no pixels.
+    options.set_ignore_iccp_chunk(true);
+    options.set_ignore_text_chunk(true);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(png::Limits { bytes: usize::try_from(limits.max_memory).unwrap_or(usize::MAX) });
     let mut reader = decoder.read_info()?;
@@ -35,6 +38,9 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let frames = animation.map_or(1, |control| u64::from(control.num_frames));
     let pixels = u64::from(reader.info().width) * u64::from(reader.info().height);
     limits.check_frames(frames, frames.saturating_mul(pixels))?;
+    // Some lines are kept while the next one is unpacked.
+    let line = reader.output_line_size(reader.info().width).map_or(u64::MAX, |line| line as u64);
+    limits.check_memory(line.saturating_mul(6))?;
     let is_apart = animation.is_some() && reader.info().frame_control().is_none();
     for number in 0..frames + u64::from(is_apart) {
         if number > 0 {
@@ -126,5 +132,21 @@ fn ends_too_soon(error: &std::io::Error) -> TransformError {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => TransformError::Corrupt("it ends too soon".to_owned()),
         _ => TransformError::Corrupt(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_held_to_the_limit_on_memory() {
+        let mut bytes = Vec::new();
+        let mut writer = png::Encoder::new(&mut bytes, 16_000, 1).write_header().expect("a head");
+        writer.write_image_data(&[7; 16_000]).and_then(|()| writer.finish()).expect("an end");
+        let limits = |max_memory| Limits { max_memory, ..Limits::default() };
+        assert_eq!(verify(&bytes, Format::Png, &limits(100_000)), Ok(()));
+        let refused = verify(&bytes, Format::Png, &limits(80_000));
+        assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
     }
 }
