@@ -2,7 +2,6 @@
 
 use std::fs::Metadata;
 use std::io::{self, Read as _};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,13 +9,14 @@ use super::look::Found;
 use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::digest::{Algorithm, Digester};
 use crate::error::{FetchError, Kind};
+use crate::format::Format;
 use crate::http::Response;
 use crate::intents::{Intent, Mark};
 use crate::job::{Measures, Original, Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Publish, Published};
-use crate::transform::{self, Image, Panicked, TransformError, Transformed};
+use crate::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
 
 /// How a body came to be stored, or did not.
 enum Stored {
@@ -112,18 +112,14 @@ impl Fetcher {
     /// Works on the pixels, if that is wanted; `part` holds the image that is to be stored then.
     async fn transform<'a>(&'a self, part: &mut Part<'a>, found: Found) -> Result<Found, FetchError> {
         let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
-        let unreadable = |error| self.disk("cannot read back what was stored", error);
         let size = found.measures.width.zip(found.measures.height);
-        let weight = transform::weight(format, size, &plan.limits).saturating_add(part.length());
-        let (orientation, shared) = (found.measures.orientation, Arc::clone(plan));
-        let mut bytes = part.detached().map_err(unreadable)?;
-        let work = move || {
-            let mut image = Vec::new();
-            bytes.read_to_end(&mut image)?;
-            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &shared))
-        };
-        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
-        let transformed = self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)?;
+        let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
+        let expected = transform::weight(format, size, plan);
+        let mut transformed = self.transform_within(expected, part, format, orientation, plan).await?;
+        // It is larger inside than its header says. It may be, when nothing else takes memory.
+        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
+            transformed = self.transform_within(most, part, format, orientation, plan).await?;
+        }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
             // Nobody here can say whether it is sound or what it looks like, which is no reason to refuse it.
@@ -147,6 +143,30 @@ impl Fetcher {
             original: Some(Box::new(original)),
             ..found
         })
+    }
+
+    /// Does what the plan says, in so many bytes of memory besides the file.
+    async fn transform_within(
+        &self,
+        memory: u64,
+        part: &mut Part<'_>,
+        format: Format,
+        orientation: Option<u8>,
+        plan: &Plan,
+    ) -> Result<Result<Transformed, TransformError>, FetchError> {
+        let unreadable = |error| self.disk("cannot read back what was stored", error);
+        let mut plan = plan.clone();
+        plan.limits.max_memory = memory;
+        // What decoders stumble over is left out of a copy.
+        let weight = memory.saturating_add(part.length().saturating_mul(2));
+        let mut bytes = part.detached().map_err(unreadable)?;
+        let work = move || {
+            let mut image = Vec::new();
+            bytes.read_to_end(&mut image)?;
+            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &plan))
+        };
+        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
+        self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)
     }
 
     /// Gives the bytes their name: as a file of their own, or with `--dedupe` as another name of one that has them

@@ -111,7 +111,7 @@ impl Limits {
     fn check_memory(&self, bytes: u64) -> Result<(), TransformError> {
         if bytes > self.max_memory {
             let (bytes, most) = (bytesize::ByteSize(bytes), bytesize::ByteSize(self.max_memory));
-            return Err(TransformError::TooLarge(format!("decoding it takes {bytes}, more than {most}")));
+            return Err(TransformError::TooLarge(format!("it takes {bytes} of memory, more than {most}")));
         }
         Ok(())
     }
@@ -172,6 +172,7 @@ pub fn transform(
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);
     let fit = Fit::new(stored, orientation, plan.resize.as_ref());
+    plan.limits.check_memory(made(&fit, stored))?;
     let own = Target::of(format);
     let stays = fit.is_nothing(stored) && (plan.target.is_none() || plan.target == own);
     let is_decoded = !stays || plan.hash;
@@ -197,11 +198,16 @@ pub fn transform(
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash })
 }
 
-/// The most memory that [`transform`] and [`verify`] take for such an image, in bytes, for [`Pool::run`]. `size` is its
-/// width and height in pixels, if they are known.
+/// The memory that [`transform`] and [`verify`] take for such an image, in bytes, for [`Pool::run`]. `size` is its width
+/// and height in pixels, if they are known.
+///
+/// Headers may say anything, so it is [`Limits::max_memory`] that makes it hold.
 #[must_use]
-pub fn weight(format: Format, size: Option<(u32, u32)>, limits: &Limits) -> u64 {
-    let Some((width, height)) = size else { return limits.max_memory };
+pub fn weight(format: Format, size: Option<(u32, u32)>, plan: &Plan) -> u64 {
+    /// What the smallest picture may take: a line of text about it, or a colour profile, is longer.
+    const LEAST: u64 = 8 << 20;
+    let most = plan.limits.max_memory;
+    let Some((width, height)) = size else { return most };
     let each = match format {
         // Coefficients of two bytes, and the colours.
         Format::Jpeg => 9,
@@ -211,7 +217,15 @@ pub fn weight(format: Format, size: Option<(u32, u32)>, limits: &Limits) -> u64 
         Format::Hdr | Format::Exr => 32,
         _ => 8,
     };
-    (u64::from(width) * u64::from(height)).saturating_mul(each).min(limits.max_memory)
+    let stored = (u64::from(width) * u64::from(height)).saturating_mul(each);
+    let fit = Fit::new((width, height), 1, plan.resize.as_ref());
+    stored.saturating_add(made(&fit, (width, height))).max(LEAST).min(most)
+}
+
+/// The memory for a picture of another size: as it is scaled, and as it is turned or framed.
+fn made(fit: &Fit, stored: (u32, u32)) -> u64 {
+    let (width, height) = fit.frame.unwrap_or(fit.size);
+    if fit.is_nothing(stored) { 0 } else { (u64::from(width) * u64::from(height)).saturating_mul(8) }
 }
 
 /// Why nothing came of an image.
@@ -256,3 +270,46 @@ impl fmt::Display for TransformError {
 }
 
 impl Error for TransformError {}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_an_image_weighs_too() {
+        let side = NonZeroU32::new(10_000).expect("a side");
+        let resize = |mode, enlarge| Plan {
+            resize: Some(Resize { width: side, height: side, mode, enlarge }),
+            ..Plan::default()
+        };
+        let weight = |plan: &Plan| weight(Format::Png, Some((100, 100)), plan);
+        assert!(weight(&Plan::default()) < 10_000_000);
+        assert!(weight(&resize(Mode::KeepRatio, false)) < 10_000_000);
+        for plan in [resize(Mode::KeepRatio, true), resize(Mode::Border, false)] {
+            assert!(weight(&plan) >= 800_000_000);
+            let limits = Limits { max_memory: 100_000_000, ..Limits::default() };
+            let mut png = Vec::new();
+            let mut writer = png::Encoder::new(&mut png, 1, 1).write_header().expect("a head");
+            writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
+            let refused = transform(&png, Format::Png, None, &Plan { limits, ..plan });
+            assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_larger_inside_than_it_says_is_held_to_what_it_says() {
+        // A screen of one pixel, and a picture of 3,000 by 3,000 on it.
+        let mut gif = Vec::new();
+        let mut encoder = gif::Encoder::new(&mut gif, 1, 1, &[0, 0, 0, 255, 255, 255]).expect("a head");
+        let frame = gif::Frame { width: 3000, height: 3000, buffer: vec![0; 9_000_000].into(), ..Default::default() };
+        encoder.write_frame(&frame).expect("a picture");
+        drop(encoder);
+        let mut plan = Plan { verify: true, ..Plan::default() };
+        assert_eq!(transform(&gif, Format::Gif, None, &plan).map(|done| done.image), Ok(Image::Unchanged));
+        plan.limits.max_memory = weight(Format::Gif, Some((1, 1)), &plan);
+        let refused = transform(&gif, Format::Gif, None, &plan);
+        assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
+    }
+}

@@ -60,8 +60,11 @@ fn gif(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let (mut frames, mut pixels) = (0, 0);
     while let Some(frame) = decoder.next_frame_info()? {
         limits.check_size(u32::from(frame.width), u32::from(frame.height))?;
+        // They may be larger than the screen; a byte for each pixel.
+        let size = u64::from(frame.width) * u64::from(frame.height);
+        limits.check_memory(size)?;
         frames += 1;
-        pixels += u64::from(frame.width) * u64::from(frame.height);
+        pixels += size;
     }
     limits.check_frames(frames, pixels)?;
     if frames == 0 {
