@@ -161,6 +161,71 @@ fn a_bomb_costs_an_error() {
     }
 }
 
+/// A run on one image that may cost much, and the most memory it took.
+fn weighed(server: &Server, target: &str, arguments: &[&str]) -> (Run, Value, u64) {
+    let (run, memory) = fetchimg().lines([server.url(target)]).args(arguments).start().wait_and_weigh();
+    let record = run.record(0);
+    (run, record, memory)
+}
+
+#[test]
+fn a_bomb_whose_pixels_are_all_there_costs_no_more() {
+    let server = Server::start();
+    let target = "/png-bomb-of-pixels/a.png";
+    let size = server.body(target).len();
+    assert!((2_000_000..4_000_000).contains(&size), "{size} bytes");
+    // Without a look at its pixels it is sound.
+    let (run, record, memory) = weighed(&server, target, &["--verify", "structure"]);
+    assert_eq!((run.status, &record["width"], &record["height"]), (Some(0), &json!(50_000), &json!(50_000)), "{run}");
+    assert_eq!(run.file("a.png"), server.body(target), "{run}");
+    assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
+    for arguments in [["--verify", "decode"], ["--resize", "256"]] {
+        let (run, record, memory) = weighed(&server, target, &arguments);
+        assert_eq!((run.status, &record["error"]), (Some(1), &json!("too_large")), "{run}");
+        assert!(record["message"].to_string().contains("50000 x 50000 pixels"), "{run}");
+        assert!(run.files().is_empty() && run.leftovers().is_empty(), "{run}");
+        assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
+    }
+}
+
+#[test]
+fn a_profile_is_not_unpacked_without_end() {
+    let server = Server::start();
+    let target = "/png-bomb-of-profile/a.png";
+    for (arguments, name) in [(["--verify", "decode"], "a.png"), (["--encode", "jpeg"], "a.jpg")] {
+        let (run, _, memory) = weighed(&server, target, &arguments);
+        assert_eq!((run.status, run.files()), (Some(0), vec![name.to_owned()]), "{run}");
+        assert!(memory < 128_000_000, "{memory} bytes of memory: {run}");
+    }
+}
+
+#[test]
+fn an_animation_without_an_end_in_sight_is_not_decoded_to_it() {
+    let server = Server::start();
+    let target = "/gif-of-many-frames/a.gif";
+    let (run, record, memory) = weighed(&server, target, &["--verify", "structure"]);
+    assert_eq!((run.status, &record["frames"]), (Some(0), &json!(100_000)), "{run}");
+    assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
+
+    let (run, record, memory) = weighed(&server, target, &["--verify", "decode"]);
+    assert_eq!((run.status, &record["error"]), (Some(1), &json!("too_large")), "{run}");
+    assert!(record["message"].to_string().contains("100000 frames, more than 10000"), "{run}");
+    assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
+
+    // One frame is enough for that.
+    let (run, record, memory) = weighed(&server, target, &["--resize", "256"]);
+    assert_eq!(stored(&run, "a.png"), (ImageFormat::Png, (256, 192)), "{run}");
+    assert_eq!((&record["frames"], &record["original"]["frames"]), (&Value::Null, &json!(100_000)), "{run}");
+    assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
+}
+
+#[test]
+fn an_image_that_is_larger_inside_than_it_says_is_decoded_all_the_same() {
+    let server = Server::start();
+    let (run, record, _) = weighed(&server, "/gif-larger-inside/a.gif", &["--verify", "decode"]);
+    assert_eq!((run.status, &record["width"]), (Some(0), &json!(1)), "{run}");
+}
+
 #[test]
 fn pictures_that_look_alike_have_hashes_that_are() {
     let server = Server::start();

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use image::{DynamicImage, ImageFormat, Luma, RgbImage};
 
@@ -54,6 +55,44 @@ pub fn png_spoilt() -> Vec<u8> {
 /// A PNG that says it has 50,000 by 50,000 pixels.
 pub fn png_bomb() -> Vec<u8> {
     png_of(50_000, 50_000, &stored_zlib(&[0; 1000]))
+}
+
+/// A PNG of 50,000 by 50,000 black pixels, which are all there: two and a half gigabytes in two and a half megabytes.
+pub fn png_bomb_of_pixels() -> Vec<u8> {
+    const SIDE: usize = 50_000;
+    static FILE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| png_of(50_000, 50_000, &zeros_zlib(1000, SIDE * (SIDE + 1) / 1000)));
+    FILE.clone()
+}
+
+/// A PNG of one pixel with a colour profile of a gigabyte.
+pub fn png_bomb_of_profile() -> Vec<u8> {
+    let mut file = PNG_SIGNATURE.to_vec();
+    push_chunk(&mut file, *b"IHDR", &png_header(1));
+    push_chunk(&mut file, *b"iCCP", &[b"zeros\0\0".as_slice(), &zeros_zlib(1000, 1_000_000)].concat());
+    push_chunk(&mut file, *b"IDAT", &stored_zlib(&[0, 0]));
+    push_chunk(&mut file, *b"IEND", &[]);
+    file
+}
+
+/// A GIF of 100,000 frames of one pixel each on a screen of 400 by 300.
+pub fn gif_of_many_frames() -> Vec<u8> {
+    let frame = b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0";
+    [b"GIF89a\x90\x01\x2c\x01\x80\0\0\0\0\0\xff\xff\xff".as_slice(), &frame.repeat(100_000), b";"].concat()
+}
+
+/// A GIF that says it has one pixel and whose picture has nine million.
+pub fn gif_larger_inside() -> Vec<u8> {
+    static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut file = Vec::new();
+        let mut encoder = gif::Encoder::new(&mut file, 1, 1, &[0, 0, 0, 255, 255, 255]).expect("a head");
+        let buffer = vec![0; 9_000_000].into();
+        let frame = gif::Frame { width: 3000, height: 3000, buffer, ..gif::Frame::default() };
+        encoder.write_frame(&frame).expect("a picture");
+        drop(encoder);
+        file
+    });
+    FILE.clone()
 }
 
 fn png_of(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
@@ -245,6 +284,19 @@ fn stored_zlib(content: &[u8]) -> Vec<u8> {
     });
     stream.extend(((high << 16) | low).to_be_bytes());
     stream
+}
+
+/// A zlib stream of zeros, so many times so many: as they were packed by themselves, all of them can be packed by repeating
+/// that.
+fn zeros_zlib(times: usize, length: usize) -> Vec<u8> {
+    let mut packer = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut once = Vec::with_capacity(length / 500 + 1000);
+    packer.compress_vec(&vec![0; length], &mut once, flate2::FlushCompress::Full).expect("zeros can be packed");
+    assert_eq!(packer.total_in(), length as u64, "there is room for all of it");
+    // The sum of zeros alone is how many they are (RFC 1950).
+    let sum = u32::try_from(times * length % 65_521).expect("a remainder");
+    let end = [b"\x01\0\0\xff\xff".as_slice(), &((sum << 16) | 1).to_be_bytes()].concat();
+    [b"\x78\xda".as_slice(), &once.repeat(times), &end].concat()
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

@@ -12,6 +12,8 @@
 //! | `/sized/{width}/{height}[/name]` | a grey PNG of so many pixels |
 //! | `/photo/{width}/{height}[/name]` | the same picture at any size, as JPEG |
 //! | `/spoilt[/name]` `/png-bomb[/name]` | a PNG whose pixels cannot be unpacked; one that says it has 2.5 billion |
+//! | `/png-bomb-of-pixels` `/png-bomb-of-profile` `[/name]` | PNGs of which a megabyte becomes a gigabyte |
+//! | `/gif-of-many-frames` `/gif-larger-inside` `[/name]` | a GIF of 100,000 frames; one of more pixels than it says |
 //! | `/sample/{name}` | that file of `tests/images` |
 //! | `/half/{target...}` | the first half of `/{target...}`, and nothing that says so |
 //! | `/echo[/name]` | a PNG, for tests which look at [`Server::requests`] |
@@ -1252,6 +1254,10 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
         ["photo", width, height, ..] => ("image/jpeg", images::photo(number(width), number(height))),
         ["spoilt", ..] => ("image/png", images::png_spoilt()),
         ["png-bomb", ..] => ("image/png", images::png_bomb()),
+        ["png-bomb-of-pixels", ..] => ("image/png", images::png_bomb_of_pixels()),
+        ["png-bomb-of-profile", ..] => ("image/png", images::png_bomb_of_profile()),
+        ["gif-of-many-frames", ..] => ("image/gif", images::gif_of_many_frames()),
+        ["gif-larger-inside", ..] => ("image/gif", images::gif_larger_inside()),
         ["sample", name] => (content_type_of(name), images::sample(name)),
         ["half", rest @ ..] => {
             let (content_type, mut body) = body_of(&format!("/{}", rest.join("/")))?;
