@@ -303,6 +303,9 @@ fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
     if (args.resize.is_some() || args.encode.is_some()) && args.accept == "any" {
         return usage("--accept any saves whatever comes, which can be neither resized nor encoded; leave it out");
     }
+    if args.verify == VerifyChoice::Decode && args.accept == "any" {
+        return usage("--accept any saves whatever comes, sound or not; leave out that or --verify decode");
+    }
     let mode = match args.resize_mode.unwrap_or(ResizeModeChoice::KeepRatio) {
         ResizeModeChoice::KeepRatio => resize::Mode::KeepRatio,
         ResizeModeChoice::CenterCrop => resize::Mode::CenterCrop,

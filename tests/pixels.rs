@@ -245,6 +245,23 @@ fn pictures_that_look_alike_have_hashes_that_are() {
 }
 
 #[test]
+fn what_is_taken_as_it_comes_is_taken_without_a_hash_too() {
+    let server = Server::start();
+    let urls = ["/half/png/4000/a.png", "/spoilt/b.png", "/page/c.html", "/sized/300/300/d.png"];
+    let urls = urls.map(|target| server.url(target));
+    for arguments in [["--accept", "any"], ["--verify", "none"]] {
+        let run = fetchimg().lines(&urls).arg("--phash").args(arguments).run();
+        for index in [0, 1, 3] {
+            assert_eq!(run.record(index)["status"], "saved", "{run}");
+            assert_eq!(run.record(index)["phash"].is_string(), index == 3, "{run}");
+        }
+    }
+    // Otherwise what has no picture is no image.
+    let run = fetchimg().lines(&urls[1..2]).arg("--phash").run();
+    assert_eq!(run.record(0)["error"], "corrupt_image", "{run}");
+}
+
+#[test]
 fn what_the_camera_noted_down_is_recorded_on_request() {
     let server = Server::start();
     let urls = ["/sample/photo.jpg", "/sized/30/20/b.png", "/sample/turned.webp"].map(|target| server.url(target));
@@ -269,6 +286,7 @@ fn what_contradicts_itself_is_a_mistake_on_the_command_line() {
         (&["--encode", "jpeg", "--quality", "0"], "from 1"),
         (&["--encode", "gif"], "webp"),
         (&["--encode", "png", "--accept", "any"], "leave it out"),
+        (&["--verify", "decode", "--accept", "any"], "sound or not"),
     ] {
         let run = fetchimg().arg("list").args(arguments).run();
         assert_eq!(run.status, Some(2), "{run}");

@@ -107,10 +107,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What is looked for inside an image. Where anything is accepted, nothing is wrong with anything.
+    /// Whether an image has to be sound. Where anything is accepted, nothing is wrong with anything.
+    #[must_use]
+    pub fn asks_whether_sound(&self) -> bool {
+        self.verify != Verify::Nothing && self.accept != Accept::Anything
+    }
+
+    /// What is looked for inside an image.
     fn inspection(&self) -> image::Wanted {
-        let structure = self.verify != Verify::Nothing && self.accept != Accept::Anything;
-        image::Wanted { structure, exif: self.exif }
+        image::Wanted { structure: self.asks_whether_sound(), exif: self.exif }
     }
 }
 

@@ -124,6 +124,8 @@ impl Fetcher {
             Ok(transformed) => transformed,
             // Nobody here can say whether it is sound or what it looks like, which is no reason to refuse it.
             Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(found),
+            // Whoever takes what comes takes what has no hash.
+            Err(_) if plan.keeps_images() && !self.options.wanted.asks_whether_sound() => return Ok(found),
             Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         let phash = hash.map(|hash| hash.to_string());
