@@ -9,7 +9,7 @@ use image::codecs::{
     bmp::BmpDecoder, dds::DdsDecoder, gif::GifDecoder, hdr::HdrDecoder, ico::IcoDecoder, openexr::OpenExrDecoder,
     png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tga::TgaDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
-use image::error::{ImageError, LimitErrorKind};
+use image::error::{ImageError, LimitErrorKind, ParameterErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -199,6 +199,10 @@ impl From<ImageError> for TransformError {
             }
             ImageError::Limits(limit) => Self::TooLarge(limit.to_string()),
             ImageError::Unsupported(what) => Self::Unsupported(what.to_string()),
+            // A DDS whose sides are no multiples of four is sound, but not to its decoder.
+            ImageError::Parameter(what) if matches!(what.kind(), ParameterErrorKind::DimensionMismatch) => {
+                Self::Unsupported(what.to_string())
+            }
             ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 Self::Corrupt("it ends too soon".to_owned())
             }
@@ -210,6 +214,20 @@ impl From<ImageError> for TransformError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_does_not_fill_its_blocks_is_not_corrupt() {
+        let field = |number: u32| number.to_le_bytes();
+        // Length and flags of the header, height, width; the pixels' flags and kind far behind (DDS_HEADER).
+        let head = [124, 0x1007, 5, 6].map(field).concat();
+        let mut dds = [b"DDS ".as_slice(), &head, &[0; 56], &field(32), &field(4), b"DXT1"].concat();
+        dds.resize(128 + 4 * 8, 0);
+        let opened = open(&dds, Format::Dds, &Limits::default()).map(|_| ());
+        assert!(matches!(opened, Err(TransformError::Unsupported(_))), "{opened:?}");
+        dds[12] = 8;
+        dds[16] = 8;
+        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(Opened::decode).is_ok());
+    }
 
     #[test]
     fn a_profile_is_unpacked_up_to_a_limit() {
