@@ -272,6 +272,14 @@ fn what_the_camera_noted_down_is_recorded_on_request() {
     let without = fetchimg().lines(&urls).run();
     assert_eq!(without.record(0)["exif"], Value::Null, "{without}");
     assert!(without.record(2)["orientation"].as_u64() > Some(1), "{without}");
+
+    // What stands upright is not to be turned by anybody.
+    let run = fetchimg().lines(&urls[..1]).args(["--exif", "--resize", "32"]).run();
+    let record = run.record(0);
+    assert_eq!((&record["width"], &record["height"]), (&json!(24), &json!(32)), "{run}");
+    assert_eq!(record["exif"]["camera_make"], "Kodalux", "{run}");
+    assert_eq!((&record["exif"]["orientation"], &record["orientation"]), (&Value::Null, &Value::Null), "{run}");
+    assert_eq!(record["original"]["orientation"], 6, "{run}");
 }
 
 #[test]

@@ -139,13 +139,16 @@ impl Fetcher {
         let mut other = self.files.begin(Some(bytes.len() as u64), None);
         other.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
         std::mem::replace(part, other).discard();
+        let mut exif = found.exif;
+        // It stands upright now, and whoever went by this would turn it once more. The original has its own.
+        exif.remove("orientation");
         Ok(Found {
+            exif,
             format: Some(target),
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
             digests: digester.finish(),
             phash,
             original: Some(Box::new(original)),
-            ..found
         })
     }
 

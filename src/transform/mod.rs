@@ -91,7 +91,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 200 million pixels, more than cameras have, and 1 GiB, which is enough for them in four colours. 10,000 frames are
+    /// 200 million pixels, more than cameras have, and 1 GiB: enough for 130 million in four colours. 10,000 frames are
     /// minutes of film, and 4 billion pixels are half a minute of work.
     fn default() -> Self {
         Self { max_pixels: 200_000_000, max_memory: 1 << 30, max_frames: 10_000, max_frame_pixels: 4_000_000_000 }
