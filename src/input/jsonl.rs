@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
 use super::columns::Names;
@@ -119,7 +119,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_> {
     type Value = Object;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -128,6 +128,11 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
+    }
+
+    /// A text is not quoted in the message: it may be a URL with a secret, or very long.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Object, E> {
+        Err(E::invalid_type(Unexpected::Other("text"), &self))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
@@ -197,9 +202,20 @@ mod tests {
     fn a_broken_line_is_one_failed_record() {
         let deep = format!("{{\"url\":{}1{}}}", "[".repeat(500), "]".repeat(500));
         let long = format!("{{\"url\":\"http://a/1\",\"c\":\"{}\"}}", "x".repeat(LONGEST_ROW));
-        let table: [(&[u8], &str); 15] = [
+        let table: [(&[u8], &str); 17] = [
             (b"http://a/1?sig=secret", "bad_url [] line 1 of list is no JSON object: expected value at byte 1 {}"),
-            (b"[1]", "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object {}"),
+            (
+                b"[1]",
+                "bad_url [] line 1 of list is no JSON object: invalid type: sequence, expected an object at byte 1 {}",
+            ),
+            (
+                b"\"http://ann:pw@a/1?sig=secret\"",
+                "bad_url [] line 1 of list is no JSON object: invalid type: text, expected an object at byte 30 {}",
+            ),
+            (
+                b"7",
+                "bad_url [] line 1 of list is no JSON object: invalid type: integer `7`, expected an object at byte 1 {}",
+            ),
             (
                 b"{\"url\":\"http://a/1\"",
                 "bad_url [] line 1 of list is no JSON object: EOF while parsing an object at byte 19 {}",
