@@ -26,6 +26,8 @@ pub struct Parser<'a> {
     row: Fields,
     /// Bytes of the row under way; 0 between two rows.
     taken: usize,
+    /// They are nothing but white space.
+    is_blank: bool,
     /// The number of the line under way, from 1, and of the one in which the row under way begins.
     line: u64,
     begun: u64,
@@ -44,6 +46,7 @@ impl<'a> Parser<'a> {
             reader: reader(delimiter),
             row: Fields::default(),
             taken: 0,
+            is_blank: true,
             line: 1,
             begun: 1,
             is_skipping: false,
@@ -71,6 +74,7 @@ impl<'a> Parser<'a> {
             let taken = &bytes[..taken];
             bytes = &bytes[taken.len()..];
             self.taken += taken.len();
+            self.is_blank &= taken.trim_ascii().is_empty();
             self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             if is_whole {
                 self.end_row(rows)?;
@@ -97,8 +101,8 @@ impl<'a> Parser<'a> {
     fn end_row(&mut self, rows: &mut Rows) -> Result<(), Ended> {
         let row = &self.row;
         let place = self.about.line(self.begun);
-        // A line of white space is blank, too.
-        let is_blank = row.count == 1 && row.get(0).trim_ascii().is_empty();
+        // A line of white space is blank, too; but `""` is a row whose only field is empty.
+        let is_blank = row.count == 1 && self.is_blank;
         match &self.columns {
             _ if is_blank => {}
             None => {
@@ -132,7 +136,7 @@ impl<'a> Parser<'a> {
             }
         }
         self.row.clear();
-        self.taken = 0;
+        (self.taken, self.is_blank) = (0, true);
         Ok(())
     }
 
@@ -146,7 +150,7 @@ impl<'a> Parser<'a> {
         self.is_skipping = !at_line_feed;
         self.reader = reader(self.delimiter);
         self.row.clear();
-        self.taken = 0;
+        (self.taken, self.is_blank) = (0, true);
         Ok(())
     }
 
@@ -302,6 +306,14 @@ mod tests {
             r#"http://a/6 {"c":"c","d":"d"}"#,
         ];
         assert_eq!(told(list, &options(Format::Csv)), expected);
+    }
+
+    #[test]
+    fn a_row_whose_only_field_is_empty_is_no_blank_line() {
+        let options = Options { checksum_column: None, ..options(Format::Csv) };
+        let list = b"url\n\"\"\n\n \t\n\" \"\nhttp://a/1\n\"\"";
+        let gone = |line| format!("bad_url [] line {line} of list has no URL: its url is empty {{}}");
+        assert_eq!(told(list, &options), [gone(2), gone(5), "http://a/1 {}".to_owned(), gone(7)]);
     }
 
     #[test]
