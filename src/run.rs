@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -173,8 +172,7 @@ async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Res
 fn create(path: &Path, lists: &Lists, files: &Files) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
-        let is_list = lists.files().filter_map(|file| file.metadata().ok());
-        if is_list.filter(fs::Metadata::is_file).any(|list| (list.dev(), list.ino()) == (there.dev(), there.ino())) {
+        if lists.are_read_from(&there) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
         if files.holds(path) {

@@ -32,6 +32,24 @@ fn a_low_limit_on_open_files_costs_speed_and_nothing_else() {
 }
 
 #[test]
+fn there_may_be_more_lists_than_open_files() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let lists = (0..100).map(|number| format!("part-{number:02}.txt")).collect::<Vec<_>>();
+    for (number, list) in lists.iter().enumerate() {
+        dir.write(list, server.url(&format!("/png/400/{number:02}.png")));
+    }
+    let run = Program::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_fetchimg")])
+        .args(lists)
+        .in_dir(&dir)
+        .run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.files().len(), 100, "{run}");
+    assert_eq!((run.record(0)["path"].as_str(), run.record(99)["path"].as_str()), (Some("00.png"), Some("99.png")));
+}
+
+#[test]
 fn a_soft_limit_on_open_files_is_raised() {
     let server = Server::start();
     let dir = TestDir::new();

@@ -17,8 +17,9 @@ mod parquet;
 mod rows;
 mod text;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,8 +109,14 @@ struct List {
     bytes: Bytes,
 }
 
+/// What tells a file from all others, whatever it is called: its device and the number of its inode.
+type Identity = (u64, u64);
+
 #[derive(Debug)]
 enum Bytes {
+    /// Opened when its turn comes: a data set may have more files than a program may have open.
+    Path(PathBuf, Identity),
+    /// A pipe by name, or what has been kept of one.
     File(File),
     Stdin,
     Given(String),
@@ -146,11 +153,14 @@ impl Lists {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
                     let file = File::open(path).map_err(fail)?;
+                    let about = file.metadata().map_err(fail)?;
                     // A folder can be opened on Unix, and says so only when it is read.
-                    if file.metadata().map_err(fail)?.is_dir() {
+                    if about.is_dir() {
                         return Err(fail(io::ErrorKind::IsADirectory.into()));
                     }
-                    (name, Format::by_name(path), Bytes::File(file))
+                    let is_file = identity(&about);
+                    let bytes = is_file.map_or(Bytes::File(file), |identity| Bytes::Path(path.clone(), identity));
+                    (name, Format::by_name(path), bytes)
                 }
             };
             Ok(List { name: name.into(), format, bytes })
@@ -165,7 +175,7 @@ impl Lists {
         let keep = |list: List| {
             let fail = |source| RunError::List { name: list.name.to_string(), source };
             let mut from: Box<dyn Read> = match list.bytes {
-                Bytes::Given(_) => return Ok(list),
+                Bytes::Given(_) | Bytes::Path(..) => return Ok(list),
                 Bytes::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
                 Bytes::File(ref file) => Box::new(file),
                 Bytes::Stdin => Box::new(io::stdin().lock()),
@@ -178,12 +188,15 @@ impl Lists {
         Ok(Self { lists, ..self })
     }
 
-    /// The files among the lists.
-    pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.lists.iter().filter_map(|list| match &list.bytes {
-            Bytes::File(file) => Some(file),
+    /// Whether the file that these are the data of is one of the lists.
+    #[must_use]
+    pub fn are_read_from(&self, file: &Metadata) -> bool {
+        let mut read = self.lists.iter().filter_map(|list| match &list.bytes {
+            Bytes::Path(_, identity) => Some(*identity),
+            Bytes::File(file) => identity(&file.metadata().ok()?),
             Bytes::Stdin | Bytes::Given(_) => None,
-        })
+        });
+        identity(file).is_some_and(|file| read.any(|read| read == file))
     }
 
     /// The rows of all lists, one list after the other, read on a thread of their own and from the beginning where that
@@ -226,6 +239,11 @@ impl Lists {
     }
 }
 
+/// `None`: it is a pipe or the like.
+fn identity(file: &Metadata) -> Option<Identity> {
+    file.is_file().then(|| (file.dev(), file.ino()))
+}
+
 /// All rows of one list at once, for tests: a run takes them as they come, by [`Lists::rows`].
 ///
 /// # Errors
@@ -250,6 +268,7 @@ impl List {
         let bytes = match &self.bytes {
             Bytes::Given(text) => Bytes::Given(text.clone()),
             Bytes::Stdin => Bytes::Stdin,
+            Bytes::Path(path, identity) => Bytes::Path(path.clone(), *identity),
             Bytes::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
                 let mut file = file.try_clone().map_err(fail)?;
@@ -268,6 +287,10 @@ impl List {
             Bytes::Given(url) => {
                 rows.push_url(url.as_bytes(), about.itself());
                 rows.send()
+            }
+            Bytes::Path(path, _) => {
+                let file = File::open(path).map_err(|error| about.unreadable(error))?;
+                read(&file, Some(&file), self.format, &about, rows)
             }
             Bytes::File(file) => read(file, Some(file), self.format, &about, rows),
             Bytes::Stdin => read(io::stdin().lock(), None, None, &about, rows),
@@ -521,7 +544,6 @@ mod tests {
             assert_eq!(rows.collect::<Vec<_>>().await.len(), 2);
             assert_eq!(reading.total(), Some(2));
         }
-        assert_eq!(kept.files().count(), 1);
     }
 
     #[test]
