@@ -687,6 +687,15 @@ fn records_and_reports_destroy_nothing_that_the_run_needs() {
             assert_eq!(first.dir.read(place), before, "{run}");
         }
     }
+    // The shell opens the list here, and the program is not told what it is called.
+    let before = first.dir.read("list.txt");
+    let run = Program::new("sh")
+        .args(["-c", "exec \"$0\" --manifest list.txt < list.txt", env!("CARGO_BIN_EXE_fetchimg")])
+        .in_dir(&first.dir)
+        .run();
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("it is one of the lists"), "{run}");
+    assert_eq!(first.dir.read("list.txt"), before, "{run}");
 }
 
 #[test]

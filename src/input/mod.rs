@@ -19,6 +19,7 @@ mod text;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -194,7 +195,8 @@ impl Lists {
         let mut read = self.lists.iter().filter_map(|list| match &list.bytes {
             Bytes::Path(_, identity) => Some(*identity),
             Bytes::File(file) => identity(&file.metadata().ok()?),
-            Bytes::Stdin | Bytes::Given(_) => None,
+            Bytes::Stdin => identity(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
+            Bytes::Given(_) => None,
         });
         identity(file).is_some_and(|file| read.any(|read| read == file))
     }
