@@ -115,6 +115,8 @@ impl TryFrom<Args> for Config {
             Ok(template) => template,
             Err(error) => return usage(format!("--name {}: {error}", args.name)),
         };
+        let input = input_options(&args)?;
+        only_what_is_carried(&template, &input)?;
         let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
             Some("-") => Target::Stdout,
             _ => Target::File(path.clone()),
@@ -164,7 +166,7 @@ impl TryFrom<Args> for Config {
             http: http_options(&args, concurrency)?,
             seeing,
             sources,
-            input: input_options(&args)?,
+            input,
             output: args.output,
         })
     }
@@ -221,6 +223,25 @@ fn input_options(args: &Args) -> Result<input::Options, UsageError> {
         ));
     }
     Ok(input::Options { format, url_column, checksum_column })
+}
+
+/// Columns that are taken for something else are not among those that names can hold: all of them would be `none`.
+fn only_what_is_carried(template: &Template, input: &input::Options) -> Result<(), UsageError> {
+    for column in template.columns() {
+        if column == input.url_column {
+            return usage(format!(
+                "--name {{col.{column}}}: that column holds the URL, of which names have {{basename}}, {{stem}}, {{host}} \
+                 and {{url_hash}}"
+            ));
+        }
+        if Some(column) == input.checksum_column.as_deref() {
+            return usage(format!(
+                "--name {{col.{column}}}: that column holds the checksum, which is compared and no part of a name; write \
+                 {{sha256}}, which is made from the file"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn size(flag: &str, text: &str) -> Result<u64, UsageError> {
@@ -587,9 +608,19 @@ mod tests {
             ("list --checksum-column url", "the one with the digests"),
             ("list --url-column md5 --checksum-column md5", "the one with the digests"),
             ("list --input-format text --checksum-column md5", "needs a list with columns"),
+            ("list --name {col.url}.{ext}", "{basename}, {stem}"),
+            ("list --url-column link --name {index}-{col.link:0:8}", "{basename}, {stem}"),
+            ("list --checksum-column md5 --name {col.md5:0:2}/{basename}", "write {sha256}"),
         ] {
             let sentence = config(line).expect_err(line).to_string();
             assert!(sentence.contains(hint), "{line}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn names_may_hold_any_other_column() {
+        for line in ["list --name {col.md5}", "list --url-column link --name {col.url}", "list --name {col.url2}"] {
+            assert!(config(line).is_ok(), "{line}");
         }
     }
 

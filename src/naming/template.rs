@@ -398,6 +398,14 @@ impl Template {
         matches!(&self.parts[..], [.., Part::Text(text), Part::Field(Field::Ext)] if text.ends_with('.'))
     }
 
+    /// The columns that names hold.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(Field::Column(name, _)) => Some(&**name),
+            _ => None,
+        })
+    }
+
     pub(super) fn uses(&self, wanted: impl Fn(&Field) -> bool) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field(field) if wanted(field)))
     }
