@@ -115,8 +115,11 @@ impl std::str::FromStr for Template {
         // Each with the number of the character where it is known what it is: of a field, its brace.
         let mut parts = Vec::new();
         let mut plain = String::new();
+        // A name with something harmless in its fields, and where each of its characters is from.
+        let mut sample = Vec::new();
         let mut characters = text.chars().enumerate().map(|(index, character)| (index + 1, character)).peekable();
         while let Some((at, character)) = characters.next() {
+            sample.push((at, if character == '{' { 'x' } else { character }));
             match character {
                 '{' | '}' if characters.next_if(|(_, next)| *next == character).is_some() => plain.push(character),
                 '}' => return fail(at, "a } without its {".into()),
@@ -146,12 +149,14 @@ impl std::str::FromStr for Template {
         if !plain.is_empty() {
             parts.push((Part::Text(plain), text.len()));
         }
-        // With a harmless value in its fields, every folder must be a plain name of its own.
-        let sample = parts.iter().map(|(part, _)| if let Part::Text(text) = part { text } else { "x" });
-        for component in sample.collect::<String>().split('/') {
-            if component.is_empty() || component.starts_with('.') {
-                return fail(1, "the name must stay inside the output folder and show no hidden or empty part".into());
+        // Every folder must be a plain name of its own, and so must the file.
+        let end = sample.last().map(|(at, _)| (*at, '/'));
+        let mut begins = true;
+        for (at, character) in sample.into_iter().chain(end) {
+            if begins && matches!(character, '/' | '.') {
+                return fail(at, "the name must stay inside the output folder and show no hidden or empty part".into());
             }
+            begins = character == '/';
         }
         let digits = Digits::of(&components(&parts))?;
         Ok(Self { parts: parts.into_iter().map(|(part, _)| part).collect(), digits })
@@ -472,8 +477,11 @@ mod tests {
             ("x/{index}{sha256}{stem}", 10, "{sha256} must begin or end"),
             ("../{basename}", 1, "inside the output folder"),
             ("/{basename}", 1, "inside the output folder"),
-            ("a//{basename}", 1, "inside the output folder"),
-            ("{basename}/", 1, "inside the output folder"),
+            ("a//{basename}", 3, "inside the output folder"),
+            ("é/{{/{basename}/", 16, "inside the output folder"),
+            ("{basename}/", 11, "inside the output folder"),
+            ("{basename}/../a", 12, "inside the output folder"),
+            ("a/.{stem}", 3, "inside the output folder"),
             (".hidden/{basename}", 1, "inside the output folder"),
             (".{stem:0:1}", 1, "inside the output folder"),
         ] {
