@@ -274,6 +274,9 @@ pub struct Skipped {
     /// The file that stands for this row, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Its size in bytes, where a later run has to know it: it is another row's ([`Reason::DuplicateContent`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// Why a row was skipped.

@@ -162,6 +162,8 @@ pub struct Stored {
     pub path: String,
     /// Its size when it was stored.
     pub bytes: u64,
+    /// It was stored for this row, and not for another one with the same content.
+    pub is_own: bool,
 }
 
 /// A file that an earlier run has saved.
@@ -202,6 +204,8 @@ struct Line<'a> {
     #[serde(borrow)]
     status: Cow<'a, str>,
     #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     path: Option<Cow<'a, str>>,
     #[serde(default)]
     bytes: u64,
@@ -213,6 +217,11 @@ impl Line<'_> {
     /// The file, if the record speaks of one that fetchimg can have written.
     fn plain_path(&self) -> Option<&str> {
         self.path.as_deref().filter(|path| is_plain_path(path))
+    }
+
+    /// Whether there was nothing to store, because another row had stored the same content.
+    fn is_of_another(&self) -> bool {
+        self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
     }
 
     /// What the key of its URL is made of.
@@ -246,11 +255,17 @@ impl Journal {
             let length = reader.read_until(b'\n', &mut line).map_err(fail)?;
             let record = serde_json::from_slice::<Line>(&line);
             if let Ok(record) = &record
-                && let (true, Some(path)) = (record.status == "saved", record.plain_path())
+                && let (is_own, Some(path)) = (record.status == "saved", record.plain_path())
+                && (is_own || record.is_of_another())
             {
-                saved(Earlier { path, sha256: record.sha256.as_deref() });
+                if is_own {
+                    saved(Earlier { path, sha256: record.sha256.as_deref() });
+                }
                 let key = key_of(&hasher, known_by, record.name(), record.index);
-                known.set(key, Standing::Earlier(Place::at(written)));
+                // A file of its own is not forgotten for another row's.
+                if is_own || known.get(key).is_none() {
+                    known.set(key, Standing::Earlier(Place::at(written)));
+                }
             }
             if line.last() != Some(&b'\n') {
                 // The end, or a line that was not finished: all of it but the line feed, or less.
@@ -278,12 +293,13 @@ impl Journal {
     ) -> Result<Option<Adopted<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
-        let stored = Stored { path: path.to_owned(), bytes: record.bytes };
+        let stored = Stored { path: path.to_owned(), bytes: record.bytes, is_own: true };
         let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
         if let Some(Standing::Earlier(place)) = self.known.get(key) {
             let earlier = self.line(place)?;
-            let says_the_same = serde_json::from_slice::<Line>(&earlier)
-                .is_ok_and(|earlier| (earlier.plain_path(), earlier.bytes) == (Some(path), record.bytes));
+            let says_the_same = serde_json::from_slice::<Line>(&earlier).is_ok_and(|earlier| {
+                (&*earlier.status, earlier.plain_path(), earlier.bytes) == ("saved", Some(path), record.bytes)
+            });
             if says_the_same {
                 return Ok(None);
             }
@@ -340,8 +356,8 @@ impl Journal {
         let line = self.line(place)?;
         Ok(match serde_json::from_slice::<Line>(&line) {
             Ok(found) if found.is_about(job, self.known_by) => {
-                let bytes = found.bytes;
-                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes }))
+                let (bytes, is_own) = (found.bytes, !found.is_of_another());
+                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes, is_own }))
             }
             _ => Found::Other,
         })
@@ -508,7 +524,7 @@ mod tests {
         let mut names = Vec::new();
         let mut journal = Journal::open(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
-        let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5 }));
+        let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true }));
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::UnderWay);
         assert_eq!(meet(&mut journal, &signed).expect("meet"), stored("2.png"));
@@ -529,7 +545,7 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 meet(&mut journal, url).expect("meet"),
-                Met::First(Some(Stored { path: name.into(), bytes: 5 }))
+                Met::First(Some(Stored { path: name.into(), bytes: 5, is_own: true }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -550,7 +566,7 @@ mod tests {
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = Stored { path: "1.png".into(), bytes: 5 };
+        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true };
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
         let is_it = |found: &Stored| *found == stored;
@@ -585,7 +601,7 @@ mod tests {
         journal.begin_pass();
         assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
         let skipped = |reason| {
-            let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()) });
+            let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()), bytes: None });
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
@@ -593,7 +609,7 @@ mod tests {
         journal.begin_pass();
         assert_eq!(
             meet(&mut journal, &one).expect("meet"),
-            Met::First(Some(Stored { path: "1.png".into(), bytes: 5 }))
+            Met::First(Some(Stored { path: "1.png".into(), bytes: 5, is_own: true }))
         );
 
         let mut journal = Journal::open(&folder.path().join("n"), KnownBy::Url, |_| {}).expect("open");
@@ -608,6 +624,32 @@ mod tests {
     }
 
     #[test]
+    fn a_row_whose_content_another_one_has_stored_is_known_by_that_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("m");
+        let one = url("https://a.example/1.png");
+        let (path_of_another, bytes) = (Some("2.png".into()), Some(7));
+        let skipped = Skipped { reason: Reason::DuplicateContent, path: path_of_another, bytes };
+        let skipped = Record::of(&Job::new(0, one.clone()), Outcome::Skipped(skipped));
+        let again = |records: &[&Record]| {
+            let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
+            for record in records {
+                note(&mut journal, record, &one).expect("note");
+            }
+            drop(journal);
+            let mut saved = Vec::new();
+            let told = |earlier: Earlier| saved.push(earlier.path.to_owned());
+            let met = meet(&mut Journal::open(&path, KnownBy::Url, told).expect("open"), &one).expect("meet");
+            (met, saved)
+        };
+        let of_another = Stored { path: "2.png".into(), bytes: 7, is_own: false };
+        assert_eq!(again(&[&skipped]), (Met::First(Some(of_another)), vec![]));
+        let own = Stored { path: "1.png".into(), bytes: 5, is_own: true };
+        let expected = (Met::First(Some(own)), vec!["1.png".to_owned()]);
+        assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
+    }
+
+    #[test]
     fn what_a_failure_leaves_is_known_to_the_next_pass() {
         let folder = tempfile::tempdir().expect("a folder");
         let one = url("https://a.example/1.png");
@@ -616,7 +658,7 @@ mod tests {
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = Stored { path: "1.png".into(), bytes: 5 };
+            let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true };
             assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
             let failed = Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
@@ -641,13 +683,13 @@ mod tests {
             assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
             journal.begin_pass();
             for index in 1..4 {
-                let stored = again.then(|| Stored { path: format!("{index}.png"), bytes: 5 });
+                let stored = again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true });
                 assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(stored));
             }
             drop(journal);
 
             let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
-            let stored = |index| Some(Stored { path: format!("{index}.png"), bytes: 5 });
+            let stored = |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true });
             assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Met::First(stored(2)));
             assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Met::First(None), "a row that is new");
             assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Met::First(None));

@@ -102,7 +102,7 @@ impl<'a> Rows<'a> {
             }
         };
         self.tally.name_url(&job.url);
-        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path });
+        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let earlier = match self.journal.meet(key, &job) {
             Ok(Met::First(earlier)) => earlier,
@@ -121,7 +121,7 @@ impl<'a> Rows<'a> {
                 return None;
             }
         };
-        if let Some(Stored { path, bytes }) = &earlier
+        if let Some(Stored { path, bytes, .. }) = &earlier
             && self.existing == Existing::Keep
             && self.files.size(path) == Some(*bytes)
         {
@@ -129,6 +129,8 @@ impl<'a> Rows<'a> {
             self.settle(Some(key), &record, None);
             return None;
         }
+        // Another row's file is not this one's to replace.
+        let earlier = earlier.filter(|stored| stored.is_own);
         let publish = match (&earlier, self.existing) {
             (_, Existing::Replace) => Publish::Replace,
             // What an earlier run wrote for this URL is fetchimg's to replace. A link or a folder in its place is
@@ -186,7 +188,7 @@ impl<'a> Rows<'a> {
                 Outcome::Skipped(skipped) => skipped.path.clone(),
                 Outcome::Failed(_) => None,
             };
-            let outcome = Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path });
+            let outcome = Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None });
             let mut url = record.url.split('#').next().unwrap_or_default().to_owned();
             if let Some(fragment) = fragment {
                 url.push('#');
@@ -261,7 +263,7 @@ fn say(record: &Record) {
             tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
         }
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
-        Outcome::Skipped(Skipped { reason: Reason::FileExists, path }) => {
+        Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
             let path = path.as_deref().unwrap_or_default();
             tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
         }

@@ -111,6 +111,18 @@ fn content_that_names_itself_is_there_once() {
     assert_eq!(told.iter().filter(|told| **told == format!("saved {jpeg}")).count(), 1, "{run}");
     assert_eq!(told.iter().filter(|told| **told == format!("skipped duplicate_content {jpeg}")).count(), 29, "{run}");
 
+    // A second run has nothing to do, also for the rows that had nothing to store.
+    let (urls, hits) = ((0..30).map(|n| server.url(&format!("/jpeg/{n}.jpg"))), server.hits_in_all());
+    let again = fetchimg().lines(urls.clone()).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
+    let told = again.records()[31..].iter().map(in_words).collect::<Vec<_>>();
+    assert_eq!(told, vec![format!("skipped already_saved {jpeg}"); 30], "{again}");
+    assert_eq!(server.hits_in_all(), hits, "{again}");
+    // Unless the file has gone.
+    fs::remove_file(run.output().join(&jpeg)).expect("remove");
+    let again = fetchimg().lines(urls).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
+    assert_eq!(again.file(&jpeg), server.body("/jpeg/1.jpg"), "{again}");
+    assert_eq!(again.records().len(), 31 + 30 + 30, "{again}");
+
     // Somebody else's file of that name is not that content.
     fs::write(run.output().join(&jpeg), "something else").expect("write");
     let more =

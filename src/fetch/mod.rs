@@ -463,7 +463,7 @@ fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answe
 }
 
 fn file_exists(path: String) -> Skipped {
-    Skipped { reason: Reason::FileExists, path: Some(path) }
+    Skipped { reason: Reason::FileExists, path: Some(path), bytes: None }
 }
 
 fn too_large(limit: u64) -> FetchError {

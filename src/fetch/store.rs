@@ -86,7 +86,9 @@ impl Fetcher {
             .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
         let skipped = match stored {
             Stored::Own | Stored::Linked => None,
-            Stored::Same(first) => Some(Skipped { reason: Reason::DuplicateContent, path: Some(first.into()) }),
+            Stored::Same(first) => {
+                Some(Skipped { reason: Reason::DuplicateContent, path: Some(first.into()), bytes: Some(bytes) })
+            }
             Stored::NameTaken => Some(file_exists(name.path.clone())),
         };
         if let Some(skipped) = skipped {

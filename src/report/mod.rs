@@ -425,7 +425,7 @@ mod tests {
         let error = FetchError::new(Kind::HttpStatus(404), "404 Not Found");
         let timing = Timing { start_ms: 0.0, ttfb_ms: None, total_ms: 500.0 };
         pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
-        pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None })));
+        pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));
         pass
     }
 
