@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::digest::{Checksum, Digests, hex};
+use crate::digest::{Algorithm, Checksum, Digests, hex};
 use crate::error::FetchError;
 use crate::format::Format;
 use crate::shown::masked;
@@ -209,6 +209,14 @@ pub struct Saved {
     /// Bytes of the file that an earlier run had stored. Not part of the record as it is written.
     #[serde(skip)]
     pub from_earlier_run: u64,
+}
+
+impl Saved {
+    /// What the body that came hashes to, if that is recorded.
+    #[must_use]
+    pub fn digest_of_what_came(&self, algorithm: Algorithm) -> Option<&str> {
+        self.original.as_ref().map_or(&self.digests, |original| &original.digests).get(algorithm)
+    }
 }
 
 /// An image as the server sent it, where another one is stored.

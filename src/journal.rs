@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::digest::{Checksum, Digests};
 use crate::error::RunError;
 use crate::job::{Job, Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
 use crate::own;
@@ -152,7 +153,7 @@ pub enum Met {
     /// An earlier row of this list names it, and is under way.
     UnderWay,
     /// An earlier row of this list names it; the file that came of it, if one did.
-    Done(Option<String>),
+    Done(Option<Stored>),
 }
 
 /// A file that a record speaks of.
@@ -164,6 +165,8 @@ pub struct Stored {
     pub bytes: u64,
     /// It was stored for this row, and not for another one with the same content.
     pub is_own: bool,
+    /// The digest of what came, where the row asks for another one.
+    pub other_digest: Option<String>,
 }
 
 /// A file that an earlier run has saved.
@@ -293,7 +296,7 @@ impl Journal {
     ) -> Result<Option<Adopted<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
-        let stored = Stored { path: path.to_owned(), bytes: record.bytes, is_own: true };
+        let stored = Stored { path: path.to_owned(), bytes: record.bytes, is_own: true, other_digest: None };
         let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
         if let Some(Standing::Earlier(place)) = self.known.get(key) {
             let earlier = self.line(place)?;
@@ -333,7 +336,7 @@ impl Journal {
             }
             Some(Standing::UnderWay(_)) => Met::UnderWay,
             Some(Standing::Done(place, _)) => match self.read(place, job)? {
-                Found::Same(stored) => Met::Done(stored.map(|stored| stored.path)),
+                Found::Same(stored) => Met::Done(stored),
                 Found::Other => Met::First(None),
             },
             Some(Standing::Earlier(place)) => match self.read(place, job)? {
@@ -357,7 +360,13 @@ impl Journal {
         Ok(match serde_json::from_slice::<Line>(&line) {
             Ok(found) if found.is_about(job, self.known_by) => {
                 let (bytes, is_own) = (found.bytes, !found.is_of_another());
-                Found::Same(found.plain_path().map(|path| Stored { path: path.to_owned(), bytes, is_own }))
+                let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
+                Found::Same(found.plain_path().map(|path| Stored {
+                    path: path.to_owned(),
+                    bytes,
+                    is_own,
+                    other_digest,
+                }))
             }
             _ => Found::Other,
         })
@@ -443,6 +452,18 @@ impl Drop for Journal {
     }
 }
 
+/// The digest that a record has of what came, if that is not what a row asks for. A record need not have one.
+fn other_digest(line: &[u8], wanted: &Checksum) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Came {
+        #[serde(default)]
+        original: Option<Digests>,
+    }
+    let came = serde_json::from_slice::<Came>(line).ok()?.original;
+    let digests = came.or_else(|| serde_json::from_slice(line).ok())?;
+    digests.get(wanted.algorithm).filter(|digest| *digest != wanted.digest).map(str::to_owned)
+}
+
 fn key_of(hasher: &RandomState, known_by: KnownBy, name: &str, index: u64) -> Key {
     Key(match known_by {
         KnownBy::Url => hasher.hash_one(name),
@@ -457,7 +478,6 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::digest::Digests;
     use crate::error::{FetchError, Kind};
     use crate::job::{Failed, Measures, Saved, Skipped, Timing};
     use crate::shown::masked;
@@ -515,7 +535,8 @@ mod tests {
             assert_eq!(meet(&mut journal, url).expect("meet"), Met::First(None));
             assert_eq!(meet(&mut journal, url).expect("meet"), Met::UnderWay);
             note(&mut journal, &saved(url, name), url).expect("note");
-            assert_eq!(meet(&mut journal, url).expect("meet"), Met::Done(Some(name.into())));
+            let stored = Stored { path: name.into(), bytes: 5, is_own: true, other_digest: None };
+            assert_eq!(meet(&mut journal, url).expect("meet"), Met::Done(Some(stored)));
         }
         journal.write().expect("write");
         drop(journal);
@@ -524,7 +545,8 @@ mod tests {
         let mut names = Vec::new();
         let mut journal = Journal::open(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
-        let stored = |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true }));
+        let stored =
+            |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true, other_digest: None }));
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
         assert_eq!(meet(&mut journal, &one).expect("meet"), Met::UnderWay);
         assert_eq!(meet(&mut journal, &signed).expect("meet"), stored("2.png"));
@@ -545,7 +567,7 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 meet(&mut journal, url).expect("meet"),
-                Met::First(Some(Stored { path: name.into(), bytes: 5, is_own: true }))
+                Met::First(Some(Stored { path: name.into(), bytes: 5, is_own: true, other_digest: None }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -566,7 +588,7 @@ mod tests {
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true };
+        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
         assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
         let is_it = |found: &Stored| *found == stored;
@@ -605,12 +627,10 @@ mod tests {
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
-        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some("1.png".into())));
+        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some(stored.clone())));
         journal.begin_pass();
-        assert_eq!(
-            meet(&mut journal, &one).expect("meet"),
-            Met::First(Some(Stored { path: "1.png".into(), bytes: 5, is_own: true }))
-        );
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
 
         let mut journal = Journal::open(&folder.path().join("n"), KnownBy::Url, |_| {}).expect("open");
         meet(&mut journal, &one).expect("meet");
@@ -642,9 +662,9 @@ mod tests {
             let met = meet(&mut Journal::open(&path, KnownBy::Url, told).expect("open"), &one).expect("meet");
             (met, saved)
         };
-        let of_another = Stored { path: "2.png".into(), bytes: 7, is_own: false };
+        let of_another = Stored { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None };
         assert_eq!(again(&[&skipped]), (Met::First(Some(of_another)), vec![]));
-        let own = Stored { path: "1.png".into(), bytes: 5, is_own: true };
+        let own = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let expected = (Met::First(Some(own)), vec!["1.png".to_owned()]);
         assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
     }
@@ -658,7 +678,7 @@ mod tests {
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true };
+            let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
             assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
             let failed = Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
@@ -683,13 +703,15 @@ mod tests {
             assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
             journal.begin_pass();
             for index in 1..4 {
-                let stored = again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true });
+                let stored =
+                    again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
                 assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(stored));
             }
             drop(journal);
 
             let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
-            let stored = |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true });
+            let stored =
+                |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
             assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Met::First(stored(2)));
             assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Met::First(None), "a row that is new");
             assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Met::First(None));

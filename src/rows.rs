@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Kind, RunError};
+use crate::digest::Checksum;
+use crate::error::{FetchError, Kind, RunError};
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
-use crate::job::{Extra, Outcome, Reason, Record, Row, Skipped};
+use crate::job::{Extra, Failed, Job, Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key, Met, Stored};
 use crate::manifest::Manifest;
 use crate::naming::Namer;
@@ -56,6 +57,7 @@ struct Waiting {
     index: u64,
     fragment: Option<Box<str>>,
     extra: Extra,
+    checksum: Option<Box<Checksum>>,
     _room: Room,
 }
 
@@ -106,13 +108,16 @@ impl<'a> Rows<'a> {
         let key = self.journal.key(&job);
         let earlier = match self.journal.meet(key, &job) {
             Ok(Met::First(earlier)) => earlier,
-            Ok(Met::Done(path)) => {
-                self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)), None);
+            Ok(Met::Done(stored)) => {
+                let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
+                let outcome = repeated(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
+                self.settle(None, &Record::of(&job, outcome), None);
                 return None;
             }
             Ok(Met::UnderWay) => {
                 let fragment = job.url.fragment().map(Into::into);
-                let waiting = Waiting { index: job.index, fragment, extra: job.extra, _room: room };
+                let Job { index, extra, checksum, .. } = job;
+                let waiting = Waiting { index, fragment, extra, checksum, _room: room };
                 self.waiting.entry(key).or_default().push(waiting);
                 return None;
             }
@@ -121,7 +126,8 @@ impl<'a> Rows<'a> {
                 return None;
             }
         };
-        if let Some(Stored { path, bytes, .. }) = &earlier
+        // What the list says now may not be what came then.
+        if let Some(Stored { path, bytes, other_digest: None, .. }) = &earlier
             && self.existing == Existing::Keep
             && self.files.size(path) == Some(*bytes)
         {
@@ -180,7 +186,7 @@ impl<'a> Rows<'a> {
             Ok(line) => self.write_down(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
-        for Waiting { index, fragment, extra, _room } in
+        for Waiting { index, fragment, extra, checksum, _room } in
             key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default()
         {
             let path = match &record.outcome {
@@ -188,7 +194,13 @@ impl<'a> Rows<'a> {
                 Outcome::Skipped(skipped) => skipped.path.clone(),
                 Outcome::Failed(_) => None,
             };
-            let outcome = Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None });
+            let other_digest = checksum.as_deref().and_then(|checksum| match &record.outcome {
+                Outcome::Saved(saved) => {
+                    saved.digest_of_what_came(checksum.algorithm).filter(|made| *made != checksum.digest)
+                }
+                _ => None,
+            });
+            let outcome = repeated(path, checksum.as_deref(), other_digest);
             let mut url = record.url.split('#').next().unwrap_or_default().to_owned();
             if let Some(fragment) = fragment {
                 url.push('#');
@@ -254,6 +266,19 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// What a row comes to that has the URL of an earlier one. `path`: the file of that one, if it has one. `other_digest`: what
+/// came hashes to this, and not to what this row asks for.
+fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
+    match (path, checksum, other_digest) {
+        (Some(path), Some(Checksum { algorithm, digest }), Some(made)) => {
+            let name = algorithm.name();
+            let clause = format!("the {name} of {path}, from an earlier row, is {made}, and the list says {digest}");
+            Outcome::Failed(Failed::new(&FetchError::new(Kind::Checksum, clause), 0, None))
+        }
+        (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
+    }
+}
+
 /// The log line of a record.
 fn say(record: &Record) {
     let url = harmless(&record.url);
@@ -295,9 +320,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::error::FetchError;
     use crate::intents::{Intents, Mark};
-    use crate::job::{Failed, Job};
     use crate::journal::KnownBy;
 
     /// The rows of a pass in this folder.

@@ -4,12 +4,16 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use common::told::in_words;
-use common::{Run, Server, fetchimg};
+use common::{Run, Server, TestDir, fetchimg};
 use fetchimg::digest::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -75,6 +79,52 @@ fn what_the_list_says_of_a_body_is_compared() {
     assert!(message.contains(&sha256(&bad.1)) && message.contains(&sha256(b"another")), "{run}");
     assert_eq!((server.hits("/png/300/b.png"), server.hits("/png/300/d.png")), (1, 0), "{run}");
     assert!(run.leftovers().is_empty(), "{run}");
+}
+
+#[test]
+fn what_another_row_of_the_url_has_saved_is_compared_too() {
+    for mode in [&["--sequential"][..], &[]] {
+        let server = Server::start();
+        let (target, first) = if mode.is_empty() { ("/gated/300/a.png", 2) } else { ("/png/300/a.png", 1) };
+        let (url, sum) = (server.url(target), sha256(&server.body(target)));
+        let rows = [sum.to_uppercase(), sha256(b"another"), String::new(), sum];
+        let lines = rows.map(|sum| format!("{url},{sum},x\n")).concat();
+        let list = format!("url,sum,caption\n{lines}{},,y\n", server.url("/png/300/b.png"));
+        let mut running = fetchimg().args(["-", "--checksum-column", "sum"]).args(mode).stdin_pipe();
+        running.write_line(list);
+        running.close_stdin();
+        server.wait_for_hits_in_all(first, PATIENCE);
+        server.open_gate();
+        let run = running.wait();
+        assert_eq!(run.status, Some(1), "{run}");
+        let skipped = "skipped duplicate_url a.png";
+        assert_eq!(run.told(), ["saved a.png", "failed checksum", skipped, skipped, "saved b.png"], "{run}");
+        let message = run.record(1)["message"].to_string();
+        assert!(message.contains("of a.png, from an earlier row") && message.contains(&sha256(b"another")), "{run}");
+        assert_eq!(run.record(1)["extra"]["caption"], "x", "{run}");
+        assert_eq!(server.hits(target), 1, "{run}");
+    }
+}
+
+#[test]
+fn what_an_earlier_run_has_saved_is_compared_too() {
+    let server = Server::start();
+    let (url, body) = (server.url("/png/300/a.png"), server.body("/png/300/a.png"));
+    let run = |sum: &str, dir: &TestDir| {
+        fetchimg().stdin(format!("url,sum\n{url},{sum}\n")).args(["-", "--checksum-column", "sum"]).in_dir(dir).run()
+    };
+    let dir = TestDir::new();
+    assert_eq!(run(&sha256(&body), &dir).told(), ["saved a.png"]);
+    // The list has another picture now. The server has not.
+    let other = run(&sha256(b"another"), &dir);
+    assert_eq!((other.status, other.records().len()), (Some(1), 2), "{other}");
+    assert_eq!((&other.records()[1]["error"], server.hits("/png/300/a.png")), (&"checksum".into(), 2), "{other}");
+    assert_eq!(other.file("a.png"), body, "{other}");
+    for sum in [sha256(&body), String::new(), "0".repeat(32)] {
+        let again = run(&sum, &dir);
+        assert_eq!(again.records().last().map(in_words).as_deref(), Some("skipped already_saved a.png"), "{again}");
+    }
+    assert_eq!(server.hits("/png/300/a.png"), 2);
 }
 
 #[test]
