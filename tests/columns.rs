@@ -231,6 +231,19 @@ fn a_text_list_has_no_checksums_to_look_at() {
 }
 
 #[test]
+fn objects_without_any_checksum_are_warned_of() {
+    let server = Server::start();
+    let object = |name: &str| format!("{{\"url\":\"{}\"}}\n", server.url(&format!("/png/300/{name}.png")));
+    for (more, warns) in [("", true), ("{\"url\":\"\",\"md5\":null}\n", false)] {
+        let list = [object("a"), object("b"), more.to_owned()].concat();
+        let run = fetchimg().stdin(list).args(["--checksum-column", "md5"]).run();
+        assert_eq!(run.told()[..2], ["saved a.png", "saved b.png"], "{run}");
+        let warning = "No object of standard input has a md5, so nothing was compared with a checksum";
+        assert_eq!(run.stderr.contains(warning), warns, "{run}");
+    }
+}
+
+#[test]
 fn an_empty_list_with_columns_is_done_at_once() {
     for (format, list) in [("csv", ""), ("csv", "url,caption\n"), ("tsv", "\n\n"), ("jsonl", " \n")] {
         let run = fetchimg().stdin(list).args(["--input-format", format]).run();

@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::rows::{About, Found, Place, Rows};
 use super::{LONGEST_ROW, Options};
 use crate::job::Extra;
+use crate::shown::harmless;
 
 /// Takes bytes, gives rows.
 pub struct Parser<'a> {
@@ -21,7 +22,8 @@ pub struct Parser<'a> {
 impl<'a> Parser<'a> {
     /// A list, from its beginning.
     pub fn new(about: &'a About<'a>) -> Self {
-        Self { lines: Lines::new(LONGEST_ROW), objects: Objects { about, names: Names::default() } }
+        let objects = Objects { about, names: Names::default(), lack_checksum: false, have_checksum: false };
+        Self { lines: Lines::new(LONGEST_ROW), objects }
     }
 
     /// Takes the next bytes.
@@ -32,12 +34,20 @@ impl<'a> Parser<'a> {
     /// There are no more.
     pub fn end(mut self, rows: &mut Rows) {
         self.lines.end(|line, number| self.objects.push(line, number, rows));
+        let Objects { about, lack_checksum, have_checksum, .. } = self.objects;
+        if let Some(column) = about.options.checksum_column.as_deref().filter(|_| lack_checksum && !have_checksum) {
+            let (list, column) = (harmless(about.name), harmless(column));
+            tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
+        }
     }
 }
 
 struct Objects<'a> {
     about: &'a About<'a>,
     names: Names,
+    /// There are objects without the key of the checksum, and objects with it.
+    lack_checksum: bool,
+    have_checksum: bool,
 }
 
 impl Objects<'_> {
@@ -54,7 +64,12 @@ impl Objects<'_> {
         let mut json = serde_json::Deserializer::from_slice(line);
         let object = Reading { options: self.about.options, names: &mut self.names };
         match object.deserialize(&mut json).and_then(|object| json.end().map(|()| object)) {
-            Ok(object) => object.push(place, rows),
+            Ok(object) => {
+                let has_checksum = object.checksum.is_some();
+                self.have_checksum |= has_checksum;
+                self.lack_checksum |= !has_checksum;
+                object.push(place, rows);
+            }
             Err(error) => {
                 // It counts lines too, and has seen one.
                 let what = error.to_string();
