@@ -15,6 +15,7 @@ use crate::digest::{Algorithm, Checksum, Digests, hex};
 use crate::error::FetchError;
 use crate::format::Format;
 use crate::shown::masked;
+use crate::weight::{Weight, Weights};
 
 /// One row of the list that holds a URL.
 #[derive(Clone, Debug)]
@@ -39,17 +40,41 @@ impl Job {
 
 /// The columns of a row besides its URL, in their order. They are carried into the row's record, and names may hold
 /// them. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Extra(Option<Arc<Columns>>);
 
-/// Names and values.
-type Columns = Vec<(Arc<str>, Value)>;
+#[derive(Debug)]
+struct Columns {
+    /// Names and values.
+    all: Vec<(Arc<str>, Value)>,
+    /// What they weigh, if anybody counts that.
+    weight: Option<Weight>,
+}
+
+impl PartialEq for Extra {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
 
 impl Extra {
     /// These columns. Names may be shared between the rows of a list.
     #[must_use]
     pub fn new(columns: Vec<(Arc<str>, Value)>) -> Self {
-        Self((!columns.is_empty()).then(|| Arc::new(columns)))
+        Self((!columns.is_empty()).then(|| Arc::new(Columns { all: columns, weight: None })))
+    }
+
+    /// How many bytes of memory the values take.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.iter().map(|(_, value)| size(value)).sum()
+    }
+
+    /// Counts them among these as long as they are there. To be said before they are cloned.
+    pub fn weigh(&mut self, bytes: usize, weights: &Arc<Weights>) {
+        if let Some(columns) = self.0.as_mut().and_then(Arc::get_mut) {
+            columns.weight = Some(weights.hold(bytes));
+        }
     }
 
     /// Whether there are none.
@@ -66,8 +91,21 @@ impl Extra {
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().flat_map(|columns| columns.iter()).map(|(name, value)| (&**name, value))
+        self.0.iter().flat_map(|columns| &columns.all).map(|(name, value)| (&**name, value))
     }
+}
+
+/// How many bytes of memory a value takes.
+fn size(value: &Value) -> usize {
+    let more = match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| size_of::<String>() + name.len() + size(value)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + more
 }
 
 impl Serialize for Extra {

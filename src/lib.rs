@@ -47,6 +47,7 @@ pub mod job;
 pub mod limits;
 pub mod own;
 pub mod shown;
+pub mod weight;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

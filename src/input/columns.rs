@@ -95,6 +95,9 @@ fn shown(names: &[Arc<str>]) -> String {
 /// Names that rows share. So many are remembered; objects may have a key for each user of a site.
 const MOST_NAMES: usize = 1000;
 
+/// And longer ones are not: they name nothing that comes again.
+const LONGEST_NAME: usize = 1000;
+
 /// The keys of objects, each kept once.
 #[derive(Debug, Default)]
 pub struct Names(HashSet<Arc<str>, RandomState>);
@@ -106,7 +109,7 @@ impl Names {
             return Arc::clone(shared);
         }
         let new = Arc::<str>::from(name);
-        if self.0.len() < MOST_NAMES {
+        if self.0.len() < MOST_NAMES && name.len() <= LONGEST_NAME {
             self.0.insert(Arc::clone(&new));
         }
         new

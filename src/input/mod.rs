@@ -253,6 +253,8 @@ fn identity(file: &Metadata) -> Option<Identity> {
 pub fn rows_of(from: impl Read, name: &str, options: &Options) -> Result<Vec<Row>, RunError> {
     let (sender, mut receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
     let mut rows = Rows::new(sender, Arc::default());
+    // Nobody takes them meanwhile.
+    rows.most = usize::MAX;
     match read(from, None, None, &About { name, options }, &mut rows) {
         Ok(()) | Err(Ended::Unwanted) => {}
         Err(Ended::Failed(error)) => return Err(error),

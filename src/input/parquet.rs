@@ -52,7 +52,8 @@ pub fn read(file: File, about: &About, rows: &mut Rows) -> Result<(), Ended> {
     let mut at_once = 1;
     for (number, row) in (1..).zip(found) {
         wanted.push(&row.map_err(fail)?, number, about, rows);
-        if rows.waiting() >= at_once {
+        let (count, bytes) = rows.waiting();
+        if count >= at_once || bytes >= LONGEST_ROW {
             rows.send()?;
             at_once = (2 * at_once).min(MOST_AT_ONCE);
         }

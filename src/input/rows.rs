@@ -13,6 +13,7 @@ use crate::digest::Checksum;
 use crate::error::{FetchError, Kind, RunError};
 use crate::job::{Extra, Failed, Job, Outcome, Record, Row};
 use crate::shown::{harmless, masked_text};
+use crate::weight::Weights;
 
 /// Why reading stops early.
 pub enum Ended {
@@ -89,18 +90,31 @@ pub struct Rows {
     sender: mpsc::Sender<Result<Vec<Row>, RunError>>,
     reading: Arc<Reading>,
     batch: Vec<Row>,
+    /// What the rows weigh that are on their way through the run, those of the batch included.
+    weights: Arc<Weights>,
+    /// And those of the batch alone.
+    batch_weight: usize,
+    /// The others may weigh so much before another batch is handed over.
+    pub most: usize,
     next_index: u64,
     /// No other list comes after the one that is read.
     pub is_last_list: bool,
 }
+
+/// Rows may take so many bytes of memory together, besides what each takes.
+const MOST: usize = 64 << 20;
+
+/// Rows that take less are not counted: there are only so many.
+const LIGHT: usize = 4096;
 
 /// A bad line is shown up to so many characters; it may be all of somebody's hard disk.
 const SHOWN: usize = 500;
 
 impl Rows {
     /// None yet.
-    pub const fn new(sender: mpsc::Sender<Result<Vec<Row>, RunError>>, reading: Arc<Reading>) -> Self {
-        Self { sender, reading, batch: Vec::new(), next_index: 0, is_last_list: true }
+    pub fn new(sender: mpsc::Sender<Result<Vec<Row>, RunError>>, reading: Arc<Reading>) -> Self {
+        let (batch, weights) = (Vec::new(), Arc::default());
+        Self { sender, reading, batch, weights, batch_weight: 0, most: MOST, next_index: 0, is_last_list: true }
     }
 
     /// A row that is nothing but a URL.
@@ -148,14 +162,20 @@ impl Rows {
         self.add(Err(Box::new(Record { index: self.next_index, url, url_hash: None, outcome, extra })));
     }
 
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, mut row: Row) {
+        let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
+        let size = extra.size();
+        if size >= LIGHT {
+            extra.weigh(size, &self.weights);
+            self.batch_weight += size;
+        }
         self.next_index += 1;
         self.batch.push(row);
     }
 
-    /// How many have not been handed over.
-    pub const fn waiting(&self) -> usize {
-        self.batch.len()
+    /// How many have not been handed over, and what they weigh.
+    pub const fn waiting(&self) -> (usize, usize) {
+        (self.batch.len(), self.batch_weight)
     }
 
     /// The list that is read has so many rows, of which none has come yet.
@@ -171,6 +191,8 @@ impl Rows {
             return Ok(());
         }
         self.reading.rows.store(self.next_index, Ordering::Relaxed);
+        // Thousands of rows are held before they are fetched. What was read before these is fetched without them.
+        self.weights.wait_for(self.most.saturating_add(std::mem::take(&mut self.batch_weight)));
         self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| Ended::Unwanted)
     }
 
@@ -202,5 +224,38 @@ fn parse(text: &[u8]) -> Result<Url, String> {
         _ if url.as_str().len() > LONGEST_URL => Err(format!("it is longer than {LONGEST_URL} bytes")),
         "http" | "https" => Ok(url),
         other => Err(format!("{other}: is not http: or https:")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn large_rows_wait_until_those_before_them_are_done_with() {
+        const LARGE: usize = 1 << 20;
+        let (sender, mut receiver) = mpsc::channel(1000);
+        let reading = std::thread::spawn(move || {
+            let options = Options::default();
+            let about = About { name: "list", options: &options };
+            let mut rows = Rows::new(sender, Arc::default());
+            for number in 0..2 * MOST / LARGE {
+                let extra = Extra::new(vec![("c".into(), "x".repeat(LARGE).into())]);
+                let url = format!("http://a.example/{number}");
+                rows.push(Found { url: url.as_bytes(), checksum: Ok(b""), extra }, about.row(1));
+                assert!(rows.send().is_ok());
+            }
+        });
+        let mut held = Vec::new();
+        while held.len() < MOST / LARGE {
+            held.push(receiver.blocking_recv().expect("a batch"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(receiver.try_recv().is_err(), "no more than there is room for");
+        held.truncate(MOST / LARGE / 2);
+        while receiver.blocking_recv().is_some() {}
+        reading.join().expect("all have been handed over");
     }
 }
