@@ -28,6 +28,7 @@ pub struct Parser<'a> {
     taken: usize,
     /// They are nothing but white space.
     is_blank: bool,
+    quotes: Quotes,
     /// The number of the line under way, from 1, and of the one in which the row under way begins.
     line: u64,
     begun: u64,
@@ -47,6 +48,7 @@ impl<'a> Parser<'a> {
             row: Fields::default(),
             taken: 0,
             is_blank: true,
+            quotes: Quotes::default(),
             line: 1,
             begun: 1,
             is_skipping: false,
@@ -75,6 +77,7 @@ impl<'a> Parser<'a> {
             bytes = &bytes[taken.len()..];
             self.taken += taken.len();
             self.is_blank &= taken.trim_ascii().is_empty();
+            self.quotes.follow(taken, self.delimiter);
             self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             if is_whole {
                 self.end_row(rows)?;
@@ -117,6 +120,13 @@ impl<'a> Parser<'a> {
                 let url = if columns.url < count { row.get(columns.url) } else { b"" };
                 rows.refuse(url, &message, Extra::default());
             }
+            // By chance the rows that such a quote has made one may have as many fields as one.
+            Some(columns) if self.quotes.are_broken && row.contains(b'\n') => {
+                let message = format!(
+                    "{place} has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed"
+                );
+                rows.refuse(row.get(columns.url), &message, Extra::default());
+            }
             Some(columns) => {
                 let mut extra = Vec::with_capacity(columns.names.len());
                 let mut broken = None;
@@ -136,7 +146,7 @@ impl<'a> Parser<'a> {
             }
         }
         self.row.clear();
-        (self.taken, self.is_blank) = (0, true);
+        (self.taken, self.is_blank, self.quotes) = (0, true, Quotes::default());
         Ok(())
     }
 
@@ -150,7 +160,7 @@ impl<'a> Parser<'a> {
         self.is_skipping = !at_line_feed;
         self.reader = reader(self.delimiter);
         self.row.clear();
-        (self.taken, self.is_blank) = (0, true);
+        (self.taken, self.is_blank, self.quotes) = (0, true, Quotes::default());
         Ok(())
     }
 
@@ -186,6 +196,46 @@ fn reader(delimiter: u8) -> csv_core::Reader {
 
 fn fields_in_words(count: usize) -> String {
     if count == 1 { "1 field".to_owned() } else { format!("{count} fields") }
+}
+
+/// Follows the quotes of the row under way. The reader takes everything for a row; here it is told what is none by
+/// RFC 4180.
+#[derive(Default)]
+struct Quotes {
+    /// The last byte, if there is one.
+    before: Option<u8>,
+    /// A field has begun with a quote.
+    is_open: bool,
+    /// And the last byte may have closed it.
+    is_closing: bool,
+    /// Behind the quote that closed a field there was something else than the end of the field.
+    are_broken: bool,
+}
+
+impl Quotes {
+    fn follow(&mut self, bytes: &[u8], delimiter: u8) {
+        let mut at = 0;
+        loop {
+            if let (true, Some(next)) = (self.is_closing, bytes.get(at)) {
+                self.is_closing = false;
+                if *next == b'"' {
+                    at += 1;
+                } else {
+                    self.is_open = false;
+                    self.are_broken |= *next != delimiter && !matches!(next, b'\r' | b'\n');
+                }
+            }
+            let Some(quote) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) else { break };
+            if self.is_open {
+                self.is_closing = true;
+            } else {
+                let before = quote.checked_sub(1).map_or(self.before, |before| Some(bytes[before]));
+                self.is_open = before.is_none_or(|before| before == delimiter);
+            }
+            at = quote + 1;
+        }
+        self.before = bytes.last().copied().or(self.before);
+    }
 }
 
 /// The fields of the row under way.
@@ -328,6 +378,14 @@ mod tests {
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
                 "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",
             ),
+            // Without the second one there would be no trace of the first.
+            (
+                "url,c\nhttp://a/1,\"x\nhttp://a/2,12\" y\n",
+                "bad_url [http://a/1] line 2 of list has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed {}",
+            ),
+            ("url,c\nhttp://a/1,\"x\"\"\ny\"\n", r#"http://a/1 {"c":"x\"\ny"}"#),
+            ("url,c\nhttp://a/1,\"x\" y\"\n", r#"http://a/1 {"c":"x y\""}"#),
+            ("url,c\n\"http://a/1\",x\"\"y \"\"\r\n", r#"http://a/1 {"c":"x\"\"y \"\""}"#),
             (
                 "url,\"c",
                 "list is no list of URLs: where the names of its columns should be, there is a row whose quote is not closed",
