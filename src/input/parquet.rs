@@ -30,6 +30,7 @@ use super::LONGEST_ROW;
 use super::columns::Columns;
 use super::rows::{About, Ended, Found, Rows};
 use crate::job::Extra;
+use crate::shown::harmless;
 
 /// So many rows are handed over at once, when the first ones are on their way.
 const MOST_AT_ONCE: usize = 1024;
@@ -88,6 +89,12 @@ impl Wanted {
             } else {
                 return Err(about.not_a_list(format!("its column {} holds no text", all.names[column])));
             }
+        }
+        // The library looks columns up by their names, and finds the last one for each of them.
+        let count = |name: &str| schema.get_fields().iter().filter(|field| field.name() == name).count();
+        if let Some(field) = fields.iter().find(|field| count(field.name()) > 1) {
+            let name = harmless(field.name());
+            return Err(about.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }
         Ok(Self { columns: Columns::find(names(&fields), about)?, fields })
     }
@@ -609,6 +616,13 @@ mod tests {
         for (options, what) in table {
             assert_eq!(told(&list, &options), [what]);
         }
+        let twice = "message list { required binary url (UTF8); required binary url (UTF8); }";
+        let twice = file(twice, Compression::SNAPPY, 1, |group, _| {
+            texts(group, &["http://a/1"], None, None);
+            texts(group, &["http://a/2"], None, None);
+        });
+        let what = "list is no list of URLs: it has several columns url, which cannot be told apart";
+        assert_eq!(told(&twice, &Options::default()), [what]);
         let several = "message list { repeated binary url (UTF8); required binary c (UTF8); }";
         let several = file(several, Compression::SNAPPY, 0, |_, _| {});
         let what = "list is no list of URLs: its column url holds no text";
