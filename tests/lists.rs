@@ -134,6 +134,16 @@ fn windows_lines_and_a_byte_order_mark_are_fine() {
 }
 
 #[test]
+fn lines_may_end_as_they_did_on_old_macs() {
+    let server = Server::start();
+    let urls = ["/png/300/a.png", "/png/300/b.png"].map(|target| server.url(target));
+    let run = fetchimg().stdin(format!("# pictures\r{}\r", urls.join("\r"))).run();
+
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+}
+
+#[test]
 fn the_last_line_needs_no_end() {
     let server = Server::start();
     let dir = TestDir::new();

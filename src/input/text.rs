@@ -14,8 +14,8 @@ pub struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// A list, from its beginning.
-    pub const fn new(about: &'a About<'a>) -> Self {
-        Self { lines: Lines::new(LONGEST_LINE), about }
+    pub fn new(about: &'a About<'a>) -> Self {
+        Self { lines: Lines::ended_by_cr(LONGEST_LINE), about }
     }
 
     /// Takes the next bytes.
