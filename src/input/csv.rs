@@ -29,6 +29,8 @@ pub struct Parser<'a> {
     /// They are nothing but white space.
     is_blank: bool,
     quotes: Quotes,
+    /// What has come of the row behind its first line, if it goes on there.
+    behind: Option<Vec<u8>>,
     /// The number of the line under way, from 1, and of the one in which the row under way begins.
     line: u64,
     begun: u64,
@@ -49,6 +51,7 @@ impl<'a> Parser<'a> {
             taken: 0,
             is_blank: true,
             quotes: Quotes::default(),
+            behind: None,
             line: 1,
             begun: 1,
             is_skipping: false,
@@ -81,7 +84,13 @@ impl<'a> Parser<'a> {
             self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             if is_whole {
                 self.end_row(rows)?;
-            } else if self.taken > LONGEST_ROW {
+                continue;
+            }
+            match &mut self.behind {
+                Some(behind) => behind.extend_from_slice(taken),
+                None => self.behind = memchr::memchr(b'\n', taken).map(|end| taken[end + 1..].to_vec()),
+            }
+            if self.taken > LONGEST_ROW {
                 self.give_up(taken.last() == Some(&b'\n'), rows)?;
             }
         }
@@ -90,14 +99,15 @@ impl<'a> Parser<'a> {
 
     /// There are no more.
     pub fn end(mut self, rows: &mut Rows) -> Result<(), Ended> {
-        if self.taken == 0 {
-            return Ok(());
+        while self.taken > 0 {
+            // A line feed ends the last row, unless it is part of a field.
+            if self.row.read(&mut self.reader, b"\n").1 {
+                return self.end_row(rows);
+            }
+            self.refuse("whose quote is not closed", rows)?;
+            self.begin_again(rows)?;
         }
-        // A line feed ends the last row, unless it is part of a field.
-        if self.row.read(&mut self.reader, b"\n").1 {
-            return self.end_row(rows);
-        }
-        self.refuse("whose quote is not closed", rows)
+        Ok(())
     }
 
     /// Takes the row that has come to its end.
@@ -145,23 +155,41 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        self.row.clear();
-        (self.taken, self.is_blank, self.quotes) = (0, true, Quotes::default());
+        self.clear();
         Ok(())
     }
 
     /// A quote that nobody closes would make all the rest one row. So the row ends here, and the next one begins on the
     /// next line, though that may be within a field that really is so long.
     fn give_up(&mut self, at_line_feed: bool, rows: &mut Rows) -> Result<(), Ended> {
-        let resumed = self.line + u64::from(!at_line_feed);
+        let is_open = self.quotes.is_open && self.behind.is_some();
+        let resumed = if is_open { self.begun + 1 } else { self.line + u64::from(!at_line_feed) };
         let what =
             format!("of more than 1 MiB, perhaps because a quote is not closed; reading goes on at line {resumed}");
         self.refuse(&what, rows)?;
+        if is_open {
+            return self.begin_again(rows);
+        }
         self.is_skipping = !at_line_feed;
         self.reader = reader(self.delimiter);
-        self.row.clear();
-        (self.taken, self.is_blank, self.quotes) = (0, true, Quotes::default());
+        self.clear();
         Ok(())
+    }
+
+    /// Reads once more what is behind the first line of a row whose quote is not closed: these are rows of their own. No
+    /// quote is left open in them, because there is an even number of quotes wherever some stand together, so this does
+    /// not begin over and over.
+    fn begin_again(&mut self, rows: &mut Rows) -> Result<(), Ended> {
+        let behind = self.behind.take().unwrap_or_default();
+        self.line = self.begun + 1;
+        self.reader = reader(self.delimiter);
+        self.clear();
+        self.take(&behind, rows)
+    }
+
+    fn clear(&mut self) {
+        self.row.clear();
+        (self.taken, self.is_blank, self.quotes, self.behind) = (0, true, Quotes::default(), None);
     }
 
     /// A row of which it cannot be told what it holds. `what` follows "a row".
@@ -370,10 +398,7 @@ mod tests {
     fn a_quote_that_is_not_closed_is_named() {
         let options = Options { checksum_column: None, ..options(Format::Csv) };
         let table = [
-            (
-                "url,c\nhttp://a/1,\"x\nhttp://a/2,y\n",
-                "bad_url [] line 2 of list begins a row whose quote is not closed {}",
-            ),
+            ("url,c\n\"http://a/1", "bad_url [] line 2 of list begins a row whose quote is not closed {}"),
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
                 "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",
@@ -394,6 +419,31 @@ mod tests {
         for (list, row) in table {
             assert_eq!(told(list.as_bytes(), &options), [row]);
         }
+    }
+
+    #[test]
+    fn the_rows_behind_a_quote_that_is_not_closed_are_rows() {
+        let options = Options { checksum_column: None, ..options(Format::Csv) };
+        let list = "url,c\nhttp://a/1,\"x\nhttp://a/2,y\r\n\nhttp://a/3,\"\"\nhttp://a/4,\"\"\"\"\nhttp://a/5";
+        let expected = [
+            "bad_url [] line 2 of list begins a row whose quote is not closed {}",
+            r#"http://a/2 {"c":"y"}"#,
+            r#"http://a/3 {"c":""}"#,
+            r#"http://a/4 {"c":"\""}"#,
+            "bad_url [http://a/5] line 7 of list has 1 field, and the header 2 {}",
+        ];
+        assert_eq!(told(list.as_bytes(), &options), expected);
+        // More of them than one row may be long.
+        let words = "words ".repeat(40);
+        let rows = (0..5000).map(|row| format!("http://a.example/{row},{words}\n")).collect::<Vec<_>>().concat();
+        assert!(rows.len() > LONGEST_ROW);
+        let list = format!("url,c\nhttp://a/1,\"x\n{rows}http://a/2,\"\"\"x\n{rows}");
+        let told = told(list.as_bytes(), &options);
+        let refused = told.iter().filter(|row| row.starts_with("bad_url")).collect::<Vec<_>>();
+        assert_eq!((told.len(), refused.len()), (2 + 2 * 5000, 2), "{refused:?}");
+        assert!(refused[0].contains("line 2 ") && refused[0].contains("reading goes on at line 3 "), "{refused:?}");
+        assert!(refused[1].contains("line 5003 "), "{refused:?}");
+        assert!(told[10_001].starts_with("http://a.example/4999 "), "{}", told[10_001]);
     }
 
     #[test]
@@ -425,10 +475,10 @@ mod tests {
             (format!("{field}\nhttp://a/2,\n"), vec!["http://a/1".to_owned(), "http://a/2".to_owned()]),
             // One that is too long ends at its line's end,
             (format!("{field}{field}\nhttp://a/2,\n"), vec![gone(2, 3), "http://a/2".to_owned()]),
-            // and so does one whose quote is not closed, though it goes on.
+            // and one whose quote is not closed at the end of its first one.
             (
                 format!("\"{}\nhttp://a/2,\n", "x\n".repeat(LONGEST_ROW / 2)),
-                vec![gone(2, 524_285), "bad_url".to_owned(), "http://a/2".to_owned()],
+                vec![gone(2, 3), "bad_url".to_owned(), "http://a/2".to_owned()],
             ),
             (",".repeat(LONGEST_ROW + 1), vec![gone(2, 3)]),
         ];
