@@ -120,7 +120,9 @@ impl<'a> Parser<'a> {
             _ if is_blank => {}
             None => {
                 let names = row.iter().map(|name| String::from_utf8_lossy(name).into()).collect();
-                self.columns = Some(Columns::find(names, self.about)?);
+                let columns = Columns::find(names, self.about)?;
+                columns.have_those_in_names(self.about)?;
+                self.columns = Some(columns);
             }
             Some(columns) if row.count != columns.names.len() => {
                 let (count, expected) = (row.count, columns.names.len());
