@@ -124,7 +124,7 @@ impl TryFrom<Args> for Config {
             Ok(template) => template,
             Err(error) => return usage(format!("--name {}: {error}", args.name)),
         };
-        let input = input_options(&args)?;
+        let input = input_options(&args, &template)?;
         only_what_is_carried(&template, &input)?;
         let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
             Some("-") => Target::Stdout,
@@ -225,7 +225,7 @@ fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     Ok(sources)
 }
 
-fn input_options(args: &Args) -> Result<input::Options, UsageError> {
+fn input_options(args: &Args, template: &Template) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
         InputFormat::Text => Some(input::Format::Text),
@@ -245,7 +245,8 @@ fn input_options(args: &Args) -> Result<input::Options, UsageError> {
             "--checksum-column {url_column}: the URL is in that column; name the one with the digests"
         ));
     }
-    Ok(input::Options { format, url_column, checksum_column })
+    let named_columns = template.columns().map(str::to_owned).collect();
+    Ok(input::Options { format, url_column, checksum_column, named_columns })
 }
 
 /// Columns that are taken for something else are not among those that names can hold: all of them would be `none`.

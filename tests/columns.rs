@@ -209,8 +209,10 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
         for (flag, sentence) in [
             ("--url-column", "it has no column link, but caption, url, id; name the one with --url-column"),
             ("--checksum-column", "it has no column link, as --checksum-column says, but caption, url, id"),
+            ("--name={col.id}-{col.link:0:2}", "it has no column link, as --name says, but caption, url, id"),
         ] {
-            let run = fetchimg().in_dir(&dir).args([&name, flag, "link"]).run();
+            let link = (!flag.contains('=')).then_some("link");
+            let run = fetchimg().in_dir(&dir).args([&*name, flag]).args(link).run();
             assert_eq!(run.status, Some(3), "{run}");
             assert_eq!(run.stderr, format!("fetchimg: {name} is no list of URLs: {sentence}\n"), "{run}");
         }
@@ -218,6 +220,9 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
     assert_eq!(server.requests().len(), 0);
     let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--url-column", "link"]).run();
     assert_eq!((run.status, run.told()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
+    // Here each object may have other keys.
+    let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--name", "{col.link}-{index}", "-o", "named"]).run();
+    assert_eq!((run.status, run.told()), (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()]));
 }
 
 #[test]

@@ -50,6 +50,18 @@ impl Columns {
         Ok(Self { names, url, checksum })
     }
 
+    /// Refuses a list without a column that names hold: they would all say that there is none.
+    pub fn have_those_in_names(&self, about: &About) -> Result<(), Ended> {
+        let is_missing = |column: &&String| self.names.iter().all(|name| **name != **column);
+        match about.options.named_columns.iter().find(is_missing) {
+            None => Ok(()),
+            Some(column) => {
+                let (there, column) = (shown(&self.names), harmless(column));
+                Err(about.not_a_list(format!("it has no column {column}, as --name says, but {there}")))
+            }
+        }
+    }
+
     /// The numbers and names of all the others.
     pub fn others(&self) -> impl Iterator<Item = (usize, &Arc<str>)> {
         self.names.iter().enumerate().filter(|(column, _)| *column != self.url && Some(*column) != self.checksum)

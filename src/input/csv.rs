@@ -120,7 +120,9 @@ impl<'a> Parser<'a> {
             _ if is_blank => {}
             None => {
                 let names = row.iter().map(|name| String::from_utf8_lossy(name).into()).collect();
-                self.columns = Some(Columns::find(names, self.about)?);
+                let columns = Columns::find(names, self.about)?;
+                columns.have_those_in_names(self.about)?;
+                self.columns = Some(columns);
             }
             Some(columns) if row.count != columns.names.len() => {
                 let (count, expected) = (row.count, columns.names.len());
@@ -435,7 +437,7 @@ mod tests {
         assert_eq!(told(list.as_bytes(), &options), expected);
         // More of them than one row may be long.
         let words = "words ".repeat(40);
-        let rows = (0..5000).map(|row| format!("http://a.example/{row},{words}\n")).collect::<String>();
+        let rows = (0..5000).map(|row| format!("http://a.example/{row},{words}\n")).collect::<Vec<_>>().concat();
         assert!(rows.len() > LONGEST_ROW);
         let list = format!("url,c\nhttp://a/1,\"x\n{rows}http://a/2,\"\"\"x\n{rows}");
         let told = told(list.as_bytes(), &options);

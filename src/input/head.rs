@@ -66,7 +66,9 @@ pub fn recognise(head: &[u8], options: &Options) -> Format {
     // A header that is not one line, or not all here, is none that can be told from a line of text.
     let is_header = |delimiter| {
         let names = csv::fields(first_line(text), delimiter);
-        names.len() > 1 && names.iter().any(|name| name == options.url_column.as_bytes())
+        // A URL may hold commas, and any word between two of them; but no column is called after a URL.
+        let is_url = names.first().is_some_and(|name| name.starts_with(b"http://") || name.starts_with(b"https://"));
+        names.len() > 1 && !is_url && names.iter().any(|name| name == options.url_column.as_bytes())
     };
     match () {
         () if is_header(csv::COMMA) => Format::Csv,
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_beginning_tells_the_format() {
-        let table: [(&[u8], Format); 14] = [
+        let table: [(&[u8], Format); 15] = [
             (b"", Format::Text),
             (b"http://a.example/1.png\n", Format::Text),
             (b"PAR1\x15\x04", Format::Parquet),
@@ -106,6 +108,7 @@ mod tests {
             (b"Url,caption\n", Format::Text),
             (b"url ,caption\n", Format::Text),
             (b"http://a.example/url,1\n", Format::Text),
+            (b"https://a.example/fetch,url,w_300/1.png\n", Format::Text),
             (b"a;url\n", Format::Text),
             (b"[\"http://a.example/1.png\"]\n", Format::Text),
         ];

@@ -27,7 +27,10 @@ impl Lines {
     /// Gives each line that has come to its end, with its number.
     pub fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) {
         let is_ended_by_cr = self.is_ended_by_cr;
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n' || (is_ended_by_cr && *byte == b'\r')) {
+        let end_of_line = |bytes: &[u8]| {
+            if is_ended_by_cr { memchr::memchr2(b'\n', b'\r', bytes) } else { memchr::memchr(b'\n', bytes) }
+        };
+        while let Some(end) = end_of_line(bytes) {
             let is_cr = bytes[end] == b'\r';
             if std::mem::replace(&mut self.after_cr, is_cr) && !is_cr && end == 0 && self.line.is_empty() {
                 bytes = &bytes[1..];

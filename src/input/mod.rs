@@ -87,11 +87,13 @@ pub struct Options {
     pub url_column: String,
     /// The column, or key, with what the image has to hash to.
     pub checksum_column: Option<String>,
+    /// The columns that names hold.
+    pub named_columns: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { format: None, url_column: "url".to_owned(), checksum_column: None }
+        Self { format: None, url_column: "url".to_owned(), checksum_column: None, named_columns: Vec::new() }
     }
 }
 

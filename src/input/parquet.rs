@@ -80,6 +80,7 @@ impl Wanted {
     fn find(schema: &Type, about: &About) -> Result<Self, Ended> {
         let names = |fields: &[TypePtr]| fields.iter().map(|field| field.name().into()).collect();
         let all = Columns::find(names(schema.get_fields()), about)?;
+        all.have_those_in_names(about)?;
         let mut fields = Vec::new();
         for (column, field) in schema.get_fields().iter().enumerate() {
             if column != all.url && Some(column) != all.checksum {
