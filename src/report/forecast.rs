@@ -1,8 +1,8 @@
 //! What a sample says about the whole list (`--sample`).
 //!
 //! What can be told without a request, such as how many rows are duplicates, is known of the whole list. The sample is drawn
-//! from the others, and its shares and means hold for all of these, give or take chance ([`super::statistics`] has the
-//! intervals). The time is worked out from the pace at which its downloads ended.
+//! from the others, and its shares and means hold for all of these, give or take chance (`statistics` has the intervals).
+//! The time is worked out from the pace at which its downloads ended.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
