@@ -338,6 +338,26 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// The hosts that are left alone, or have lost seats within the `lately` last time: how often they were overloaded,
+    /// and how long they are left alone still. Those that are for longest come first.
+    #[must_use]
+    pub fn throttled(&self, lately: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
+        let now = Instant::now();
+        let hosts = lock(&self.0.hosts);
+        let throttled = hosts.iter().filter(|(_, host)| host.overloads > 0).filter_map(|(key, host)| {
+            let left_alone =
+                host.not_before.and_then(|until| until.checked_duration_since(now)).filter(|t| !t.is_zero());
+            let is_news = host.halved.is_some_and(|halved| now.duration_since(halved) < lately);
+            (left_alone.is_some() || is_news).then(|| (key.clone(), host.overloads, left_alone))
+        });
+        let mut throttled = throttled.collect::<Vec<_>>();
+        drop(hosts);
+        throttled.sort_by(|left, right| (right.2, right.1).cmp(&(left.2, left.1)).then_with(|| left.0.cmp(&right.0)));
+        throttled
+    }
+}
+
 /// Whether there is a seat.
 enum Room {
     Free,
@@ -752,8 +772,12 @@ mod tests {
         seat.leave(throttled(Some(Duration::from_secs(7))));
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
         assert!(matches!(limiter.try_enter(&there, false), Entry::NotBefore(_)));
+        let left_alone = Duration::from_secs(7);
+        assert_eq!(limiter.throttled(SECOND), [(there.clone(), 1, Some(left_alone))]);
         let _seat = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
+        assert_eq!(limiter.throttled(8 * SECOND), [(there, 1, None)]);
+        assert!(limiter.throttled(SECOND).is_empty(), "that was long ago");
     }
 
     #[tokio::test(start_paused = true)]
