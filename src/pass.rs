@@ -11,14 +11,14 @@ use crate::contents::Contents;
 use crate::error::RunError;
 use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
-use crate::input::Lists;
+use crate::input::{Lists, Reading};
 use crate::intents::Intents;
 use crate::journal::{Journal, Key};
 use crate::limiter::{self, HostKey, Limiter, Patience, Seat};
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
-use crate::progress::{Counters, Screen};
+use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::report::{HOSTS_NAMED, Mode, OverloadedHost, Summary};
 use crate::rows::{Rows, with_room};
 use crate::sink::Files;
@@ -74,13 +74,17 @@ impl Pass<'_> {
         manifest: Option<&mut Manifest>,
     ) -> Result<(Summary, Option<RunError>), RunError> {
         let Self { mode, window, config, screen, stop, client, files, intents, contents, namer } = self;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(screen.counters(window));
         let (listed, reading) = lists.rows()?;
-        let watch =
-            screen.watch(mode.name(), Arc::clone(&counters), move || reading.total()).map_err(RunError::System)?;
+        let limiter = Limiter::new(limits(config, window));
+        let title = if config.modes.len() > 1 { mode.name() } else { "" };
+        let facts = {
+            let limiter = limiter.clone();
+            move || facts(&reading, &limiter)
+        };
+        let watch = screen.watch(title, Arc::clone(&counters), facts).map_err(RunError::System)?;
         let started = Instant::now();
         let namer = Arc::new(Mutex::new(namer));
-        let limiter = Limiter::new(limits(config, window));
         let fetcher = Arc::new(Fetcher {
             client,
             limiter: limiter.clone(),
@@ -166,6 +170,24 @@ impl Pass<'_> {
 /// The rows have one owner at a time, and never for longer than a step takes.
 fn lock<'a, 'b>(rows: &'a Mutex<Rows<'b>>) -> MutexGuard<'a, Rows<'b>> {
     rows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A host that has asked for less is shown for so long.
+const LATELY: Duration = Duration::from_secs(30);
+
+/// What is shown of a pass beside the counters.
+fn facts(reading: &Reading, limiter: &Limiter) -> Facts {
+    let total = match (reading.total(), reading.estimate()) {
+        (Some(total), _) => Total::Known(total),
+        (None, Some(estimate)) => Total::About(estimate),
+        (None, None) => Total::Unknown,
+    };
+    let throttled = limiter.throttled(LATELY).into_iter().map(|(host, times, left_alone)| Throttled {
+        host: host.name().to_owned(),
+        times,
+        left_alone,
+    });
+    Facts { total, throttled: throttled.collect() }
 }
 
 /// What the limiter goes by: a host may serve nobody for as long as one row would keep trying.
