@@ -2,7 +2,7 @@
 //!
 //! What happened a minute ago says little about the rest: ten thousand rows may have needed nothing at the start, a host
 //! may ask for less since. What happened in the last tenth of a second says nothing. So a rate is that of the last ten
-//! seconds, or of longer when little happened in them.
+//! seconds, or of longer when little happened in them, but no higher than what did happen in them allows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,12 +56,18 @@ impl Lately {
         while self.0.get(1).is_some_and(|second| age(second) >= LONG) {
             self.0.pop_front();
         }
-        let is_enough = |look: &&Look| age(look) >= SHORT && now.ended - look.ended >= ENOUGH;
-        let from = self.0.iter().rev().find(is_enough).or_else(|| self.0.front()).copied().unwrap_or_default();
+        let since = |is_long_enough: &dyn Fn(&&Look) -> bool| {
+            self.0.iter().rev().find(is_long_enough).or_else(|| self.0.front()).copied().unwrap_or_default()
+        };
+        let short = since(&|look| age(look) >= SHORT);
+        let long = since(&|look| age(look) >= SHORT && now.ended - look.ended >= ENOUGH);
         if self.0.back().is_none_or(|last| age(last) >= APART) {
             self.0.push_back(now);
         }
-        from.until(now)
+        // When most hosts are done, the last one may be far slower than the whole minute was. One more row may be about to
+        // end.
+        let at_most = short.until(Look { ended: now.ended + 1, ..now }).rows;
+        Rates { rows: long.until(now).rows.min(at_most), bytes: short.until(now).bytes }
     }
 }
 
@@ -103,6 +109,12 @@ mod tests {
         // One row in four seconds.
         let rates = rates((0..1200).map(|tenth| u64::from(tenth % 40 == 0)));
         assert!(rates[700..].iter().all(|rate| (0.23..0.27).contains(rate)), "{:?}", &rates[700..]);
-        assert!(Lately::default().0.len() == 1);
+    }
+
+    #[test]
+    fn what_has_become_slow_is_not_taken_for_fast() {
+        let rates = rates((0..300).map(|tenth| if tenth < 150 { 10 } else { u64::from(tenth % 40 == 0) }));
+        assert!((99.0..101.0).contains(&rates[149]), "{}", rates[149]);
+        assert!(rates[260..].iter().all(|rate| *rate < 0.5), "{:?}", &rates[260..]);
     }
 }

@@ -162,7 +162,7 @@ impl View<'_> {
                 let wide = format!("{ended:>0$} of about {total}", total.len());
                 Piece::new(0, [wide, format!("{ended}/~{total}")])
             }
-            Total::Unknown => Piece::new(0, [format!("{ended} so far"), ended.to_string()]),
+            Total::Unknown => Piece::new(0, [format!("{ended} so far"), ended]),
         });
         if total == Total::Unknown {
             let reading = "list still being read";
@@ -251,7 +251,7 @@ impl View<'_> {
         let drawn = if self.unicode {
             format!("{}{}", "█".repeat(full), BLOCKS[rest])
         } else {
-            format!("{}{}", "=".repeat(full), if full < width && full > 0 { ">" } else { "" })
+            format!("{}{}", "=".repeat(full), if full < width && eighths > 0 { ">" } else { "" })
         };
         format!("[{drawn}{}]", " ".repeat(width.saturating_sub(measure_text_width(&drawn))))
     }
