@@ -575,9 +575,9 @@ fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> 
     let stdout_taken = manifest == Some(&Target::Stdout);
     let show = match args.progress {
         _ if args.quiet => Show::Nothing,
-        ProgressChoice::Auto if io::stderr().is_terminal() => Show::Bar,
+        ProgressChoice::Auto => Show::what_fits(),
         ProgressChoice::Bar => Show::Bar,
-        ProgressChoice::Auto | ProgressChoice::Log => Show::Log,
+        ProgressChoice::Log => Show::Log,
         ProgressChoice::None => Show::Nothing,
     };
     Ok(Seeing {

@@ -62,7 +62,7 @@ use crate::cli::Args;
 use crate::config::Config;
 use crate::error::RunError;
 pub use crate::exit::Exit;
-use crate::progress::Screen;
+use crate::progress::{Paint, Screen};
 use crate::stop::{Signals, Stop};
 
 /// The whole program: a command line, the program's name first, to an exit status.
@@ -84,9 +84,9 @@ pub fn program(line: Vec<OsString>) -> Exit {
         Ok(config) => config,
         Err(error) => return complain(&error, Exit::Usage),
     };
-    let screen = Screen::new(config.seeing.show);
+    let screen = Screen::new(config.seeing.show, Paint::of_locale(logging::colours()));
     logging::start(config.seeing.verbosity, config.seeing.show, config.seeing.log_format, screen.clone());
-    supervise(config, screen).unwrap_or_else(|error| complain(&RunError::System(error), Exit::Aborted))
+    supervise(config, &screen).unwrap_or_else(|error| complain(&RunError::System(error), Exit::Aborted))
 }
 
 /// Lets the run go on and waits for it or for a second signal, whichever comes first: a run may be stuck in a write to
@@ -94,14 +94,14 @@ pub fn program(line: Vec<OsString>) -> Exit {
 ///
 /// The run itself is a task among those of the downloads: what a download hands over, it takes on the same thread, and
 /// nobody has to be woken for that.
-fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
+fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let watch = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = Arc::new(Stop::default());
     let ended = watch.block_on(async {
         let signals = Signals::catch()?;
         let run = runtime.spawn({
-            let stop = Arc::clone(&stop);
+            let (stop, screen) = (Arc::clone(&stop), screen.clone());
             async move {
                 if config.dry_run {
                     dry_run::run(&config, &stop).await
@@ -120,6 +120,7 @@ fn supervise(config: Config, screen: Screen) -> io::Result<Exit> {
             exit = stop.listen(signals) => exit,
         })
     });
+    screen.leave();
     // A lookup by the system's resolver may still hold a thread, or the reader of a log; nobody waits for them any more.
     runtime.shutdown_background();
     watch.shutdown_background();

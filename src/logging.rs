@@ -42,9 +42,11 @@ pub fn start(verbosity: i8, show: Show, format: LogFormat, screen: Screen) {
     };
 }
 
-/// Colours on a terminal, unless `NO_COLOR` forbids or `CLICOLOR_FORCE` asks for them anywhere.
-fn colours() -> bool {
+/// Colours on a terminal that has some, unless `NO_COLOR` forbids or `CLICOLOR_FORCE` asks for them anywhere.
+#[must_use]
+pub fn colours() -> bool {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !forbidden && (set("CLICOLOR_FORCE") || io::stderr().is_terminal())
+    let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !forbidden && (set("CLICOLOR_FORCE") || (io::stderr().is_terminal() && !is_dumb))
 }

@@ -11,7 +11,7 @@ use crate::contents::Contents;
 use crate::error::RunError;
 use crate::fetch::{Fetched, Fetcher, Phase, Work};
 use crate::http::Client;
-use crate::input::Lists;
+use crate::input::{Lists, Reading};
 use crate::intents::Intents;
 use crate::job::{Outcome, Record};
 use crate::journal::{Journal, Key};
@@ -19,7 +19,7 @@ use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat};
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
-use crate::progress::{Counters, Screen};
+use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::report::{HOSTS_NAMED, Mode, Observed, OverloadedHost, Summary};
 use crate::rows::{Rows, with_room};
 use crate::sink::Files;
@@ -93,19 +93,24 @@ impl Pass<'_> {
         manifest: Option<&mut Manifest>,
     ) -> Result<Passed, RunError> {
         let Self { mode, window, config, screen, stop, client, files, intents, contents, namer } = self;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(screen.counters(window));
         let is_sample = matches!(through, Through::Sample(_));
-        let (listed, total, drawn) = match through {
+        let (listed, reading, drawn) = match through {
             Through::Lists(lists) => {
                 let (listed, reading) = lists.rows()?;
-                (Some(listed), Box::new(move || reading.total()) as Total, Vec::new())
+                (Some(listed), Ok(reading), Vec::new())
             }
-            Through::Sample(drawn) => (None, of(drawn.len()), drawn),
+            Through::Sample(drawn) => (None, Err(drawn.len()), drawn),
         };
-        let watch = screen.watch(mode.name(), Arc::clone(&counters), total).map_err(RunError::System)?;
+        let limiter = Limiter::new(limits(config, window));
+        let title = if config.modes.len() > 1 { mode.name() } else { "" };
+        let facts = {
+            let limiter = limiter.clone();
+            move || Facts { total: reading.as_deref().map_or_else(|count| Total::Known(*count as u64), total), throttled: throttled(&limiter) }
+        };
+        let watch = screen.watch(title, Arc::clone(&counters), facts).map_err(RunError::System)?;
         let started = Instant::now();
         let namer = Arc::new(Mutex::new(namer));
-        let limiter = Limiter::new(limits(config, window));
         let fetcher = Arc::new(Fetcher {
             client,
             limiter: limiter.clone(),
@@ -207,14 +212,6 @@ fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
     worst.map(named).collect()
 }
 
-/// Tells how many rows there are, once that is known.
-type Total = Box<dyn Fn() -> Option<u64> + Send>;
-
-/// So many.
-fn of(count: usize) -> Total {
-    Box::new(move || Some(count as u64))
-}
-
 fn observe(record: &Record, ended: Duration) -> Observed {
     let (failed, bytes) = match &record.outcome {
         Outcome::Saved(saved) => (false, saved.bytes),
@@ -227,6 +224,29 @@ fn observe(record: &Record, ended: Duration) -> Observed {
 /// The rows have one owner at a time, and never for longer than a step takes.
 fn lock<'a, 'b>(rows: &'a Mutex<Rows<'b>>) -> MutexGuard<'a, Rows<'b>> {
     rows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A host that has asked for less is shown for so long.
+const LATELY: Duration = Duration::from_secs(30);
+
+/// How many rows there are, as far as that is known.
+fn total(reading: &Reading) -> Total {
+    match (reading.total(), reading.estimate()) {
+        (Some(total), _) => Total::Known(total),
+        (None, Some(estimate)) => Total::About(estimate),
+        (None, None) => Total::Unknown,
+    }
+}
+
+/// The hosts that are spared now.
+fn throttled(limiter: &Limiter) -> Vec<Throttled> {
+    let throttled = limiter.throttled(LATELY).into_iter();
+    let shown = |(host, times, left_alone): (HostKey, u64, Option<Duration>)| Throttled {
+        host: host.name().to_owned(),
+        times,
+        left_alone,
+    };
+    throttled.map(shown).collect()
 }
 
 /// What the limiter goes by: a host may serve nobody for as long as one row would keep trying.

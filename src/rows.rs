@@ -134,12 +134,11 @@ impl<'a> Rows<'a> {
     /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
     /// for it are settled with it. `line`: the record as JSON, if somebody has it already.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<Vec<u8>>) {
-        let counter = match &record.outcome {
-            Outcome::Saved(_) => &self.counters.saved,
-            Outcome::Failed(_) => &self.counters.failed,
-            Outcome::Skipped(_) => &self.counters.skipped,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        match &record.outcome {
+            Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failed(failed) => self.counters.fail(Kind::by_name(&failed.error, failed.http_status)),
+            Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
+        }
         say(record);
         self.tally.add(record);
         if let Outcome::Failed(failed) = &record.outcome

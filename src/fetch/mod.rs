@@ -27,7 +27,7 @@ use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, millisec
 use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
-use crate::progress::{Counters, HighWater};
+use crate::progress::{Alive, Counters, HighWater};
 use crate::shown::{harmless, masked};
 use crate::sink::{Files, Origin, Part, Publish};
 use crate::transform::{Plan, Pool};
@@ -308,9 +308,9 @@ impl Fetcher {
         course: &mut Course,
         begun: &mut Option<Begun<'a>>,
     ) -> Result<Ended, FetchError> {
-        let _alive = self.counters.begin();
         course.begun.get_or_insert_with(Instant::now);
         course.attempts += 1;
+        let alive = self.counters.begin(&work.job.url, course.attempts);
         // Once a row only: what is slow by itself must get its time.
         let may_give_up = self.options.is_impatient && course.attempts == 1 && self.options.policy.retries > 0;
         let gives_up = |silence| seat.is_unusual(silence);
@@ -342,7 +342,7 @@ impl Fetcher {
             let look = Look::new(&self.options.wanted, work.job.checksum.as_deref());
             Begun { part, look, validator, source, total }
         };
-        if let Err(error) = self.receive(&mut body, course, &mut response).await {
+        if let Err(error) = self.receive(&mut body, course, &mut response, &alive).await {
             let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
@@ -385,6 +385,7 @@ impl Fetcher {
         body: &mut Begun<'_>,
         course: &mut Course,
         response: &mut Response<'_>,
+        alive: &Alive<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
             if body.part.length() + frame.len() as u64 > self.options.max_bytes {
@@ -397,6 +398,7 @@ impl Fetcher {
             }
             let new = course.water.reach(body.part.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
+            alive.reach(body.part.length(), body.total);
         }
         match body.total {
             // A part that came whole need not be the part that was missing.

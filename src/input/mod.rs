@@ -14,17 +14,17 @@ mod head;
 mod jsonl;
 mod lines;
 mod parquet;
+mod reading;
 mod rows;
 mod text;
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,6 +33,8 @@ use crate::error::RunError;
 use crate::job::Row;
 
 use compressed::Unpacked;
+use reading::Counted;
+pub use reading::Reading;
 use rows::{About, Ended, Rows};
 
 /// Where rows come from.
@@ -128,23 +130,6 @@ enum Bytes {
 /// How many batches of rows may wait for the run. With some hundred rows each, a fast list is always ahead.
 const BATCHES_AHEAD: usize = 4;
 
-/// Rows that have been read, and what else is known about the lists.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// Rows read so far.
-    pub rows: AtomicU64,
-    /// All there are, once that is known; `u64::MAX` until then.
-    total: AtomicU64,
-}
-
-impl Reading {
-    /// The number of rows, when the lists have been read to their end, or when the last one tells how many it has.
-    #[must_use]
-    pub fn total(&self) -> Option<u64> {
-        Some(self.total.load(Ordering::Acquire)).filter(|total| *total != u64::MAX)
-    }
-}
-
 impl Lists {
     /// Opens every source.
     pub fn open(sources: &[Source], options: &Options) -> Result<Self, RunError> {
@@ -210,17 +195,22 @@ impl Lists {
     /// When the system gives no thread or no more open files.
     pub fn rows(&self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<Reading>), RunError> {
         let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(BATCHES_AHEAD);
-        let reading = Arc::new(Reading { rows: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) });
+        let sizes = self.lists.iter().map(List::size).collect::<Vec<_>>();
+        let all_bytes = sizes.iter().copied().sum();
+        let reading = Arc::new(Reading::new(all_bytes));
         let shared = Arc::clone(&reading);
         let lists = self.lists.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
         let options = self.options.clone();
         let read = move || {
             let mut rows = Rows::new(sender, shared);
             let count = lists.len();
+            let mut bytes = 0;
             for (number, list) in (1..).zip(lists) {
                 rows.is_last_list = number == count;
+                bytes += sizes[number - 1].unwrap_or(0);
                 match list.read(&options, &mut rows) {
-                    Ok(()) => {}
+                    // Whatever of it was read, and in which order.
+                    Ok(()) => rows.reading.reach(bytes),
                     Err(Ended::Unwanted) => return,
                     Err(Ended::Failed(error)) => return rows.fail(error),
                 }
@@ -286,6 +276,18 @@ impl List {
         Ok(Self { name: Arc::clone(&self.name), format: self.format, bytes })
     }
 
+    /// In bytes, if it has an end that is known.
+    fn size(&self) -> Option<u64> {
+        let file = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|about| about.len());
+        match &self.bytes {
+            Bytes::Given(text) => Some(text.len() as u64),
+            Bytes::Path(path, _) => fs::metadata(path).ok().map(|about| about.len()),
+            Bytes::File(list) => file(list),
+            // It may be a file, as in `fetchimg <urls.txt`.
+            Bytes::Stdin => file(&io::stdin().as_fd().try_clone_to_owned().ok()?.into()),
+        }
+    }
+
     fn read(self, options: &Options, rows: &mut Rows) -> Result<(), Ended> {
         let about = About { name: &self.name, options };
         // What a list holds is somebody else's, and a defect that it brings to light must not look like its end.
@@ -296,10 +298,10 @@ impl List {
             }
             Bytes::Path(path, _) => {
                 let file = File::open(path).map_err(|error| about.unreadable(error))?;
-                read(&file, Some(&file), self.format, &about, rows)
+                read(Counted::new(&file, &rows.reading), Some(&file), self.format, &about, rows)
             }
-            Bytes::File(file) => read(file, Some(file), self.format, &about, rows),
-            Bytes::Stdin => read(io::stdin().lock(), None, None, &about, rows),
+            Bytes::File(file) => read(Counted::new(file, &rows.reading), Some(file), self.format, &about, rows),
+            Bytes::Stdin => read(Counted::new(io::stdin().lock(), &rows.reading), None, None, &about, rows),
         });
         catch_unwind(read)
             .unwrap_or_else(|_| Err(about.unreadable(io::Error::other("it is damaged, or fetchimg has a defect"))))
@@ -347,6 +349,8 @@ fn read(
                 Some(file) => file.try_clone(),
                 None => kept(&mut begun.chain(from)),
             };
+            // It is read from its end, and in pieces that do not tell how much is left.
+            rows.reading.reach(0);
             return parquet::read(file.map_err(fail)?, about, rows);
         }
         Format::Text => {

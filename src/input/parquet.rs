@@ -388,7 +388,6 @@ fn weight(field: &Field) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
 
     use parquet::basic::Compression;
     use parquet::data_type::{
@@ -653,14 +652,14 @@ mod tests {
             column::<ByteArrayType>(group, &urls, None, None);
         });
         let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
-        let reading = Arc::new(Reading { rows: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) });
+        let reading = Arc::new(Reading::new(None));
         let mut taken = Rows::new(sender, Arc::clone(&reading));
         let (options, mut file) = (Options::default(), &list[..]);
         let file = kept(&mut file).expect("a file");
         assert!(read(file, &About { name: "list", options: &options }, &mut taken).is_ok());
         assert_eq!(reading.total(), Some(rows));
         let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
-        let reading = Arc::new(Reading { rows: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) });
+        let reading = Arc::new(Reading::new(None));
         let mut first_of_two = Rows::new(sender, Arc::clone(&reading));
         first_of_two.is_last_list = false;
         let file = kept(&mut &list[..]).expect("a file");

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use url::Url;
@@ -88,7 +87,8 @@ pub struct Found<'a> {
 /// Takes what lists hold, gives numbered rows.
 pub struct Rows {
     sender: mpsc::Sender<Result<Vec<Row>, RunError>>,
-    reading: Arc<Reading>,
+    /// What is known about the lists.
+    pub reading: Arc<Reading>,
     batch: Vec<Row>,
     /// What the rows weigh that are on their way through the run, those of the batch included.
     weights: Arc<Weights>,
@@ -181,7 +181,7 @@ impl Rows {
     /// The list that is read has so many rows, of which none has come yet.
     pub fn expect(&self, count: u64) {
         if self.is_last_list {
-            self.reading.total.store(self.next_index + count, Ordering::Release);
+            self.reading.know(self.next_index + count);
         }
     }
 
@@ -190,7 +190,7 @@ impl Rows {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.reading.rows.store(self.next_index, Ordering::Relaxed);
+        self.reading.read(self.next_index);
         // Thousands of rows are held before they are fetched. What was read before these is fetched without them.
         self.weights.wait_for(self.most.saturating_add(std::mem::take(&mut self.batch_weight)));
         self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| Ended::Unwanted)
@@ -203,7 +203,7 @@ impl Rows {
 
     /// All lists have been read.
     pub fn end(self) {
-        self.reading.total.store(self.next_index, Ordering::Release);
+        self.reading.know(self.next_index);
     }
 }
 

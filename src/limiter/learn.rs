@@ -186,8 +186,12 @@ mod tests {
         seat.leave(throttled(Some(Duration::from_secs(7))));
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
         assert!(matches!(limiter.try_enter(&there, false), Entry::NotBefore(_)));
+        let left_alone = Duration::from_secs(7);
+        assert_eq!(limiter.throttled(SECOND), [(there.clone(), 1, Some(left_alone))]);
         let _seat = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
+        assert_eq!(limiter.throttled(8 * SECOND), [(there, 1, None)]);
+        assert!(limiter.throttled(SECOND).is_empty(), "that was long ago");
     }
 
     #[tokio::test(start_paused = true)]

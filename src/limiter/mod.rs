@@ -264,6 +264,26 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// The hosts that are left alone, or have lost seats within the `lately` last time: how often they were overloaded,
+    /// and how long they are left alone still. Those that are for longest come first.
+    #[must_use]
+    pub fn throttled(&self, lately: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
+        let now = Instant::now();
+        let hosts = lock(&self.0.hosts);
+        let throttled = hosts.iter().filter(|(_, host)| host.overloads > 0).filter_map(|(key, host)| {
+            let left_alone =
+                host.not_before.and_then(|until| until.checked_duration_since(now)).filter(|t| !t.is_zero());
+            let is_news = host.halved.is_some_and(|halved| now.duration_since(halved) < lately);
+            (left_alone.is_some() || is_news).then(|| (key.clone(), host.overloads, left_alone))
+        });
+        let mut throttled = throttled.collect::<Vec<_>>();
+        drop(hosts);
+        throttled.sort_by(|left, right| (right.2, right.1).cmp(&(left.2, left.1)).then_with(|| left.0.cmp(&right.0)));
+        throttled
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock is held leaves numbers that are off by one seat at worst.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,6 +15,7 @@ pub mod dns;
 pub mod images;
 pub mod misdeeds;
 pub mod server;
+pub mod terminal;
 pub mod told;
 
 use std::ffi::{OsStr, OsString};
@@ -32,6 +33,7 @@ use tempfile::TempDir;
 
 pub use dns::{Dns, Kind, Reply};
 pub use server::{Certificate, Request, Server};
+pub use terminal::Picture;
 
 /// How long a run may take before it is killed and its test fails.
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +42,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the environment of the test must not tell the program.
-const UNWANTED_VARIABLES: [&str; 20] = [
+const UNWANTED_VARIABLES: [&str; 24] = [
     "http_proxy",
     "https_proxy",
     "all_proxy",
@@ -61,6 +63,10 @@ const UNWANTED_VARIABLES: [&str; 20] = [
     "CLICOLOR_FORCE",
     "COLUMNS",
     "XDG_CONFIG_HOME",
+    "CI",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LANG",
 ];
 
 /// The program, about to be run in a fresh folder.
@@ -143,6 +149,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     input: Input,
     dir: Option<TestDir>,
+    terminal: Option<(u16, u16)>,
     time_limit: Duration,
 }
 
@@ -156,6 +163,7 @@ impl Program {
             environment: Vec::new(),
             input: Input::Nothing,
             dir: None,
+            terminal: None,
             time_limit: TIME_LIMIT,
         }
     }
@@ -200,6 +208,12 @@ impl Program {
         self
     }
 
+    /// Makes its standard error a terminal of so many columns and lines.
+    pub fn terminal(mut self, columns: u16, lines: u16) -> Self {
+        self.terminal = Some((columns, lines));
+        self
+    }
+
     /// Changes how long it may take.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -232,8 +246,13 @@ impl Program {
         for name in UNWANTED_VARIABLES {
             command.env_remove(name);
         }
-        command.env("HOME", dir.path()).envs(self.environment);
+        command.env("HOME", dir.path()).env("TERM", "xterm").envs(self.environment);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let terminal = self.terminal.map(|(columns, lines)| {
+            let (ours, its) = terminal::open(columns, lines);
+            command.stderr(its);
+            ours
+        });
         command.stdin(match self.input {
             Input::Nothing => Stdio::null(),
             Input::Bytes(_) | Input::Pipe => Stdio::piped(),
@@ -247,7 +266,12 @@ impl Program {
             std::thread::spawn(move || stdin.write_all(&bytes));
         }
         let stdout = Listener::new(child.stdout.take().expect("standard output is a pipe"));
-        let stderr = Listener::new(child.stderr.take().expect("standard error is a pipe"));
+        // The other end of the terminal must be the program's alone, or what it says would have no end.
+        drop(command);
+        let stderr = match &terminal {
+            Some(terminal) => Listener::new(terminal.try_clone().expect("a handle can be copied")),
+            None => Listener::new(child.stderr.take().expect("standard error is a pipe")),
+        };
         Running {
             command: command_line(&self.executable, &self.arguments),
             output: dir.join(output_folder(&self.arguments)),
@@ -255,6 +279,7 @@ impl Program {
             stdin,
             stdout,
             stderr,
+            terminal,
             dir,
             start,
             time_limit: self.time_limit,
@@ -270,6 +295,7 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     stdout: Listener,
     stderr: Listener,
+    terminal: Option<fs::File>,
     dir: TestDir,
     start: Instant,
     time_limit: Duration,
@@ -301,6 +327,12 @@ impl Running {
     /// What it has said on standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Gives its terminal another size.
+    #[track_caller]
+    pub fn resize(&self, columns: u16, lines: u16) {
+        terminal::resize(self.terminal.as_ref().expect("started with a terminal"), columns, lines);
     }
 
     /// Waits until it has said something on standard error.

@@ -1,0 +1,21 @@
+//! Counters, and what is shown of them.
+//!
+//! The downloads add to [`Counters`]; a thread of the [`Screen`] looks at them ten times a second. Nobody who downloads
+//! knows whether anything is drawn, and what nobody looks at is not kept.
+//!
+//! A look becomes a `Status` (`status`), which is plain values. It is told in lines that fit the terminal (`view`), with
+//! what `terminal` knows of cursors and colours, or in a sentence for the log (`words`).
+
+mod counters;
+mod rate;
+mod screen;
+mod status;
+mod terminal;
+mod under_way;
+mod view;
+mod words;
+
+pub use self::counters::{Alive, Counters, HighWater};
+pub use self::screen::{AboveView, Screen, Show, Watch};
+pub use self::status::{Facts, Throttled, Total};
+pub use self::terminal::Paint;
