@@ -1,5 +1,6 @@
 //! One way through the list: wires the rooms that a row passes.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -106,7 +107,10 @@ impl Pass<'_> {
         let title = if config.modes.len() > 1 { mode.name() } else { "" };
         let facts = {
             let limiter = limiter.clone();
-            move || Facts { total: reading.as_deref().map_or_else(|count| Total::Known(*count as u64), total), throttled: throttled(&limiter) }
+            move || Facts {
+                total: reading.as_deref().map_or_else(|count| Total::Known(*count as u64), total),
+                throttled: throttled(&limiter),
+            }
         };
         let watch = screen.watch(title, Arc::clone(&counters), facts).map_err(RunError::System)?;
         let started = Instant::now();
@@ -127,11 +131,6 @@ impl Pass<'_> {
         });
         let rows = Rows::new(mode, config.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
         let rows = Mutex::new(rows);
-        let stop_if_failed = |rows: &Rows| {
-            if rows.failure().is_some() {
-                stop.end(Phase::Finishing);
-            }
-        };
 
         let listed = with_room(stream::iter(listed).flatten()).take_until(stop.reached(Phase::Finishing));
         let jobs = listed.filter_map(|(row, room)| {
@@ -143,7 +142,7 @@ impl Pass<'_> {
                     None
                 }
             };
-            stop_if_failed(&rows);
+            stop_if_failed(&rows, stop);
             future::ready(admitted)
         });
         let drawn = stream::iter(drawn).take_until(stop.reached(Phase::Finishing));
@@ -160,7 +159,7 @@ impl Pass<'_> {
             }
             let mut rows = lock(&rows);
             ended.drain(..).for_each(|(key, fetched)| rows.fetched(key, fetched));
-            stop_if_failed(&rows);
+            stop_if_failed(&rows, stop);
         };
         let passing = async {
             match mode {
@@ -173,20 +172,10 @@ impl Pass<'_> {
                 }
             }
         };
-        let writing = async {
-            let mut ticks = tokio::time::interval(WRITE_EVERY);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let mut rows = lock(&rows);
-                rows.write();
-                stop_if_failed(&rows);
-            }
-        };
         tokio::select! {
             () = passing => {}
             never = stop.leave_after_grace() => match never {},
-            never = writing => never,
+            never = keep_writing(&rows, stop) => match never {},
         }
 
         let wall = started.elapsed();
@@ -198,6 +187,25 @@ impl Pass<'_> {
             ..tally.summary(wall, counters.most_alive())
         };
         Ok(Passed { summary, failure, observed })
+    }
+}
+
+/// A run that cannot go on takes no further rows.
+fn stop_if_failed(rows: &Rows, stop: &Stop) {
+    if rows.failure().is_some() {
+        stop.end(Phase::Finishing);
+    }
+}
+
+/// Writes records down now and then, until it is dropped.
+async fn keep_writing(rows: &Mutex<Rows<'_>>, stop: &Stop) -> Infallible {
+    let mut ticks = tokio::time::interval(WRITE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut rows = lock(rows);
+        rows.write();
+        stop_if_failed(&rows, stop);
     }
 }
 

@@ -4,7 +4,7 @@
 //! kept in step with the file, in the middle of whatever ends a run.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -45,6 +45,18 @@ pub(super) struct Left {
     pub(super) total: Option<u64>,
 }
 
+impl Left {
+    /// A body that has all its bytes was about to get its name. Its last byte is asked for again: by that the server says
+    /// whether it is the same body still.
+    fn leave_a_rest(&mut self) -> io::Result<()> {
+        if self.total == Some(self.length) {
+            self.length -= 1;
+            OpenOptions::new().write(true).open(&self.path)?.set_len(self.length)?;
+        }
+        Ok(())
+    }
+}
+
 /// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, its source,
 /// and its validator. `None` if that makes too long a name.
 pub(super) fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
@@ -72,7 +84,7 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
         && hash.len() == HASH_DIGITS
         && age < KEPT
         && found.len() > 0
-        && total.is_none_or(|total| found.len() < total);
+        && total.is_none_or(|total| found.len() <= total);
     let hash = hash.to_owned();
     can_go_on.then_some((hash, Left { length: found.len(), path, source, validator, total }))
 }
@@ -87,7 +99,10 @@ pub(super) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashM
             continue;
         }
         match told(path.clone(), &found, boot) {
-            Some((hash, body)) if !left.contains_key(&hash) => drop(left.insert(hash, body)),
+            Some((hash, mut body)) if !left.contains_key(&hash) => {
+                body.leave_a_rest()?;
+                left.insert(hash, body);
+            }
             _ => fs::remove_file(path)?,
         }
     }
@@ -96,7 +111,6 @@ pub(super) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashM
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
     use std::io::Read;
 
     use bytes::Bytes;
@@ -228,9 +242,29 @@ mod tests {
         assert!(files.left(&url).is_none());
         assert_eq!(parts(&files), 0);
 
-        // Complete, or longer than it should be.
-        begin(&files, Some(origin(&url, "\"a\"", BUFFER as u64 + 1)), drop);
+        // Longer than it should be.
+        begin(&files, Some(origin(&url, "\"a\"", BUFFER as u64)), drop);
         drop(files);
         assert!(open().left(&url).is_none());
+    }
+
+    #[test]
+    fn a_body_that_was_about_to_get_its_name_is_asked_for_its_last_byte_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let url = Url::parse("http://a.example/1.png").expect("a URL");
+        let bytes = (0..=250).cycle().take(BUFFER + 1).collect::<Vec<u8>>();
+        let files = open();
+        let named = files.new_part(Some(&origin(&url, "\"a\"", bytes.len() as u64))).expect("a part");
+        fs::write(&named.path, &bytes).expect("write");
+        // As if it had been killed.
+        std::mem::forget(named);
+        drop(files);
+        let files = open();
+        let mut left = files.left(&url).expect("the body");
+        assert_eq!(left.length(), BUFFER as u64);
+        let mut stored = Vec::new();
+        left.whole().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
+        assert!(stored == bytes[..BUFFER]);
     }
 }
