@@ -13,6 +13,9 @@ const MOST: usize = 3;
 /// What concerns less of a run than this is not worth a sentence.
 const WORTH_IT: f64 = 0.02;
 
+/// And what happened less often than this is none.
+const FEW: u64 = 3;
+
 /// What the run was allowed, as far as advice goes by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed {
@@ -44,7 +47,9 @@ type Found = Option<(f64, String)>;
 
 /// The kind of failure that met most rows, if there is something to be done about it.
 fn failures(summary: &Summary) -> Found {
-    let group = summary.trace.failures.iter().find(|group| group.kind != "interrupted")?;
+    // The log has told of each one, and what is met once or twice is no habit.
+    let is_habit = |group: &&FailureGroup| group.kind != "interrupted" && group.count >= FEW;
+    let group = summary.trace.failures.iter().find(is_habit)?;
     let share = share(group.count, summary.rows);
     let what = match &*group.kind {
         "not_an_image" => "gave something that is no image; the list may name pages instead of the pictures on them",
@@ -66,7 +71,7 @@ fn throttled(summary: &Summary) -> Found {
     let worst = summary.overloaded_hosts.iter().max_by_key(|host| host.throttled)?;
     let row = summary.trace.hosts.iter().find(|row| row.host == worst.host)?;
     let share_of_host = share(worst.throttled, row.requests);
-    if worst.throttled < 3 || share_of_host < WORTH_IT {
+    if worst.throttled < FEW || share_of_host < WORTH_IT {
         return None;
     }
     let host = harmless(&worst.host);
@@ -195,6 +200,9 @@ mod tests {
         let mut few = summary();
         failed(&mut few, "not_an_image", 19, None);
         assert_eq!(advice(&few, ALLOWED), Vec::<String>::new(), "19 of 1,000 are no pattern");
+        few.rows = 5;
+        failed(&mut few, "not_an_image", 2, None);
+        assert_eq!(advice(&few, ALLOWED), Vec::<String>::new(), "nor are 2 of 5");
     }
 
     #[test]
