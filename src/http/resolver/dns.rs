@@ -253,8 +253,16 @@ impl Server {
         if Instant::now() >= deadline {
             return Err(NetError::Timeout);
         }
-        let asked = timeout_at(deadline, self.client.lookup(name.clone(), kind)).await;
-        let asked = asked.unwrap_or(Err(NetError::Timeout));
+        let once = async || {
+            let asked = timeout_at(deadline, self.client.lookup(name.clone(), kind)).await;
+            asked.unwrap_or(Err(NetError::Timeout))
+        };
+        let mut asked = once().await;
+        // A connection has ended while the query waited for its turn on it, or the queue was full: that says nothing
+        // about the server, and the query goes out on another one (RFC 7766, section 6.2.4).
+        if matches!(asked, Err(NetError::Busy | NetError::Message(_) | NetError::Msg(_))) {
+            asked = once().await;
+        }
         let unreachable = matches!(asked, Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections));
         self.avoid(unreachable.then(|| Instant::now() + AVOIDED));
         asked
