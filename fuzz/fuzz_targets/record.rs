@@ -66,9 +66,10 @@ fn record(input: &Input) -> Record {
             ends_run: false,
         }),
         _ => {
-            let reason =
-                [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists][usize::from(input.kind / 3 % 3)];
-            Outcome::Skipped(Skipped { reason, path: first.then_some(path) })
+            let reasons =
+                [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists, Reason::DuplicateContent];
+            let reason = reasons[usize::from(input.kind / 3 % 4)];
+            Outcome::Skipped(Skipped { reason, path: first.then_some(path), bytes: second.then_some(input.index) })
         }
     };
     Record { index: input.index, url, url_hash: third.then_some(other), outcome, extra: Extra::default() }
