@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fetchimg::format::Format;
 use fetchimg::digest::Digests;
+use fetchimg::format::Format;
 use fetchimg::job::{
     Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
 };
@@ -66,8 +66,7 @@ fn record(input: &Input) -> Record {
             ends_run: false,
         }),
         _ => {
-            let reasons =
-                [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists, Reason::DuplicateContent];
+            let reasons = [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists, Reason::DuplicateContent];
             let reason = reasons[usize::from(input.kind / 3 % 4)];
             Outcome::Skipped(Skipped { reason, path: first.then_some(path), bytes: second.then_some(input.index) })
         }
