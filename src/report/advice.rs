@@ -57,13 +57,13 @@ fn failures(summary: &Summary) -> Found {
         "http_status 404" | "http_status 410" => "are gone from their servers; the list may be old",
         _ => return said_of(group, share),
     };
-    Some((share, format!("{} of the rows ({}) {what}.", percent(share), group.count)))
+    Some((share, format!("{} {what}.", rows(share, group.count))))
 }
 
 /// A failure whose remedy is the same for every row.
 fn said_of(group: &FailureGroup, share: f64) -> Found {
     let advice = group.advice?;
-    Some((share, format!("{} of the rows ({}) failed with {}: {advice}.", percent(share), group.count, group.kind)))
+    Some((share, format!("{} failed with {}: {advice}.", rows(share, group.count), group.kind)))
 }
 
 /// The host that said most often that it was too much.
@@ -150,6 +150,10 @@ fn extensions(summary: &Summary) -> Found {
 #[expect(clippy::cast_precision_loss, reason = "a share")]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn rows(share: f64, count: u64) -> String {
+    if share < 1.0 { format!("{} of the rows ({count})", percent(share)) } else { format!("All rows ({count})") }
 }
 
 fn percent(share: f64) -> String {
@@ -261,6 +265,8 @@ mod tests {
             advice(&summary, ALLOWED),
             ["3.0 % of the rows (30) failed with http_status 401: give credentials with -u."]
         );
+        failed(&mut summary, "dns", 1000, Some("check the host name"));
+        assert_eq!(advice(&summary, ALLOWED), ["All rows (1000) failed with dns: check the host name."]);
         failed(&mut summary, "cut_short", 500, None);
         assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new(), "nothing is known to help");
     }
