@@ -41,8 +41,11 @@ pub struct Trace {
     pub durations: Vec<Bucket>,
     /// The hosts with the most rows, [`HOSTS_SHOWN`] at most.
     pub hosts: Vec<HostRow>,
-    /// How many hosts there were.
+    /// How many hosts there were, as far as they were counted.
     pub hosts_met: u64,
+    /// Whether there were more than could be counted, whose rows are not among those of the hosts here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more_hosts: bool,
     /// Failures by kind, the most frequent first.
     pub failures: Vec<FailureGroup>,
     /// Downloads one by one, in list order.
@@ -146,7 +149,7 @@ pub struct Tracer {
     alive: Bins,
     durations: [u64; BOUNDS.len() + 1],
     hosts: HashMap<Box<str>, Host, RandomState>,
-    hosts_beyond: u64,
+    more_hosts: bool,
     failures: BTreeMap<String, FailureGroup>,
     bars: Vec<Bar>,
     /// One download of so many is kept, a power of two.
@@ -180,7 +183,7 @@ impl Tracer {
             alive: Bins::default(),
             durations: [0; BOUNDS.len() + 1],
             hosts: HashMap::default(),
-            hosts_beyond: 0,
+            more_hosts: false,
             failures: BTreeMap::new(),
             bars: Vec::new(),
             stride: 1,
@@ -273,8 +276,7 @@ impl Tracer {
     fn host(&mut self, url: &str) -> Option<&mut Host> {
         let name = host(url)?;
         if self.hosts.len() >= MOST_HOSTS && !self.hosts.contains_key(name) {
-            // It may be met again, so this is the most that there can be.
-            self.hosts_beyond += 1;
+            self.more_hosts = true;
             return None;
         }
         if !self.hosts.contains_key(name) {
@@ -307,7 +309,8 @@ impl Tracer {
             timeline: Timeline::of(&self.bytes, &self.alive),
             durations: self.durations(),
             hosts: self.rows_of_hosts(),
-            hosts_met: self.hosts.len() as u64 + self.hosts_beyond,
+            hosts_met: self.hosts.len() as u64,
+            more_hosts: self.more_hosts,
             failures,
             bars,
             downloads: self.downloads,
@@ -412,6 +415,19 @@ mod tests {
         let slowest = back.slowest.iter().map(|bar| bar.index).collect::<Vec<_>>();
         assert_eq!(slowest, (rows - SLOWEST as u64..rows).rev().collect::<Vec<_>>());
         assert_eq!((back.failures[0].count, back.failures[0].examples.len()), (rows, EXAMPLES));
+    }
+
+    #[test]
+    fn hosts_beyond_the_first_thousands_are_said_to_be_more() {
+        let mut tracer = Tracer::new();
+        for index in 0..=MOST_HOSTS as u64 {
+            assert!(!tracer.more_hosts);
+            tracer.add(&failed(index, &format!("http://h{index}/"), 1.0, 1.0));
+        }
+        tracer.add(&failed(0, "http://h0/", 1.0, 1.0));
+        let trace = tracer.trace();
+        assert_eq!((trace.hosts_met, trace.more_hosts), (MOST_HOSTS as u64, true));
+        assert_eq!((&*trace.hosts[0].host, trace.hosts[0].failed), ("h0", 2));
     }
 
     #[test]

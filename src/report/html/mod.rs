@@ -199,7 +199,10 @@ fn hosts(summary: &Summary) -> Markup {
         @if !trace.hosts.is_empty() {
             h2 { "Hosts" }
             @if trace.hosts_met > trace.hosts.len() as u64 {
-                p.soft { "The " (trace.hosts.len()) " with the most rows, of " (HumanCount(trace.hosts_met)) "." }
+                p.soft {
+                    "The " (trace.hosts.len()) " with the most rows, of " (HumanCount(trace.hosts_met))
+                    @if trace.more_hosts { " that were counted; there were more" } "."
+                }
             }
             div.wide tabindex="0" role="region" aria-label="Hosts" {
                 table.numbers {
