@@ -9,27 +9,24 @@
 //! With `--keep-duplicates` the second question alone is left, for a row is known by its URL and its number, and each is
 //! met once. Then nothing has to be kept of rows that no earlier run has saved.
 
+mod known;
+mod line;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use crate::digest::{Checksum, Digests};
+pub use self::known::Key;
+use self::known::{Known, Place, Standing};
+use self::line::{Line, other_digest};
 use crate::error::RunError;
-use crate::job::{Job, Outcome, Reason, Record, is_plain_path, recorded, url_hash, without_fragment};
+use crate::job::{Job, Outcome, Reason, Record, recorded, without_fragment};
 use crate::own;
-use crate::table::Table;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
-
-/// What a row is looked up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
 
 /// Which rows are one to the journal, in this run and across runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,94 +63,6 @@ struct EarlierLines {
     /// `None`: there is no journal yet.
     file: Option<File>,
     length: u64,
-}
-
-/// Where a record begins in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(u64);
-
-impl Place {
-    /// As many bits as there is room for: no journal is 35 terabytes long. If one were, the rows beyond would be taken
-    /// for unknown, because another record stands in the place.
-    const BITS: u32 = 45;
-    const LAST: u64 = (1 << Self::BITS) - 1;
-
-    fn at(offset: u64) -> Self {
-        Self(offset.min(Self::LAST))
-    }
-}
-
-/// How far a row has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// An earlier pass or run saved it, as the record there says.
-    Earlier(Place),
-    /// This pass has met it and it is under way; perhaps it was saved before.
-    UnderWay(Option<Place>),
-    /// This pass is done with it: what it came to, and the record that says it is saved, if it is.
-    Done(Place, Option<Place>),
-}
-
-/// How far each row has come that is remembered.
-#[derive(Debug, Default)]
-struct Known {
-    table: Table<7, 6>,
-    /// The places of the records that say a row is saved, by those of later ones that do not, because fetching it again
-    /// has failed. There are few.
-    saved_before: HashMap<u64, Place>,
-}
-
-impl Known {
-    const EARLIER: u64 = 1;
-    const UNDER_WAY: u64 = 2;
-    const UNDER_WAY_AGAIN: u64 = 3;
-    const SAVED: u64 = 4;
-    const NOT_SAVED: u64 = 5;
-    const SAVED_BEFORE: u64 = 6;
-
-    fn get(&self, key: Key) -> Option<Standing> {
-        self.table.get(key.0).map(|value| self.read(value))
-    }
-
-    fn set(&mut self, key: Key, standing: Standing) {
-        let (state, Place(place)) = match standing {
-            Standing::Earlier(place) => (Self::EARLIER, place),
-            Standing::UnderWay(None) => (Self::UNDER_WAY, Place(0)),
-            Standing::UnderWay(Some(place)) => (Self::UNDER_WAY_AGAIN, place),
-            Standing::Done(place, None) => (Self::NOT_SAVED, place),
-            Standing::Done(place, Some(saved)) if saved == place => (Self::SAVED, place),
-            Standing::Done(place, Some(saved)) => {
-                self.saved_before.insert(place.0, saved);
-                (Self::SAVED_BEFORE, place)
-            }
-        };
-        self.table.set(key.0, state << Place::BITS | place);
-    }
-
-    fn read(&self, value: u64) -> Standing {
-        let place = Place(value & Place::LAST);
-        match value >> Place::BITS {
-            Self::EARLIER => Standing::Earlier(place),
-            Self::UNDER_WAY => Standing::UnderWay(None),
-            Self::UNDER_WAY_AGAIN => Standing::UnderWay(Some(place)),
-            Self::SAVED => Standing::Done(place, Some(place)),
-            Self::SAVED_BEFORE => Standing::Done(place, self.saved_before.get(&place.0).copied()),
-            _ => Standing::Done(place, None),
-        }
-    }
-
-    /// What this pass has saved counts as saved by an earlier one, and nothing is met.
-    fn begin_pass(&mut self) {
-        let saved_before = std::mem::take(&mut self.saved_before);
-        self.table.revise(|value| {
-            let place = match value >> Place::BITS {
-                Self::EARLIER | Self::UNDER_WAY_AGAIN | Self::SAVED => value & Place::LAST,
-                Self::SAVED_BEFORE => saved_before.get(&(value & Place::LAST))?.0,
-                _ => return None,
-            };
-            Some(Self::EARLIER << Place::BITS | place)
-        });
-    }
 }
 
 /// What is known of a row when its turn comes.
@@ -213,52 +122,6 @@ enum End {
     Whole,
     /// With part of one.
     Torn,
-}
-
-/// The fields of a record that matter here.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(default)]
-    index: u64,
-    #[serde(borrow)]
-    url: Cow<'a, str>,
-    #[serde(borrow, default)]
-    url_hash: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow, default)]
-    reason: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    path: Option<Cow<'a, str>>,
-    #[serde(default)]
-    bytes: u64,
-    #[serde(borrow, default)]
-    sha256: Option<Cow<'a, str>>,
-}
-
-impl Line<'_> {
-    /// The file, if the record speaks of one that fetchimg can have written.
-    fn plain_path(&self) -> Option<&str> {
-        self.path.as_deref().filter(|path| is_plain_path(path))
-    }
-
-    /// Whether there was nothing to store, because another row had stored the same content.
-    fn is_of_another(&self) -> bool {
-        self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
-    }
-
-    /// What the key of its URL is made of.
-    fn name(&self) -> &str {
-        self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default())
-    }
-
-    fn is_about(&self, job: &Job, known_by: KnownBy) -> bool {
-        let is_same_url = match &self.url_hash {
-            Some(hash) => *hash == url_hash(&job.url),
-            None => self.url.split('#').next() == Some(without_fragment(&job.url)),
-        };
-        is_same_url && (known_by == KnownBy::Url || self.index == job.index)
-    }
 }
 
 impl Journal {
@@ -539,18 +402,6 @@ impl Drop for Journal {
     }
 }
 
-/// The digest that a record has of what came, if that is not what a row asks for. A record need not have one.
-fn other_digest(line: &[u8], wanted: &Checksum) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Came {
-        #[serde(default)]
-        original: Option<Digests>,
-    }
-    let came = serde_json::from_slice::<Came>(line).ok()?.original;
-    let digests = came.or_else(|| serde_json::from_slice(line).ok())?;
-    digests.get(wanted.algorithm).filter(|digest| *digest != wanted.digest).map(str::to_owned)
-}
-
 fn key_of(hasher: &RandomState, known_by: KnownBy, name: &str, index: u64) -> Key {
     Key(match known_by {
         KnownBy::Url => hasher.hash_one(name),
@@ -565,6 +416,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::digest::Digests;
     use crate::error::{FetchError, Kind};
     use crate::job::{Failed, Measures, Saved, Skipped, Timing};
     use crate::shown::masked;
