@@ -53,6 +53,19 @@ fn a_name_is_asked_for_once_however_many_want_it() {
 }
 
 #[test]
+fn the_report_tells_how_long_names_took_and_what_helps() {
+    let web = Server::start();
+    let dns = Dns::start(|_| Reply::Slow(Duration::from_millis(300), Box::new(Reply::here())));
+    let urls = (0..4).map(|index| web.url_for_host(&format!("h{index}.test"), &format!("/png/300/{index}.png")));
+    let run = asking(&dns.address(), urls).arg("--json").run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let report = run.report();
+    assert!(report["modes"][0]["lookup_seconds"].as_f64().is_some_and(|seconds| seconds >= 4.0 * 0.3), "{report}");
+    let advice = report["advice"][0].as_str().unwrap_or_default();
+    assert!(advice.starts_with("Looking host names up took"), "{report}");
+}
+
+#[test]
 fn queries_wait_for_their_turn_and_no_deadline_counts_that() {
     let web = Server::start();
     let dns = Dns::start(|_| Reply::Slow(Duration::from_millis(300), Box::new(Reply::here())));

@@ -64,6 +64,8 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
     let overloaded = &run.report()["modes"][0]["overloaded_hosts"];
     assert!(overloaded[0]["host"].as_str().unwrap().starts_with("a.test"), "{overloaded}");
     assert!(overloaded.as_array().unwrap().len() == 1, "{overloaded}");
+    assert!(overloaded[0]["throttled"].as_u64().is_some_and(|times| times > 0), "{overloaded}");
+    assert_eq!(overloaded[0]["throttled"], overloaded[0]["times"], "it has said 429 and nothing else");
 }
 
 #[test]

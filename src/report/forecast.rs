@@ -170,7 +170,7 @@ impl Forecast {
             line("skipped", listed(&self.skipped_by_reason))?;
         }
         if self.bad > 0 {
-            line("bad", format!("{}, which fail without a request", counted(self.bad, "row")))?;
+            line("bad", format!("{} without a request", counted(self.bad, "failure")))?;
         }
         if let (Some(share), Some(rows)) = (self.failed_share, self.failed_rows) {
             let percent = |share: f64| format!("{:.1}", share * 100.0);

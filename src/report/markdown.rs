@@ -114,8 +114,9 @@ fn drawn(bar: &Bar, span: f64) -> String {
     let timing = bar.timing;
     let begin = column(timing.start_ms);
     let end = column(timing.start_ms + timing.total_ms).max(begin + 1);
-    let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end);
-    let body = if bar.failure.is_some() { "x" } else { "█" };
+    // A failure is seen even where it came with the head of the answer.
+    let (body, least) = if bar.failure.is_some() { ("x", 1) } else { ("█", 0) };
+    let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end - least);
     ["·".repeat(begin), "░".repeat(first - begin), body.repeat(end - first)].concat()
 }
 

@@ -167,29 +167,35 @@ fn slowest(trace: &Trace) -> Markup {
         // In a short list they are all in the picture.
         @if trace.downloads > trace.bars.len() as u64 {
             h2 { "The slowest" }
-            div.wide tabindex="0" role="region" aria-label="The slowest downloads" {
-                table.numbers {
-                    thead { tr {
-                        th scope="col" { "URL" }
-                        th scope="col" { "First byte" }
-                        th scope="col" { "Whole" }
-                        th scope="col" { "Requests" }
-                    } }
-                    tbody {
-                        @for bar in &trace.slowest {
-                            tr {
-                                th scope="row" { (harmless(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
-                                td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
-                                td { (charts::seconds(bar.timing.total_ms)) }
-                                td { (bar.attempts) }
-                            }
-                        }
+            (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
+                @for bar in &trace.slowest {
+                    tr {
+                        th scope="row" { (harmless(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
+                        td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
+                        td { (charts::seconds(bar.timing.total_ms)) }
+                        td { (bar.attempts) }
                     }
                 }
+            }))
+        }
+    }
+}
+
+/// A table of numbers under their names, the first column that of the names of rows. It may be wider than the page, and
+/// can be scrolled with the keyboard.
+fn numbers(label: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label=(label) {
+            table.numbers {
+                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                tbody { (rows) }
             }
         }
     }
 }
+
+const HOST_COLUMNS: [&str; 8] =
+    ["Host", "Saved", "Failed", "Requests", "Size", "First byte, mean", "Whole, mean", "Overloaded"];
 
 fn hosts(summary: &Summary) -> Markup {
     let trace = &summary.trace;
@@ -204,34 +210,20 @@ fn hosts(summary: &Summary) -> Markup {
                     @if trace.more_hosts { " that were counted; there were more" } "."
                 }
             }
-            div.wide tabindex="0" role="region" aria-label="Hosts" {
-                table.numbers {
-                    thead { tr {
-                        th scope="col" { "Host" }
-                        th scope="col" { "Saved" }
-                        th scope="col" { "Failed" }
-                        th scope="col" { "Requests" }
-                        th scope="col" { "Size" }
-                        th scope="col" { "First byte, mean" }
-                        th scope="col" { "Whole, mean" }
-                        th scope="col" { "Overloaded" }
-                    } }
-                    tbody {
-                        @for host in &trace.hosts {
-                            tr {
-                                th scope="row" { (harmless(&host.host)) }
-                                td { (HumanCount(host.saved)) }
-                                td.bad[host.failed > 0] { (HumanCount(host.failed)) }
-                                td { (HumanCount(host.requests)) }
-                                td { (BinaryBytes(host.bytes)) }
-                                td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
-                                td { (format!("{:.3} s", host.mean_download_seconds)) }
-                                td { (HumanCount(told_off(&host.host))) }
-                            }
-                        }
+            (numbers("Hosts", &HOST_COLUMNS, &html! {
+                @for host in &trace.hosts {
+                    tr {
+                        th scope="row" { (harmless(&host.host)) }
+                        td { (HumanCount(host.saved)) }
+                        td.bad[host.failed > 0] { (HumanCount(host.failed)) }
+                        td { (HumanCount(host.requests)) }
+                        td { (BinaryBytes(host.bytes)) }
+                        td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
+                        td { (format!("{:.3} s", host.mean_download_seconds)) }
+                        td { (HumanCount(told_off(&host.host))) }
                     }
                 }
-            }
+            }))
         }
     }
 }
