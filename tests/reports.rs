@@ -61,8 +61,8 @@ fn all_forms_of_a_report_say_the_same() {
     let advice = report["advice"].as_array().expect("sentences");
     assert!(advice[0].as_str().is_some_and(|said| said.starts_with("18 % of the rows (7) are gone")), "{advice:?}");
     let drawn = markdown.split("```").nth(1).expect("a drawing");
-    let lost = drawn.lines().filter(|line| line.trim_end().ends_with('x')).count();
-    assert_eq!(lost, 2 * 8, "a failure is seen in each mode\n{markdown}");
+    let marked = drawn.lines().filter(|line| line.trim_end().ends_with('x')).count();
+    assert_eq!(marked, 2 * 8, "a failure is seen in each mode\n{markdown}");
     // One bar for each download of each mode, and a link to each image, relative to the page.
     assert_eq!(page.matches("<tr><th scope=\"row\" title=").count(), 2 * 38, "{page}");
     assert_eq!(page.matches("loading=\"lazy\"").count(), 30, "{page}");
