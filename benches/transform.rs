@@ -28,7 +28,7 @@ use std::time::Duration;
 use common::measure::{self, measure};
 use common::nginx::Nginx;
 use common::{Result, spread};
-use fetchimg::format::Format;
+use fetchimg::record::Format;
 use fetchimg::transform::picture::{Colour, Picture};
 use fetchimg::transform::resize::Fit;
 use fetchimg::transform::{Image, Limits, Mode, Plan, Quality, Resize, Target};

@@ -1,22 +1,10 @@
 //! What is decided about a row before anything is fetched: has this list named its URL before, is it saved already, and
 //! which name does it get? In list order, one row at a time, because names depend on that.
 
-use crate::error::RunError;
-use crate::job::Job;
 use crate::journal::{Journal, Key, Met, Stored};
 use crate::naming::{Namer, Planned};
+use crate::record::{Existing, Job, RunError};
 use crate::sink::Publish;
-
-/// What to do with images that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Skip what is saved; leave other files alone.
-    Keep,
-    /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).
-    Refresh,
-    /// Fetch and replace everything (`--overwrite`).
-    Replace,
-}
 
 /// What is to happen to a row.
 #[derive(Debug)]

@@ -11,11 +11,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::admission::Existing;
 use crate::cli::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
-use crate::digest::Algorithm;
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
-use crate::format::Format;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
@@ -23,7 +20,7 @@ use crate::limiter::PerHost;
 use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
-use crate::report::Mode;
+use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::sample::{MOST_ROWS, Sample};
 use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 

@@ -8,15 +8,13 @@ use serde::Serialize;
 
 use crate::boot;
 use crate::config::{Config, ReportFormat};
-use crate::error::RunError;
-use crate::exit::Exit;
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::intents::Intents;
-use crate::job::{Extra, recorded};
 use crate::journal::{Earlier, Journal, Key};
 use crate::manifest::Manifest;
 use crate::naming::{Foreseen, Namer};
+use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
 use crate::rows;
 use crate::run::{adopt, create, manifest, tell};

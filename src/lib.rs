@@ -1,7 +1,7 @@
 //! fetchimg turns a list of image URLs into verified images on disk.
 //!
-//! Every row of the input becomes exactly one [`Job`](job::Job), every `Job` becomes exactly one
-//! [`Record`](job::Record), and everything a user sees (files, journal, progress, report, exit status) is made from
+//! Every row of the input becomes exactly one [`Job`](record::Job), every `Job` becomes exactly one
+//! [`Record`](record::Record), and everything a user sees (files, journal, progress, report, exit status) is made from
 //! records.
 //!
 //! The rooms, in the order a URL meets them; [`run`], [`dry_run`] and [`pass`] wire them, and nothing else does:
@@ -38,19 +38,15 @@ pub mod meter;
 pub mod sink;
 pub mod transform;
 // And what came of it is told here:
-pub mod exit;
 pub mod logging;
 pub mod manifest;
 pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:
 pub mod boot;
-pub mod digest;
-pub mod error;
-pub mod format;
-pub mod job;
 pub mod limits;
 pub mod own;
+pub mod record;
 pub mod shown;
 pub mod weight;
 
@@ -60,9 +56,9 @@ use std::sync::Arc;
 
 use crate::cli::Args;
 use crate::config::Config;
-use crate::error::RunError;
-pub use crate::exit::Exit;
 use crate::progress::{Paint, Screen};
+pub use crate::record::Exit;
+use crate::record::RunError;
 use crate::stop::{Signals, Stop};
 
 /// The whole program: a command line, the program's name first, to an exit status.

@@ -177,8 +177,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::error::Kind;
     use crate::limiter::{Options, Patience, PerHost, Turn, Visit};
+    use crate::record::Kind;
 
     type Job = (&'static str, usize);
 

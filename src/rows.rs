@@ -12,17 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admission::{self, Admitted, Existing};
-use crate::digest::Checksum;
-use crate::error::{FetchError, Kind, RunError};
+use crate::admission::{self, Admitted};
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
-use crate::job::{Extra, Failed, Job, Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key};
 use crate::manifest::Manifest;
 use crate::naming::Namer;
 use crate::progress::Counters;
-use crate::report::{Mode, Tally};
+use crate::record::{
+    Checksum, Existing, Extra, Failed, FetchError, Job, Kind, Mode, Outcome, Reason, Record, Row, RunError, Skipped,
+};
+use crate::report::Tally;
 use crate::shown::{self, harmless};
 use crate::sink::Files;
 

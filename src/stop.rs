@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit::Exit;
-use crate::fetch::Phase;
+use crate::record::{Exit, Phase};
 
 /// How long downloads under way may go on when the run is asked to end.
 pub const GRACE: Duration = Duration::from_secs(5);

@@ -12,15 +12,14 @@ use std::pin::pin;
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use crate::admission::{self, Admitted, Existing};
-use crate::error::{Kind, RunError};
-use crate::fetch::{Phase, Work};
+use crate::admission::{self, Admitted};
+use crate::fetch::Work;
 use crate::input::Lists;
-use crate::job::{Outcome, Reason, Record, Row, Skipped};
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
 use crate::own;
+use crate::record::{Existing, Kind, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
 use crate::report::{HOSTS_NAMED, HostRows, Outlook};
 use crate::sink::Publish;
 use crate::stop::Stop;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::told::in_words;
 use common::{Run, Server, TestDir, fetchimg};
-use fetchimg::digest::hex;
+use fetchimg::record::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

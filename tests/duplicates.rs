@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::told::{in_words, manifest};
 use common::{Program, Run, Server, fetchimg};
-use fetchimg::job::url_hash;
+use fetchimg::record::url_hash;
 use url::Url;
 
 /// The flag, and the records of this run alone, because the journal has those of all runs.

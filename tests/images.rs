@@ -10,9 +10,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fetchimg::format::Format;
 use fetchimg::image::{Found, Inspector, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::job::Measures;
+use fetchimg::record::{Format, Measures};
 use inspected::inspected;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Run, Server, fetchimg};
-use fetchimg::digest::hex;
+use fetchimg::record::hex;
 use image::{GenericImageView as _, ImageFormat};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -13,13 +13,12 @@ use std::io::{self, Read};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use fetchimg::format::Format;
 use fetchimg::http::disposition::filename;
 use fetchimg::http::retry::{Policy, retry_after};
 use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
 use fetchimg::input::{Format as ListFormat, Options, rows_of};
-use fetchimg::job::{Extra, Job, url_hash};
 use fetchimg::naming::{Namer, Planned, clean_text};
+use fetchimg::record::{Extra, Format, Job, url_hash};
 use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
 use inspected::inspected;
 use proptest::prelude::*;

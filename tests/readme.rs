@@ -5,7 +5,7 @@
 mod common;
 
 use common::fetchimg;
-use fetchimg::error::Kind;
+use fetchimg::record::Kind;
 
 const README: &str = include_str!("../README.md");
 

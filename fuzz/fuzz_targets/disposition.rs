@@ -4,9 +4,8 @@
 #[path = "../../tests/common/rules.rs"]
 mod rules;
 
-use fetchimg::format::Format;
+use fetchimg::record::{Format, Job};
 use fetchimg::http::disposition::filename;
-use fetchimg::job::Job;
 use fetchimg::naming::{Namer, clean_text};
 use libfuzzer_sys::fuzz_target;
 

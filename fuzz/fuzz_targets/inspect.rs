@@ -3,7 +3,7 @@
 
 use std::io::Cursor;
 
-use fetchimg::format::Format;
+use fetchimg::record::Format;
 use fetchimg::image::{Fault, Found, Inspector, Wanted, exif};
 use libfuzzer_sys::fuzz_target;
 

@@ -8,8 +8,7 @@ mod rules;
 use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
-use fetchimg::format::Format;
-use fetchimg::job::{Extra, Job, url_hash};
+use fetchimg::record::{Format, Extra, Job, url_hash};
 use fetchimg::naming::{Namer, Template};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,11 +4,7 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fetchimg::digest::Digests;
-use fetchimg::format::Format;
-use fetchimg::job::{
-    Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
-};
+use fetchimg::record::{Digests, Format, Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
 use fetchimg::journal::{Journal, KnownBy};
 use fetchimg::shown;
 use libfuzzer_sys::fuzz_target;

@@ -6,11 +6,8 @@ use std::io::{self, Read, Seek};
 use bytesize::ByteSize;
 use serde_json::{Map, Value};
 
-use crate::digest::{Algorithm, Checksum, Digester, Digests};
-use crate::error::{FetchError, Kind};
-use crate::format::Format;
 use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
-use crate::job::{Measures, Original};
+use crate::record::{Algorithm, Checksum, Digester, Digests, FetchError, Format, Kind, Measures, Original};
 
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,14 +20,13 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::contents::Contents;
-use crate::error::{FetchError, Kind};
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
 use crate::intents::{Intent, Intents};
-use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, milliseconds};
 use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
 use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
+use crate::record::{Failed, FetchError, Job, Kind, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds};
 use crate::shown::{harmless, masked};
 use crate::sink::{Files, Origin, Part, Publish};
 use crate::transform::{Plan, Pool};
@@ -66,17 +65,6 @@ pub struct Options {
     pub policy: retry::Policy,
     /// The first attempt of a row ends when nothing has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
-}
-
-/// How far the run is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Rows are taken and fetched.
-    Running,
-    /// No new rows and no new attempts; what is under way may finish.
-    Finishing,
-    /// What is still under way is given up.
-    Leaving,
 }
 
 /// All that a download needs. One for each pass over the list, shared by its tasks.

@@ -7,13 +7,12 @@ use bytes::Bytes;
 
 use super::look::Found;
 use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
-use crate::digest::{Algorithm, Digester};
-use crate::error::{FetchError, Kind};
-use crate::format::Format;
 use crate::http::Response;
 use crate::intents::{Intent, Mark};
-use crate::job::{Measures, Original, Outcome, Reason, Record, Saved, Skipped};
 use crate::naming::{FinalName, may_be_one};
+use crate::record::{
+    Algorithm, Digester, FetchError, Format, Kind, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
+};
 use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Publish, Published};
 use crate::transform::{self, Image, Panicked, Plan, TransformError, Transformed};

@@ -8,7 +8,7 @@ use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
 use super::resolver::ResolveError;
-use crate::error::{FetchError, Kind};
+use crate::record::{FetchError, Kind};
 
 /// Where the request was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

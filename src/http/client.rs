@@ -30,7 +30,7 @@ use super::request::Identity;
 use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
 use super::tls::{self, Trust};
 use super::{disposition, retry};
-use crate::error::{FetchError, Kind, RunError};
+use crate::record::{FetchError, Kind, RunError};
 use crate::shown::{masked, masked_text};
 
 /// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a

@@ -16,7 +16,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
-use crate::error::{BoxError, FetchError, Kind};
+use crate::record::{BoxError, FetchError, Kind};
 
 /// So much of what comes out is handed on at once, in bytes.
 const AT_ONCE: usize = 32 * 1024;

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use crate::error::RunError;
+use crate::record::RunError;
 
 /// Whom to believe.
 #[derive(Clone, Debug)]

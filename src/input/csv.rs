@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::LONGEST_ROW;
 use super::columns::Columns;
 use super::rows::{About, Ended, Found, Rows};
-use crate::job::Extra;
+use crate::record::Extra;
 
 /// What separates the fields of a CSV file.
 pub const COMMA: u8 = b',';

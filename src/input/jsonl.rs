@@ -10,7 +10,7 @@ use super::columns::Names;
 use super::lines::Lines;
 use super::rows::{About, Found, Place, Rows};
 use super::{LONGEST_ROW, Options};
-use crate::job::Extra;
+use crate::record::Extra;
 use crate::shown::harmless;
 
 /// Takes bytes, gives rows.

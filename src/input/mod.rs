@@ -29,8 +29,7 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::error::RunError;
-use crate::job::Row;
+use crate::record::{Row, RunError};
 
 use compressed::Unpacked;
 use reading::Counted;
@@ -413,7 +412,7 @@ fn kept(from: &mut impl Read) -> io::Result<File> {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::job::Outcome;
+    use crate::record::Outcome;
 
     /// Brings its bytes one by one.
     pub struct ByteByByte<'a>(pub &'a [u8]);
@@ -462,7 +461,7 @@ mod tests {
 
     use super::testing::{options, told};
     use super::*;
-    use crate::job::Outcome;
+    use crate::record::Outcome;
 
     fn list(bytes: Bytes) -> Lists {
         let list = List { name: "list".into(), format: None, bytes };

@@ -29,7 +29,7 @@ use serde_json::{Number, Value};
 use super::LONGEST_ROW;
 use super::columns::Columns;
 use super::rows::{About, Ended, Found, Rows};
-use crate::job::Extra;
+use crate::record::Extra;
 use crate::shown::harmless;
 
 /// So many rows are handed over at once, when the first ones are on their way.
@@ -364,7 +364,7 @@ fn float(number: f64) -> Value {
 
 fn text(bytes: &[u8], of: &Type) -> Result<Value, Utf8Error> {
     if let (Meaning::Uuid, Ok(bytes)) = (Meaning::of(of), <[u8; 16]>::try_from(bytes)) {
-        let hex = crate::digest::hex(&bytes);
+        let hex = crate::record::hex(&bytes);
         // RFC 9562, section 4.
         return Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-").into());
     }

@@ -8,9 +8,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::{Options, Reading};
-use crate::digest::Checksum;
-use crate::error::{FetchError, Kind, RunError};
-use crate::job::{Extra, Failed, Job, Outcome, Record, Row};
+use crate::record::{Checksum, Extra, Failed, FetchError, Job, Kind, Outcome, Record, Row, RunError};
 use crate::shown::{harmless, masked_text};
 use crate::weight::Weights;
 

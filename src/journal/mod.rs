@@ -21,9 +21,8 @@ use std::path::{Path, PathBuf};
 pub use self::known::Key;
 use self::known::{Known, Place, Standing};
 use self::line::{Line, other_digest};
-use crate::error::RunError;
-use crate::job::{Job, Outcome, Reason, Record, recorded, without_fragment};
 use crate::own;
+use crate::record::{Job, Outcome, Reason, Record, RunError, recorded, without_fragment};
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
@@ -416,9 +415,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::digest::Digests;
-    use crate::error::{FetchError, Kind};
-    use crate::job::{Failed, Measures, Saved, Skipped, Timing};
+    use crate::record::{Digests, Failed, FetchError, Kind, Measures, Saved, Skipped, Timing};
     use crate::shown::masked;
 
     fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::Kind;
+use crate::record::Kind;
 
 /// After so many visits in a row that came to nothing, one at a time is enough to learn that the host is back.
 pub const REFUSALS: u32 = 8;

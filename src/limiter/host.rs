@@ -192,7 +192,7 @@ mod tests {
     use super::super::testing::{REFUSED, SECOND, key, limiter, options};
     use super::super::{Entry, Limiter, Options, breaker};
     use super::*;
-    use crate::error::Kind;
+    use crate::record::Kind;
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_the_queue_takes_no_slot_along() {

@@ -14,7 +14,7 @@ use super::breaker::Failing;
 use super::host::Host;
 use super::level::MODEST;
 use super::seat::Seat;
-use crate::error::Kind;
+use crate::record::Kind;
 
 /// However often a host asks for fewer requests, it is asked again after so long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

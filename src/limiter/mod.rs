@@ -311,7 +311,7 @@ impl Shared {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::error::Kind;
+    use crate::record::Kind;
 
     pub(super) fn key(host: &str) -> HostKey {
         HostKey::of(&Url::parse(&format!("http://{host}/a.png")).expect("a URL"))
@@ -359,7 +359,7 @@ mod testing {
 mod tests {
     use super::testing::{SECOND, key, limiter, options};
     use super::*;
-    use crate::error::Kind;
+    use crate::record::Kind;
 
     #[tokio::test(start_paused = true)]
     async fn a_fixed_number_is_never_exceeded_and_other_hosts_are_free() {

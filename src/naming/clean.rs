@@ -15,7 +15,7 @@
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::format::{Format, LONGEST_EXTENSION};
+use crate::record::{Format, LONGEST_EXTENSION};
 use crate::shown::is_harmful;
 
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::clean::{DIGIT, NEAR, extension};
 use super::template::{Field, Piece, SHA256_DIGITS, TemplateError};
-use crate::format::Format;
+use crate::record::Format;
 
 /// Digits near the beginning end within so many bytes of it: whatever is cut is behind them. A name has 255 bytes, of
 /// which a suffix takes 86 at most, and an extension 9.

@@ -25,8 +25,7 @@ mod example {
     use url::Url;
 
     use super::Namer;
-    use crate::format::Format;
-    use crate::job::{Extra, Job};
+    use crate::record::{Extra, Format, Job};
 
     pub fn namer(template: &str) -> Namer {
         Namer::new(template.parse().expect("a template"), false)

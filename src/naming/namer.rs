@@ -8,8 +8,7 @@ use super::digits::Digits;
 use super::planned::Planned;
 use super::taken::{self, Extension, Rung, Taken, kept_forms, loose_form};
 use super::template::{Field, Template, Values};
-use crate::format::Format;
-use crate::job::{Job, url_hash};
+use crate::record::{Format, Job, url_hash};
 
 /// The name of an image whose URL and server offer none.
 const NAMELESS: &str = "image";

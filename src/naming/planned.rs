@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
 use super::template::SHA256_DIGITS;
-use crate::format::Format;
+use crate::record::Format;
 
 /// The name reserved for a job: complete, or with holes for the extension and for digits of the body's SHA-256.
 #[derive(Clone, Debug, PartialEq)]

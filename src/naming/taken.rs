@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
-use crate::format::Format;
+use crate::record::Format;
 use crate::table::Table;
 
 /// The names that are taken, in 7 bytes each: 7 bytes of the hash of its [`form`], of which one is not stored, and one

@@ -7,7 +7,7 @@
 //! | `{index}` `{index:06}` | the number of the row, from 0; with leading zeros |
 //! | `{index/10000}` `{index/10000:04}` | that number divided, the remainder dropped |
 //! | `{host}` | the host of the URL |
-//! | `{url_hash}` | the SHA-256 of the URL, 64 hexadecimal digits ([`crate::job::url_hash`]) |
+//! | `{url_hash}` | the SHA-256 of the URL, 64 hexadecimal digits ([`crate::record::url_hash`]) |
 //! | `{sha256}` | the SHA-256 of the body, 64 hexadecimal digits |
 //! | `{col.NAME}` | the column NAME of the row |
 //! | `{{` `}}` | the braces themselves |
@@ -30,7 +30,7 @@ use serde_json::Value;
 
 use super::clean::{DIGIT, clean_text};
 use super::digits::Digits;
-use crate::job::Extra;
+use crate::record::Extra;
 use crate::shown::is_harmful;
 
 /// Stands for the value of a column that has none.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use url::Url;
 
 use super::under_way::{Place, UnderWay};
-use crate::error::Kind;
+use crate::record::Kind;
 
 /// What has happened so far in this pass over the list.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::counters::Counters;
 use super::rate::{Lately, Look, Rates};
 use super::under_way::Slow;
-use crate::error::Kind;
+use crate::record::Kind;
 
 /// The number of rows in the lists, as far as it can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 //! Each is worth its share of the run, the share of rows or of time that it concerns, and the weightiest are said. None is
 //! said of what concerns little, and none that the numbers do not carry: whoever follows it should see a difference.
 
+use super::Summary;
 use super::trace::{FailureGroup, HostRow};
-use super::{Mode, Summary};
+use crate::record::Mode;
 use crate::shown::harmless;
 
 /// So many sentences at most.

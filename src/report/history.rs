@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Summary};
+use super::Summary;
 use crate::own;
+use crate::record::Mode;
 
 /// One pass of an earlier run, one line of `.fetchimg/runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use super::trace::{Bar, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
-use super::{COMPLETED, Mode, Report, Summary};
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
 use crate::shown::harmless;
 
 /// Writes the report.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -28,38 +28,7 @@ use self::advice::Allowed;
 pub use self::forecast::{Forecast, Observed};
 pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
 use self::trace::{Trace, Tracer};
-use crate::error::Kind;
-use crate::job::{Outcome, Record, Timing};
-
-/// How the list is gone through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// One URL after the other, in the order of the list.
-    Sequential,
-    /// One task per URL, many at once.
-    Concurrent,
-}
-
-impl Mode {
-    /// The name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Concurrent => "concurrent",
-        }
-    }
-
-    /// The one that it is compared with.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Sequential => Self::Concurrent,
-            Self::Concurrent => Self::Sequential,
-        }
-    }
-}
+use crate::record::{Kind, Mode, Outcome, Record, Timing};
 
 /// Folds the records of a pass.
 pub struct Tally {
@@ -429,9 +398,7 @@ fn estimate(ran: &Summary, window: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digests;
-    use crate::error::FetchError;
-    use crate::job::{Extra, Failed, Measures, Reason, Saved, Skipped};
+    use crate::record::{Digests, Extra, Failed, FetchError, Measures, Reason, Saved, Skipped};
 
     fn record(outcome: Outcome) -> Record {
         Record { index: 0, url: "http://a.example/1.png".into(), url_hash: None, outcome, extra: Extra::default() }

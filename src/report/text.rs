@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::words::{figures, note, remarks, worth};
-use super::{COMPLETED, Mode, Report, Summary};
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
 use crate::shown::harmless;
 
 /// Writes the report.

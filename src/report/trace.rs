@@ -10,9 +10,7 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use super::timeline::{Bins, Timeline};
-use crate::error::Kind;
-use crate::format::Format;
-use crate::job::{Outcome, Record, Saved, Timing};
+use crate::record::{Format, Kind, Outcome, Record, Saved, Timing};
 
 /// Downloads are shown one by one as long as there are no more; of more, between half as many and as many are kept.
 pub const MOST_BARS: usize = 100;
@@ -375,8 +373,7 @@ fn host(url: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::FetchError;
-    use crate::job::{Extra, Failed};
+    use crate::record::{Extra, Failed, FetchError};
 
     fn failed(index: u64, url: &str, start_ms: f64, total_ms: f64) -> Record {
         let timing = Timing { start_ms, total_ms, ..Timing::default() };

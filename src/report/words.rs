@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use indicatif::{BinaryBytes, HumanCount};
 
-use super::{Basis, Comparison, Mode, Report, Summary, Times};
+use super::{Basis, Comparison, Report, Summary, Times};
+use crate::record::Mode;
 use crate::shown::harmless;
 
 /// The name of a mode and what it means.

@@ -15,8 +15,8 @@ use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 
 use super::unfinished::{Left, look_through};
-use crate::error::RunError;
 use crate::own;
+use crate::record::RunError;
 
 /// The folder of everything that is no image, inside the output folder.
 const PRIVATE: &str = ".fetchimg";

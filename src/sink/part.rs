@@ -13,7 +13,7 @@ use url::Url;
 
 use super::files::{Files, remove_if_there};
 use super::unfinished::{HASH_DIGITS, Left, Origin, telling_name};
-use crate::job::url_hash;
+use crate::record::url_hash;
 
 /// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
 /// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 
-use crate::job::url_hash;
+use crate::record::url_hash;
 
 /// An unfinished body that no run has asked for in so long is removed.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);

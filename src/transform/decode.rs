@@ -19,7 +19,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::picture::{Colour, Picture};
 use super::{Limits, TransformError};
-use crate::format::Format;
+use crate::record::Format;
 
 /// A file whose header was read and found within the limits.
 pub struct Opened<'a> {

@@ -9,7 +9,7 @@ use jpeg_encoder::{ColorType, SamplingFactor};
 
 use super::TransformError;
 use super::picture::{Colour, Picture};
-use crate::format::Format;
+use crate::record::Format;
 
 /// Formats that pictures can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

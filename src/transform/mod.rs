@@ -24,8 +24,7 @@ pub use resize::{Mode, Resize};
 pub use verify::verify;
 
 use self::resize::Fit;
-use crate::error::Kind;
-use crate::format::Format;
+use crate::record::{Format, Kind};
 
 /// What is to be done with images. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq)]

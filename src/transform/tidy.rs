@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::format::Format;
+use crate::record::Format;
 
 /// The picture to decode, and its format. Hardly any has to be changed, and only of those a copy is made.
 pub fn tidied(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {

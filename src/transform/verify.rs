@@ -8,7 +8,7 @@ use image_webp::WebPDecoder;
 use super::decode::open;
 use super::tidy::tidied;
 use super::{Limits, TransformError};
-use crate::format::Format;
+use crate::record::Format;
 
 /// Decodes an image, all frames of an animation included, and tells what is wrong with it.
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {

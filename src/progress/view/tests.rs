@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::Kind;
 use crate::progress::rate::Rates;
 use crate::progress::status::Throttled;
+use crate::record::Kind;
 
 /// A pass with something of everything.
 fn busy() -> Status {

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
+use crate::record::Mode;
+use crate::report::Summary;
 use crate::report::timeline::Timeline;
 use crate::report::trace::{Bar, Bucket};
 use crate::report::words::{title, whole};
-use crate::report::{Mode, Summary};
 use crate::shown::harmless;
 
 /// Up to so many bars have names beside them.

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::format::Format;
+use crate::record::Format;
 use crate::report::trace::{Picture, Trace};
 use crate::shown::harmless;
 

@@ -16,7 +16,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::charts::{durations, timeline, waterfall};
 use super::trace::{FailureGroup, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
-use super::{COMPLETED, Mode, Report, Summary};
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
 use crate::shown::harmless;
 
 const STYLE: &str = include_str!("style.css");

@@ -11,9 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::digest::{Algorithm, Checksum, Digests, hex};
-use crate::error::FetchError;
-use crate::format::Format;
+use crate::record::{Algorithm, Checksum, Digests, FetchError, Format, hex};
 use crate::shown::masked;
 use crate::weight::{Weight, Weights};
 
@@ -388,7 +386,7 @@ impl Failed {
     pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
         let kind = error.kind();
         let http_status = match kind {
-            crate::error::Kind::HttpStatus(code) => Some(code),
+            crate::record::Kind::HttpStatus(code) => Some(code),
             _ => None,
         };
         Self {
@@ -396,7 +394,7 @@ impl Failed {
             http_status,
             message: error.to_string(),
             // Another run may well do what this one was not given the time or the room for.
-            retryable: kind.retryable() || kind == crate::error::Kind::Interrupted || error.ends_run(),
+            retryable: kind.retryable() || kind == crate::record::Kind::Interrupted || error.ends_run(),
             attempts,
             timing,
             ends_run: error.ends_run(),
@@ -407,7 +405,7 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::record::Kind;
 
     fn job(url: &str) -> Job {
         Job::new(7, Url::parse(url).expect("a URL"))
