@@ -52,9 +52,9 @@ use fetchimg::journal::{Journal, Key, KnownBy, Met};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
-use fetchimg::shown;
 use fetchimg::sink::{Files, Publish};
 use fetchimg::transform::Pool;
+use fetchimg::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
@@ -376,7 +376,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     };
     let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
         for (record, key) in records.iter().zip(keys) {
-            let line = shown::json(record, false).expect("JSON");
+            let line = redact::json(record, false).expect("JSON");
             journal.note(record, &line, Some(key)).expect("noted");
             if each {
                 journal.write().expect("written");
@@ -390,7 +390,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     group.bench_function("met", |bencher| bencher.iter_batched(empty, meet, BatchSize::PerIteration));
     group.bench_function("as JSON", |bencher| {
         bencher.iter(|| {
-            records.iter().map(|record| shown::json(record, false).map_or(0, |line| line.len())).sum::<usize>()
+            records.iter().map(|record| redact::json(record, false).map_or(0, |line| line.len())).sum::<usize>()
         });
     });
     for (what, each) in [("journal, one write", false), ("journal, a write each", true)] {

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::boot;
 use crate::config::{Config, ReportFormat};
 use crate::fetch::Work;
 use crate::input::Lists;
@@ -18,9 +17,10 @@ use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
 use crate::rows;
 use crate::run::{adopt, create, manifest, tell};
-use crate::shown::{self, harmless};
 use crate::stop::Stop;
 use crate::survey::{Folder, Survey, Verdict};
+use crate::util::boot_id;
+use crate::util::redact::{self, harmless};
 
 /// What the manifest says of a row that would be fetched.
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
     let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
     let mut journal = Journal::apart(&folder.private("manifest.jsonl"), config.known_by, &mut keep)?;
     // What a killed run has noted would be taken in, so it counts.
-    let boot = boot::id();
+    let boot = boot_id::id();
     let intents = Intents::new(folder.private("intents"), boot.as_deref(), config.fsync);
     let fail = |source| RunError::Output { path: folder.private("intents"), source };
     let left = intents.left(boot.as_deref()).map_err(fail)?;
@@ -73,7 +73,7 @@ pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
             }
             Verdict::Settled(key, record) => {
                 rows::say(record);
-                (*key, manifest.is_some().then(|| shown::json(record, false)))
+                (*key, manifest.is_some().then(|| redact::json(record, false)))
             }
         };
         // Which file a row that comes again has is kept only where somebody reads it.
@@ -106,7 +106,7 @@ pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
 fn planned(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {
     let (url, url_hash) = recorded(&work.job.url);
     let (index, extra) = (work.job.index, &work.job.extra);
-    shown::json(&Planned { index, url, url_hash, status: "planned", path, awaits, extra }, false)
+    redact::json(&Planned { index, url, url_hash, status: "planned", path, awaits, extra }, false)
 }
 
 fn foresee(survey: &mut Survey, line: &[u8], key: Option<Key>) -> Result<(), RunError> {

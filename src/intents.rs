@@ -97,7 +97,7 @@ struct Line<'a> {
 }
 
 impl Intents {
-    /// Notes in a folder, which is made with the first of them. `boot`: see [`crate::boot::id`]; `synced`: files are on
+    /// Notes in a folder, which is made with the first of them. `boot`: see [`crate::util::boot_id::id`]; `synced`: files are on
     /// the disk before they are noted.
     #[must_use]
     pub fn new(folder: PathBuf, boot: Option<&str>, synced: bool) -> Self {

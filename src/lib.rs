@@ -26,8 +26,6 @@ pub mod journal;
 pub mod lookahead;
 pub mod naming;
 pub mod schedule;
-// What the two that remember every row are made of:
-pub mod table;
 // Its download goes through these:
 pub mod contents;
 pub mod fetch;
@@ -43,12 +41,9 @@ pub mod manifest;
 pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:
-pub mod boot;
 pub mod limits;
-pub mod own;
 pub mod record;
-pub mod shown;
-pub mod weight;
+pub mod util;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -140,7 +135,7 @@ fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
     let text = format!("fetchimg: {error}");
     for line in text.lines() {
         // Whoever has closed standard error does not want to know.
-        let _ = writeln!(io::stderr(), "{}", shown::harmless(line));
+        let _ = writeln!(io::stderr(), "{}", util::redact::harmless(line));
     }
     exit
 }

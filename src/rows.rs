@@ -23,8 +23,8 @@ use crate::record::{
     Checksum, Existing, Extra, Failed, FetchError, Job, Kind, Mode, Outcome, Reason, Record, Row, RunError, Skipped,
 };
 use crate::report::Tally;
-use crate::shown::{self, harmless};
 use crate::sink::Files;
+use crate::util::redact::{self, harmless};
 
 /// The rows of one pass over the list.
 pub struct Rows<'a> {
@@ -146,7 +146,7 @@ impl<'a> Rows<'a> {
         {
             self.fail(RunError::Disk { folder: self.files.root().to_owned(), message: failed.message.clone() });
         }
-        match line.map_or_else(|| shown::json(record, false), Ok) {
+        match line.map_or_else(|| redact::json(record, false), Ok) {
             Ok(line) => self.write_down(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boot;
 use crate::config::{Config, ReportFormat};
 use crate::contents::Contents;
 use crate::fetch::Work;
@@ -28,6 +27,7 @@ use crate::sample::{Reservoir, Sample};
 use crate::sink::Files;
 use crate::stop::Stop;
 use crate::survey::{Folder, Survey, Verdict};
+use crate::util::boot_id;
 
 /// Does what the configuration says.
 ///
@@ -35,7 +35,7 @@ use crate::survey::{Folder, Survey, Verdict};
 /// When the run could not start or go on.
 pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&config.sources, &config.input)?;
-    let boot = boot::id();
+    let boot = boot_id::id();
     // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
     let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);
     let files = Arc::new(Files::open(&config.output, config.fsync, boot_of_parts)?);

@@ -18,11 +18,11 @@ use crate::input::Lists;
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
-use crate::own;
 use crate::record::{Existing, Kind, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
 use crate::report::{HOSTS_NAMED, HostRows, Outlook};
 use crate::sink::Publish;
 use crate::stop::Stop;
+use crate::util::private_file;
 
 /// An output folder that is looked at and not touched. It need not be there.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Folder {
     /// # Errors
     /// When it cannot: a run would not begin.
     pub fn new(root: &Path) -> Result<Self, RunError> {
-        let private = root.join(own::FOLDER);
+        let private = root.join(private_file::FOLDER);
         let is_refused = |path: &Path, found: io::Result<fs::Metadata>| match found {
             Ok(found) if !found.is_dir() => {
                 let source = io::Error::new(io::ErrorKind::NotADirectory, "it is no folder, or a link to one");
@@ -48,7 +48,7 @@ impl Folder {
         };
         is_refused(root, fs::metadata(root))?;
         is_refused(&private, fs::symlink_metadata(&private))?;
-        let is_other = |entry: fs::DirEntry| entry.file_name() != own::FOLDER;
+        let is_other = |entry: fs::DirEntry| entry.file_name() != private_file::FOLDER;
         let is_empty = !fs::read_dir(root).is_ok_and(|entries| entries.flatten().any(is_other));
         Ok(Self { root: root.to_owned(), is_empty })
     }
@@ -56,13 +56,13 @@ impl Folder {
     /// A file of fetchimg's own.
     #[must_use]
     pub fn private(&self, name: &str) -> PathBuf {
-        self.root.join(own::FOLDER).join(name)
+        self.root.join(private_file::FOLDER).join(name)
     }
 
     /// Whether the path leads to what is fetchimg's own.
     #[must_use]
     pub fn holds(&self, path: &Path) -> bool {
-        let private = self.root.join(own::FOLDER).canonicalize();
+        let private = self.root.join(private_file::FOLDER).canonicalize();
         matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
     }
 

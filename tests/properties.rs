@@ -19,7 +19,7 @@ use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
 use fetchimg::input::{Format as ListFormat, Options, rows_of};
 use fetchimg::naming::{Namer, Planned, clean_text};
 use fetchimg::record::{Extra, Format, Job, url_hash};
-use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
+use fetchimg::util::redact::{harmless, is_harmful, masked, masked_text};
 use inspected::inspected;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -27,9 +27,9 @@ use crate::meter::Meter;
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{Failed, FetchError, Job, Kind, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds};
-use crate::shown::{harmless, masked};
 use crate::sink::{Files, Origin, Part, Publish};
 use crate::transform::{Plan, Pool};
+use crate::util::redact::{harmless, masked};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]

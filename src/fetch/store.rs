@@ -13,9 +13,9 @@ use crate::naming::{FinalName, may_be_one};
 use crate::record::{
     Algorithm, Digester, FetchError, Format, Kind, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
 };
-use crate::shown::{self, harmless, masked};
 use crate::sink::{Linked, Part, Publish, Published};
 use crate::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
+use crate::util::redact::{self, harmless, masked};
 
 /// How a body came to be stored, or did not.
 enum Stored {
@@ -71,7 +71,7 @@ impl Fetcher {
         let announce = |note: &mut Note, file: &Metadata, same_as: Option<&str>| {
             let saved = self.saved(course, &found, &name, bytes, &response, same_as);
             let record = Record::of(&work.job, Outcome::Saved(saved));
-            note.line = shown::json(&record, false)?;
+            note.line = redact::json(&record, false)?;
             if let Some(former) = note.intent.replace(self.intents.note(Mark::of(file), &note.line)?) {
                 former.done();
             }

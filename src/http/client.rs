@@ -31,7 +31,7 @@ use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::record::{FetchError, Kind, RunError};
-use crate::shown::{masked, masked_text};
+use crate::util::redact::{masked, masked_text};
 
 /// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
 /// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Options;
 use super::rows::{About, Ended};
-use crate::shown::{harmless, masked_text};
+use crate::util::redact::{harmless, masked_text};
 
 /// The columns that a header or a schema names.
 #[derive(Debug)]

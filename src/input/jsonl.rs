@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::rows::{About, Found, Place, Rows};
 use super::{LONGEST_ROW, Options};
 use crate::record::Extra;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// Takes bytes, gives rows.
 pub struct Parser<'a> {

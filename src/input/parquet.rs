@@ -30,7 +30,7 @@ use super::LONGEST_ROW;
 use super::columns::Columns;
 use super::rows::{About, Ended, Found, Rows};
 use crate::record::Extra;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// So many rows are handed over at once, when the first ones are on their way.
 const MOST_AT_ONCE: usize = 1024;

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::{Options, Reading};
 use crate::record::{Checksum, Extra, Failed, FetchError, Job, Kind, Outcome, Record, Row, RunError};
-use crate::shown::{harmless, masked_text};
-use crate::weight::Weights;
+use crate::util::budget::Weights;
+use crate::util::redact::{harmless, masked_text};
 
 /// Why reading stops early.
 pub enum Ended {

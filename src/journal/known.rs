@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::table::Table;
+use crate::util::compact_table::Table;
 
 /// What a row is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 pub use self::known::Key;
 use self::known::{Known, Place, Standing};
 use self::line::{Line, other_digest};
-use crate::own;
 use crate::record::{Job, Outcome, Reason, Record, RunError, recorded, without_fragment};
+use crate::util::private_file;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
@@ -128,7 +128,7 @@ impl Journal {
     /// no records are passed over, and the last one of a run that was killed is cut off.
     pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
-        let file = own::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
+        let file = private_file::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut journal = Self::new(path, known_by);
         if journal.take_in(&file, &mut saved).map_err(fail)? == End::Torn {
             file.set_len(journal.written).map_err(fail)?;
@@ -142,7 +142,7 @@ impl Journal {
     pub fn apart(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let mut journal = Self::new(path, known_by);
-        let file = match own::open(OpenOptions::new().read(true), path) {
+        let file = match private_file::open(OpenOptions::new().read(true), path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.map_err(fail)?),
         };
@@ -416,7 +416,7 @@ mod tests {
 
     use super::*;
     use crate::record::{Digests, Failed, FetchError, Kind, Measures, Saved, Skipped, Timing};
-    use crate::shown::masked;
+    use crate::util::redact::masked;
 
     fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {
         meet_row(journal, 0, url)

@@ -16,7 +16,7 @@
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::record::{Format, LONGEST_EXTENSION};
-use crate::shown::is_harmful;
+use crate::util::redact::is_harmful;
 
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
 pub const HOLE: char = '\0';

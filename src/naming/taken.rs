@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
 use crate::record::Format;
-use crate::table::Table;
+use crate::util::compact_table::Table;
 
 /// The names that are taken, in 7 bytes each: 7 bytes of the hash of its [`form`], of which one is not stored, and one
 /// for its extension. Two names that share a hash cost one of them a needless suffix, nothing else.

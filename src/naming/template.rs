@@ -31,7 +31,7 @@ use serde_json::Value;
 use super::clean::{DIGIT, clean_text};
 use super::digits::Digits;
 use crate::record::Extra;
-use crate::shown::is_harmful;
+use crate::util::redact::is_harmful;
 
 /// Stands for the value of a column that has none.
 const NO_VALUE: &str = "none";

@@ -12,7 +12,7 @@ use indicatif::HumanCount;
 use super::status::{Status, Total};
 use super::under_way::Slow;
 use super::words::{byte_rate, failure, left, place, position, rate, roughly, short, size, throttled};
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// However high the terminal is.
 const MOST_LINES: usize = 8;

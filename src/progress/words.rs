@@ -8,7 +8,7 @@ use indicatif::{HumanCount, HumanDuration};
 use super::status::{Status, Throttled, Total};
 use super::under_way::Slow;
 use crate::record::Kind;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// A time that has passed or is to come, in two units at most: `12s`, `2m05s`, `3h20m`.
 pub fn short(time: Duration) -> String {

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// Any error, kept as the cause of one of ours.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::record::{Algorithm, Checksum, Digests, FetchError, Format, hex};
-use crate::shown::masked;
-use crate::weight::{Weight, Weights};
+use crate::util::budget::{Weight, Weights};
+use crate::util::redact::masked;
 
 /// One row of the list that holds a URL.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use super::Summary;
 use super::trace::{FailureGroup, HostRow};
 use crate::record::Mode;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// So many sentences at most.
 const MOST: usize = 3;

@@ -8,7 +8,7 @@ use super::trace::{Bar, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// Writes the report.
 pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::COMPLETED;
 use super::words::{counted, listed};
-use crate::shown::{self, harmless};
+use crate::util::redact::{self, harmless};
 
 /// The rows of a list, by what a run would do with them: `to_fetch`, `skipped_by_reason` and `bad_by_kind` add up to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Plan {
 
     /// Writes it as one indented JSON object and a line feed.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&shown::json(self, true)?)?;
+        out.write_all(&redact::json(self, true)?)?;
         out.write_all(b"\n")
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::words::{figures, note, remarks, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// Writes the report.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {

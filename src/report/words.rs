@@ -7,7 +7,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use super::{Basis, Comparison, Report, Summary, Times};
 use crate::record::Mode;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// The name of a mode and what it means.
 #[must_use]

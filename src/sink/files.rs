@@ -15,11 +15,8 @@ use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 
 use super::unfinished::{Left, look_through};
-use crate::own;
 use crate::record::RunError;
-
-/// The folder of everything that is no image, inside the output folder.
-const PRIVATE: &str = ".fetchimg";
+use crate::util::private_file;
 
 /// The output folder, held by this run alone.
 #[derive(Debug)]
@@ -59,13 +56,13 @@ fn make_real_folder(path: &Path) -> io::Result<()> {
 
 impl Files {
     /// Makes the folder and what is private in it, and takes hold of it. `fsync`: flush each file and its folder;
-    /// `boot`: see [`crate::boot::id`].
+    /// `boot`: see [`crate::util::boot_id::id`].
     pub fn open(root: &Path, fsync: bool, boot: Option<String>) -> Result<Self, RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Output { path, source }
         };
-        let private = root.join(PRIVATE);
+        let private = root.join(private_file::FOLDER);
         let parts = private.join("parts");
         if root.metadata().is_ok_and(|found| !found.is_dir()) {
             return Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
@@ -75,7 +72,7 @@ impl Files {
             make_real_folder(folder).map_err(at(folder))?;
         }
         let lock_path = private.join("lock");
-        let lock = own::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
+        let lock = private_file::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
         let lock = lock.map_err(at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -85,7 +82,8 @@ impl Files {
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
         let left = look_through(&parts, boot.as_deref()).map_err(at(&parts))?;
-        let was_empty = fs::read_dir(root).map_err(at(root))?.flatten().all(|entry| entry.file_name() == PRIVATE);
+        let was_empty =
+            fs::read_dir(root).map_err(at(root))?.flatten().all(|entry| entry.file_name() == private_file::FOLDER);
         Ok(Self {
             root: root.to_owned(),
             fsync,
@@ -115,7 +113,7 @@ impl Files {
             return Ok(());
         }
         let above = self.root.parent().map(|above| if above == Path::new("") { Path::new(".") } else { above });
-        sync_folder(&self.root.join(PRIVATE))?;
+        sync_folder(&self.root.join(private_file::FOLDER))?;
         sync_folder(&self.root)?;
         above.map_or(Ok(()), sync_folder)
     }
@@ -138,13 +136,13 @@ impl Files {
     /// A file of fetchimg's own inside the output folder.
     #[must_use]
     pub fn private(&self, name: &str) -> PathBuf {
-        self.root.join(PRIVATE).join(name)
+        self.root.join(private_file::FOLDER).join(name)
     }
 
     /// Whether the path leads to what is fetchimg's own.
     #[must_use]
     pub fn holds(&self, path: &Path) -> bool {
-        let private = self.root.join(PRIVATE).canonicalize();
+        let private = self.root.join(private_file::FOLDER).canonicalize();
         matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
     }
 
@@ -218,7 +216,7 @@ pub(super) mod testing {
         let mut names = fs::read_dir(root)
             .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .filter(|name| name != PRIVATE)
+            .filter(|name| name != private_file::FOLDER)
             .collect::<Vec<_>>();
         names.sort();
         names

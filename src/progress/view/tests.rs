@@ -158,7 +158,7 @@ fn what_comes_from_outside_moves_no_cursor() {
     status.throttled[0].host = "a\u{1b}[2J".to_owned();
     status.slowest[0].name = "\u{202e}gnp.a\r".to_owned();
     let lines = shown(&status, 120, 40, true);
-    assert!(lines.iter().all(|line| !line.chars().any(crate::shown::is_harmful)), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.chars().any(crate::util::redact::is_harmful)), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("a\\u{1b}[2J")), "{lines:?}");
 }
 

@@ -10,7 +10,7 @@ use crate::report::Summary;
 use crate::report::timeline::Timeline;
 use crate::report::trace::{Bar, Bucket};
 use crate::report::words::{title, whole};
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// Up to so many bars have names beside them.
 const NAMED: usize = 40;

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::record::Format;
 use crate::report::trace::{Picture, Trace};
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 /// How to get from the page to the images.
 pub struct Place(Option<String>);

@@ -18,7 +18,7 @@ use super::trace::{FailureGroup, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
-use crate::shown::harmless;
+use crate::util::redact::harmless;
 
 const STYLE: &str = include_str!("style.css");
 
