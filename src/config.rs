@@ -21,7 +21,7 @@ use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
 use crate::record::{Algorithm, Existing, Format, Mode};
-use crate::sample::{MOST_ROWS, Sample};
+use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.

@@ -8,24 +8,15 @@
 
 pub mod cli;
 pub mod config;
-pub mod dry_run;
 pub mod run;
-pub mod stop;
-
-pub mod pass;
 
 pub mod input;
-pub mod rows;
 // Where the list is gone through before, or instead:
-pub mod sample;
-pub mod survey;
 // A row asks these in turn:
-pub mod admission;
 pub mod intents;
 pub mod journal;
 pub mod lookahead;
 pub mod naming;
-pub mod schedule;
 // Its download goes through these:
 pub mod contents;
 pub mod fetch;
@@ -54,7 +45,8 @@ use crate::config::Config;
 use crate::progress::{Paint, Screen};
 pub use crate::record::Exit;
 use crate::record::RunError;
-use crate::stop::{Signals, Stop};
+use crate::run::dry_run;
+use crate::run::shutdown::{Signals, Stop};
 
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]

@@ -321,7 +321,8 @@ mod tests {
             };
             let mut ended = 0;
             let tasks = NonZeroUsize::new(200).expect("not zero");
-            let all = crate::schedule::concurrent(jobs, tasks, work, |batch| ended += batch.drain(..).sum::<usize>());
+            let all =
+                crate::run::schedule::concurrent(jobs, tasks, work, |batch| ended += batch.drain(..).sum::<usize>());
             let in_time = tokio::time::timeout(Duration::from_secs(36_000), all).await;
             assert!(in_time.is_ok() && ended == rows, "seed {seed}: {ended} of {rows} rows");
         }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, future, stream};
 
+use super::ledger::{Rows, with_room};
+use super::schedule;
+use super::shutdown::Stop;
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::fetch::{Fetched, Fetcher, Work};
@@ -15,17 +18,15 @@ use crate::input::{Lists, Reading};
 use crate::intents::Intents;
 use crate::journal::{Journal, Key};
 use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat};
+use crate::lookahead;
 use crate::manifest::Manifest;
 use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
 use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
-use crate::rows::{Rows, with_room};
 use crate::sink::Files;
-use crate::stop::Stop;
 use crate::transform::Pool;
-use crate::{lookahead, schedule};
 
 /// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
 const AHEAD: usize = 8192;

@@ -1,32 +1,41 @@
 //! A run: everything is opened, the list is gone through once or twice, and the report is written.
 
-use std::fs::{self, File, Metadata};
+mod admission;
+pub mod dry_run;
+mod ledger;
+mod output;
+mod pass;
+pub mod reservoir;
+pub mod schedule;
+pub mod shutdown;
+mod survey;
+
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::output::{adopt, create, manifest, tell};
+use self::pass::{Pass, Through};
+use self::reservoir::{Reservoir, Sample};
+use self::shutdown::Stop;
+use self::survey::{Folder, Survey, Verdict};
 use crate::config::{Config, ReportFormat};
 use crate::contents::Contents;
 use crate::fetch::Work;
 use crate::http::{self, Client};
 use crate::input::Lists;
-use crate::intents::{Intents, Mark, Noted};
-use crate::journal::{Earlier, Journal, Key, KnownBy, Stored};
+use crate::intents::Intents;
+use crate::journal::{Earlier, Journal, Key, KnownBy};
 use crate::limiter::{self, PerHost};
 use crate::limits;
-use crate::manifest::{Manifest, Target};
 use crate::naming::Namer;
-use crate::pass::{Pass, Through};
 use crate::progress::Screen;
 use crate::record::{Exit, Phase, RunError};
 use crate::report::advice::Allowed;
 use crate::report::{self, COMPLETED, Forecast, Observed, Outlook, Report, Summary};
-use crate::sample::{Reservoir, Sample};
 use crate::sink::Files;
-use crate::stop::Stop;
-use crate::survey::{Folder, Survey, Verdict};
 use crate::util::boot_id;
 
 /// Does what the configuration says.
@@ -160,28 +169,6 @@ fn take_up(
     Ok(intents)
 }
 
-/// Takes the records of such files into the journal.
-///
-/// # Errors
-/// When the journal cannot be read.
-pub fn adopt(
-    left: Vec<Noted>,
-    journal: &mut Journal,
-    look_at: impl Fn(&str) -> Option<Metadata>,
-    mut take_in: impl FnMut(Earlier),
-) -> Result<(), RunError> {
-    for noted in left {
-        let is_there = |stored: &Stored| {
-            let found = look_at(&stored.path);
-            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
-        };
-        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
-            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
-        }
-    }
-    Ok(())
-}
-
 /// What was drawn from the lists.
 struct Drawn {
     works: Vec<(Key, Box<Work>)>,
@@ -225,38 +212,6 @@ async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Res
         },
         () = stop.reached(Phase::Finishing) => Ok(None),
     }
-}
-
-/// Where records go besides the journal.
-///
-/// # Errors
-/// When `create` cannot make the file.
-pub fn manifest(
-    config: &Config,
-    create: impl Fn(&Path) -> Result<File, RunError>,
-) -> Result<Option<Manifest>, RunError> {
-    Ok(match &config.manifest {
-        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
-        Some(Target::Stdout) => Some(Manifest::stdout()),
-        None => None,
-    })
-}
-
-/// A file for records or a report. `holds` tells what is fetchimg's own. It replaces what is there, but never what the run itself reads or keeps.
-///
-/// # Errors
-/// When it is that, or cannot be made.
-pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
-    let fail = |source| RunError::Output { path: path.to_owned(), source };
-    if let Ok(there) = fs::metadata(path) {
-        if lists.are_read_from(&there) {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
-        }
-        if holds(path) {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
-        }
-    }
-    File::create(path).map_err(fail)
 }
 
 /// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
@@ -311,29 +266,4 @@ fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, file: &
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }
     out.flush()
-}
-
-/// Says on standard output and standard error what is wanted there.
-///
-/// # Errors
-/// When that cannot be written.
-pub fn tell(config: &Config, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
-    let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
-    if let Some(format) = config.seeing.to_stdout {
-        streams.push((Box::new(io::stdout()), format, "standard output"));
-    }
-    if config.seeing.to_stderr {
-        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
-    }
-    for (stream, format, name) in streams {
-        let mut out = BufWriter::new(stream);
-        match write(&mut out, format).and_then(|()| out.flush()) {
-            // Whoever has closed the pipe does not want the report.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(RunError::Output { path: name.into(), source: error });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The list gone through without a request: what a run would do with each of its rows.
 //!
-//! Rows are judged in list order by the same rules as in a run ([`crate::admission`]), so they get the very names that a run
+//! Rows are judged in list order by the same rules as in a run ([`crate::run::admission`]), so they get the very names that a run
 //! would give them. What only the answers can tell stays open.
 
 use std::collections::HashMap;
@@ -12,7 +12,8 @@ use std::pin::pin;
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use crate::admission::{self, Admitted};
+use super::admission::{self, Admitted};
+use super::shutdown::Stop;
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::{Journal, Key};
@@ -21,7 +22,6 @@ use crate::naming::Namer;
 use crate::record::{Existing, Kind, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
 use crate::report::{HOSTS_NAMED, HostRows, Outlook};
 use crate::sink::Publish;
-use crate::stop::Stop;
 use crate::util::private_file;
 
 /// An output folder that is looked at and not touched. It need not be there.

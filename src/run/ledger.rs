@@ -1,7 +1,7 @@
 //! What becomes of a row before and after its download.
 //!
 //! Before, in list order and one row at a time: is it a URL at all, and what is decided about it (see
-//! [`crate::admission`])? That is [`Rows::admit`]. After, in whatever order downloads end: note the record, count it, say
+//! [`super::admission`])? That is [`Rows::admit`]. After, in whatever order downloads end: note the record, count it, say
 //! it ([`Rows::fetched`]). Every row is settled exactly once.
 
 use std::collections::HashMap;
@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admission::{self, Admitted};
+use super::admission::{self, Admitted};
+use super::output::say;
 use crate::fetch::{Fetched, Work};
 use crate::intents::Intent;
 use crate::journal::{Journal, Key};
@@ -24,7 +25,7 @@ use crate::record::{
 };
 use crate::report::Tally;
 use crate::sink::Files;
-use crate::util::redact::{self, harmless};
+use crate::util::redact;
 
 /// The rows of one pass over the list.
 pub struct Rows<'a> {
@@ -240,38 +241,6 @@ fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Opt
             Outcome::Failed(Failed::new(&FetchError::new(Kind::Checksum, clause), 0, None))
         }
         (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
-    }
-}
-
-/// Says in the log what became of a row.
-pub fn say(record: &Record) {
-    let url = harmless(&record.url);
-    match &record.outcome {
-        Outcome::Saved(saved) if saved.extension_mismatch => {
-            let format = saved.format.map_or("something else", |format| format.name());
-            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
-        }
-        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
-        Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
-            let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
-        }
-        Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
-        // One line said why the run ends; not one for each row as well.
-        Outcome::Failed(failed) if failed.error == Kind::Interrupted.name() => {
-            tracing::debug!(target: "fetchimg", "Left: {url}: {}", harmless(&failed.message));
-        }
-        Outcome::Failed(failed) => {
-            let attempts = match failed.attempts {
-                0 | 1 => String::new(),
-                attempts => format!(" ({attempts} attempts)"),
-            };
-            let advice = Kind::by_name(&failed.error, failed.http_status).and_then(Kind::advice);
-            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-            // Of a row that could not be read there is no URL to show, and the message says where it is.
-            let url = if url.is_empty() { url } else { format!("{url}: ").into() };
-            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", harmless(&failed.message));
-        }
     }
 }
 

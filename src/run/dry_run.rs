@@ -6,6 +6,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::output::{adopt, create, manifest, say, tell};
+use super::shutdown::Stop;
+use super::survey::{Folder, Survey, Verdict};
 use crate::config::{Config, ReportFormat};
 use crate::fetch::Work;
 use crate::input::Lists;
@@ -15,10 +18,6 @@ use crate::manifest::Manifest;
 use crate::naming::{Foreseen, Namer};
 use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
-use crate::rows;
-use crate::run::{adopt, create, manifest, tell};
-use crate::stop::Stop;
-use crate::survey::{Folder, Survey, Verdict};
 use crate::util::boot_id;
 use crate::util::redact::{self, harmless};
 
@@ -72,7 +71,7 @@ pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
                 (Some(*key), manifest.is_some().then(|| planned(work, path, awaits)))
             }
             Verdict::Settled(key, record) => {
-                rows::say(record);
+                say(record);
                 (*key, manifest.is_some().then(|| redact::json(record, false)))
             }
         };

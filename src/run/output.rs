@@ -1,0 +1,125 @@
+//! What a run and its rehearsal (`--dry-run`) have in common: files that a killed run left are taken in, records and reports
+//! get their files, and what became of a row is logged.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::config::{Config, ReportFormat};
+use crate::input::Lists;
+use crate::intents::{Mark, Noted};
+use crate::journal::{Earlier, Journal, Stored};
+use crate::manifest::{Manifest, Target};
+use crate::record::{Kind, Outcome, Reason, Record, RunError, Skipped};
+use crate::util::redact::harmless;
+
+/// Takes the records of such files into the journal.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn adopt(
+    left: Vec<Noted>,
+    journal: &mut Journal,
+    look_at: impl Fn(&str) -> Option<Metadata>,
+    mut take_in: impl FnMut(Earlier),
+) -> Result<(), RunError> {
+    for noted in left {
+        let is_there = |stored: &Stored| {
+            let found = look_at(&stored.path);
+            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
+        };
+        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
+            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+        }
+    }
+    Ok(())
+}
+
+/// Where records go besides the journal.
+///
+/// # Errors
+/// When `create` cannot make the file.
+pub fn manifest(
+    config: &Config,
+    create: impl Fn(&Path) -> Result<File, RunError>,
+) -> Result<Option<Manifest>, RunError> {
+    Ok(match &config.manifest {
+        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
+        Some(Target::Stdout) => Some(Manifest::stdout()),
+        None => None,
+    })
+}
+
+/// A file for records or a report. `holds` tells what is fetchimg's own. It replaces what is there, but never what the run itself reads or keeps.
+///
+/// # Errors
+/// When it is that, or cannot be made.
+pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
+    let fail = |source| RunError::Output { path: path.to_owned(), source };
+    if let Ok(there) = fs::metadata(path) {
+        if lists.are_read_from(&there) {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
+        }
+        if holds(path) {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
+        }
+    }
+    File::create(path).map_err(fail)
+}
+
+/// Says on standard output and standard error what is wanted there.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn tell(config: &Config, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
+    let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
+    if let Some(format) = config.seeing.to_stdout {
+        streams.push((Box::new(io::stdout()), format, "standard output"));
+    }
+    if config.seeing.to_stderr {
+        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
+    }
+    for (stream, format, name) in streams {
+        let mut out = BufWriter::new(stream);
+        match write(&mut out, format).and_then(|()| out.flush()) {
+            // Whoever has closed the pipe does not want the report.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(RunError::Output { path: name.into(), source: error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Says in the log what became of a row.
+pub fn say(record: &Record) {
+    let url = harmless(&record.url);
+    match &record.outcome {
+        Outcome::Saved(saved) if saved.extension_mismatch => {
+            let format = saved.format.map_or("something else", |format| format.name());
+            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
+        }
+        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
+        Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
+            let path = path.as_deref().unwrap_or_default();
+            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
+        }
+        Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
+        // One line said why the run ends; not one for each row as well.
+        Outcome::Failed(failed) if failed.error == Kind::Interrupted.name() => {
+            tracing::debug!(target: "fetchimg", "Left: {url}: {}", harmless(&failed.message));
+        }
+        Outcome::Failed(failed) => {
+            let attempts = match failed.attempts {
+                0 | 1 => String::new(),
+                attempts => format!(" ({attempts} attempts)"),
+            };
+            let advice = Kind::by_name(&failed.error, failed.http_status).and_then(Kind::advice);
+            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+            // Of a row that could not be read there is no URL to show, and the message says where it is.
+            let url = if url.is_empty() { url } else { format!("{url}: ").into() };
+            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", harmless(&failed.message));
+        }
+    }
+}
