@@ -40,8 +40,8 @@ use bytes::Bytes;
 use common::{Result, lists};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
-use fetchimg::cli::Args;
-use fetchimg::config::Config;
+use fetchimg::cli::args::Args;
+use fetchimg::cli::config::Config;
 use fetchimg::fetch::{Fetcher, Work};
 use fetchimg::http::Client;
 use fetchimg::http::disposition::filename;
@@ -52,6 +52,7 @@ use fetchimg::journal::{Journal, Key, KnownBy, Met};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::run;
 use fetchimg::sink::{Files, Publish};
 use fetchimg::transform::Pool;
 use fetchimg::util::redact;
@@ -213,7 +214,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                 bencher.iter_custom(|times| runtime.block_on(fetch(times)));
             });
         }
-        let client = Client::new(config(PIECES[0])?.http)?;
+        let client = Client::new(config(PIECES[0])?.run.http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
                 let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
@@ -479,7 +480,7 @@ fn config(pieces: usize) -> Result<Config> {
 }
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
-    let Config { fetch, http, per_host, concurrency, template, .. } = config(pieces)?;
+    let run::Options { fetch, http, per_host, concurrency, template, .. } = config(pieces)?.run;
     let files = Files::open(output, false, None)?;
     let intents = Intents::new(files.private("intents"), None, false);
     let minute = Duration::from_secs(60);

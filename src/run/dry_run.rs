@@ -6,10 +6,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, manifest, say, tell};
 use super::shutdown::Stop;
 use super::survey::{Folder, Survey, Verdict};
-use crate::config::{Config, ReportFormat};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::intents::Intents;
@@ -41,26 +41,26 @@ struct Planned<'a> {
 ///
 /// # Errors
 /// When a run could not start or go on with these lists.
-pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
-    let lists = Lists::open(&config.sources, &config.input)?;
-    let folder = Folder::new(&config.output)?;
-    let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
+pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
+    let lists = Lists::open(&options.sources, &options.input)?;
+    let folder = Folder::new(&options.output)?;
+    let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
-    let mut journal = Journal::apart(&folder.private("manifest.jsonl"), config.known_by, &mut keep)?;
+    let mut journal = Journal::apart(&folder.private("manifest.jsonl"), options.known_by, &mut keep)?;
     // What a killed run has noted would be taken in, so it counts.
     let boot = boot_id::id();
-    let intents = Intents::new(folder.private("intents"), boot.as_deref(), config.fsync);
+    let intents = Intents::new(folder.private("intents"), boot.as_deref(), options.fsync);
     let fail = |source| RunError::Output { path: folder.private("intents"), source };
     let left = intents.left(boot.as_deref()).map_err(fail)?;
     adopt(left, &mut journal, |path| folder.look_at(path), keep)?;
-    let mut manifest = manifest(config, |path| create(path, &lists, |path| folder.holds(path)))?;
-    for (_, path) in &config.seeing.reports {
+    let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.holds(path)))?;
+    for (_, path) in &options.reports.files {
         let path = path.display().to_string();
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", harmless(&path));
     }
 
     let mut first_names = Vec::new();
-    let mut survey = Survey::new(config.existing, folder, &mut journal, &mut namer);
+    let mut survey = Survey::new(options.existing, folder, &mut journal, &mut namer);
     let judged = |survey: &mut Survey, verdict: Verdict| {
         let (key, line) = match &verdict {
             Verdict::Fetch(key, work) => {
@@ -90,10 +90,10 @@ pub async fn run(config: &Config, stop: &Stop) -> Result<Exit, RunError> {
         (Ok(()), None) => COMPLETED.to_owned(),
     };
     let (hosts, most_rows) = survey.hosts();
-    let output = config.output.display().to_string();
+    let output = options.output.display().to_string();
     let plan = Plan::new(output, ended, survey.outlook().clone(), hosts, most_rows, first_names);
     tell(
-        config,
+        options,
         |mut out, format| {
             if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
         },

@@ -3,6 +3,7 @@
 mod admission;
 pub mod dry_run;
 mod ledger;
+mod options;
 mod output;
 mod pass;
 pub mod reservoir;
@@ -10,8 +11,9 @@ pub mod schedule;
 pub mod shutdown;
 mod survey;
 
+pub use self::options::{Options, ReportFormat, Reports};
+
 use std::io::{self, BufWriter, Write};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +23,13 @@ use self::pass::{Pass, Through};
 use self::reservoir::{Reservoir, Sample};
 use self::shutdown::Stop;
 use self::survey::{Folder, Survey, Verdict};
-use crate::config::{Config, ReportFormat};
 use crate::contents::Contents;
 use crate::fetch::Work;
-use crate::http::{self, Client};
+use crate::http::Client;
 use crate::input::Lists;
 use crate::intents::Intents;
 use crate::journal::{Earlier, Journal, Key, KnownBy};
 use crate::limiter::{self, PerHost};
-use crate::limits;
 use crate::naming::Namer;
 use crate::progress::Screen;
 use crate::record::{Exit, Phase, RunError};
@@ -42,41 +42,35 @@ use crate::util::boot_id;
 ///
 /// # Errors
 /// When the run could not start or go on.
-pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
-    let lists = Lists::open(&config.sources, &config.input)?;
+pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit, RunError> {
+    let lists = Lists::open(&options.sources, &options.input)?;
     let boot = boot_id::id();
     // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
-    let boot_of_parts = boot.clone().filter(|_| config.known_by == KnownBy::Url);
-    let files = Arc::new(Files::open(&config.output, config.fsync, boot_of_parts)?);
-    let mut namer = Namer::new(config.template.clone(), config.fetch.fix_extension);
+    let boot_of_parts = boot.clone().filter(|_| options.known_by == KnownBy::Url);
+    let files = Arc::new(Files::open(&options.output, options.fsync, boot_of_parts)?);
+    let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let contents = Contents::default();
     let mut take_in = |Earlier { path, sha256 }: Earlier| {
         namer.keep(path);
-        if let Some(sha256) = sha256.filter(|_| config.fetch.dedupe) {
+        if let Some(sha256) = sha256.filter(|_| options.fetch.dedupe) {
             contents.know(sha256, path);
         }
     };
-    let mut journal = Journal::open(&files.private("manifest.jsonl"), config.known_by, &mut take_in)?;
-    let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), config.fsync)?);
+    let mut journal = Journal::open(&files.private("manifest.jsonl"), options.known_by, &mut take_in)?;
+    let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), options.fsync)?);
     let contents = Arc::new(contents);
-    files.sync().map_err(|source| RunError::Output { path: config.output.clone(), source })?;
+    files.sync().map_err(|source| RunError::Output { path: options.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, |path| files.holds(path));
-    let mut manifest = manifest(config, create)?;
-    let reports = config.seeing.reports.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
+    let mut manifest = manifest(options, create)?;
+    let reports = options.reports.files.iter().map(|(format, path)| Ok((*format, path.as_path(), create(path)?)));
     let reports = reports.collect::<Result<Vec<_>, RunError>>()?;
-    let window = limits::allow(config.concurrency);
-    if window < config.concurrency {
-        let wanted = config.concurrency;
-        tracing::warn!(target: "fetchimg", "Downloading {window} at once, not {wanted}: the limit on open files is low (ulimit -n)");
-    }
-    let http = http::Options { concurrency: window.get(), ..config.http.clone() };
-    let Some(lists) = repeatable_if_needed(lists, config, stop).await? else {
+    let Some(lists) = repeatable_if_needed(lists, options, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
 
-    let mut drawn = match config.sample {
+    let mut drawn = match options.sample {
         Some(sample) => {
-            let drawn = draw(config, sample, &lists, &mut journal, &mut namer, stop).await?;
+            let drawn = draw(options, sample, &lists, &mut journal, &mut namer, stop).await?;
             if !stop.is_running() {
                 return Ok(stop.asked().unwrap_or(Exit::Aborted));
             }
@@ -89,18 +83,17 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let mut observed = Vec::new();
     let mut failure = None;
     let mut namer = Some(namer);
-    for (number, mode) in config.modes.iter().enumerate() {
-        let is_last = number + 1 == config.modes.len();
+    for (number, mode) in options.modes.iter().enumerate() {
+        let is_last = number + 1 == options.modes.len();
         // The last pass needs no copy, which would be as large as the journal is long.
         let namer = if is_last { namer.take() } else { namer.clone() };
         let pass = Pass {
             mode: *mode,
-            window,
-            config,
+            options,
             screen,
             stop,
             // Each mode makes its own connections: the second must not live on the first one's.
-            client: Client::new(http.clone())?,
+            client: Client::new(options.http.clone())?,
             files: &files,
             intents: &intents,
             contents: &contents,
@@ -134,13 +127,13 @@ pub async fn run(config: &Config, screen: &Screen, stop: &Stop) -> Result<Exit, 
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0)
         || drawn.as_ref().is_some_and(|drawn| drawn.outlook.bad() > 0);
     let report = match drawn {
-        None => conclude(config, &files.private("runs.jsonl"), ended, summaries, window),
-        Some(drawn) => of_sample(config, ended, summaries, &drawn, &observed, window),
+        None => conclude(options, &files.private("runs.jsonl"), ended, summaries),
+        Some(drawn) => of_sample(options, ended, summaries, &drawn, &observed),
     };
-    tell(config, |out, format| write(out, format, &report, Path::new(""), &config.output))?;
+    tell(options, |out, format| write(out, format, &report, Path::new(""), &options.output))?;
     for (format, path, mut file) in reports {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
-        write(&mut BufWriter::new(&mut file), format, &report, path, &config.output).map_err(fail)?;
+        write(&mut BufWriter::new(&mut file), format, &report, path, &options.output).map_err(fail)?;
     }
     match (failure, interrupted) {
         (Some(error), _) => Err(error),
@@ -179,7 +172,7 @@ struct Drawn {
 /// Draws a sample of the rows that are to be fetched. All rows are admitted for that, so that each has the name that it
 /// would have in a run that fetches them all.
 async fn draw(
-    config: &Config,
+    options: &Options,
     sample: Sample,
     lists: &Lists,
     journal: &mut Journal,
@@ -187,7 +180,7 @@ async fn draw(
     stop: &Stop,
 ) -> Result<Drawn, RunError> {
     tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
-    let mut survey = Survey::new(config.existing, Folder::new(&config.output)?, journal, namer);
+    let mut survey = Survey::new(options.existing, Folder::new(&options.output)?, journal, namer);
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, verdict: Verdict| {
         if let Verdict::Fetch(key, work) = verdict {
@@ -201,8 +194,8 @@ async fn draw(
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
 /// its time.
-async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Result<Option<Lists>, RunError> {
-    if config.modes.len() < 2 {
+async fn repeatable_if_needed(lists: Lists, options: &Options, stop: &Stop) -> Result<Option<Lists>, RunError> {
+    if options.modes.len() < 2 {
         return Ok(Some(lists));
     }
     tokio::select! {
@@ -216,7 +209,7 @@ async fn repeatable_if_needed(lists: Lists, config: &Config, stop: &Stop) -> Res
 
 /// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
 /// what other runs have.
-fn conclude(config: &Config, history: &Path, ended: String, summaries: Vec<Summary>, window: NonZeroUsize) -> Report {
+fn conclude(options: &Options, history: &Path, ended: String, summaries: Vec<Summary>) -> Report {
     let before = match &*summaries {
         [only] => report::history::other_mode(history, only),
         _ => None,
@@ -227,34 +220,33 @@ fn conclude(config: &Config, history: &Path, ended: String, summaries: Vec<Summa
             tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
         }
     }
-    Report::new(config.output.display().to_string(), ended, summaries, allowed(config, window), before)
+    Report::new(options.output.display().to_string(), ended, summaries, allowed(options), before)
 }
 
 /// The report of a sample. Only one that was fetched as a whole says something about the list.
 fn of_sample(
-    config: &Config,
+    options: &Options,
     ended: String,
     summaries: Vec<Summary>,
     drawn: &Drawn,
     observed: &[Observed],
-    window: NonZeroUsize,
 ) -> Report {
     let summary = summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {
         let wall = Duration::from_secs_f64(summary.wall_seconds);
         Forecast::new(&drawn.outlook, observed, wall, summary.most_alive, drawn.seed)
     });
-    let output = config.output.display().to_string();
-    Report::new(output, ended, summaries, allowed(config, window), None).of_sample(forecast)
+    let output = options.output.display().to_string();
+    Report::new(output, ended, summaries, allowed(options), None).of_sample(forecast)
 }
 
 /// What advice goes by.
-const fn allowed(config: &Config, window: NonZeroUsize) -> Allowed {
-    let per_host = match config.per_host {
+const fn allowed(options: &Options) -> Allowed {
+    let per_host = match options.per_host {
         PerHost::Fixed(seats) => Some(seats),
         PerHost::Auto => None,
     };
-    Allowed { at_once: window.get(), per_host, most_per_host: limiter::MOST }
+    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MOST }
 }
 
 /// Writes the report in a form. `file`: where it will be.

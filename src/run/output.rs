@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::config::{Config, ReportFormat};
+use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::intents::{Mark, Noted};
 use crate::journal::{Earlier, Journal, Stored};
@@ -40,10 +40,10 @@ pub fn adopt(
 /// # Errors
 /// When `create` cannot make the file.
 pub fn manifest(
-    config: &Config,
+    options: &Options,
     create: impl Fn(&Path) -> Result<File, RunError>,
 ) -> Result<Option<Manifest>, RunError> {
-    Ok(match &config.manifest {
+    Ok(match &options.manifest {
         Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
         Some(Target::Stdout) => Some(Manifest::stdout()),
         None => None,
@@ -71,12 +71,12 @@ pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Resu
 ///
 /// # Errors
 /// When that cannot be written.
-pub fn tell(config: &Config, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
+pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
     let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
-    if let Some(format) = config.seeing.to_stdout {
+    if let Some(format) = options.reports.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
     }
-    if config.seeing.to_stderr {
+    if options.reports.to_stderr {
         streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
     }
     for (stream, format, name) in streams {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, future, stream};
 
 use super::ledger::{Rows, with_room};
+use super::options::Options;
 use super::schedule;
 use super::shutdown::Stop;
-use crate::config::Config;
 use crate::contents::Contents;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
@@ -44,10 +44,8 @@ const WRITE_EVERY: Duration = Duration::from_millis(200);
 pub struct Pass<'a> {
     /// How the list is gone through.
     pub mode: Mode,
-    /// Downloads at once.
-    pub window: NonZeroUsize,
     /// What the program does.
-    pub config: &'a Config,
+    pub options: &'a Options,
     /// Where it is shown.
     pub screen: &'a Screen,
     /// When it ends early.
@@ -93,7 +91,8 @@ impl Pass<'_> {
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
     ) -> Result<Passed, RunError> {
-        let Self { mode, window, config, screen, stop, client, files, intents, contents, namer } = self;
+        let Self { mode, options, screen, stop, client, files, intents, contents, namer } = self;
+        let window = options.concurrency;
         let counters = Arc::new(screen.counters(window));
         let is_sample = matches!(through, Through::Sample(_));
         let (listed, reading, drawn) = match through {
@@ -103,8 +102,8 @@ impl Pass<'_> {
             }
             Through::Sample(drawn) => (None, Err(drawn.len()), drawn),
         };
-        let limiter = Limiter::new(limits(config, window));
-        let title = if config.modes.len() > 1 { mode.name() } else { "" };
+        let limiter = Limiter::new(limits(options));
+        let title = if options.modes.len() > 1 { mode.name() } else { "" };
         let facts = {
             let limiter = limiter.clone();
             move || Facts {
@@ -124,12 +123,13 @@ impl Pass<'_> {
             pool: Pool::of_this_machine(),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
-            options: config.fetch.clone(),
-            meter: config.fetch.limit_rate.map(Meter::new),
+            options: options.fetch.clone(),
+            meter: options.fetch.limit_rate.map(Meter::new),
             started,
             phase: stop.subscribe(),
         });
-        let rows = Rows::new(mode, config.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
+        let rows =
+            Rows::new(mode, options.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
         let rows = Mutex::new(rows);
 
         let listed = with_room(stream::iter(listed).flatten()).take_until(stop.reached(Phase::Finishing));
@@ -258,8 +258,8 @@ fn throttled(limiter: &Limiter) -> Vec<Throttled> {
 }
 
 /// What the limiter goes by: a host may serve nobody for as long as one row would keep trying.
-fn limits(config: &Config, in_run: NonZeroUsize) -> limiter::Options {
-    let (policy, http) = (config.fetch.policy, &config.http);
+fn limits(options: &Options) -> limiter::Options {
+    let (policy, http) = (options.fetch.policy, &options.http);
     // An attempt without a single byte of an answer ends then, whatever it waits for.
     let silence = http.stall_timeout.min(http.attempt_timeout);
     let patience = Patience {
@@ -268,9 +268,9 @@ fn limits(config: &Config, in_run: NonZeroUsize) -> limiter::Options {
         answering: policy.longest(silence),
     };
     limiter::Options {
-        per_host: config.per_host,
-        in_run,
-        pace: config.pace,
+        per_host: options.per_host,
+        in_run: options.concurrency,
+        pace: options.pace,
         pause: policy.first_wait,
         patience,
         // There are more tasks than that, so the list is always looked at for the new ones to come.

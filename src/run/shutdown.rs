@@ -4,7 +4,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::record::{Exit, Phase};
@@ -44,6 +43,12 @@ impl Stop {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends the run gently; `exit` is the status that the program has then.
+    pub fn ask(&self, exit: Exit) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        self.end(Phase::Finishing);
+    }
+
     /// Brings the run nearer to its end; never back.
     pub fn end(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {
@@ -64,49 +69,11 @@ impl Stop {
         }
     }
 
-    /// Ends the run gently at the first signal; comes back at the second, with the exit for it.
-    pub async fn listen(&self, mut signals: Signals) -> Exit {
-        let first = signals.next().await;
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
-        self.end(Phase::Finishing);
-        // Whoever reads the log may have stopped reading; that must not keep the second signal from being heard.
-        drop(tokio::task::spawn_blocking(|| {
-            let grace = GRACE.as_secs();
-            tracing::warn!(target: "fetchimg", "Stopping: downloads under way have {grace} s to finish; once more to leave now");
-        }));
-        signals.next().await;
-        first
-    }
-
     /// Whatever asked the run to end, gives up what is still under way after the grace. Never comes back.
     pub async fn leave_after_grace(&self) -> std::convert::Infallible {
         self.reached(Phase::Finishing).await;
         tokio::time::sleep(GRACE).await;
         self.end(Phase::Leaving);
         futures::future::pending().await
-    }
-}
-
-/// SIGINT and SIGTERM. From the moment this exists they no longer end the process by themselves.
-#[derive(Debug)]
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Begins to catch the signals. To be called within the runtime.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn catch() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
-        }
     }
 }

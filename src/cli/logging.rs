@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::time::ChronoUtc;
 
-use crate::cli::LogFormat;
+use crate::cli::args::LogFormat;
 use crate::progress::{Screen, Show};
 
 /// Starts the log. `verbosity`: -1 only failures, 0 what happens, 1 and more details. `RUST_LOG` has the last word.

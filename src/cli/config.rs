@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::cli::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
+use super::args::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::input::{self, Source};
@@ -22,75 +22,29 @@ use crate::naming::Template;
 use crate::progress::Show;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
+use crate::run::{self, ReportFormat, Reports};
 use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the URLs come from.
-    pub sources: Vec<Source>,
-    /// How lists are read.
-    pub input: input::Options,
-    /// The output folder.
-    pub output: PathBuf,
-    /// How files are named.
-    pub template: Template,
-    /// `--fsync`.
-    pub fsync: bool,
-    /// What happens to images that are there.
-    pub existing: Existing,
-    /// Which rows are one (`--keep-duplicates`).
-    pub known_by: KnownBy,
-    /// Where records go besides the journal.
-    pub manifest: Option<Target>,
-    /// The passes over the list.
-    pub modes: Vec<Mode>,
+    /// What the run does.
+    pub run: run::Options,
     /// Only say what would be done.
     pub dry_run: bool,
-    /// Fetch no more than a sample of the list.
-    pub sample: Option<Sample>,
-    /// Downloads at once.
-    pub concurrency: NonZeroUsize,
-    /// Downloads at once per host.
-    pub per_host: PerHost,
-    /// The shortest time between two requests to one host.
-    pub pace: Option<Duration>,
-    /// What downloads are held to.
-    pub fetch: fetch::Options,
-    /// How HTTP is spoken.
-    pub http: http::Options,
-    /// What is shown.
-    pub seeing: Seeing,
+    /// What is logged and shown meanwhile.
+    pub log: Log,
 }
 
-/// What is shown, and where.
+/// What is logged and shown while the run goes on.
 #[derive(Debug)]
-pub struct Seeing {
+pub struct Log {
     /// How much the log says: -1 only failures, 0 what happens, 1 and more details.
     pub verbosity: i8,
     /// The form of the log.
-    pub log_format: LogFormat,
+    pub format: LogFormat,
     /// What is shown meanwhile.
     pub show: Show,
-    /// The report's files.
-    pub reports: Vec<(ReportFormat, PathBuf)>,
-    /// The report on standard output.
-    pub to_stdout: Option<ReportFormat>,
-    /// The report on standard error, because standard output carries the manifest.
-    pub to_stderr: bool,
-}
-
-/// The forms of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReportFormat {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// For a browser.
-    Html,
-    /// For pull requests and blog posts.
-    Markdown,
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).
@@ -143,15 +97,15 @@ impl TryFrom<Args> for Config {
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         };
         let wanted = wanted(&args, &template)?;
-        let seeing = seeing(&args, manifest.as_ref())?;
-        Ok(Self {
+        let reports = reports(&args, manifest.as_ref())?;
+        let log = log(&args);
+        let run = run::Options {
             template,
             fsync: args.fsync,
             existing,
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
             modes,
-            dry_run: args.dry_run,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
             per_host: per_host(&args.per_host)?,
@@ -172,11 +126,12 @@ impl TryFrom<Args> for Config {
                 },
             },
             http: http_options(&args, concurrency)?,
-            seeing,
+            reports,
             sources,
             input,
             output: args.output,
-        })
+        };
+        Ok(Self { run, dry_run: args.dry_run, log })
     }
 }
 
@@ -555,8 +510,8 @@ fn dns_servers(list: &str) -> Result<Vec<SocketAddr>, UsageError> {
     servers.collect()
 }
 
-fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> {
-    let mut reports = Vec::with_capacity(args.report.len());
+fn reports(args: &Args, manifest: Option<&Target>) -> Result<Reports, UsageError> {
+    let mut files = Vec::with_capacity(args.report.len());
     for path in &args.report {
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("json") => ReportFormat::Json,
@@ -567,21 +522,11 @@ fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> 
                 return usage(format!("--report {}: the name must end in .html, .md, .json or .txt", path.display()));
             }
         };
-        reports.push((format, path.clone()));
+        files.push((format, path.clone()));
     }
     let stdout_taken = manifest == Some(&Target::Stdout);
-    let show = match args.progress {
-        _ if args.quiet => Show::Nothing,
-        ProgressChoice::Auto => Show::what_fits(),
-        ProgressChoice::Bar => Show::Bar,
-        ProgressChoice::Log => Show::Log,
-        ProgressChoice::None => Show::Nothing,
-    };
-    Ok(Seeing {
-        verbosity: if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) },
-        log_format: args.log_format,
-        show,
-        reports,
+    Ok(Reports {
+        files,
         to_stdout: match (stdout_taken, args.json, args.quiet) {
             (true, _, _) | (false, false, true) => None,
             (false, true, _) => Some(ReportFormat::Json),
@@ -589,6 +534,18 @@ fn seeing(args: &Args, manifest: Option<&Target>) -> Result<Seeing, UsageError> 
         },
         to_stderr: stdout_taken && !args.quiet,
     })
+}
+
+fn log(args: &Args) -> Log {
+    let show = match args.progress {
+        _ if args.quiet => Show::Nothing,
+        ProgressChoice::Auto => Show::what_fits(),
+        ProgressChoice::Bar => Show::Bar,
+        ProgressChoice::Log => Show::Log,
+        ProgressChoice::None => Show::Nothing,
+    };
+    let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
+    Log { verbosity, format: args.log_format, show }
 }
 
 #[cfg(test)]
@@ -662,7 +619,7 @@ mod tests {
             ("1e-11", Duration::from_secs(365 * 86_400)),
             ("1e-300", Duration::from_secs(365 * 86_400)),
         ] {
-            assert_eq!(config(&format!("list --rate {rate}")).expect(rate).pace, Some(pace), "{rate}");
+            assert_eq!(config(&format!("list --rate {rate}")).expect(rate).run.pace, Some(pace), "{rate}");
         }
     }
 
@@ -678,7 +635,10 @@ mod tests {
     fn inputs_are_told_apart() {
         let config = config("a.txt - HTTPS://a.example/x.png ftp://b").expect("a config");
         let url = Source::Url("HTTPS://a.example/x.png".into());
-        assert_eq!(config.sources, [Source::File("a.txt".into()), Source::Stdin, url, Source::File("ftp://b".into())]);
+        assert_eq!(
+            config.run.sources,
+            [Source::File("a.txt".into()), Source::Stdin, url, Source::File("ftp://b".into())]
+        );
     }
 
     #[test]
