@@ -14,7 +14,6 @@ pub mod input;
 // A row asks these in turn:
 pub mod intents;
 pub mod journal;
-pub mod lookahead;
 pub mod naming;
 // Its download goes through these:
 pub mod contents;
@@ -22,7 +21,6 @@ pub mod fetch;
 pub mod http;
 pub mod image;
 pub mod limiter;
-pub mod meter;
 pub mod sink;
 pub mod transform;
 // And what came of it is told here:

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::breaker::{Failing, GivenUp, Standing};
-use super::learn::Visit;
-use super::level::Level;
-use super::pace::Pace;
-use super::seat::Seat;
-use super::usual::Usual;
+use super::aimd::Level;
+use super::circuit_breaker::{Failing, GivenUp, Standing};
+use super::feedback::Visit;
+use super::latency::Usual;
+use super::permit::Seat;
+use super::rate::Pace;
 use super::{HostKey, PerHost, Shared, Turn, lock};
 
 /// One host.
@@ -190,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::testing::{REFUSED, SECOND, key, limiter, options};
-    use super::super::{Entry, Limiter, Options, breaker};
+    use super::super::{Entry, Limiter, Options, circuit_breaker};
     use super::*;
     use crate::record::Kind;
 
@@ -212,7 +212,7 @@ mod tests {
     async fn those_who_wait_hear_at_once_that_a_host_is_given_up() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        for _ in 1..breaker::REFUSALS {
+        for _ in 1..circuit_breaker::REFUSALS {
             limiter.again(&there).await.leave(REFUSED);
         }
         let seat = limiter.again(&there).await;

@@ -3,21 +3,23 @@
 //! [`Limiter`] hands out seats: so many per host, so many in the run. It knows nothing about HTTP: a download holds a
 //! [`Seat`] for one attempt, says how the attempt went, and gives the seat back before it waits for another try.
 //! There are two ways to a seat: [`Limiter::enter`] waits for it, and [`Limiter::try_enter`] does not; whoever is
-//! refused by the latter is told by [`Limiter::freed`] when asking again is worth it (see [`crate::lookahead`]).
+//! refused by the latter is told by [`Limiter::freed`] when asking again is worth it (see [`crate::limiter::queue`]).
 //!
-//! With [`PerHost::Auto`] the number of seats follows what the host bears (see `level`). A host that says "too many
+//! With [`PerHost::Auto`] the number of seats follows what the host bears (see `aimd`). A host that says "too many
 //! requests" is left alone by everybody for the time it asks for, or for a while that grows as long as it says nothing
 //! else. A host that serves nobody is visited by one at a time until it answers again, and in the end given up (see
-//! `breaker`). A visit that came to nothing while others, begun since, were served well says something about its page
-//! and nothing about the host (see `learn`).
+//! `circuit_breaker`). A visit that came to nothing while others, begun since, were served well says something about its page
+//! and nothing about the host (see `feedback`).
 
-mod breaker;
+mod aimd;
+pub mod bandwidth;
+mod circuit_breaker;
+mod feedback;
 mod host;
-mod learn;
-mod level;
-mod pace;
-mod seat;
-mod usual;
+mod latency;
+mod permit;
+pub mod queue;
+mod rate;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -30,11 +32,11 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-pub use self::breaker::{GivenUp, Patience};
+pub use self::aimd::MOST;
+pub use self::circuit_breaker::{GivenUp, Patience};
+pub use self::feedback::Visit;
 use self::host::{Host, Room};
-pub use self::learn::Visit;
-pub use self::level::MOST;
-pub use self::seat::{Resting, Seat};
+pub use self::permit::{Resting, Seat};
 
 /// Downloads at once per host (`--per-host`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,9 @@ use crate::http::Client;
 use crate::input::{Lists, Reading};
 use crate::intents::Intents;
 use crate::journal::{Journal, Key};
-use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat};
-use crate::lookahead;
+use crate::limiter::bandwidth::Meter;
+use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat, queue};
 use crate::manifest::Manifest;
-use crate::meter::Meter;
 use crate::naming::Namer;
 use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
@@ -166,7 +165,7 @@ impl Pass<'_> {
                 Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
                 Mode::Concurrent => {
                     let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
-                    let jobs = lookahead::seated(jobs, host, limiter, AHEAD, stop.reached(Phase::Finishing));
+                    let jobs = queue::seated(jobs, host, limiter, AHEAD, stop.reached(Phase::Finishing));
                     let tasks = window.saturating_mul(TASKS_PER_SEAT).saturating_add(TASKS_AT_REST);
                     schedule::concurrent(jobs, tasks, work, done).await;
                 }

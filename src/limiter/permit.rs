@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use super::feedback::Visit;
 use super::host::Host;
-use super::learn::Visit;
 use super::{HostKey, Shared, lock};
 
 /// A place at a host and in the run, for one attempt. Dropping it gives it back.

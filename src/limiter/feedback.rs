@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::breaker::Failing;
+use super::aimd::MODEST;
+use super::circuit_breaker::Failing;
 use super::host::Host;
-use super::level::MODEST;
-use super::seat::Seat;
+use super::permit::Seat;
 use crate::record::Kind;
 
 /// However often a host asks for fewer requests, it is asked again after so long.
@@ -112,9 +112,9 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::super::Overloaded;
-    use super::super::level::MOST;
+    use super::super::aimd::MOST;
     use super::super::testing::{BUSY, REFUSED, SECOND, key, limiter, throttled};
-    use super::super::{Entry, GivenUp, Limiter, PerHost, Turn, breaker};
+    use super::super::{Entry, GivenUp, Limiter, PerHost, Turn, circuit_breaker};
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -221,7 +221,7 @@ mod tests {
     async fn a_host_that_refuses_is_probed_by_one_at_a_time() {
         let limiter = limiter(PerHost::Fixed(20));
         let mut seats = Vec::new();
-        for _ in 0..breaker::REFUSALS {
+        for _ in 0..circuit_breaker::REFUSALS {
             seats.push(limiter.again(&key("a")).await);
         }
         seats.drain(..).for_each(|seat| seat.leave(REFUSED));
@@ -334,7 +334,7 @@ mod tests {
     async fn a_host_that_falls_silent_keeps_a_few_seats_until_it_is_down() {
         let limiter = limiter(PerHost::Auto);
         crowd(&limiter, 1000, MOST).await;
-        for _ in 0..breaker::REFUSALS - 1 {
+        for _ in 0..circuit_breaker::REFUSALS - 1 {
             let seat = limiter.again(&key("a")).await;
             tokio::time::advance(SECOND).await;
             seat.leave(Visit::Unanswered(Kind::Timeout));
