@@ -12,19 +12,15 @@ pub mod run;
 pub mod input;
 // Where the list is gone through before, or instead:
 // A row asks these in turn:
-pub mod intents;
 pub mod journal;
 pub mod naming;
 // Its download goes through these:
-pub mod contents;
 pub mod fetch;
 pub mod http;
 pub mod image;
 pub mod limiter;
 pub mod sink;
-pub mod transform;
 // And what came of it is told here:
-pub mod manifest;
 pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:

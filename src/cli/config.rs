@@ -14,16 +14,16 @@ use bytesize::ByteSize;
 use super::args::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
+use crate::image::transform::{self, Limits, Plan, Quality, Resize, resize};
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
+use crate::journal::manifest::Target;
 use crate::limiter::PerHost;
-use crate::manifest::Target;
 use crate::naming::Template;
 use crate::progress::Show;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
-use crate::transform::{self, Limits, Plan, Quality, Resize, resize};
 
 /// What the program will do.
 #[derive(Debug)]

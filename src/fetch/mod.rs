@@ -4,11 +4,11 @@
 //! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
 //! the frame goes into the part file as it is, and is counted: a write for each piece would copy everything once more.
 
-mod look;
 mod store;
+mod validate;
 
-use look::Look;
-pub use look::{Accept, Bounds, Verify, Wanted};
+use validate::Look;
+pub use validate::{Accept, Bounds, Verify, Wanted};
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -19,16 +19,16 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use url::Url;
 
-use crate::contents::Contents;
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
-use crate::intents::{Intent, Intents};
+use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::Meter;
 use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{Failed, FetchError, Job, Kind, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds};
+use crate::sink::folder::dedup::Contents;
+use crate::sink::folder::wal::{Intent, Intents};
 use crate::sink::{Files, Origin, Part, Publish};
-use crate::transform::{Plan, Pool};
 use crate::util::redact::{harmless, masked};
 
 /// A job with all that was decided about it in list order.

@@ -5,16 +5,16 @@ use std::io::{self, Read as _};
 
 use bytes::Bytes;
 
-use super::look::Found;
+use super::validate::Found;
 use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
-use crate::intents::{Intent, Mark};
+use crate::image::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
 use crate::naming::{FinalName, may_be_one};
 use crate::record::{
     Algorithm, Digester, FetchError, Format, Kind, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
 };
+use crate::sink::folder::wal::{Intent, Mark};
 use crate::sink::{Linked, Part, Publish, Published};
-use crate::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
 use crate::util::redact::{self, harmless, masked};
 
 /// How a body came to be stored, or did not.

@@ -22,12 +22,12 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, died_on_connection, unresolved};
-use super::coding::{Coding, Trouble, Unpacker, coding};
-use super::home::is_another_host;
-use super::public::is_public;
+use super::content_encoding::{Coding, Trouble, Unpacker, coding};
+use super::ip_scope::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
 use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
+use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::record::{FetchError, Kind, RunError};

@@ -6,19 +6,19 @@
 
 mod classify;
 mod client;
-mod coding;
+mod content_encoding;
 pub mod disposition;
-mod home;
-mod public;
+mod ip_scope;
 mod range;
 mod request;
 mod resolver;
 pub mod retry;
+mod same_host;
 mod tls;
 
 pub use client::{Client, Deadline, GivesUp, NextSlot, Options, Response, check_proxy};
-pub use home::is_another_host;
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};
+pub use same_host::is_another_host;

@@ -9,7 +9,7 @@ use reqwest::header::{
 use reqwest::{Method, Request};
 use url::Url;
 
-use super::home::is_at_home;
+use super::same_host::is_at_home;
 
 /// A user name and a password for basic authentication (RFC 7617).
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The request for a URL to which `home`, the URL of the list, has led. What is meant for the host of `home` alone
+    /// The request for a URL to which `same_host`, the URL of the list, has led. What is meant for the host of `same_host` alone
     /// (credentials, cookies, custom fields) goes along there; on a redirect to another host it does not.
     pub fn request(&self, home: &Url, url: &Url) -> Request {
         let at_home = is_at_home(home, url);

@@ -27,6 +27,7 @@ mod signature;
 mod stream;
 mod svg;
 mod tiff;
+pub mod transform;
 mod webp;
 
 pub use inspector::{Fault, Found, Inspector, Unsound, Wanted};

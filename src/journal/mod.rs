@@ -11,6 +11,7 @@
 
 mod known;
 mod line;
+pub mod manifest;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -350,7 +351,7 @@ impl Journal {
     }
 
     /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went
-    /// before those files (see [`crate::intents`]), and the next run finds them.
+    /// before those files (see [`crate::sink::folder::wal`]), and the next run finds them.
     pub fn write(&mut self) -> Result<(), RunError> {
         if self.unwritten.is_empty() {
             return Ok(());

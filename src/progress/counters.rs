@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use url::Url;
 
-use super::under_way::{Place, UnderWay};
+use super::in_flight::{Place, UnderWay};
 use crate::record::Kind;
 
 /// What has happened so far in this pass over the list.

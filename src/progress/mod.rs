@@ -7,11 +7,11 @@
 //! what `terminal` knows of cursors and colours, or in a sentence for the log (`words`).
 
 mod counters;
+mod in_flight;
 mod rate;
 mod screen;
 mod status;
 mod terminal;
-mod under_way;
 mod view;
 mod words;
 

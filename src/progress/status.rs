@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::Counters;
+use super::in_flight::Slow;
 use super::rate::{Lately, Look, Rates};
-use super::under_way::Slow;
 use crate::record::Kind;
 
 /// The number of rows in the lists, as far as it can be told.

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use console::measure_text_width;
 use indicatif::HumanCount;
 
+use super::in_flight::Slow;
 use super::status::{Status, Total};
-use super::under_way::Slow;
 use super::words::{byte_rate, failure, left, place, position, rate, roughly, short, size, throttled};
 use crate::util::redact::harmless;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration};
 
+use super::in_flight::Slow;
 use super::status::{Status, Throttled, Total};
-use super::under_way::Slow;
 use crate::record::Kind;
 use crate::util::redact::harmless;
 

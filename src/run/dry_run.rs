@@ -12,12 +12,12 @@ use super::shutdown::Stop;
 use super::survey::{Folder, Survey, Verdict};
 use crate::fetch::Work;
 use crate::input::Lists;
-use crate::intents::Intents;
+use crate::journal::manifest::Manifest;
 use crate::journal::{Earlier, Journal, Key};
-use crate::manifest::Manifest;
 use crate::naming::{Foreseen, Namer};
 use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
+use crate::sink::folder::wal::Intents;
 use crate::util::boot_id;
 use crate::util::redact::{self, harmless};
 

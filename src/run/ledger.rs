@@ -15,9 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::admission::{self, Admitted};
 use super::output::say;
 use crate::fetch::{Fetched, Work};
-use crate::intents::Intent;
+use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
-use crate::manifest::Manifest;
 use crate::naming::Namer;
 use crate::progress::Counters;
 use crate::record::{
@@ -25,6 +24,7 @@ use crate::record::{
 };
 use crate::report::Tally;
 use crate::sink::Files;
+use crate::sink::folder::wal::Intent;
 use crate::util::redact;
 
 /// The rows of one pass over the list.
@@ -253,8 +253,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::intents::{Intents, Mark};
     use crate::journal::KnownBy;
+    use crate::sink::folder::wal::{Intents, Mark};
 
     /// The rows of a pass in this folder.
     fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Rows<'a> {

@@ -23,11 +23,9 @@ use self::pass::{Pass, Through};
 use self::reservoir::{Reservoir, Sample};
 use self::shutdown::Stop;
 use self::survey::{Folder, Survey, Verdict};
-use crate::contents::Contents;
 use crate::fetch::Work;
 use crate::http::Client;
 use crate::input::Lists;
-use crate::intents::Intents;
 use crate::journal::{Earlier, Journal, Key, KnownBy};
 use crate::limiter::{self, PerHost};
 use crate::naming::Namer;
@@ -36,6 +34,8 @@ use crate::record::{Exit, Phase, RunError};
 use crate::report::advice::Allowed;
 use crate::report::{self, COMPLETED, Forecast, Observed, Outlook, Report, Summary};
 use crate::sink::Files;
+use crate::sink::folder::dedup::Contents;
+use crate::sink::folder::wal::Intents;
 use crate::util::boot_id;
 
 /// Does what the configuration says.

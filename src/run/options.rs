@@ -9,8 +9,8 @@ use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
+use crate::journal::manifest::Target;
 use crate::limiter::PerHost;
-use crate::manifest::Target;
 use crate::naming::Template;
 use crate::record::{Existing, Mode};
 

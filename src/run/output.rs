@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
-use crate::intents::{Mark, Noted};
+use crate::journal::manifest::{Manifest, Target};
 use crate::journal::{Earlier, Journal, Stored};
-use crate::manifest::{Manifest, Target};
 use crate::record::{Kind, Outcome, Reason, Record, RunError, Skipped};
+use crate::sink::folder::wal::{Mark, Noted};
 use crate::util::redact::harmless;
 
 /// Takes the records of such files into the journal.

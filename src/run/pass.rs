@@ -11,21 +11,21 @@ use super::ledger::{Rows, with_room};
 use super::options::Options;
 use super::schedule;
 use super::shutdown::Stop;
-use crate::contents::Contents;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
+use crate::image::transform::Pool;
 use crate::input::{Lists, Reading};
-use crate::intents::Intents;
+use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::Meter;
 use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat, queue};
-use crate::manifest::Manifest;
 use crate::naming::Namer;
 use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
 use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
 use crate::sink::Files;
-use crate::transform::Pool;
+use crate::sink::folder::dedup::Contents;
+use crate::sink::folder::wal::Intents;
 
 /// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
 const AHEAD: usize = 8192;

@@ -6,14 +6,10 @@
 //! All calls block. They are made on the threads that run the downloads, in line: handing every small file to a pool
 //! of threads costs more than the files themselves.
 
-mod files;
-mod part;
-mod place;
-mod unfinished;
-#[cfg(target_os = "linux")]
-mod unnamed;
+mod body;
+pub mod folder;
+mod resume;
 
-pub use files::Files;
-pub use part::{Part, Whole};
-pub use place::{Linked, Publish, Published};
-pub use unfinished::Origin;
+pub use body::{Part, Whole};
+pub use folder::{Files, Linked, Publish, Published};
+pub use resume::Origin;

@@ -21,7 +21,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use self::dns::{Asker, Failure, Found};
 use self::memory::{Lookup, Memory};
-use super::public::is_public;
+use super::ip_scope::is_public;
 
 /// An answer is used for its time to live, but at least for so long: a run comes back to a host again and again, and
 /// names that are balanced by short times are balanced well enough by this one.

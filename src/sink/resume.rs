@@ -20,7 +20,7 @@ const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// So many digits of a URL's hash tell its part from those of others; all 64 would leave too little of a name to the
 /// validator.
-pub(super) const HASH_DIGITS: usize = 32;
+pub(in crate::sink) const HASH_DIGITS: usize = 32;
 
 /// Of which body a part is, so that a later run can go on with it.
 #[derive(Clone, Debug)]
@@ -37,12 +37,12 @@ pub struct Origin<'a> {
 
 /// A body that an earlier run has left unfinished.
 #[derive(Debug)]
-pub(super) struct Left {
-    pub(super) path: PathBuf,
-    pub(super) length: u64,
-    pub(super) source: u64,
-    pub(super) validator: Box<[u8]>,
-    pub(super) total: Option<u64>,
+pub(in crate::sink) struct Left {
+    pub(in crate::sink) path: PathBuf,
+    pub(in crate::sink) length: u64,
+    pub(in crate::sink) source: u64,
+    pub(in crate::sink) validator: Box<[u8]>,
+    pub(in crate::sink) total: Option<u64>,
 }
 
 impl Left {
@@ -59,7 +59,7 @@ impl Left {
 
 /// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, its source,
 /// and its validator. `None` if that makes too long a name.
-pub(super) fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
+pub(in crate::sink) fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
     let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
     let validator = URL_SAFE_NO_PAD.encode(&origin.validator);
     let (hash, source) = (url_hash(origin.url), origin.source);
@@ -90,7 +90,7 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
 }
 
 /// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
-pub(super) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Left>> {
+pub(in crate::sink) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Left>> {
     let mut left = HashMap::new();
     for entry in fs::read_dir(parts)? {
         let path = entry?.path();
@@ -115,8 +115,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::files::testing::parts;
-    use super::super::part::{BUFFER, SMALL};
+    use super::super::body::{BUFFER, SMALL};
+    use super::super::folder::testing::parts;
     use super::*;
     use crate::sink::{Files, Part, Publish, Published};
 

@@ -6,7 +6,7 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
-use super::tidy::tidied;
+use super::workarounds::tidied;
 use super::{Limits, TransformError};
 use crate::record::Format;
 

@@ -2,6 +2,13 @@
 //!
 //! Inside it, a link in the place of a file or a folder may lead anywhere, and is taken for neither.
 
+pub mod dedup;
+mod publish;
+#[cfg(target_os = "linux")]
+mod tmpfile;
+pub mod wal;
+
+pub use self::publish::{Linked, Publish, Published};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -14,28 +21,28 @@ use rustix::fs::Access;
 #[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags};
 
-use super::unfinished::{Left, look_through};
 use crate::record::RunError;
+use crate::sink::resume::{Left, look_through};
 use crate::util::private_file;
 
 /// The output folder, held by this run alone.
 #[derive(Debug)]
 pub struct Files {
-    pub(super) root: PathBuf,
-    pub(super) fsync: bool,
-    pub(super) boot: Option<String>,
+    pub(in crate::sink) root: PathBuf,
+    pub(in crate::sink) fsync: bool,
+    pub(in crate::sink) boot: Option<String>,
     /// Whether there was nothing but what is fetchimg's own when the run began.
     was_empty: bool,
     /// What earlier runs have left unfinished, by the start of the URL's hash.
-    pub(super) left: HashMap<String, Left>,
+    pub(in crate::sink) left: HashMap<String, Left>,
     /// The folder itself: a path from here is shorter than one from the root of the system.
     #[cfg(target_os = "linux")]
-    pub(super) folder: OwnedFd,
+    pub(in crate::sink) folder: OwnedFd,
     /// Whether files without a name can be made and linked here.
-    pub(super) unnamed: AtomicBool,
+    pub(in crate::sink) unnamed: AtomicBool,
     /// Whether they can be linked by their descriptor.
     #[cfg(target_os = "linux")]
-    pub(super) by_descriptor: AtomicBool,
+    pub(in crate::sink) by_descriptor: AtomicBool,
     parts: AtomicU64,
     /// Released by the system when the program ends, however it ends.
     _lock: File,
@@ -167,13 +174,13 @@ impl Files {
 
     /// Makes the folders of a name, below the output folder only: when that is gone, somebody has removed it, and
     /// making it again would hide that.
-    pub(super) fn make_folders(&self, path: &str) -> io::Result<()> {
+    pub(in crate::sink) fn make_folders(&self, path: &str) -> io::Result<()> {
         path.match_indices('/').try_for_each(|(slash, _)| make_real_folder(&self.root.join(&path[..slash])))
     }
 
     /// With `--fsync`, makes the name of the file survive a loss of power, and those of the folders it is in: one of
     /// them may be new, and its maker not yet have got so far.
-    pub(super) fn sync_folders_of(&self, path: &str) -> io::Result<()> {
+    pub(in crate::sink) fn sync_folders_of(&self, path: &str) -> io::Result<()> {
         if !self.fsync {
             return Ok(());
         }
@@ -189,13 +196,13 @@ impl Files {
     }
 
     /// A name in the folder of parts that says nothing.
-    pub(super) fn next_number(&self) -> String {
+    pub(in crate::sink) fn next_number(&self) -> String {
         format!("{:06}.part", self.parts.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// What stands in a place of ours is nobody's, and it may be a link to somewhere else.
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(in crate::sink) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -207,7 +214,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(in crate::sink) mod testing {
     //! What is in the folder.
 
     use super::*;

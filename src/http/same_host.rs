@@ -10,7 +10,7 @@ pub fn is_another_host(home: &Url, url: &Url) -> bool {
     (home.host(), home.port()) != (url.host(), url.port())
 }
 
-/// Whether what is meant for the host of `home` may go to `url` as well: the same host and port, or the same host with
+/// Whether what is meant for the host of `same_host` may go to `url` as well: the same host and port, or the same host with
 /// plain HTTP turned into HTTPS on the usual ports.
 pub fn is_at_home(home: &Url, url: &Url) -> bool {
     let is_upgraded = url.scheme() == "https" && url.port().is_none();

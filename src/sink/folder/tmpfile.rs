@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
 
-use super::files::Files;
-use super::part::{Part, write_both};
-use super::place::Published;
+use super::Files;
+use super::publish::Published;
+use crate::sink::body::{Part, write_both};
 
 impl Part<'_> {
     /// Writes the buffer into a file without a name and gives it one. `None`: that cannot be done here. A file may have
     /// been announced by then; it is gone, and the one that comes instead is announced in its turn.
-    pub(super) fn link_unnamed(
+    pub(in crate::sink) fn link_unnamed(
         &self,
         path: &str,
         announce: &mut impl FnMut(&fs::Metadata) -> io::Result<()>,

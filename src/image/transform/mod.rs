@@ -11,8 +11,8 @@ pub mod hash;
 pub mod picture;
 mod pool;
 pub mod resize;
-mod tidy;
 mod verify;
+mod workarounds;
 
 use std::error::Error;
 use std::fmt;
@@ -166,7 +166,7 @@ pub fn transform(
     orientation: Option<u8>,
     plan: &Plan,
 ) -> Result<Transformed, TransformError> {
-    let (tidied, kind) = tidy::tidied(bytes, format);
+    let (tidied, kind) = workarounds::tidied(bytes, format);
     let opened = decode::open(&tidied, kind, &plan.limits)?;
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);

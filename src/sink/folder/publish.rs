@@ -10,8 +10,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::files::remove_if_there;
-use super::part::{Part, write_both};
+use super::remove_if_there;
+use crate::sink::body::{Part, write_both};
 
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +169,11 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::files::testing::{parts, visible};
-    use super::super::part::{BUFFER, SMALL};
+    use super::super::testing::{parts, visible};
     use super::{Publish, Published};
-    use crate::intents::Mark;
     use crate::sink::Files;
+    use crate::sink::body::{BUFFER, SMALL};
+    use crate::sink::folder::wal::Mark;
 
     #[test]
     fn a_file_appears_when_it_is_committed_and_leaves_nothing_else() {

@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use url::Url;
 
-use super::files::{Files, remove_if_there};
-use super::unfinished::{HASH_DIGITS, Left, Origin, telling_name};
+use super::folder::{Files, remove_if_there};
+use super::resume::{HASH_DIGITS, Left, Origin, telling_name};
 use crate::record::url_hash;
 
 /// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
 /// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.
-pub(super) const SMALL: usize = 256 * 1024;
+pub(in crate::sink) const SMALL: usize = 256 * 1024;
 
 /// So much of a larger one waits before it is written.
-pub(super) const BUFFER: usize = 64 * 1024;
+pub(in crate::sink) const BUFFER: usize = 64 * 1024;
 
 /// From so many bytes on a call of the system costs less than a copy into the buffer.
 const LARGE: usize = 16 * 1024;
@@ -31,17 +31,17 @@ const WORTH_KEEPING: u64 = BUFFER as u64;
 /// The bytes of one body on their way.
 #[derive(Debug)]
 pub struct Part<'a> {
-    pub(super) files: &'a Files,
-    pub(super) origin: Option<Origin<'a>>,
-    pub(super) buffer: Vec<u8>,
+    pub(in crate::sink) files: &'a Files,
+    pub(in crate::sink) origin: Option<Origin<'a>>,
+    pub(in crate::sink) buffer: Vec<u8>,
     /// So many bytes fit into it.
     room: usize,
     /// The end of the body, where it is known to be that: it goes into the file as it came. Others would keep the memory
     /// of a whole read for themselves while more is awaited.
-    pub(super) end: Bytes,
+    pub(in crate::sink) end: Bytes,
     /// The length of the whole, if that is known.
     expected: Option<u64>,
-    pub(super) file: Option<Named>,
+    pub(in crate::sink) file: Option<Named>,
     length: u64,
 }
 
@@ -72,7 +72,7 @@ impl Files {
     }
 
     /// A part file. Its name says what a later run must know to go on with it, or else is a mere number.
-    pub(super) fn new_part(&self, origin: Option<&Origin>) -> io::Result<Named> {
+    pub(in crate::sink) fn new_part(&self, origin: Option<&Origin>) -> io::Result<Named> {
         let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
         let stays = telling.is_some();
         let name = telling.unwrap_or_else(|| self.next_number());
@@ -261,16 +261,16 @@ impl Drop for Part<'_> {
 
 /// A part file. Its name disappears with it, unless it stays for a later run.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(in crate::sink) struct Named {
     /// Closed while the body rests.
     file: Option<File>,
-    pub(super) path: PathBuf,
-    pub(super) stays: bool,
+    pub(in crate::sink) path: PathBuf,
+    pub(in crate::sink) stays: bool,
 }
 
 impl Named {
     /// The file, open at its end.
-    pub(super) fn open(&mut self) -> io::Result<&mut File> {
+    pub(in crate::sink) fn open(&mut self) -> io::Result<&mut File> {
         Ok(match &mut self.file {
             Some(file) => file,
             closed => closed.insert(OpenOptions::new().append(true).open(&self.path)?),
@@ -333,13 +333,13 @@ impl Read for Detached {
 }
 
 /// Writes what waits of a body, mostly in one call.
-pub(super) fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
+pub(in crate::sink) fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
     [buffer, end].into_iter().filter(|bytes| !bytes.is_empty()).try_for_each(|bytes| file.write_all(bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::testing::parts;
+    use super::super::folder::testing::parts;
     use super::*;
     use crate::sink::{Publish, Published};
 
