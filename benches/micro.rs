@@ -24,7 +24,7 @@
 //! - `record`: 1,000 rows that end as saved: their URLs looked up, their records as JSON, and these into the journal,
 //!   with a write for all at once or for each, as when downloads end one by one.
 //!
-//! Files are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
+//! Folder are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
 
 mod common;
 
@@ -48,13 +48,13 @@ use fetchimg::http::disposition::filename;
 use fetchimg::image::transform::Pool;
 use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
 use fetchimg::input::{Options, rows_of};
-use fetchimg::journal::{Journal, Key, KnownBy, Met};
+use fetchimg::journal::{Journal, Key, KnownBy, Lookup};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::run;
-use fetchimg::sink::folder::wal::{Intent, Intents};
-use fetchimg::sink::{Files, Publish};
+use fetchimg::sink::folder::wal::{Wal, WalEntry};
+use fetchimg::sink::{Folder, OnConflict};
 use fetchimg::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
@@ -195,7 +195,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, publish: Publish::New, replaces: None };
+            let work = Work { job, name, publish: OnConflict::Keep, replaces: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -206,7 +206,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                         let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
                         assert_eq!(saved.bytes, bytes as u64);
                         // Out of the way of the next one, which has the same name.
-                        done.intent.into_iter().for_each(Intent::done);
+                        done.entry.into_iter().for_each(WalEntry::done);
                         fs::remove_file(output.join(saved.path)).expect("the file is there");
                     }
                     taken
@@ -232,7 +232,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let files = Files::open(&folder.join("parts"), false, None)?;
+    let files = Folder::open(&folder.join("parts"), false, None)?;
     let mut group = criterion.benchmark_group("part");
     for (size, bytes) in BODIES {
         let body = body(bytes);
@@ -369,7 +369,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
             let key = journal.key(job);
-            assert_eq!(journal.meet(key, job).expect("met"), Met::First(None));
+            assert_eq!(journal.meet(key, job).expect("met"), Lookup::New(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();
@@ -481,8 +481,8 @@ fn config(pieces: usize) -> Result<Config> {
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
     let run::Options { fetch, http, per_host, concurrency, template, .. } = config(pieces)?.run;
-    let files = Files::open(output, false, None)?;
-    let intents = Intents::new(files.private("intents"), None, false);
+    let files = Folder::open(output, false, None)?;
+    let wal = Wal::new(files.private("wal"), None, false);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {
         client: Client::new(http)?,
@@ -495,13 +495,13 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
             at_rest: 0,
         }),
         files: Arc::new(files),
-        intents: Arc::new(intents),
+        wal: Arc::new(wal),
         contents: Arc::default(),
         pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),
         options: fetch,
-        meter: None,
+        bandwidth: None,
         started: Instant::now(),
         phase: watch::Sender::new(Phase::Running).subscribe(),
     })

@@ -19,7 +19,7 @@ use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
 use fetchimg::input::{Format as ListFormat, Options, rows_of};
 use fetchimg::naming::{Namer, Planned, clean_text};
 use fetchimg::record::{Extra, Format, Job, url_hash};
-use fetchimg::util::redact::{harmless, is_harmful, masked, masked_text};
+use fetchimg::util::redact::{escaped, needs_escaping, redacted, redacted_text};
 use inspected::inspected;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -323,10 +323,10 @@ proptest! {
         let pair = format!("{parameter}={token}");
         let query = if first { format!("{pair}&{other}") } else { format!("{other}&{pair}") };
         let text = format!("http://ann:{password}@a.example/x.png?{query}");
-        let shown = masked(&Url::parse(&text).expect("a URL")).into_owned();
+        let shown = redacted(&Url::parse(&text).expect("a URL")).into_owned();
         prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{}", shown);
         prop_assert!(shown.contains(&other), "the rest stays: {}", shown);
-        prop_assert_eq!(masked(&Url::parse(&shown).expect("a URL")).into_owned(), shown);
+        prop_assert_eq!(redacted(&Url::parse(&shown).expect("a URL")).into_owned(), shown);
     }
 
     #[test]
@@ -340,23 +340,23 @@ proptest! {
         parameter in prop::sample::select(PARAMETERS),
     ) {
         let text = format!("{before}http{slashes}ann:{password}{middle}@{host}/x.png?a=1&{parameter}={token}");
-        let shown = masked_text(&text);
+        let shown = redacted_text(&text);
         prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{:?} is shown as {:?}", text, shown);
-        prop_assert_eq!(masked_text(&shown), shown);
+        prop_assert_eq!(redacted_text(&shown), shown);
     }
 
     #[test]
     fn any_text_is_masked_once(text in "([a-z@:/?&=\t\\\\ ]|token=|http:|\\PC){0,30}") {
-        let shown = masked_text(&text);
-        prop_assert_eq!(masked_text(&shown), shown);
+        let shown = redacted_text(&text);
+        prop_assert_eq!(redacted_text(&shown), shown);
     }
 
     #[test]
     fn harmless_text_moves_no_cursor_and_stays(text in ".{0,20}|[\u{0}-\u{2fff}]{0,20}") {
-        let shown = harmless(&text).into_owned();
-        prop_assert!(!shown.chars().any(|character| character.is_control() || is_harmful(character)), "{:?}", shown);
-        prop_assert_eq!(harmless(&shown), &*shown);
-        if text.chars().all(|character| !is_harmful(character)) {
+        let shown = escaped(&text).into_owned();
+        prop_assert!(!shown.chars().any(|character| character.is_control() || needs_escaping(character)), "{:?}", shown);
+        prop_assert_eq!(escaped(&shown), &*shown);
+        if text.chars().all(|character| !needs_escaping(character)) {
             prop_assert_eq!(shown, text);
         }
     }

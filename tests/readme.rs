@@ -5,7 +5,7 @@
 mod common;
 
 use common::fetchimg;
-use fetchimg::record::Kind;
+use fetchimg::record::ErrorKind;
 
 const README: &str = include_str!("../README.md");
 
@@ -23,7 +23,7 @@ fn the_readme_lists_every_exit_status_and_every_error() {
         assert!(README.contains(status), "{status}");
     }
     assert!(run.stdout.contains("130") && run.stdout.contains("143"), "{run}");
-    let kinds = Kind::WITHOUT_STATUS.map(Kind::name);
+    let kinds = ErrorKind::WITHOUT_STATUS.map(ErrorKind::name);
     for kind in kinds.iter().chain(&["http_status"]) {
         assert!(README.contains(&format!("| `{kind}` |")), "{kind}");
     }

@@ -17,7 +17,7 @@ use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, 
 use crate::image::transform::{self, Limits, Plan, Quality, Resize, resize};
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
-use crate::journal::manifest::Target;
+use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
 use crate::progress::Show;
@@ -78,10 +78,10 @@ impl TryFrom<Args> for Config {
         let input = input_options(&args, &template)?;
         only_what_is_carried(&template, &input)?;
         let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
-            Some("-") => Target::Stdout,
-            _ => Target::File(path.clone()),
+            Some("-") => ManifestTarget::Stdout,
+            _ => ManifestTarget::File(path.clone()),
         });
-        if manifest == Some(Target::Stdout) && args.json {
+        if manifest == Some(ManifestTarget::Stdout) && args.json {
             return usage(
                 "--manifest - and --json both want standard output; write the report to a file with --report run.json",
             );
@@ -510,7 +510,7 @@ fn dns_servers(list: &str) -> Result<Vec<SocketAddr>, UsageError> {
     servers.collect()
 }
 
-fn reports(args: &Args, manifest: Option<&Target>) -> Result<Reports, UsageError> {
+fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, UsageError> {
     let mut files = Vec::with_capacity(args.report.len());
     for path in &args.report {
         let format = match path.extension().and_then(|extension| extension.to_str()) {
@@ -524,7 +524,7 @@ fn reports(args: &Args, manifest: Option<&Target>) -> Result<Reports, UsageError
         };
         files.push((format, path.clone()));
     }
-    let stdout_taken = manifest == Some(&Target::Stdout);
+    let stdout_taken = manifest == Some(&ManifestTarget::Stdout);
     Ok(Reports {
         files,
         to_stdout: match (stdout_taken, args.json, args.quiet) {

@@ -20,7 +20,7 @@ use crate::progress::{Paint, Screen};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
@@ -105,7 +105,7 @@ fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
     let text = format!("fetchimg: {error}");
     for line in text.lines() {
         // Whoever has closed standard error does not want to know.
-        let _ = writeln!(io::stderr(), "{}", harmless(line));
+        let _ = writeln!(io::stderr(), "{}", escaped(line));
     }
     exit
 }

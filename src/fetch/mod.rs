@@ -7,7 +7,7 @@
 mod store;
 mod validate;
 
-use validate::Look;
+use validate::BodyValidator;
 pub use validate::{Accept, Bounds, Verify, Wanted};
 
 use std::num::NonZeroU32;
@@ -21,15 +21,17 @@ use url::Url;
 
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
 use crate::image::transform::{Plan, Pool};
-use crate::limiter::bandwidth::Meter;
-use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
+use crate::limiter::bandwidth::BandwidthLimit;
+use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
-use crate::record::{Failed, FetchError, Job, Kind, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds};
-use crate::sink::folder::dedup::Contents;
-use crate::sink::folder::wal::{Intent, Intents};
-use crate::sink::{Files, Origin, Part, Publish};
-use crate::util::redact::{harmless, masked};
+use crate::record::{
+    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds,
+};
+use crate::sink::folder::dedup::DedupIndex;
+use crate::sink::folder::wal::{Wal, WalEntry};
+use crate::sink::{Body, Folder, OnConflict, Origin};
+use crate::util::redact::{escaped, redacted};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub struct Work {
     /// The file it becomes.
     pub name: Planned,
     /// Whether it may take the place of a file of that name.
-    pub publish: Publish,
+    pub publish: OnConflict,
     /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
     pub replaces: Option<(String, u64)>,
 }
@@ -75,11 +77,11 @@ pub struct Fetcher {
     /// Seats at hosts.
     pub limiter: Limiter,
     /// Where images go.
-    pub files: Arc<Files>,
+    pub files: Arc<Folder>,
     /// Where it is noted that they are about to go there.
-    pub intents: Arc<Intents>,
+    pub wal: Arc<Wal>,
     /// Which contents are there.
-    pub contents: Arc<Contents>,
+    pub contents: Arc<DedupIndex>,
     /// Processors for pixels.
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
@@ -89,7 +91,7 @@ pub struct Fetcher {
     /// What downloads are held to.
     pub options: Options,
     /// Keeps to the limit on bytes a second.
-    pub meter: Option<Meter>,
+    pub bandwidth: Option<BandwidthLimit>,
     /// When the pass began.
     pub started: Instant,
     /// Changes when the run is asked to end.
@@ -104,7 +106,7 @@ pub struct Fetched {
     /// The same as JSON, where it had to be noted before the file appeared.
     pub line: Option<Vec<u8>>,
     /// To be held until the record is in the journal.
-    pub intent: Option<Intent>,
+    pub entry: Option<WalEntry>,
 }
 
 /// How an attempt ended that needs no other.
@@ -115,7 +117,7 @@ enum Ended {
 
 /// What one download has been through.
 #[derive(Default)]
-struct Course {
+struct AttemptState {
     begun: Option<Instant>,
     first_byte: Option<Instant>,
     /// Between attempts.
@@ -129,9 +131,9 @@ struct Course {
 }
 
 /// A body of which not everything has come.
-struct Begun<'a> {
-    part: Part<'a>,
-    look: Look<'a>,
+struct PartialBody<'a> {
+    part: Body<'a>,
+    look: BodyValidator<'a>,
     validator: Option<HeaderValue>,
     source: u64,
     total: Option<u64>,
@@ -144,11 +146,11 @@ fn source(url: &Url) -> u64 {
     xxhash_rust::xxh3::xxh3_64(words.join(" ").as_bytes())
 }
 
-impl<'a> Begun<'a> {
+impl<'a> PartialBody<'a> {
     /// What an earlier run has left of a body. `None` if there is nothing, or nothing of use.
-    fn earlier(files: &'a Files, job: &'a Job, options: &'a Options) -> Option<Self> {
+    fn earlier(files: &'a Folder, job: &'a Job, options: &'a Options) -> Option<Self> {
         let part = files.left(&job.url)?;
-        let mut look = Look::new(&options.wanted, job.checksum.as_deref());
+        let mut look = BodyValidator::new(&options.wanted, job.checksum.as_deref());
         // What was wanted then may not be wanted now; that is told when the body is asked for again.
         let looked = part.each_block(|block| look.at(block, options.chunk_size).is_ok()).is_ok_and(|wanted| wanted);
         let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
@@ -183,61 +185,66 @@ impl<'a> Begun<'a> {
 }
 
 impl Fetcher {
-    /// Fetches one image, the first attempt on the given seat if there is one. Never panics: a defect is a record too.
-    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Box<Fetched> {
-        let mut course = Course::default();
-        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, seat, &mut course)).catch_unwind().await;
+    /// Fetches one image, the first attempt on the given permit if there is one. Never panics: a defect is a record too.
+    pub async fn fetch(&self, work: &Work, permit: Option<Permit>) -> Box<Fetched> {
+        let mut state = AttemptState::default();
+        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, permit, &mut state)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            Err(FetchError::new(Kind::Internal, format!("panicked: {text}")))
+            Err(FetchError::new(ErrorKind::Internal, format!("panicked: {text}")))
         });
         let outcome = match result {
             Ok(Ended::Saved(fetched)) => return fetched,
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
-            Err(error) => Outcome::Failed(Failed::new(&error, course.attempts, self.timing(&course))),
+            Err(error) => Outcome::Failed(Failed::new(&error, state.attempts, self.timing(&state))),
         };
-        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, intent: None })
+        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, entry: None })
     }
 
     async fn until_told_to_leave(
         &self,
         work: &Work,
-        seat: Option<Seat>,
-        course: &mut Course,
+        permit: Option<Permit>,
+        state: &mut AttemptState,
     ) -> Result<Ended, FetchError> {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
             Ok(_) = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
-            ended = self.attempts(work, seat, course) => ended,
+            ended = self.attempts(work, permit, state) => ended,
         }
     }
 
-    async fn attempts(&self, work: &Work, mut seat: Option<Seat>, course: &mut Course) -> Result<Ended, FetchError> {
+    async fn attempts(
+        &self,
+        work: &Work,
+        mut permit: Option<Permit>,
+        state: &mut AttemptState,
+    ) -> Result<Ended, FetchError> {
         if let Some(path) = work.name.known()
-            && work.publish == Publish::New
+            && work.publish == OnConflict::Keep
             && self.files.is_taken(path)
         {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
-        let mut begun = Begun::earlier(&self.files, &work.job, &self.options);
+        let mut begun = PartialBody::earlier(&self.files, &work.job, &self.options);
         if let Some(begun) = &begun {
-            course.from_before = begun.part.length();
-            course.water.reach(course.from_before);
+            state.from_before = begun.part.length();
+            state.water.reach(state.from_before);
         }
         let mut failure: Option<FetchError> = None;
-        // Since when it has left its seat to try again later.
-        let mut resting: Option<(Resting, Instant)> = None;
+        // Since when it has left its permit to try again later.
+        let mut resting: Option<(BackingOff, Instant)> = None;
         loop {
-            let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
-            let seat = if let Some(seat) = seat.take() {
-                seat
+            let turn = if state.attempts == 0 { Attempt::First } else { Attempt::Retry };
+            let permit = if let Some(permit) = permit.take() {
+                permit
             } else {
                 let host = HostKey::of(&work.job.url);
                 self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
-                    let error = not_tried(&host, given_up, course.attempts);
+                    let error = not_tried(&host, given_up, state.attempts);
                     match failure.take() {
                         Some(failure) => error.caused_by(failure),
                         None => error,
@@ -245,31 +252,31 @@ impl Fetcher {
                 })?
             };
             if let Some((_resting, since)) = resting.take() {
-                course.waited += since.elapsed();
+                state.waited += since.elapsed();
             }
-            let answered = course.first_byte;
+            let answered = state.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
-            let result = Box::pin(self.attempt(work, &seat, course, &mut begun)).await;
+            let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
             let Err(error) = result else {
-                seat.leave(Visit::Well);
+                permit.leave(Feedback::Well);
                 return result;
             };
             let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
             // The row does not wait for so long; the host is left alone for a while all the same.
             let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
-            let visit = visit(&error, asked, course, course.first_byte != answered);
+            let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
-                seat.leave(visit);
+                permit.leave(visit);
                 return Err(error);
             };
-            resting = Some((seat.rest(visit), Instant::now()));
+            resting = Some((permit.rest(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
                 "Trying again in {:.1} s: {}: {error}",
                 wait.as_secs_f64(),
-                harmless(&masked(&work.job.url)),
+                escaped(&redacted(&work.job.url)),
             );
             if self.unless_finishing(tokio::time::sleep(wait)).await.is_err() {
                 return Err(interrupted().caused_by(error));
@@ -292,22 +299,22 @@ impl Fetcher {
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,
-        seat: &Seat,
-        course: &mut Course,
-        begun: &mut Option<Begun<'a>>,
+        permit: &Permit,
+        state: &mut AttemptState,
+        begun: &mut Option<PartialBody<'a>>,
     ) -> Result<Ended, FetchError> {
-        course.begun.get_or_insert_with(Instant::now);
-        course.attempts += 1;
-        let alive = self.counters.begin(&work.job.url, course.attempts);
+        state.begun.get_or_insert_with(Instant::now);
+        state.attempts += 1;
+        let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
-        let may_give_up = self.options.is_impatient && course.attempts == 1 && self.options.policy.retries > 0;
-        let gives_up = |silence| seat.is_unusual(silence);
-        let next_slot = || seat.next_slot().boxed();
+        let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
+        let gives_up = |silence| permit.is_unusual(silence);
+        let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
         let mut response = self.ask(work, begun, deadline).await?;
-        course.first_byte = Some(Instant::now());
+        state.first_byte = Some(Instant::now());
         let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
-            course.resumed_from = body.part.length();
+            state.resumed_from = body.part.length();
             body.total = response.range.map(|range| range.end);
             body
         } else {
@@ -320,19 +327,19 @@ impl Fetcher {
             if let Some(former) = begun.take() {
                 former.give_up();
             }
-            course.resumed_from = 0;
-            course.from_before = 0;
+            state.resumed_from = 0;
+            state.from_before = 0;
             let (validator, total) = (response.validator.clone(), response.length);
             let source = source(&response.final_url);
             let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
             let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
             let part = self.files.begin(response.length, origin);
-            let look = Look::new(&self.options.wanted, work.job.checksum.as_deref());
-            Begun { part, look, validator, source, total }
+            let look = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
+            PartialBody { part, look, validator, source, total }
         };
-        if let Err(error) = self.receive(&mut body, course, &mut response, &alive).await {
+        if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
             let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
-            let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
+            let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
             if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
                 *begun = Some(body);
@@ -341,19 +348,19 @@ impl Fetcher {
             }
             return Err(error);
         }
-        self.store(work, course, body, response).await
+        self.store(work, state, body, response).await
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
     async fn ask<'b>(
         &self,
         work: &'b Work,
-        begun: &mut Option<Begun<'_>>,
+        begun: &mut Option<PartialBody<'_>>,
         deadline: Deadline<'b>,
     ) -> Result<Response<'b>, FetchError> {
-        let resume = begun.as_ref().and_then(Begun::resume);
+        let resume = begun.as_ref().and_then(PartialBody::resume);
         let response = self.client.get(&work.job.url, resume.as_ref(), deadline).await?;
-        let is_of_no_use = |begun: &mut Begun| match response.status {
+        let is_of_no_use = |begun: &mut PartialBody| match response.status {
             206 => !begun.is_continued_by(&response),
             // The body ends before what is there does.
             416 => true,
@@ -370,8 +377,8 @@ impl Fetcher {
     /// The body of a good answer, piece by piece.
     async fn receive(
         &self,
-        body: &mut Begun<'_>,
-        course: &mut Course,
+        body: &mut PartialBody<'_>,
+        state: &mut AttemptState,
         response: &mut Response<'_>,
         alive: &Alive<'_>,
     ) -> Result<(), FetchError> {
@@ -381,17 +388,17 @@ impl Fetcher {
             }
             body.look.at(&frame, self.options.chunk_size)?;
             body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
-            if let Some(meter) = &self.meter {
-                meter.pass(frame.len()).await;
+            if let Some(bandwidth) = &self.bandwidth {
+                bandwidth.pass(frame.len()).await;
             }
-            let new = course.water.reach(body.part.length());
+            let new = state.water.reach(body.part.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
             alive.reach(body.part.length(), body.total);
         }
         match body.total {
             // A part that came whole need not be the part that was missing.
             Some(total) if total != body.part.length() => {
-                Err(FetchError::new(Kind::CutShort, "the body is incomplete"))
+                Err(FetchError::new(ErrorKind::CutShort, "the body is incomplete"))
             }
             _ => Ok(()),
         }
@@ -401,30 +408,30 @@ impl Fetcher {
         FetchError::disk(what, error, self.files.is_usable())
     }
 
-    fn timing(&self, course: &Course) -> Option<Timing> {
-        let begun = course.begun?;
+    fn timing(&self, state: &AttemptState) -> Option<Timing> {
+        let begun = state.begun?;
         Some(Timing {
             start_ms: milliseconds(begun.saturating_duration_since(self.started)),
-            ttfb_ms: course.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
-            waited_ms: (!course.waited.is_zero()).then(|| milliseconds(course.waited)),
+            ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
+            waited_ms: (!state.waited.is_zero()).then(|| milliseconds(state.waited)),
             total_ms: milliseconds(begun.elapsed()),
         })
     }
 }
 
 fn interrupted() -> FetchError {
-    FetchError::new(Kind::Interrupted, "the run ended before this row did")
+    FetchError::new(ErrorKind::Interrupted, "the run ended before this row did")
 }
 
 /// A row of a host that has been given up.
 fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
-    let (host, time) = (harmless(host.name()), time.as_secs());
+    let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
     FetchError::new(
         kind,
         match kind {
-            Kind::Dns => format!("{host} could not be resolved for {time} s; not tried{again}"),
-            Kind::HttpStatus(status) => {
+            ErrorKind::Dns => format!("{host} could not be resolved for {time} s; not tried{again}"),
+            ErrorKind::HttpStatus(status) => {
                 format!("{host} has answered nothing but {status} for {time} s; not tried{again}")
             }
             _ => format!("{host} has not answered for {time} s; not tried{again}"),
@@ -433,28 +440,30 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 }
 
 /// What a failed attempt says about the host.
-fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answered: bool) -> Visit {
+fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Visit::Well,
-        kind @ Kind::HttpStatus(429) => Visit::Throttled(kind, asked),
+        _ if error.is_from_elsewhere() => Feedback::Well,
+        kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
-        kind @ Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(kind, asked),
+        kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
         // That one page says it again is no news.
-        Kind::HttpStatus(503) if course.attempts > 1 => Visit::Unclear,
-        kind @ Kind::HttpStatus(503) => Visit::Busy(kind),
-        Kind::CutShort => Visit::Broken,
-        Kind::Timeout | Kind::Stalled if was_answered => Visit::Silent,
-        kind @ (Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::Dns) => Visit::Unanswered(kind),
+        ErrorKind::HttpStatus(503) if state.attempts > 1 => Feedback::Unclear,
+        kind @ ErrorKind::HttpStatus(503) => Feedback::Busy(kind),
+        ErrorKind::CutShort => Feedback::Broken,
+        ErrorKind::Timeout | ErrorKind::Stalled if was_answered => Feedback::Silent,
+        kind @ (ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Stalled | ErrorKind::Dns) => {
+            Feedback::Unanswered(kind)
+        }
         // Any other answer was an answer.
-        Kind::HttpStatus(_)
-        | Kind::NotAnImage
-        | Kind::NotAccepted
-        | Kind::CorruptImage
-        | Kind::TooSmall
-        | Kind::Checksum
-        | Kind::TooLarge => Visit::Well,
-        _ => Visit::Unclear,
+        ErrorKind::HttpStatus(_)
+        | ErrorKind::NotAnImage
+        | ErrorKind::NotAccepted
+        | ErrorKind::CorruptImage
+        | ErrorKind::TooSmall
+        | ErrorKind::Checksum
+        | ErrorKind::TooLarge => Feedback::Well,
+        _ => Feedback::Unclear,
     }
 }
 
@@ -463,14 +472,14 @@ fn file_exists(path: String) -> Skipped {
 }
 
 fn too_large(limit: u64) -> FetchError {
-    FetchError::new(Kind::TooLarge, format!("larger than {} (--max-bytes)", bytesize::ByteSize(limit)))
+    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", bytesize::ByteSize(limit)))
 }
 
 /// Why an answer has no body worth reading.
 fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
     let max_bytes = options.max_bytes;
     match response.status {
-        206 => Some(FetchError::new(Kind::Protocol, "206 Partial Content, though the whole was asked for")),
+        206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
         200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
         200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
@@ -478,7 +487,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
             if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
-            Some(FetchError::new(Kind::HttpStatus(status), clause).retry_after(response.retry_after))
+            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))
         }
     }
 }
@@ -538,9 +547,9 @@ mod tests {
                 patience: Patience { tries: 1, connecting: second, answering: second },
                 at_rest: 0,
             }),
-            meter: None,
-            files: Arc::new(Files::open(folder, false, None).expect("a folder")),
-            intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
+            bandwidth: None,
+            files: Arc::new(Folder::open(folder, false, None).expect("a folder")),
+            wal: Arc::new(Wal::new(folder.join("wal"), None, false)),
             contents: Arc::default(),
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
@@ -574,7 +583,7 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.record.outcome
+        fetcher.fetch(&Work { job, name, publish: OnConflict::Keep, replaces: None }, None).await.record.outcome
     }
 
     #[tokio::test]

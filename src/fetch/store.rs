@@ -6,16 +6,16 @@ use std::io::{self, Read as _};
 use bytes::Bytes;
 
 use super::validate::Found;
-use super::{Begun, Course, Ended, Fetched, Fetcher, Work, file_exists};
+use super::{AttemptState, Ended, Fetched, Fetcher, PartialBody, Work, file_exists};
 use crate::http::Response;
 use crate::image::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
 use crate::naming::{FinalName, may_be_one};
 use crate::record::{
-    Algorithm, Digester, FetchError, Format, Kind, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
+    Algorithm, Digester, ErrorKind, FetchError, Format, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
 };
-use crate::sink::folder::wal::{Intent, Mark};
-use crate::sink::{Linked, Part, Publish, Published};
-use crate::util::redact::{self, harmless, masked};
+use crate::sink::folder::wal::{Mark, WalEntry};
+use crate::sink::{Body, Linked, OnConflict, Published};
+use crate::util::redact::{self, escaped, redacted};
 
 /// How a body came to be stored, or did not.
 enum Stored {
@@ -33,7 +33,7 @@ enum Stored {
 #[derive(Default)]
 struct Note {
     line: Vec<u8>,
-    intent: Option<Intent>,
+    entry: Option<WalEntry>,
     record: Option<Record>,
 }
 
@@ -42,11 +42,11 @@ impl Fetcher {
     pub(super) async fn store<'a>(
         &'a self,
         work: &Work,
-        course: &Course,
-        body: Begun<'a>,
+        state: &AttemptState,
+        body: PartialBody<'a>,
         response: Response<'_>,
     ) -> Result<Ended, FetchError> {
-        let Begun { mut part, look, .. } = body;
+        let PartialBody { mut part, look, .. } = body;
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let found = match look.end(part.length(), || part.whole(), unreadable) {
             Ok(found) => self.transform(&mut part, found).await,
@@ -69,10 +69,10 @@ impl Fetcher {
         let mut note = Note::default();
         // Called with the file as the system sees it, just before it gets its name.
         let announce = |note: &mut Note, file: &Metadata, same_as: Option<&str>| {
-            let saved = self.saved(course, &found, &name, bytes, &response, same_as);
+            let saved = self.saved(state, &found, &name, bytes, &response, same_as);
             let record = Record::of(&work.job, Outcome::Saved(saved));
             note.line = redact::json(&record, false)?;
-            if let Some(former) = note.intent.replace(self.intents.note(Mark::of(file), &note.line)?) {
+            if let Some(former) = note.entry.replace(self.wal.note(Mark::of(file), &note.line)?) {
                 former.done();
             }
             note.record = Some(record);
@@ -91,11 +91,11 @@ impl Fetcher {
             Stored::NameTaken => Some(file_exists(name.path.clone())),
         };
         if let Some(skipped) = skipped {
-            note.intent.into_iter().for_each(Intent::done);
+            note.entry.into_iter().for_each(WalEntry::done);
             return Ok(Ended::Skipped(skipped));
         }
         let Some(record) = note.record else {
-            return Err(FetchError::new(Kind::Internal, "a file appeared without a record"));
+            return Err(FetchError::new(ErrorKind::Internal, "a file appeared without a record"));
         };
         // What names itself by its content may be other rows' as well. And file systems that do not tell cases apart would
         // lose the new one.
@@ -104,14 +104,14 @@ impl Fetcher {
             && let Err(error) = self.files.remove(old, *bytes)
         {
             // The image is there all the same.
-            let (old, url) = (harmless(old), &record.url);
+            let (old, url) = (escaped(old), &record.url);
             tracing::warn!(target: "fetchimg", "Cannot remove {old}, which {url} had before: {error}");
         }
-        Ok(Ended::Saved(Box::new(Fetched { record, line: Some(note.line), intent: note.intent })))
+        Ok(Ended::Saved(Box::new(Fetched { record, line: Some(note.line), entry: note.entry })))
     }
 
     /// Works on the pixels, if that is wanted; `part` holds the image that is to be stored then.
-    async fn transform<'a>(&'a self, part: &mut Part<'a>, found: Found) -> Result<Found, FetchError> {
+    async fn transform<'a>(&'a self, part: &mut Body<'a>, found: Found) -> Result<Found, FetchError> {
         let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
         let size = found.measures.width.zip(found.measures.height);
         let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
@@ -155,7 +155,7 @@ impl Fetcher {
     async fn transform_within(
         &self,
         memory: u64,
-        part: &mut Part<'_>,
+        part: &mut Body<'_>,
         format: Format,
         orientation: Option<u8>,
         plan: &Plan,
@@ -171,7 +171,7 @@ impl Fetcher {
             bytes.read_to_end(&mut image)?;
             Ok::<_, io::Error>(transform::transform(&image, format, orientation, &plan))
         };
-        let panicked = |error: Panicked| FetchError::new(Kind::Internal, error.to_string());
+        let panicked = |error: Panicked| FetchError::new(ErrorKind::Internal, error.to_string());
         self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)
     }
 
@@ -179,19 +179,19 @@ impl Fetcher {
     /// already. `announce` is told of the file, and of the name that it has already.
     fn place(
         &self,
-        mut part: Part,
+        mut part: Body,
         work: &Work,
         found: &Found,
         name: &FinalName,
         is_addressed: bool,
         mut announce: impl FnMut(&Metadata, Option<&str>) -> io::Result<()>,
     ) -> io::Result<Stored> {
-        let commit = |part: Part, announce: &mut dyn FnMut(&Metadata, Option<&str>) -> io::Result<()>| {
+        let commit = |part: Body, announce: &mut dyn FnMut(&Metadata, Option<&str>) -> io::Result<()>| {
             let published = part.commit(&name.path, work.publish, |file| announce(file, None))?;
             Ok(if published == Published::Done { Stored::Own } else { Stored::NameTaken })
         };
         // The name itself says what the content is, so what has it already is the same.
-        let may_be_there = is_addressed && work.publish == Publish::New;
+        let may_be_there = is_addressed && work.publish == OnConflict::Keep;
         let asks = self.options.dedupe || may_be_there;
         let Some(sha256) = found.digests.get(Algorithm::Sha256).filter(|_| asks) else {
             return commit(part, &mut announce);
@@ -227,7 +227,7 @@ impl Fetcher {
 
     fn saved(
         &self,
-        course: &Course,
+        state: &AttemptState,
         found: &Found,
         name: &FinalName,
         bytes: u64,
@@ -241,17 +241,17 @@ impl Fetcher {
             measures: found.measures,
             content_type: response.content_type.clone(),
             http_status: response.status,
-            final_url: masked(&response.final_url).into_owned(),
-            attempts: course.attempts,
-            resumed_from: course.resumed_from,
-            timing: self.timing(course).unwrap_or_default(),
+            final_url: redacted(&response.final_url).into_owned(),
+            attempts: state.attempts,
+            resumed_from: state.resumed_from,
+            timing: self.timing(state).unwrap_or_default(),
             exif: found.exif.clone(),
             digests: found.digests.clone(),
             phash: found.phash.clone(),
             original: found.original.clone(),
             same_as: same_as.map(str::to_owned),
             extension_mismatch: name.mismatch,
-            from_earlier_run: course.from_before,
+            from_earlier_run: state.from_before,
         }
     }
 }

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde_json::{Map, Value};
 
 use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
-use crate::record::{Algorithm, Checksum, Digester, Digests, FetchError, Format, Kind, Measures, Original};
+use crate::record::{Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original};
 
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,22 +44,22 @@ impl Bounds {
     /// Holds the sides to the bounds.
     ///
     /// # Errors
-    /// [`Kind::TooSmall`] or [`Kind::NotAccepted`], with the flag that says so.
+    /// [`ErrorKind::TooSmall`] or [`ErrorKind::NotAccepted`], with the flag that says so.
     fn allow_sides(&self, width: u32, height: u32) -> Result<(), FetchError> {
         let refuse =
             |kind, flag: &str| Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")));
         if width < self.min_width {
-            return refuse(Kind::TooSmall, &format!("--min-width {}", self.min_width));
+            return refuse(ErrorKind::TooSmall, &format!("--min-width {}", self.min_width));
         }
         if height < self.min_height {
-            return refuse(Kind::TooSmall, &format!("--min-height {}", self.min_height));
+            return refuse(ErrorKind::TooSmall, &format!("--min-height {}", self.min_height));
         }
         if let Some(most) = self.max_pixels.filter(|most| u64::from(width) * u64::from(height) > *most) {
-            return refuse(Kind::NotAccepted, &format!("--max-pixels {most}"));
+            return refuse(ErrorKind::NotAccepted, &format!("--max-pixels {most}"));
         }
         let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
         if let Some(most) = self.max_aspect.filter(|most| long > short * most) {
-            return refuse(Kind::NotAccepted, &format!("--max-aspect {most}"));
+            return refuse(ErrorKind::NotAccepted, &format!("--max-aspect {most}"));
         }
         Ok(())
     }
@@ -67,13 +67,13 @@ impl Bounds {
     /// Holds a length in bytes to the bounds, as announced or as received.
     ///
     /// # Errors
-    /// [`Kind::TooSmall`].
+    /// [`ErrorKind::TooSmall`].
     pub fn allow_length(&self, bytes: u64) -> Result<(), FetchError> {
         if bytes >= self.min_bytes {
             return Ok(());
         }
         let clause = format!("{} of at least {} (--min-bytes)", ByteSize(bytes), ByteSize(self.min_bytes));
-        Err(FetchError::new(Kind::TooSmall, clause))
+        Err(FetchError::new(ErrorKind::TooSmall, clause))
     }
 }
 
@@ -134,7 +134,7 @@ pub struct Found {
 }
 
 /// The look at one body.
-pub struct Look<'a> {
+pub struct BodyValidator<'a> {
     wanted: &'a Wanted,
     checksum: Option<&'a Checksum>,
     recogniser: Recogniser,
@@ -145,7 +145,7 @@ pub struct Look<'a> {
     digester: Digester,
 }
 
-impl<'a> Look<'a> {
+impl<'a> BodyValidator<'a> {
     /// `checksum`: what the body has to hash to.
     pub fn new(wanted: &'a Wanted, checksum: Option<&'a Checksum>) -> Self {
         let asked = checksum.map(|checksum| checksum.algorithm);
@@ -237,7 +237,7 @@ impl<'a> Look<'a> {
         if !self.sides_are_settled {
             let Measures { width: Some(width), height: Some(height), .. } = found.measures else {
                 let clause = "it does not tell its size in pixels, for which there are bounds";
-                return Err(FetchError::new(Kind::NotAccepted, clause));
+                return Err(FetchError::new(ErrorKind::NotAccepted, clause));
             };
             self.wanted.bounds.allow_sides(width, height)?;
         }
@@ -247,7 +247,7 @@ impl<'a> Look<'a> {
             if made != digest {
                 let name = algorithm.name();
                 let clause = format!("the {name} of the body is {made}, and the list says {digest}");
-                return Err(FetchError::new(Kind::Checksum, clause));
+                return Err(FetchError::new(ErrorKind::Checksum, clause));
             }
         }
         Ok(found)
@@ -256,10 +256,10 @@ impl<'a> Look<'a> {
     fn judge(&self, verdict: Verdict) -> Result<(), FetchError> {
         match (verdict, &self.wanted.accept) {
             (Verdict::Other(what), Accept::Images | Accept::Formats(_)) => {
-                Err(FetchError::new(Kind::NotAnImage, format!("the body is {what}")))
+                Err(FetchError::new(ErrorKind::NotAnImage, format!("the body is {what}")))
             }
             (Verdict::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
-                Err(FetchError::new(Kind::NotAccepted, format!("the image is {format}")))
+                Err(FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}")))
             }
             _ => Ok(()),
         }
@@ -267,5 +267,5 @@ impl<'a> Look<'a> {
 }
 
 fn corrupt(unsound: Unsound) -> FetchError {
-    FetchError::new(Kind::CorruptImage, format!("the image is corrupt: {unsound}"))
+    FetchError::new(ErrorKind::CorruptImage, format!("the image is corrupt: {unsound}"))
 }

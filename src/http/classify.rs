@@ -1,5 +1,5 @@
 //! The wall where foreign errors become ours: every error of reqwest, hyper, h2, rustls and the sockets is sorted here,
-//! once, into a [`Kind`].
+//! once, into a [`ErrorKind`].
 
 use std::error::Error;
 use std::io;
@@ -8,7 +8,7 @@ use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
 use super::resolver::ResolveError;
-use crate::record::{FetchError, Kind};
+use crate::record::{ErrorKind, FetchError};
 
 /// Where the request was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,56 +29,58 @@ pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
         (host, _) => host.unwrap_or_default().to_owned(),
     };
     let message = match kind {
-        Kind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
-        Kind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
-        Kind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
-        Kind::Tls if clause.is_empty() => format!("no trusted connection to {}", host()),
+        ErrorKind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
+        ErrorKind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
+        ErrorKind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
+        ErrorKind::Tls if clause.is_empty() => format!("no trusted connection to {}", host()),
         _ => clause.to_owned(),
     };
     // The layers between say "error sending request" and the like; the innermost one knows.
     let said = message.clone();
     let root = innermost(error).to_string();
     let error = FetchError::new(kind, message);
-    if kind == Kind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
+    if kind == ErrorKind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
 }
 
 /// Sorts the failure of a lookup that went ahead of its request.
 pub fn unresolved(error: &ResolveError, url: &Url) -> FetchError {
     let error_of = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
     match error {
-        ResolveError::None(_) => error_of(Kind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default())),
-        ResolveError::Forbidden(_) => error_of(Kind::ForbiddenAddress, REFUSED.into()),
+        ResolveError::None(_) => {
+            error_of(ErrorKind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default()))
+        }
+        ResolveError::Forbidden(_) => error_of(ErrorKind::ForbiddenAddress, REFUSED.into()),
     }
 }
 
 /// The kind and, where the kind's name does not say it, a clause.
-fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
+fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
     let broken = match stage {
-        Stage::Head => (Kind::Connect, "the connection broke before an answer came"),
-        Stage::Body => (Kind::CutShort, "the connection broke before the body was complete"),
+        Stage::Head => (ErrorKind::Connect, "the connection broke before an answer came"),
+        Stage::Body => (ErrorKind::CutShort, "the connection broke before the body was complete"),
     };
     let mut io_kind = None;
     for cause in causes(error) {
         match cause.downcast_ref::<ResolveError>() {
-            Some(ResolveError::None(_)) => return (Kind::Dns, ""),
+            Some(ResolveError::None(_)) => return (ErrorKind::Dns, ""),
             Some(ResolveError::Forbidden(_)) => {
-                return (Kind::ForbiddenAddress, REFUSED);
+                return (ErrorKind::ForbiddenAddress, REFUSED);
             }
             None => {}
         }
         match cause.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidMessage(_)) => return (Kind::Tls, "the server speaks no TLS on this port"),
-            Some(_) => return (Kind::Tls, ""),
+            Some(rustls::Error::InvalidMessage(_)) => return (ErrorKind::Tls, "the server speaks no TLS on this port"),
+            Some(_) => return (ErrorKind::Tls, ""),
             None => {}
         }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
             // What the peer or the wire did may pass; what breaks the protocol will not.
             let passing = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
-            return if passing { broken } else { (Kind::Protocol, "the answer is no valid HTTP/2") };
+            return if passing { broken } else { (ErrorKind::Protocol, "the answer is no valid HTTP/2") };
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             if error.is_parse() {
-                return (Kind::Protocol, "the answer is no valid HTTP");
+                return (ErrorKind::Protocol, "the answer is no valid HTTP");
             }
             if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                 return broken;
@@ -89,14 +91,14 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
         }
     }
     match io_kind {
-        _ if error.is_timeout() => (Kind::Timeout, ""),
-        _ if error.is_connect() => (Kind::Connect, ""),
+        _ if error.is_timeout() => (ErrorKind::Timeout, ""),
+        _ if error.is_connect() => (ErrorKind::Connect, ""),
         // hyper reports a bad chunk size line, and a Content-Length that is none, as invalid input or data.
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-            (Kind::Protocol, "the body is not framed as HTTP says")
+            (ErrorKind::Protocol, "the body is not framed as HTTP says")
         }
         Some(_) => broken,
-        None => (Kind::Protocol, "the answer cannot be understood"),
+        None => (ErrorKind::Protocol, "the answer cannot be understood"),
     }
 }
 

@@ -30,8 +30,8 @@ use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
 use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
-use crate::record::{FetchError, Kind, RunError};
-use crate::util::redact::{masked, masked_text};
+use crate::record::{ErrorKind, FetchError, RunError};
+use crate::util::redact::{redacted, redacted_text};
 
 /// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
 /// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.
@@ -159,7 +159,7 @@ impl Client {
             let answer = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error
-                    .within(&format!("redirected to {}", shortened(&masked(&current))))
+                    .within(&format!("redirected to {}", shortened(&redacted(&current))))
                     .from_elsewhere(is_another_host(url, &current)),
             })?;
             if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -167,7 +167,7 @@ impl Client {
             }
             if redirects == self.options.max_redirects {
                 let clause = format!("more than {redirects} redirects (--max-redirs)");
-                return Err(FetchError::new(Kind::Redirect, clause));
+                return Err(FetchError::new(ErrorKind::Redirect, clause));
             }
             redirects += 1;
             let target = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
@@ -214,7 +214,9 @@ impl Client {
         let head = sent.map_err(|error| {
             let error = classify(&error, url, Stage::Head);
             match self.options.proxy.as_deref() {
-                Some(proxy) if !proxy.is_empty() => error.within(&format!("through the proxy {}", masked_text(proxy))),
+                Some(proxy) if !proxy.is_empty() => {
+                    error.within(&format!("through the proxy {}", redacted_text(proxy)))
+                }
                 _ => error,
             }
         })?;
@@ -233,12 +235,12 @@ impl Client {
         };
         if self.options.public_only && !is_public(address) {
             let clause = format!("the address is refused (--public-only): {address} is not public");
-            return Err(FetchError::new(Kind::ForbiddenAddress, clause));
+            return Err(FetchError::new(ErrorKind::ForbiddenAddress, clause));
         }
         match self.options.family {
             Some(family) if !family.holds(address) => {
                 let flag = if family == Family::V4 { "-4" } else { "-6" };
-                Err(FetchError::new(Kind::Connect, format!("{address} is not of the family that {flag} asks for")))
+                Err(FetchError::new(ErrorKind::Connect, format!("{address} is not of the family that {flag} asks for")))
             }
             _ => Ok(()),
         }
@@ -290,7 +292,7 @@ impl Client {
 
     fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
         let key = self.pool_key(url);
-        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(Kind::Internal, "no pool for this port"))?;
+        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
         pool.lease(url, self.options.concurrency, || self.build(key, true))
     }
 
@@ -300,7 +302,7 @@ impl Client {
         let options = &self.options;
         let tls = if secure {
             let made = self.tls().clone();
-            made.map_err(|error| FetchError::new(Kind::Tls, "cannot set up TLS").caused_by(error))?
+            made.map_err(|error| FetchError::new(ErrorKind::Tls, "cannot set up TLS").caused_by(error))?
         } else {
             tls::config(&Trust::Nobody, false).map_err(unbuildable)?
         };
@@ -367,28 +369,29 @@ fn proxy_speaks_tls(given: Option<&str>) -> bool {
 }
 
 fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
-    FetchError::new(Kind::Internal, "cannot set up a client").caused_by(error)
+    FetchError::new(ErrorKind::Internal, "cannot set up a client").caused_by(error)
 }
 
 /// Where a redirect leads: only to http and https, and from https to http only if that is allowed.
 fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Result<Url, FetchError> {
-    let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
+    let refuse = |clause: String| FetchError::new(ErrorKind::Redirect, clause);
     let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
     let location = text_of(location);
     let target = from
         .join(&location)
-        .map_err(|error| refuse(format!("a redirect to {}: {error}", shortened(&masked_text(&location)))))?;
+        .map_err(|error| refuse(format!("a redirect to {}: {error}", shortened(&redacted_text(&location)))))?;
     if !matches!(target.scheme(), "http" | "https") {
-        let shown = masked(&target);
+        let shown = redacted(&target);
         return Err(refuse(format!("a redirect to {}, which is neither http nor https", shortened(&shown))));
     }
     if target.as_str().len() > LONGEST_URL {
-        let shown = masked(&target);
+        let shown = redacted(&target);
         return Err(refuse(format!("a redirect to {}, which is longer than {LONGEST_URL} bytes", shortened(&shown))));
     }
     // Whoever sits on the way could put in a picture of their own.
     if from.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
-        let clause = format!("a redirect from https to {}; --allow-downgrade follows it", shortened(&masked(&target)));
+        let clause =
+            format!("a redirect from https to {}; --allow-downgrade follows it", shortened(&redacted(&target)));
         return Err(refuse(clause));
     }
     Ok(target)
@@ -529,7 +532,7 @@ impl Deadline<'_> {
     }
 
     fn passed(self) -> FetchError {
-        FetchError::new(Kind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
+        FetchError::new(ErrorKind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
     }
 }
 
@@ -553,7 +556,7 @@ async fn in_time<T>(deadline: Deadline<'_>, missing: &str, future: impl Future<O
         }
         if silence == deadline.stall || deadline.gives_up.is_some_and(|gives_up| gives_up(silence)) {
             let clause = format!("{missing} came within {} s", silence.as_secs_f64());
-            return Err(FetchError::new(Kind::Stalled, clause));
+            return Err(FetchError::new(ErrorKind::Stalled, clause));
         }
     }
 }

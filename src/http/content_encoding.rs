@@ -16,7 +16,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
-use crate::record::{BoxError, FetchError, Kind};
+use crate::record::{BoxError, ErrorKind, FetchError};
 
 /// So much of what comes out is handed on at once, in bytes.
 const AT_ONCE: usize = 32 * 1024;
@@ -77,7 +77,7 @@ pub fn coding(headers: &HeaderMap) -> Result<Option<Coding>, FetchError> {
 }
 
 fn refused(clause: &str) -> FetchError {
-    FetchError::new(Kind::Protocol, clause)
+    FetchError::new(ErrorKind::Protocol, clause)
 }
 
 /// Unpacks a body.
@@ -142,7 +142,7 @@ impl Unpacker {
                 Ok(body) => Err(Trouble::Body(body)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let clause = format!("the {} of the body ended before its end", self.coding);
-                    Err(Trouble::Packing(FetchError::new(Kind::CutShort, clause)))
+                    Err(Trouble::Packing(FetchError::new(ErrorKind::CutShort, clause)))
                 }
                 Err(error) => {
                     let clause = format!("the body is not packed as {}, though the answer says so", self.coding);
@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(coding(&headers(values)).expect("understood"), expected, "{values:?}");
         }
         for values in [&["br"][..], &["gzip, gzip"], &["gzip", "deflate"], &["gzip,zstd"]] {
-            assert_eq!(coding(&headers(values)).expect_err("refused").kind(), Kind::Protocol, "{values:?}");
+            assert_eq!(coding(&headers(values)).expect_err("refused").kind(), ErrorKind::Protocol, "{values:?}");
         }
     }
 
@@ -222,9 +222,9 @@ mod tests {
     async fn what_is_torn_or_spoiled_is_an_error() {
         let mut packed = packed().await;
         let torn = unpack(Coding::Gzip, &packed[..packed.len() - 3], 10).await;
-        assert!(matches!(torn, Err(Trouble::Packing(error)) if error.kind() == Kind::CutShort));
+        assert!(matches!(torn, Err(Trouble::Packing(error)) if error.kind() == ErrorKind::CutShort));
         packed[12] ^= 0xFF;
         let spoiled = unpack(Coding::Gzip, &packed, 10).await;
-        assert!(matches!(spoiled, Err(Trouble::Packing(error)) if error.kind() == Kind::Protocol));
+        assert!(matches!(spoiled, Err(Trouble::Packing(error)) if error.kind() == ErrorKind::Protocol));
     }
 }

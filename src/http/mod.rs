@@ -2,7 +2,7 @@
 //!
 //! [`Client`] answers one question: what comes back for this URL, within these deadlines? Redirects are followed here,
 //! one hop at a time, because what may travel to another host is decided here. Foreign errors are sorted into
-//! [`crate::record::Kind`]s in `classify` and nowhere else. Whether to try again is data: [`retry::Policy`].
+//! [`crate::record::ErrorKind`]s in `classify` and nowhere else. Whether to try again is data: [`retry::Policy`].
 
 mod classify;
 mod client;

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Options;
 use super::rows::{About, Ended};
-use crate::util::redact::{harmless, masked_text};
+use crate::util::redact::{escaped, redacted_text};
 
 /// The columns that a header or a schema names.
 #[derive(Debug)]
@@ -30,10 +30,10 @@ impl Columns {
             // Lists without a header are the usual reason, and their first row is no name of anything.
             let is_row = names.iter().any(|name| Url::parse(name).is_ok_and(|url| url.has_host()));
             let what = if is_row {
-                format!("its first row holds a URL, and must name the columns, one of them {}", harmless(url_column))
+                format!("its first row holds a URL, and must name the columns, one of them {}", escaped(url_column))
             } else {
                 let there = shown(&names);
-                format!("it has no column {}, but {there}; name the one with --url-column", harmless(url_column))
+                format!("it has no column {}, but {there}; name the one with --url-column", escaped(url_column))
             };
             return Err(about.not_a_list(what));
         };
@@ -41,10 +41,8 @@ impl Columns {
             None => None,
             Some(column) => Some(place(column).ok_or_else(|| {
                 let there = shown(&names);
-                about.not_a_list(format!(
-                    "it has no column {}, as --checksum-column says, but {there}",
-                    harmless(column)
-                ))
+                about
+                    .not_a_list(format!("it has no column {}, as --checksum-column says, but {there}", escaped(column)))
             })?),
         };
         Ok(Self { names, url, checksum })
@@ -56,7 +54,7 @@ impl Columns {
         match about.options.named_columns.iter().find(is_missing) {
             None => Ok(()),
             Some(column) => {
-                let (there, column) = (shown(&self.names), harmless(column));
+                let (there, column) = (shown(&self.names), escaped(column));
                 Err(about.not_a_list(format!("it has no column {column}, as --name says, but {there}")))
             }
         }
@@ -80,7 +78,7 @@ impl About<'_> {
         };
         Err(self.not_a_list(format!(
             "it was taken for text with one URL per line, which has no column {}; say what it is with --input-format",
-            harmless(wanted)
+            escaped(wanted)
         )))
     }
 }
@@ -93,7 +91,7 @@ fn shown(names: &[Arc<str>]) -> String {
     let (count, length) = SHOWN;
     let shown = |name: &Arc<str>| match &**name {
         "" => "one without a name".to_owned(),
-        name => harmless(&masked_text(name).chars().take(length).collect::<String>()).into_owned(),
+        name => escaped(&redacted_text(name).chars().take(length).collect::<String>()).into_owned(),
     };
     let mut shown = names.iter().take(count).map(shown).collect::<Vec<_>>().join(", ");
     match names.len() {

@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::rows::{About, Found, Place, Rows};
 use super::{LONGEST_ROW, Options};
 use crate::record::Extra;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// Takes bytes, gives rows.
 pub struct Parser<'a> {
@@ -36,7 +36,7 @@ impl<'a> Parser<'a> {
         self.lines.end(|line, number| self.objects.push(line, number, rows));
         let Objects { about, lack_checksum, have_checksum, .. } = self.objects;
         if let Some(column) = about.options.checksum_column.as_deref().filter(|_| lack_checksum && !have_checksum) {
-            let (list, column) = (harmless(about.name), harmless(column));
+            let (list, column) = (escaped(about.name), escaped(column));
             tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
         }
     }

@@ -30,7 +30,7 @@ use super::LONGEST_ROW;
 use super::columns::Columns;
 use super::rows::{About, Ended, Found, Rows};
 use crate::record::Extra;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// So many rows are handed over at once, when the first ones are on their way.
 const MOST_AT_ONCE: usize = 1024;
@@ -94,7 +94,7 @@ impl Wanted {
         // The library looks columns up by their names, and finds the last one for each of them.
         let count = |name: &str| schema.get_fields().iter().filter(|field| field.name() == name).count();
         if let Some(field) = fields.iter().find(|field| count(field.name()) > 1) {
-            let name = harmless(field.name());
+            let name = escaped(field.name());
             return Err(about.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }
         Ok(Self { columns: Columns::find(names(&fields), about)?, fields })

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::{Options, Reading};
-use crate::record::{Checksum, Extra, Failed, FetchError, Job, Kind, Outcome, Record, Row, RunError};
-use crate::util::budget::Weights;
-use crate::util::redact::{harmless, masked_text};
+use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
+use crate::util::budget::MemoryBudget;
+use crate::util::redact::{escaped, redacted_text};
 
 /// Why reading stops early.
 pub enum Ended {
@@ -89,7 +89,7 @@ pub struct Rows {
     pub reading: Arc<Reading>,
     batch: Vec<Row>,
     /// What the rows weigh that are on their way through the run, those of the batch included.
-    weights: Arc<Weights>,
+    weights: Arc<MemoryBudget>,
     /// And those of the batch alone.
     batch_weight: usize,
     /// The others may weigh so much before another batch is handed over.
@@ -146,7 +146,7 @@ impl Rows {
         self.add(match checksum {
             Ok(checksum) => Ok(Job { checksum: Some(Box::new(checksum)), ..job }),
             Err(what) => {
-                let error = FetchError::new(Kind::Checksum, format!("{place}: the checksum {what}"));
+                let error = FetchError::new(ErrorKind::Checksum, format!("{place}: the checksum {what}"));
                 Err(Box::new(Record::of(&job, Outcome::Failed(Failed::new(&error, 0, None)))))
             }
         });
@@ -155,8 +155,8 @@ impl Rows {
     /// A row whose URL cannot be told. `text`: what stands where it should be.
     pub fn refuse(&mut self, text: &[u8], message: &str, extra: Extra) {
         let text = String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]);
-        let url = harmless(&masked_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
-        let outcome = Outcome::Failed(Failed::new(&FetchError::new(Kind::BadUrl, message), 0, None));
+        let url = escaped(&redacted_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
+        let outcome = Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::BadUrl, message), 0, None));
         self.add(Err(Box::new(Record { index: self.next_index, url, url_hash: None, outcome, extra })));
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// A place for data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum ManifestTarget {
     /// Standard output.
     Stdout,
     /// A file, which is replaced.

@@ -1,7 +1,7 @@
-//! How many seats a host bears, learned from how the visits went.
+//! How many permits a host bears, learned from how the visits went.
 //!
-//! As TCP finds out what a path carries: quick growth until the first overload, which takes half of the seats and is
-//! remembered; quick growth back to just below what broke; and from there one seat more now and then. A try that
+//! As TCP finds out what a path carries: quick growth until the first overload, which takes half of the permits and is
+//! remembered; quick growth back to just below what broke; and from there one permit more now and then. A try that
 //! fails doubles the time to the next one, so that a host with a fixed limit says "no" to very few of many requests; a
 //! try that holds is followed by a bolder one.
 
@@ -26,15 +26,15 @@ const PLENTY: u32 = 300;
 /// However often a try for more failed, there is another one after so many doublings.
 const MOST_DOUBLINGS: u32 = 10;
 
-/// The seats of one host.
+/// The permits of one host.
 #[derive(Clone, Copy, Debug)]
 pub struct Level {
-    seats: usize,
+    permits: usize,
     /// Of the user's choice; nothing changes them.
     is_fixed: bool,
     /// So many are known to be borne, or not known not to be.
     ceiling: usize,
-    /// Visits that went well at the present number of seats.
+    /// Visits that went well at the present number of permits.
     well: u32,
     /// The same, less what refusals have cost.
     trust: u32,
@@ -49,12 +49,21 @@ pub struct Level {
 impl Level {
     /// As a host is met that nothing is known about.
     pub const fn new() -> Self {
-        Self { seats: MODEST, is_fixed: false, ceiling: MOST, well: 0, trust: 0, step: 1, failed: 0, among_few: (0, 0) }
+        Self {
+            permits: MODEST,
+            is_fixed: false,
+            ceiling: MOST,
+            well: 0,
+            trust: 0,
+            step: 1,
+            failed: 0,
+            among_few: (0, 0),
+        }
     }
 
     /// So many, whatever happens.
-    pub const fn fixed(seats: usize) -> Self {
-        Self { seats, is_fixed: true, ..Self::new() }
+    pub const fn fixed(permits: usize) -> Self {
+        Self { permits, is_fixed: true, ..Self::new() }
     }
 
     /// The same as it was at first.
@@ -63,36 +72,36 @@ impl Level {
     }
 
     /// How many may be taken.
-    pub const fn seats(&self) -> usize {
-        self.seats
+    pub const fn permits(&self) -> usize {
+        self.permits
     }
 
     /// A visit went well that was one of `among` when it began.
     pub fn well(&mut self, among: usize) {
         self.remember(among, false);
         // Seats that nobody sits on prove nothing.
-        if self.is_fixed || self.seats >= 2 * among {
+        if self.is_fixed || self.permits >= 2 * among {
             return;
         }
         self.well = self.well.saturating_add(1);
         self.trust = (self.trust + 1).min(TRUSTED);
-        let rounds = u32::try_from(2 * self.seats).unwrap_or(u32::MAX);
-        if self.seats < self.ceiling {
-            self.set(self.seats + 1);
-        } else if self.seats > self.ceiling {
+        let rounds = u32::try_from(2 * self.permits).unwrap_or(u32::MAX);
+        if self.permits < self.ceiling {
+            self.set(self.permits + 1);
+        } else if self.permits > self.ceiling {
             if self.well >= rounds {
                 // The try has held.
-                self.ceiling = self.seats;
+                self.ceiling = self.permits;
                 self.failed = 0;
                 self.step *= 2;
-                self.set(self.seats + self.step);
+                self.set(self.permits + self.step);
             }
-        } else if self.seats < MOST && self.well >= rounds << self.failed.min(MOST_DOUBLINGS) {
-            self.set(self.seats + self.step);
+        } else if self.permits < MOST && self.well >= rounds << self.failed.min(MOST_DOUBLINGS) {
+            self.set(self.permits + self.step);
         }
     }
 
-    /// A visit met an overload that was one of `among`. It takes half of the seats, but leaves `least` of them. Says
+    /// A visit met an overload that was one of `among`. It takes half of the permits, but leaves `least` of them. Says
     /// whether it was believed; `asked` for less by the host, it always is.
     pub fn broke(&mut self, among: usize, least: usize, asked: bool) -> bool {
         self.remember(among, true);
@@ -104,31 +113,31 @@ impl Level {
         if self.is_fixed {
             return true;
         }
-        let half = (self.seats / 2).max(self.seats.min(least)).max(1);
-        if self.seats > self.ceiling {
+        let half = (self.permits / 2).max(self.permits.min(least)).max(1);
+        if self.permits > self.ceiling {
             self.failed += 1;
         } else {
             (self.ceiling, self.failed) = (half, 0);
         }
         // What broke was more than that; a single page that is refused among few others says less.
-        let highest = self.seats.saturating_sub(1).max(self.ceiling);
+        let highest = self.permits.saturating_sub(1).max(self.ceiling);
         self.ceiling = among.saturating_sub(1).clamp(self.ceiling, highest);
         self.step = 1;
         self.set(half);
         true
     }
 
-    /// A visit met the same overload, which has taken its seats already: perhaps with fewer others.
+    /// A visit met the same overload, which has taken its permits already: perhaps with fewer others.
     pub fn broke_too(&mut self, among: usize) {
         if !self.is_fixed {
-            self.ceiling = self.ceiling.min(among.saturating_sub(1).max(self.seats));
+            self.ceiling = self.ceiling.min(among.saturating_sub(1).max(self.permits));
         }
     }
 
-    fn set(&mut self, seats: usize) {
+    fn set(&mut self, permits: usize) {
         // What is expected in any case is forgiven at each level once.
         let trust = Some(self.distrust()).filter(|distrust| *distrust < DISTRUST).unwrap_or_default();
-        (self.seats, self.well, self.trust) = (seats.min(MOST), 0, trust);
+        (self.permits, self.well, self.trust) = (permits.min(MOST), 0, trust);
     }
 
     fn remember(&mut self, among: usize, is_refusal: bool) {
@@ -160,9 +169,9 @@ mod tests {
     fn visits(level: &mut Level, limit: usize, visits: usize) -> usize {
         let (mut made, mut refused) = (0, 0);
         while made < visits {
-            let seats = level.seats();
+            let permits = level.permits();
             let mut believed = false;
-            for among in 1..=seats {
+            for among in 1..=permits {
                 if among <= limit {
                     level.well(among);
                 } else if believed {
@@ -171,8 +180,8 @@ mod tests {
                     believed = level.broke(among, 1, false);
                 }
             }
-            made += seats;
-            refused += seats.saturating_sub(limit);
+            made += permits;
+            refused += permits.saturating_sub(limit);
         }
         refused
     }
@@ -181,9 +190,9 @@ mod tests {
     fn it_grows_quickly_while_nothing_breaks() {
         let mut level = Level::new();
         assert_eq!(visits(&mut level, MOST, 6 + 12 + 24 + 48), 0);
-        assert!(level.seats() >= 48, "{level:?}");
+        assert!(level.permits() >= 48, "{level:?}");
         visits(&mut level, MOST, 100);
-        assert_eq!(level.seats(), MOST);
+        assert_eq!(level.permits(), MOST);
     }
 
     #[test]
@@ -192,8 +201,8 @@ mod tests {
             let mut level = Level::new();
             let refused = visits(&mut level, limit, 2000);
             assert!(refused <= 60, "{refused} of 2000 with a limit of {limit}");
-            let long = level.seats();
-            assert!(long + 1 >= limit && long <= limit + 1, "{long} seats with a limit of {limit}: {level:?}");
+            let long = level.permits();
+            assert!(long + 1 >= limit && long <= limit + 1, "{long} permits with a limit of {limit}: {level:?}");
         }
     }
 
@@ -202,18 +211,18 @@ mod tests {
         let mut level = Level::new();
         visits(&mut level, MOST, 200);
         assert!(level.broke(MOST, 1, true));
-        assert_eq!(level.seats(), MOST / 2);
+        assert_eq!(level.permits(), MOST / 2);
         visits(&mut level, MOST, 100);
-        assert_eq!(level.seats(), MOST - 1, "just below what broke");
+        assert_eq!(level.permits(), MOST - 1, "just below what broke");
     }
 
     #[test]
     fn a_host_that_bears_more_than_before_gets_more() {
         let mut level = Level::new();
         visits(&mut level, 8, 300);
-        assert!((8..=9).contains(&level.seats()), "{level:?}");
+        assert!((8..=9).contains(&level.permits()), "{level:?}");
         visits(&mut level, MOST, 2000);
-        assert_eq!(level.seats(), MOST);
+        assert_eq!(level.permits(), MOST);
     }
 
     #[test]
@@ -224,7 +233,7 @@ mod tests {
             assert!(!level.broke(30, 1, false));
             visits(&mut level, MOST, 40);
         }
-        assert_eq!(level.seats(), MOST);
+        assert_eq!(level.permits(), MOST);
         assert!((0..9).any(|_| level.broke(30, 1, false)), "several in a row are the load's");
     }
 
@@ -234,15 +243,15 @@ mod tests {
         let mut sum = 0;
         // Every tenth visit, with few others as with many.
         for number in 0..3000_usize {
-            let among = level.seats();
+            let among = level.permits();
             if number * 7 % 10 == 0 {
                 level.broke(among, 1, false);
             } else {
                 level.well(among);
             }
-            sum += if number >= 1000 { level.seats() } else { 0 };
+            sum += if number >= 1000 { level.permits() } else { 0 };
         }
-        assert!(sum / 2000 > MOST / 2, "{} seats on average: {level:?}", sum / 2000);
+        assert!(sum / 2000 > MOST / 2, "{} permits on average: {level:?}", sum / 2000);
     }
 
     #[test]
@@ -251,20 +260,20 @@ mod tests {
         for _ in 0..9 {
             level.broke(6, MODEST, false);
         }
-        assert_eq!(level.seats(), MODEST);
+        assert_eq!(level.permits(), MODEST);
         for _ in 0..9 {
             level.broke(6, 1, false);
         }
-        assert_eq!(level.seats(), 1);
+        assert_eq!(level.permits(), 1);
         level.broke(6, MODEST, false);
-        assert_eq!(level.seats(), 1, "it gives none either");
+        assert_eq!(level.permits(), 1, "it gives none either");
     }
 
     #[test]
     fn seats_that_nobody_takes_do_not_grow_in_number() {
         let mut level = Level::new();
         (0..100).for_each(|_| level.well(1));
-        assert_eq!(level.seats(), MODEST);
+        assert_eq!(level.permits(), MODEST);
     }
 
     #[test]
@@ -272,6 +281,6 @@ mod tests {
         let mut level = Level::fixed(3);
         assert!(level.broke(3, 1, true));
         (0..100).for_each(|_| level.well(3));
-        assert_eq!((level.seats(), level.anew().seats()), (3, 3));
+        assert_eq!((level.permits(), level.anew().permits()), (3, 3));
     }
 }

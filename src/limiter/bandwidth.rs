@@ -7,13 +7,13 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 /// Lets bytes pass at a rate. Whoever has read some waits here before reading more, and the connection's own flow
 /// control tells the sender.
 #[derive(Debug)]
-pub struct Meter {
+pub struct BandwidthLimit {
     limiter: DefaultDirectRateLimiter,
     at_once: NonZeroU32,
 }
 
-impl Meter {
-    /// A meter for so many bytes a second.
+impl BandwidthLimit {
+    /// A bandwidth for so many bytes a second.
     #[must_use]
     pub fn new(bytes_per_second: NonZeroU32) -> Self {
         // A tenth of a second may pass at once: small enough to be smooth, large enough not to wake for every piece.
@@ -41,10 +41,10 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_pass_at_the_rate_and_not_faster() {
-        let meter = Meter::new(NonZeroU32::new(100_000).expect("not zero"));
+        let bandwidth = BandwidthLimit::new(NonZeroU32::new(100_000).expect("not zero"));
         let begin = Instant::now();
         for _ in 0..4 {
-            meter.pass(10_000).await;
+            bandwidth.pass(10_000).await;
         }
         let took = begin.elapsed();
         assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(2), "{took:?}");

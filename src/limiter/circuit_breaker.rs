@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::record::Kind;
+use crate::record::ErrorKind;
 
 /// After so many visits in a row that came to nothing, one at a time is enough to learn that the host is back.
 pub const REFUSALS: u32 = 8;
@@ -32,9 +32,9 @@ pub struct Patience {
 }
 
 impl Patience {
-    const fn with(&self, kind: Kind) -> Duration {
+    const fn with(&self, kind: ErrorKind) -> Duration {
         match kind {
-            Kind::Stalled => self.answering,
+            ErrorKind::Stalled => self.answering,
             _ => self.connecting,
         }
     }
@@ -44,7 +44,7 @@ impl Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
     /// How the last visit failed.
-    pub kind: Kind,
+    pub kind: ErrorKind,
     /// How long it has served nobody.
     pub time: Duration,
 }
@@ -58,7 +58,7 @@ pub struct Failing {
     /// When the first of them began.
     since: Instant,
     /// How the last of them ended, whether it asked all to come later, and when that was.
-    kind: Kind,
+    kind: ErrorKind,
     asks: bool,
     last: Instant,
     /// No new row enters before.
@@ -78,12 +78,12 @@ pub enum Standing {
 
 impl Failing {
     /// The first visit of them.
-    pub const fn new(kind: Kind, began: Instant) -> Self {
+    pub const fn new(kind: ErrorKind, began: Instant) -> Self {
         Self { visits: 0, pauses: 0, since: began, kind, asks: false, last: began, next: began }
     }
 
     /// Another visit came to nothing. `asks`: everybody was asked to come later.
-    pub fn note(&mut self, kind: Kind, asks: bool, began: Instant, now: Instant) {
+    pub fn note(&mut self, kind: ErrorKind, asks: bool, began: Instant, now: Instant) {
         self.visits = self.visits.saturating_add(1);
         self.since = self.since.min(began);
         (self.kind, self.asks, self.last) = (kind, asks, now);
@@ -126,9 +126,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const PATIENCE: Patience = Patience { tries: 4, connecting: SECOND.saturating_mul(40), answering: SECOND };
 
-    fn failing(kind: Kind, visits: u32, at: Instant) -> Failing {
+    fn failing(kind: ErrorKind, visits: u32, at: Instant) -> Failing {
         let mut failing = Failing::new(kind, at);
-        let asks = kind == Kind::HttpStatus(429);
+        let asks = kind == ErrorKind::HttpStatus(429);
         (0..visits).for_each(|_| failing.note(kind, asks, at, at));
         failing
     }
@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn a_host_is_down_after_some_failures_and_given_up_after_its_patience() {
         let start = Instant::now();
-        assert_eq!(failing(Kind::Connect, REFUSALS - 1, start).standing(start, &PATIENCE), Standing::Up);
-        let failing = failing(Kind::Connect, REFUSALS, start);
+        assert_eq!(failing(ErrorKind::Connect, REFUSALS - 1, start).standing(start, &PATIENCE), Standing::Up);
+        let failing = failing(ErrorKind::Connect, REFUSALS, start);
         assert_eq!(failing.standing(start, &PATIENCE), Standing::Down(start + SECOND));
-        let given_up = GivenUp { kind: Kind::Connect, time: 40 * SECOND };
+        let given_up = GivenUp { kind: ErrorKind::Connect, time: 40 * SECOND };
         let at_last = failing.standing(start + 40 * SECOND, &PATIENCE);
         assert_eq!(at_last, Standing::GivenUp(given_up, start + LONGEST_PAUSE));
     }
@@ -147,13 +147,13 @@ mod tests {
     #[test]
     fn pauses_grow_with_the_time_it_is_down_and_end_with_its_patience() {
         let start = Instant::now();
-        let mut failing = failing(Kind::Connect, REFUSALS, start);
+        let mut failing = failing(ErrorKind::Connect, REFUSALS, start);
         let mut pauses = Vec::new();
         let mut now = start;
         while let Standing::Down(next) = failing.standing(now, &PATIENCE) {
             pauses.push((next - now).as_secs());
             now = next;
-            failing.note(Kind::Connect, false, now, now);
+            failing.note(ErrorKind::Connect, false, now, now);
         }
         assert_eq!(pauses, [1, 1, 2, 4, 8, 16, 8]);
         let Standing::GivenUp(_, next) = failing.standing(now, &PATIENCE) else { panic!("{failing:?}") };
@@ -163,11 +163,11 @@ mod tests {
     #[test]
     fn a_host_that_asks_for_time_gets_it_as_often_as_a_row_would_give_it() {
         let start = Instant::now();
-        let mut failing = failing(Kind::HttpStatus(429), REFUSALS, start);
+        let mut failing = failing(ErrorKind::HttpStatus(429), REFUSALS, start);
         (0..3).for_each(|_| failing.paused());
         assert!(matches!(failing.standing(start + 3600 * SECOND, &PATIENCE), Standing::Down(_)));
         let mut busy = failing;
-        busy.note(Kind::HttpStatus(503), false, start, start);
+        busy.note(ErrorKind::HttpStatus(503), false, start, start);
         assert!(matches!(busy.standing(start + 39 * SECOND, &PATIENCE), Standing::Down(_)));
         assert!(matches!(busy.standing(start + 40 * SECOND, &PATIENCE), Standing::GivenUp(..)), "it asks no more");
         failing.paused();
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn silence_has_a_patience_of_its_own() {
         let start = Instant::now();
-        let failing = failing(Kind::Stalled, REFUSALS, start);
+        let failing = failing(ErrorKind::Stalled, REFUSALS, start);
         assert!(matches!(failing.standing(start + SECOND, &PATIENCE), Standing::GivenUp(..)));
     }
 }

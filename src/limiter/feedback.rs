@@ -1,7 +1,7 @@
 //! What a visit says about its host.
 //!
 //! Visits overlap, and a slow one ends long after it has met what it tells about; so each counts as of the moment it
-//! began. What befalls those that had begun before seats were taken away is the same overload, and takes no more of
+//! began. What befalls those that had begun before permits were taken away is the same overload, and takes no more of
 //! them. A host that was heard while a visit came to nothing is not down; and when others, begun since, were served
 //! well, the page is to blame.
 
@@ -13,40 +13,40 @@ use super::Shared;
 use super::aimd::MODEST;
 use super::circuit_breaker::Failing;
 use super::host::Host;
-use super::permit::Seat;
-use crate::record::Kind;
+use super::permit::Permit;
+use crate::record::ErrorKind;
 
 /// However often a host asks for fewer requests, it is asked again after so long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a visit went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
+pub enum Feedback {
     /// The host keeps up.
     Well,
     /// The host asked for fewer requests, or to stay away for so long.
-    Throttled(Kind, Option<Duration>),
+    Throttled(ErrorKind, Option<Duration>),
     /// The host said that it was overloaded.
-    Busy(Kind),
+    Busy(ErrorKind),
     /// The answer had begun, and the connection broke.
     Broken,
     /// The answer had begun, and nothing more came.
     Silent,
     /// No answer came.
-    Unanswered(Kind),
+    Unanswered(ErrorKind),
     /// Nothing was learned about the host.
     Unclear,
 }
 
 impl Host {
-    /// Takes note of a visit, whose seat has been given back.
-    pub(super) fn learn(&mut self, shared: &Shared, seat: &Seat) {
-        let (began, among, visit) = (seat.since, seat.among, seat.visit);
+    /// Takes note of a visit, whose permit has been given back.
+    pub(super) fn learn(&mut self, shared: &Shared, permit: &Permit) {
+        let (began, among, visit) = (permit.since, permit.among, permit.visit);
         let now = Instant::now();
         let was_down = self.is_down(now, shared);
         let kind = match visit {
-            Visit::Unclear => return,
-            Visit::Well => {
+            Feedback::Unclear => return,
+            Feedback::Well => {
                 if was_down {
                     // Whatever broke it before, it has been mended.
                     self.level = self.level.anew();
@@ -58,29 +58,30 @@ impl Host {
                 self.level.well(among);
                 return;
             }
-            Visit::Broken | Visit::Silent => {
+            Feedback::Broken | Feedback::Silent => {
                 self.heard = Some(now);
                 self.failing = None;
                 None
             }
-            Visit::Throttled(kind, _) | Visit::Busy(kind) | Visit::Unanswered(kind) => Some(kind),
+            Feedback::Throttled(kind, _) | Feedback::Busy(kind) | Feedback::Unanswered(kind) => Some(kind),
         };
         let was_heard_meanwhile = self.heard.is_some_and(|heard| heard > began);
-        let asked = matches!(visit, Visit::Throttled(..));
+        let asked = matches!(visit, Feedback::Throttled(..));
         if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
             self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, asked, began, now);
         }
         let is_its_own = !asked && self.served.is_some_and(|served| served > began);
         // A host that has never been heard is not overloaded, it is not there.
-        let is_absent = matches!(visit, Visit::Unanswered(kind) if kind == Kind::Dns || self.heard.is_none());
+        let is_absent = matches!(visit, Feedback::Unanswered(kind) if kind == ErrorKind::Dns || self.heard.is_none());
         let is_overload = !is_its_own && !is_absent;
         self.overloads += u64::from(is_overload);
-        self.throttled += u64::from(is_overload && matches!(kind, Some(Kind::HttpStatus(429 | 503))));
-        // One overload is met by all who are there; it takes half of the seats once.
+        self.throttled += u64::from(is_overload && matches!(kind, Some(ErrorKind::HttpStatus(429 | 503))));
+        // One overload is met by all who are there; it takes half of the permits once.
         let is_news = self.halved.is_none_or(|halved| began > halved);
         if is_overload && !was_down {
             // Whoever is silent takes little of the host's strength and much time: a few are no burden.
-            let is_silent = matches!(visit, Visit::Silent | Visit::Unanswered(Kind::Timeout | Kind::Stalled));
+            let is_silent =
+                matches!(visit, Feedback::Silent | Feedback::Unanswered(ErrorKind::Timeout | ErrorKind::Stalled));
             let least = if is_silent { MODEST } else { 1 };
             if !is_news {
                 self.level.broke_too(among);
@@ -88,8 +89,8 @@ impl Host {
                 self.halved = Some(now);
             }
         }
-        let Visit::Throttled(_, asked) = visit else { return };
-        let failing = self.failing.get_or_insert_with(|| Failing::new(kind.unwrap_or(Kind::Internal), began));
+        let Feedback::Throttled(_, asked) = visit else { return };
+        let failing = self.failing.get_or_insert_with(|| Failing::new(kind.unwrap_or(ErrorKind::Internal), began));
         if is_news {
             failing.paused();
             self.halved = Some(now);
@@ -104,7 +105,7 @@ impl Host {
         };
         let until = now + pause;
         self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
-        // Those who wait for a seat wait for the time instead: their senders are dropped.
+        // Those who wait for a permit wait for the time instead: their senders are dropped.
         self.queue.clear();
     }
 }
@@ -114,48 +115,48 @@ mod tests {
     use super::super::Overloaded;
     use super::super::aimd::MOST;
     use super::super::testing::{BUSY, REFUSED, SECOND, key, limiter, throttled};
-    use super::super::{Entry, GivenUp, Limiter, PerHost, Turn, circuit_breaker};
+    use super::super::{Attempt, Entry, GivenUp, Limiter, PerHost, circuit_breaker};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn auto_grows_with_success_and_halves_once_for_one_overload() {
         let limiter = limiter(PerHost::Auto);
-        let mut seats = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..MODEST {
-            seats.push(limiter.again(&key("a")).await);
+            permits.push(limiter.again(&key("a")).await);
         }
         // The first two came when there were few others, and prove nothing.
-        for seat in seats.drain(..4).rev() {
-            seat.leave(Visit::Well);
+        for permit in permits.drain(..4).rev() {
+            permit.leave(Feedback::Well);
         }
-        assert_eq!(limiter.seats("a"), Some((2, MODEST + 1)));
+        assert_eq!(limiter.permits("a"), Some((2, MODEST + 1)));
         tokio::time::advance(Duration::from_millis(1)).await;
-        for seat in seats.drain(..) {
-            seat.leave(BUSY);
+        for permit in permits.drain(..) {
+            permit.leave(BUSY);
         }
-        assert_eq!(limiter.seats("a"), Some((0, 3)));
+        assert_eq!(limiter.permits("a"), Some((0, 3)));
         assert_eq!(limiter.overloaded(), [Overloaded { host: key("a"), times: 2, throttled: 2 }]);
         crowd(&limiter, 3000, MOST).await;
-        assert_eq!(limiter.seats("a"), Some((0, MOST)));
+        assert_eq!(limiter.permits("a"), Some((0, MOST)));
     }
 
     /// Visits to "a", which serves so many at once and says to all others that it is busy. How many were refused.
     async fn crowd(limiter: &Limiter, visits: usize, limit: usize) -> usize {
         let (mut made, mut refused) = (0, 0);
         while made < visits {
-            let mut seats = Vec::new();
-            while let Entry::Seat(seat) = limiter.try_enter(&key("a"), false) {
-                seats.push(seat);
+            let mut permits = Vec::new();
+            while let Entry::Permit(permit) = limiter.try_enter(&key("a"), false) {
+                permits.push(permit);
             }
-            made += seats.len();
-            let rest = seats.split_off(limit.min(seats.len()));
+            made += permits.len();
+            let rest = permits.split_off(limit.min(permits.len()));
             refused += rest.len();
-            for seat in rest {
-                seat.leave(BUSY);
+            for permit in rest {
+                permit.leave(BUSY);
             }
             tokio::time::advance(Duration::from_millis(20)).await;
-            for seat in seats {
-                seat.leave(Visit::Well);
+            for permit in permits {
+                permit.leave(Feedback::Well);
             }
         }
         refused
@@ -178,12 +179,12 @@ mod tests {
     async fn everybody_hears_a_retry_after() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let seat = limiter.again(&there).await;
+        let permit = limiter.again(&there).await;
         let begin = Instant::now();
         let mut queued = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut queued).is_pending());
         assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
-        seat.leave(throttled(Some(Duration::from_secs(7))));
+        permit.leave(throttled(Some(Duration::from_secs(7))));
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
         assert!(matches!(limiter.try_enter(&there, false), Entry::NotBefore(_)));
         let left_alone = Duration::from_secs(7);
@@ -205,12 +206,12 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
             one.leave(throttled(None));
             // Whoever was on the way meets the same, and it is no news.
-            if let Entry::Seat(two) = two {
+            if let Entry::Permit(two) = two {
                 two.leave(throttled(None));
             }
         }
         assert_eq!(waited, [0, 500, 1000]);
-        limiter.again(&key("a")).await.leave(Visit::Well);
+        limiter.again(&key("a")).await.leave(Feedback::Well);
         limiter.again(&key("a")).await.leave(throttled(None));
         let begin = Instant::now();
         drop(limiter.again(&key("a")).await);
@@ -220,11 +221,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_that_refuses_is_probed_by_one_at_a_time() {
         let limiter = limiter(PerHost::Fixed(20));
-        let mut seats = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..circuit_breaker::REFUSALS {
-            seats.push(limiter.again(&key("a")).await);
+            permits.push(limiter.again(&key("a")).await);
         }
-        seats.drain(..).for_each(|seat| seat.leave(REFUSED));
+        permits.drain(..).for_each(|permit| permit.leave(REFUSED));
         // Whoever has tried before need only wait for others who do.
         let probe = limiter.again(&key("a")).await;
         assert!(futures::poll!(Box::pin(limiter.again(&key("a")))).is_pending());
@@ -233,7 +234,7 @@ mod tests {
         let mut waited = Vec::new();
         for _ in 0..4 {
             let begin = Instant::now();
-            let probe = limiter.enter(&key("a"), Turn::First).await.expect("it has not been given up");
+            let probe = limiter.enter(&key("a"), Attempt::First).await.expect("it has not been given up");
             assert!(matches!(limiter.try_enter(&key("a"), false), Entry::HostFull));
             waited.push(begin.elapsed().as_secs());
             probe.leave(REFUSED);
@@ -241,12 +242,12 @@ mod tests {
         }
         assert_eq!(waited, [1, 1, 2, 4]);
         let there = key("a");
-        let mut waiting = Box::pin(limiter.enter(&there, Turn::First));
+        let mut waiting = Box::pin(limiter.enter(&there, Attempt::First));
         assert!(futures::poll!(&mut waiting).is_pending());
         let _ = futures::poll!(Box::pin(limiter.freed()));
-        limiter.again(&key("a")).await.leave(Visit::Well);
+        limiter.again(&key("a")).await.leave(Feedback::Well);
         assert_eq!(limiter.freed().await, [key("a")], "whoever was to come later may come now");
-        let (Entry::Seat(_one), Entry::Seat(_two)) =
+        let (Entry::Permit(_one), Entry::Permit(_two)) =
             (limiter.try_enter(&key("a"), false), limiter.try_enter(&key("a"), false))
         else {
             panic!("the host is back");
@@ -254,33 +255,33 @@ mod tests {
         assert_eq!(begin_of(waiting).await, Duration::ZERO);
     }
 
-    async fn begin_of(waiting: impl Future<Output = Result<Seat, GivenUp>>) -> Duration {
+    async fn begin_of(waiting: impl Future<Output = Result<Permit, GivenUp>>) -> Duration {
         let begin = Instant::now();
-        drop(waiting.await.expect("a seat"));
+        drop(waiting.await.expect("a permit"));
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_that_serves_nobody_is_given_up_and_may_come_back() {
-        for (visit, patience) in [(REFUSED, 40), (BUSY, 40), (Visit::Unanswered(Kind::Stalled), 80)] {
+        for (visit, patience) in [(REFUSED, 40), (BUSY, 40), (Feedback::Unanswered(ErrorKind::Stalled), 80)] {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
             let given_up = loop {
-                match limiter.enter(&key("a"), Turn::First).await {
-                    Ok(seat) => seat.leave(visit),
+                match limiter.enter(&key("a"), Attempt::First).await {
+                    Ok(permit) => permit.leave(visit),
                     Err(given_up) => break given_up,
                 }
             };
             assert_eq!((begin.elapsed().as_secs(), given_up.time.as_secs()), (patience, patience), "{visit:?}");
             assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp));
-            assert!(limiter.enter(&key("a"), Turn::Again).await.is_err());
+            assert!(limiter.enter(&key("a"), Attempt::Retry).await.is_err());
             tokio::time::advance(30 * SECOND).await;
-            let Entry::Seat(probe) = limiter.try_enter(&key("a"), false) else {
+            let Entry::Permit(probe) = limiter.try_enter(&key("a"), false) else {
                 panic!("one still tries, now and then")
             };
             assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp), "one");
-            probe.leave(Visit::Well);
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Seat(_)), "an answer brings it back");
+            probe.leave(Feedback::Well);
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Permit(_)), "an answer brings it back");
         }
     }
 
@@ -289,9 +290,9 @@ mod tests {
         for (asked, patience) in [(None, 40..62), (Some(60 * SECOND), 420..421)] {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
-            while let Ok(seat) = limiter.enter(&key("a"), Turn::First).await {
+            while let Ok(permit) = limiter.enter(&key("a"), Attempt::First).await {
                 tokio::time::advance(Duration::from_millis(1)).await;
-                seat.leave(throttled(asked));
+                permit.leave(throttled(asked));
             }
             assert!(patience.contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
         }
@@ -303,9 +304,9 @@ mod tests {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
             let mut visit = throttled(asked);
-            while let Ok(seat) = limiter.enter(&key("a"), Turn::First).await {
+            while let Ok(permit) = limiter.enter(&key("a"), Attempt::First).await {
                 tokio::time::advance(Duration::from_millis(1)).await;
-                seat.leave(visit);
+                permit.leave(visit);
                 visit = BUSY;
                 assert!(begin.elapsed() < 120 * SECOND, "asked for {asked:?}");
             }
@@ -314,7 +315,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silent_pages_of_a_host_that_serves_others_are_their_own_trouble() {
-        for visit in [Visit::Unanswered(Kind::Stalled), Visit::Silent, Visit::Broken] {
+        for visit in [Feedback::Unanswered(ErrorKind::Stalled), Feedback::Silent, Feedback::Broken] {
             let limiter = limiter(PerHost::Auto);
             crowd(&limiter, 1000, MOST).await;
             let mut silent = Vec::new();
@@ -322,10 +323,10 @@ mod tests {
                 silent.push(limiter.again(&key("a")).await);
             }
             tokio::time::advance(SECOND).await;
-            limiter.again(&key("a")).await.leave(Visit::Well);
-            silent.drain(..).for_each(|seat| seat.leave(visit));
-            assert_eq!(limiter.seats("a"), Some((0, MOST)), "{visit:?}");
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Seat(_)));
+            limiter.again(&key("a")).await.leave(Feedback::Well);
+            silent.drain(..).for_each(|permit| permit.leave(visit));
+            assert_eq!(limiter.permits("a"), Some((0, MOST)), "{visit:?}");
+            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Permit(_)));
             assert_eq!(limiter.overloaded(), [], "{visit:?}");
         }
     }
@@ -335,11 +336,11 @@ mod tests {
         let limiter = limiter(PerHost::Auto);
         crowd(&limiter, 1000, MOST).await;
         for _ in 0..circuit_breaker::REFUSALS - 1 {
-            let seat = limiter.again(&key("a")).await;
+            let permit = limiter.again(&key("a")).await;
             tokio::time::advance(SECOND).await;
-            seat.leave(Visit::Unanswered(Kind::Timeout));
+            permit.leave(Feedback::Unanswered(ErrorKind::Timeout));
         }
-        let seats = limiter.seats("a").map_or(0, |(_, seats)| seats);
-        assert!((MODEST..MOST / 2).contains(&seats), "{seats}");
+        let permits = limiter.permits("a").map_or(0, |(_, permits)| permits);
+        assert!((MODEST..MOST / 2).contains(&permits), "{permits}");
     }
 }

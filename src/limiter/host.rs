@@ -1,7 +1,7 @@
-//! What is known of one host: its seats, who has them, and who waits for them.
+//! What is known of one host: its permits, who has them, and who waits for them.
 //!
-//! Whoever waits is sent a seat, and not merely woken to ask for one: somebody who has just come would often be
-//! quicker. When there is something else to wait for than a seat, or nothing any more, the sender is dropped instead,
+//! Whoever waits is sent a permit, and not merely woken to ask for one: somebody who has just come would often be
+//! quicker. When there is something else to wait for than a permit, or nothing any more, the sender is dropped instead,
 //! and they ask again.
 
 use std::collections::VecDeque;
@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::aimd::Level;
 use super::circuit_breaker::{Failing, GivenUp, Standing};
-use super::feedback::Visit;
+use super::feedback::Feedback;
 use super::latency::Usual;
-use super::permit::Seat;
+use super::permit::Permit;
 use super::rate::Pace;
-use super::{HostKey, PerHost, Shared, Turn, lock};
+use super::{Attempt, HostKey, PerHost, Shared, lock};
 
 /// One host.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Host {
     pub(super) taken: usize,
     /// Those of them that were taken to see whether the host is back.
     probing: usize,
-    /// Downloads that have left their seat to try again later, and have none yet.
+    /// Downloads that have left their permit to try again later, and have none yet.
     pub(super) resting: usize,
     /// Nobody enters before.
     pub(super) not_before: Option<Instant>,
@@ -48,14 +48,14 @@ pub(super) struct Host {
     /// What `--rate` leaves to it.
     pace: Option<Pace>,
     /// Who waits, first come first served.
-    pub(super) queue: VecDeque<(Turn, oneshot::Sender<Seat>)>,
-    /// Somebody has been refused a seat, and wants to know when there is one.
+    pub(super) queue: VecDeque<(Attempt, oneshot::Sender<Permit>)>,
+    /// Somebody has been refused a permit, and wants to know when there is one.
     pub(super) wanted: bool,
     /// They have been told, and will come.
     pub(super) promised: bool,
 }
 
-/// Whether there is a seat.
+/// Whether there is a permit.
 pub(super) enum Room {
     Free,
     Full,
@@ -67,7 +67,7 @@ impl Host {
     pub(super) fn new(shared: &Shared) -> Self {
         let level = match shared.options.per_host {
             PerHost::Auto => Level::new(),
-            PerHost::Fixed(seats) => Level::fixed(seats),
+            PerHost::Fixed(permits) => Level::fixed(permits),
         };
         Self {
             level,
@@ -108,49 +108,49 @@ impl Host {
         self.standing(now, shared) != Standing::Up
     }
 
-    pub(super) fn room(&self, turn: Turn, shared: &Shared) -> Room {
+    pub(super) fn room(&self, turn: Attempt, shared: &Shared) -> Room {
         let now = Instant::now();
         let paused = self.not_before.filter(|until| *until > now);
-        let is_full = self.taken >= self.level.seats();
+        let is_full = self.taken >= self.level.permits();
         match self.standing(now, shared) {
             Standing::GivenUp(given_up, next) => {
-                let may_try = turn == Turn::First && now >= next && paused.is_none();
+                let may_try = turn == Attempt::First && now >= next && paused.is_none();
                 if may_try && !is_full && self.probing == 0 { Room::Free } else { Room::GivenUp(given_up) }
             }
             standing => match (standing, paused) {
                 (_, Some(until)) => Room::NotBefore(until),
                 _ if is_full => Room::Full,
                 (Standing::Down(_), _) if self.probing > 0 => Room::Full,
-                (Standing::Down(next), _) if turn == Turn::First && now < next => Room::NotBefore(next),
+                (Standing::Down(next), _) if turn == Attempt::First && now < next => Room::NotBefore(next),
                 _ => Room::Free,
             },
         }
     }
 
-    /// A seat, whether there is one or not.
-    pub(super) fn seat(&mut self, key: &HostKey, shared: &Arc<Shared>) -> Seat {
+    /// A permit, whether there is one or not.
+    pub(super) fn permit(&mut self, key: &HostKey, shared: &Arc<Shared>) -> Permit {
         let since = Instant::now();
         let is_probe = self.is_down(since, shared);
         self.taken += 1;
         self.probing += usize::from(is_probe);
-        Seat {
+        Permit {
             shared: Arc::clone(shared),
             key: key.clone(),
             since,
             among: self.taken,
             is_probe,
-            visit: Visit::Unclear,
+            visit: Feedback::Unclear,
             in_run: None,
             counted: true,
         }
     }
 
-    pub(super) fn take_back(&mut self, seat: &Seat) {
+    pub(super) fn take_back(&mut self, permit: &Permit) {
         self.taken -= 1;
-        self.probing -= usize::from(seat.is_probe);
+        self.probing -= usize::from(permit.is_probe);
     }
 
-    /// Gives the free seats to those who wait, unless they are kept for new rows.
+    /// Gives the free permits to those who wait, unless they are kept for new rows.
     pub(super) fn serve(&mut self, key: &HostKey, shared: &Arc<Shared>, is_kept: bool) {
         while let Some((turn, _)) = self.queue.front() {
             let room = self.room(*turn, shared);
@@ -159,20 +159,20 @@ impl Host {
             }
             let Some((_, next)) = self.queue.pop_front() else { return };
             if !matches!(room, Room::Free) || self.due().is_err() {
-                // Whoever waits for a seat waits for a time instead, or no longer, as a dropped sender tells.
+                // Whoever waits for a permit waits for a time instead, or no longer, as a dropped sender tells.
                 continue;
             }
-            if let Err(mut seat) = next.send(self.seat(key, shared)) {
-                // Whoever waited is gone. The seat must not take the lock again on its way out.
-                self.take_back(&seat);
-                seat.counted = false;
+            if let Err(mut permit) = next.send(self.permit(key, shared)) {
+                // Whoever waited is gone. The permit must not take the lock again on its way out.
+                self.take_back(&permit);
+                permit.counted = false;
             }
         }
     }
 
-    /// Puts the host among the freed if somebody was refused a seat and would hear something else now.
+    /// Puts the host among the freed if somebody was refused a permit and would hear something else now.
     pub(super) fn tell_if_wanted(&mut self, key: &HostKey, shared: &Shared) {
-        if self.wanted && !matches!(self.room(Turn::First, shared), Room::Full) {
+        if self.wanted && !matches!(self.room(Attempt::First, shared), Room::Full) {
             (self.wanted, self.promised) = (false, true);
             lock(&shared.freed).push(key.clone());
         }
@@ -192,20 +192,20 @@ mod tests {
     use super::super::testing::{REFUSED, SECOND, key, limiter, options};
     use super::super::{Entry, Limiter, Options, circuit_breaker};
     use super::*;
-    use crate::record::Kind;
+    use crate::record::ErrorKind;
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_the_queue_takes_no_slot_along() {
         let pace = Duration::from_millis(100);
         let limiter = Limiter::new(Options { pace: Some(pace), ..options(PerHost::Fixed(2)) });
         let there = key("a");
-        let seat = limiter.again(&there).await;
+        let permit = limiter.again(&there).await;
         let mut gone = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut gone).is_pending());
         drop(gone);
         tokio::time::sleep(pace).await;
-        drop(seat);
-        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
+        drop(permit);
+        assert!(matches!(limiter.try_enter(&there, false), Entry::Permit(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,13 +215,13 @@ mod tests {
         for _ in 1..circuit_breaker::REFUSALS {
             limiter.again(&there).await.leave(REFUSED);
         }
-        let seat = limiter.again(&there).await;
-        let mut queued = Box::pin(limiter.enter(&there, Turn::Again));
+        let permit = limiter.again(&there).await;
+        let mut queued = Box::pin(limiter.enter(&there, Attempt::Retry));
         assert!(futures::poll!(&mut queued).is_pending());
         assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
         tokio::time::advance(40 * SECOND).await;
-        seat.leave(REFUSED);
-        assert_eq!(queued.await.err().map(|given_up| given_up.kind), Some(Kind::Connect));
+        permit.leave(REFUSED);
+        assert_eq!(queued.await.err().map(|given_up| given_up.kind), Some(ErrorKind::Connect));
         assert_eq!(limiter.freed().await, [there]);
     }
 
@@ -229,13 +229,13 @@ mod tests {
     async fn who_leaves_the_queue_takes_no_seat_along() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let seat = limiter.again(&there).await;
+        let permit = limiter.again(&there).await;
         let mut gone = Box::pin(limiter.again(&there));
         let mut stays = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut gone).is_pending());
         assert!(futures::poll!(&mut stays).is_pending());
         drop(gone);
-        drop(seat);
+        drop(permit);
         drop(stays.await);
         assert!(limiter.is_at_rest("a"));
     }

@@ -1,11 +1,11 @@
 //! Who may visit which host, and when.
 //!
-//! [`Limiter`] hands out seats: so many per host, so many in the run. It knows nothing about HTTP: a download holds a
-//! [`Seat`] for one attempt, says how the attempt went, and gives the seat back before it waits for another try.
-//! There are two ways to a seat: [`Limiter::enter`] waits for it, and [`Limiter::try_enter`] does not; whoever is
+//! [`Limiter`] hands out permits: so many per host, so many in the run. It knows nothing about HTTP: a download holds a
+//! [`Permit`] for one attempt, says how the attempt went, and gives the permit back before it waits for another try.
+//! There are two ways to a permit: [`Limiter::enter`] waits for it, and [`Limiter::try_enter`] does not; whoever is
 //! refused by the latter is told by [`Limiter::freed`] when asking again is worth it (see [`crate::limiter::queue`]).
 //!
-//! With [`PerHost::Auto`] the number of seats follows what the host bears (see `aimd`). A host that says "too many
+//! With [`PerHost::Auto`] the number of permits follows what the host bears (see `aimd`). A host that says "too many
 //! requests" is left alone by everybody for the time it asks for, or for a while that grows as long as it says nothing
 //! else. A host that serves nobody is visited by one at a time until it answers again, and in the end given up (see
 //! `circuit_breaker`). A visit that came to nothing while others, begun since, were served well says something about its page
@@ -34,9 +34,9 @@ use url::Url;
 
 pub use self::aimd::MOST;
 pub use self::circuit_breaker::{GivenUp, Patience};
-pub use self::feedback::Visit;
+pub use self::feedback::Feedback;
 use self::host::{Host, Room};
-pub use self::permit::{Resting, Seat};
+pub use self::permit::{BackingOff, Permit};
 
 /// Downloads at once per host (`--per-host`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ struct Shared {
     options: Options,
     hosts: Mutex<Hosts>,
     run: Arc<Semaphore>,
-    /// Hosts at which a seat has become free since somebody was refused one.
+    /// Hosts at which a permit has become free since somebody was refused one.
     freed: Mutex<Vec<HostKey>>,
     changed: Notify,
     /// With so many hosts, those that nobody visits are forgotten. Changed under the lock of the hosts.
@@ -119,19 +119,19 @@ struct Shared {
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Attempt {
     /// A row that has not visited the host yet.
     First,
     /// A row that has, and has waited since. When a host is down it need not wait for more than the one before it: its
     /// attempts are numbered.
-    Again,
+    Retry,
 }
 
-/// What comes of asking for a seat without waiting.
+/// What comes of asking for a permit without waiting.
 #[derive(Debug)]
 pub enum Entry {
     /// Here it is.
-    Seat(Seat),
+    Permit(Permit),
     /// The host is full; it will be among the [`Limiter::freed`] when it is not.
     HostFull,
     /// The host wants nobody before that time.
@@ -157,32 +157,32 @@ impl Limiter {
         }))
     }
 
-    /// Waits for a seat, at the host first and in the run last, so that a slow host keeps nobody else from working.
+    /// Waits for a permit, at the host first and in the run last, so that a slow host keeps nobody else from working.
     ///
     /// # Errors
     /// When the host has been given up.
-    pub async fn enter(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
+    pub async fn enter(&self, key: &HostKey, turn: Attempt) -> Result<Permit, GivenUp> {
         loop {
-            let mut seat = self.at_host(key, turn).await?;
+            let mut permit = self.at_host(key, turn).await?;
             // Closed never: the semaphore lives as long as the limiter.
-            seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
+            permit.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
             // Last: slots that were taken before the wait would be used one right after the other. When somebody else
-            // has been quicker, the seats are not held until the next slot comes.
-            if seat.take_slot() {
-                return Ok(seat);
+            // has been quicker, the permits are not held until the next slot comes.
+            if permit.take_slot() {
+                return Ok(permit);
             }
         }
     }
 
-    async fn at_host(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
+    async fn at_host(&self, key: &HostKey, turn: Attempt) -> Result<Permit, GivenUp> {
         loop {
             let (receiver, until) = {
                 let mut hosts = lock(&self.0.hosts);
                 let host = self.0.host(&mut hosts, key);
                 let until = match host.room(turn, &self.0) {
-                    Room::Free if turn == Turn::Again && host.promised && self.0.has_new_first() => None,
+                    Room::Free if turn == Attempt::Retry && host.promised && self.0.has_new_first() => None,
                     Room::Free => match host.due() {
-                        Ok(()) => return Ok(host.seat(key, &self.0)),
+                        Ok(()) => return Ok(host.permit(key, &self.0)),
                         Err(until) => Some(until),
                     },
                     Room::NotBefore(until) => Some(until),
@@ -194,24 +194,24 @@ impl Limiter {
                 (receiver, until)
             };
             // A sender that is dropped means that things have changed: it is asked again.
-            let seat = match until {
+            let permit = match until {
                 Some(until) => timeout_at(until, receiver).await.ok().and_then(Result::ok),
                 None => receiver.await.ok(),
             };
-            if let Some(seat) = seat {
-                return Ok(seat);
+            if let Some(permit) = permit {
+                return Ok(permit);
             }
         }
     }
 
-    /// Takes a seat for a new row, the `last` one at hand, if there is one now.
+    /// Takes a permit for a new row, the `last` one at hand, if there is one now.
     #[must_use]
     pub fn try_enter(&self, key: &HostKey, last: bool) -> Entry {
         let Ok(in_run) = Arc::clone(&self.0.run).try_acquire_owned() else { return Entry::RunFull };
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
-        let room = host.room(Turn::First, &self.0);
-        // Whoever waited for a time and not for a seat may have gone.
+        let room = host.room(Attempt::First, &self.0);
+        // Whoever waited for a time and not for a permit may have gone.
         host.queue.retain(|(_, sender)| !sender.is_closed());
         // Only whoever is refused now has a row that waits, and will come when told.
         (host.wanted, host.promised) = (false, false);
@@ -220,10 +220,10 @@ impl Limiter {
             Room::Free if self.0.has_new_first() || (host.queue.is_empty() && host.resting < MOST) => {
                 match host.due() {
                     Ok(()) => {
-                        let mut seat = host.seat(key, &self.0);
+                        let mut permit = host.permit(key, &self.0);
                         host.take_slot();
-                        seat.in_run = Some(in_run);
-                        Entry::Seat(seat)
+                        permit.in_run = Some(in_run);
+                        Entry::Permit(permit)
                     }
                     Err(until) => Entry::NotBefore(until),
                 }
@@ -240,13 +240,13 @@ impl Limiter {
             }
         };
         // What was kept for new rows and is not taken by one goes to the others.
-        if last || !matches!(entry, Entry::Seat(_)) {
+        if last || !matches!(entry, Entry::Permit(_)) {
             host.serve(key, &self.0, false);
         }
         entry
     }
 
-    /// Waits until a seat has become free, in the run or at a host that [`Limiter::try_enter`] found full, and says
+    /// Waits until a permit has become free, in the run or at a host that [`Limiter::try_enter`] found full, and says
     /// which hosts.
     pub async fn freed(&self) -> Vec<HostKey> {
         self.0.changed.notified().await;
@@ -267,7 +267,7 @@ impl Limiter {
 }
 
 impl Limiter {
-    /// The hosts that are left alone, or have lost seats within the `lately` last time: how often they were overloaded,
+    /// The hosts that are left alone, or have lost permits within the `lately` last time: how often they were overloaded,
     /// and how long they are left alone still. Those that are for longest come first.
     #[must_use]
     pub fn throttled(&self, lately: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
@@ -287,7 +287,7 @@ impl Limiter {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock is held leaves numbers that are off by one seat at worst.
+    // A panic while the lock is held leaves numbers that are off by one permit at worst.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -313,18 +313,18 @@ impl Shared {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::ErrorKind;
 
     pub(super) fn key(host: &str) -> HostKey {
         HostKey::of(&Url::parse(&format!("http://{host}/a.png")).expect("a URL"))
     }
 
     pub(super) const SECOND: Duration = Duration::from_secs(1);
-    pub(super) const BUSY: Visit = Visit::Busy(Kind::HttpStatus(503));
-    pub(super) const REFUSED: Visit = Visit::Unanswered(Kind::Connect);
+    pub(super) const BUSY: Feedback = Feedback::Busy(ErrorKind::HttpStatus(503));
+    pub(super) const REFUSED: Feedback = Feedback::Unanswered(ErrorKind::Connect);
 
-    pub(super) const fn throttled(asked: Option<Duration>) -> Visit {
-        Visit::Throttled(Kind::HttpStatus(429), asked)
+    pub(super) const fn throttled(asked: Option<Duration>) -> Feedback {
+        Feedback::Throttled(ErrorKind::HttpStatus(429), asked)
     }
 
     pub(super) fn options(per_host: PerHost) -> Options {
@@ -343,16 +343,16 @@ mod testing {
     }
 
     impl Limiter {
-        pub(super) async fn again(&self, key: &HostKey) -> Seat {
-            self.enter(key, Turn::Again).await.expect("it has not been given up")
+        pub(super) async fn again(&self, key: &HostKey) -> Permit {
+            self.enter(key, Attempt::Retry).await.expect("it has not been given up")
         }
 
         pub(super) fn is_at_rest(&self, host: &str) -> bool {
             lock(&self.0.hosts)[&key(host)].is_forgettable(Instant::now(), &self.0)
         }
 
-        pub(super) fn seats(&self, host: &str) -> Option<(usize, usize)> {
-            lock(&self.0.hosts).get(&key(host)).map(|host| (host.taken, host.level.seats()))
+        pub(super) fn permits(&self, host: &str) -> Option<(usize, usize)> {
+            lock(&self.0.hosts).get(&key(host)).map(|host| (host.taken, host.level.permits()))
         }
     }
 }
@@ -361,7 +361,7 @@ mod testing {
 mod tests {
     use super::testing::{SECOND, key, limiter, options};
     use super::*;
-    use crate::record::Kind;
+    use crate::record::ErrorKind;
 
     #[tokio::test(start_paused = true)]
     async fn a_fixed_number_is_never_exceeded_and_other_hosts_are_free() {
@@ -372,9 +372,9 @@ mod tests {
         let mut third = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut third).is_pending());
         let _other = limiter.again(&key("b")).await;
-        first.leave(Visit::Well);
+        first.leave(Feedback::Well);
         let _third = third.await;
-        assert_eq!(limiter.seats("a"), Some((2, 2)));
+        assert_eq!(limiter.permits("a"), Some((2, 2)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,7 +383,7 @@ mod tests {
         let there = key("a");
         let mut resting = Vec::new();
         for _ in 0..MOST {
-            resting.push(limiter.again(&there).await.rest(Visit::Unclear));
+            resting.push(limiter.again(&there).await.rest(Feedback::Unclear));
         }
         assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
         drop(limiter.again(&there).await);
@@ -394,7 +394,7 @@ mod tests {
         let _ = futures::poll!(Box::pin(limiter.freed()));
         drop(resting.pop());
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
-        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&there, false), Entry::Permit(_)));
         drop(resting);
         assert!(limiter.is_at_rest("a"));
     }
@@ -403,29 +403,29 @@ mod tests {
     async fn new_rows_go_before_those_that_try_again_while_these_are_few() {
         let limiter = Limiter::new(Options { at_rest: 2, ..options(PerHost::Fixed(1)) });
         let there = key("a");
-        let resting = limiter.again(&there).await.rest(Visit::Unclear);
-        let seat = limiter.again(&there).await;
+        let resting = limiter.again(&there).await.rest(Feedback::Unclear);
+        let permit = limiter.again(&there).await;
         let mut again = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut again).is_pending());
         for last in [false, true] {
             assert!(matches!(limiter.try_enter(&there, last), Entry::HostFull));
         }
-        drop(seat);
+        drop(permit);
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
         let mut barging = Box::pin(limiter.again(&there));
-        assert!(futures::poll!(&mut barging).is_pending(), "the seat is promised");
-        let Entry::Seat(new) = limiter.try_enter(&there, true) else { panic!("the new one goes first") };
+        assert!(futures::poll!(&mut barging).is_pending(), "the permit is promised");
+        let Entry::Permit(new) = limiter.try_enter(&there, true) else { panic!("the new one goes first") };
         assert!(futures::poll!(&mut again).is_pending());
         drop(new);
         drop(again.await);
         drop(barging.await);
         // Now as many rest as may.
-        let _another = limiter.again(&there).await.rest(Visit::Unclear);
-        let seat = limiter.again(&there).await;
+        let _another = limiter.again(&there).await.rest(Feedback::Unclear);
+        let permit = limiter.again(&there).await;
         let mut again = Box::pin(limiter.again(&there));
         assert!(futures::poll!(&mut again).is_pending());
         assert!(matches!(limiter.try_enter(&there, true), Entry::HostFull));
-        drop(seat);
+        drop(permit);
         drop(again.await);
         drop(resting);
     }
@@ -440,7 +440,7 @@ mod tests {
         }
         assert_eq!(begin.elapsed(), Duration::from_millis(90));
         assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
-        assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Permit(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -469,13 +469,13 @@ mod tests {
             let limiter = Limiter::new(Options { pace, ..options(PerHost::Auto) });
             for number in 0..5 * MANY {
                 let there = key(&format!("h{number}"));
-                limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+                limiter.again(&there).await.leave(Feedback::Unanswered(ErrorKind::Dns));
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
             let remembered = lock(&limiter.0.hosts).len();
             assert!(remembered <= 2 * MANY, "{remembered}");
             // Forgotten before its next slot, it would be asked too soon.
-            limiter.again(&key("last")).await.leave(Visit::Well);
+            limiter.again(&key("last")).await.leave(Feedback::Well);
             assert_eq!(limiter.is_at_rest("last"), pace.is_none());
         }
     }
@@ -489,6 +489,6 @@ mod tests {
         assert!(matches!(limiter.try_enter(&key("c"), false), Entry::RunFull));
         drop(one);
         assert!(limiter.freed().await.is_empty());
-        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::Seat(_)));
+        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::Permit(_)));
     }
 }

@@ -1,6 +1,6 @@
 //! A place at a host, and the wait of those who have left theirs to come back.
 //!
-//! Both end when they are dropped: a download that is given up halfway, or panics, keeps no seat from others.
+//! Both end when they are dropped: a download that is given up halfway, or panics, keeps no permit from others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,26 +9,26 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use super::feedback::Visit;
+use super::feedback::Feedback;
 use super::host::Host;
 use super::{HostKey, Shared, lock};
 
 /// A place at a host and in the run, for one attempt. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Permit {
     pub(super) shared: Arc<Shared>,
     pub(super) key: HostKey,
     pub(super) since: Instant,
-    /// How many seats were taken then, this one included.
+    /// How many permits were taken then, this one included.
     pub(super) among: usize,
     pub(super) is_probe: bool,
-    pub(super) visit: Visit,
+    pub(super) visit: Feedback,
     pub(super) in_run: Option<OwnedSemaphorePermit>,
-    /// Not when nobody was there to take the seat, and its giver has taken it back.
+    /// Not when nobody was there to take the permit, and its giver has taken it back.
     pub(super) counted: bool,
 }
 
-impl Seat {
+impl Permit {
     /// Whether a silence is far longer than whole visits to this host usually are.
     #[must_use]
     pub fn is_unusual(&self, silence: Duration) -> bool {
@@ -57,16 +57,16 @@ impl Seat {
         }
     }
 
-    /// Says how the visit went, and gives the seat back.
-    pub fn leave(mut self, visit: Visit) {
+    /// Says how the visit went, and gives the permit back.
+    pub fn leave(mut self, visit: Feedback) {
         self.visit = visit;
     }
 
     /// The same, with the intention to come back.
     #[must_use]
-    pub fn rest(mut self, visit: Visit) -> Resting {
+    pub fn rest(mut self, visit: Feedback) -> BackingOff {
         self.visit = visit;
-        let resting = Resting { shared: Arc::clone(&self.shared), key: self.key.clone() };
+        let resting = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
         if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
             host.resting += 1;
             self.shared.resting.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         if !self.counted {
             return;
@@ -95,15 +95,15 @@ impl Drop for Seat {
     }
 }
 
-/// A download that waits to try again. It holds no seat, but a host with many of them gets no new rows. Dropping it ends
+/// A download that waits to try again. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
 /// the wait.
 #[derive(Debug)]
-pub struct Resting {
+pub struct BackingOff {
     shared: Arc<Shared>,
     key: HostKey,
 }
 
-impl Drop for Resting {
+impl Drop for BackingOff {
     fn drop(&mut self) {
         let mut hosts = lock(&self.shared.hosts);
         if let Some(host) = hosts.get_mut(&self.key) {

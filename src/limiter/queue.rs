@@ -1,8 +1,8 @@
-//! Looking ahead in the list, so that a host without a free seat holds no other host up.
+//! Looking ahead in the list, so that a host without a free permit holds no other host up.
 //!
 //! A list sorted by host would otherwise be fetched host by host, and rows of a host that wants nobody for a minute
-//! would keep everybody waiting. [`seated`] takes rows from the list, as many as may be held, sorts them by host, and
-//! gives out the next one whose host has a seat, together with the seat. Within a host the order of the list is kept;
+//! would keep everybody waiting. [`with_permits`] takes rows from the list, as many as may be held, sorts them by host, and
+//! gives out the next one whose host has a permit, together with the permit. Within a host the order of the list is kept;
 //! between hosts it goes round.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,23 +12,23 @@ use foldhash::fast::RandomState;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use crate::limiter::{Entry, HostKey, Limiter, Seat};
+use crate::limiter::{Entry, HostKey, Limiter, Permit};
 
-/// The jobs of the list, each with a seat, in an order that leaves no seat empty for which there is a job among the
-/// next `most` rows. A job of a host that has been given up has no seat. When `ending` comes, the list is not read on,
-/// and what is held is given out without seats, for each row wants its record.
-pub fn seated<J>(
+/// The jobs of the list, each with a permit, in an order that leaves no permit empty for which there is a job among the
+/// next `most` rows. A job of a host that has been given up has no permit. When `ending` comes, the list is not read on,
+/// and what is held is given out without permits, for each row wants its record.
+pub fn with_permits<J>(
     jobs: impl Stream<Item = J>,
     host: impl Fn(&J) -> HostKey,
     limiter: Limiter,
     most: usize,
     ending: impl Future<Output = ()>,
-) -> impl Stream<Item = (J, Option<Seat>)> {
+) -> impl Stream<Item = (J, Option<Permit>)> {
     let start = (Box::pin(jobs), Box::pin(ending.fuse()), host, Held::new(limiter));
     futures::stream::unfold(start, move |(mut jobs, mut ending, host, mut held)| async move {
         loop {
-            if let Some(seated) = held.next() {
-                return Some((seated, (jobs, ending, host, held)));
+            if let Some(with_permits) = held.next() {
+                return Some((with_permits, (jobs, ending, host, held)));
             }
             if held.rows == 0 && held.has_all {
                 return None;
@@ -40,7 +40,7 @@ pub fn seated<J>(
                     held.has_all = true;
                     held.is_ending = true;
                 }
-                // Before the list: a long one that is always ready would keep seats empty.
+                // Before the list: a long one that is always ready would keep permits empty.
                 freed = changed => held.make_ready(freed),
                 job = jobs.next(), if !held.has_all && held.rows < most => match job {
                     Some(job) => held.push(host(&job), job),
@@ -51,11 +51,11 @@ pub fn seated<J>(
     })
 }
 
-/// Rows that have been read and wait for a seat, by host.
+/// Rows that have been read and wait for a permit, by host.
 struct Held<J> {
     limiter: Limiter,
     hosts: HashMap<HostKey, Rows<J>, RandomState>,
-    /// Hosts with rows that may have a seat free, the next to be asked first.
+    /// Hosts with rows that may have a permit free, the next to be asked first.
     ready: VecDeque<HostKey>,
     /// Hosts with rows that want nobody yet.
     later: Vec<(Instant, HostKey)>,
@@ -68,7 +68,7 @@ struct Held<J> {
 /// Those of one host, in the order of the list.
 struct Rows<J> {
     jobs: VecDeque<J>,
-    /// The host is among the ready, where it must not be twice: it would be asked for seats without rows.
+    /// The host is among the ready, where it must not be twice: it would be asked for permits without rows.
     is_ready: bool,
 }
 
@@ -96,8 +96,8 @@ impl<J> Held<J> {
         }
     }
 
-    /// The next job whose host has a seat.
-    fn next(&mut self) -> Option<(J, Option<Seat>)> {
+    /// The next job whose host has a permit.
+    fn next(&mut self) -> Option<(J, Option<Permit>)> {
         if self.is_ending {
             let host = self.hosts.keys().next()?.clone();
             return self.take(&host).map(|job| (job, None));
@@ -108,13 +108,13 @@ impl<J> Held<J> {
             rows.is_ready = false;
             let is_last = rows.jobs.len() == 1;
             match self.limiter.try_enter(&host, is_last) {
-                Entry::Seat(seat) => {
+                Entry::Permit(permit) => {
                     let job = self.take(&host)?;
                     self.ask_again(host);
-                    return Some((job, Some(seat)));
+                    return Some((job, Some(permit)));
                 }
                 Entry::HostFull => {} // It will be among the freed.
-                // Its rows need no seat to hear that.
+                // Its rows need no permit to hear that.
                 Entry::GivenUp => {
                     let job = self.take(&host)?;
                     self.ask_again(host);
@@ -141,7 +141,7 @@ impl<J> Held<J> {
         Some(job)
     }
 
-    /// Waits until a seat may be free, and says at which hosts besides those that are ready.
+    /// Waits until a permit may be free, and says at which hosts besides those that are ready.
     fn changed(&self) -> impl Future<Output = Vec<HostKey>> + use<J> {
         let limiter = self.limiter.clone();
         let earliest = self.later.iter().map(|(until, _)| *until).min();
@@ -177,8 +177,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{Options, Patience, PerHost, Turn, Visit};
-    use crate::record::Kind;
+    use crate::limiter::{Attempt, Feedback, Options, Patience, PerHost};
+    use crate::record::ErrorKind;
 
     type Job = (&'static str, usize);
 
@@ -197,8 +197,8 @@ mod tests {
         })
     }
 
-    fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Seat>)> + Unpin {
-        Box::pin(seated(stream::iter(jobs), host, limiter, most, futures::future::pending()))
+    fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Permit>)> + Unpin {
+        Box::pin(with_permits(stream::iter(jobs), host, limiter, most, futures::future::pending()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,7 +217,7 @@ mod tests {
     async fn no_more_rows_are_held_than_allowed() {
         let taken = std::cell::Cell::new(0);
         let list = stream::iter((0..100).map(|n| ("a", n))).inspect(|_| taken.set(taken.get() + 1));
-        let mut jobs = Box::pin(seated(list, host, limiter(1, 10), 7, futures::future::pending()));
+        let mut jobs = Box::pin(with_permits(list, host, limiter(1, 10), 7, futures::future::pending()));
         let _first = jobs.next().await.expect("a job");
         assert!(futures::poll!(jobs.next()).is_pending());
         assert_eq!(taken.get(), 1 + 7);
@@ -228,8 +228,8 @@ mod tests {
         let limiter = limiter(1, 10);
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
-        let (_, seat) = jobs.next().await.expect("a job");
-        seat.expect("a seat").leave(Visit::Throttled(Kind::HttpStatus(429), Some(Duration::from_secs(60))));
+        let (_, permit) = jobs.next().await.expect("a job");
+        permit.expect("a permit").leave(Feedback::Throttled(ErrorKind::HttpStatus(429), Some(Duration::from_secs(60))));
         assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
         assert_eq!(begin.elapsed().as_secs(), 0);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
@@ -244,8 +244,8 @@ mod tests {
         sorted.sort_unstable();
         let mut jobs = ahead(sorted, limiter(5, 1), 10);
         let mut order = Vec::new();
-        while let Some((job, seat)) = jobs.next().await {
-            drop(seat);
+        while let Some((job, permit)) = jobs.next().await {
+            drop(permit);
             order.push(job);
         }
         order.sort_unstable();
@@ -262,11 +262,11 @@ mod tests {
         };
         let limiter = limiter(1, 10);
         let list = stream::iter((0..100).map(|n| ("a", n)));
-        let mut jobs = Box::pin(seated(list, host, limiter, 3, ending));
+        let mut jobs = Box::pin(with_permits(list, host, limiter, 3, ending));
         let _first = jobs.next().await.expect("a job");
         assert!(futures::poll!(jobs.next()).is_pending());
         end.send(()).expect("somebody listens");
-        let rest = jobs.map(|(job, seat)| (job.1, seat.is_some())).collect::<Vec<_>>().await;
+        let rest = jobs.map(|(job, permit)| (job.1, permit.is_some())).collect::<Vec<_>>().await;
         assert_eq!(rest, [(1, false), (2, false), (3, false)]);
     }
 
@@ -285,35 +285,36 @@ mod tests {
             });
             let rows = random.usize(1..600);
             let list = (0..rows).map(|n| (["a", "b", "c"][random.usize(0..3)], n)).collect::<Vec<_>>();
-            let jobs = seated(stream::iter(list), host, limiter.clone(), 100, futures::future::pending());
-            let work = |(job, mut seat): (Job, Option<Seat>)| {
+            let jobs = with_permits(stream::iter(list), host, limiter.clone(), 100, futures::future::pending());
+            let work = |(job, mut permit): (Job, Option<Permit>)| {
                 let (limiter, mut random) = (limiter.clone(), fastrand::Rng::with_seed(seed ^ job.1 as u64));
                 async move {
                     let mut resting = None;
                     for attempt in 0..3 {
-                        let turn = if attempt == 0 { Turn::First } else { Turn::Again };
-                        let taken = match seat.take() {
-                            Some(seat) => Ok(seat),
+                        let turn = if attempt == 0 { Attempt::First } else { Attempt::Retry };
+                        let taken = match permit.take() {
+                            Some(permit) => Ok(permit),
                             None => limiter.enter(&host(&job), turn).await,
                         };
-                        let Ok(seat) = taken else { return 1 };
+                        let Ok(permit) = taken else { return 1 };
                         drop(resting.take());
                         tokio::time::sleep(Duration::from_millis(random.u64(0..2000))).await;
                         let worst = if job.0 == "a" { 9 } else { 5 };
                         let visit = match random.u32(0..worst) {
-                            0 | 1 => Visit::Unanswered(Kind::Connect),
-                            2 => {
-                                Visit::Throttled(Kind::HttpStatus(429), random.bool().then_some(Duration::from_secs(2)))
-                            }
-                            5 => Visit::Silent,
-                            6.. => Visit::Unanswered(Kind::Stalled),
-                            _ => Visit::Well,
+                            0 | 1 => Feedback::Unanswered(ErrorKind::Connect),
+                            2 => Feedback::Throttled(
+                                ErrorKind::HttpStatus(429),
+                                random.bool().then_some(Duration::from_secs(2)),
+                            ),
+                            5 => Feedback::Silent,
+                            6.. => Feedback::Unanswered(ErrorKind::Stalled),
+                            _ => Feedback::Well,
                         };
-                        if visit == Visit::Well {
-                            seat.leave(visit);
+                        if visit == Feedback::Well {
+                            permit.leave(visit);
                             return 1;
                         }
-                        resting = Some(seat.rest(visit));
+                        resting = Some(permit.rest(visit));
                         tokio::time::sleep(Duration::from_millis(random.u64(0..1000))).await;
                     }
                     1

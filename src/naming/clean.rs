@@ -16,7 +16,7 @@
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::record::{Format, LONGEST_EXTENSION};
-use crate::util::redact::is_harmful;
+use crate::util::redact::needs_escaping;
 
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
 pub const HOLE: char = '\0';
@@ -54,7 +54,7 @@ pub fn clean_text(text: &str) -> String {
         .chars()
         .map(|character| match character {
             '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' | char::REPLACEMENT_CHARACTER => '_',
-            other if is_harmful(other) => '_',
+            other if needs_escaping(other) => '_',
             other => other,
         })
         .collect::<String>();

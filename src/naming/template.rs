@@ -31,7 +31,7 @@ use serde_json::Value;
 use super::clean::{DIGIT, clean_text};
 use super::digits::Digits;
 use crate::record::Extra;
-use crate::util::redact::is_harmful;
+use crate::util::redact::needs_escaping;
 
 /// Stands for the value of a column that has none.
 const NO_VALUE: &str = "none";
@@ -115,7 +115,7 @@ impl std::str::FromStr for Template {
         // Each with the number of the character where it is known what it is: of a field, its brace.
         let mut parts = Vec::new();
         let mut plain = String::new();
-        // A name with something harmless in its fields, and where each of its characters is from.
+        // A name with something escaped in its fields, and where each of its characters is from.
         let mut sample = Vec::new();
         let mut characters = text.chars().enumerate().map(|(index, character)| (index + 1, character)).peekable();
         while let Some((at, character)) = characters.next() {
@@ -142,7 +142,7 @@ impl std::str::FromStr for Template {
                 '<' | '>' | ':' | '"' | '|' | '?' | '*' => {
                     return fail(at, format!("{character} is refused in names by Windows"));
                 }
-                other if is_harmful(other) => return fail(at, "a control character".into()),
+                other if needs_escaping(other) => return fail(at, "a control character".into()),
                 other => plain.push(other),
             }
         }

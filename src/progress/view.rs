@@ -12,7 +12,7 @@ use indicatif::HumanCount;
 use super::in_flight::Slow;
 use super::status::{Status, Total};
 use super::words::{byte_rate, failure, left, place, position, rate, roughly, short, size, throttled};
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// However high the terminal is.
 const MOST_LINES: usize = 8;
@@ -95,7 +95,7 @@ pub fn lines(status: &Status, size: Size, unicode: bool) -> Vec<Line> {
             (true, _) => width.saturating_sub(28).max(8),
         };
         let hosts = status.throttled.iter().map(|spared| {
-            let host = view.shortened(&harmless(&spared.host), room);
+            let host = view.shortened(&escaped(&spared.host), room);
             throttled(&host, spared, is_narrow)
         });
         let lead = if is_narrow { "throttled " } else { "throttled: " };

@@ -7,8 +7,8 @@ use indicatif::{HumanCount, HumanDuration};
 
 use super::in_flight::Slow;
 use super::status::{Status, Throttled, Total};
-use crate::record::Kind;
-use crate::util::redact::harmless;
+use crate::record::ErrorKind;
+use crate::util::redact::escaped;
 
 /// A time that has passed or is to come, in two units at most: `12s`, `2m05s`, `3h20m`.
 pub fn short(time: Duration) -> String {
@@ -63,7 +63,7 @@ pub fn roughly(count: u64) -> HumanCount {
 }
 
 /// One kind of failure.
-pub fn failure((kind, count): &(Kind, u64)) -> String {
+pub fn failure((kind, count): &(ErrorKind, u64)) -> String {
     format!("{} {kind}", HumanCount(*count))
 }
 
@@ -95,7 +95,7 @@ pub fn position(slow: &Slow) -> String {
 /// Where a download comes from, without the folders.
 pub fn place(slow: &Slow, ellipsis: &str) -> String {
     let folders = if slow.is_deep { format!("{ellipsis}/") } else { String::new() };
-    harmless(&format!("{}/{folders}{}", slow.host, slow.name)).into_owned()
+    escaped(&format!("{}/{folders}{}", slow.host, slow.name)).into_owned()
 }
 
 /// A sentence for the log: whatever the view says.
@@ -129,7 +129,7 @@ impl fmt::Display for Status {
         }
         for (number, host) in self.throttled.iter().take(3).enumerate() {
             let lead = if number == 0 { "throttled:" } else { "and" };
-            write!(f, "; {lead} {}", throttled(&harmless(&host.host), host, false))?;
+            write!(f, "; {lead} {}", throttled(&escaped(&host.host), host, false))?;
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ mod tests {
             total: Total::Known(10_000),
             elapsed: Duration::from_secs(20),
             rates: Rates { rows: 200.0, bytes: 6e6 },
-            failures: vec![(Kind::HttpStatus(404), 12), (Kind::Dns, 1)],
+            failures: vec![(ErrorKind::HttpStatus(404), 12), (ErrorKind::Dns, 1)],
             ..Status::default()
         };
         assert_eq!(

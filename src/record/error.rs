@@ -2,7 +2,7 @@
 //!
 //! [`RunError`] ends the run (exit status 3): there is no list to read or no place to write. [`FetchError`] ends one
 //! row: it becomes that row's record and nothing else is disturbed. Errors of other libraries are sorted into a
-//! [`Kind`] once, at the wall where they enter; the program acts on kinds and counts kinds, never on words.
+//! [`ErrorKind`] once, at the wall where they enter; the program acts on kinds and counts kinds, never on words.
 
 use std::error::Error;
 use std::fmt;
@@ -10,14 +10,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// Any error, kept as the cause of one of ours.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Why a row failed. The names are part of the contract (`error` in a record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The line is no http(s) URL.
     BadUrl,
     /// The host name has no address, or the lookup failed.
@@ -60,7 +60,7 @@ pub enum Kind {
     Internal,
 }
 
-impl Kind {
+impl ErrorKind {
     /// The name in records and reports, as the contract lists it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -97,7 +97,7 @@ impl Kind {
         Self::WITHOUT_STATUS.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// Every kind but [`Kind::HttpStatus`].
+    /// Every kind but [`ErrorKind::HttpStatus`].
     pub const WITHOUT_STATUS: [Self; 19] = [
         Self::BadUrl,
         Self::Dns,
@@ -167,7 +167,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HttpStatus(code) => write!(f, "http_status {code}"),
@@ -179,7 +179,7 @@ impl fmt::Display for Kind {
 /// Why one row has no image: a kind to act on, a short clause, and the cause for the person who must understand.
 #[derive(Debug)]
 pub struct FetchError {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
@@ -189,7 +189,7 @@ pub struct FetchError {
 
 impl FetchError {
     /// An error of ours, said in one clause.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, retry_after: None, elsewhere: false, ends_run: false }
     }
 
@@ -235,12 +235,12 @@ impl FetchError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
         );
         let ends_run = is_full || !usable;
-        Self { ends_run, ..Self::new(Kind::Disk, what).caused_by(source) }
+        Self { ends_run, ..Self::new(ErrorKind::Disk, what).caused_by(source) }
     }
 
     /// What to act on and to count.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
@@ -259,15 +259,15 @@ impl FetchError {
 
 impl fmt::Display for FetchError {
     /// The clause and, after colons, what each cause adds to it. Causes speak of the outside world, so control
-    /// characters in them are made harmless here, once.
+    /// characters in them are made escaped here, once.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&harmless(&self.message))?;
+        f.write_str(&escaped(&self.message))?;
         let mut said = self.message.clone();
         let mut cause = self.source();
         while let Some(error) = cause {
             let text = error.to_string();
             if !said.contains(&text) {
-                write!(f, ": {}", harmless(&text))?;
+                write!(f, ": {}", escaped(&text))?;
                 said = text;
             }
             cause = error.source();
@@ -324,20 +324,20 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::List { name, source } => write!(f, "cannot read the list {}: {source}", harmless(name)),
-            Self::NotAList { name, what } => write!(f, "{} is no list of URLs: {what}", harmless(name)),
+            Self::List { name, source } => write!(f, "cannot read the list {}: {source}", escaped(name)),
+            Self::NotAList { name, what } => write!(f, "{} is no list of URLs: {what}", escaped(name)),
             Self::Output { path, source } => {
-                write!(f, "cannot write {}: {source}", harmless(&path.display().to_string()))
+                write!(f, "cannot write {}: {source}", escaped(&path.display().to_string()))
             }
             Self::Busy(path) => write!(
                 f,
                 "another fetchimg is working in {}; wait for it or choose another folder with -o",
-                harmless(&path.display().to_string())
+                escaped(&path.display().to_string())
             ),
             Self::Disk { folder, message } => write!(
                 f,
                 "stopped, because images cannot be stored in {}: {message}; when that is mended, the same command goes on",
-                harmless(&folder.display().to_string())
+                escaped(&folder.display().to_string())
             ),
             Self::Client(message) => write!(f, "cannot set up HTTP: {message}"),
             Self::System(source) => write!(f, "the system refused: {source}"),
@@ -354,18 +354,19 @@ mod tests {
     #[test]
     fn an_error_shows_its_causes_once_and_harmless() {
         let inner = io::Error::other("refused\u{1b}[31m");
-        let error = FetchError::new(Kind::Connect, "no connection").caused_by(inner);
+        let error = FetchError::new(ErrorKind::Connect, "no connection").caused_by(inner);
         assert_eq!(error.to_string(), "no connection: refused\\u{1b}[31m");
-        let repeated = FetchError::new(Kind::Connect, "no connection: refused").caused_by(io::Error::other("refused"));
+        let repeated =
+            FetchError::new(ErrorKind::Connect, "no connection: refused").caused_by(io::Error::other("refused"));
         assert_eq!(repeated.to_string(), "no connection: refused");
     }
 
     #[test]
     fn only_what_may_pass_is_retried() {
-        let codes = (100..600).filter(|code| Kind::HttpStatus(*code).retryable()).collect::<Vec<_>>();
+        let codes = (100..600).filter(|code| ErrorKind::HttpStatus(*code).retryable()).collect::<Vec<_>>();
         assert_eq!(codes, [408, 425, 429, 500, 502, 503, 504]);
-        assert!(Kind::Dns.retryable() && Kind::CutShort.retryable() && Kind::Stalled.retryable());
-        assert!(!Kind::Tls.retryable() && !Kind::NotAnImage.retryable() && !Kind::BadUrl.retryable());
+        assert!(ErrorKind::Dns.retryable() && ErrorKind::CutShort.retryable() && ErrorKind::Stalled.retryable());
+        assert!(!ErrorKind::Tls.retryable() && !ErrorKind::NotAnImage.retryable() && !ErrorKind::BadUrl.retryable());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::record::{Algorithm, Checksum, Digests, FetchError, Format, hex};
-use crate::util::budget::{Weight, Weights};
-use crate::util::redact::masked;
+use crate::util::budget::{MemoryBudget, MemoryShare};
+use crate::util::redact::redacted;
 
 /// One row of the list that holds a URL.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ struct Columns {
     /// Names and values.
     all: Vec<(Arc<str>, Value)>,
     /// What they weigh, if anybody counts that.
-    weight: Option<Weight>,
+    weight: Option<MemoryShare>,
 }
 
 impl PartialEq for Extra {
@@ -69,7 +69,7 @@ impl Extra {
     }
 
     /// Counts them among these as long as they are there. To be said before they are cloned.
-    pub fn weigh(&mut self, bytes: usize, weights: &Arc<Weights>) {
+    pub fn weigh(&mut self, bytes: usize, weights: &Arc<MemoryBudget>) {
         if let Some(columns) = self.0.as_mut().and_then(Arc::get_mut) {
             columns.weight = Some(weights.hold(bytes));
         }
@@ -150,10 +150,10 @@ pub fn without_fragment(url: &Url) -> &str {
     &url[..url::Position::AfterQuery]
 }
 
-/// The URL as records show it, and its hash where that is not the URL itself because something is masked.
+/// The URL as records show it, and its hash where that is not the URL itself because something is redacted.
 #[must_use]
 pub fn recorded(url: &Url) -> (Cow<'_, str>, Option<String>) {
-    let shown = masked(url);
+    let shown = redacted(url);
     let hash = (shown != url.as_str()).then(|| url_hash(url));
     (shown, hash)
 }
@@ -171,9 +171,9 @@ pub fn is_plain_path(path: &str) -> bool {
 pub struct Record {
     /// The number of the row.
     pub index: u64,
-    /// The URL, its secrets masked.
+    /// The URL, its secrets redacted.
     pub url: String,
-    /// What the URL is known by, present where `url` does not say it because something is masked.
+    /// What the URL is known by, present where `url` does not say it because something is redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_hash: Option<String>,
     /// How it ended.
@@ -214,7 +214,7 @@ pub struct Saved {
     pub content_type: Option<String>,
     /// The status of the last answer.
     pub http_status: u16,
-    /// Where the redirects led, secrets masked; the URL itself when there were none.
+    /// Where the redirects led, secrets redacted; the URL itself when there were none.
     pub final_url: String,
     /// Requests that were needed, redirects not counted.
     pub attempts: u32,
@@ -386,7 +386,7 @@ impl Failed {
     pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
         let kind = error.kind();
         let http_status = match kind {
-            crate::record::Kind::HttpStatus(code) => Some(code),
+            crate::record::ErrorKind::HttpStatus(code) => Some(code),
             _ => None,
         };
         Self {
@@ -394,7 +394,7 @@ impl Failed {
             http_status,
             message: error.to_string(),
             // Another run may well do what this one was not given the time or the room for.
-            retryable: kind.retryable() || kind == crate::record::Kind::Interrupted || error.ends_run(),
+            retryable: kind.retryable() || kind == crate::record::ErrorKind::Interrupted || error.ends_run(),
             attempts,
             timing,
             ends_run: error.ends_run(),
@@ -405,7 +405,7 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Kind;
+    use crate::record::ErrorKind;
 
     fn job(url: &str) -> Job {
         Job::new(7, Url::parse(url).expect("a URL"))
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_failure_carries_the_status_and_no_time_it_never_had() {
-        let failed = Failed::new(&FetchError::new(Kind::HttpStatus(404), "404 Not Found"), 1, None);
+        let failed = Failed::new(&FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found"), 1, None);
         let record = Record::of(&job("https://ann:pw@codeflex.co/b.png"), Outcome::Failed(failed));
         let line = serde_json::to_string(&record).expect("JSON");
         assert!(

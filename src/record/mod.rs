@@ -12,7 +12,7 @@ mod job;
 mod modes;
 
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
-pub use self::error::{BoxError, FetchError, Kind, RunError};
+pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
 pub use self::format::{Format, LONGEST_EXTENSION};
 pub use self::job::{

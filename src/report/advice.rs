@@ -6,7 +6,7 @@
 use super::Summary;
 use super::trace::{FailureGroup, HostRow};
 use crate::record::Mode;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// So many sentences at most.
 const MOST: usize = 3;
@@ -75,7 +75,7 @@ fn throttled(summary: &Summary) -> Found {
     if worst.throttled < FEW || share_of_host < WORTH_IT {
         return None;
     }
-    let host = harmless(&worst.host);
+    let host = escaped(&worst.host);
     let rate = bearable(row, summary.wall_seconds);
     let sentence = format!(
         "{host} turned {} of its requests away (429 or 503); --rate {rate} asks it for no more than it served.",
@@ -128,7 +128,7 @@ fn patience(summary: &Summary, allowed: Allowed) -> Found {
     if !is_full(places) {
         return None;
     }
-    let host = harmless(&only.host);
+    let host = escaped(&only.host);
     let more = places.saturating_mul(2).min(allowed.at_once);
     (more > places).then(|| {
         (

@@ -8,7 +8,7 @@ use super::trace::{Bar, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// Writes the report.
 pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
@@ -105,7 +105,7 @@ fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
 /// The end of a URL in 16 columns.
 fn name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
-    let name = harmless(path.rsplit('/').next().unwrap_or(path)).into_owned();
+    let name = escaped(path.rsplit('/').next().unwrap_or(path)).into_owned();
     console::pad_str(&name, 16, console::Alignment::Left, Some("…")).into_owned()
 }
 
@@ -165,7 +165,7 @@ fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
 
 /// Text from outside, as it is: neither Markdown nor HTML can begin in it, nor a cell of a table end.
 fn code(text: &str) -> String {
-    let text = harmless(text).replace('`', "'").replace('|', "\\|");
+    let text = escaped(text).replace('`', "'").replace('|', "\\|");
     if text.is_empty() { text } else { format!("`{text}`") }
 }
 

@@ -26,9 +26,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use self::advice::Allowed;
 pub use self::forecast::{Forecast, Observed};
-pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
+pub use self::plan::{HostRows, NAMES_TOLD, Plan, RowCounts};
 use self::trace::{Trace, Tracer};
-use crate::record::{Kind, Mode, Outcome, Record, Timing};
+use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
 
 /// Folds the records of a pass.
 pub struct Tally {
@@ -219,7 +219,7 @@ impl Tally {
                 self.whole.add(total_ms);
             }
             Outcome::Failed(failed) => {
-                let kind = Kind::by_name(&failed.error, failed.http_status);
+                let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 *self.failed.entry(name).or_default() += 1;
                 self.retries += u64::from(failed.attempts.saturating_sub(1));
@@ -431,7 +431,7 @@ mod tests {
         for n in 1..=100 {
             pass.add(&saved(f64::from(n), f64::from(n) * 10.0));
         }
-        let error = FetchError::new(Kind::HttpStatus(404), "404 Not Found");
+        let error = FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found");
         let timing = Timing { total_ms: 500.0, ..Timing::default() };
         pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
         pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));

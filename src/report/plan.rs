@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::COMPLETED;
 use super::words::{counted, listed};
-use crate::util::redact::{self, harmless};
+use crate::util::redact::{self, escaped};
 
 /// The rows of a list, by what a run would do with them: `to_fetch`, `skipped_by_reason` and `bad_by_kind` add up to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outlook {
+pub struct RowCounts {
     /// All there are.
     pub rows: u64,
     /// Those that would be fetched.
@@ -23,7 +23,7 @@ pub struct Outlook {
     pub bad_by_kind: BTreeMap<String, u64>,
 }
 
-impl Outlook {
+impl RowCounts {
     /// Rows that would be skipped.
     #[must_use]
     pub fn skipped(&self) -> u64 {
@@ -86,7 +86,7 @@ impl Plan {
     pub fn new(
         output: String,
         ended: String,
-        outlook: Outlook,
+        counts: RowCounts,
         hosts: u64,
         most_rows: Vec<HostRows>,
         first_names: Vec<String>,
@@ -96,12 +96,12 @@ impl Plan {
             dry_run: true,
             output,
             ended,
-            rows: outlook.rows,
-            to_fetch: outlook.to_fetch,
-            skipped: outlook.skipped(),
-            bad: outlook.bad(),
-            skipped_by_reason: outlook.skipped_by_reason,
-            bad_by_kind: outlook.bad_by_kind,
+            rows: counts.rows,
+            to_fetch: counts.to_fetch,
+            skipped: counts.skipped(),
+            bad: counts.bad(),
+            skipped_by_reason: counts.skipped_by_reason,
+            bad_by_kind: counts.bad_by_kind,
             hosts,
             most_rows,
             first_names,
@@ -141,15 +141,15 @@ impl Plan {
                 0 => "rows by host",
                 _ => "",
             };
-            line(name, format!("{:>9}  {}", HumanCount(*rows).to_string(), harmless(host)))?;
+            line(name, format!("{:>9}  {}", HumanCount(*rows).to_string(), escaped(host)))?;
         }
         for (number, path) in self.first_names.iter().enumerate() {
-            line(if number == 0 { "first names" } else { "" }, harmless(path).into_owned())?;
+            line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;
         }
         if self.ended != COMPLETED {
-            writeln!(out, "The list was not read to its end: {}", harmless(&self.ended))?;
+            writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;
         }
-        writeln!(out, "Nothing was fetched. The images would be in {}", harmless(&self.output))
+        writeln!(out, "Nothing was fetched. The images would be in {}", escaped(&self.output))
     }
 }
 
@@ -157,8 +157,8 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn outlook() -> Outlook {
-        Outlook {
+    fn counts() -> RowCounts {
+        RowCounts {
             rows: 2000,
             to_fetch: 1890,
             skipped_by_reason: BTreeMap::from([("already_saved", 60), ("duplicate_url", 40)]),
@@ -176,7 +176,7 @@ mod tests {
     fn a_plan_says_what_would_be_done() {
         let hosts = vec![HostRows { host: "a.example".into(), rows: 1500 }];
         let names = vec!["cat.png".into(), "dog.{ext}".into()];
-        let plan = Plan::new("images".into(), COMPLETED.into(), outlook(), 12, hosts, names);
+        let plan = Plan::new("images".into(), COMPLETED.into(), counts(), 12, hosts, names);
         assert_eq!(
             text(&plan),
             "  rows              2,000
@@ -199,7 +199,7 @@ Nothing was fetched. The images would be in images
     #[test]
     fn what_is_not_there_is_not_told() {
         let plan =
-            |ended: &str| Plan::new("images".into(), ended.into(), Outlook::default(), 0, Vec::new(), Vec::new());
+            |ended: &str| Plan::new("images".into(), ended.into(), RowCounts::default(), 0, Vec::new(), Vec::new());
         assert_eq!(text(&plan(COMPLETED)), "The list is empty: there is nothing to download.\n");
         assert!(text(&plan("interrupted")).contains("not read to its end: interrupted"));
     }

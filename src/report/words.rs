@@ -7,7 +7,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use super::{Basis, Comparison, Report, Summary, Times};
 use crate::record::Mode;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// The name of a mode and what it means.
 #[must_use]
@@ -93,7 +93,7 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         } else {
             format!(" and {} more", counted(others.len() as u64, "host"))
         };
-        remarks.push(("overloaded", format!("{} ({}){others}", harmless(&worst.host), counted(worst.times, "time"))));
+        remarks.push(("overloaded", format!("{} ({}){others}", escaped(&worst.host), counted(worst.times, "time"))));
     }
     if summary.skipped > 0 {
         remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, manifest, say, tell};
 use super::shutdown::Stop;
-use super::survey::{Folder, Survey, Verdict};
+use super::survey::{FolderView, Survey, Verdict};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
@@ -17,9 +17,9 @@ use crate::journal::{Earlier, Journal, Key};
 use crate::naming::{Foreseen, Namer};
 use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
-use crate::sink::folder::wal::Intents;
+use crate::sink::folder::wal::Wal;
 use crate::util::boot_id;
-use crate::util::redact::{self, harmless};
+use crate::util::redact::{self, escaped};
 
 /// What the manifest says of a row that would be fetched.
 #[derive(Debug, Serialize)]
@@ -43,20 +43,20 @@ struct Planned<'a> {
 /// When a run could not start or go on with these lists.
 pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
-    let folder = Folder::new(&options.output)?;
+    let folder = FolderView::new(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
     let mut journal = Journal::apart(&folder.private("manifest.jsonl"), options.known_by, &mut keep)?;
     // What a killed run has noted would be taken in, so it counts.
     let boot = boot_id::id();
-    let intents = Intents::new(folder.private("intents"), boot.as_deref(), options.fsync);
-    let fail = |source| RunError::Output { path: folder.private("intents"), source };
-    let left = intents.left(boot.as_deref()).map_err(fail)?;
+    let wal = Wal::new(folder.private("wal"), boot.as_deref(), options.fsync);
+    let fail = |source| RunError::Output { path: folder.private("wal"), source };
+    let left = wal.left(boot.as_deref()).map_err(fail)?;
     adopt(left, &mut journal, |path| folder.look_at(path), keep)?;
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.holds(path)))?;
     for (_, path) in &options.reports.files {
         let path = path.display().to_string();
-        tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", harmless(&path));
+        tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
     }
 
     let mut first_names = Vec::new();
@@ -91,7 +91,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     };
     let (hosts, most_rows) = survey.hosts();
     let output = options.output.display().to_string();
-    let plan = Plan::new(output, ended, survey.outlook().clone(), hosts, most_rows, first_names);
+    let plan = Plan::new(output, ended, survey.counts().clone(), hosts, most_rows, first_names);
     tell(
         options,
         |mut out, format| {

@@ -1,8 +1,8 @@
 //! What becomes of a row before and after its download.
 //!
 //! Before, in list order and one row at a time: is it a URL at all, and what is decided about it (see
-//! [`super::admission`])? That is [`Rows::admit`]. After, in whatever order downloads end: note the record, count it, say
-//! it ([`Rows::fetched`]). Every row is settled exactly once.
+//! [`super::admission`])? That is [`Ledger::admit`]. After, in whatever order downloads end: note the record, count it, say
+//! it ([`Ledger::fetched`]). Every row is settled exactly once.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -20,25 +20,26 @@ use crate::journal::{Journal, Key};
 use crate::naming::Namer;
 use crate::progress::Counters;
 use crate::record::{
-    Checksum, Existing, Extra, Failed, FetchError, Job, Kind, Mode, Outcome, Reason, Record, Row, RunError, Skipped,
+    Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, Row, RunError,
+    Skipped,
 };
 use crate::report::Tally;
-use crate::sink::Files;
-use crate::sink::folder::wal::Intent;
+use crate::sink::Folder;
+use crate::sink::folder::wal::WalEntry;
 use crate::util::redact;
 
 /// The rows of one pass over the list.
-pub struct Rows<'a> {
+pub struct Ledger<'a> {
     existing: Existing,
     journal: &'a mut Journal,
     manifest: Option<&'a mut Manifest>,
-    files: Arc<Files>,
+    files: Arc<Folder>,
     namer: Arc<Mutex<Namer>>,
     counters: Arc<Counters>,
-    /// Rows that wait for an earlier row with the same URL.
+    /// Ledger that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
     /// Notes on files whose records have not been written yet.
-    open: Vec<Intent>,
+    open: Vec<WalEntry>,
     tally: Tally,
     failure: Option<RunError>,
 }
@@ -49,34 +50,35 @@ struct Waiting {
     fragment: Option<Box<str>>,
     extra: Extra,
     checksum: Option<Box<Checksum>>,
-    _room: Room,
+    _room: DuplicateSlot,
 }
 
 /// So many rows may wait for earlier ones with the same URL.
 const WAITING: usize = 8192;
 
-/// Room for one row that waits for an earlier one. It is a field of the row, and goes with it.
+/// DuplicateSlot for one row that waits for an earlier one. It is a field of the row, and goes with it.
 #[derive(Debug)]
-pub struct Room {
+pub struct DuplicateSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The rows of a list, each with room to wait in. When too many wait, so does the list: what they wait for has been
+/// The rows of a list, each with slot to wait in. When too many wait, so does the list: what they wait for has been
 /// read before them, and is fetched without any further row.
-pub fn with_room<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, Room)> {
+pub fn with_slots<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, DuplicateSlot)> {
     let rooms = Arc::new(Semaphore::new(WAITING));
     // Never closed, so there is a permit in the end.
-    listed.then(move |row| Arc::clone(&rooms).acquire_owned().map(|permit| (row, Room { _permit: permit.ok() })))
+    listed
+        .then(move |row| Arc::clone(&rooms).acquire_owned().map(|permit| (row, DuplicateSlot { _permit: permit.ok() })))
 }
 
-impl<'a> Rows<'a> {
+impl<'a> Ledger<'a> {
     /// Begins a pass. Without a `manifest`, records go to the journal alone.
     pub fn new(
         mode: Mode,
         existing: Existing,
         journal: &'a mut Journal,
         manifest: Option<&'a mut Manifest>,
-        files: Arc<Files>,
+        files: Arc<Folder>,
         namer: Arc<Mutex<Namer>>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -85,8 +87,8 @@ impl<'a> Rows<'a> {
         Self { existing, journal, manifest, files, namer, counters, waiting, open, tally, failure: None }
     }
 
-    /// Decides about the next row of the list: work to do, or a record, at once or, with `room` to wait in, later.
-    pub fn admit(&mut self, row: Row, room: Room) -> Option<(Key, Work)> {
+    /// Decides about the next row of the list: work to do, or a record, at once or, with `slot` to wait in, later.
+    pub fn admit(&mut self, row: Row, slot: DuplicateSlot) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
@@ -114,10 +116,10 @@ impl<'a> Rows<'a> {
                 let outcome = repeated(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
                 self.settle(None, &Record::of(&job, outcome), None);
             }
-            Ok(Admitted::UnderWay) => {
+            Ok(Admitted::InFlight) => {
                 let fragment = job.url.fragment().map(Into::into);
                 let Job { index, extra, checksum, .. } = job;
-                let waiting = Waiting { index, fragment, extra, checksum, _room: room };
+                let waiting = Waiting { index, fragment, extra, checksum, _room: slot };
                 self.waiting.entry(key).or_default().push(waiting);
             }
             Err(error) => self.fail(error),
@@ -127,9 +129,9 @@ impl<'a> Rows<'a> {
 
     /// Takes what came of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
-        let Fetched { record, line, intent } = *fetched;
+        let Fetched { record, line, entry } = *fetched;
         self.settle(Some(key), &record, line);
-        self.open.extend(intent);
+        self.open.extend(entry);
     }
 
     /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
@@ -137,7 +139,7 @@ impl<'a> Rows<'a> {
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<Vec<u8>>) {
         match &record.outcome {
             Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed(failed) => self.counters.fail(Kind::by_name(&failed.error, failed.http_status)),
+            Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
             Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
         }
         say(record);
@@ -198,7 +200,7 @@ impl<'a> Rows<'a> {
         }
         // Until the records are where they have to survive, and if they cannot be brought there, the notes stay.
         if self.failure.is_none() {
-            self.open.drain(..).for_each(Intent::done);
+            self.open.drain(..).for_each(WalEntry::done);
         }
     }
 
@@ -238,7 +240,7 @@ fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Opt
         (Some(path), Some(Checksum { algorithm, digest }), Some(made)) => {
             let name = algorithm.name();
             let clause = format!("the {name} of {path}, from an earlier row, is {made}, and the list says {digest}");
-            Outcome::Failed(Failed::new(&FetchError::new(Kind::Checksum, clause), 0, None))
+            Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::Checksum, clause), 0, None))
         }
         (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
     }
@@ -254,19 +256,19 @@ mod tests {
 
     use super::*;
     use crate::journal::KnownBy;
-    use crate::sink::folder::wal::{Intents, Mark};
+    use crate::sink::folder::wal::{Mark, Wal};
 
     /// The rows of a pass in this folder.
-    fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Rows<'a> {
-        let files = Arc::new(Files::open(folder, fsync, None).expect("a folder"));
+    fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
+        let files = Arc::new(Folder::open(folder, fsync, None).expect("a folder"));
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         let namer = Arc::new(Mutex::new(namer));
-        Rows::new(Mode::Concurrent, Existing::Keep, journal, None, files, namer, Arc::default())
+        Ledger::new(Mode::Concurrent, Existing::Keep, journal, None, files, namer, Arc::default())
     }
 
     fn fetched(job: &Job) -> Box<Fetched> {
-        let outcome = Outcome::Failed(Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None));
-        Box::new(Fetched { record: Record::of(job, outcome), line: None, intent: None })
+        let outcome = Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None));
+        Box::new(Fetched { record: Record::of(job, outcome), line: None, entry: None })
     }
 
     #[test]
@@ -275,13 +277,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         // What is written there cannot be synced.
         let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
-        let intents = Intents::new(folder.path().join("intents"), None, true);
+        let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
             let mut rows = rows(&folder.path().join(fsync.to_string()), fsync, &mut journal);
-            let intent = intents.note(Mark { inode: 1, modified: 1 }, b"{}").expect("a note");
+            let entry = wal.note(Mark { inode: 1, modified: 1 }, b"{}").expect("a note");
             let key = rows.journal.key(&job);
-            rows.fetched(key, Box::new(Fetched { intent: Some(intent), ..*fetched(&job) }));
+            rows.fetched(key, Box::new(Fetched { entry: Some(entry), ..*fetched(&job) }));
             rows.write();
             assert_eq!((rows.open.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
         }
@@ -293,18 +295,18 @@ mod tests {
         let mut journal = Journal::open(&folder.path().join("journal"), KnownBy::Url, |_| {}).expect("a journal");
         let mut rows = rows(folder.path(), false, &mut journal);
         let url = Url::parse("http://a.example/a.png").expect("a URL");
-        let mut listed = pin!(with_room(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
+        let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
         let mut next = || listed.next().now_or_never().flatten();
-        let (first, room) = next().expect("a row");
-        let (key, work) = rows.admit(Ok(first), room).expect("work");
+        let (first, slot) = next().expect("a row");
+        let (key, work) = rows.admit(Ok(first), slot).expect("work");
         for _ in 0..WAITING {
-            let (row, room) = next().expect("a row, for there is room");
-            assert!(rows.admit(Ok(row), room).is_none());
+            let (row, slot) = next().expect("a row, for there is slot");
+            assert!(rows.admit(Ok(row), slot).is_none());
         }
-        assert!(next().is_none(), "no room is left");
+        assert!(next().is_none(), "no slot is left");
         rows.fetched(key, fetched(&work.job));
-        let (row, room) = next().expect("what has been settled gives its room back");
-        assert!(rows.admit(Ok(row), room).is_none());
+        let (row, slot) = next().expect("what has been settled gives its slot back");
+        assert!(rows.admit(Ok(row), slot).is_none());
         assert_eq!(rows.finish().0.summary(std::time::Duration::ZERO, 1).rows, WAITING as u64 + 2);
     }
 }

@@ -22,7 +22,7 @@ use self::output::{adopt, create, manifest, tell};
 use self::pass::{Pass, Through};
 use self::reservoir::{Reservoir, Sample};
 use self::shutdown::Stop;
-use self::survey::{Folder, Survey, Verdict};
+use self::survey::{FolderView, Survey, Verdict};
 use crate::fetch::Work;
 use crate::http::Client;
 use crate::input::Lists;
@@ -32,10 +32,10 @@ use crate::naming::Namer;
 use crate::progress::Screen;
 use crate::record::{Exit, Phase, RunError};
 use crate::report::advice::Allowed;
-use crate::report::{self, COMPLETED, Forecast, Observed, Outlook, Report, Summary};
-use crate::sink::Files;
-use crate::sink::folder::dedup::Contents;
-use crate::sink::folder::wal::Intents;
+use crate::report::{self, COMPLETED, Forecast, Observed, Report, RowCounts, Summary};
+use crate::sink::Folder;
+use crate::sink::folder::dedup::DedupIndex;
+use crate::sink::folder::wal::Wal;
 use crate::util::boot_id;
 
 /// Does what the configuration says.
@@ -47,9 +47,9 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
     let boot = boot_id::id();
     // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
     let boot_of_parts = boot.clone().filter(|_| options.known_by == KnownBy::Url);
-    let files = Arc::new(Files::open(&options.output, options.fsync, boot_of_parts)?);
+    let files = Arc::new(Folder::open(&options.output, options.fsync, boot_of_parts)?);
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let contents = Contents::default();
+    let contents = DedupIndex::default();
     let mut take_in = |Earlier { path, sha256 }: Earlier| {
         namer.keep(path);
         if let Some(sha256) = sha256.filter(|_| options.fetch.dedupe) {
@@ -57,7 +57,7 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
         }
     };
     let mut journal = Journal::open(&files.private("manifest.jsonl"), options.known_by, &mut take_in)?;
-    let intents = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), options.fsync)?);
+    let wal = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), options.fsync)?);
     let contents = Arc::new(contents);
     files.sync().map_err(|source| RunError::Output { path: options.output.clone(), source })?;
     let create = |path: &Path| create(path, &lists, |path| files.holds(path));
@@ -95,7 +95,7 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
             // Each mode makes its own connections: the second must not live on the first one's.
             client: Client::new(options.http.clone())?,
             files: &files,
-            intents: &intents,
+            wal: &wal,
             contents: &contents,
             namer: namer.unwrap_or_else(|| unreachable!("there is one last pass")),
         };
@@ -125,7 +125,7 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
         (None, None) => COMPLETED.to_owned(),
     };
     let failed = summaries.last().is_some_and(|summary| summary.failed > 0)
-        || drawn.as_ref().is_some_and(|drawn| drawn.outlook.bad() > 0);
+        || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let report = match drawn {
         None => conclude(options, &files.private("runs.jsonl"), ended, summaries),
         Some(drawn) => of_sample(options, ended, summaries, &drawn, &observed),
@@ -144,28 +144,28 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
 
 /// Gives the files that appeared just before a run was killed their records, and begins the notes of this run.
 fn take_up(
-    files: &Files,
+    files: &Folder,
     journal: &mut Journal,
     take_in: impl FnMut(Earlier),
     boot: Option<&str>,
     synced: bool,
-) -> Result<Intents, RunError> {
-    let folder = files.private("intents");
+) -> Result<Wal, RunError> {
+    let folder = files.private("wal");
     let fail = |source| RunError::Output { path: folder.clone(), source };
-    let intents = Intents::new(folder.clone(), boot, synced);
-    adopt(intents.left(boot).map_err(fail)?, journal, |path| files.look_at(path), take_in)?;
+    let wal = Wal::new(folder.clone(), boot, synced);
+    adopt(wal.left(boot).map_err(fail)?, journal, |path| files.look_at(path), take_in)?;
     journal.write()?;
     if synced {
         journal.sync()?;
     }
-    intents.clear().map_err(fail)?;
-    Ok(intents)
+    wal.clear().map_err(fail)?;
+    Ok(wal)
 }
 
 /// What was drawn from the lists.
 struct Drawn {
     works: Vec<(Key, Box<Work>)>,
-    outlook: Outlook,
+    counts: RowCounts,
     seed: u64,
 }
 
@@ -180,7 +180,7 @@ async fn draw(
     stop: &Stop,
 ) -> Result<Drawn, RunError> {
     tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
-    let mut survey = Survey::new(options.existing, Folder::new(&options.output)?, journal, namer);
+    let mut survey = Survey::new(options.existing, FolderView::new(&options.output)?, journal, namer);
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, verdict: Verdict| {
         if let Verdict::Fetch(key, work) = verdict {
@@ -189,7 +189,7 @@ async fn draw(
         Ok(())
     };
     survey.go(lists, stop, offer).await?;
-    Ok(Drawn { works: reservoir.chosen(), outlook: survey.outlook().clone(), seed: sample.seed })
+    Ok(Drawn { works: reservoir.chosen(), counts: survey.counts().clone(), seed: sample.seed })
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end meanwhile; a pipe may take
@@ -234,7 +234,7 @@ fn of_sample(
     let summary = summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {
         let wall = Duration::from_secs_f64(summary.wall_seconds);
-        Forecast::new(&drawn.outlook, observed, wall, summary.most_alive, drawn.seed)
+        Forecast::new(&drawn.counts, observed, wall, summary.most_alive, drawn.seed)
     });
     let output = options.output.display().to_string();
     Report::new(output, ended, summaries, allowed(options), None).of_sample(forecast)

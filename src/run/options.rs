@@ -9,7 +9,7 @@ use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
-use crate::journal::manifest::Target;
+use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
 use crate::record::{Existing, Mode};
@@ -32,7 +32,7 @@ pub struct Options {
     /// Which rows are one (`--keep-duplicates`).
     pub known_by: KnownBy,
     /// Where records go besides the journal.
-    pub manifest: Option<Target>,
+    pub manifest: Option<ManifestTarget>,
     /// The passes over the list.
     pub modes: Vec<Mode>,
     /// Fetch no more than a sample of the list.

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
-use crate::journal::manifest::{Manifest, Target};
-use crate::journal::{Earlier, Journal, Stored};
-use crate::record::{Kind, Outcome, Reason, Record, RunError, Skipped};
+use crate::journal::manifest::{Manifest, ManifestTarget};
+use crate::journal::{Earlier, Journal, StoredFile};
+use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
 use crate::sink::folder::wal::{Mark, Noted};
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// Takes the records of such files into the journal.
 ///
@@ -24,7 +24,7 @@ pub fn adopt(
     mut take_in: impl FnMut(Earlier),
 ) -> Result<(), RunError> {
     for noted in left {
-        let is_there = |stored: &Stored| {
+        let is_there = |stored: &StoredFile| {
             let found = look_at(&stored.path);
             found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
         };
@@ -44,8 +44,8 @@ pub fn manifest(
     create: impl Fn(&Path) -> Result<File, RunError>,
 ) -> Result<Option<Manifest>, RunError> {
     Ok(match &options.manifest {
-        Some(Target::File(path)) => Some(Manifest::file(create(path)?)),
-        Some(Target::Stdout) => Some(Manifest::stdout()),
+        Some(ManifestTarget::File(path)) => Some(Manifest::file(create(path)?)),
+        Some(ManifestTarget::Stdout) => Some(Manifest::stdout()),
         None => None,
     })
 }
@@ -94,32 +94,32 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
 
 /// Says in the log what became of a row.
 pub fn say(record: &Record) {
-    let url = harmless(&record.url);
+    let url = escaped(&record.url);
     match &record.outcome {
         Outcome::Saved(saved) if saved.extension_mismatch => {
             let format = saved.format.map_or("something else", |format| format.name());
-            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", harmless(&saved.path));
+            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", escaped(&saved.path));
         }
         Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
         Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
             let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", harmless(path));
+            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", escaped(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
         // One line said why the run ends; not one for each row as well.
-        Outcome::Failed(failed) if failed.error == Kind::Interrupted.name() => {
-            tracing::debug!(target: "fetchimg", "Left: {url}: {}", harmless(&failed.message));
+        Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
+            tracing::debug!(target: "fetchimg", "Left: {url}: {}", escaped(&failed.message));
         }
         Outcome::Failed(failed) => {
             let attempts = match failed.attempts {
                 0 | 1 => String::new(),
                 attempts => format!(" ({attempts} attempts)"),
             };
-            let advice = Kind::by_name(&failed.error, failed.http_status).and_then(Kind::advice);
+            let advice = ErrorKind::by_name(&failed.error, failed.http_status).and_then(ErrorKind::advice);
             let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
             // Of a row that could not be read there is no URL to show, and the message says where it is.
             let url = if url.is_empty() { url } else { format!("{url}: ").into() };
-            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", harmless(&failed.message));
+            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", escaped(&failed.message));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, future, stream};
 
-use super::ledger::{Rows, with_room};
+use super::ledger::{Ledger, with_slots};
 use super::options::Options;
 use super::schedule;
 use super::shutdown::Stop;
@@ -17,21 +17,21 @@ use crate::image::transform::Pool;
 use crate::input::{Lists, Reading};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
-use crate::limiter::bandwidth::Meter;
-use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Seat, queue};
+use crate::limiter::bandwidth::BandwidthLimit;
+use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Permit, queue};
 use crate::naming::Namer;
 use crate::progress::{Facts, Screen, Throttled, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
 use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
-use crate::sink::Files;
-use crate::sink::folder::dedup::Contents;
-use crate::sink::folder::wal::Intents;
+use crate::sink::Folder;
+use crate::sink::folder::dedup::DedupIndex;
+use crate::sink::folder::wal::Wal;
 
-/// So many rows of the list are held at most, in the search for one whose host has a seat. Half a kilobyte each.
+/// So many rows of the list are held at most, in the search for one whose host has a permit. Half a kilobyte each.
 const AHEAD: usize = 8192;
 
-/// Tasks for each seat, and some more: those that wait to try again have none, and a few hosts with many of them must
-/// not keep the seats of the others empty. A kilobyte or two each.
+/// Tasks for each permit, and some more: those that wait to try again have none, and a few hosts with many of them must
+/// not keep the permits of the others empty. A kilobyte or two each.
 const TASKS_PER_SEAT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 const TASKS_AT_REST: usize = 2048;
 
@@ -52,11 +52,11 @@ pub struct Pass<'a> {
     /// HTTP, with connections of this pass alone.
     pub client: Client,
     /// Where images go.
-    pub files: &'a Arc<Files>,
+    pub files: &'a Arc<Folder>,
     /// Where it is noted that they are about to go there.
-    pub intents: &'a Arc<Intents>,
+    pub wal: &'a Arc<Wal>,
     /// Which contents are there.
-    pub contents: &'a Arc<Contents>,
+    pub contents: &'a Arc<DedupIndex>,
     /// Names as they are taken before the pass.
     pub namer: Namer,
 }
@@ -90,7 +90,7 @@ impl Pass<'_> {
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
     ) -> Result<Passed, RunError> {
-        let Self { mode, options, screen, stop, client, files, intents, contents, namer } = self;
+        let Self { mode, options, screen, stop, client, files, wal, contents, namer } = self;
         let window = options.concurrency;
         let counters = Arc::new(screen.counters(window));
         let is_sample = matches!(through, Through::Sample(_));
@@ -117,25 +117,25 @@ impl Pass<'_> {
             client,
             limiter: limiter.clone(),
             files: Arc::clone(files),
-            intents: Arc::clone(intents),
+            wal: Arc::clone(wal),
             contents: Arc::clone(contents),
             pool: Pool::of_this_machine(),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: options.fetch.clone(),
-            meter: options.fetch.limit_rate.map(Meter::new),
+            bandwidth: options.fetch.limit_rate.map(BandwidthLimit::new),
             started,
             phase: stop.subscribe(),
         });
         let rows =
-            Rows::new(mode, options.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
+            Ledger::new(mode, options.existing, journal, manifest, Arc::clone(files), namer, Arc::clone(&counters));
         let rows = Mutex::new(rows);
 
-        let listed = with_room(stream::iter(listed).flatten()).take_until(stop.reached(Phase::Finishing));
-        let jobs = listed.filter_map(|(row, room)| {
+        let listed = with_slots(stream::iter(listed).flatten()).take_until(stop.reached(Phase::Finishing));
+        let jobs = listed.filter_map(|(row, slot)| {
             let mut rows = lock(&rows);
             let admitted = match row {
-                Ok(row) => rows.admit(row, room),
+                Ok(row) => rows.admit(row, slot),
                 Err(error) => {
                     rows.fail(error);
                     None
@@ -146,10 +146,10 @@ impl Pass<'_> {
         });
         let drawn = stream::iter(drawn).take_until(stop.reached(Phase::Finishing));
         let jobs = jobs.chain(drawn.map(|(key, work)| (key, *work)));
-        let work = |((key, work), seat): ((Key, Work), Option<Seat>)| {
+        let work = |((key, work), permit): ((Key, Work), Option<Permit>)| {
             let fetcher = Arc::clone(&fetcher);
             // In a box: until it runs, a task is moved from hand to hand.
-            Box::pin(async move { (key, fetcher.fetch(&work, seat).await) })
+            Box::pin(async move { (key, fetcher.fetch(&work, permit).await) })
         };
         let mut observed = Vec::new();
         let done = |ended: &mut Vec<(Key, Box<Fetched>)>| {
@@ -165,7 +165,7 @@ impl Pass<'_> {
                 Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
                 Mode::Concurrent => {
                     let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
-                    let jobs = queue::seated(jobs, host, limiter, AHEAD, stop.reached(Phase::Finishing));
+                    let jobs = queue::with_permits(jobs, host, limiter, AHEAD, stop.reached(Phase::Finishing));
                     let tasks = window.saturating_mul(TASKS_PER_SEAT).saturating_add(TASKS_AT_REST);
                     schedule::concurrent(jobs, tasks, work, done).await;
                 }
@@ -190,14 +190,14 @@ impl Pass<'_> {
 }
 
 /// A run that cannot go on takes no further rows.
-fn stop_if_failed(rows: &Rows, stop: &Stop) {
+fn stop_if_failed(rows: &Ledger, stop: &Stop) {
     if rows.failure().is_some() {
         stop.end(Phase::Finishing);
     }
 }
 
 /// Writes records down now and then, until it is dropped.
-async fn keep_writing(rows: &Mutex<Rows<'_>>, stop: &Stop) -> Infallible {
+async fn keep_writing(rows: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
     let mut ticks = tokio::time::interval(WRITE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -229,7 +229,7 @@ fn observe(record: &Record, ended: Duration) -> Observed {
 }
 
 /// The rows have one owner at a time, and never for longer than a step takes.
-fn lock<'a, 'b>(rows: &'a Mutex<Rows<'b>>) -> MutexGuard<'a, Rows<'b>> {
+fn lock<'a, 'b>(rows: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
     rows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -19,20 +19,20 @@ use crate::input::Lists;
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
-use crate::record::{Existing, Kind, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HOSTS_NAMED, HostRows, Outlook};
-use crate::sink::Publish;
+use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
+use crate::report::{HOSTS_NAMED, HostRows, RowCounts};
+use crate::sink::OnConflict;
 use crate::util::private_file;
 
 /// An output folder that is looked at and not touched. It need not be there.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct FolderView {
     root: PathBuf,
     /// There is nothing in it but what is fetchimg's own.
     is_empty: bool,
 }
 
-impl Folder {
+impl FolderView {
     /// Looks whether it can be one.
     ///
     /// # Errors
@@ -94,17 +94,17 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Survey<'a> {
     existing: Existing,
-    folder: Folder,
+    folder: FolderView,
     journal: &'a mut Journal,
     namer: &'a mut Namer,
-    outlook: Outlook,
+    counts: RowCounts,
     hosts: HashMap<HostKey, u64, RandomState>,
 }
 
 impl<'a> Survey<'a> {
     /// No row has come yet.
-    pub fn new(existing: Existing, folder: Folder, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
-        Self { existing, folder, journal, namer, outlook: Outlook::default(), hosts: HashMap::default() }
+    pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
+        Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
     }
 
     /// Goes through the lists and hands over each row with its verdict, until they end or the run is asked to.
@@ -128,14 +128,14 @@ impl<'a> Survey<'a> {
 
     /// Judges the next row of the list.
     fn judge(&mut self, row: Row) -> Result<Verdict, RunError> {
-        self.outlook.rows += 1;
+        self.counts.rows += 1;
         let job = match row {
             Ok(job) => job,
             Err(record) => {
                 if let Outcome::Failed(failed) = &record.outcome {
-                    let kind = Kind::by_name(&failed.error, failed.http_status);
+                    let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                     let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
-                    *self.outlook.bad_by_kind.entry(name).or_default() += 1;
+                    *self.counts.bad_by_kind.entry(name).or_default() += 1;
                 }
                 return Ok(Verdict::Settled(None, record));
             }
@@ -144,9 +144,9 @@ impl<'a> Survey<'a> {
         let size = |path: &str| self.folder.size(path);
         let (key, reason, path) = match admission::admit(&job, key, self.existing, self.journal, self.namer, size)? {
             Admitted::Fetch { name, publish, replaces } => {
-                let is_taken = |path: &&str| publish == Publish::New && self.folder.is_taken(path);
+                let is_taken = |path: &&str| publish == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
-                    self.outlook.to_fetch += 1;
+                    self.counts.to_fetch += 1;
                     *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
                     return Ok(Verdict::Fetch(key, Box::new(Work { job, name, publish, replaces })));
                 };
@@ -154,9 +154,9 @@ impl<'a> Survey<'a> {
             }
             Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
             Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
-            Admitted::UnderWay => (None, Reason::DuplicateUrl, None),
+            Admitted::InFlight => (None, Reason::DuplicateUrl, None),
         };
-        *self.outlook.skipped_by_reason.entry(reason.name()).or_default() += 1;
+        *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
         let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
         Ok(Verdict::Settled(key, Box::new(record)))
     }
@@ -171,8 +171,8 @@ impl<'a> Survey<'a> {
 
     /// What has come so far.
     #[must_use]
-    pub const fn outlook(&self) -> &Outlook {
-        &self.outlook
+    pub const fn counts(&self) -> &RowCounts {
+        &self.counts
     }
 
     /// How many hosts would be asked, and those with the most rows.

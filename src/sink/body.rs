@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use url::Url;
 
-use super::folder::{Files, remove_if_there};
-use super::resume::{HASH_DIGITS, Left, Origin, telling_name};
+use super::folder::{Folder, remove_if_there};
+use super::resume::{HASH_DIGITS, Origin, Unfinished, telling_name};
 use crate::record::url_hash;
 
 /// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
@@ -30,8 +30,8 @@ const WORTH_KEEPING: u64 = BUFFER as u64;
 
 /// The bytes of one body on their way.
 #[derive(Debug)]
-pub struct Part<'a> {
-    pub(in crate::sink) files: &'a Files,
+pub struct Body<'a> {
+    pub(in crate::sink) files: &'a Folder,
     pub(in crate::sink) origin: Option<Origin<'a>>,
     pub(in crate::sink) buffer: Vec<u8>,
     /// So many bytes fit into it.
@@ -45,30 +45,30 @@ pub struct Part<'a> {
     length: u64,
 }
 
-impl Files {
+impl Folder {
     /// A place for a body of about `expected` bytes, if that is known. With its `origin`, what there is of it is kept
     /// when it is dropped, unless that is hardly anything.
     #[must_use]
-    pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Part<'a> {
+    pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
         let room = if expected.is_some_and(|expected| expected > SMALL as u64) { BUFFER } else { SMALL };
         let (buffer, end) = (Vec::new(), Bytes::new());
-        Part { files: self, origin, buffer, room, end, expected, file: None, length: 0 }
+        Body { files: self, origin, buffer, room, end, expected, file: None, length: 0 }
     }
 
     /// What an earlier run has of the body at this URL, if it can be gone on with.
     #[must_use]
-    pub fn left<'a>(&'a self, url: &'a Url) -> Option<Part<'a>> {
+    pub fn left<'a>(&'a self, url: &'a Url) -> Option<Body<'a>> {
         if self.left.is_empty() {
             return None;
         }
-        let Left { path, length, source, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
+        let Unfinished { path, length, source, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
         // It is asked for once in a run; a second pass over the list finds it gone, or as the first one left it.
         let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
         let origin = Origin { url, source: *source, validator: validator.clone(), total: *total };
         let file = Some(Named { file: None, path: path.clone(), stays: true });
         let (buffer, end) = (Vec::new(), Bytes::new());
         let (expected, length) = (*total, found.len());
-        Some(Part { files: self, origin: Some(origin), buffer, room: BUFFER, end, expected, file, length })
+        Some(Body { files: self, origin: Some(origin), buffer, room: BUFFER, end, expected, file, length })
     }
 
     /// A part file. Its name says what a later run must know to go on with it, or else is a mere number.
@@ -83,7 +83,7 @@ impl Files {
     }
 }
 
-impl Part<'_> {
+impl Body<'_> {
     /// Takes the next bytes.
     pub fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
         let written = self.append(bytes);
@@ -190,27 +190,27 @@ impl Part<'_> {
     }
 
     /// All bytes taken so far, to be read from anywhere.
-    pub fn whole(&mut self) -> io::Result<Whole<'_>> {
+    pub fn whole(&mut self) -> io::Result<BodyReader<'_>> {
         let end = std::mem::take(&mut self.end);
         if let Some(named) = &mut self.file {
             let written = named.open().and_then(|file| write_both(file, &self.buffer, &end));
             let stored = written.and_then(|()| File::open(&named.path));
             self.buffer.clear();
-            return self.or_nothing_more(stored).map(Whole::Stored);
+            return self.or_nothing_more(stored).map(BodyReader::Stored);
         }
         if self.buffer.is_empty() {
             self.end = end;
-            return Ok(Whole::InMemory(Cursor::new(&self.end)));
+            return Ok(BodyReader::InMemory(Cursor::new(&self.end)));
         }
         self.buffer.extend_from_slice(&end);
-        Ok(Whole::InMemory(Cursor::new(&self.buffer)))
+        Ok(BodyReader::InMemory(Cursor::new(&self.buffer)))
     }
 
     /// The same for somebody who takes his time elsewhere: what is in memory is copied.
-    pub fn detached(&mut self) -> io::Result<Detached> {
+    pub fn detached(&mut self) -> io::Result<OwnedBody> {
         Ok(match self.whole()? {
-            Whole::InMemory(bytes) => Detached::InMemory(Cursor::new(bytes.into_inner().to_vec())),
-            Whole::Stored(file) => Detached::Stored(file),
+            BodyReader::InMemory(bytes) => OwnedBody::InMemory(Cursor::new(bytes.into_inner().to_vec())),
+            BodyReader::Stored(file) => OwnedBody::Stored(file),
         })
     }
 
@@ -238,7 +238,7 @@ impl Part<'_> {
     }
 }
 
-impl Drop for Part<'_> {
+impl Drop for Body<'_> {
     fn drop(&mut self) {
         // It has been published or given up, or nobody could go on with it.
         let Some(origin) = self.origin.take() else { return };
@@ -289,14 +289,14 @@ impl Drop for Named {
 
 /// The bytes of a body, wherever they are.
 #[derive(Debug)]
-pub enum Whole<'a> {
+pub enum BodyReader<'a> {
     /// All in memory.
     InMemory(Cursor<&'a [u8]>),
     /// In its part file.
     Stored(File),
 }
 
-impl Read for Whole<'_> {
+impl Read for BodyReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::InMemory(bytes) => bytes.read(into),
@@ -305,7 +305,7 @@ impl Read for Whole<'_> {
     }
 }
 
-impl Seek for Whole<'_> {
+impl Seek for BodyReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
             Self::InMemory(bytes) => bytes.seek(to),
@@ -316,14 +316,14 @@ impl Seek for Whole<'_> {
 
 /// The bytes of a body on their own.
 #[derive(Debug)]
-pub enum Detached {
+pub enum OwnedBody {
     /// All in memory.
     InMemory(Cursor<Vec<u8>>),
     /// In the part file.
     Stored(File),
 }
 
-impl Read for Detached {
+impl Read for OwnedBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::InMemory(bytes) => bytes.read(into),
@@ -341,12 +341,12 @@ pub(in crate::sink) fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) ->
 mod tests {
     use super::super::folder::testing::parts;
     use super::*;
-    use crate::sink::{Publish, Published};
+    use crate::sink::{OnConflict, Published};
 
     #[test]
     fn a_body_that_rests_holds_nothing_and_goes_on_where_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false, None).expect("open");
+        let files = Folder::open(folder.path(), false, None).expect("open");
         for size in [10, 3 * SMALL + 7] {
             let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
             let mut part = files.begin(None, None);
@@ -356,7 +356,7 @@ mod tests {
                 assert_eq!(part.buffer.capacity(), 0);
                 assert!(part.file.as_ref().is_some_and(|named| named.file.is_none()));
             }
-            assert_eq!(part.commit("a.png", Publish::Replace, |_| Ok(())).expect("commit"), Published::Done);
+            assert_eq!(part.commit("a.png", OnConflict::Replace, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
         }
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_body_is_its_beginning_though_a_write_failed_halfway() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false, Some("boot".into())).expect("open");
+        let files = Folder::open(folder.path(), false, Some("boot".into())).expect("open");
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let body = (0..=250).cycle().take(SMALL + 3 * BUFFER).collect::<Vec<u8>>();
         let origin = Origin { url: &url, source: 1, validator: (*b"\"1\"").into(), total: Some(body.len() as u64) };

@@ -37,7 +37,7 @@ pub struct Origin<'a> {
 
 /// A body that an earlier run has left unfinished.
 #[derive(Debug)]
-pub(in crate::sink) struct Left {
+pub(in crate::sink) struct Unfinished {
     pub(in crate::sink) path: PathBuf,
     pub(in crate::sink) length: u64,
     pub(in crate::sink) source: u64,
@@ -45,7 +45,7 @@ pub(in crate::sink) struct Left {
     pub(in crate::sink) total: Option<u64>,
 }
 
-impl Left {
+impl Unfinished {
     /// A body that has all its bytes was about to get its name. Its last byte is asked for again: by that the server says
     /// whether it is the same body still.
     fn leave_a_rest(&mut self) -> io::Result<()> {
@@ -69,7 +69,7 @@ pub(in crate::sink) fn telling_name(origin: &Origin, boot: &str) -> Option<Strin
 
 /// What [`telling_name`] says, if it is about a body that can be gone on with: written since the system was started, for
 /// a loss of power leaves holes, and not long ago.
-fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Left)> {
+fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
     let name = path.file_stem()?.to_str()?;
     let mut words = name.splitn(5, '-');
     let (hash, written_in, total) = (words.next()?, words.next()?, words.next()?);
@@ -86,11 +86,11 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
         && found.len() > 0
         && total.is_none_or(|total| found.len() <= total);
     let hash = hash.to_owned();
-    can_go_on.then_some((hash, Left { length: found.len(), path, source, validator, total }))
+    can_go_on.then_some((hash, Unfinished { length: found.len(), path, source, validator, total }))
 }
 
 /// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
-pub(in crate::sink) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Left>> {
+pub(in crate::sink) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Unfinished>> {
     let mut left = HashMap::new();
     for entry in fs::read_dir(parts)? {
         let path = entry?.path();
@@ -118,7 +118,7 @@ mod tests {
     use super::super::body::{BUFFER, SMALL};
     use super::super::folder::testing::parts;
     use super::*;
-    use crate::sink::{Files, Part, Publish, Published};
+    use crate::sink::{Body, Folder, OnConflict, Published};
 
     fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Origin<'a> {
         Origin { url, source: 7, validator: validator.as_bytes().into(), total: Some(total) }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn an_unfinished_body_waits_for_the_next_run_of_the_same_boot() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = |boot: &str| Files::open(folder.path(), false, Some(boot.into())).expect("open");
+        let open = |boot: &str| Folder::open(folder.path(), false, Some(boot.into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let bytes = (0..=250).cycle().take(3 * SMALL).collect::<Vec<u8>>();
         let (first, rest) = bytes.split_at(BUFFER + 7);
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(stored, bytes[..=first.len()]);
             assert!(!part.each_block(|_| false).expect("read"), "it ends when nothing more is wanted");
             part.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
-            assert_eq!(part.commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
+            assert_eq!(part.commit("a.png", OnConflict::Keep, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
             assert_eq!(parts(&files), 0);
         }
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_body_that_was_all_in_memory_waits_too_if_it_is_worth_it() {
-        fn begin<'a>(files: &'a Files, url: &'a Url, first: &[u8], total: u64) -> Part<'a> {
+        fn begin<'a>(files: &'a Folder, url: &'a Url, first: &[u8], total: u64) -> Body<'a> {
             let mut part = files.begin(Some(total), Some(origin(url, "\"a\"", total)));
             first.chunks(20_000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
             assert!(part.file.is_none());
@@ -177,7 +177,7 @@ mod tests {
         }
 
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let bytes = (0..=250).cycle().take(SMALL).collect::<Vec<u8>>();
         let total = bytes.len() as u64;
@@ -203,9 +203,9 @@ mod tests {
             assert_eq!(parts(&files), 0, "{length}");
 
             begin(&files, &url, &bytes[..length], total).discard();
-            let published = begin(&files, &url, &bytes[..length], total).commit("a.png", Publish::New, |_| Ok(()));
+            let published = begin(&files, &url, &bytes[..length], total).commit("a.png", OnConflict::Keep, |_| Ok(()));
             assert_eq!(published.expect("commit"), Published::Done);
-            let taken = begin(&files, &url, &bytes[..length], total).commit("a.png", Publish::New, |_| Ok(()));
+            let taken = begin(&files, &url, &bytes[..length], total).commit("a.png", OnConflict::Keep, |_| Ok(()));
             assert_eq!(taken.expect("commit"), Published::NameTaken);
             assert_eq!(parts(&files), 0, "{length}");
             fs::remove_file(folder.path().join("a.png")).expect("remove");
@@ -214,18 +214,18 @@ mod tests {
 
     #[test]
     fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
-        fn begin<'a>(files: &'a Files, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Part<'a>)) {
+        fn begin<'a>(files: &'a Folder, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Body<'a>)) {
             let mut part = files.begin(Some(10 * SMALL as u64), origin);
             part.write(&vec![1; BUFFER].into()).expect("write");
             part.write(&Bytes::from_static(b"2")).expect("write");
             drop_it(part);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let total = 10 * SMALL as u64;
         let files = open();
-        begin(&files, Some(origin(&url, "\"a\"", total)), Part::discard);
+        begin(&files, Some(origin(&url, "\"a\"", total)), Body::discard);
         begin(&files, None, drop);
         begin(&files, Some(origin(&url, &"long".repeat(100), total)), drop);
         assert_eq!(parts(&files), 0);
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_body_that_was_about_to_get_its_name_is_asked_for_its_last_byte_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Files::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let bytes = (0..=250).cycle().take(BUFFER + 1).collect::<Vec<u8>>();
         let files = open();

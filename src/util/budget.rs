@@ -4,24 +4,24 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// The bytes that are held, all together.
 #[derive(Debug, Default)]
-pub struct Weights {
+pub struct MemoryBudget {
     held: Mutex<usize>,
     less: Condvar,
 }
 
 /// Some of them, as long as it is there.
 #[derive(Debug)]
-pub struct Weight {
+pub struct MemoryShare {
     bytes: usize,
-    all: Arc<Weights>,
+    all: Arc<MemoryBudget>,
 }
 
-impl Weights {
+impl MemoryBudget {
     /// So many more are held now.
     #[must_use]
-    pub fn hold(self: &Arc<Self>, bytes: usize) -> Weight {
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> MemoryShare {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
-        Weight { bytes, all: Arc::clone(self) }
+        MemoryShare { bytes, all: Arc::clone(self) }
     }
 
     /// Waits until no more than so many are held. Whoever holds them must not wait for the caller.
@@ -31,7 +31,7 @@ impl Weights {
     }
 }
 
-impl Drop for Weight {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         *self.all.held.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
         self.all.less.notify_all();

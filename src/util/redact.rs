@@ -1,7 +1,7 @@
 //! Text from outside, made fit to be shown.
 //!
-//! A list of URLs is somebody else's text, and so are headers and the messages of servers. [`harmless`] keeps control
-//! and direction characters from a terminal; [`masked`] keeps passwords and signatures from logs, records and reports.
+//! A list of URLs is somebody else's text, and so are headers and the messages of servers. [`escaped`] keeps control
+//! and direction characters from a terminal; [`redacted`] keeps passwords and signatures from logs, records and reports.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use url::Url;
 
 /// The text with every control and direction-changing character escaped (`\u{1b}`).
 #[must_use]
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(needs_escaping) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if is_harmful(character) {
+        if needs_escaping(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -30,7 +30,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 /// Characters that move the cursor, change colours or turn the reading direction: the C0 and C1 controls, the line
 /// and paragraph separators, and the explicit directional formatting characters (Unicode Standard Annex 9).
 #[must_use]
-pub fn is_harmful(character: char) -> bool {
+pub fn needs_escaping(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -40,7 +40,7 @@ pub fn is_harmful(character: char) -> bool {
 ///
 /// The fragment stays: it is the user's, and never sent.
 #[must_use]
-pub fn masked(url: &Url) -> Cow<'_, str> {
+pub fn redacted(url: &Url) -> Cow<'_, str> {
     let has_secret = url.query().is_some_and(|query| query.split('&').any(is_secret_pair));
     let has_user_info = url.password().is_some() || !url.username().is_empty();
     if !has_user_info && !has_secret {
@@ -62,7 +62,7 @@ pub fn masked(url: &Url) -> Cow<'_, str> {
 /// The same for a text that should be a URL and is none, so that its parts have to be guessed: whatever may be user
 /// information, at its beginning or behind any slashes that may open a host, is `***`.
 #[must_use]
-pub fn masked_text(text: &str) -> String {
+pub fn redacted_text(text: &str) -> String {
     // Parsers of URLs pass over these, so they hide nothing.
     let stripped = text.replace(['\t', '\n', '\r'], "");
     let shown = masked_plain(&stripped);
@@ -141,7 +141,7 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
     }
     let mut escaped = String::with_capacity(plain.len() + 32);
     for character in String::from_utf8_lossy(&plain).chars() {
-        if is_harmful(character) && character != '\n' {
+        if needs_escaping(character) && character != '\n' {
             // All of them lie in the basic multilingual plane, so four digits do (RFC 8259, section 7).
             // Writing to a String cannot fail.
             let _ = write!(escaped, "\\u{:04x}", u32::from(character));
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn what_moves_a_cursor_is_escaped() {
-        assert_eq!(harmless("plain ünïcode"), "plain ünïcode");
-        assert_eq!(harmless("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\u{d}\\u{a}");
-        assert_eq!(harmless("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
+        assert_eq!(escaped("plain ünïcode"), "plain ünïcode");
+        assert_eq!(escaped("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\u{d}\\u{a}");
+        assert_eq!(escaped("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             ("http://proxy.example/http://ann:pw@[zz/a", "http://proxy.example/http://***@[zz/a"),
         ];
         for (text, shown) in table {
-            assert_eq!(masked_text(text), shown);
+            assert_eq!(redacted_text(text), shown);
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
         for pretty in [false, true] {
             let written = json(&[text], pretty).expect("JSON");
             let shown = String::from_utf8(written).expect("UTF-8");
-            assert!(!shown.chars().any(|character| is_harmful(character) && character != '\n'), "{shown}");
+            assert!(!shown.chars().any(|character| needs_escaping(character) && character != '\n'), "{shown}");
             assert_eq!(serde_json::from_str::<Vec<String>>(&shown).expect("JSON"), [text]);
         }
     }
@@ -250,7 +250,7 @@ mod tests {
             ("https://b.example/a?signature", "https://b.example/a?signature"),
         ];
         for (url, shown) in table {
-            assert_eq!(masked(&Url::parse(url).expect("a URL")), shown);
+            assert_eq!(redacted(&Url::parse(url).expect("a URL")), shown);
         }
     }
 }

@@ -24,7 +24,7 @@ pub use resize::{Mode, Resize};
 pub use verify::verify;
 
 use self::resize::Fit;
-use crate::record::{Format, Kind};
+use crate::record::{ErrorKind, Format};
 
 /// What is to be done with images. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -243,12 +243,12 @@ pub enum TransformError {
 impl TransformError {
     /// The kind of failure that this is for a row.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Corrupt(_) => Kind::CorruptImage,
-            Self::Unsupported(_) => Kind::NotAccepted,
-            Self::TooLarge(_) => Kind::TooLarge,
-            Self::Internal(_) => Kind::Internal,
+            Self::Corrupt(_) => ErrorKind::CorruptImage,
+            Self::Unsupported(_) => ErrorKind::NotAccepted,
+            Self::TooLarge(_) => ErrorKind::TooLarge,
+            Self::Internal(_) => ErrorKind::Internal,
         }
     }
 

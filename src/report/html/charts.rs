@@ -10,7 +10,7 @@ use crate::report::Summary;
 use crate::report::timeline::Timeline;
 use crate::report::trace::{Bar, Bucket};
 use crate::report::words::{title, whole};
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// Up to so many bars have names beside them.
 const NAMED: usize = 40;
@@ -90,7 +90,7 @@ fn row(bar: &Bar, span: f64) -> Markup {
     let width = |part: f64| format!("width:{:.3}%", (part / span.max(0.001) * 100.0).clamp(0.0, 100.0));
     html! {
         tr {
-            th scope="row" title=(harmless(&bar.url)) { (harmless(name(&bar.url))) }
+            th scope="row" title=(escaped(&bar.url)) { (escaped(name(&bar.url))) }
             td {
                 div.track aria-hidden="true" {
                     @for (class, part) in parts { @if part > 0.0 { i class=(class) style=(width(part)) {} } }

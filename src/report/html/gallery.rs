@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::record::Format;
 use crate::report::trace::{Picture, Trace};
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 /// How to get from the page to the images.
 pub struct Place(Option<String>);
@@ -76,7 +76,7 @@ fn one(picture: &Picture, place: &Place) -> Markup {
     let format = picture.format.map_or("unknown format", Format::name);
     let size = picture.size.map(|(width, height)| format!("{width} × {height}"));
     let words = html! {
-        span { (harmless(&picture.path)) }
+        span { (escaped(&picture.path)) }
         br;
         span.soft { (format) @if let Some(size) = size { ", " (size) } }
     };

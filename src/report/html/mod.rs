@@ -2,7 +2,7 @@
 //! shows files beside it.
 //!
 //! What can be read off a picture stands in words or in a table beside it. Everything that comes from outside, URLs, names
-//! and messages, goes through the template's escaping and through [`harmless`]; the page's own policy forbids scripts.
+//! and messages, goes through the template's escaping and through [`escaped`]; the page's own policy forbids scripts.
 
 mod charts;
 mod gallery;
@@ -18,7 +18,7 @@ use super::trace::{FailureGroup, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
-use crate::util::redact::harmless;
+use crate::util::redact::escaped;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -49,12 +49,12 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
             body {
                 header {
                     h1 { (headline) }
-                    p.soft { "fetchimg " (report.version) ", " (report.date) ", into " code { (harmless(&report.output)) } }
+                    p.soft { "fetchimg " (report.version) ", " (report.date) ", into " code { (escaped(&report.output)) } }
                 }
                 main {
                     @if report.ended != COMPLETED {
                         p.bad role="note" {
-                            "The run did not end by itself: " (harmless(&report.ended))
+                            "The run did not end by itself: " (escaped(&report.ended))
                             ". Rows not reached have no record yet; the same command goes on with them."
                         }
                     }
@@ -171,7 +171,7 @@ fn slowest(trace: &Trace) -> Markup {
             (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
                 @for bar in &trace.slowest {
                     tr {
-                        th scope="row" { (harmless(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
+                        th scope="row" { (escaped(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
                         td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
                         td { (charts::seconds(bar.timing.total_ms)) }
                         td { (bar.attempts) }
@@ -214,7 +214,7 @@ fn hosts(summary: &Summary) -> Markup {
             (numbers("Hosts", &HOST_COLUMNS, &html! {
                 @for host in &trace.hosts {
                     tr {
-                        th scope="row" { (harmless(&host.host)) }
+                        th scope="row" { (escaped(&host.host)) }
                         td { (HumanCount(host.saved)) }
                         td.bad[host.failed > 0] { (HumanCount(host.failed)) }
                         td { (HumanCount(host.requests)) }
@@ -239,7 +239,7 @@ fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
                 @if let Some(advice) = group.advice { p { (advice) } }
                 ul {
                     @for example in &group.examples {
-                        li { (harmless(&example.url)) @if !example.url.is_empty() { ": " } (harmless(&example.message)) }
+                        li { (escaped(&example.url)) @if !example.url.is_empty() { ": " } (escaped(&example.message)) }
                     }
                     @if others(group) > 0 { li.soft { "and " (HumanCount(others(group))) " more" } }
                 }

@@ -12,18 +12,18 @@ const SHARDS: usize = 64;
 
 /// The first file of each content, by its SHA-256 in hexadecimal digits, relative to the output folder.
 #[derive(Debug)]
-pub struct Contents {
+pub struct DedupIndex {
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<Box<str>, Box<str>>>>,
 }
 
-impl Default for Contents {
+impl Default for DedupIndex {
     fn default() -> Self {
         Self { hasher: RandomState::new(), shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect() }
     }
 }
 
-impl Contents {
+impl DedupIndex {
     /// Stores a content: `store` is told its first file, if there is one, and says which it is from now on. Meanwhile
     /// nobody else stores the same one.
     pub fn store<T, E>(
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_first_file_of_a_content_is_remembered() {
-        let contents = Contents::default();
+        let contents = DedupIndex::default();
         contents.know("aa", "1.png");
         contents.know("aa", "2.png");
         let ask = |sha256: &str, is_now: Option<&str>| {

@@ -8,7 +8,7 @@ mod publish;
 mod tmpfile;
 pub mod wal;
 
-pub use self::publish::{Linked, Publish, Published};
+pub use self::publish::{Linked, OnConflict, Published};
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -22,19 +22,19 @@ use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 
 use crate::record::RunError;
-use crate::sink::resume::{Left, look_through};
+use crate::sink::resume::{Unfinished, look_through};
 use crate::util::private_file;
 
 /// The output folder, held by this run alone.
 #[derive(Debug)]
-pub struct Files {
+pub struct Folder {
     pub(in crate::sink) root: PathBuf,
     pub(in crate::sink) fsync: bool,
     pub(in crate::sink) boot: Option<String>,
     /// Whether there was nothing but what is fetchimg's own when the run began.
     was_empty: bool,
     /// What earlier runs have left unfinished, by the start of the URL's hash.
-    pub(in crate::sink) left: HashMap<String, Left>,
+    pub(in crate::sink) left: HashMap<String, Unfinished>,
     /// The folder itself: a path from here is shorter than one from the root of the system.
     #[cfg(target_os = "linux")]
     pub(in crate::sink) folder: OwnedFd,
@@ -61,7 +61,7 @@ fn make_real_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Files {
+impl Folder {
     /// Makes the folder and what is private in it, and takes hold of it. `fsync`: flush each file and its folder;
     /// `boot`: see [`crate::util::boot_id::id`].
     pub fn open(root: &Path, fsync: bool, boot: Option<String>) -> Result<Self, RunError> {
@@ -229,7 +229,7 @@ pub(in crate::sink) mod testing {
         names
     }
 
-    pub(in crate::sink) fn parts(files: &Files) -> usize {
+    pub(in crate::sink) fn parts(files: &Folder) -> usize {
         fs::read_dir(files.private("parts")).expect("a folder").count()
     }
 }
@@ -239,18 +239,18 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::sink::Publish;
+    use crate::sink::OnConflict;
 
     #[test]
     fn a_folder_serves_one_run_and_is_not_made_again_behind_the_users_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("images");
-        let files = Files::open(&root, false, None).expect("open");
-        assert!(matches!(Files::open(&root, false, None), Err(RunError::Busy(_))));
+        let files = Folder::open(&root, false, None).expect("open");
+        assert!(matches!(Folder::open(&root, false, None), Err(RunError::Busy(_))));
         fs::remove_dir_all(&root).expect("remove");
         let mut part = files.begin(None, None);
         part.write(&Bytes::from_static(b"x")).expect("write");
-        let error = part.commit("deep/a.png", Publish::New, |_| Ok(())).expect_err("no folder");
+        let error = part.commit("deep/a.png", OnConflict::Keep, |_| Ok(())).expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
     }

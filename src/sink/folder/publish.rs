@@ -11,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::remove_if_there;
-use crate::sink::body::{Part, write_both};
+use crate::sink::body::{Body, write_both};
 
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Publish {
+pub enum OnConflict {
     /// Leave the file that is there.
-    New,
+    Keep,
     /// Put the new one in its place.
     Replace,
 }
@@ -44,13 +44,13 @@ pub enum Linked {
     Differs,
 }
 
-impl Part<'_> {
-    /// Gives the file `first` this name too, if it has the same bytes. `announce`: see [`Part::commit`].
+impl Body<'_> {
+    /// Gives the file `first` this name too, if it has the same bytes. `announce`: see [`Body::commit`].
     pub fn link(
         &mut self,
         first: &str,
         path: &str,
-        publish: Publish,
+        publish: OnConflict,
         mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Linked> {
         if !self.is_the_same_as(first)? {
@@ -62,7 +62,7 @@ impl Part<'_> {
         let (from, target) = (self.files.root.join(first), self.files.root.join(path));
         let linked = match publish {
             // It has this name already.
-            Publish::Replace
+            OnConflict::Replace
                 if self
                     .files
                     .look_at(path)
@@ -70,7 +70,7 @@ impl Part<'_> {
             {
                 Ok(())
             }
-            Publish::Replace => {
+            OnConflict::Replace => {
                 let aside = self.files.private("parts").join(self.files.next_number());
                 remove_if_there(&aside)?;
                 fs::hard_link(&from, &aside).and_then(|()| {
@@ -78,7 +78,7 @@ impl Part<'_> {
                     renamed.inspect_err(|_| drop(fs::remove_file(&aside)))
                 })
             }
-            Publish::New => fs::hard_link(&from, &target),
+            OnConflict::Keep => fs::hard_link(&from, &target),
         };
         match linked {
             Ok(()) => {
@@ -86,7 +86,7 @@ impl Part<'_> {
                 Ok(Linked::Done)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::AlreadyExists if publish == Publish::New => Ok(Linked::NameTaken),
+                io::ErrorKind::AlreadyExists if publish == OnConflict::Keep => Ok(Linked::NameTaken),
                 io::ErrorKind::NotFound => Ok(Linked::Differs),
                 io::ErrorKind::Unsupported
                 | io::ErrorKind::PermissionDenied
@@ -102,13 +102,13 @@ impl Part<'_> {
     pub fn commit(
         mut self,
         path: &str,
-        publish: Publish,
+        publish: OnConflict,
         mut announce: impl FnMut(&fs::Metadata) -> io::Result<()>,
     ) -> io::Result<Published> {
         self.origin = None;
         self.files.make_folders(path)?;
         if self.file.is_none()
-            && publish == Publish::New
+            && publish == OnConflict::Keep
             && let Some(published) = self.link_unnamed(path, &mut announce)?
         {
             return Ok(published);
@@ -126,8 +126,8 @@ impl Part<'_> {
         }
         announce(&file.metadata()?)?;
         let published = match publish {
-            Publish::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
-            Publish::New => rename_new(&named.path, &target),
+            OnConflict::Replace => fs::rename(&named.path, &target).map(|()| Published::Done),
+            OnConflict::Keep => rename_new(&named.path, &target),
         }?;
         self.files.sync_folders_of(path)?;
         Ok(published)
@@ -135,7 +135,7 @@ impl Part<'_> {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Part<'_> {
+impl Body<'_> {
     fn link_unnamed(
         &self,
         _: &str,
@@ -170,8 +170,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::testing::{parts, visible};
-    use super::{Publish, Published};
-    use crate::sink::Files;
+    use super::{OnConflict, Published};
+    use crate::sink::Folder;
     use crate::sink::body::{BUFFER, SMALL};
     use crate::sink::folder::wal::Mark;
 
@@ -180,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         for (unnamed, fsync) in [(true, false), (false, false), (true, true)] {
             let root = folder.path().join(format!("{unnamed}-{fsync}"));
-            let files = Files::open(&root, fsync, None).expect("open");
+            let files = Folder::open(&root, fsync, None).expect("open");
             if !unnamed {
                 files.unnamed.store(false, Ordering::Relaxed);
             }
@@ -196,7 +196,7 @@ mod tests {
                     }
                     assert_eq!(visible(&root).len(), 0);
                     assert_eq!(part.length(), size as u64);
-                    assert_eq!(part.commit("a/b.png", Publish::New, |_| Ok(())).expect("commit"), Published::Done);
+                    assert_eq!(part.commit("a/b.png", OnConflict::Keep, |_| Ok(())).expect("commit"), Published::Done);
                     assert_eq!(fs::read(root.join("a/b.png")).expect("read"), bytes);
                     assert_eq!(files.size("a/b.png"), Some(size as u64));
                     fs::remove_dir_all(root.join("a")).expect("remove");
@@ -209,9 +209,9 @@ mod tests {
     #[test]
     fn a_file_is_announced_before_it_appears() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false, None).expect("open");
+        let files = Folder::open(folder.path(), false, None).expect("open");
         for (name, size, publish) in
-            [("a", 5, Publish::New), ("b", 2 * SMALL, Publish::New), ("c", 5, Publish::Replace)]
+            [("a", 5, OnConflict::Keep), ("b", 2 * SMALL, OnConflict::Keep), ("c", 5, OnConflict::Replace)]
         {
             let mut part = files.begin(None, None);
             part.write(&vec![1; size].into()).expect("write");
@@ -226,14 +226,14 @@ mod tests {
         }
         let mut part = files.begin(None, None);
         part.write(&Bytes::from_static(b"x")).expect("write");
-        part.commit("d", Publish::New, |_| Err(io::ErrorKind::StorageFull.into())).expect_err("it cannot be noted");
+        part.commit("d", OnConflict::Keep, |_| Err(io::ErrorKind::StorageFull.into())).expect_err("it cannot be noted");
         assert!(files.look_at("d").is_none(), "nothing appears that could not be announced");
     }
 
     #[test]
     fn a_taken_name_is_kept_or_replaced_as_asked() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files::open(folder.path(), false, None).expect("open");
+        let files = Folder::open(folder.path(), false, None).expect("open");
         for size in [10, 2 * SMALL] {
             fs::write(folder.path().join("a.png"), "theirs").expect("write");
             let part = |byte: u8| {
@@ -241,9 +241,9 @@ mod tests {
                 part.write(&vec![byte; size].into()).expect("write");
                 part
             };
-            assert_eq!(part(1).commit("a.png", Publish::New, |_| Ok(())).expect("commit"), Published::NameTaken);
+            assert_eq!(part(1).commit("a.png", OnConflict::Keep, |_| Ok(())).expect("commit"), Published::NameTaken);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), b"theirs");
-            assert_eq!(part(2).commit("a.png", Publish::Replace, |_| Ok(())).expect("commit"), Published::Done);
+            assert_eq!(part(2).commit("a.png", OnConflict::Replace, |_| Ok(())).expect("commit"), Published::Done);
             assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), vec![2; size]);
         }
         drop(files.begin(None, None));

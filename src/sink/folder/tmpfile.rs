@@ -1,4 +1,4 @@
-//! Files that have no name until they are complete.
+//! Folder that have no name until they are complete.
 //!
 //! What is linked into place in one step is complete from the moment it can be seen, and there is nothing to clean up
 //! when the program dies. Linux alone has such files, and not on every file system.
@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
 
-use super::Files;
+use super::Folder;
 use super::publish::Published;
-use crate::sink::body::{Part, write_both};
+use crate::sink::body::{Body, write_both};
 
-impl Part<'_> {
+impl Body<'_> {
     /// Writes the buffer into a file without a name and gives it one. `None`: that cannot be done here. A file may have
     /// been announced by then; it is gone, and the one that comes instead is announced in its turn.
     pub(in crate::sink) fn link_unnamed(
@@ -58,7 +58,7 @@ impl Part<'_> {
     }
 }
 
-impl Files {
+impl Folder {
     /// Gives a name to a file that has none.
     fn link(&self, file: &File, path: &str) -> Result<(), Errno> {
         // By its descriptor: the shortest way, which kernels before 6.10 allow to the privileged alone.

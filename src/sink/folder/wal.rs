@@ -25,7 +25,7 @@ const SYNCED: &str = "synced";
 
 /// Where the notes of a run go.
 #[derive(Debug)]
-pub struct Intents {
+pub struct Wal {
     folder: PathBuf,
     /// What the files' names begin with: when what they say can be trusted.
     holds_in: String,
@@ -43,19 +43,19 @@ struct Notes {
     stays: AtomicBool,
 }
 
-/// A note on one file. Whoever drops it without a word that it is [`Intent::done`] leaves it to the next run.
+/// A note on one file. Whoever drops it without a word that it is [`WalEntry::done`] leaves it to the next run.
 #[derive(Debug)]
 #[must_use = "the note stays until it is said to be done"]
-pub struct Intent(Option<Arc<Notes>>);
+pub struct WalEntry(Option<Arc<Notes>>);
 
-impl Intent {
+impl WalEntry {
     /// The record is in the journal, or nothing came of it.
     pub fn done(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Intent {
+impl Drop for WalEntry {
     fn drop(&mut self) {
         if let Some(notes) = &self.0 {
             notes.stays.store(true, Ordering::Relaxed);
@@ -96,7 +96,7 @@ struct Line<'a> {
     record: &'a RawValue,
 }
 
-impl Intents {
+impl Wal {
     /// Notes in a folder, which is made with the first of them. `boot`: see [`crate::util::boot_id::id`]; `synced`: files are on
     /// the disk before they are noted.
     #[must_use]
@@ -147,7 +147,7 @@ impl Intents {
     }
 
     /// Notes that this file is about to be published, and what its record will be.
-    pub fn note(&self, Mark { inode, modified }: Mark, record: &[u8]) -> io::Result<Intent> {
+    pub fn note(&self, Mark { inode, modified }: Mark, record: &[u8]) -> io::Result<WalEntry> {
         let mut line = Vec::with_capacity(record.len() + 80);
         write!(line, "{{\"mark\":{{\"inode\":{inode},\"modified\":{modified}}},\"record\":")?;
         line.extend_from_slice(record);
@@ -162,7 +162,7 @@ impl Intents {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
             return Err(error);
         }
-        Ok(Intent(Some(notes)))
+        Ok(WalEntry(Some(notes)))
     }
 
     fn current(&self) -> io::Result<Arc<Notes>> {
@@ -221,21 +221,21 @@ mod tests {
         Noted { mark: mark(inode), record: record.into() }
     }
 
-    fn intents(folder: &Path, boot: &str, synced: bool) -> Intents {
-        Intents::new(folder.join("intents"), Some(boot), synced)
+    fn wal(folder: &Path, boot: &str, synced: bool) -> Wal {
+        Wal::new(folder.join("wal"), Some(boot), synced)
     }
 
     #[test]
     fn what_was_noted_by_a_killed_run_is_found_and_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
-        let killed = intents(folder.path(), "boot", false);
+        let killed = wal(folder.path(), "boot", false);
         assert_eq!(killed.left(Some("boot")).expect("left"), [], "there is no folder yet");
         let done = killed.note(mark(1), br#"{"a":1}"#).expect("note");
         done.done();
         let open = killed.note(mark(2), br#"{"b":[2]}"#).expect("note");
         std::mem::forget((killed, open));
 
-        let next = intents(folder.path(), "boot", false);
+        let next = wal(folder.path(), "boot", false);
         assert_eq!(next.left(Some("boot")).expect("left"), [noted(1, r#"{"a":1}"#), noted(2, r#"{"b":[2]}"#)]);
         assert_eq!(next.left(Some("other")).expect("left"), [], "power may have been lost in between");
         assert_eq!(next.left(None).expect("left"), []);
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_was_on_the_disk_before_it_was_noted_holds_for_every_boot() {
         let folder = tempfile::tempdir().expect("a folder");
-        let killed = intents(folder.path(), "boot", true);
+        let killed = wal(folder.path(), "boot", true);
         std::mem::forget(killed.note(mark(7), b"{}").expect("note"));
         assert_eq!(killed.left(Some("other")).expect("left"), [noted(7, "{}")]);
         assert_eq!(killed.left(None).expect("left"), [noted(7, "{}")]);
@@ -255,15 +255,15 @@ mod tests {
     #[test]
     fn files_of_notes_go_when_all_their_records_are_written_and_stay_when_they_cannot_be() {
         let folder = tempfile::tempdir().expect("a folder");
-        let count = || fs::read_dir(folder.path().join("intents")).map_or(0, Iterator::count);
-        let run = intents(folder.path(), "boot", false);
+        let count = || fs::read_dir(folder.path().join("wal")).map_or(0, Iterator::count);
+        let run = wal(folder.path(), "boot", false);
         let long = vec![b' '; 300_000];
         let mut notes = (0..9).map(|inode| run.note(mark(inode), &long).expect("note")).collect::<Vec<_>>();
         assert_eq!(count(), 3);
-        notes.drain(..4).for_each(Intent::done);
+        notes.drain(..4).for_each(WalEntry::done);
         assert_eq!(count(), 2, "the oldest has no open note any more");
         let last = notes.pop();
-        notes.drain(..).for_each(Intent::done);
+        notes.drain(..).for_each(WalEntry::done);
         assert_eq!(count(), 1);
         drop(last);
         drop(run);
@@ -273,10 +273,10 @@ mod tests {
     #[test]
     fn a_torn_line_harms_no_other() {
         let folder = tempfile::tempdir().expect("a folder");
-        let run = intents(folder.path(), "boot", false);
-        fs::create_dir(folder.path().join("intents")).expect("a folder");
+        let run = wal(folder.path(), "boot", false);
+        fs::create_dir(folder.path().join("wal")).expect("a folder");
         let text = "{\"mark\":{\"inode\":1,\"modified\":1700000000123456789},\"record\":{}}\n\0\u{1b}\n{\"mark\":{\"inode\":2,\"modified\":1700000000123456789},\"record\":{}}\n{\"mark\":{\"inode\":3";
-        fs::write(folder.path().join("intents/boot-000000.jsonl"), text).expect("write");
+        fs::write(folder.path().join("wal/boot-000000.jsonl"), text).expect("write");
         assert_eq!(run.left(Some("boot")).expect("left"), [noted(1, "{}"), noted(2, "{}")]);
     }
 }
