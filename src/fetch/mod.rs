@@ -31,6 +31,7 @@ use crate::record::{
 use crate::sink::folder::dedup::DedupIndex;
 use crate::sink::folder::wal::{Wal, WalEntry};
 use crate::sink::{Body, Folder, OnConflict, Origin};
+use crate::util::human::{Rounded, Size};
 use crate::util::redact::{escaped, redacted};
 
 /// A job with all that was decided about it in list order.
@@ -472,7 +473,7 @@ fn file_exists(path: String) -> Skipped {
 }
 
 fn too_large(limit: u64) -> FetchError {
-    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", bytesize::ByteSize(limit)))
+    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", Size::from(limit)))
 }
 
 /// Why an answer has no body worth reading.
@@ -492,8 +493,8 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
     }
 }
 
-fn spoken(duration: Duration) -> indicatif::HumanDuration {
-    indicatif::HumanDuration(duration)
+fn spoken(duration: Duration) -> Rounded {
+    Rounded(duration)
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 
 use std::io::{self, Read, Seek};
 
-use bytesize::ByteSize;
 use serde_json::{Map, Value};
 
 use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
 use crate::record::{Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original};
+use crate::util::human::Size;
 
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Bounds {
         if bytes >= self.min_bytes {
             return Ok(());
         }
-        let clause = format!("{} of at least {} (--min-bytes)", ByteSize(bytes), ByteSize(self.min_bytes));
+        let clause = format!("{} of at least {} (--min-bytes)", Size::from(bytes), Size::from(self.min_bytes));
         Err(FetchError::new(ErrorKind::TooSmall, clause))
     }
 }

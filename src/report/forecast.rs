@@ -4,11 +4,11 @@
 //! from the others, and its shares and means hold for all of these, give or take chance (`statistics` has the intervals).
 //! The time is worked out from the pace at which its downloads ended.
 
+use crate::util::human::{Count, Size};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::{BinaryBytes, HumanCount};
 use serde::Serialize;
 
 use super::plan::RowCounts;
@@ -161,11 +161,11 @@ impl Forecast {
         let from = match (self.to_fetch, is_whole) {
             (0, _) => "nothing is left to fetch".to_owned(),
             (_, true) => "the sample was all there was to fetch".to_owned(),
-            _ => format!("from {} of {} drawn at random", HumanCount(self.sampled), counted(self.to_fetch, "row")),
+            _ => format!("from {} of {} drawn at random", Count(self.sampled), counted(self.to_fetch, "row")),
         };
         writeln!(out, "Forecast for the list: {from}")?;
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
-        line("rows", format!("{}, of which {} to fetch", HumanCount(self.rows), HumanCount(self.to_fetch)))?;
+        line("rows", format!("{}, of which {} to fetch", Count(self.rows), Count(self.to_fetch)))?;
         if !self.skipped_by_reason.is_empty() {
             line("skipped", listed(&self.skipped_by_reason))?;
         }
@@ -178,12 +178,12 @@ impl Forecast {
                 "failures",
                 format!("{} % of what is to fetch{}", percent(share.expected), range(share, percent, " %")),
             )?;
-            let count = |rows: f64| HumanCount(whole(rows)).to_string();
+            let count = |rows: f64| Count(whole(rows)).to_string();
             line("", format!("{} of the list{}", counted(whole(rows.expected), "row"), range(rows, count, "")))?;
         }
         match self.bytes {
             Some(bytes) => {
-                let size = |bytes: f64| BinaryBytes(whole(bytes)).to_string();
+                let size = |bytes: f64| Size::from(whole(bytes)).to_string();
                 line("bytes", format!("{}{}", size(bytes.expected), range(bytes, size, "")))?;
             }
             None if self.sampled > 0 => line("bytes", "not known: no image was saved".to_owned())?,

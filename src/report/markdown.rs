@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use indicatif::{BinaryBytes, HumanCount};
-
 use super::trace::{Bar, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
+use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
 /// Writes the report.
@@ -128,7 +127,7 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Hosts\n")?;
     if trace.hosts_met > trace.hosts.len() as u64 {
         let more = if trace.more_hosts { " that were counted; there were more" } else { "" };
-        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), HumanCount(trace.hosts_met))?;
+        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), Count(trace.hosts_met))?;
     }
     writeln!(out, "| host | saved | failed | requests | size | first byte, mean | whole, mean |")?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
@@ -137,10 +136,10 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
             out,
             "| {} | {} | {} | {} | {} | {:.3} s | {:.3} s |",
             code(&host.host),
-            HumanCount(host.saved),
-            HumanCount(host.failed),
-            HumanCount(host.requests),
-            BinaryBytes(host.bytes),
+            Count(host.saved),
+            Count(host.failed),
+            Count(host.requests),
+            Size::from(host.bytes),
             host.mean_first_byte_seconds,
             host.mean_download_seconds,
         )?;
@@ -155,7 +154,7 @@ fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Failures\n")?;
     for group in &trace.failures {
         let advice = group.advice.map_or_else(String::new, |advice| format!(" ({advice})"));
-        writeln!(out, "- {} × `{}`{advice}", HumanCount(group.count), group.kind)?;
+        writeln!(out, "- {} × `{}`{advice}", Count(group.count), group.kind)?;
         for example in &group.examples {
             writeln!(out, "  - {}", [&*example.url, &*example.message].map(code).join(" "))?;
         }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::COMPLETED;
 use super::words::{counted, listed};
+use crate::util::human::Count;
 use crate::util::redact::{self, escaped};
 
 /// The rows of a list, by what a run would do with them: `to_fetch`, `skipped_by_reason` and `bad_by_kind` add up to `rows`.
@@ -120,19 +120,19 @@ impl Plan {
             return writeln!(out, "The list is empty: there is nothing to download.");
         }
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
-        line("rows", HumanCount(self.rows).to_string())?;
+        line("rows", Count(self.rows).to_string())?;
         line(
             "to fetch",
             match self.hosts {
                 0 => "none".to_owned(),
-                hosts => format!("{}, from {}", HumanCount(self.to_fetch), counted(hosts, "host")),
+                hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;
         if self.skipped > 0 {
-            line("skipped", format!("{}: {}", HumanCount(self.skipped), listed(&self.skipped_by_reason)))?;
+            line("skipped", format!("{}: {}", Count(self.skipped), listed(&self.skipped_by_reason)))?;
         }
         if self.bad > 0 {
-            line("bad", format!("{}: {}", HumanCount(self.bad), listed(&self.bad_by_kind)))?;
+            line("bad", format!("{}: {}", Count(self.bad), listed(&self.bad_by_kind)))?;
         }
         let shown = self.most_rows.len() as u64;
         for (number, HostRows { host, rows }) in self.most_rows.iter().enumerate() {
@@ -141,7 +141,7 @@ impl Plan {
                 0 => "rows by host",
                 _ => "",
             };
-            line(name, format!("{:>9}  {}", HumanCount(*rows).to_string(), escaped(host)))?;
+            line(name, format!("{:>9}  {}", Count(*rows).to_string(), escaped(host)))?;
         }
         for (number, path) in self.first_names.iter().enumerate() {
             line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;

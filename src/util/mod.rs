@@ -3,5 +3,6 @@
 pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
+pub mod human;
 pub mod private_file;
 pub mod redact;

@@ -25,6 +25,7 @@ pub use verify::verify;
 
 use self::resize::Fit;
 use crate::record::{ErrorKind, Format};
+use crate::util::human::Size;
 
 /// What is to be done with images. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -109,7 +110,7 @@ impl Limits {
 
     fn check_memory(&self, bytes: u64) -> Result<(), TransformError> {
         if bytes > self.max_memory {
-            let (bytes, most) = (bytesize::ByteSize(bytes), bytesize::ByteSize(self.max_memory));
+            let (bytes, most) = (Size::from(bytes), Size::from(self.max_memory));
             return Err(TransformError::TooLarge(format!("it takes {bytes} of memory, more than {most}")));
         }
         Ok(())

@@ -48,7 +48,7 @@ fn busy() -> Status {
 }
 
 fn shown(status: &Status, width: u16, height: u16, unicode: bool) -> Vec<String> {
-    lines(status, Size { width, height }, unicode).into_iter().map(|line| line.text).collect()
+    lines(status, ViewSize { width, height }, unicode).into_iter().map(|line| line.text).collect()
 }
 
 #[test]

@@ -10,7 +10,6 @@ mod gallery;
 use std::io::{self, Write};
 use std::path::Path;
 
-use indicatif::{BinaryBytes, HumanCount};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::charts::{durations, timeline, waterfall};
@@ -18,6 +17,7 @@ use super::trace::{FailureGroup, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
+use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
 const STYLE: &str = include_str!("style.css");
@@ -109,9 +109,9 @@ fn answer(report: &Report) -> Markup {
                 }
             }
             @if let Some(last) = report.modes.last() {
-                li { b { (HumanCount(last.saved)) } "saved, " (BinaryBytes(last.bytes)) }
-                li { b.bad[last.failed > 0] { (HumanCount(last.failed)) } "failed" }
-                @if last.skipped > 0 { li { b { (HumanCount(last.skipped)) } "skipped" } }
+                li { b { (Count(last.saved)) } "saved, " (Size::from(last.bytes)) }
+                li { b.bad[last.failed > 0] { (Count(last.failed)) } "failed" }
+                @if last.skipped > 0 { li { b { (Count(last.skipped)) } "skipped" } }
             }
         }
     }
@@ -207,7 +207,7 @@ fn hosts(summary: &Summary) -> Markup {
             h2 { "Hosts" }
             @if trace.hosts_met > trace.hosts.len() as u64 {
                 p.soft {
-                    "The " (trace.hosts.len()) " with the most rows, of " (HumanCount(trace.hosts_met))
+                    "The " (trace.hosts.len()) " with the most rows, of " (Count(trace.hosts_met))
                     @if trace.more_hosts { " that were counted; there were more" } "."
                 }
             }
@@ -215,13 +215,13 @@ fn hosts(summary: &Summary) -> Markup {
                 @for host in &trace.hosts {
                     tr {
                         th scope="row" { (escaped(&host.host)) }
-                        td { (HumanCount(host.saved)) }
-                        td.bad[host.failed > 0] { (HumanCount(host.failed)) }
-                        td { (HumanCount(host.requests)) }
-                        td { (BinaryBytes(host.bytes)) }
+                        td { (Count(host.saved)) }
+                        td.bad[host.failed > 0] { (Count(host.failed)) }
+                        td { (Count(host.requests)) }
+                        td { (Size::from(host.bytes)) }
                         td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
                         td { (format!("{:.3} s", host.mean_download_seconds)) }
-                        td { (HumanCount(told_off(&host.host))) }
+                        td { (Count(told_off(&host.host))) }
                     }
                 }
             }))
@@ -235,13 +235,13 @@ fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
         @if !trace.failures.is_empty() {
             h2 { "Failures" @if passes > 1 { " (" (mode.name()) ")" } }
             @for group in &trace.failures {
-                h3 { (HumanCount(group.count)) " × " code { (group.kind) } }
+                h3 { (Count(group.count)) " × " code { (group.kind) } }
                 @if let Some(advice) = group.advice { p { (advice) } }
                 ul {
                     @for example in &group.examples {
                         li { (escaped(&example.url)) @if !example.url.is_empty() { ": " } (escaped(&example.message)) }
                     }
-                    @if others(group) > 0 { li.soft { "and " (HumanCount(others(group))) " more" } }
+                    @if others(group) > 0 { li.soft { "and " (Count(others(group))) " more" } }
                 }
             }
         }
