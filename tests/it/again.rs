@@ -1,13 +1,12 @@
 //! The same command again, the same URL again, the same folder again: what the journal knows and files keep.
 
-mod common;
-
 use std::fs;
 use std::time::Duration;
 
-use common::told::{in_words, manifest};
-use common::{Program, Run, Server, TestDir, fetchimg};
 use serde_json::Value;
+
+use crate::common::told::{in_words, manifest};
+use crate::common::{Program, Run, Server, TestDir, fetchimg};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -732,7 +731,7 @@ fn a_file_that_took_the_place_of_an_image_is_not_removed_with_its_name() {
 #[test]
 fn a_link_in_the_place_of_a_part_leads_nowhere() {
     let server = Server::start();
-    let dir = common::TestDir::new();
+    let dir = TestDir::new();
     let precious = dir.write("precious", "theirs");
     std::fs::create_dir_all(dir.join("images/.fetchimg/parts")).expect("a folder");
     for number in 0..4 {

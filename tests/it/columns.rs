@@ -1,19 +1,16 @@
 //! Lists with columns: CSV, TSV, JSON Lines and Parquet, packed and plain, from files and from pipes.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Run, Server, TestDir, fetchimg, wait_until};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
+
+use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

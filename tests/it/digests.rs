@@ -1,16 +1,15 @@
 //! `--hash` and `--dedupe`: what a body hashes to, and what is stored once.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use common::told::in_words;
-use common::{Run, Server, TestDir, fetchimg};
 use fetchimg::digest::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::common::told::in_words;
+use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

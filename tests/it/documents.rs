@@ -1,10 +1,8 @@
 //! What is printed instead of a run: completions, the man page, and what is said to mistyped flags.
 
-mod common;
-
 use std::process::Command;
 
-use common::{Run, TestDir, fetchimg};
+use crate::common::{Program, Run, TestDir, fetchimg};
 
 /// The flags that the help names, `--help` and `--version` among them.
 fn flags() -> Vec<String> {
@@ -105,7 +103,7 @@ fn what_is_printed_waits_for_no_list_and_may_go_unread() {
     assert_eq!(run.status, Some(0), "as with --help, there is no run\n{run}");
     let program = env!("CARGO_BIN_EXE_fetchimg");
     let unread = format!("{program} --completions zsh | true; {program} --man >&-");
-    let run = common::Program::new("bash").args(["-c", &unread]).run();
+    let run = Program::new("bash").args(["-c", &unread]).run();
     assert!(!run.stderr.contains("panicked"), "{run}");
     let run = fetchimg().args(["--completions", "tcsh"]).run();
     assert_eq!(run.status, Some(2), "{run}");
@@ -125,8 +123,7 @@ fn the_help_ends_with_examples_that_can_be_typed() {
         let (_, command) = example.split_once("fetchimg ").unwrap_or_else(|| panic!("{example}"));
         let command = command.split("  ").next().unwrap_or_default();
         // What follows is understood: it is the list that is missing.
-        let run =
-            common::Program::new("sh").args(["-c", &format!("{} {command}", env!("CARGO_BIN_EXE_fetchimg"))]).run();
+        let run = Program::new("sh").args(["-c", &format!("{} {command}", env!("CARGO_BIN_EXE_fetchimg"))]).run();
         assert!(run.status != Some(2), "{command}\n{run}");
     }
 }

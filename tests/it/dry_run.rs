@@ -1,12 +1,11 @@
 //! `--dry-run`: what a run would do, without a request and without a trace.
 
-mod common;
-
 use std::fs;
 
-use common::told::manifest;
-use common::{Run, Server, TestDir, fetchimg};
 use serde_json::{Value, json};
+
+use crate::common::told::manifest;
+use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// Nobody was asked for anything, and there is no folder that was not there.
 #[track_caller]

@@ -1,15 +1,14 @@
 //! `--keep-duplicates`: every row is fetched, whatever the others are.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use common::told::{in_words, manifest};
-use common::{Program, Run, Server, fetchimg};
 use fetchimg::job::url_hash;
 use url::Url;
+
+use crate::common::told::{in_words, manifest};
+use crate::common::{Program, Run, Server, fetchimg};
 
 /// The flag, and the records of this run alone, because the journal has those of all runs.
 fn keeping() -> Program {

@@ -1,13 +1,12 @@
 //! Every way of failing: what its record says, how often it was tried, and that the rest of the list is saved all the
 //! same.
 
-mod common;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Run, Server, fetchimg};
 use serde_json::{Value, json};
+
+use crate::common::{Run, Server, fetchimg};
 
 /// Two more attempts, without delay.
 const TWO_RETRIES: [&str; 4] = ["--retries", "2", "--retry-wait", "0.01"];

@@ -1,16 +1,14 @@
-//! Tests of the test harness: the server misbehaves as its routes promise, and the program runner sees what happened.
+//! Tests of the test harness: the server has the faults that its routes promise, and the program runner sees what happened.
 //!
 //! They do without the program under test: the server is driven over a raw connection, the runner runs a shell.
-
-mod common;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::server::{base64, http_date};
-use common::{Program, Server, TestDir, images, wait_until};
+use crate::common::server::{base64, http_date};
+use crate::common::{Program, Server, TestDir, images, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,12 +1,10 @@
 //! What is sent to whom: headers, credentials, proxies, certificates, addresses, and which of it is never shown.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::server::base64;
-use common::{Program, Request, Run, Server, TestDir, fetchimg};
+use crate::common::server::base64;
+use crate::common::{Program, Request, Run, Server, TestDir, fetchimg};
 
 /// Fetches `/echo/a.png` with these options and tells what the server was asked.
 #[track_caller]

@@ -3,9 +3,6 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "says what could not be compared")]
 
-#[path = "common/inspected.rs"]
-mod inspected;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,8 +10,9 @@ use std::process::Command;
 use fetchimg::format::Format;
 use fetchimg::image::{Found, Inspector, Recogniser, Verdict, Wanted, recognise};
 use fetchimg::job::Measures;
-use inspected::inspected;
 use serde_json::{Value, json};
+
+use crate::inspected::inspected;
 
 const EVERYTHING: Wanted = Wanted { structure: true, exif: true };
 

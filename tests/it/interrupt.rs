@@ -1,12 +1,11 @@
 //! Runs that end early: what was asked to stop stops in order, what was killed is continued, and nothing from outside
 //! steers the terminal.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Run, Running, Server, TestDir, fetchimg, wait_until};
 use serde_json::Value;
+
+use crate::common::{Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

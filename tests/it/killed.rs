@@ -1,8 +1,6 @@
 //! Whatever moment a run ends at, the next one goes on from there: nothing wrong, nothing twice, nothing missing.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
-mod common;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Request, Run, Server, TestDir, fetchimg, wait_until};
+use crate::common::{Request, Run, Server, TestDir, fetchimg, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

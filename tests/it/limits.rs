@@ -1,11 +1,9 @@
 //! What the system allows: open files are few, hosts are many, and every image is saved all the same.
 
-mod common;
-
 use std::fs;
 use std::time::Duration;
 
-use common::{Program, Server, TestDir, fetchimg, wait_until};
+use crate::common::{Program, Server, TestDir, fetchimg, wait_until};
 
 #[test]
 fn a_low_limit_on_open_files_costs_speed_and_nothing_else() {

@@ -1,10 +1,8 @@
 //! Lists in every form: files, arguments, pipes, comments, odd characters, garbage, nothing at all, and no end.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Server, TestDir, fetchimg, wait_until};
+use crate::common::{Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,12 +1,11 @@
 //! One after the other, many at once, and both side by side; and what is told about it: report, records, log.
 
-mod common;
-
 use std::time::Duration;
 
-use common::told::{in_words, manifest};
-use common::{Program, Run, Server, TestDir, fetchimg};
 use serde_json::Value;
+
+use crate::common::told::{in_words, manifest};
+use crate::common::{Program, Run, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -636,7 +635,7 @@ fn into_a_closed_pipe(server: &Server, redirection: &str, arguments: &[&str]) ->
     dir.write("list.txt", numbered(server, "/gated/300", 5).join("\n"));
     let script = format!("{{ \"$0\" list.txt \"$@\" {redirection}; echo $? >status; }} | {{ exec <&-; : >closed; }}");
     let running = Program::new("sh").args(["-c", &script, FETCHIMG]).args(arguments).in_dir(&dir).start();
-    common::wait_until("the end of the reader", || dir.join("closed").exists());
+    wait_until("the end of the reader", || dir.join("closed").exists());
     server.open_gate();
     running.wait()
 }

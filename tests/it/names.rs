@@ -1,12 +1,11 @@
 //! Which file a URL becomes: names from URLs and servers, extensions, collisions, nasty names, templates.
 
-mod common;
-
 use std::fmt::Write as _;
 
-use common::server::percent_encoded;
-use common::{Run, Server, TestDir, fetchimg};
 use sha2::{Digest, Sha256};
+
+use crate::common::server::percent_encoded;
+use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// All 64 digits of what fetchimg puts before the extension of a name that is taken.
 fn hash64(url: &str) -> String {

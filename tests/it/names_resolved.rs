@@ -1,11 +1,9 @@
 //! Host names: who is asked for them, how often, and what comes of every way not to answer.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use common::{Dns, Kind, Program, Reply, Run, Server, dns, fetchimg};
+use crate::common::{Dns, Kind, Program, Reply, Run, Server, dns, fetchimg};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

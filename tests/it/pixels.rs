@@ -1,12 +1,11 @@
 //! `--resize`, `--encode`, `--verify decode`, `--phash` and `--exif`: what is done with pixels, and said of them.
 
-mod common;
-
-use common::{Run, Server, fetchimg};
 use fetchimg::digest::hex;
 use image::{GenericImageView as _, ImageFormat};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::common::{Run, Server, fetchimg};
 
 /// The format and the size of a stored file, as the decoder has it.
 #[track_caller]

@@ -1,12 +1,10 @@
 //! One host's trouble is its own: others go on, and it is left in peace.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
-mod common;
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
-use common::{Server, fetchimg, server::Request};
+use crate::common::{Server, fetchimg, server::Request};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

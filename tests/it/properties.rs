@@ -1,12 +1,5 @@
 //! Rules that are easier said than listed.
 
-#![allow(missing_docs, reason = "tests")]
-
-#[path = "common/inspected.rs"]
-mod inspected;
-#[path = "common/rules.rs"]
-mod rules;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
@@ -21,11 +14,13 @@ use fetchimg::input::{Format as ListFormat, Options, rows_of};
 use fetchimg::job::{Extra, Job, url_hash};
 use fetchimg::naming::{Namer, Planned, clean_text};
 use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
-use inspected::inspected;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use url::Url;
+
+use crate::inspected::inspected;
+use crate::rules;
 
 const TEMPLATES: [&str; 29] = [
     "{basename}",

@@ -1,13 +1,10 @@
 //! The README says what the program says.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
-use common::fetchimg;
 use fetchimg::error::Kind;
 
-const README: &str = include_str!("../README.md");
+use crate::common::fetchimg;
+
+const README: &str = include_str!("../../README.md");
 
 #[test]
 fn the_readme_shows_the_help() {
@@ -31,7 +28,7 @@ fn the_readme_lists_every_exit_status_and_every_error() {
 
 #[test]
 fn the_list_is_the_tutorials() {
-    let list = include_str!("../urls.txt");
+    let list = include_str!("../../urls.txt");
     assert_eq!(list.lines().count(), 5);
     assert!(list.lines().all(|line| line.starts_with("https://codeflex.co/wp-content/uploads/")));
 }

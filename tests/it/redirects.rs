@@ -1,11 +1,9 @@
 //! Where redirects lead, where they are not followed, and what does not travel along.
 
-mod common;
-
 use std::time::Duration;
 
-use common::server::base64;
-use common::{Request, Run, Server, fetchimg};
+use crate::common::server::base64;
+use crate::common::{Request, Run, Server, fetchimg};
 
 /// A redirect that is not followed to an image: one attempt, and nothing is left behind.
 #[track_caller]

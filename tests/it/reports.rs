@@ -2,9 +2,7 @@
 //!
 //! `tests/browser/page.mjs` opens the page in a browser; `.ci/run` runs it.
 
-mod common;
-
-use common::{Run, Server, fetchimg};
+use crate::common::{Run, Server, fetchimg};
 
 /// Every form of the report of one run.
 const FORMS: [&str; 8] = ["--report", "run.html", "--report", "run.md", "--report", "run.json", "--report", "run.txt"];

@@ -1,11 +1,10 @@
 //! Trying again: how often, after how long, at whose expense, and which connections are kept.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Request, Server, fetchimg};
 use serde_json::json;
+
+use crate::common::{Request, Server, fetchimg};
 
 /// From each request to the next.
 fn gaps(requests: &[Request]) -> Vec<Duration> {
@@ -227,7 +226,7 @@ fn an_error_page_or_a_redirect_does_not_cost_the_connection() {
 
 /// The `Range` and `If-Range` of each request for a target.
 fn ranges(server: &Server, target: &str) -> Vec<(Option<String>, Option<String>)> {
-    let header = |request: &common::server::Request, name: &str| request.header(name).map(str::to_owned);
+    let header = |request: &Request, name: &str| request.header(name).map(str::to_owned);
     let requests = server.requests_for(target);
     requests.iter().map(|request| (header(request, "range"), header(request, "if-range"))).collect()
 }

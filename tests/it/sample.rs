@@ -1,11 +1,10 @@
 //! `--sample N`: a part of the list drawn at random, and what it says about the whole.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Run, Server, TestDir, fetchimg, wait_until};
 use serde_json::{Value, json};
+
+use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
 /// A list of so many rows at one server, of which every twentieth is missing.
 fn list(server: &Server, count: usize) -> Vec<String> {

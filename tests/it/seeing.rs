@@ -1,13 +1,9 @@
 //! What can be seen while the program runs: the live view on a terminal, and log lines elsewhere.
 
-#![allow(missing_docs, reason = "tests")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Picture, Program, Run, Running, Server, fetchimg, wait_until};
+use crate::common::{Picture, Program, Run, Running, Server, fetchimg, wait_until};
 
 /// Enough for something to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);

@@ -1,10 +1,8 @@
 //! Command lines that are wrong, places that cannot be written, and questions that are answered without a run.
 
-mod common;
-
 use std::fs;
 
-use common::{Run, Server, TestDir, fetchimg};
+use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// The command line is refused with a hint, nothing is made, and nobody is asked for anything.
 #[track_caller]

@@ -1,8 +1,6 @@
 //! What is refused of images: by their size, and because they are not sound.
 
-mod common;
-
-use common::{Run, Server, fetchimg};
+use crate::common::{Run, Server, fetchimg};
 
 /// What became of the rows, in list order: the kind of error, or the file.
 fn told(run: &Run) -> Vec<String> {
