@@ -63,7 +63,7 @@
 //! | `/hang-up-once/{n}[/name]` | the same, once per target, when it is not the connection's first request |
 //! | `/endless[/name]` `/page-endless[/name]` | an image, a page without end |
 //! | `/huge-length[/name]` | announces 99999999999 bytes, then silence |
-//! | `/raw/{name}[/name]` | one of the answers of [`misdeeds`], which are written byte for byte |
+//! | `/raw/{name}[/name]` | one of the answers of [`raw`], which are written byte for byte |
 //! | `/panic` | a handler that panics |
 //! | anything else | 404 |
 
@@ -88,8 +88,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, pki_types::PrivatePkcs8KeyDer};
 use url::Url;
 
+use super::faults::raw::{self, Asked, Step};
 use super::images;
-use super::misdeeds::{self, Asked, Step};
 
 /// How many bytes `/stall` announces.
 const STALLED_SIZE: usize = 100_000;
@@ -162,7 +162,7 @@ impl Server {
         Self::launch(Some(Identity::new(certificate)), Ipv4Addr::LOCALHOST, None)
     }
 
-    /// A server that hears nobody out: it does to whoever connects what [`misdeeds::greeting`] has under this name.
+    /// A server that hears nobody out: it does to whoever connects what [`raw::greeting`] has under this name.
     pub fn start_greeting(name: &'static str) -> Self {
         Self::launch(None, Ipv4Addr::LOCALHOST, Some(name))
     }
@@ -518,7 +518,7 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
     };
     let mut connection = Connection { wire, received: Vec::new(), answered: 0 };
     if let Some(name) = state.greeting {
-        let steps = misdeeds::greeting(name).unwrap_or_else(|| panic!("there is no greeting {name}"));
+        let steps = raw::greeting(name).unwrap_or_else(|| panic!("there is no greeting {name}"));
         // An error means that the client has left, which is its right.
         if let Ok(after) = connection.play(steps).await {
             connection.end(after).await;
@@ -824,7 +824,7 @@ impl Exchange<'_> {
             }
             ["encoded", ..] => self.send(&self.whole().header("Content-Encoding", "gzip")).await,
             ["packed" | "packed-cut" | "bomb", ..] => self.send_packed(&segments).await,
-            _ => self.misbehave(&segments).await,
+            _ => self.faults(&segments).await,
         }
     }
 
@@ -899,7 +899,7 @@ impl Exchange<'_> {
     }
 
     /// The routes that break off, break the rules or never end, those with ranges to pick up from there, and the rest.
-    async fn misbehave(&mut self, segments: &[&str]) -> io::Result<After> {
+    async fn faults(&mut self, segments: &[&str]) -> io::Result<After> {
         match segments {
             ["cut", _, kept, ..] => self.send_part(&self.whole(), number(kept), After::Cut).await,
             ["reset", _, kept, ..] => self.send_part(&self.whole(), number(kept), After::Reset).await,
@@ -986,7 +986,7 @@ impl Exchange<'_> {
             }
             ["raw", name, ..] => {
                 let (body, turn, host) = (self.body(), self.turn(), self.request.host.clone());
-                let steps = misdeeds::answer(name, &Asked { body: &body, host: &host, turn });
+                let steps = raw::answer(name, &Asked { body: &body, host: &host, turn });
                 let steps = steps.unwrap_or_else(|| panic!("there is no answer {name}"));
                 self.connection.play(steps).await
             }
@@ -1243,7 +1243,7 @@ fn body_of(target: &str) -> Option<(&'static str, Vec<u8>)> {
         ["stall", ..] => png(STALLED_SIZE),
         ["echo", ..] => png(ECHO_SIZE),
         ["206"] => png(200),
-        ["raw", ..] => png(misdeeds::SIZE),
+        ["raw", ..] => png(raw::SIZE),
         ["jpeg", ..] => ("image/jpeg", images::jpeg()),
         ["gif", ..] => ("image/gif", images::gif()),
         ["webp", ..] => ("image/webp", images::webp()),

@@ -1,11 +1,11 @@
 //! Answers written byte for byte, by name: what the server does at `/raw/{name}[/file]`, and what a server started by
-//! [`super::Server::start_greeting`] does to whoever connects.
+//! [`crate::common::Server::start_greeting`] does to whoever connects.
 //!
-//! `tests/misbehaviours.rs` says of each in a sentence what it is, and what becomes of it.
+//! `tests/faults` says of each in a sentence what it is, and what becomes of it.
 
 use std::time::Duration;
 
-use super::images;
+use crate::common::images;
 
 /// How many bytes the image has that `/raw` sends, and that [`OK_LENGTH`] announces.
 pub const SIZE: usize = 400;

@@ -1,10 +1,11 @@
-//! A table of misbehaving servers, and what the program makes of each. `MISBEHAVIOURS.md` shows it to people.
+//! The table of faults that servers have, and what the program makes of each. `tests/FAULTS.md` shows it to people.
 //!
-//! Every misbehaviour is a host of its own (`{name}.test`), so that nothing is shared with another but the run: cases
-//! that want the same options share one. All runs go at once.
+//! This is a program of its own, because it asks how much memory the largest of its child processes used. Every fault is a
+//! host of its own (`{name}.test`), so that nothing is shared with another but the run: cases that want the same options
+//! share one. All runs go at once.
 
-#[path = "misbehaviours/cases.rs"]
 mod cases;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cases::{Body, Case, Outcome, SECTIONS, Where};
-use common::{Program, Run, Running, Server, fetchimg, misdeeds};
+use common::faults::raw;
+use common::{Program, Run, Running, Server, fetchimg};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
@@ -29,7 +31,7 @@ const MOST_MEMORY: u64 = 64 << 20;
 /// No message is longer, whatever it quotes.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// The image that is fetched beside every misbehaviour.
+/// The image that is fetched beside every fault.
 const GOOD: &str = "/png/300/good.png";
 
 /// Cases that are fetched in one run, and their servers, which stay until the end.
@@ -191,11 +193,9 @@ fn expected(body: Body, case: &Case, url: &str, server: &Server) -> Vec<u8> {
         Body::Of(target) => server.body(target),
         Body::Sent => {
             let image = expected(Body::Whole, case, url, server);
-            let asked = misdeeds::Asked { body: &image, host: "", turn: 0 };
-            let steps = misdeeds::answer(case.name, &asked).expect("an answer of that name");
-            let Some(misdeeds::Step::Send(bytes)) = steps.into_iter().next() else {
-                panic!("{} says nothing", case.name)
-            };
+            let asked = raw::Asked { body: &image, host: "", turn: 0 };
+            let steps = raw::answer(case.name, &asked).expect("an answer of that name");
+            let Some(raw::Step::Send(bytes)) = steps.into_iter().next() else { panic!("{} says nothing", case.name) };
             let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
             bytes[head + 4..].to_vec()
         }
@@ -203,7 +203,7 @@ fn expected(body: Body, case: &Case, url: &str, server: &Server) -> Vec<u8> {
 }
 
 #[test]
-fn every_misbehaviour_has_its_outcome() {
+fn every_fault_has_its_outcome() {
     let (common, good) = (Server::start(), Server::start());
     let mut shared: BTreeMap<&[&str], Group> = BTreeMap::new();
     let mut groups = Vec::new();
@@ -256,20 +256,20 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 
 #[test]
 fn the_document_is_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/MISBEHAVIOURS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/FAULTS.md");
     let rendered = rendered();
-    if std::env::var_os("WRITE_MISBEHAVIOURS").is_some() {
+    if std::env::var_os("WRITE_FAULTS").is_some() {
         std::fs::write(&path, &rendered).expect("the document can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == rendered, "tests/MISBEHAVIOURS.md is out of date; its first lines say how to write it anew");
+    assert!(written == rendered, "tests/FAULTS.md is out of date; its first lines say how to write it anew");
 }
 
 fn rendered() -> String {
     let mut text = format!(
         "# What servers do, and what fetchimg does\n\n\
-         Written by `WRITE_MISBEHAVIOURS=1 cargo test --test misbehaviours` from the table in\n\
-         `tests/misbehaviours/cases.rs`; change that, not this. Each of these {} misbehaviours is played to the built\n\
+         Written by `WRITE_FAULTS=1 cargo test --test faults` from the table in\n\
+         `tests/faults/cases.rs`; change that, not this. Each of these {} faults is played to the built\n\
          program by a server on loopback, and the outcome is checked: the record (kind of error, status, whether another\n\
          run may succeed, tries), the number of requests, every byte that was saved, and the name it was saved under.\n\n\
          Whatever a server does: there is one record for the row, a failed row leaves nothing behind under any name, the\n\

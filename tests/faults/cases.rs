@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::common::Certificate;
 
-/// One way to misbehave.
+/// One fault.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
@@ -24,7 +24,7 @@ pub struct Case {
     pub note: &'static str,
 }
 
-/// Who misbehaves, and at which path.
+/// Which server has the fault, and at which path.
 #[derive(Clone, Copy)]
 pub enum Where {
     /// The common server, at this path; empty: at `/raw/{name}`. The file is called as the case.

@@ -1,0 +1,3 @@
+//! The faults that the test server has.
+
+pub mod raw;
