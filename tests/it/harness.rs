@@ -2,13 +2,17 @@
 //!
 //! They do without the program under test: the server is driven over a raw connection, the runner runs a shell.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::common::server::{base64, http_date};
-use crate::common::{Program, Server, TestDir, images, wait_until};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use httpdate::fmt_http_date;
+
+use crate::common::{Program, Server, TestDir, faults, images, wait_until};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -387,7 +391,7 @@ fn patience_is_rewarded() {
     let answer = get(&server, "/wait-date/503/7/1/300");
     let date = answer.header("retry-after").expect("it says when");
     let expected: Vec<String> = (8..=9 + before.elapsed().unwrap_or_default().as_secs())
-        .map(|ahead| http_date(before + Duration::from_secs(ahead)))
+        .map(|ahead| fmt_http_date(before + Duration::from_secs(ahead)))
         .collect();
     assert!(expected.iter().any(|candidate| candidate == date), "{date}: {expected:?}");
 }
@@ -401,7 +405,7 @@ fn dates_are_written_as_http_wants_them() {
         (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
         (1_774_898_462, "Mon, 30 Mar 2026 19:21:02 GMT"),
     ] {
-        assert_eq!(http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), date);
+        assert_eq!(fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), date);
     }
 }
 
@@ -443,14 +447,14 @@ fn names_can_come_in_a_header() {
 #[test]
 fn a_password_opens() {
     assert_eq!(
-        ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes())),
+        ["", "f", "fo", "foo", "foob"].map(|text| BASE64_STANDARD.encode(text.as_bytes())),
         ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
     );
     let server = Server::start();
     let mut client = Client::connect(&server);
     let refused = client.get("/auth/ann/s%20ecret/300", "Authorization: Basic YW5uOndyb25n\r\n");
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Basic realm=\"images\"")));
-    let header = format!("Authorization: Basic {}\r\n", base64(b"ann:s ecret"));
+    let header = format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(b"ann:s ecret"));
     assert_eq!(client.get("/auth/ann/s%20ecret/300", &header).status, 200);
 }
 
@@ -768,4 +772,28 @@ fn a_program_nobody_waits_for_is_killed() {
     drop(running);
     let check = format!("kill -s 0 {}", id.trim());
     wait_until("the end of the program", || shell(&check).run().status != Some(0));
+}
+
+#[test]
+fn the_list_of_routes_is_the_table() {
+    let routes = faults::GROUPS.iter().flat_map(|(_, routes)| *routes).collect::<Vec<_>>();
+    let mut names = BTreeSet::new();
+    for route in &routes {
+        assert!(names.insert(route.name()), "two routes begin with /{}", route.name());
+        assert!(!route.does.is_empty() && !route.does.contains('|'), "{} is not described", route.pattern);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/faults/ROUTES.md");
+    let rendered = faults::rendered();
+    if std::env::var_os("WRITE_ROUTES").is_some() {
+        std::fs::write(&path, &rendered).expect("the list can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == rendered, "{} is out of date; its first lines say how to write it anew", path.display());
+    for route in routes {
+        assert!(
+            written.contains(&format!("| `{}` | {} |", route.pattern, route.does)),
+            "{} has no line",
+            route.pattern
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::server::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use crate::common::{Program, Request, Run, Server, TestDir, fetchimg};
 
 /// Fetches `/echo/a.png` with these options and tells what the server was asked.
@@ -119,7 +120,7 @@ fn a_user_opens_what_is_locked_and_stays_unknown() {
     let run = fetchimg().lines([server.url(target)]).args(["-u", "ann:gehe:im"]).args(EVERYWHERE).run();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.file("a.png"), server.body(target), "{run}");
-    keeps_secret(&run, &["gehe:im", &base64(b"ann:gehe:im")]);
+    keeps_secret(&run, &["gehe:im", &BASE64_STANDARD.encode(b"ann:gehe:im")]);
     let run = fetchimg().lines([server.url(target)]).args(["-u", "ann:wrong"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.record(0)["http_status"], 401, "{run}");
@@ -175,17 +176,17 @@ fn user_info_in_a_url_is_used_and_masked() {
     let run = fetchimg().lines(&lines).args(["--retries", "1", "--retry-wait", "0.01"]).args(EVERYWHERE).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files(), ["ok.png", "r.png", "z.png"], "{run}");
-    let basic = format!("Basic {}", base64(b"ann:ge heim"));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(b"ann:ge heim"));
     for request in server.requests().iter().filter(|request| request.path() != "/echo/z.png") {
         assert_eq!(request.header("authorization"), Some(&*basic), "{}\n{run}", request.target);
         assert!(!request.host.contains('@') && !request.target.contains('@'), "{run}");
     }
-    let alone = format!("Basic {}", base64(b"t0k3n:"));
+    let alone = format!("Basic {}", BASE64_STANDARD.encode(b"t0k3n:"));
     assert_eq!(server.requests_for("/echo/z.png")[0].header("authorization"), Some(&*alone), "{run}");
     assert_eq!(run.record(0)["url"], with("ann:***", "/png/300/ok.png"), "{run}");
     assert_eq!(run.record(3)["url"], with("***", "/echo/z.png"), "{run}");
     assert!(run.stderr.contains("ann:***@"), "{run}");
-    keeps_secret(&run, &["ge%20heim", "ge heim", "t0k3n", &base64(b"ann:ge heim")]);
+    keeps_secret(&run, &["ge%20heim", "ge heim", "t0k3n", &BASE64_STANDARD.encode(b"ann:ge heim")]);
 
     let run = fetchimg().lines([with("ann:ge%20heim", locked)]).run();
     assert_eq!(run.status, Some(0), "{run}");
@@ -259,7 +260,7 @@ fn the_most_talkative_log_tells_no_secrets() {
     let url = server.url("/png/300/a.png?sig=s1gn4ture").replace("http://", "http://ann:geheim@");
     let run = fetchimg().lines([url]).args(["-vv", "-b", "session=c00kie", "-H", "X-Key: k3y5"]).run();
     assert_eq!(run.status, Some(0), "{run}");
-    keeps_secret(&run, &["geheim", "s1gn4ture", &base64(b"ann:geheim"), "c00kie", "k3y5"]);
+    keeps_secret(&run, &["geheim", "s1gn4ture", &BASE64_STANDARD.encode(b"ann:geheim"), "c00kie", "k3y5"]);
 }
 
 #[test]
@@ -281,10 +282,10 @@ fn the_password_of_a_proxy_is_used_and_not_shown() {
     let run =
         fetchimg().lines(["http://images.example/png/300/a.png"]).args(["-x", &with_password]).args(EVERYWHERE).run();
     assert_eq!(run.status, Some(0), "{run}");
-    let basic = format!("Basic {}", base64(b"ann:geheim"));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(b"ann:geheim"));
     assert_eq!(proxy.requests()[0].header("proxy-authorization"), Some(&*basic), "{run}");
     assert_eq!(proxy.requests()[0].header("authorization"), None, "{run}");
-    keeps_secret(&run, &["geheim", &base64(b"ann:geheim")]);
+    keeps_secret(&run, &["geheim", &BASE64_STANDARD.encode(b"ann:geheim")]);
 
     drop(proxy);
     let run = fetchimg()

@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use crate::common::server::percent_encoded;
 use crate::common::{Run, Server, TestDir, fetchimg};
+
+/// A header as the value of a query.
+fn encoded(header: &str) -> String {
+    utf8_percent_encode(header, NON_ALPHANUMERIC).to_string()
+}
 
 /// All 64 digits of what fetchimg puts before the extension of a name that is taken.
 fn hash64(url: &str) -> String {
@@ -108,7 +113,7 @@ fn a_server_names_what_its_url_does_not() {
         ("attachment; filename=\"..\"", "image.png"),
         ("attachment", "image.png"),
     ] {
-        let target = format!("/disposition/300/?header={}", percent_encoded(header.as_bytes()));
+        let target = format!("/disposition/300/?header={}", encoded(header));
         let run = fetchimg().lines([server.url(&target)]).run();
         assert_eq!(saved(&run, &server, &[&target]), [name], "{header}\n{run}");
     }
@@ -117,7 +122,7 @@ fn a_server_names_what_its_url_does_not() {
 #[test]
 fn a_server_does_not_rename_what_has_a_name() {
     let server = Server::start();
-    let header = percent_encoded(b"attachment; filename=other.png");
+    let header = encoded("attachment; filename=other.png");
     let target = format!("/disposition/300/cat.png?header={header}");
     let run = fetchimg().lines([server.url(&target)]).run();
     assert_eq!(saved(&run, &server, &[&target]), ["cat.png"]);
@@ -126,8 +131,7 @@ fn a_server_does_not_rename_what_has_a_name() {
 #[test]
 fn a_name_from_a_server_takes_nobody_elses() {
     let server = Server::start();
-    let from_server =
-        |k: u32| format!("/disposition/30{k}/?header={}", percent_encoded(b"attachment; filename=cat.png"));
+    let from_server = |k: u32| format!("/disposition/30{k}/?header={}", encoded("attachment; filename=cat.png"));
     let targets = [from_server(0), from_server(1), "/png/400/cat.png".to_owned()];
     let targets = targets.iter().map(String::as_str).collect::<Vec<_>>();
     for mode in ["--sequential", "--concurrency=8"] {

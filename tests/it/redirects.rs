@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::server::base64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use crate::common::{Request, Run, Server, fetchimg};
 
 /// A redirect that is not followed to an image: one attempt, and nothing is left behind.
@@ -140,7 +141,7 @@ fn nothing_personal_travels_to_another_host() {
         assert_eq!(run.status, Some(0), "{run}");
         assert_eq!(run.record(0)["final_url"], end, "{run}");
         let first = server.requests_for("/redirect-to").pop().expect("a first request");
-        let basic = format!("Basic {}", base64(b"ann:geheim"));
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(b"ann:geheim"));
         assert_eq!(told(&first), [Some(&*basic), Some("session=42"), Some("k3y"), Some("tester/1")], "{run}");
         let mut seconds = server.requests_for("/echo/x.png");
         seconds.extend(other.requests_for("/echo/x.png"));
@@ -172,7 +173,11 @@ fn user_info_of_the_url_does_not_travel_to_another_host() {
     let run = fetchimg().lines([url]).args(["--resolve", &server.resolve("b.test")]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let requests = server.requests();
-    assert_eq!(requests[0].header("authorization"), Some(&*format!("Basic {}", base64(b"ann:geheim"))), "{run}");
+    assert_eq!(
+        requests[0].header("authorization"),
+        Some(&*format!("Basic {}", BASE64_STANDARD.encode(b"ann:geheim"))),
+        "{run}"
+    );
     assert_eq!(requests[1].header("authorization"), None, "{run}");
 }
 

@@ -1,11 +1,53 @@
-//! Answers written byte for byte, by name: what the server does at `/raw/{name}[/file]`, and what a server started by
-//! [`crate::common::Server::start_greeting`] does to whoever connects.
+//! Answers written byte for byte, by name: what the server does at `/raw/{fault}[/name]`, and what a server started by
+//! [`crate::common::Server::start_greeting`] does to every client that connects.
 //!
 //! `tests/faults` says of each in a sentence what it is, and what becomes of it.
 
+use std::io;
 use std::time::Duration;
 
+use super::{Route, png};
 use crate::common::images;
+use crate::common::server::{After, Exchange, Length, Response};
+
+pub const ROUTES: &[Route] = &[
+    Route::of(
+        "/raw/{fault}[/name]",
+        "one of the answers of `raw.rs`, which are written byte for byte; `tests/FAULTS.md` lists them",
+        |target| png(target, SIZE),
+        |exchange| Box::pin(raw(exchange)),
+    ),
+    Route::bodiless("/garbage[/name]", "the greeting of an SSH server, and noise", |exchange| {
+        Box::pin(send_and_close(exchange, b"SSH-2.0-OpenSSH_9.6\r\n\0\0\x05\xdc\x0a\x14\r\n\r\n"))
+    }),
+    Route::bodiless("/bad-header[/name]", "fields without a colon and without a name", |exchange| {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Type image/png\r\n\x01: \r\nContent-Length: 0\r\n\r\n";
+        Box::pin(send_and_close(exchange, answer))
+    }),
+    Route::bodiless("/bad-chunk[/name]", "a chunk whose size is a word", |exchange| Box::pin(bad_chunk(exchange))),
+    Route::bodiless("/panic", "a handler that panics, which fails the test", |exchange| {
+        panic!("a handler panicked, as {} asks for", exchange.request.target)
+    }),
+];
+
+async fn raw(exchange: &mut Exchange) -> io::Result<After> {
+    let (body, turn) = (exchange.whole().body, exchange.turn());
+    let name = exchange.target.segment("fault");
+    let steps = answer(name, &Asked { body: &body, host: &exchange.request.host, turn });
+    let steps = steps.unwrap_or_else(|| panic!("there is no answer {name}"));
+    exchange.connection.play(steps).await
+}
+
+async fn send_and_close(exchange: &mut Exchange, answer: &[u8]) -> io::Result<After> {
+    exchange.finish(answer).await?;
+    Ok(After::Close)
+}
+
+async fn bad_chunk(exchange: &mut Exchange) -> io::Result<After> {
+    let response = Response::new(200, "image/png", Vec::new());
+    exchange.write(&response.head(Length::Chunked)).await?;
+    send_and_close(exchange, b"zebra\r\n\x89PNG\r\n0\r\n\r\n").await
+}
 
 /// How many bytes the image has that `/raw` sends, and that [`OK_LENGTH`] announces.
 pub const SIZE: usize = 400;
