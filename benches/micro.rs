@@ -53,8 +53,7 @@ use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::run;
-use fetchimg::sink::folder::wal::{Wal, WalEntry};
-use fetchimg::sink::{Folder, OnConflict};
+use fetchimg::sink::{Folder, OnConflict, Sink, folder};
 use fetchimg::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
@@ -195,7 +194,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, publish: OnConflict::Keep, replaces: None };
+            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -206,7 +205,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                         let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
                         assert_eq!(saved.bytes, bytes as u64);
                         // Out of the way of the next one, which has the same name.
-                        done.entry.into_iter().for_each(WalEntry::done);
+                        done.receipt.release();
                         fs::remove_file(output.join(saved.path)).expect("the file is there");
                     }
                     taken
@@ -232,7 +231,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let files = Folder::open(&folder.join("parts"), false, None)?;
+    let output = Folder::open(&folder.join("parts"), folder::Options::default())?;
     let mut group = criterion.benchmark_group("part");
     for (size, bytes) in BODIES {
         let body = body(bytes);
@@ -241,11 +240,11 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let cut = body.chunks(pieces).map(Bytes::copy_from_slice).collect::<Vec<_>>();
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let write = |()| {
-                    let mut part = files.begin(Some(bytes as u64), None);
+                    let mut part = output.spill_dir().body(Some(bytes as u64), None);
                     for piece in &cut {
                         part.write(piece).expect("written");
                     }
-                    // It is given up by whoever gets it, when the time has been taken.
+                    // It is dropped when the time has been taken.
                     part
                 };
                 bencher.iter_batched(|| (), write, BatchSize::PerIteration);
@@ -481,8 +480,7 @@ fn config(pieces: usize) -> Result<Config> {
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
     let run::Options { fetch, http, per_host, concurrency, template, .. } = config(pieces)?.run;
-    let files = Folder::open(output, false, None)?;
-    let wal = Wal::new(files.private("wal"), None, false);
+    let sink = Sink::Folder(Folder::open(output, folder::Options::default())?);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {
         client: Client::new(http)?,
@@ -494,9 +492,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
             patience: Patience { tries: 1, connecting: minute, answering: minute },
             at_rest: 0,
         }),
-        files: Arc::new(files),
-        wal: Arc::new(wal),
-        contents: Arc::default(),
+        sink: Arc::new(sink),
         pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),

@@ -24,6 +24,7 @@ use crate::progress::Show;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
+use crate::sink::folder;
 
 /// What the program will do.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl TryFrom<Args> for Config {
         let log = log(&args);
         let run = run::Options {
             template,
-            fsync: args.fsync,
+            folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, resume: !args.keep_duplicates },
             existing,
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
@@ -116,7 +117,6 @@ impl TryFrom<Args> for Config {
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 // Where the format is ours, the extension has to follow it.
                 fix_extension: args.fix_extension || args.resize.is_some() || args.encode.is_some(),
-                dedupe: args.dedupe,
                 plan: plan(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,

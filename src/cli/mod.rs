@@ -16,7 +16,7 @@ use std::sync::Arc;
 use self::args::Args;
 use self::config::{Config, Log};
 use self::signals::Signals;
-use crate::progress::{Paint, Screen};
+use crate::progress::{Display, Paint, Screen};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
@@ -67,7 +67,7 @@ fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
                 if config.dry_run {
                     dry_run::run(&config.run, &stop).await
                 } else {
-                    run::run(&config.run, &screen, &stop).await
+                    run::run(&config.run, &Display::Screen(screen), &stop).await
                 }
             }
         });

@@ -163,7 +163,7 @@ impl<'a> BodyValidator<'a> {
     ///
     /// # Errors
     /// As soon as it is clear that the body is not wanted.
-    pub fn at(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
+    pub fn feed(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
         let mut looked_at = 0;
         for piece in bytes.chunks(piece_size) {
             if self.inspector.is_some() {
@@ -215,7 +215,7 @@ impl<'a> BodyValidator<'a> {
     ///
     /// # Errors
     /// When it is not wanted, is not sound, or is not what the list says it is.
-    pub fn end<R: Read + Seek>(
+    pub fn finish<R: Read + Seek>(
         mut self,
         length: u64,
         whole: impl FnOnce() -> io::Result<R>,

@@ -7,6 +7,7 @@
 //! what `terminal` knows of cursors and colours, or in a sentence for the log (`words`).
 
 mod counters;
+mod display;
 mod in_flight;
 mod rate;
 mod screen;
@@ -16,6 +17,7 @@ mod view;
 mod words;
 
 pub use self::counters::{Alive, Counters, HighWater};
-pub use self::screen::{AboveView, Screen, Show, Watch};
+pub use self::display::{Display, Watch};
+pub use self::screen::{AboveView, Screen, Show};
 pub use self::status::{Facts, Throttled, Total};
 pub use self::terminal::Paint;

@@ -13,6 +13,7 @@ use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
 use crate::record::{Existing, Mode};
+use crate::sink::folder;
 
 /// What a run does. Every field has its default but the sources.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct Options {
     pub output: PathBuf,
     /// How files are named.
     pub template: Template,
-    /// `--fsync`.
-    pub fsync: bool,
+    /// How images are stored there.
+    pub folder: folder::Options,
     /// What happens to images that are there.
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
