@@ -41,6 +41,7 @@ pub mod transform;
 pub mod exit;
 pub mod logging;
 pub mod manifest;
+pub mod manual;
 pub mod progress;
 pub mod report;
 // The vocabulary, and what the system allows:
