@@ -11,6 +11,9 @@
 //! - [`forecast`]: dry runs and samples
 //! - [`http`]: requests, redirects, host names, proxies, certificates
 
+// A change of the manual then builds nothing but the documentation.
+#![cfg(doc)]
+
 /// Makes a module of each file. The files end with link definitions that are relative to this folder, for readers of the
 /// repository. In Markdown the first definition of a label counts, so those given here take their place for rustdoc.
 macro_rules! manual {
