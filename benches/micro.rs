@@ -40,21 +40,19 @@ use bytes::Bytes;
 use common::{Result, lists};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
-use fetchimg::cli::args::Args;
-use fetchimg::cli::config::Config;
-use fetchimg::fetch::{Fetcher, Work};
-use fetchimg::http::Client;
-use fetchimg::http::disposition::filename;
-use fetchimg::image::transform::Pool;
-use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
-use fetchimg::input::{Options, rows_of};
-use fetchimg::journal::{Journal, Key, KnownBy, Lookup};
-use fetchimg::limiter::{self, Limiter, Patience};
-use fetchimg::naming::Namer;
-use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
-use fetchimg::run;
-use fetchimg::sink::{Folder, OnConflict, Sink, folder};
-use fetchimg::util::redact;
+use fetchimg::internals::fetch::{Fetcher, Work};
+use fetchimg::internals::http::Client;
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::image::transform::Pool;
+use fetchimg::internals::image::{Inspector, Verdict, Wanted, recognise};
+use fetchimg::internals::input::{Options, rows_of};
+use fetchimg::internals::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::internals::limiter::{self, Limiter, Patience};
+use fetchimg::internals::naming::Namer;
+use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::internals::run;
+use fetchimg::internals::sink::{Folder, OnConflict, Sink, folder};
+use fetchimg::internals::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
@@ -162,7 +160,7 @@ fn list(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn naming(criterion: &mut Criterion) -> Result<()> {
-    let template = "{basename}".parse::<fetchimg::naming::Template>()?;
+    let template = "{basename}".parse::<fetchimg::internals::naming::Template>()?;
     let mut group = criterion.benchmark_group("naming");
     group.throughput(Throughput::Elements(ROWS));
     for (what, same) in [("all different", false), ("all the same", true)] {
@@ -213,7 +211,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                 bencher.iter_custom(|times| runtime.block_on(fetch(times)));
             });
         }
-        let client = Client::new(config(PIECES[0])?.run.http)?;
+        let client = Client::new(options(PIECES[0]).http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
                 let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
@@ -470,16 +468,16 @@ fn speak(mut stream: &TcpStream, answer: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the program does by default, but for the size of pieces and without anybody's proxy.
-fn config(pieces: usize) -> Result<Config> {
-    let pieces = pieces.to_string();
-    let line = ["fetchimg", "list.txt", "--proxy", "", "--chunk-size", &pieces].map(Into::into);
-    let args = Args::parse_line(line).map_err(|_| "the command line is wrong")?;
-    Ok(Config::try_from(args)?)
+/// What the program does by default, but for the size of pieces and without a proxy from the environment.
+fn options(pieces: usize) -> run::Options {
+    let mut options = run::Options::default();
+    options.http.proxy = Some(String::new());
+    options.fetch.chunk_size = pieces;
+    options
 }
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
-    let run::Options { fetch, http, per_host, concurrency, template, .. } = config(pieces)?.run;
+    let run::Options { fetch, http, per_host, concurrency, template, .. } = options(pieces);
     let sink = Sink::Folder(Folder::open(output, folder::Options::default())?);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {

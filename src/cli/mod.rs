@@ -1,12 +1,12 @@
 //! What is typed at a terminal: the command line, the log, signals, and the exit status. The library does without it.
 //!
-//! [`program`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
+//! [`main`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
 //! [`crate::run`] do it.
 
-pub mod args;
-pub mod config;
-pub mod fd_limit;
-pub mod logging;
+mod args;
+mod config;
+mod fd_limit;
+mod logging;
 mod signals;
 
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ use crate::util::redact::escaped;
 
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
-pub fn program(line: Vec<OsString>) -> Exit {
+pub fn main(line: Vec<OsString>) -> Exit {
     let args = match Args::parse_line(line) {
         Ok(args) => args,
         Err(error) => {

@@ -46,25 +46,46 @@ pub struct Work {
     pub replaces: Option<(String, u64)>,
 }
 
-/// What a download is held to.
+/// `--chunk-size`: bytes of a piece at most.
+pub const DEFAULT_CHUNK_SIZE: usize = 512;
+
+/// `--max-bytes`: a larger body fails.
+pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
+/// What every download is checked against.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is wanted of a body.
+    /// Which images are wanted.
     pub wanted: Wanted,
-    /// Pieces of so many bytes at most.
+    /// Bytes of a piece at most. More than none.
     pub chunk_size: usize,
-    /// A larger body fails.
+    /// Bytes of a body at most. A larger one fails.
     pub max_bytes: u64,
-    /// Give a file the extension that its bytes ask for.
+    /// Give a file the extension of its format. Where images are made anew, it is always given.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
     pub plan: Option<Arc<Plan>>,
-    /// Bytes a second, all downloads together.
+    /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
-    /// How often to try again.
+    /// How often to try again, and when.
     pub policy: retry::Policy,
-    /// The first attempt of a row ends when nothing has come for far longer than the host usually takes for an image.
+    /// End the first attempt of a row when nothing has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wanted: Wanted::default(),
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            max_bytes: DEFAULT_MAX_BYTES,
+            fix_extension: false,
+            plan: None,
+            limit_rate: None,
+            policy: retry::Policy::default(),
+            is_impatient: true,
+        }
+    }
 }
 
 /// All that a download needs. One for each pass over the list, shared by its tasks.
@@ -444,7 +465,6 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::http::Identity;
     use crate::limiter::{self, Patience, PerHost};
     use crate::sink::{Folder, folder};
 
@@ -463,23 +483,14 @@ mod tests {
     fn fetcher(folder: &std::path::Path, chunk_size: usize) -> Fetcher {
         let second = Duration::from_secs(1);
         let http = http::Options {
-            identity: Identity::default(),
             proxy: Some(String::new()),
-            cacert: None,
-            insecure: false,
-            pinned: Vec::new(),
-            dns_servers: Vec::new(),
-            family: None,
-            public_only: false,
             http1_only: true,
             max_redirects: 0,
-            allow_downgrade: false,
             connect_timeout: second,
             stall_timeout: second,
             attempt_timeout: second,
-            concurrency: 1,
+            ..http::Options::default()
         };
-        let policy = retry::Policy { retries: 0, first_wait: second };
         Fetcher {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
@@ -496,21 +507,13 @@ mod tests {
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                wanted: Wanted {
-                    accept: Accept::Images,
-                    bounds: Bounds::default(),
-                    // The server below has no more of an image than its signature.
-                    verify: Verify::Nothing,
-                    exif: false,
-                    digests: Vec::new(),
-                },
+                // The server below has no more of an image than its signature.
+                wanted: Wanted { verify: Verify::Nothing, ..Wanted::default() },
                 chunk_size,
                 max_bytes: 100,
-                fix_extension: false,
-                plan: None,
-                limit_rate: None,
-                policy,
+                policy: retry::Policy { retries: 0, first_wait: second },
                 is_impatient: false,
+                ..Options::default()
             },
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running).subscribe(),

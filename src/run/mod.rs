@@ -16,14 +16,16 @@ mod sample;
 pub mod schedule;
 pub mod shutdown;
 mod state;
+mod stream;
 mod survey;
 
-pub use self::options::{Options, ReportFormat, Reports};
+pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
 use self::shutdown::Stop;
 use self::state::State;
+pub use self::stream::{Records, Run};
 use crate::input::Lists;
 use crate::progress::Display;
 use crate::record::{Exit, Phase, RunError};

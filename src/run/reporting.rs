@@ -41,6 +41,14 @@ impl Outputs {
         Ok(Self { manifest, records: None, reports: reports.collect::<Result<_, RunError>>()? })
     }
 
+    /// The files of a run whose rows come from another program.
+    ///
+    /// # Errors
+    /// When one cannot be made, or is something that the run keeps.
+    pub fn of_stream(options: &Options, folder: &FolderView) -> Result<Self, RunError> {
+        Self::create(options, &Lists::default(), folder)
+    }
+
     /// Writes the report wherever it is wanted.
     ///
     /// # Errors
