@@ -526,7 +526,7 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
             (false, true, _) => Some(ReportFormat::Json),
             (false, false, false) => Some(ReportFormat::Text),
         },
-        to_stderr: stdout_taken && !args.quiet,
+        to_stderr: (stdout_taken && !args.quiet).then_some(ReportFormat::Text),
     })
 }
 

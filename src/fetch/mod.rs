@@ -6,6 +6,8 @@
 
 mod finish;
 mod partial;
+#[cfg(feature = "transform")]
+mod pixels;
 mod validate;
 
 use self::partial::{PartialBody, source};
@@ -21,6 +23,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 
 use crate::http::{self, Client, Deadline, Response, retry};
+#[cfg(feature = "transform")]
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
@@ -64,6 +67,7 @@ pub struct Options {
     /// Give a file the extension of its format. Where images are made anew, it is always given.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
+    #[cfg(feature = "transform")]
     pub plan: Option<Arc<Plan>>,
     /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
@@ -80,6 +84,7 @@ impl Default for Options {
             chunk_size: DEFAULT_CHUNK_SIZE,
             max_bytes: DEFAULT_MAX_BYTES,
             fix_extension: false,
+            #[cfg(feature = "transform")]
             plan: None,
             limit_rate: None,
             policy: retry::Policy::default(),
@@ -98,6 +103,7 @@ pub struct Fetcher {
     /// Where images go.
     pub sink: Arc<Sink>,
     /// Processors for pixels.
+    #[cfg(feature = "transform")]
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
@@ -503,6 +509,7 @@ mod tests {
             }),
             bandwidth: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),

@@ -70,8 +70,8 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
     if let Some(format) = options.reports.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
     }
-    if options.reports.to_stderr {
-        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
+    if let Some(format) = options.reports.to_stderr {
+        streams.push((Box::new(io::stderr()), format, "standard error"));
     }
     for (stream, format, name) in streams {
         let mut out = BufWriter::new(stream);

@@ -14,6 +14,7 @@ use super::shutdown::Stop;
 use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
+#[cfg(feature = "transform")]
 use crate::image::transform::Pool;
 use crate::input::{Lists, Reading};
 use crate::journal::manifest::Manifest;
@@ -189,6 +190,7 @@ impl Pass<'_> {
             client,
             limiter: limiter.clone(),
             sink: Arc::clone(sink),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
             counters: Arc::clone(counters),
