@@ -49,7 +49,7 @@ use fetchimg::image::transform::Pool;
 use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
 use fetchimg::input::{Options, rows_of};
 use fetchimg::journal::{Journal, Key, KnownBy, Lookup};
-use fetchimg::limiter::{self, Limiter, Patience};
+use fetchimg::limiter::{self, Limiter, OpenAfter};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::run;
@@ -488,11 +488,11 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         client: Client::new(http)?,
         limiter: Limiter::new(limiter::Options {
             per_host,
-            in_run: concurrency,
-            pace: None,
-            pause: minute,
-            patience: Patience { tries: 1, connecting: minute, answering: minute },
-            at_rest: 0,
+            concurrency,
+            request_interval: None,
+            initial_backoff: minute,
+            open_after: OpenAfter { attempts: 1, unconnected: minute, unanswered: minute },
+            new_rows_first_below: 0,
         }),
         files: Arc::new(files),
         wal: Arc::new(wal),

@@ -22,7 +22,7 @@ use url::Url;
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
+use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{
@@ -244,7 +244,7 @@ impl Fetcher {
                 permit
             } else {
                 let host = HostKey::of(&work.job.url);
-                self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                self.unless_finishing(self.limiter.acquire(&host, turn)).await?.map_err(|given_up| {
                     let error = not_tried(&host, given_up, state.attempts);
                     match failure.take() {
                         Some(failure) => error.caused_by(failure),
@@ -259,7 +259,7 @@ impl Fetcher {
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
             let Err(error) = result else {
-                permit.leave(Feedback::Well);
+                permit.release(Feedback::Success);
                 return result;
             };
             let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
@@ -268,10 +268,10 @@ impl Fetcher {
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
-                permit.leave(visit);
+                permit.release(visit);
                 return Err(error);
             };
-            resting = Some((permit.rest(visit), Instant::now()));
+            resting = Some((permit.back_off(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -309,7 +309,7 @@ impl Fetcher {
         let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
-        let gives_up = |silence| permit.is_unusual(silence);
+        let gives_up = |silence| permit.exceeds_usual_latency(silence);
         let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
         let mut response = self.ask(work, begun, deadline).await?;
@@ -425,7 +425,7 @@ fn interrupted() -> FetchError {
 }
 
 /// A row of a host that has been given up.
-fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
+fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, attempts: u32) -> FetchError {
     let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
     FetchError::new(
@@ -444,7 +444,7 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Feedback::Well,
+        _ if error.is_from_elsewhere() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
@@ -463,7 +463,7 @@ fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_
         | ErrorKind::CorruptImage
         | ErrorKind::TooSmall
         | ErrorKind::Checksum
-        | ErrorKind::TooLarge => Feedback::Well,
+        | ErrorKind::TooLarge => Feedback::Success,
         _ => Feedback::Unclear,
     }
 }
@@ -504,7 +504,7 @@ mod tests {
 
     use super::*;
     use crate::http::Identity;
-    use crate::limiter::{self, Patience, PerHost};
+    use crate::limiter::{self, OpenAfter, PerHost};
 
     /// A server for one request.
     fn serve_once() -> u16 {
@@ -542,11 +542,11 @@ mod tests {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
                 per_host: PerHost::Auto,
-                in_run: NonZeroUsize::MIN,
-                pace: None,
-                pause: second,
-                patience: Patience { tries: 1, connecting: second, answering: second },
-                at_rest: 0,
+                concurrency: NonZeroUsize::MIN,
+                request_interval: None,
+                initial_backoff: second,
+                open_after: OpenAfter { attempts: 1, unconnected: second, unanswered: second },
+                new_rows_first_below: 0,
             }),
             bandwidth: None,
             files: Arc::new(Folder::open(folder, false, None).expect("a folder")),

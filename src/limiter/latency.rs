@@ -7,42 +7,42 @@
 use std::time::Duration;
 
 /// Fewer good visits say too little.
-const ENOUGH: u32 = 16;
+const MIN_SAMPLES: u32 = 16;
 
 /// A shorter silence is never too long: a lost packet, or a server that collects its garbage, costs a second.
-const SHORTEST: Duration = Duration::from_secs(2);
+const MIN_MAX_SILENCE: Duration = Duration::from_secs(2);
 
 /// So many times longer than almost every visit is far too long.
-const FAR: f64 = 4.0;
+const OUTLIER_FACTOR: f64 = 4.0;
 
 /// What is known of a host.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usual {
-    visits: u32,
+pub struct Latency {
+    samples: u32,
     /// In seconds.
     mean: f64,
     /// In seconds.
     deviation: f64,
 }
 
-impl Usual {
+impl Latency {
     /// A good visit took so long, body included.
-    pub fn note(&mut self, took: Duration) {
+    pub fn observe(&mut self, took: Duration) {
         let took = took.as_secs_f64();
-        if self.visits == 0 {
+        if self.samples == 0 {
             (self.mean, self.deviation) = (took, took / 2.0);
         } else {
             self.deviation += ((took - self.mean).abs() - self.deviation) / 4.0;
             self.mean += (took - self.mean) / 8.0;
         }
-        self.visits = self.visits.saturating_add(1);
+        self.samples = self.samples.saturating_add(1);
     }
 
     /// A silence that is far longer than whole visits are; `None` while too little is known.
-    pub fn too_long(&self) -> Option<Duration> {
+    pub fn max_silence(&self) -> Option<Duration> {
         let almost_every = self.mean + 4.0 * self.deviation;
-        let far = Duration::try_from_secs_f64(FAR * almost_every).ok()?;
-        (self.visits >= ENOUGH).then(|| far.max(SHORTEST))
+        let far = Duration::try_from_secs_f64(OUTLIER_FACTOR * almost_every).ok()?;
+        (self.samples >= MIN_SAMPLES).then(|| far.max(MIN_MAX_SILENCE))
     }
 }
 
@@ -51,16 +51,16 @@ mod tests {
     use super::*;
 
     fn after(visits: impl IntoIterator<Item = u64>) -> Option<Duration> {
-        let mut usual = Usual::default();
-        visits.into_iter().for_each(|milliseconds| usual.note(Duration::from_millis(milliseconds)));
-        usual.too_long()
+        let mut latency = Latency::default();
+        visits.into_iter().for_each(|milliseconds| latency.observe(Duration::from_millis(milliseconds)));
+        latency.max_silence()
     }
 
     #[test]
     fn a_quick_host_is_waited_for_briefly_and_a_slow_one_for_long() {
         assert_eq!(after([]), None);
         assert_eq!(after([50; 15]), None, "too few");
-        assert_eq!(after([50; 16]), Some(SHORTEST));
+        assert_eq!(after([50; 16]), Some(MIN_MAX_SILENCE));
         assert_eq!(after([3000; 100]).map(|long| long.as_secs()), Some(12));
         // A large image now and then.
         let mixed = after((0..200).map(|number| if number % 10 == 9 { 4000 } else { 50 }));

@@ -246,7 +246,7 @@ const fn allowed(options: &Options) -> Allowed {
         PerHost::Fixed(seats) => Some(seats),
         PerHost::Auto => None,
     };
-    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MOST }
+    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MAX_PER_HOST }
 }
 
 /// Writes the report in a form. `file`: where it will be.
