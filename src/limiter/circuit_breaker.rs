@@ -1,10 +1,10 @@
-//! When a host that serves nobody is left in peace, and when it is given up.
+//! Per-host circuit breaker: when to stop sending, when to probe, and when to give up.
 //!
-//! After [`FAILURE_THRESHOLD`] visits in a row that came to nothing (no connection, no answer in time, nothing but "too many
-//! requests") a host is down: one new row at a time tries it, after pauses that grow with the time it has been down. It
-//! gets the patience that the attempts of one row get, deadlines and waits included. When that has passed it is given
-//! up: rows need not be tried one by one to learn the same, and ten thousand of them end in a minute instead of a day.
-//! Now and then one of them still tries, and an answer ends all of this at once.
+//! After [`FAILURE_THRESHOLD`] failures in a row (no connection, no response in time, nothing but "too many requests")
+//! the circuit is half-open: one new row at a time probes the host, at intervals that grow with the time it has been
+//! down. The circuit opens after the time that the attempts of one row would take, deadlines and waits included. From
+//! then on rows fail at once instead of learning the same one by one, and ten thousand of them end in a minute instead
+//! of a day. One row still probes now and then, and one response closes the circuit.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use tokio::time::Instant;
 
 use crate::record::ErrorKind;
 
-/// After so many visits in a row that came to nothing, one at a time is enough to learn that the host is back.
+/// Failures in a row after which a single probe at a time is enough to learn that the host is back.
 pub const FAILURE_THRESHOLD: u32 = 8;
 
-/// Pauses between two tries grow from here ...
+/// The shortest interval between two probes.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// ... to here.
+/// The longest interval between two probes.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a host may serve nobody: as long as one row would keep trying.
+/// When the circuit of a host opens: after the time that one row would keep trying.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenAfter {
     /// Attempts of a row.
     pub attempts: u32,
-    /// What they take when none gets a connection, with the waits between them.
+    /// The time that they take when none gets a connection, with the waits between them.
     pub unconnected: Duration,
-    /// What they take when none gets an answer.
+    /// The time that they take when none gets a response.
     pub unanswered: Duration,
 }
 
 impl OpenAfter {
-    const fn with(&self, kind: ErrorKind) -> Duration {
+    const fn for_failure(&self, kind: ErrorKind) -> Duration {
         match kind {
             ErrorKind::Stalled => self.unanswered,
             _ => self.unconnected,
@@ -40,65 +40,65 @@ impl OpenAfter {
     }
 }
 
-/// A host has been given up.
+/// Why a row gets no permit: the circuit of its host is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
-    /// How the last visit failed.
+    /// How the last request failed.
     pub kind: ErrorKind,
-    /// How long it has served nobody.
+    /// The time since the first of the failures in a row began.
     pub down_for: Duration,
 }
 
-/// Visits in a row that came to nothing.
+/// Failures in a row.
 #[derive(Clone, Copy, Debug)]
 pub struct FailureStreak {
     failures: u32,
-    /// How often all were asked to come later.
+    /// How often the host was backed off from.
     backoffs: u32,
-    /// When the first of them began.
+    /// When the first failed request began.
     began: Instant,
-    /// How the last of them ended, whether it asked all to come later, and when that was.
+    /// The last failure: its kind, whether the host asked for time, and when it came.
     kind: ErrorKind,
     asks_to_wait: bool,
     last_failure: Instant,
-    /// No new row enters before.
+    /// No new row is admitted before.
     next_probe: Instant,
 }
 
-/// What that means for a new row.
+/// What the failures mean for a new row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It is a host like any other.
+    /// Requests are sent as usual.
     Closed,
-    /// One at a time, and new rows not before that time, when there is something to try or to learn.
+    /// One request at a time, and no new row before the given time.
     HalfOpen(Instant),
-    /// Only a new row after that time tries.
+    /// Requests are not sent; only a new row after the given time probes the host.
     Open(CircuitOpen, Instant),
 }
 
 impl FailureStreak {
-    /// The first visit of them.
+    /// An empty streak, which the request that began then is about to start.
     pub const fn new(kind: ErrorKind, began: Instant) -> Self {
         Self { failures: 0, backoffs: 0, began, kind, asks_to_wait: false, last_failure: began, next_probe: began }
     }
 
-    /// Another visit came to nothing. `asks`: everybody was asked to come later.
-    pub fn note(&mut self, kind: ErrorKind, asks: bool, began: Instant, now: Instant) {
+    /// Another request failed. `asks_to_wait`: the host asked for time, from all rows.
+    pub fn note(&mut self, kind: ErrorKind, asks_to_wait: bool, began: Instant, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         self.began = self.began.min(began);
-        (self.kind, self.asks_to_wait, self.last_failure) = (kind, asks, now);
-        // Those that were on their way already have not been tries.
+        (self.kind, self.asks_to_wait, self.last_failure) = (kind, asks_to_wait, now);
+        // Requests that were in flight already were no probes.
         if began >= self.next_probe {
             self.next_probe = now + now.duration_since(self.began).clamp(MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL);
         }
     }
 
-    /// All have been left waiting because of that.
+    /// The host is backed off from because of these failures.
     pub const fn note_backoff(&mut self) {
         self.backoffs = self.backoffs.saturating_add(1);
     }
 
-    /// How often that was since somebody was served.
+    /// How often the host was backed off from since its last success.
     pub const fn backoffs(&self) -> u32 {
         self.backoffs
     }
@@ -107,12 +107,12 @@ impl FailureStreak {
         if self.failures < FAILURE_THRESHOLD {
             return BreakerState::Closed;
         }
-        let end = self.began + open_after.with(self.kind);
-        // A host that asks for time gets it as often as a row would give it, as long as it asks.
+        let opens_at = self.began + open_after.for_failure(self.kind);
+        // A host that asks for time gets it as often as a single row would give it, while it keeps asking.
         let is_asking = self.asks_to_wait && (1..open_after.attempts).contains(&self.backoffs);
-        if is_asking || now < end {
-            let learn = if is_asking { self.next_probe } else { self.next_probe.min(end) };
-            return BreakerState::HalfOpen(learn);
+        if is_asking || now < opens_at {
+            let next = if is_asking { self.next_probe } else { self.next_probe.min(opens_at) };
+            return BreakerState::HalfOpen(next);
         }
         let open = CircuitOpen { kind: self.kind, down_for: now.duration_since(self.began) };
         BreakerState::Open(open, self.last_failure + MAX_PROBE_INTERVAL)
@@ -126,15 +126,15 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const OPEN_AFTER: OpenAfter = OpenAfter { attempts: 4, unconnected: SECOND.saturating_mul(40), unanswered: SECOND };
 
-    fn streak(kind: ErrorKind, visits: u32, at: Instant) -> FailureStreak {
+    fn streak(kind: ErrorKind, failures: u32, at: Instant) -> FailureStreak {
         let mut streak = FailureStreak::new(kind, at);
-        let asks = kind == ErrorKind::HttpStatus(429);
-        (0..visits).for_each(|_| streak.note(kind, asks, at, at));
+        let asks_to_wait = kind == ErrorKind::HttpStatus(429);
+        (0..failures).for_each(|_| streak.note(kind, asks_to_wait, at, at));
         streak
     }
 
     #[test]
-    fn a_host_is_down_after_some_failures_and_given_up_after_its_patience() {
+    fn the_circuit_is_half_open_after_some_failures_and_open_after_its_time() {
         let start = Instant::now();
         assert_eq!(
             streak(ErrorKind::Connect, FAILURE_THRESHOLD - 1, start).state(start, &OPEN_AFTER),
@@ -143,22 +143,22 @@ mod tests {
         let streak = streak(ErrorKind::Connect, FAILURE_THRESHOLD, start);
         assert_eq!(streak.state(start, &OPEN_AFTER), BreakerState::HalfOpen(start + SECOND));
         let open = CircuitOpen { kind: ErrorKind::Connect, down_for: 40 * SECOND };
-        let at_last = streak.state(start + 40 * SECOND, &OPEN_AFTER);
-        assert_eq!(at_last, BreakerState::Open(open, start + MAX_PROBE_INTERVAL));
+        let later = streak.state(start + 40 * SECOND, &OPEN_AFTER);
+        assert_eq!(later, BreakerState::Open(open, start + MAX_PROBE_INTERVAL));
     }
 
     #[test]
-    fn pauses_grow_with_the_time_it_is_down_and_end_with_its_patience() {
+    fn probe_intervals_grow_and_end_when_the_circuit_opens() {
         let start = Instant::now();
         let mut streak = streak(ErrorKind::Connect, FAILURE_THRESHOLD, start);
-        let mut pauses = Vec::new();
+        let mut intervals = Vec::new();
         let mut now = start;
         while let BreakerState::HalfOpen(next) = streak.state(now, &OPEN_AFTER) {
-            pauses.push((next - now).as_secs());
+            intervals.push((next - now).as_secs());
             now = next;
             streak.note(ErrorKind::Connect, false, now, now);
         }
-        assert_eq!(pauses, [1, 1, 2, 4, 8, 16, 8]);
+        assert_eq!(intervals, [1, 1, 2, 4, 8, 16, 8]);
         let BreakerState::Open(_, next) = streak.state(now, &OPEN_AFTER) else { panic!("{streak:?}") };
         assert_eq!(next - now, MAX_PROBE_INTERVAL);
     }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_has_a_patience_of_its_own() {
+    fn silence_has_a_time_of_its_own() {
         let start = Instant::now();
         let streak = streak(ErrorKind::Stalled, FAILURE_THRESHOLD, start);
         assert!(matches!(streak.state(start + SECOND, &OPEN_AFTER), BreakerState::Open(..)));

@@ -1,8 +1,8 @@
-//! What is known of one host: its permits, who has them, and who waits for them.
+//! The state of one host: its limit, the requests in flight, and the tasks that wait for a permit.
 //!
-//! Whoever waits is sent a permit, and not merely woken to ask for one: somebody who has just come would often be
-//! quicker. When there is something else to wait for than a permit, or nothing any more, the sender is dropped instead,
-//! and they ask again.
+//! A waiting task is sent a permit, instead of being woken to ask for one: a task that has just arrived would often be
+//! quicker. When the task must wait for something else than a permit, or no longer, its sender is dropped, and it asks
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,44 +18,44 @@ use super::permit::Permit;
 use super::rate::RequestRate;
 use super::{Attempt, HostKey, LimiterState, PerHost, lock};
 
-/// One host.
+/// The state of one host.
 #[derive(Debug)]
 pub(super) struct HostState {
-    /// Seats there are.
+    /// The limit on requests in flight.
     pub(super) limit: AdaptiveLimit,
-    /// How long visits take.
+    /// How long requests usually take.
     pub(super) latency: Latency,
-    /// Seats taken.
+    /// Requests in flight: permits taken.
     pub(super) in_flight: usize,
-    /// Those of them that were taken to see whether the host is back.
+    /// Those of them that probe whether the host is back.
     probes: usize,
-    /// Downloads that have left their permit to try again later, and have none yet.
+    /// Downloads that have released their permit to try again later.
     pub(super) backing_off: usize,
-    /// Nobody enters before.
+    /// No permit is given before this time.
     pub(super) not_before: Option<Instant>,
-    /// Seats were last taken away; visits that began before say nothing new about the host.
+    /// When the limit was last reduced; a request that began before says nothing new about the load.
     pub(super) last_decrease: Option<Instant>,
-    /// When the latest of the visits began that went well.
+    /// The latest beginning of a request that succeeded.
     pub(super) last_success: Option<Instant>,
-    /// When something was last heard from it but that it is overloaded.
+    /// When the host last answered anything but that it was overloaded.
     pub(super) last_heard: Option<Instant>,
-    /// What has come to nothing since.
+    /// The failures since then.
     pub(super) streak: Option<FailureStreak>,
-    /// How often the host asked for less, or broke.
+    /// Requests that met an overload.
     pub(super) overloads: u64,
-    /// How often it said so with 429 or 503.
+    /// Those of them that were answered with 429 or 503.
     pub(super) throttled: u64,
-    /// What `--rate` leaves to it.
+    /// The slots by `--rate`.
     rate: Option<RequestRate>,
-    /// Who waits, first come first served.
+    /// Tasks that wait for a permit, in the order of their arrival.
     pub(super) waiters: VecDeque<(Attempt, oneshot::Sender<Permit>)>,
-    /// Somebody has been refused a permit, and wants to know when there is one.
+    /// A new row was refused a permit, and its queue must be notified when there is one.
     pub(super) new_row_waits: bool,
-    /// They have been told, and will come.
+    /// The queue has been notified, and the permit is reserved until it asks.
     pub(super) new_row_notified: bool,
 }
 
-/// Whether there is a permit.
+/// Whether a permit is available.
 pub(super) enum Availability {
     Free,
     Full,
@@ -89,12 +89,12 @@ impl HostState {
         }
     }
 
-    /// Whether a request may be made now by `--rate`, or when.
+    /// Whether a request may be sent now by `--rate`, or when.
     pub(super) fn due(&self) -> Result<(), Instant> {
         self.rate.map_or(Ok(()), |rate| rate.due(Instant::now()))
     }
 
-    /// Takes the next slot by `--rate`, and says when it comes.
+    /// Takes the next slot by `--rate`, and returns its time.
     pub(super) fn take_slot(&mut self) -> Instant {
         let now = Instant::now();
         self.rate.as_mut().map_or(now, |rate| rate.take_slot(now))
@@ -133,7 +133,7 @@ impl HostState {
         }
     }
 
-    /// A permit, whether there is one or not.
+    /// Issues a permit, without a check that one is available.
     pub(super) fn permit(&mut self, key: &HostKey, shared: &Arc<LimiterState>) -> Permit {
         let began = Instant::now();
         let is_probe = self.is_down(began, shared);
@@ -156,27 +156,28 @@ impl HostState {
         self.probes -= usize::from(permit.is_probe);
     }
 
-    /// Gives the free permits to those who wait, unless they are kept for new rows.
-    pub(super) fn grant(&mut self, key: &HostKey, shared: &Arc<LimiterState>, is_kept: bool) {
+    /// Gives available permits to waiting tasks, unless they are reserved for new rows.
+    pub(super) fn grant(&mut self, key: &HostKey, shared: &Arc<LimiterState>, is_reserved: bool) {
         while let Some((attempt, _)) = self.waiters.front() {
             let availability = self.availability(*attempt, shared);
-            if matches!(availability, Availability::Full) || (is_kept && matches!(availability, Availability::Free)) {
+            if matches!(availability, Availability::Full) || (is_reserved && matches!(availability, Availability::Free))
+            {
                 return;
             }
             let Some((_, next)) = self.waiters.pop_front() else { return };
             if !matches!(availability, Availability::Free) || self.due().is_err() {
-                // Whoever waits for a permit waits for a time instead, or no longer, as a dropped sender tells.
+                // The task must now wait for a time, or no longer; the dropped sender makes it ask again.
                 continue;
             }
             if let Err(mut permit) = next.send(self.permit(key, shared)) {
-                // Whoever waited is gone. The permit must not take the lock again on its way out.
+                // The task is gone. The permit must not take the lock again when it is dropped.
                 self.take_back(&permit);
                 permit.is_counted = false;
             }
         }
     }
 
-    /// Puts the host in_flight the freed if somebody was refused a permit and would hear something else now.
+    /// Adds the host to those with a free permit if a new row was refused one and would now be answered differently.
     pub(super) fn notify_new_row(&mut self, key: &HostKey, shared: &LimiterState) {
         if self.new_row_waits && !matches!(self.availability(Attempt::First, shared), Availability::Full) {
             (self.new_row_waits, self.new_row_notified) = (false, true);
@@ -184,7 +185,7 @@ impl HostState {
         }
     }
 
-    /// Whether a host that is met again may begin as new.
+    /// Whether the state may be dropped, because a new one would behave the same.
     pub(super) fn is_forgettable(&self, now: Instant, shared: &LimiterState) -> bool {
         let is_idle = self.in_flight == 0 && self.backing_off == 0 && self.waiters.is_empty() && !self.new_row_waits;
         is_idle && self.overloads == 0 && !self.is_down(now, shared) && self.due().is_ok()
@@ -201,7 +202,7 @@ mod tests {
     use crate::record::ErrorKind;
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_takes_no_slot_along() {
+    async fn a_cancelled_wait_takes_no_slot() {
         let interval = Duration::from_millis(100);
         let limiter = Limiter::new(Options { request_interval: Some(interval), ..options(PerHost::Fixed(2)) });
         let there = key("a");
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_hear_at_once_that_a_host_is_given_up() {
+    async fn waiting_rows_fail_at_once_when_a_host_is_given_up() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
         for _ in 1..circuit_breaker::FAILURE_THRESHOLD {
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_takes_no_seat_along() {
+    async fn a_cancelled_wait_takes_no_permit() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
         let permit = limiter.retry(&there).await;

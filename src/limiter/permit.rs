@@ -1,6 +1,6 @@
-//! A place at a host, and the wait of those who have left theirs to come back.
+//! Permits for requests, and the back-off between two attempts.
 //!
-//! Both end when they are dropped: a download that is given up halfway, or panics, keeps no permit from others.
+//! Both end when they are dropped: a download that is cancelled or panics keeps no permit from others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,31 +13,31 @@ use super::feedback::Feedback;
 use super::host::HostState;
 use super::{HostKey, LimiterState, lock};
 
-/// A place at a host and in the run, for one attempt. Dropping it gives it back.
+/// Permission for one attempt, counted at its host and in the run. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit {
     pub(super) shared: Arc<LimiterState>,
     pub(super) key: HostKey,
     pub(super) began: Instant,
-    /// How many permits were taken then, this one included.
+    /// Requests in flight at the host when the permit was issued, this one included.
     pub(super) in_flight: usize,
     pub(super) is_probe: bool,
     pub(super) feedback: Feedback,
     pub(super) run_permit: Option<OwnedSemaphorePermit>,
-    /// Not when nobody was there to take the permit, and its giver has taken it back.
+    /// Whether the host still counts the permit. Not if the task that waited for it was gone when it was sent.
     pub(super) is_counted: bool,
 }
 
 impl Permit {
-    /// Whether a silence is far longer than whole visits to this host usually are.
+    /// Whether a silence is far longer than whole requests to this host usually take.
     #[must_use]
     pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
         let hosts = lock(&self.shared.hosts);
-        let max_silence = hosts.get(&self.key).and_then(|host| host.latency.max_silence());
-        max_silence.is_some_and(|max_silence| silence >= max_silence)
+        let unusual_silence = hosts.get(&self.key).and_then(|host| host.latency.unusual_silence());
+        unusual_silence.is_some_and(|unusual_silence| silence >= unusual_silence)
     }
 
-    /// Takes a slot by `--rate` for the first request, if there is one now. With that the visit begins.
+    /// Takes a slot by `--rate` for the first request, if there is one now. The request begins with that.
     pub(super) fn take_slot(&mut self) -> bool {
         self.began = Instant::now();
         let mut hosts = lock(&self.shared.hosts);
@@ -49,7 +49,7 @@ impl Permit {
         is_due
     }
 
-    /// Waits for a slot by `--rate` for one more request of this visit, such as one that a redirect asks for.
+    /// Waits for a slot by `--rate` for one more request of this attempt, such as the target of a redirect.
     pub async fn next_slot(&self) {
         let slot = lock(&self.shared.hosts).get_mut(&self.key).map(HostState::take_slot);
         if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
@@ -57,12 +57,12 @@ impl Permit {
         }
     }
 
-    /// Says how the visit went, and gives the permit back.
+    /// Reports how the attempt ended, and gives the permit back.
     pub fn release(mut self, feedback: Feedback) {
         self.feedback = feedback;
     }
 
-    /// The same, with the intention to come back.
+    /// Like [`Permit::release`], for a row that will retry.
     #[must_use]
     pub fn back_off(mut self, feedback: Feedback) -> BackingOff {
         self.feedback = feedback;
@@ -80,22 +80,22 @@ impl Drop for Permit {
         if !self.is_counted {
             return;
         }
-        // Before anybody is told about it.
+        // Before waiting tasks are notified, which need it.
         drop(self.run_permit.take());
         let shared = Arc::clone(&self.shared);
         let mut hosts = lock(&shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.take_back(self);
         host.apply(&shared, self);
-        let is_kept = (host.new_row_waits || host.new_row_notified) && shared.has_new_first();
-        host.grant(&self.key, &shared, is_kept);
+        let is_reserved = (host.new_row_waits || host.new_row_notified) && shared.prefers_new_rows();
+        host.grant(&self.key, &shared, is_reserved);
         host.notify_new_row(&self.key, &shared);
         drop(hosts);
         shared.changed.notify_one();
     }
 }
 
-/// A download that waits to try again. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
+/// A row that waits for a retry. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
 /// the wait.
 #[derive(Debug)]
 pub struct BackingOff {

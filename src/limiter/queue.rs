@@ -1,9 +1,8 @@
-//! Looking ahead in the list, so that a host without a free permit holds no other host up.
+//! Queue of rows that wait for a permit, by host, so that a busy host does not hold up the others.
 //!
-//! A list sorted by host would otherwise be fetched host by host, and rows of a host that wants nobody for a minute
-//! would keep everybody waiting. [`with_permits`] takes rows from the list, as many as may be queue, sorts them by host, and
-//! gives out the next one whose host has a permit, together with the permit. Within a host the order of the list is kept;
-//! between hosts it goes round.
+//! Without it, a list that is sorted by host would be fetched host by host, and a host in back-off would stop the whole
+//! run. [`with_permits`] reads a bounded number of rows ahead, sorts them by host, and yields the next one whose host
+//! has a permit, together with the permit. Within a host rows keep the order of the list; hosts take turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -14,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limiter::{HostKey, Limiter, Permit, TryAcquire};
 
-/// The jobs of the list, each with a permit, in an order that leaves no permit empty for which there is a job among the
-/// next `most` rows. A job of a host that has been given up has no permit. When `ending` comes, the list is not read on,
-/// and what is held is given out without permits, for each row wants its record.
+/// Yields the jobs of the list, each with a permit, in an order that leaves no permit unused for which there is a job
+/// among the next `max_queued` rows. A job whose host has an open circuit gets no permit. When `ending` completes, the
+/// list is not read on, and the queued jobs are yielded without permits, because each row must get its record.
 pub fn with_permits<J>(
     jobs: impl Stream<Item = J>,
     host: impl Fn(&J) -> HostKey,
@@ -40,7 +39,7 @@ pub fn with_permits<J>(
                     queue.is_input_done = true;
                     queue.is_ending = true;
                 }
-                // Before the list: a long one that is always ready would keep permits empty.
+                // Before the list: a long one that is always ready would leave permits unused.
                 freed = changed => queue.make_ready(freed),
                 job = jobs.next(), if !queue.is_input_done && queue.rows < max_queued => match job {
                     Some(job) => queue.push(host(&job), job),
@@ -51,24 +50,24 @@ pub fn with_permits<J>(
     })
 }
 
-/// HostRows that have been read and wait for a permit, by host.
+/// Rows that have been read and wait for a permit.
 struct HostQueue<J> {
     limiter: Limiter,
     hosts: HashMap<HostKey, HostRows<J>, RandomState>,
-    /// Hosts with rows that may have a permit free, the next to be asked first.
+    /// Hosts with queued rows that may have a free permit, in the order in which they are asked.
     ready: VecDeque<HostKey>,
-    /// Hosts with rows that want nobody yet.
+    /// Hosts with queued rows that must not be contacted before a given time.
     delayed: Vec<(Instant, HostKey)>,
     rows: usize,
-    /// The list has ended, or is not to be read on.
+    /// The list has ended, or is not read on.
     is_input_done: bool,
     is_ending: bool,
 }
 
-/// Those of one host, in the order of the list.
+/// The queued rows of one host, in the order of the list.
 struct HostRows<J> {
     jobs: VecDeque<J>,
-    /// The host is among the ready, where it must not be twice: it would be asked for permits without rows.
+    /// Whether the host is in `ready`. Twice there, it would be asked for permits without rows.
     is_ready: bool,
 }
 
@@ -88,7 +87,7 @@ impl<J> HostQueue<J> {
         }
     }
 
-    /// Puts a host among the ready, if it has rows and is not there already.
+    /// Adds a host to `ready`, if it has rows and is not there already.
     fn mark_ready(&mut self, host: HostKey) {
         if let Some(rows) = self.hosts.get_mut(&host).filter(|rows| !rows.is_ready) {
             rows.is_ready = true;
@@ -114,7 +113,7 @@ impl<J> HostQueue<J> {
                     return Some((job, Some(permit)));
                 }
                 TryAcquire::HostFull => {} // It will be among the freed.
-                // Its rows need no permit to hear that.
+                // The row needs no permit to fail.
                 TryAcquire::CircuitOpen => {
                     let job = self.pop(&host)?;
                     self.mark_ready(host);
@@ -141,7 +140,7 @@ impl<J> HostQueue<J> {
         Some(job)
     }
 
-    /// Waits until a permit may be free, and says at which hosts besides those that are ready.
+    /// Waits until a permit may be free, and returns the hosts that have become ready.
     fn changed(&self) -> impl Future<Output = Vec<HostKey>> + use<J> {
         let limiter = self.limiter.clone();
         let earliest = self.delayed.iter().map(|(until, _)| *until).min();
@@ -209,16 +208,16 @@ mod tests {
     async fn a_full_host_is_passed_over_and_its_order_kept() {
         let list = vec![("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4)];
         let mut jobs = ahead(list, limiter(1, 10), 10);
-        let (first, seat_a) = jobs.next().await.expect("a job");
-        let (second, _seat_b) = jobs.next().await.expect("a job");
+        let (first, permit_a) = jobs.next().await.expect("a job");
+        let (second, _permit_b) = jobs.next().await.expect("a job");
         assert_eq!((first, second), (("a", 0), ("b", 3)));
         assert!(futures::poll!(jobs.next()).is_pending());
-        drop(seat_a);
+        drop(permit_a);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_rows_are_held_than_allowed() {
+    async fn no_more_rows_are_queued_than_allowed() {
         let taken = std::cell::Cell::new(0);
         let list = stream::iter((0..100).map(|n| ("a", n))).inspect(|_| taken.set(taken.get() + 1));
         let mut jobs = Box::pin(with_permits(list, host, limiter(1, 10), 7, futures::future::pending()));
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_wants_nobody_is_asked_again_in_time() {
+    async fn a_host_in_back_off_is_asked_again_in_time() {
         let limiter = limiter(1, 10);
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_seats_of_the_run_go_round_among_the_hosts() {
+    async fn hosts_take_turns_for_the_permits_of_the_run() {
         let list = [0, 1, 2].into_iter().flat_map(|n| [("a", n), ("b", n)]).collect::<Vec<_>>();
         let mut sorted = list.clone();
         sorted.sort_unstable();
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_gives_out_what_is_held_and_reads_no_further() {
+    async fn the_end_yields_what_is_queued_and_reads_no_further() {
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
         let ending = async {
             let _ = ending.await;
@@ -271,12 +270,12 @@ mod tests {
         let mut jobs = Box::pin(with_permits(list, host, limiter, 3, ending));
         let _first = jobs.next().await.expect("a job");
         assert!(futures::poll!(jobs.next()).is_pending());
-        end.send(()).expect("somebody listens");
+        end.send(()).expect("a receiver");
         let rest = jobs.map(|(job, permit)| (job.1, permit.is_some())).collect::<Vec<_>>().await;
         assert_eq!(rest, [(1, false), (2, false), (3, false)]);
     }
 
-    /// Visits of all kinds, rows that try again, hosts that go down and come back: whatever happens, all rows end.
+    /// Responses of all kinds, retries, hosts that go down and come back: all rows end.
     #[tokio::test(start_paused = true)]
     async fn no_row_waits_for_ever() {
         for seed in 0..60 {
