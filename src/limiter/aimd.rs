@@ -16,7 +16,7 @@ const MAX_TRUST: u32 = 50;
 /// What one overload takes from the trust, at most: one refusal in 25 requests is blamed on the page, not on the load.
 /// It is less for a host that also refuses every tenth request when few are in flight.
 const MAX_OVERLOAD_COST: u32 = 25;
-/// What one overload takes from the trust, at floor: a host that refuses more than one request in six is either
+/// What one overload takes from the trust, at least: a host that refuses more than one request in six is either
 /// overloaded, or not harmed by fewer requests.
 const MIN_OVERLOAD_COST: u32 = 5;
 
@@ -104,8 +104,8 @@ impl AdaptiveLimit {
     }
 
     /// A request met an overload; `in_flight` requests were in flight when it began. The limit is halved, but not below
-    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself is_explicit
-    /// for fewer requests.
+    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself asked for
+    /// fewer requests.
     pub fn on_overload(&mut self, in_flight: usize, floor: usize, is_explicit: bool) -> bool {
         self.note_baseline(in_flight, true);
         let cost = self.overload_cost();
@@ -122,7 +122,8 @@ impl AdaptiveLimit {
         } else {
             (self.ceiling, self.failed_increases) = (half, 0);
         }
-        // The limit that broke was at floor the present one. A single refusal with few others in flight says less.
+        // The number that was too high was above the ceiling. A single refusal with few others in flight says less, and
+        // must not lower it further.
         let highest = self.permits.saturating_sub(1).max(self.ceiling);
         self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
         self.step = 1;

@@ -4,7 +4,8 @@
 //! the circuit is half-open: one new row at a time probes the host, at intervals that grow with the time it has been
 //! down. The circuit opens after the time that the attempts of one row would take, deadlines and waits included. From
 //! then on rows fail at once instead of learning the same one by one, and ten thousand of them end in a minute instead
-//! of a day. One row still probes now and then, and one response closes the circuit.
+//! of a day. One row still probes now and then, and one response closes the circuit. Unlike in the classic pattern,
+//! the half-open state comes first: no row fails before the host has had as much time as one row gives it.
 
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub struct CircuitOpen {
 #[derive(Clone, Copy, Debug)]
 pub struct FailureStreak {
     failures: u32,
-    /// How often the host was backed off from.
+    /// How often the host went into back-off.
     backoffs: u32,
     /// When the first failed request began.
     began: Instant,
@@ -77,7 +78,7 @@ pub enum BreakerState {
 }
 
 impl FailureStreak {
-    /// An empty streak, which the request that began then is about to start.
+    /// A streak without failures yet; the request that is about to fail first began at `began`.
     pub const fn new(kind: ErrorKind, began: Instant) -> Self {
         Self { failures: 0, backoffs: 0, began, kind, asks_to_wait: false, last_failure: began, next_probe: began }
     }
@@ -93,12 +94,12 @@ impl FailureStreak {
         }
     }
 
-    /// The host is backed off from because of these failures.
+    /// The host goes into back-off because of these failures.
     pub const fn note_backoff(&mut self) {
         self.backoffs = self.backoffs.saturating_add(1);
     }
 
-    /// How often the host was backed off from since its last success.
+    /// How often the host went into back-off since its last success.
     pub const fn backoffs(&self) -> u32 {
         self.backoffs
     }

@@ -110,18 +110,18 @@ impl HostState {
 
     pub(super) fn availability(&self, attempt: Attempt, shared: &LimiterState) -> Availability {
         let now = Instant::now();
-        let paused = self.not_before.filter(|until| *until > now);
+        let backoff_until = self.not_before.filter(|until| *until > now);
         let is_full = self.in_flight >= self.limit.permits();
         match self.breaker_state(now, shared) {
             BreakerState::Open(open, next) => {
-                let may_try = attempt == Attempt::First && now >= next && paused.is_none();
-                if may_try && !is_full && self.probes == 0 {
+                let may_probe = attempt == Attempt::First && now >= next && backoff_until.is_none();
+                if may_probe && !is_full && self.probes == 0 {
                     Availability::Free
                 } else {
                     Availability::CircuitOpen(open)
                 }
             }
-            state => match (state, paused) {
+            state => match (state, backoff_until) {
                 (_, Some(until)) => Availability::NotBefore(until),
                 _ if is_full => Availability::Full,
                 (BreakerState::HalfOpen(_), _) if self.probes > 0 => Availability::Full,
@@ -185,7 +185,7 @@ impl HostState {
         }
     }
 
-    /// Whether the state may be dropped, because a new one would behave the same.
+    /// Whether the state may be dropped, so that the host starts anew when it comes again.
     pub(super) fn is_forgettable(&self, now: Instant, shared: &LimiterState) -> bool {
         let is_idle = self.in_flight == 0 && self.backing_off == 0 && self.waiters.is_empty() && !self.new_row_waits;
         is_idle && self.overloads == 0 && !self.is_down(now, shared) && self.due().is_ok()

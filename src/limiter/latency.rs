@@ -50,9 +50,9 @@ impl Latency {
 mod tests {
     use super::*;
 
-    fn after(visits: impl IntoIterator<Item = u64>) -> Option<Duration> {
+    fn after(latencies: impl IntoIterator<Item = u64>) -> Option<Duration> {
         let mut latency = Latency::default();
-        visits.into_iter().for_each(|milliseconds| latency.observe(Duration::from_millis(milliseconds)));
+        latencies.into_iter().for_each(|milliseconds| latency.observe(Duration::from_millis(milliseconds)));
         latency.unusual_silence()
     }
 

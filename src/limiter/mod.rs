@@ -219,7 +219,7 @@ impl Limiter {
         host.waiters.retain(|(_, sender)| !sender.is_closed());
         // Only a row that is refused now waits, and asks again when notified.
         (host.new_row_waits, host.new_row_notified) = (false, false);
-        let entry = match availability {
+        let result = match availability {
             // New rows stay in the list while this host has many rows that wait for a retry.
             Availability::Free
                 if self.0.prefers_new_rows() || (host.waiters.is_empty() && host.backing_off < MAX_PER_HOST) =>
@@ -246,10 +246,10 @@ impl Limiter {
             }
         };
         // A permit that was reserved for new rows and is not taken by one goes to the retries.
-        if is_last || !matches!(entry, TryAcquire::Permit(_)) {
+        if is_last || !matches!(result, TryAcquire::Permit(_)) {
             host.grant(key, &self.0, false);
         }
-        entry
+        result
     }
 
     /// Waits until a permit has become free, in the run or at a host where [`Limiter::try_acquire`] found none, and
@@ -273,8 +273,8 @@ impl Limiter {
 }
 
 impl Limiter {
-    /// The hosts that are backed off from, or whose limit was reduced within the `recent` last time: how often they
-    /// were overloaded, and how long the back-off still lasts. The longest back-off comes first.
+    /// The hosts in back-off, and those whose limit was reduced within the last `recent`: how often they were
+    /// overloaded, and how long the back-off still lasts. The longest back-off comes first.
     #[must_use]
     pub fn throttled(&self, recent: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
         let now = Instant::now();
@@ -386,9 +386,9 @@ mod tests {
     async fn a_host_with_many_rows_in_back_off_gets_no_new_ones() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let mut resting = Vec::new();
+        let mut backing_off = Vec::new();
         for _ in 0..MAX_PER_HOST {
-            resting.push(limiter.retry(&there).await.back_off(Feedback::Unclear));
+            backing_off.push(limiter.retry(&there).await.back_off(Feedback::Unclear));
         }
         assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::HostFull));
         drop(limiter.retry(&there).await);
@@ -397,10 +397,10 @@ mod tests {
             "rows in back-off may come back at any time"
         );
         let _ = futures::poll!(Box::pin(limiter.freed()));
-        drop(resting.pop());
+        drop(backing_off.pop());
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
         assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::Permit(_)));
-        drop(resting);
+        drop(backing_off);
         assert!(limiter.is_idle("a"));
     }
 
@@ -408,7 +408,7 @@ mod tests {
     async fn new_rows_go_before_retries_while_these_are_few() {
         let limiter = Limiter::new(Options { new_rows_first_below: 2, ..options(PerHost::Fixed(1)) });
         let there = key("a");
-        let resting = limiter.retry(&there).await.back_off(Feedback::Unclear);
+        let backing_off = limiter.retry(&there).await.back_off(Feedback::Unclear);
         let permit = limiter.retry(&there).await;
         let mut again = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut again).is_pending());
@@ -432,7 +432,7 @@ mod tests {
         assert!(matches!(limiter.try_acquire(&there, true), TryAcquire::HostFull));
         drop(permit);
         drop(again.await);
-        drop(resting);
+        drop(backing_off);
     }
 
     #[tokio::test(start_paused = true)]

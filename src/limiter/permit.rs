@@ -66,12 +66,12 @@ impl Permit {
     #[must_use]
     pub fn back_off(mut self, feedback: Feedback) -> BackingOff {
         self.feedback = feedback;
-        let resting = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
+        let backing_off = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
         if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
             host.backing_off += 1;
             self.shared.backing_off.fetch_add(1, Ordering::Relaxed);
         }
-        resting
+        backing_off
     }
 }
 

@@ -298,7 +298,7 @@ mod tests {
             let work = |(job, mut permit): (Job, Option<Permit>)| {
                 let (limiter, mut random) = (limiter.clone(), fastrand::Rng::with_seed(seed ^ job.1 as u64));
                 async move {
-                    let mut resting = None;
+                    let mut backing_off = None;
                     for attempt in 0..3 {
                         let attempt = if attempt == 0 { Attempt::First } else { Attempt::Retry };
                         let taken = match permit.take() {
@@ -306,7 +306,7 @@ mod tests {
                             None => limiter.acquire(&host(&job), attempt).await,
                         };
                         let Ok(permit) = taken else { return 1 };
-                        drop(resting.take());
+                        drop(backing_off.take());
                         tokio::time::sleep(Duration::from_millis(random.u64(0..2000))).await;
                         let worst = if job.0 == "a" { 9 } else { 5 };
                         let feedback = match random.u32(0..worst) {
@@ -323,7 +323,7 @@ mod tests {
                             permit.release(feedback);
                             return 1;
                         }
-                        resting = Some(permit.back_off(feedback));
+                        backing_off = Some(permit.back_off(feedback));
                         tokio::time::sleep(Duration::from_millis(random.u64(0..1000))).await;
                     }
                     1
