@@ -262,9 +262,9 @@ impl Fetcher {
                 permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
+            let asked = error.asked_wait().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
@@ -485,7 +485,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
         200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
-            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
+            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
             Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))

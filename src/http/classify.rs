@@ -19,7 +19,7 @@ pub enum Stage {
     Body,
 }
 
-const REFUSED: &str = "the address is refused (--public-only)";
+const ADDRESS_REFUSED: &str = "the address is refused (--public-only)";
 
 /// Sorts an error of the HTTP client.
 pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
@@ -36,20 +36,20 @@ pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
         _ => clause.to_owned(),
     };
     // The layers between say "error sending request" and the like; the innermost one knows.
-    let said = message.clone();
+    let shown = message.clone();
     let root = innermost(error).to_string();
     let error = FetchError::new(kind, message);
-    if kind == ErrorKind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
+    if kind == ErrorKind::Timeout || shown.contains(&root) { error } else { error.caused_by(root) }
 }
 
 /// Sorts the failure of a lookup that went ahead of its request.
-pub fn unresolved(error: &ResolveError, url: &Url) -> FetchError {
-    let error_of = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
+pub fn classify_lookup(error: &ResolveError, url: &Url) -> FetchError {
+    let failed = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
     match error {
-        ResolveError::None(_) => {
-            error_of(ErrorKind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default()))
+        ResolveError::Unresolved(_) => {
+            failed(ErrorKind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default()))
         }
-        ResolveError::Forbidden(_) => error_of(ErrorKind::ForbiddenAddress, REFUSED.into()),
+        ResolveError::Forbidden(_) => failed(ErrorKind::ForbiddenAddress, ADDRESS_REFUSED.into()),
     }
 }
 
@@ -62,9 +62,9 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
     let mut io_kind = None;
     for cause in causes(error) {
         match cause.downcast_ref::<ResolveError>() {
-            Some(ResolveError::None(_)) => return (ErrorKind::Dns, ""),
+            Some(ResolveError::Unresolved(_)) => return (ErrorKind::Dns, ""),
             Some(ResolveError::Forbidden(_)) => {
-                return (ErrorKind::ForbiddenAddress, REFUSED);
+                return (ErrorKind::ForbiddenAddress, ADDRESS_REFUSED);
             }
             None => {}
         }
@@ -75,8 +75,8 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
         }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
             // What the peer or the wire did may pass; what breaks the protocol will not.
-            let passing = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
-            return if passing { broken } else { (ErrorKind::Protocol, "the answer is no valid HTTP/2") };
+            let transient = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
+            return if transient { broken } else { (ErrorKind::Protocol, "the answer is no valid HTTP/2") };
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             if error.is_parse() {
@@ -130,10 +130,10 @@ pub fn died_on_connection(error: &reqwest::Error) -> Option<u16> {
 /// The error and everything behind it, looking into `io::Error`s, whose `source` skips what they wrap.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| behind(*error))
+    std::iter::successors(Some(first), |error| source_of(*error))
 }
 
-fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),

@@ -21,12 +21,12 @@ use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue,
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::classify::{Stage, classify, died_on_connection, unresolved};
-use super::content_encoding::{Coding, Trouble, Unpacker, coding};
+use super::classify::{Stage, classify, classify_lookup, died_on_connection};
+use super::content_encoding::{ContentCoding, ContentDecoder, DecodeError, content_coding};
 use super::ip_scope::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
-use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
+use super::resolver::{AddressFilter, DnsOptions, Family, Pinned, Resolver};
 use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
@@ -35,19 +35,19 @@ use crate::util::redact::{redacted, redacted_text};
 
 /// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
 /// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What of an error page is read so that its connection can be used again. Larger ones cost more than a handshake.
-const DRAINED: u64 = 64 * 1024;
+const MAX_DRAIN_BYTES: u64 = 64 * 1024;
 
 /// And for so long: a handshake takes less.
-const LONGEST_DRAIN: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What can be sent: hyper keeps URLs of so many bytes. A list's are held to the same.
-const LONGEST_URL: usize = 65_534;
+const MAX_URL_BYTES: usize = 65_534;
 
 /// Of a URL that a server has sent, messages show so many characters.
-const SHOWN: usize = 300;
+const MAX_SHOWN_URL_CHARS: usize = 300;
 
 /// How the run speaks HTTP.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ pub struct Client {
     resolver: Resolver,
     /// By whether TLS is spoken: a list without `https:` never reads the system's certificates; and by the port that
     /// `--resolve` names for the host, since the client's resolver is not told the port.
-    pools: HashMap<(bool, Option<u16>), Pool, RandomState>,
+    pools: HashMap<(bool, Option<u16>), ConnectionPool, RandomState>,
     proxy_speaks_tls: bool,
     /// The proxies of the environment.
     environment: Matcher,
@@ -105,18 +105,19 @@ impl Client {
     /// Reads what the options name (certificates) and checks them; connects to nobody.
     pub fn new(options: Options) -> Result<Self, RunError> {
         let trust = match (&options.cacert, options.insecure) {
-            (_, true) => Trust::Anybody,
+            (_, true) => Trust::Unchecked,
             (Some(file), false) => Trust::only(file)?,
             (None, false) => Trust::System,
         };
         let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
-        let pools = ports.flat_map(|port| [((false, port), Pool::default()), ((true, port), Pool::default())]);
+        let pools = ports
+            .flat_map(|port| [((false, port), ConnectionPool::default()), ((true, port), ConnectionPool::default())]);
         let client = Self {
             proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
             trust,
             resolver: Resolver::new(
-                Wanted { family: options.family, public_only: options.public_only },
-                Asking { servers: options.dns_servers.clone(), patience: options.connect_timeout },
+                AddressFilter { family: options.family, public_only: options.public_only },
+                DnsOptions { servers: options.dns_servers.clone(), timeout: options.connect_timeout },
             ),
             environment: Matcher::from_system(),
             pools: pools.collect(),
@@ -137,12 +138,16 @@ impl Client {
 
     /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
     ///
-    /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
+    /// `should_give_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
     /// attempt before `--stall-timeout` does. `next_slot` is waited for before each further request to the same host.
     #[must_use]
-    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>, next_slot: Option<NextSlot<'a>>) -> Deadline<'a> {
+    pub fn deadline<'a>(
+        &self,
+        should_give_up: Option<GiveUpCheck<'a>>,
+        next_slot: Option<NextSlot<'a>>,
+    ) -> Deadline<'a> {
         let (whole, stall) = (self.options.attempt_timeout, self.options.stall_timeout);
-        Deadline { at: Instant::now() + whole, whole, stall, gives_up, next_slot }
+        Deadline { at: Instant::now() + whole, whole, stall, should_give_up, next_slot }
     }
 
     /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body.
@@ -156,22 +161,22 @@ impl Client {
         let mut redirects = 0;
         loop {
             let sent = self.send(url, &current, resume, deadline).await;
-            let answer = sent.map_err(|error| match redirects {
+            let response = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error
                     .within(&format!("redirected to {}", shortened(&redacted(&current))))
                     .from_elsewhere(is_another_host(url, &current)),
             })?;
-            if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Response::new(answer, current);
+            if !matches!(response.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Response::new(response, current);
             }
             if redirects == self.options.max_redirects {
                 let clause = format!("more than {redirects} redirects (--max-redirs)");
                 return Err(FetchError::new(ErrorKind::Redirect, clause));
             }
             redirects += 1;
-            let target = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
-            answer.body(None).drain(&current).await;
+            let target = redirect_target(&current, response.head.headers(), self.options.allow_downgrade)?;
+            response.body(None).drain(&current).await;
             if !is_another_host(url, &target) {
                 deadline = deadline.with_next_slot().await;
             }
@@ -182,11 +187,11 @@ impl Client {
     /// One request and the head of its answer.
     async fn send<'a>(
         &self,
-        home: &Url,
+        list_url: &Url,
         url: &Url,
         resume: Option<&Resume>,
         deadline: Deadline<'a>,
-    ) -> Result<Answer<'a>, FetchError> {
+    ) -> Result<RawResponse<'a>, FetchError> {
         self.check_address(url)?;
         if self.is_secure(url) {
             // The authorities are read while the name is looked up and the connection is made.
@@ -194,20 +199,20 @@ impl Client {
         }
         self.look_up(url, deadline).await?;
         let request = || {
-            let mut request = self.options.identity.request(home, url);
+            let mut request = self.options.identity.request(list_url, url);
             if let Some(resume) = resume {
-                resume.ask(request.headers_mut());
+                resume.set_headers(request.headers_mut());
             }
             request
         };
         let lease = self.lease(url)?;
-        let sent = in_time(deadline, NO_HEAD, lease.generation.client.execute(request())).await?;
+        let sent = within_deadline(deadline, MISSING_HEAD, lease.generation.client.execute(request())).await?;
         let sent = match sent {
             // The server closed a kept connection just as this request went out. That is the ordinary course of
             // HTTP: once more, at once, and on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
                 let fresh = self.build(self.pool_key(url), false)?;
-                in_time(deadline, NO_HEAD, fresh.execute(request())).await?
+                within_deadline(deadline, MISSING_HEAD, fresh.execute(request())).await?
             }
             other => other,
         };
@@ -223,7 +228,7 @@ impl Client {
         if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
-        Ok(Answer { head, deadline, lease })
+        Ok(RawResponse { head, deadline, lease })
     }
 
     /// Names are resolved to the wanted addresses; an address in the URL must be one of them by itself.
@@ -254,7 +259,7 @@ impl Client {
             return Ok(());
         }
         match timeout_at(deadline.at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
-            Ok(resolved) => resolved.map_err(|error| unresolved(&error, url)),
+            Ok(resolved) => resolved.map_err(|error| classify_lookup(&error, url)),
             Err(_) => Err(deadline.passed()),
         }
     }
@@ -290,7 +295,7 @@ impl Client {
         self.tls.get_or_init(make)
     }
 
-    fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
+    fn lease(&self, url: &Url) -> Result<ClientLease, FetchError> {
         let key = self.pool_key(url);
         let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
         pool.lease(url, self.options.concurrency, || self.build(key, true))
@@ -304,13 +309,13 @@ impl Client {
             let made = self.tls().clone();
             made.map_err(|error| FetchError::new(ErrorKind::Tls, "cannot set up TLS").caused_by(error))?
         } else {
-            tls::config(&Trust::Nobody, false).map_err(unbuildable)?
+            tls::config(&Trust::Nothing, false).map_err(unbuildable)?
         };
         let pinned = options.pinned.iter().filter(|pinned| Some(pinned.port) == port);
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
@@ -384,9 +389,9 @@ fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Re
         let shown = redacted(&target);
         return Err(refuse(format!("a redirect to {}, which is neither http nor https", shortened(&shown))));
     }
-    if target.as_str().len() > LONGEST_URL {
+    if target.as_str().len() > MAX_URL_BYTES {
         let shown = redacted(&target);
-        return Err(refuse(format!("a redirect to {}, which is longer than {LONGEST_URL} bytes", shortened(&shown))));
+        return Err(refuse(format!("a redirect to {}, which is longer than {MAX_URL_BYTES} bytes", shortened(&shown))));
     }
     // Whoever sits on the way could put in a picture of their own.
     if from.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
@@ -399,7 +404,7 @@ fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Re
 
 /// A URL for a message: somebody else wrote it, and it may be as long as he likes.
 fn shortened(url: &str) -> Cow<'_, str> {
-    match url.char_indices().nth(SHOWN) {
+    match url.char_indices().nth(MAX_SHOWN_URL_CHARS) {
         Some((end, _)) => format!("{}…", &url[..end]).into(),
         None => url.into(),
     }
@@ -422,61 +427,70 @@ const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 /// twice as many as the downloads that there may be, a new client takes over; the old one closes its connections when
 /// its last request has ended.
 #[derive(Debug, Default)]
-struct Pool(Mutex<Option<Arc<Generation>>>);
+struct ConnectionPool(Mutex<Option<Arc<ClientGeneration>>>);
 
 #[derive(Debug)]
-struct Generation {
+struct ClientGeneration {
     client: reqwest::Client,
     /// By the hash of a host and its port.
-    hosts: Mutex<HashMap<u64, InUse, RandomState>>,
+    hosts: Mutex<HashMap<u64, HostConnections, RandomState>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct InUse {
-    now: usize,
-    most: usize,
+struct HostConnections {
+    in_use: usize,
+    peak: usize,
 }
 
 /// A client for one request and its answer.
 #[derive(Debug)]
-struct Lease {
-    generation: Arc<Generation>,
+struct ClientLease {
+    generation: Arc<ClientGeneration>,
     host: u64,
 }
 
-impl Drop for Lease {
+impl Drop for ClientLease {
     fn drop(&mut self) {
         let mut hosts = self.generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(in_use) = hosts.get_mut(&self.host) {
-            in_use.now -= 1;
+        if let Some(connections) = hosts.get_mut(&self.host) {
+            connections.in_use -= 1;
         }
     }
 }
 
-impl Pool {
+impl ConnectionPool {
     fn lease(
         &self,
         url: &Url,
         most: usize,
         build: impl FnOnce() -> Result<reqwest::Client, FetchError>,
-    ) -> Result<Lease, FetchError> {
+    ) -> Result<ClientLease, FetchError> {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let host = xxhash_rust::xxh3::xxh3_64(authority.as_bytes());
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(generation) = current.as_ref() {
             let mut hosts = generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            let in_use = hosts.get(&host).copied().unwrap_or_default();
-            let opens = in_use.now == in_use.most;
-            if !opens || hosts.values().map(|in_use| in_use.most - in_use.now).sum::<usize>() < 2 * most {
-                hosts.insert(host, InUse { now: in_use.now + 1, most: in_use.most.max(in_use.now + 1) });
+            let connections = hosts.get(&host).copied().unwrap_or_default();
+            let opens_connection = connections.in_use == connections.peak;
+            if !opens_connection
+                || hosts.values().map(|connections| connections.peak - connections.in_use).sum::<usize>()
+                    < 2 * most
+            {
+                hosts.insert(
+                    host,
+                    HostConnections {
+                        in_use: connections.in_use + 1,
+                        peak: connections.peak.max(connections.in_use + 1),
+                    },
+                );
                 drop(hosts);
-                return Ok(Lease { generation: Arc::clone(generation), host });
+                return Ok(ClientLease { generation: Arc::clone(generation), host });
             }
         }
-        let hosts = Mutex::new(HashMap::from_iter([(host, InUse { now: 1, most: 1 })]));
-        let generation = Arc::new(Generation { client: build()?, hosts });
+        let hosts = Mutex::new(HashMap::from_iter([(host, HostConnections { in_use: 1, peak: 1 })]));
+        let generation = Arc::new(ClientGeneration { client: build()?, hosts });
         *current = Some(Arc::clone(&generation));
-        Ok(Lease { generation, host })
+        Ok(ClientLease { generation, host })
     }
 }
 
@@ -502,13 +516,13 @@ impl UsedPorts {
 }
 
 /// Asked with the time that nothing has come: whether that is too long.
-pub type GivesUp<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
+pub type GiveUpCheck<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
 
 /// Comes when one more request may go to the host.
 pub type NextSlot<'a> = &'a (dyn Fn() -> BoxFuture<'a, ()> + Sync);
 
-/// How often [`GivesUp`] is asked.
-const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How often [`GiveUpCheck`] is asked.
+const GIVE_UP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Until when an attempt has to be over, for how long it may be silent, and when it may make another request.
 #[derive(Clone, Copy)]
@@ -516,7 +530,7 @@ pub struct Deadline<'a> {
     at: Instant,
     whole: Duration,
     stall: Duration,
-    gives_up: Option<GivesUp<'a>>,
+    should_give_up: Option<GiveUpCheck<'a>>,
     next_slot: Option<NextSlot<'a>>,
 }
 
@@ -537,24 +551,28 @@ impl Deadline<'_> {
 }
 
 /// What has not come when the head of an answer has not come whole.
-const NO_HEAD: &str = "no whole head of an answer";
+const MISSING_HEAD: &str = "no whole head of an answer";
 
 /// What comes of the future before the silence lasts too long or the attempt is over. `missing` says what did not come.
-async fn in_time<T>(deadline: Deadline<'_>, missing: &str, future: impl Future<Output = T>) -> Result<T, FetchError> {
+async fn within_deadline<T>(
+    deadline: Deadline<'_>,
+    missing: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, FetchError> {
     let mut future = pin!(future);
     let begun = Instant::now();
-    let step = deadline.gives_up.map_or(deadline.stall, |_| ASKED_EVERY);
+    let step = deadline.should_give_up.map_or(deadline.stall, |_| GIVE_UP_CHECK_INTERVAL);
     let mut silence = Duration::ZERO;
     loop {
         silence = (silence + step).min(deadline.stall);
         let quiet_until = begun + silence;
-        if let Ok(come) = timeout_at(quiet_until.min(deadline.at), future.as_mut()).await {
-            return Ok(come);
+        if let Ok(value) = timeout_at(quiet_until.min(deadline.at), future.as_mut()).await {
+            return Ok(value);
         }
         if deadline.at <= quiet_until {
             return Err(deadline.passed());
         }
-        if silence == deadline.stall || deadline.gives_up.is_some_and(|gives_up| gives_up(silence)) {
+        if silence == deadline.stall || deadline.should_give_up.is_some_and(|should_give_up| should_give_up(silence)) {
             let clause = format!("{missing} came within {} s", silence.as_secs_f64());
             return Err(FetchError::new(ErrorKind::Stalled, clause));
         }
@@ -579,16 +597,16 @@ pub struct Response<'a> {
     pub validator: Option<HeaderValue>,
     /// Where the bytes belong, if they are a part.
     pub range: Option<ContentRange>,
-    body: Body<'a>,
+    body: ResponseBody<'a>,
 }
 
 impl<'a> Response<'a> {
     /// # Errors
     /// When the body of a good answer is packed in a way that it cannot be unpacked.
-    fn new(answer: Answer<'a>, url: Cow<'a, Url>) -> Result<Self, FetchError> {
-        let head = &answer.head;
+    fn new(response: RawResponse<'a>, url: Cow<'a, Url>) -> Result<Self, FetchError> {
+        let head = &response.head;
         let headers = head.headers();
-        let coding = if head.status().is_success() { coding(headers)? } else { None };
+        let coding = if head.status().is_success() { content_coding(headers)? } else { None };
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Ok(Self {
             status: head.status().as_u16(),
@@ -600,7 +618,7 @@ impl<'a> Response<'a> {
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
             final_url: url,
-            body: answer.body(coding),
+            body: response.body(coding),
         })
     }
 
@@ -633,63 +651,62 @@ impl<'a> Response<'a> {
 }
 
 /// An answer of which the head has come.
-struct Answer<'a> {
+struct RawResponse<'a> {
     head: reqwest::Response,
     deadline: Deadline<'a>,
-    lease: Lease,
+    lease: ClientLease,
 }
 
-impl<'a> Answer<'a> {
-    fn body(self, coding: Option<Coding>) -> Body<'a> {
+impl<'a> RawResponse<'a> {
+    fn body(self, coding: Option<ContentCoding>) -> ResponseBody<'a> {
         // Bodies of unknown length may be endless.
-        let is_short = self.head.content_length().is_some_and(|length| length <= DRAINED);
+        let is_short = self.head.content_length().is_some_and(|length| length <= MAX_DRAIN_BYTES);
         let frames = match coding {
-            None => Frames::Plain(self.head),
-            Some(coding) => Frames::Packed(Unpacker::new(coding, frames(self.head))),
+            None => BodyFrames::Plain(self.head),
+            Some(coding) => BodyFrames::Compressed(ContentDecoder::new(coding, frames(self.head))),
         };
-        Body { frames, is_short, deadline: self.deadline, _lease: self.lease }
+        ResponseBody { frames, is_short, deadline: self.deadline, _lease: self.lease }
     }
 }
 
 /// The body of an answer, frame by frame.
-struct Body<'a> {
-    frames: Frames,
+struct ResponseBody<'a> {
+    frames: BodyFrames,
     is_short: bool,
     deadline: Deadline<'a>,
-    _lease: Lease,
+    _lease: ClientLease,
 }
 
 #[derive(Debug)]
-enum Frames {
+enum BodyFrames {
     Plain(reqwest::Response),
-    Packed(Unpacker),
+    Compressed(ContentDecoder),
 }
 
-fn frames(answer: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
-    futures::stream::try_unfold(
-        answer,
-        |mut answer| async move { Ok(answer.chunk().await?.map(|frame| (frame, answer))) },
-    )
+fn frames(response: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
+    futures::stream::try_unfold(response, |mut response| async move {
+        Ok(response.chunk().await?.map(|frame| (frame, response)))
+    })
 }
 
-impl Body<'_> {
+impl ResponseBody<'_> {
     /// The next bytes; `url` is where they come from.
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, FetchError> {
         let next = async {
             match &mut self.frames {
-                Frames::Plain(answer) => answer.chunk().await.map_err(Trouble::Body),
-                Frames::Packed(unpacker) => unpacker.next::<reqwest::Error>().await,
+                BodyFrames::Plain(response) => response.chunk().await.map_err(DecodeError::Body),
+                BodyFrames::Compressed(decoder) => decoder.next::<reqwest::Error>().await,
             }
         };
-        in_time(self.deadline, "nothing", next).await?.map_err(|trouble| match trouble {
-            Trouble::Body(error) => classify(&error, url, Stage::Body),
-            Trouble::Packing(error) => error,
+        within_deadline(self.deadline, "nothing", next).await?.map_err(|trouble| match trouble {
+            DecodeError::Body(error) => classify(&error, url, Stage::Body),
+            DecodeError::Coding(error) => error,
         })
     }
 
     async fn drain(mut self, url: &Url) {
         if self.is_short {
-            self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
+            self.deadline.at = self.deadline.at.min(Instant::now() + DRAIN_TIMEOUT);
             while let Ok(Some(_)) = self.next(url).await {}
         }
     }

@@ -16,7 +16,7 @@ pub mod retry;
 mod same_host;
 mod tls;
 
-pub use client::{Client, Deadline, GivesUp, NextSlot, Options, Response, check_proxy};
+pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response, check_proxy};
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};

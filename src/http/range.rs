@@ -13,7 +13,7 @@ pub struct Resume {
 
 impl Resume {
     /// Asks for the rest, or for the whole if it is not the same body any more.
-    pub(super) fn ask(&self, headers: &mut HeaderMap) {
+    pub(super) fn set_headers(&self, headers: &mut HeaderMap) {
         // Digits and a dash are a valid value.
         if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", self.from)) {
             headers.insert(RANGE, range);

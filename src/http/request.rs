@@ -9,7 +9,7 @@ use reqwest::header::{
 use reqwest::{Method, Request};
 use url::Url;
 
-use super::same_host::is_at_home;
+use super::same_host::may_receive_credentials;
 
 /// A user name and a password for basic authentication (RFC 7617).
 #[derive(Clone)]
@@ -46,12 +46,12 @@ pub struct Identity {
 impl Identity {
     /// The request for a URL to which `same_host`, the URL of the list, has led. What is meant for the host of `same_host` alone
     /// (credentials, cookies, custom fields) goes along there; on a redirect to another host it does not.
-    pub fn request(&self, home: &Url, url: &Url) -> Request {
-        let at_home = is_at_home(home, url);
+    pub fn request(&self, list_url: &Url, url: &Url) -> Request {
+        let is_trusted = may_receive_credentials(list_url, url);
         let mut url = url.clone();
         let own = own_credentials(&mut url).or_else(|| {
-            let is_for_it = at_home && has_user_information(home);
-            is_for_it.then(|| own_credentials(&mut home.clone()))?
+            let is_for_target = is_trusted && has_user_information(list_url);
+            is_for_target.then(|| own_credentials(&mut list_url.clone()))?
         });
         let mut headers = HeaderMap::with_capacity(8);
         // Without this field a server may choose any coding (RFC 9110, section 12.5.3).
@@ -64,17 +64,17 @@ impl Identity {
         }
         let known = || {
             // What was asked for under encryption is not told in the open.
-            if home.scheme() == "https" && url.scheme() == "http" {
+            if list_url.scheme() == "https" && url.scheme() == "http" {
                 return None;
             }
             let entry = self.netrc.as_ref()?.hosts.get(url.host_str()?)?;
             Some(Credentials { user: entry.login.clone(), password: entry.password.clone() })
         };
-        let credentials = own.or_else(|| self.user.clone().filter(|_| at_home)).or_else(known);
+        let credentials = own.or_else(|| self.user.clone().filter(|_| is_trusted)).or_else(known);
         if let Some(value) = credentials.as_ref().and_then(basic) {
             headers.insert(AUTHORIZATION, value);
         }
-        if at_home {
+        if is_trusted {
             if let Some(cookie) = &self.cookie {
                 headers.insert(COOKIE, cookie.clone());
             }
@@ -135,17 +135,17 @@ mod tests {
             user_agent: Some(HeaderValue::from_static("fetchimg")),
             ..Identity::default()
         };
-        let home = url("http://ann:p%40w@a.example/x");
-        let request = identity.request(&home, &home);
+        let list_url = url("http://ann:p%40w@a.example/x");
+        let request = identity.request(&list_url, &list_url);
         assert_eq!(request.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
         assert_eq!(request.url().as_str(), "http://a.example/x");
         assert_eq!(request.headers()["x-key"], "1");
         assert!(!request.headers().contains_key(USER_AGENT));
-        let again = identity.request(&home, &url("http://a.example/y"));
+        let again = identity.request(&list_url, &url("http://a.example/y"));
         assert_eq!(again.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
         let plain = identity.request(&url("http://a.example/x"), &url("http://a.example/x"));
         assert_eq!(plain.headers()[AUTHORIZATION], "Basic cnVuOnB3");
-        let away = identity.request(&home, &url("http://b.example/x"));
+        let away = identity.request(&list_url, &url("http://b.example/x"));
         assert!(!away.headers().contains_key(AUTHORIZATION) && !away.headers().contains_key(COOKIE));
         assert!(!away.headers().contains_key("x-key"));
         assert_eq!(away.headers()[USER_AGENT], "fetchimg");

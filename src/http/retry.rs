@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 /// The longest wait between two attempts that fetchimg chooses by itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The longest `Retry-After` that is waited for. A row whose server wants more has been told no for this run; the other
 /// rows of the host wait for so long.
-pub const LONGEST_ASKED: Duration = Duration::from_secs(300);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// How often to try again, and after how long.
 #[derive(Clone, Copy, Debug)]
@@ -22,20 +22,20 @@ impl Policy {
     /// The wait before each further attempt: doubling, at most 30 s, and between half of that and all of it, so that
     /// tasks that failed together do not come back together.
     pub fn waits(self) -> impl Iterator<Item = Duration> {
-        self.whole_waits().map(|whole| whole.mul_f64(0.5 + fastrand::f64() / 2.0))
+        self.waits_without_jitter().map(|whole| whole.mul_f64(0.5 + fastrand::f64() / 2.0))
     }
 
-    fn whole_waits(self) -> impl Iterator<Item = Duration> {
-        (0..self.retries).map(move |attempt| self.first_wait.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT))
+    fn waits_without_jitter(self) -> impl Iterator<Item = Duration> {
+        (0..self.retries).map(move |attempt| self.first_wait.saturating_mul(1 << attempt.min(16)).min(MAX_WAIT))
     }
 
     /// What all attempts with the waits between them take at most, when each takes so long.
     #[must_use]
-    pub fn longest(self, attempt: Duration) -> Duration {
+    pub fn max_duration(self, attempt: Duration) -> Duration {
         // From the seventeenth on they are all the same, and there may be four billion.
         let different = Self { retries: self.retries.min(17), ..self };
-        let waits = different.whole_waits().fold(Duration::ZERO, Duration::saturating_add);
-        let last = different.whole_waits().last().unwrap_or_default();
+        let waits = different.waits_without_jitter().fold(Duration::ZERO, Duration::saturating_add);
+        let last = different.waits_without_jitter().last().unwrap_or_default();
         let waits = waits.saturating_add(last.saturating_mul(self.retries - different.retries));
         attempt.saturating_mul(self.retries.saturating_add(1)).saturating_add(waits)
     }
@@ -68,7 +68,7 @@ mod tests {
             assert!((whole / 2.0..=whole).contains(&wait.as_secs_f64()), "{attempt}: {wait:?}");
         }
         assert_eq!(Policy { retries: 0, ..policy }.waits().count(), 0);
-        let longest = Policy { retries: 3, ..policy }.longest(Duration::from_secs(10));
+        let longest = Policy { retries: 3, ..policy }.max_duration(Duration::from_secs(10));
         assert_eq!(longest, Duration::from_millis(40_000 + 500 + 1000 + 2000));
     }
 

@@ -21,9 +21,9 @@ pub enum Trust {
     /// The given authorities and nobody else (`--cacert`).
     Only(RootCertStore),
     /// Everybody (`--insecure`).
-    Anybody,
-    /// Nobody: for the client that speaks plain HTTP alone, and must not pay for reading certificates.
-    Nobody,
+    Unchecked,
+    /// Nothing: for the client that speaks plain HTTP alone, and must not pay for reading certificates.
+    Nothing,
 }
 
 impl Trust {
@@ -49,12 +49,12 @@ pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error>
     let mut config = match trust {
         Trust::System => builder
             .dangerous()
-            .with_custom_certificate_verifier(SystemCheck::begin(Arc::clone(&provider)))
+            .with_custom_certificate_verifier(SystemVerifier::start(Arc::clone(&provider)))
             .with_no_client_auth(),
         Trust::Only(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
-        Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-        Trust::Anybody => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoCheck(provider))).with_no_client_auth()
+        Trust::Nothing => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        Trust::Unchecked => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerifier(provider))).with_no_client_auth()
         }
     };
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
@@ -65,18 +65,18 @@ pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error>
 /// files, which nobody needs before the first server has shown its certificate. By then a name has been looked up and a
 /// connection made.
 #[derive(Debug)]
-struct SystemCheck {
+struct SystemVerifier {
     provider: Arc<CryptoProvider>,
     verifier: OnceLock<Result<Verifier, rustls::Error>>,
 }
 
-impl SystemCheck {
-    fn begin(provider: Arc<CryptoProvider>) -> Arc<Self> {
-        let check = Arc::new(Self { provider, verifier: OnceLock::new() });
-        let reading = Arc::clone(&check);
+impl SystemVerifier {
+    fn start(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        let verifier = Arc::new(Self { provider, verifier: OnceLock::new() });
+        let reading = Arc::clone(&verifier);
         // Where the system gives no thread, the first handshake reads them.
         let _ = thread::Builder::new().name("authorities".into()).spawn(move || reading.verifier().is_ok());
-        check
+        verifier
     }
 
     /// Waits for the thread, if it is still reading.
@@ -86,7 +86,7 @@ impl SystemCheck {
     }
 }
 
-impl ServerCertVerifier for SystemCheck {
+impl ServerCertVerifier for SystemVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -125,9 +125,9 @@ impl ServerCertVerifier for SystemCheck {
 /// Accepts every certificate, because the user asked for it with `--insecure`. Signatures are still checked, so a
 /// connection is at least with the holder of the key it shows.
 #[derive(Debug)]
-struct NoCheck(Arc<CryptoProvider>);
+struct NoVerifier(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for NoCheck {
+impl ServerCertVerifier for NoVerifier {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

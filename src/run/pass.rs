@@ -263,8 +263,8 @@ fn limits(options: &Options) -> limiter::Options {
     let silence = http.stall_timeout.min(http.attempt_timeout);
     let open_after = OpenAfter {
         attempts: policy.retries.saturating_add(1),
-        unconnected: policy.longest(http.connect_timeout.min(silence)),
-        unanswered: policy.longest(silence),
+        unconnected: policy.max_duration(http.connect_timeout.min(silence)),
+        unanswered: policy.max_duration(silence),
     };
     limiter::Options {
         per_host: options.per_host,

@@ -1,11 +1,11 @@
 //! Host names to addresses: what `--resolve` pins first, then what is remembered, then the name servers.
 //!
-//! [`dns`] asks, [`system`] knows what the system says about asking, [`memory`] keeps the answers. Tasks that ask for
+//! [`dns`] asks, [`system`] knows what the system says about asking, [`cache`] keeps the answers. Tasks that ask for
 //! the same name at the same time share one lookup. It runs in a task of its own: whoever asked may have gone before
 //! the answer is there, and a lookup that nobody drives would hold its turn for ever.
 
+mod cache;
 mod dns;
-mod memory;
 mod sockets;
 mod system;
 
@@ -19,30 +19,30 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use self::dns::{Asker, Failure, Found};
-use self::memory::{Lookup, Memory};
+use self::cache::{LookupCache, SharedLookup};
+use self::dns::{DnsClient, LookupFailure, ResolvedAddresses};
 use super::ip_scope::is_public;
 
 /// An answer is used for its time to live, but at least for so long: a run comes back to a host again and again, and
 /// names that are balanced by short times are balanced well enough by this one.
-const SHORTEST: Duration = Duration::from_secs(30);
+const MIN_TTL: Duration = Duration::from_secs(30);
 
 /// And at most for so long.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TTL: Duration = Duration::from_secs(3600);
 
 /// That there is no such name, or no address, is believed for the time that the zone says (RFC 2308, section 5), but at
 /// least for so long.
-const SHORTEST_NO: Duration = Duration::from_secs(5);
+const MIN_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
 /// And at most for so long.
-const LONGEST_NO: Duration = Duration::from_secs(300);
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
 
 /// When one family of addresses is known and the other has not been learnt, somebody asks again soon: the known one
 /// may be the one that leads nowhere from here.
-const HALF_KNOWN: Duration = Duration::from_secs(1);
+const PARTIAL_TTL: Duration = Duration::from_secs(1);
 
 /// More addresses of one family are not tried: the time to connect is shared out among them.
-const PER_FAMILY: usize = 8;
+const MAX_ADDRESSES_PER_FAMILY: usize = 8;
 
 /// An address given by `--resolve HOST:PORT:ADDRESS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Family {
 #[derive(Clone, Debug)]
 pub enum ResolveError {
     /// There is none, or the lookup failed.
-    None(Arc<str>),
+    Unresolved(Arc<str>),
     /// There is this one, which is not allowed.
     Forbidden(IpAddr),
 }
@@ -84,7 +84,7 @@ pub enum ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None(why) => f.write_str(why),
+            Self::Unresolved(why) => f.write_str(why),
             Self::Forbidden(address) => write!(f, "{address} is not public"),
         }
     }
@@ -94,7 +94,7 @@ impl std::error::Error for ResolveError {}
 
 /// Which addresses may be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct AddressFilter {
     /// Of one family alone.
     pub family: Option<Family>,
     /// Of the public internet alone.
@@ -103,16 +103,16 @@ pub struct Wanted {
 
 /// Whom to ask, and for how long.
 #[derive(Clone, Debug)]
-pub struct Asking {
+pub struct DnsOptions {
     /// `--dns-servers`; none: those of the system.
     pub servers: Vec<SocketAddr>,
     /// The longest time for a lookup from its turn on.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// What is known about a name, and until when.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct CachedAnswer {
     addresses: Result<Arc<[SocketAddr]>, ResolveError>,
     /// Who asks later asks anew.
     until: Instant,
@@ -122,25 +122,26 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Resolver {
     pinned: HashMap<String, Vec<SocketAddr>>,
-    wanted: Wanted,
-    shared: Arc<Common>,
+    filter: AddressFilter,
+    shared: Arc<ResolverState>,
 }
 
 /// What the resolvers of a run have in common.
 #[derive(Debug)]
-struct Common {
-    asking: Asking,
+struct ResolverState {
+    options: DnsOptions,
     /// Made for the first name: a list of addresses reads no files of the system.
-    asker: OnceLock<Asker>,
-    memory: Mutex<Memory>,
+    client: OnceLock<DnsClient>,
+    cache: Mutex<LookupCache>,
     /// Of all requests together, in microseconds.
     waited: AtomicU64,
 }
 
 impl Resolver {
-    pub fn new(wanted: Wanted, asking: Asking) -> Self {
-        let shared = Common { asking, asker: OnceLock::new(), memory: Mutex::default(), waited: AtomicU64::new(0) };
-        Self { pinned: HashMap::new(), wanted, shared: Arc::new(shared) }
+    pub fn new(filter: AddressFilter, options: DnsOptions) -> Self {
+        let shared =
+            ResolverState { options, client: OnceLock::new(), cache: Mutex::default(), waited: AtomicU64::new(0) };
+        Self { pinned: HashMap::new(), filter, shared: Arc::new(shared) }
     }
 
     /// The same resolver with the same memory, and these addresses fixed.
@@ -149,7 +150,7 @@ impl Resolver {
         for entry in pinned {
             by_host.entry(entry.host.clone()).or_default().push(entry.address);
         }
-        Self { pinned: by_host, wanted: self.wanted, shared: Arc::clone(&self.shared) }
+        Self { pinned: by_host, filter: self.filter, shared: Arc::clone(&self.shared) }
     }
 
     /// Waits until the name has been looked up, unless it has been before: there may be a connection still.
@@ -157,10 +158,10 @@ impl Resolver {
     /// A connection has only so much time, which should not pass while other names have their turn.
     pub async fn prepare(&self, host: &str) -> Result<(), ResolveError> {
         let lookup = {
-            let mut memory = self.memory();
-            match memory.recall(host) {
+            let mut cache = self.cache();
+            match cache.get(host) {
                 Some(lookup) if lookup.peek().is_some_and(|answer| answer.addresses.is_ok()) => return Ok(()),
-                _ => self.lookup(&mut memory, host),
+                _ => self.lookup(&mut cache, host),
             }
         };
         let begun = Instant::now();
@@ -175,36 +176,36 @@ impl Resolver {
         Duration::from_micros(self.shared.waited.load(Ordering::Relaxed))
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> std::sync::MutexGuard<'_, LookupCache> {
+        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lookup(&self, memory: &mut Memory, host: &str) -> Lookup {
-        if let Some(lookup) = memory.recall(host).filter(is_current) {
+    fn lookup(&self, cache: &mut LookupCache, host: &str) -> SharedLookup {
+        if let Some(lookup) = cache.get(host).filter(is_current) {
             return lookup;
         }
-        let (shared, wanted, name) = (Arc::clone(&self.shared), self.wanted, host.to_owned());
-        let asked = tokio::spawn(async move { shared.ask(&name, wanted).await });
-        let asked = asked.map(|answer| answer.unwrap_or_else(|_| Answer::fails("the lookup ended early")));
+        let (shared, filter, name) = (Arc::clone(&self.shared), self.filter, host.to_owned());
+        let asked = tokio::spawn(async move { shared.ask(&name, filter).await });
+        let asked = asked.map(|answer| answer.unwrap_or_else(|_| CachedAnswer::fails("the lookup ended early")));
         let lookup = asked.boxed().shared();
-        memory.keep(host, lookup.clone());
+        cache.insert(host, lookup.clone());
         lookup
     }
 }
 
 /// Whether the lookup is under way, or its answer may be used.
-fn is_current(lookup: &Lookup) -> bool {
+fn is_current(lookup: &SharedLookup) -> bool {
     lookup.peek().is_none_or(|answer| Instant::now() < answer.until)
 }
 
-impl Common {
-    async fn ask(&self, host: &str, wanted: Wanted) -> Answer {
+impl ResolverState {
+    async fn ask(&self, host: &str, filter: AddressFilter) -> CachedAnswer {
         if is_localhost(host) {
             let found = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-            return Answer::of(Ok(Found::whole(found, LONGEST)), wanted);
+            return CachedAnswer::of(Ok(ResolvedAddresses::complete(found, MAX_TTL)), filter);
         }
-        let asker = self.asker.get_or_init(|| Asker::new(&self.asking));
-        Answer::of(asker.ask(host, wanted.family).await, wanted)
+        let client = self.client.get_or_init(|| DnsClient::new(&self.options));
+        CachedAnswer::of(client.ask(host, filter.family).await, filter)
     }
 }
 
@@ -214,29 +215,31 @@ fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-impl Answer {
-    fn of(asked: Result<Found, Failure>, wanted: Wanted) -> Self {
-        let none = |why: &str| Err(ResolveError::None(why.into()));
+impl CachedAnswer {
+    fn of(asked: Result<ResolvedAddresses, LookupFailure>, filter: AddressFilter) -> Self {
+        let unresolved = |why: &str| Err(ResolveError::Unresolved(why.into()));
         let (addresses, kept) = match asked {
-            Ok(found) if found.half => (allowed(&found.addresses, wanted), HALF_KNOWN),
-            Ok(found) => (allowed(&found.addresses, wanted), found.ttl.clamp(SHORTEST, LONGEST)),
-            Err(Failure::NoName(ttl)) => (none("no such name (NXDOMAIN)"), ttl.clamp(SHORTEST_NO, LONGEST_NO)),
-            Err(Failure::NoAddress(ttl)) => {
-                let why = match wanted.family {
+            Ok(found) if found.is_partial => (allowed(&found.addresses, filter), PARTIAL_TTL),
+            Ok(found) => (allowed(&found.addresses, filter), found.ttl.clamp(MIN_TTL, MAX_TTL)),
+            Err(LookupFailure::NxDomain(ttl)) => {
+                (unresolved("no such name (NXDOMAIN)"), ttl.clamp(MIN_NEGATIVE_TTL, MAX_NEGATIVE_TTL))
+            }
+            Err(LookupFailure::NoData(ttl)) => {
+                let why = match filter.family {
                     None => "the name has no address",
                     Some(Family::V4) => "the name has no IPv4 address",
                     Some(Family::V6) => "the name has no IPv6 address",
                 };
-                (none(why), ttl.clamp(SHORTEST_NO, LONGEST_NO))
+                (unresolved(why), ttl.clamp(MIN_NEGATIVE_TTL, MAX_NEGATIVE_TTL))
             }
-            Err(Failure::Passing(why)) => return Self::fails(&why),
+            Err(LookupFailure::Transient(why)) => return Self::fails(&why),
         };
         Self { addresses, until: Instant::now() + kept }
     }
 
     /// Failures pass: those who wait for the lookup share this one, and the next asks anew.
     fn fails(why: &str) -> Self {
-        Self { addresses: Err(ResolveError::None(why.into())), until: Instant::now() }
+        Self { addresses: Err(ResolveError::Unresolved(why.into())), until: Instant::now() }
     }
 }
 
@@ -245,34 +248,34 @@ impl Answer {
 ///
 /// The connector takes the family of the first one, gives it 300 ms, and goes on with the other beside it; where there
 /// is no route for the first family, at once.
-fn allowed(found: &[IpAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+fn allowed(found: &[IpAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let mut forbidden = None;
     let mut addresses = Vec::new();
     for family in [Family::V6, Family::V4] {
-        if wanted.family.is_some_and(|only| only != family) {
+        if filter.family.is_some_and(|only| only != family) {
             continue;
         }
         let mut usable = found.iter().copied().filter(|address| family.holds(*address)).collect::<Vec<_>>();
-        if wanted.public_only {
+        if filter.public_only {
             usable.retain(|address| {
                 let public = is_public(*address);
                 forbidden = forbidden.or((!public).then_some(*address));
                 public
             });
         }
-        addresses.extend(usable.into_iter().take(PER_FAMILY).map(|address| SocketAddr::new(address, 0)));
+        addresses.extend(usable.into_iter().take(MAX_ADDRESSES_PER_FAMILY).map(|address| SocketAddr::new(address, 0)));
     }
     match (addresses.is_empty(), forbidden) {
         (false, _) => Ok(addresses.into()),
         (true, Some(address)) => Err(ResolveError::Forbidden(address)),
-        (true, None) => Err(ResolveError::None("no address of the wanted family".into())),
+        (true, None) => Err(ResolveError::Unresolved("no address of the wanted family".into())),
     }
 }
 
 /// The addresses given by `--resolve`, which may carry ports of their own and are tried in their order.
-fn allowed_pins(pins: &[SocketAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+fn allowed_pins(pins: &[SocketAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let addresses = pins.iter().map(SocketAddr::ip).collect::<Vec<_>>();
-    let allowed = allowed(&addresses, wanted)?;
+    let allowed = allowed(&addresses, filter)?;
     let is_allowed = |pin: &&SocketAddr| allowed.iter().any(|address| address.ip() == pin.ip());
     Ok(pins.iter().filter(is_allowed).copied().collect())
 }
@@ -281,8 +284,8 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_ascii_lowercase();
         let addresses = match self.pinned.get(&host) {
-            Some(pins) => std::future::ready(allowed_pins(pins, self.wanted)).left_future(),
-            None => self.lookup(&mut self.memory(), &host).map(|answer| answer.addresses).right_future(),
+            Some(pins) => std::future::ready(allowed_pins(pins, self.filter)).left_future(),
+            None => self.lookup(&mut self.cache(), &host).map(|answer| answer.addresses).right_future(),
         };
         Box::pin(async move {
             let addresses = addresses.await?;
@@ -295,10 +298,10 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
-    const ANY: Wanted = Wanted { family: None, public_only: false };
+    const ANY: AddressFilter = AddressFilter { family: None, public_only: false };
 
-    fn kept(asked: Result<Found, Failure>) -> u64 {
-        let answer = Answer::of(asked, ANY);
+    fn kept(asked: Result<ResolvedAddresses, LookupFailure>) -> u64 {
+        let answer = CachedAnswer::of(asked, ANY);
         // Rounded up, since a little of the time has passed already.
         (answer.until.saturating_duration_since(Instant::now()) + Duration::from_millis(900)).as_secs()
     }
@@ -307,16 +310,19 @@ mod tests {
     fn times_to_live_are_kept_within_bounds() {
         let secs = |ttl: u32| Duration::from_secs(ttl.into());
         for (ttl, seconds) in [(0, 30), (29, 30), (60, 60), (3600, 3600), (u32::MAX, 3600)] {
-            let found = Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(ttl));
+            let found = ResolvedAddresses::complete(vec![Ipv4Addr::LOCALHOST.into()], secs(ttl));
             assert_eq!(kept(Ok(found)), seconds, "{ttl}");
         }
         for (ttl, seconds) in [(0, 5), (60, 60), (86400, 300), (u32::MAX, 300)] {
-            assert_eq!(kept(Err(Failure::NoName(secs(ttl)))), seconds, "{ttl}");
-            assert_eq!(kept(Err(Failure::NoAddress(secs(ttl)))), seconds, "{ttl}");
+            assert_eq!(kept(Err(LookupFailure::NxDomain(secs(ttl)))), seconds, "{ttl}");
+            assert_eq!(kept(Err(LookupFailure::NoData(secs(ttl)))), seconds, "{ttl}");
         }
-        let half = Found { half: true, ..Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(600)) };
+        let half = ResolvedAddresses {
+            is_partial: true,
+            ..ResolvedAddresses::complete(vec![Ipv4Addr::LOCALHOST.into()], secs(600))
+        };
         assert_eq!(kept(Ok(half)), 1);
-        assert_eq!(kept(Err(Failure::Passing("no answer".into()))), 0);
+        assert_eq!(kept(Err(LookupFailure::Transient("no answer".into()))), 0);
     }
 
     #[test]

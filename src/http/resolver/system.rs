@@ -9,18 +9,18 @@ use std::time::Duration;
 use hickory_resolver::proto::rr::Name;
 use resolv_conf::ScopedIp;
 
-use super::dns::{Failure, Found, name};
+use super::dns::{LookupFailure, ResolvedAddresses, name};
 
 /// The port of name servers (RFC 1035, section 4.2).
-const PORT: u16 = 53;
+const DNS_PORT: u16 = 53;
 
 /// How long an answer of `getaddrinfo` is used, which does not tell the time to live; a minute is what browsers take.
-const KEPT: Duration = Duration::from_secs(60);
+const GETADDRINFO_TTL: Duration = Duration::from_secs(60);
 
 /// How names are asked for.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of resolv.conf")]
-pub struct Settings {
+pub struct ResolvConf {
     /// Whom to ask, in this order. When there is nobody, the system is asked as a whole.
     pub servers: Vec<SocketAddr>,
     /// What is tried behind a name with few dots.
@@ -41,7 +41,7 @@ pub struct Settings {
     pub no_aaaa: bool,
 }
 
-impl Settings {
+impl ResolvConf {
     /// What `/etc/resolv.conf` says, and the variables that have the last word over it.
     pub fn read() -> Self {
         let mut text = fs::read("/etc/resolv.conf").unwrap_or_default();
@@ -66,7 +66,7 @@ impl Settings {
             ScopedIp::V6(_, Some(_)) => None,
         });
         Self {
-            servers: servers.map(|address| SocketAddr::new(address, PORT)).collect(),
+            servers: servers.map(|address| SocketAddr::new(address, DNS_PORT)).collect(),
             search: parsed.get_last_search_or_domain().filter_map(|domain| name(domain)).collect(),
             ndots: parsed.ndots.min(15) as usize,
             timeout: Duration::from_secs(parsed.timeout.clamp(1, 30).into()),
@@ -80,15 +80,15 @@ impl Settings {
 }
 
 /// Asks the system's resolver, which blocks a thread meanwhile.
-pub async fn getaddrinfo(host: &str) -> Result<Found, Failure> {
+pub async fn getaddrinfo(host: &str) -> Result<ResolvedAddresses, LookupFailure> {
     match tokio::net::lookup_host((host, 0)).await {
-        Ok(found) => Ok(Found::whole(found.map(|address| address.ip()).collect(), KEPT)),
-        Err(error) => Err(Failure::Passing(words(&error))),
+        Ok(found) => Ok(ResolvedAddresses::complete(found.map(|address| address.ip()).collect(), GETADDRINFO_TTL)),
+        Err(error) => Err(LookupFailure::Transient(describe(&error))),
     }
 }
 
 /// What the system says, without its wrapping: "Name or service not known".
-fn words(error: &io::Error) -> String {
+fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").map_or(text.clone(), str::to_owned)
 }
@@ -99,31 +99,31 @@ mod tests {
 
     #[test]
     fn the_file_of_the_system_is_understood() {
-        let settings = Settings::parse(
+        let conf = ResolvConf::parse(
             b"# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n\
               domain ignored.example\nsearch one.example two.example\nnonsense here\n\
               options ndots:3 timeout:2 attempts:4 rotate edns0\n\noptions timeout:1\n",
         );
         // The C library reads three servers, and one of these is of no use.
         let servers = ["192.0.2.1:53", "[2001:db8::1]:53"].map(|server| server.parse().expect(server));
-        assert_eq!(settings.servers, servers);
-        assert_eq!(settings.search, [name("one.example"), name("two.example")].map(|name| name.expect("a name")));
-        assert_eq!((settings.ndots, settings.attempts, settings.timeout), (3, 4, Duration::from_secs(1)));
-        assert!(settings.rotate && settings.edns && !settings.tcp_only && !settings.no_aaaa);
+        assert_eq!(conf.servers, servers);
+        assert_eq!(conf.search, [name("one.example"), name("two.example")].map(|name| name.expect("a name")));
+        assert_eq!((conf.ndots, conf.attempts, conf.timeout), (3, 4, Duration::from_secs(1)));
+        assert!(conf.rotate && conf.edns && !conf.tcp_only && !conf.no_aaaa);
     }
 
     #[test]
     fn without_a_file_nobody_is_asked_over_the_network() {
         for text in ["", "options ndots:2\n", "nameserver nonsense\n"] {
-            assert_eq!(Settings::parse(text.as_bytes()).servers, [], "{text:?}");
+            assert_eq!(ResolvConf::parse(text.as_bytes()).servers, [], "{text:?}");
         }
     }
 
     #[test]
     fn senseless_numbers_are_brought_within_bounds() {
-        let settings = Settings::parse(b"options timeout:0 attempts:0 ndots:99");
-        assert_eq!((settings.timeout, settings.attempts, settings.ndots), (Duration::from_secs(1), 1, 15));
-        let settings = Settings::parse(b"options timeout:4000000 attempts:4000000");
-        assert_eq!((settings.timeout, settings.attempts), (Duration::from_secs(30), 5));
+        let conf = ResolvConf::parse(b"options timeout:0 attempts:0 ndots:99");
+        assert_eq!((conf.timeout, conf.attempts, conf.ndots), (Duration::from_secs(1), 1, 15));
+        let conf = ResolvConf::parse(b"options timeout:4000000 attempts:4000000");
+        assert_eq!((conf.timeout, conf.attempts), (Duration::from_secs(30), 5));
     }
 }

@@ -5,37 +5,37 @@ use std::mem;
 
 use futures::future::{BoxFuture, Shared};
 
-use super::Answer;
+use super::CachedAnswer;
 
 /// A lookup that may be under way; everybody who wants its answer holds one.
-pub type Lookup = Shared<BoxFuture<'static, Answer>>;
+pub type SharedLookup = Shared<BoxFuture<'static, CachedAnswer>>;
 
 /// So many names are in a generation, a few hundred bytes each.
-const GENERATION: usize = 16_384;
+const GENERATION_CAPACITY: usize = 16_384;
 
 /// Two generations of lookups. When the young one is full it becomes the old one, and what was old is forgotten; what
 /// is recalled from the old one is young again. So the names in use stay, and no list is so long that it fills the
 /// memory.
 #[derive(Debug, Default)]
-pub struct Memory {
-    young: HashMap<String, Lookup>,
-    old: HashMap<String, Lookup>,
+pub struct LookupCache {
+    young: HashMap<String, SharedLookup>,
+    old: HashMap<String, SharedLookup>,
 }
 
-impl Memory {
+impl LookupCache {
     /// The last lookup of the name.
-    pub fn recall(&mut self, host: &str) -> Option<Lookup> {
+    pub fn get(&mut self, host: &str) -> Option<SharedLookup> {
         if let Some(lookup) = self.young.get(host) {
             return Some(lookup.clone());
         }
         let lookup = self.old.remove(host)?;
-        self.keep(host, lookup.clone());
+        self.insert(host, lookup.clone());
         Some(lookup)
     }
 
     /// Remembers the lookup.
-    pub fn keep(&mut self, host: &str, lookup: Lookup) {
-        if self.young.len() >= GENERATION {
+    pub fn insert(&mut self, host: &str, lookup: SharedLookup) {
+        if self.young.len() >= GENERATION_CAPACITY {
             self.old = mem::take(&mut self.young);
         }
         self.young.insert(host.to_owned(), lookup);
@@ -50,15 +50,15 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {
-        let lookup = || futures::future::ready(Answer::fails("")).boxed().shared();
-        let mut memory = Memory::default();
-        memory.keep("used", lookup());
-        for index in 0..10 * GENERATION {
-            memory.keep(&format!("h{index}"), lookup());
-            assert!(memory.recall("used").is_some(), "{index}");
-            assert!(memory.young.len() + memory.old.len() <= 2 * GENERATION, "{index}");
+        let lookup = || futures::future::ready(CachedAnswer::fails("")).boxed().shared();
+        let mut cache = LookupCache::default();
+        cache.insert("used", lookup());
+        for index in 0..10 * GENERATION_CAPACITY {
+            cache.insert(&format!("h{index}"), lookup());
+            assert!(cache.get("used").is_some(), "{index}");
+            assert!(cache.young.len() + cache.old.len() <= 2 * GENERATION_CAPACITY, "{index}");
         }
-        assert!(memory.recall("h0").is_none());
-        assert!(memory.recall(&format!("h{}", 10 * GENERATION - 1)).is_some());
+        assert!(cache.get("h0").is_none());
+        assert!(cache.get(&format!("h{}", 10 * GENERATION_CAPACITY - 1)).is_some());
     }
 }
