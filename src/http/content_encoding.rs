@@ -1,8 +1,8 @@
-//! Bodies that come in a content coding nobody asked for (RFC 9110, section 8.4).
+//! Decodes compressed bodies, which were not asked for (RFC 9110, section 8.4).
 //!
-//! Pictures are compressed already, so none is asked for. Some come compressed all the same, mostly SVG that was stored
-//! that way; they are decoded, piece by piece, so that the limit on bytes holds for what comes out and a few kilobytes
-//! that claim to be gigabytes cost neither memory nor disk.
+//! Images are compressed already, so requests ask for no content coding. Some bodies have one all the same, mostly SVG
+//! that was stored compressed. They are decoded piece by piece, so that the limit on bytes holds for the decoded body,
+//! and a few kilobytes that decode to gigabytes cost neither memory nor disk.
 
 use std::error::Error;
 use std::fmt;
@@ -18,7 +18,7 @@ use tokio_util::io::StreamReader;
 
 use crate::record::{BoxError, ErrorKind, FetchError};
 
-/// So much of what comes out is handed on at once, in bytes.
+/// The largest number of decoded bytes that is returned at once.
 const OUTPUT_BUFFER_BYTES: usize = 32 * 1024;
 
 /// How a body is compressed.
@@ -31,7 +31,7 @@ pub enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// The first byte of everything compressed this way. No image format begins with it.
+    /// The first byte of every body with this coding. No image format begins with it.
     const fn first_byte(self) -> u8 {
         match self {
             Self::Gzip => 0x1F,
@@ -49,11 +49,11 @@ impl fmt::Display for ContentCoding {
     }
 }
 
-/// The coding that the head of an answer speaks of, if it speaks of one. What is no coding at all (`utf-8`, `none`,
-/// `binary`) is somebody's mistake and means nothing.
+/// The content coding that the header names, if any. Values that are no content coding (`utf-8`, `none`, `binary`) are
+/// mistakes of the server and are ignored.
 ///
 /// # Errors
-/// When it is one that fetchimg cannot unpack, or several.
+/// If there are several codings, or one that fetchimg cannot decode.
 pub fn content_coding(headers: &HeaderMap) -> Result<Option<ContentCoding>, FetchError> {
     let mut found = None;
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -63,14 +63,14 @@ pub fn content_coding(headers: &HeaderMap) -> Result<Option<ContentCoding>, Fetc
         let coding = match &*name {
             "gzip" | "x-gzip" => ContentCoding::Gzip,
             "deflate" => ContentCoding::Deflate,
-            // The others of the IANA's registry.
+            // The other content codings in the registry of IANA.
             "br" | "zstd" | "compress" | "x-compress" | "dcb" | "dcz" | "exi" | "aes128gcm" | "pack200-gzip" => {
-                return Err(refused(&format!("the body is packed as {name}, which nobody asked for")));
+                return Err(refused(&format!("the body is packed as {name}, though no compression was asked for")));
             }
             _ => continue,
         };
         if found.replace(coding).is_some() {
-            return Err(refused("the body is packed more than once, which nobody asked for"));
+            return Err(refused("the body is compressed more than once, though no compression was asked for"));
         }
     }
     Ok(found)
@@ -80,7 +80,7 @@ fn refused(clause: &str) -> FetchError {
     FetchError::new(ErrorKind::Protocol, clause)
 }
 
-/// Unpacks a body.
+/// Decodes a body.
 pub struct ContentDecoder {
     coding: ContentCoding,
     compressed: Option<CompressedReader>,
@@ -89,11 +89,11 @@ pub struct ContentDecoder {
 
 type CompressedReader = StreamReader<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>, Bytes>;
 
-/// Why there is nothing more.
+/// Why no more bytes can be decoded.
 pub enum DecodeError<E> {
-    /// The body itself broke off.
+    /// Reading the body failed.
     Body(E),
-    /// What came is not compressed as it is said to be.
+    /// The body is not compressed as the header says.
     Coding(FetchError),
 }
 
@@ -104,7 +104,7 @@ impl fmt::Debug for ContentDecoder {
 }
 
 impl ContentDecoder {
-    /// Of the frames of a body.
+    /// A decoder for the frames of a body.
     pub fn new<E: Into<BoxError>>(
         coding: ContentCoding,
         frames: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -113,12 +113,13 @@ impl ContentDecoder {
         Self { coding, compressed: Some(StreamReader::new(Box::pin(frames))), decoded: None }
     }
 
-    /// The next bytes that come out, some at a time; `None` at the end.
+    /// The next decoded bytes; `None` at the end.
     pub async fn next<E: Error + Send + Sync + 'static>(&mut self) -> Result<Option<Bytes>, DecodeError<E>> {
         let mut bytes = Vec::with_capacity(OUTPUT_BUFFER_BYTES);
         let read = async {
             if let Some(mut compressed) = self.compressed.take() {
-                // Some servers say gzip of what is none. Browsers fail; the bytes speak for themselves.
+                // Some servers send `gzip` with a body that is not compressed. Browsers fail on it; here the bytes
+                // decide.
                 let is_compressed = compressed.fill_buf().await?.first() == Some(&self.coding.first_byte());
                 self.decoded = Some(match self.coding {
                     _ if !is_compressed => Box::pin(compressed),
@@ -145,7 +146,7 @@ impl ContentDecoder {
                     Err(DecodeError::Coding(FetchError::new(ErrorKind::CutShort, clause)))
                 }
                 Err(error) => {
-                    let clause = format!("the body is not packed as {}, though the answer says so", self.coding);
+                    let clause = format!("the body is not compressed as {}, though the answer says so", self.coding);
                     Err(DecodeError::Coding(refused(&clause).caused_by(error)))
                 }
             },
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_told_from_mistakes() {
+    fn content_codings_are_distinguished_from_mistakes() {
         for (values, expected) in [
             (&[][..], None),
             (&["identity"], None),
@@ -187,7 +188,7 @@ mod tests {
         }
     }
 
-    /// `abc` a thousand times, as gzip packs it.
+    /// `abc` a thousand times, compressed with gzip.
     async fn compressed() -> Vec<u8> {
         let text = b"abc".repeat(1000);
         let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(&text[..]);
@@ -196,8 +197,12 @@ mod tests {
         compressed
     }
 
-    async fn decode(coding: ContentCoding, bytes: &[u8], by: usize) -> Result<Vec<u8>, DecodeError<Infallible>> {
-        let frames = bytes.chunks(by).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
+    async fn decode(
+        coding: ContentCoding,
+        bytes: &[u8],
+        piece_size: usize,
+    ) -> Result<Vec<u8>, DecodeError<Infallible>> {
+        let frames = bytes.chunks(piece_size).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
         let mut decoder = ContentDecoder::new(coding, futures::stream::iter(frames.collect::<Vec<_>>()));
         let mut all = Vec::new();
         while let Some(bytes) = decoder.next::<Infallible>().await? {
@@ -208,12 +213,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_packed_is_unpacked_however_it_comes_and_the_rest_is_left_alone() {
+    async fn compressed_bodies_are_decoded_in_any_pieces_and_others_left_alone() {
         let compressed = compressed().await;
-        for by in [1, 7, 4096] {
-            assert!(decode(ContentCoding::Gzip, &compressed, by).await.is_ok_and(|all| all == b"abc".repeat(1000)));
-            assert!(decode(ContentCoding::Gzip, b"\x89PNG", by).await.is_ok_and(|all| all == b"\x89PNG"), "it is none");
-            assert!(decode(ContentCoding::Deflate, b"", by).await.is_ok_and(|all| all.is_empty()));
+        for piece_size in [1, 7, 4096] {
+            assert!(
+                decode(ContentCoding::Gzip, &compressed, piece_size).await.is_ok_and(|all| all == b"abc".repeat(1000))
+            );
+            assert!(
+                decode(ContentCoding::Gzip, b"\x89PNG", piece_size).await.is_ok_and(|all| all == b"\x89PNG"),
+                "it is not compressed"
+            );
+            assert!(decode(ContentCoding::Deflate, b"", piece_size).await.is_ok_and(|all| all.is_empty()));
         }
         let twice = compressed.repeat(2);
         assert!(
@@ -223,12 +233,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_torn_or_spoiled_is_an_error() {
+    async fn a_truncated_or_corrupt_body_is_an_error() {
         let mut compressed = compressed().await;
-        let torn = decode(ContentCoding::Gzip, &compressed[..compressed.len() - 3], 10).await;
-        assert!(matches!(torn, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::CutShort));
+        let truncated = decode(ContentCoding::Gzip, &compressed[..compressed.len() - 3], 10).await;
+        assert!(matches!(truncated, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::CutShort));
         compressed[12] ^= 0xFF;
-        let spoiled = decode(ContentCoding::Gzip, &compressed, 10).await;
-        assert!(matches!(spoiled, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::Protocol));
+        let corrupt = decode(ContentCoding::Gzip, &compressed, 10).await;
+        assert!(matches!(corrupt, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::Protocol));
     }
 }

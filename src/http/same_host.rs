@@ -1,17 +1,17 @@
-//! What is one host: whose trouble an answer is, and what may be told to whom.
+//! Whether two URLs belong to the same host: which host an error is counted for, and which may receive credentials.
 
 use url::Url;
 
-/// Whether a redirect has led to another host or port. The usual ports of http and https count as one, as they do for
-/// seats: who answers at both is one server with one patience.
+/// Whether a redirect has led to another host or port. The default ports of http and https count as one, as they do for
+/// the limiter: both belong to one server with one limit.
 #[must_use]
 pub fn is_another_host(list_url: &Url, url: &Url) -> bool {
-    // A URL keeps its port only where it is not the usual one of its scheme.
+    // A parsed URL keeps its port only if it is not the default of its scheme.
     (list_url.host(), list_url.port()) != (url.host(), url.port())
 }
 
-/// Whether what is meant for the host of `same_host` may go to `url` as well: the same host and port, or the same host with
-/// plain HTTP turned into HTTPS on the usual ports.
+/// Whether credentials, cookies and custom fields for the host of `list_url` may be sent to `url` as well: it has the
+/// same host and port, or the same host with HTTPS instead of plain HTTP on the default ports.
 pub fn may_receive_credentials(list_url: &Url, url: &Url) -> bool {
     let is_upgraded = url.scheme() == "https" && url.port().is_none();
     !is_another_host(list_url, url) && (list_url.scheme() == url.scheme() || is_upgraded)
@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_one_host_stays_there() {
+    fn credentials_stay_at_their_host() {
         let list_url = url("http://a.example/x");
         for (other, allowed) in [
             ("http://a.example/y", true),
@@ -52,11 +52,9 @@ mod tests {
     }
 
     #[test]
-    fn another_host_is_one_with_seats_of_its_own() {
-        let places =
-            ["a.example", "a.example:80", "a.example:443", "a.example:8080", "b.example", "[::1]", "127.0.0.1"];
-        let urls =
-            places.iter().flat_map(|place| [url(&format!("http://{place}/")), url(&format!("https://{place}/"))]);
+    fn another_host_is_one_with_a_limit_of_its_own() {
+        let hosts = ["a.example", "a.example:80", "a.example:443", "a.example:8080", "b.example", "[::1]", "127.0.0.1"];
+        let urls = hosts.iter().flat_map(|host| [url(&format!("http://{host}/")), url(&format!("https://{host}/"))]);
         let urls = urls.collect::<Vec<_>>();
         for list_url in &urls {
             for other in &urls {

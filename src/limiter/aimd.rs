@@ -104,8 +104,8 @@ impl AdaptiveLimit {
     }
 
     /// A request met an overload; `in_flight` requests were in flight when it began. The limit is halved, but not below
-    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself asked for
-    /// fewer requests.
+    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself asked
+    /// for fewer requests.
     pub fn on_overload(&mut self, in_flight: usize, floor: usize, is_explicit: bool) -> bool {
         self.note_baseline(in_flight, true);
         let cost = self.overload_cost();

@@ -1,4 +1,4 @@
-//! Names that have been asked for, in bounded room.
+//! Cache of DNS lookups, with a bounded number of names.
 
 use std::collections::HashMap;
 use std::mem;
@@ -7,15 +7,15 @@ use futures::future::{BoxFuture, Shared};
 
 use super::CachedAnswer;
 
-/// A lookup that may be under way; everybody who wants its answer holds one.
+/// A lookup that may be in flight, shared by all tasks that wait for its answer.
 pub type SharedLookup = Shared<BoxFuture<'static, CachedAnswer>>;
 
-/// So many names are in a generation, a few hundred bytes each.
+/// Names in a generation, at a few hundred bytes each.
 const GENERATION_CAPACITY: usize = 16_384;
 
-/// Two generations of lookups. When the young one is full it becomes the old one, and what was old is forgotten; what
-/// is recalled from the old one is young again. So the names in use stay, and no list is so long that it fills the
-/// memory.
+/// Two generations of lookups. When the young one is full it becomes the old one, and the previous old one is dropped;
+/// a lookup that is found in the old one moves to the young one. So the names in use stay, and a long list does not
+/// fill the memory.
 #[derive(Debug, Default)]
 pub struct LookupCache {
     young: HashMap<String, SharedLookup>,
@@ -33,7 +33,7 @@ impl LookupCache {
         Some(lookup)
     }
 
-    /// Remembers the lookup.
+    /// Keeps the lookup of the name.
     pub fn insert(&mut self, host: &str, lookup: SharedLookup) {
         if self.young.len() >= GENERATION_CAPACITY {
             self.old = mem::take(&mut self.young);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays_and_the_rest_goes() {
+    fn names_in_use_stay_and_others_are_dropped() {
         let lookup = || futures::future::ready(CachedAnswer::fails("")).boxed().shared();
         let mut cache = LookupCache::default();
         cache.insert("used", lookup());

@@ -1,9 +1,11 @@
-//! DnsOptions name servers: one after the other, both families of addresses at once, and only so much at a time.
+//! DNS client: asks one name server after the other, for both address families at once, with a bounded number of
+//! queries.
 //!
-//! hickory does what is between us and one server: sockets with random ports and identifiers, a packet sent again after
-//! a third of a second, truncated answers asked for again over TCP (RFC 7766), aliases followed. Which server is asked,
-//! how often, and under which names is decided here, as the C library decides it: hickory asks two servers at a time
-//! and takes the failure of one for the answer.
+//! hickory exchanges messages with one server: sockets with random ports and query identifiers, a packet resent after a
+//! third of a second, truncated answers asked for again over TCP (RFC 7766), aliases followed. Which server is
+//! asked, how often, and for which names is decided here, as the C library decides it: hickory-resolver 0.26.3 asks two
+//! servers at a time, and takes SERVFAIL or REFUSED from one of them for the answer (`try_send` in
+//! `name_server_pool.rs`).
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -26,22 +28,22 @@ use super::sockets::ConnectedRuntime;
 use super::system::{ResolvConf, getaddrinfo};
 use super::{DnsOptions, Family};
 
-/// Queries under way, all names together. A forwarding server in a router has a ceiling of its own, 150 with dnsmasq, and
-/// drops what is above it. With half as many, names that take 100 ms each held 256 downloads up: 4,000 of them took
-/// 13 s instead of 6.6 s.
+/// Queries in flight, for all names together. A forwarding server in a router has a limit of its own, 150 with dnsmasq,
+/// and drops queries beyond it. With half of this limit, names that take 100 ms each held up 256 downloads: 4,000 of
+/// them took 13 s instead of 6.6 s.
 const MAX_QUERIES_IN_FLIGHT: u32 = 128;
 
-/// So often hickory sends a query within its time.
+/// Packets that hickory sends for one query until its timeout.
 const PACKETS_PER_QUERY: usize = 3;
 
-/// When IPv4 addresses are there, IPv6 ones are waited for so long: some servers never answer for what they do not
-/// have. RFC 8305, section 3, gives 50 ms, for a person who waits.
+/// The time that IPv6 addresses are waited for once IPv4 addresses are there, because some servers never answer for
+/// records that they do not have. RFC 8305, section 3, gives 50 ms, for a person who waits.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(300);
 
-/// A server that could not be reached is asked last for so long.
+/// A server that could not be reached is asked last for this time.
 const AVOID_TIME: Duration = Duration::from_secs(30);
 
-/// How long what `/etc/hosts` says is used.
+/// The time for which the addresses from `/etc/hosts` are used.
 const HOSTS_FILE_TTL: Duration = Duration::from_secs(3600);
 
 /// The addresses of a name.
@@ -49,12 +51,12 @@ const HOSTS_FILE_TTL: Duration = Duration::from_secs(3600);
 pub struct ResolvedAddresses {
     pub addresses: Vec<IpAddr>,
     pub ttl: Duration,
-    /// Whether the addresses of one family have not been learnt.
+    /// Whether the addresses of one family are missing, because their query failed.
     pub is_partial: bool,
 }
 
 impl ResolvedAddresses {
-    /// All there are.
+    /// Addresses of all families that were asked for.
     pub const fn complete(addresses: Vec<IpAddr>, ttl: Duration) -> Self {
         Self { addresses, ttl, is_partial: false }
     }
@@ -63,24 +65,24 @@ impl ResolvedAddresses {
 /// Why there are no addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LookupFailure {
-    /// There is no such name, which holds for so long.
+    /// The name does not exist (NXDOMAIN), for the given time to live.
     NxDomain(Duration),
-    /// The name has no address, which holds for so long.
+    /// The name has no address (NODATA, RFC 2308), for the given time to live.
     NoData(Duration),
-    /// Nobody could say, for this reason.
+    /// No server gave an answer, for the given reason.
     Transient(String),
 }
 
-/// Asks for names.
+/// Looks up the addresses of names.
 #[derive(Debug)]
 pub struct DnsClient {
     servers: Vec<NameServer>,
     hosts: Hosts,
     conf: ResolvConf,
-    /// Whether the servers were named on the command line.
+    /// Whether the servers were given by `--dns-servers`.
     servers_given: bool,
     timeout: Duration,
-    /// A place for each query under way.
+    /// One slot for each query in flight.
     query_slots: Semaphore,
     next_server: AtomicUsize,
 }
@@ -94,7 +96,7 @@ struct NameServer {
 }
 
 impl DnsClient {
-    /// Reads the files of the system.
+    /// Reads the resolver settings of the system.
     pub fn new(options: &DnsOptions) -> Self {
         let mut conf = ResolvConf::read();
         let servers_given = !options.servers.is_empty();
@@ -113,7 +115,7 @@ impl DnsClient {
         }
     }
 
-    /// The addresses of the host, of one family or of both.
+    /// Looks up the addresses of the host, of one family or of both.
     pub async fn ask(&self, host: &str, family: Option<Family>) -> Result<ResolvedAddresses, LookupFailure> {
         let types: &[RecordType] = match family {
             Some(Family::V4) => &[RecordType::A],
@@ -125,7 +127,7 @@ impl DnsClient {
         let Ok(_slots) = self.query_slots.acquire_many(slots).await else {
             return Err(LookupFailure::Transient("the run has ended".into()));
         };
-        // The time counts from here: waiting for a place is nobody's failure.
+        // The timeout starts here: it does not count the wait for a slot.
         let deadline = Instant::now() + self.timeout;
         if self.is_left_to_system(host) {
             let asked = timeout_at(deadline, getaddrinfo(host)).await;
@@ -139,25 +141,26 @@ impl DnsClient {
         if let Some(found) = self.from_hosts_file(&name) {
             return Ok(found);
         }
-        let mut no = LookupFailure::NxDomain(Duration::MAX);
+        let mut negative = LookupFailure::NxDomain(Duration::MAX);
         for name in self.candidates(host, name) {
             match self.addresses(&name, types, deadline).await {
-                // The name as it was given is the last to be asked for, and speaks for all.
-                Err(failure @ (LookupFailure::NxDomain(_) | LookupFailure::NoData(_))) => no = failure,
+                // The name as it was given is asked for last, and its answer counts.
+                Err(failure @ (LookupFailure::NxDomain(_) | LookupFailure::NoData(_))) => negative = failure,
                 ended => return ended,
             }
         }
-        Err(no)
+        Err(negative)
     }
 
-    /// Without name servers there is the system's resolver, never a public one that nobody chose; and names of the
-    /// local link are a matter of multicast DNS (RFC 6762, section 3), which the system knows about.
+    /// Without name servers, lookups are left to the system's resolver, and never to a public server that the user did
+    /// not choose. Names of the local link are resolved by multicast DNS (RFC 6762, section 3), which the system knows
+    /// about.
     fn is_left_to_system(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         self.servers.is_empty() || (!self.servers_given && host.rsplit_once('.').is_some_and(|(_, top)| top == "local"))
     }
 
-    /// What `/etc/hosts` says stands for both families, as with the C library.
+    /// An entry in `/etc/hosts` holds for both families, as with the C library.
     fn from_hosts_file(&self, name: &Name) -> Option<ResolvedAddresses> {
         let lookups = [RecordType::A, RecordType::AAAA]
             .map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
@@ -165,8 +168,8 @@ impl DnsClient {
         (!addresses.is_empty()).then_some(ResolvedAddresses::complete(addresses, HOSTS_FILE_TTL))
     }
 
-    /// The names to ask for in turn. One with dots enough is complete and not looked for in the search domains, where
-    /// the C library would go on: what is found there would be another host than the list means.
+    /// The names to ask for in turn. A name with enough dots is complete and is not tried in the search domains, where
+    /// the C library would go on: a match there would be another host than the list means.
     fn candidates(&self, host: &str, name: Name) -> Vec<Name> {
         let complete = host.ends_with('.') || host.matches('.').count() >= self.conf.ndots;
         let search = if complete { &[][..] } else { &self.conf.search };
@@ -192,13 +195,13 @@ impl DnsClient {
                 (v4, timeout(RESOLUTION_DELAY, v6).await.unwrap_or_else(|_| late()))
             }
             Either::Left((v4, v6)) => (v4, v6.await),
-            // A machine without IPv6 has no use for these alone.
+            // IPv6 addresses alone are of no use on a machine without IPv6.
             Either::Right((v6, v4)) => (v4.await, v6),
         };
         merge(v6, v4)
     }
 
-    /// Asks the servers in turn until one knows.
+    /// Asks the servers in turn until one gives an answer.
     async fn query(
         &self,
         name: &Name,
@@ -211,10 +214,10 @@ impl DnsClient {
             let mut timed_out = Vec::new();
             for server in servers {
                 match server.ask(name, kind, deadline).await {
-                    Ok(lookup) => return found(&lookup),
+                    Ok(lookup) => return resolved(&lookup),
                     Err(NetError::Dns(DnsError::NoRecordsFound(none))) => return Err(no_records(&none)),
                     Err(NetError::Timeout) => timed_out.push(server),
-                    // Asked again at once, it would say the same.
+                    // An immediate second query would get the same error.
                     Err(error) => first_error = first_error.or_else(|| Some(describe(server.address, &error))),
                 }
             }
@@ -223,7 +226,7 @@ impl DnsClient {
         Err(LookupFailure::Transient(first_error.unwrap_or_else(|| describe_timeout(&servers))))
     }
 
-    /// All servers, those last that could not be reached lately.
+    /// All servers, with those last that could not be reached recently.
     fn in_order(&self) -> Vec<&NameServer> {
         let first =
             if self.conf.rotate { self.next_server.fetch_add(1, Ordering::Relaxed) % self.servers.len() } else { 0 };
@@ -249,18 +252,18 @@ impl NameServer {
         let resolver_options = builder.options_mut();
         resolver_options.timeout = conf.timeout;
         resolver_options.edns0 = conf.edns;
-        // All of these are done by us.
+        // All of these are done here instead.
         resolver_options.attempts = 0;
         resolver_options.cache_size = 0;
         resolver_options.use_hosts_file = ResolveHosts::Never;
         resolver_options.num_concurrent_reqs = 1;
         resolver_options.preserve_intermediates = false;
-        // On one connection over TCP; there are never more.
+        // On one TCP connection; there are never more.
         resolver_options.max_active_requests = MAX_QUERIES_IN_FLIGHT as usize;
         Some(Self { address, client: builder.build().ok()?, avoided_until: Mutex::default() })
     }
 
-    /// One query, which is over by the deadline.
+    /// Sends one query, which ends by the deadline.
     async fn ask(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Lookup, NetError> {
         if Instant::now() >= deadline {
             return Err(NetError::Timeout);
@@ -270,8 +273,8 @@ impl NameServer {
             asked.unwrap_or(Err(NetError::Timeout))
         };
         let mut asked = once().await;
-        // A connection has ended while the query waited for its turn on it, or the queue was full: that says nothing
-        // about the server, and the query goes out on another one (RFC 7766, section 6.2.4).
+        // The connection ended while the query waited for its turn on it, or the queue was full. That says nothing
+        // about the server, and the query is sent on another connection (RFC 7766, section 6.2.4).
         if matches!(asked, Err(NetError::Busy | NetError::Message(_) | NetError::Msg(_))) {
             asked = once().await;
         }
@@ -289,17 +292,17 @@ impl NameServer {
     }
 }
 
-/// A host as DNS writes it, complete. The names of hosts in URLs hold more than letters, digits and hyphens.
+/// A host as a complete DNS name. Hosts of URLs may hold more than letters, digits and hyphens.
 pub fn name(host: &str) -> Option<Name> {
     let host = host.strip_suffix('.').unwrap_or(host);
     Name::from_labels(host.split('.').map(str::as_bytes)).ok()
 }
 
-/// `/etc/hosts`, or nothing.
+/// The entries of `/etc/hosts`, if it can be read.
 fn hosts() -> Hosts {
     let mut hosts = Hosts::default();
     let text = std::fs::read("/etc/hosts").unwrap_or_default();
-    // One line in another encoding should not cost the others. Reading from memory does not fail.
+    // A line in another encoding must not invalidate the others. Reading from memory does not fail.
     let _ = hosts.read_hosts_conf(String::from_utf8_lossy(&text).as_bytes());
     hosts
 }
@@ -308,7 +311,7 @@ fn addresses(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
     lookup.answers().iter().filter_map(|record| record.data.ip_addr())
 }
 
-fn found(lookup: &Lookup) -> Result<ResolvedAddresses, LookupFailure> {
+fn resolved(lookup: &Lookup) -> Result<ResolvedAddresses, LookupFailure> {
     let records = lookup.answers().iter().filter(|record| record.data.ip_addr().is_some());
     match records.map(|record| record.ttl).min() {
         Some(ttl) => Ok(ResolvedAddresses::complete(addresses(lookup).collect(), Duration::from_secs(ttl.into()))),
@@ -317,12 +320,12 @@ fn found(lookup: &Lookup) -> Result<ResolvedAddresses, LookupFailure> {
 }
 
 fn no_records(none: &NoRecords) -> LookupFailure {
-    // Without the zone's record nothing says for how long.
+    // Without the zone's SOA record the time to live is unknown.
     let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
     if none.response_code == ResponseCode::NXDomain { LookupFailure::NxDomain(ttl) } else { LookupFailure::NoData(ttl) }
 }
 
-/// What the answers for the two families come to.
+/// Merges the answers for the two families.
 fn merge(
     first: Result<ResolvedAddresses, LookupFailure>,
     second: Result<ResolvedAddresses, LookupFailure>,
@@ -345,7 +348,7 @@ fn merge(
     }
 }
 
-/// The server as a person knows it.
+/// The server for a message.
 fn server_name(address: SocketAddr) -> String {
     if address.port() == 53 { address.ip().to_string() } else { address.to_string() }
 }
@@ -362,7 +365,7 @@ fn describe(server: SocketAddr, error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => {
             format!("the name server {server} failed (code {})", u16::from(*code))
         }
-        // hickory says the latter of a server that refuses connections.
+        // hickory reports `NoConnections` for a server that refuses connections.
         NetError::Io(_) | NetError::NoConnections => format!("cannot reach the name server {server}"),
         _ => format!("the name server {server} gave no valid answer"),
     }
@@ -416,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn some_names_belong_to_the_system() {
+    fn some_names_are_left_to_the_system() {
         let client = client(b"nameserver 192.0.2.1");
         assert!(client.is_left_to_system("printer.local") && client.is_left_to_system("printer.local."));
         assert!(!client.is_left_to_system("local.example") && !client.is_left_to_system("mylocal"));
@@ -447,17 +450,17 @@ mod tests {
             ResolvedAddresses::complete(vec![address.parse().expect(address)], Duration::from_secs(ttl))
         };
         let (v6, v4) = (|| found("::1", 60), || found("127.0.0.1", 40));
-        let passing = || LookupFailure::Transient("no".into());
+        let transient = || LookupFailure::Transient("no".into());
         let ttl = Duration::from_secs;
         let whole =
             ResolvedAddresses { addresses: [v6().addresses, v4().addresses].concat(), ttl: ttl(40), is_partial: false };
         for (first, second, expected) in [
             (Ok(v6()), Ok(v4()), Ok(whole)),
-            (Ok(v6()), Err(passing()), Ok(ResolvedAddresses { is_partial: true, ..v6() })),
-            (Err(passing()), Ok(v4()), Ok(ResolvedAddresses { is_partial: true, ..v4() })),
+            (Ok(v6()), Err(transient()), Ok(ResolvedAddresses { is_partial: true, ..v6() })),
+            (Err(transient()), Ok(v4()), Ok(ResolvedAddresses { is_partial: true, ..v4() })),
             (Err(LookupFailure::NoData(ttl(9))), Ok(v4()), Ok(v4())),
-            (Err(LookupFailure::NoData(ttl(9))), Err(passing()), Err(passing())),
-            (Err(LookupFailure::NxDomain(ttl(9))), Err(passing()), Err(LookupFailure::NxDomain(ttl(9)))),
+            (Err(LookupFailure::NoData(ttl(9))), Err(transient()), Err(transient())),
+            (Err(LookupFailure::NxDomain(ttl(9))), Err(transient()), Err(LookupFailure::NxDomain(ttl(9)))),
             (
                 Err(LookupFailure::NxDomain(ttl(9))),
                 Err(LookupFailure::NxDomain(ttl(5))),

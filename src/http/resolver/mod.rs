@@ -1,8 +1,8 @@
-//! Host names to addresses: what `--resolve` pins first, then what is remembered, then the name servers.
+//! DNS resolver: addresses from `--resolve`, from the cache, or from the name servers, in this order.
 //!
-//! [`dns`] asks, [`system`] knows what the system says about asking, [`cache`] keeps the answers. Tasks that ask for
-//! the same name at the same time share one lookup. It runs in a task of its own: whoever asked may have gone before
-//! the answer is there, and a lookup that nobody drives would hold its turn for ever.
+//! [`dns`] sends the queries, [`system`] reads the system's resolver settings, [`cache`] keeps the answers. Tasks that
+//! ask for the same name at the same time share one lookup. It runs in a task of its own: the task that started it may
+//! be cancelled before the answer arrives, and a lookup that is not polled would hold its slot for ever.
 
 mod cache;
 mod dns;
@@ -23,25 +23,24 @@ use self::cache::{LookupCache, SharedLookup};
 use self::dns::{DnsClient, LookupFailure, ResolvedAddresses};
 use super::ip_scope::is_public;
 
-/// An answer is used for its time to live, but at least for so long: a run comes back to a host again and again, and
-/// names that are balanced by short times are balanced well enough by this one.
+/// The shortest time for which addresses are used, even if their time to live is shorter: a run returns to the same
+/// host again and again, and this is short enough for load balancing by DNS.
 const MIN_TTL: Duration = Duration::from_secs(30);
 
-/// And at most for so long.
+/// The longest time for which addresses are used.
 const MAX_TTL: Duration = Duration::from_secs(3600);
 
-/// That there is no such name, or no address, is believed for the time that the zone says (RFC 2308, section 5), but at
-/// least for so long.
+/// The shortest time for which a negative answer is used. Its time to live comes from the zone (RFC 2308, section 5).
 const MIN_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
-/// And at most for so long.
+/// The longest time for which a negative answer is used.
 const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
 
-/// When one family of addresses is known and the other has not been learnt, somebody asks again soon: the known one
-/// may be the one that leads nowhere from here.
+/// The time for which the addresses of one family are used when the query for the other has failed: the known ones may
+/// be unreachable from here.
 const PARTIAL_TTL: Duration = Duration::from_secs(1);
 
-/// More addresses of one family are not tried: the time to connect is shared out among them.
+/// Further addresses of one family are not tried: the addresses share the time to connect.
 const MAX_ADDRESSES_PER_FAMILY: usize = 8;
 
 /// An address given by `--resolve HOST:PORT:ADDRESS`.
@@ -49,13 +48,13 @@ const MAX_ADDRESSES_PER_FAMILY: usize = 8;
 pub struct Pinned {
     /// The host name in lower case.
     pub host: String,
-    /// The port of the URLs that it holds for.
+    /// The port of the URLs that it applies to.
     pub port: u16,
-    /// Where to connect instead of asking. Port 0 stands for the URL's port.
+    /// The address to connect to, without a lookup. Port 0 stands for the URL's port.
     pub address: SocketAddr,
 }
 
-/// One of the two families of addresses (`-4`, `-6`).
+/// An address family (`-4`, `-6`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -75,9 +74,9 @@ impl Family {
 /// The name has no usable address.
 #[derive(Clone, Debug)]
 pub enum ResolveError {
-    /// There is none, or the lookup failed.
+    /// It has no address, or the lookup failed, for the given reason.
     Unresolved(Arc<str>),
-    /// There is this one, which is not allowed.
+    /// It has this address, which is not allowed.
     Forbidden(IpAddr),
 }
 
@@ -95,26 +94,26 @@ impl std::error::Error for ResolveError {}
 /// Which addresses may be used.
 #[derive(Clone, Copy, Debug)]
 pub struct AddressFilter {
-    /// Of one family alone.
+    /// Only addresses of this family.
     pub family: Option<Family>,
-    /// Of the public internet alone.
+    /// Only addresses of the public internet.
     pub public_only: bool,
 }
 
-/// Whom to ask, and for how long.
+/// Which name servers are asked, and for how long.
 #[derive(Clone, Debug)]
 pub struct DnsOptions {
-    /// `--dns-servers`; none: those of the system.
+    /// `--dns-servers`; empty for those of the system.
     pub servers: Vec<SocketAddr>,
-    /// The longest time for a lookup from its turn on.
+    /// The timeout of a lookup, without the wait for its turn.
     pub timeout: Duration,
 }
 
-/// What is known about a name, and until when.
+/// The result of a lookup, and how long it is used.
 #[derive(Clone, Debug)]
 pub struct CachedAnswer {
     addresses: Result<Arc<[SocketAddr]>, ResolveError>,
-    /// Who asks later asks anew.
+    /// A request after this time starts a new lookup.
     until: Instant,
 }
 
@@ -126,14 +125,14 @@ pub struct Resolver {
     shared: Arc<ResolverState>,
 }
 
-/// What the resolvers of a run have in common.
+/// The state that all resolvers of a run share.
 #[derive(Debug)]
 struct ResolverState {
     options: DnsOptions,
-    /// Made for the first name: a list of addresses reads no files of the system.
+    /// Made for the first name: a list of IP addresses does not read the system's settings.
     client: OnceLock<DnsClient>,
     cache: Mutex<LookupCache>,
-    /// Of all requests together, in microseconds.
+    /// The time that requests have waited for lookups, all together, in microseconds.
     waited: AtomicU64,
 }
 
@@ -144,7 +143,7 @@ impl Resolver {
         Self { pinned: HashMap::new(), filter, shared: Arc::new(shared) }
     }
 
-    /// The same resolver with the same memory, and these addresses fixed.
+    /// A resolver with the same cache, and these addresses pinned.
     pub fn with<'a>(&self, pinned: impl Iterator<Item = &'a Pinned>) -> Self {
         let mut by_host = HashMap::<String, Vec<SocketAddr>>::new();
         for entry in pinned {
@@ -153,9 +152,10 @@ impl Resolver {
         Self { pinned: by_host, filter: self.filter, shared: Arc::clone(&self.shared) }
     }
 
-    /// Waits until the name has been looked up, unless it has been before: there may be a connection still.
+    /// Waits until the name has been looked up. Does nothing if it was looked up before, since a connection may still
+    /// be open.
     ///
-    /// A connection has only so much time, which should not pass while other names have their turn.
+    /// The time to connect is limited, and must not pass while other lookups are ahead in the queue.
     pub async fn prepare(&self, host: &str) -> Result<(), ResolveError> {
         let lookup = {
             let mut cache = self.cache();
@@ -171,7 +171,7 @@ impl Resolver {
         answer.addresses.map(drop)
     }
 
-    /// How long requests have waited for names, all together.
+    /// The time that requests have waited for lookups, all together.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.shared.waited.load(Ordering::Relaxed))
     }
@@ -193,7 +193,7 @@ impl Resolver {
     }
 }
 
-/// Whether the lookup is under way, or its answer may be used.
+/// Whether the lookup is in flight, or its answer may still be used.
 fn is_current(lookup: &SharedLookup) -> bool {
     lookup.peek().is_none_or(|answer| Instant::now() < answer.until)
 }
@@ -209,7 +209,7 @@ impl ResolverState {
     }
 }
 
-/// `localhost` and what is below it are this machine, and no name server is asked (RFC 6761, section 6.3).
+/// `localhost` and the names below it are this machine, and no name server is asked (RFC 6761, section 6.3).
 fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host == "localhost" || host.ends_with(".localhost")
@@ -218,7 +218,7 @@ fn is_localhost(host: &str) -> bool {
 impl CachedAnswer {
     fn of(asked: Result<ResolvedAddresses, LookupFailure>, filter: AddressFilter) -> Self {
         let unresolved = |why: &str| Err(ResolveError::Unresolved(why.into()));
-        let (addresses, kept) = match asked {
+        let (addresses, ttl) = match asked {
             Ok(found) if found.is_partial => (allowed(&found.addresses, filter), PARTIAL_TTL),
             Ok(found) => (allowed(&found.addresses, filter), found.ttl.clamp(MIN_TTL, MAX_TTL)),
             Err(LookupFailure::NxDomain(ttl)) => {
@@ -234,20 +234,20 @@ impl CachedAnswer {
             }
             Err(LookupFailure::Transient(why)) => return Self::fails(&why),
         };
-        Self { addresses, until: Instant::now() + kept }
+        Self { addresses, until: Instant::now() + ttl }
     }
 
-    /// Failures pass: those who wait for the lookup share this one, and the next asks anew.
+    /// A failure may be transient: the tasks that wait for this lookup share it, and the next one starts a new lookup.
     fn fails(why: &str) -> Self {
         Self { addresses: Err(ResolveError::Unresolved(why.into())), until: Instant::now() }
     }
 }
 
 /// The addresses that may be connected to, IPv6 first (RFC 8305, section 4). The connection is made to one of these and
-/// to no other, so nothing can change between the look and the connection.
+/// to no other, so nothing can change between the check and the connection.
 ///
-/// The connector takes the family of the first one, gives it 300 ms, and goes on with the other beside it; where there
-/// is no route for the first family, at once.
+/// The connector first tries the family of the first address; after 300 ms, or at once if there is no route, it tries
+/// the other family in parallel.
 fn allowed(found: &[IpAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let mut forbidden = None;
     let mut addresses = Vec::new();
@@ -272,7 +272,7 @@ fn allowed(found: &[IpAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>,
     }
 }
 
-/// The addresses given by `--resolve`, which may carry ports of their own and are tried in their order.
+/// The addresses given by `--resolve`, in their order, with the ports that they may have.
 fn allowed_pins(pins: &[SocketAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let addresses = pins.iter().map(SocketAddr::ip).collect::<Vec<_>>();
     let allowed = allowed(&addresses, filter)?;
@@ -302,7 +302,7 @@ mod tests {
 
     fn kept(asked: Result<ResolvedAddresses, LookupFailure>) -> u64 {
         let answer = CachedAnswer::of(asked, ANY);
-        // Rounded up, since a little of the time has passed already.
+        // Rounded up, because a little of the time has passed already.
         (answer.until.saturating_duration_since(Instant::now()) + Duration::from_millis(900)).as_secs()
     }
 

@@ -1,4 +1,4 @@
-//! ConnectedRuntime for hickory, tied to the one server that they ask.
+//! UDP and TCP sockets for hickory, each connected to one name server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle,
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
-/// As hickory's own, but sockets are connected to the server: the system drops what others send, and says at once when
-/// nobody listens there, where a socket that is free would wait in silence for the timeout.
+/// Like hickory's own runtime, but UDP sockets are connected to the server: the system drops packets from other
+/// senders, and reports at once if no process listens there, where an unconnected socket would wait for the timeout.
 #[derive(Clone, Default)]
 pub struct ConnectedRuntime(TokioRuntimeProvider);
 
-/// A socket that hears one server alone.
+/// A UDP socket that receives from one server alone.
 pub struct ConnectedSocket {
     socket: UdpSocket,
     server: SocketAddr,
@@ -64,7 +64,7 @@ impl DnsUdpSocket for ConnectedSocket {
 
     async fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
-            // That nobody listens is told by an error alone, and whoever waits for bytes is not woken by it.
+            // A closed port is reported by an error alone, which does not wake a task that waits for readability.
             let ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
             if let Some(error) = self.socket.take_error()? {
                 return Err(error);

@@ -1,4 +1,4 @@
-//! What the system says about names: `/etc/resolv.conf` (resolv.conf(5)) and `getaddrinfo`.
+//! The system's resolver settings: `/etc/resolv.conf` (resolv.conf(5)), and `getaddrinfo`.
 
 use std::env;
 use std::fs;
@@ -14,26 +14,26 @@ use super::dns::{LookupFailure, ResolvedAddresses, name};
 /// The port of name servers (RFC 1035, section 4.2).
 const DNS_PORT: u16 = 53;
 
-/// How long an answer of `getaddrinfo` is used, which does not tell the time to live; a minute is what browsers take.
+/// The time for which an answer of `getaddrinfo` is used, which has no time to live. Browsers use a minute.
 const GETADDRINFO_TTL: Duration = Duration::from_secs(60);
 
-/// How names are asked for.
+/// The settings for lookups.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of resolv.conf")]
 pub struct ResolvConf {
-    /// Whom to ask, in this order. When there is nobody, the system is asked as a whole.
+    /// The name servers, in the order in which they are asked. If there are none, the system's resolver is used.
     pub servers: Vec<SocketAddr>,
-    /// What is tried behind a name with few dots.
+    /// The domains that are appended to a name with few dots.
     pub search: Vec<Name>,
-    /// A name with so many dots is complete.
+    /// A name with at least this number of dots is complete.
     pub ndots: usize,
-    /// The time for one query.
+    /// The timeout of one query.
     pub timeout: Duration,
-    /// How many packets a server that keeps silent gets at least.
+    /// The least number of packets for a server that does not answer.
     pub attempts: usize,
     /// Whether the servers take turns.
     pub rotate: bool,
-    /// Whether queries say that answers over UDP may be longer than 512 bytes (RFC 6891).
+    /// Whether queries allow answers over UDP beyond 512 bytes (EDNS, RFC 6891).
     pub edns: bool,
     /// Whether to ask over TCP from the start.
     pub tcp_only: bool,
@@ -42,7 +42,7 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// What `/etc/resolv.conf` says, and the variables that have the last word over it.
+    /// Reads `/etc/resolv.conf` and the environment variables that override it.
     pub fn read() -> Self {
         let mut text = fs::read("/etc/resolv.conf").unwrap_or_default();
         for (word, variable) in [("search", "LOCALDOMAIN"), ("options", "RES_OPTIONS")] {
@@ -53,16 +53,16 @@ impl ResolvConf {
         Self::parse(&text)
     }
 
-    /// What such a file says.
+    /// Parses a file in that format.
     pub fn parse(text: &[u8]) -> Self {
-        // Lines that cannot be understood are passed over, as the C library does.
+        // Lines that cannot be parsed are ignored, as by the C library.
         let (mut parsed, _) = resolv_conf::Config::parse_with_errors(text);
-        // What the C library does not read should not be used by us alone.
+        // Limits that the C library has, such as three servers, apply here too.
         parsed.glibc_normalize();
         let servers = parsed.nameservers.iter().filter_map(|server| match server {
             ScopedIp::V4(address) => Some(IpAddr::V4(*address)),
             ScopedIp::V6(address, None) => Some(IpAddr::V6(*address)),
-            // hickory cannot be told the interface.
+            // hickory supports no scope identifiers.
             ScopedIp::V6(_, Some(_)) => None,
         });
         Self {
@@ -79,7 +79,7 @@ impl ResolvConf {
     }
 }
 
-/// Asks the system's resolver, which blocks a thread meanwhile.
+/// Asks the system's resolver, which blocks a thread of tokio's blocking pool.
 pub async fn getaddrinfo(host: &str) -> Result<ResolvedAddresses, LookupFailure> {
     match tokio::net::lookup_host((host, 0)).await {
         Ok(found) => Ok(ResolvedAddresses::complete(found.map(|address| address.ip()).collect(), GETADDRINFO_TTL)),
@@ -87,7 +87,7 @@ pub async fn getaddrinfo(host: &str) -> Result<ResolvedAddresses, LookupFailure>
     }
 }
 
-/// What the system says, without its wrapping: "Name or service not known".
+/// The system's message without its prefix: "Name or service not known".
 fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").map_or(text.clone(), str::to_owned)
@@ -98,13 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_the_system_is_understood() {
+    fn resolv_conf_is_parsed() {
         let conf = ResolvConf::parse(
             b"# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.4\n\
               domain ignored.example\nsearch one.example two.example\nnonsense here\n\
               options ndots:3 timeout:2 attempts:4 rotate edns0\n\noptions timeout:1\n",
         );
-        // The C library reads three servers, and one of these is of no use.
+        // The C library reads three servers, and one of these has a scope identifier.
         let servers = ["192.0.2.1:53", "[2001:db8::1]:53"].map(|server| server.parse().expect(server));
         assert_eq!(conf.servers, servers);
         assert_eq!(conf.search, [name("one.example"), name("two.example")].map(|name| name.expect("a name")));
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_nobody_is_asked_over_the_network() {
+    fn without_a_file_there_are_no_servers() {
         for text in ["", "options ndots:2\n", "nameserver nonsense\n"] {
             assert_eq!(ResolvConf::parse(text.as_bytes()).servers, [], "{text:?}");
         }
     }
 
     #[test]
-    fn senseless_numbers_are_brought_within_bounds() {
+    fn numbers_out_of_range_are_clamped() {
         let conf = ResolvConf::parse(b"options timeout:0 attempts:0 ndots:99");
         assert_eq!((conf.timeout, conf.attempts, conf.ndots), (Duration::from_secs(1), 1, 15));
         let conf = ResolvConf::parse(b"options timeout:4000000 attempts:4000000");
