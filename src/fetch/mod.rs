@@ -26,7 +26,7 @@ use crate::http::{self, Client, Deadline, Response, retry};
 #[cfg(feature = "transform")]
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
+use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
 use crate::naming::{Namer, Planned};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{
@@ -210,7 +210,7 @@ impl Fetcher {
                 permit
             } else {
                 let host = HostKey::of(&work.job.url);
-                self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                self.unless_finishing(self.limiter.acquire(&host, turn)).await?.map_err(|given_up| {
                     let error = not_tried(&host, given_up, state.attempts);
                     match failure.take() {
                         Some(failure) => error.caused_by(failure),
@@ -225,19 +225,19 @@ impl Fetcher {
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
             let Err(error) = result else {
-                permit.leave(Feedback::Well);
+                permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
+            let asked = error.asked_wait().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
-                permit.leave(visit);
+                permit.release(visit);
                 return Err(error);
             };
-            resting = Some((permit.rest(visit), Instant::now()));
+            resting = Some((permit.back_off(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -275,7 +275,7 @@ impl Fetcher {
         let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
-        let gives_up = |silence| permit.is_unusual(silence);
+        let gives_up = |silence| permit.exceeds_usual_latency(silence);
         let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
         let mut response = self.ask(work, begun, deadline).await?;
@@ -391,7 +391,7 @@ fn interrupted() -> FetchError {
 }
 
 /// A row of a host that has been given up.
-fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
+fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, attempts: u32) -> FetchError {
     let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
     FetchError::new(
@@ -410,7 +410,7 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Feedback::Well,
+        _ if error.is_from_elsewhere() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
@@ -429,7 +429,7 @@ fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_
         | ErrorKind::CorruptImage
         | ErrorKind::TooSmall
         | ErrorKind::Checksum
-        | ErrorKind::TooLarge => Feedback::Well,
+        | ErrorKind::TooLarge => Feedback::Success,
         _ => Feedback::Unclear,
     }
 }
@@ -451,7 +451,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
         200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
-            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
+            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
             Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))
@@ -471,7 +471,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{self, Patience, PerHost};
+    use crate::limiter::{self, OpenAfter, PerHost};
     use crate::sink::{Folder, folder};
 
     /// A server for one request.
@@ -501,11 +501,11 @@ mod tests {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
                 per_host: PerHost::Auto,
-                in_run: NonZeroUsize::MIN,
-                pace: None,
-                pause: second,
-                patience: Patience { tries: 1, connecting: second, answering: second },
-                at_rest: 0,
+                concurrency: NonZeroUsize::MIN,
+                request_interval: None,
+                initial_backoff: second,
+                open_after: OpenAfter { attempts: 1, unconnected: second, unanswered: second },
+                new_rows_first_below: 0,
             }),
             bandwidth: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),

@@ -20,7 +20,7 @@ use crate::input::{Lists, Reading};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Permit, queue};
+use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
 use crate::naming::Namer;
 use crate::progress::{Counters, Display, Facts, Throttled, Total, Watch};
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
@@ -295,18 +295,18 @@ fn limits(options: &Options) -> limiter::Options {
     let (policy, http) = (options.fetch.policy, &options.http);
     // An attempt without a single byte of an answer ends then, whatever it waits for.
     let silence = http.stall_timeout.min(http.attempt_timeout);
-    let patience = Patience {
-        tries: policy.retries.saturating_add(1),
-        connecting: policy.longest(http.connect_timeout.min(silence)),
-        answering: policy.longest(silence),
+    let open_after = OpenAfter {
+        attempts: policy.retries.saturating_add(1),
+        unconnected: policy.max_duration(http.connect_timeout.min(silence)),
+        unanswered: policy.max_duration(silence),
     };
     limiter::Options {
         per_host: options.per_host,
-        in_run: options.concurrency,
-        pace: options.pace,
-        pause: policy.first_wait,
-        patience,
-        // There are more tasks than that, so there is always one for a new row.
-        at_rest: MAX_WAITING_TASKS,
+        concurrency: options.concurrency,
+        request_interval: options.pace,
+        initial_backoff: policy.first_wait,
+        open_after,
+        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        new_rows_first_below: MAX_WAITING_TASKS,
     }
 }

@@ -116,5 +116,5 @@ const fn allowed(options: &Options) -> Allowed {
         PerHost::Fixed(permits) => Some(permits),
         PerHost::Auto => None,
     };
-    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MOST }
+    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MAX_PER_HOST }
 }
