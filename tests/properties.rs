@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use fetchimg::http::disposition::filename;
 use fetchimg::http::retry::{Policy, retry_after};
 use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::input::{Format as ListFormat, Options, rows_of};
+use fetchimg::input::{ListFormat, Options, rows_of};
 use fetchimg::naming::{Namer, Planned, clean_text};
 use fetchimg::record::{Extra, Format, Job, url_hash};
 use fetchimg::util::redact::{escaped, needs_escaping, redacted, redacted_text};

@@ -14,7 +14,7 @@ use super::shutdown::Stop;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 use crate::image::transform::Pool;
-use crate::input::{Lists, Reading};
+use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
@@ -237,7 +237,7 @@ fn lock<'a, 'b>(rows: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
 const LATELY: Duration = Duration::from_secs(30);
 
 /// How many rows there are, as far as that is known.
-fn total(reading: &Reading) -> Total {
+fn total(reading: &ReadProgress) -> Total {
     match (reading.total(), reading.estimate()) {
         (Some(total), _) => Total::Known(total),
         (None, Some(estimate)) => Total::About(estimate),

@@ -1,8 +1,8 @@
-//! Parquet files: rows out of columns, page by page.
+//! Reads Parquet files, column by column and page by page.
 //!
-//! Such a file is read from its end, where its schema is, and in as many places as it has columns, so it has to be a
-//! file: what comes through a pipe or packed is kept in a temporary one first. Of each column one page is in memory, and
-//! columns that have no place in a record are not read at all.
+//! The schema is at the end of the file, and the columns are read side by side, so the input must be seekable: what
+//! comes from a pipe, or compressed as a whole, is first copied to a temporary file. One page of each column is in
+//! memory. Columns that a record cannot hold are not read.
 
 mod schema;
 mod value;
@@ -19,105 +19,106 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use serde_json::Value;
 
-use super::LONGEST_ROW;
-use super::columns::Columns;
-use super::rows::{About, Ended, Found, Rows};
+use super::MAX_ROW_BYTES;
+use super::columns::ListColumns;
+use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::Extra;
 use crate::util::redact::escaped;
-use schema::{bare, is_text, kept};
-use value::{value, weight};
+use schema::{is_text, without_annotations, without_binary};
+use value::{size, value};
 
-/// So many rows are handed over at once, when the first ones are on their way.
-const MOST_AT_ONCE: usize = 1024;
+/// The number of rows in a batch, after the first few batches.
+const MAX_BATCH_ROWS: usize = 1024;
 
-/// Reads a file from its first row to its last.
-pub fn read(file: File, about: &About, rows: &mut Rows) -> Result<(), Ended> {
-    let fail = |error| about.unreadable(in_our_words(error));
+/// Reads all rows of a file, in order.
+pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
+    let fail = |error| context.unreadable(io_error(error));
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(fail)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
     drop(metadata);
-    let wanted = Wanted::find(&schema, about)?;
-    // The library makes sense of values before we see them, and fails, or panics, for the whole file where it cannot.
-    let bare = bare(&schema).map_err(fail)?;
-    let options = ReadOptionsBuilder::new().with_parquet_schema(Arc::new(SchemaDescriptor::new(bare))).build();
+    let projection = Projection::find(&schema, context)?;
+    // The library interprets annotated values itself. Where it cannot, it fails or panics for the whole file, so the
+    // annotations are removed, and `value` interprets the values.
+    let plain = without_annotations(&schema).map_err(fail)?;
+    let options = ReadOptionsBuilder::new().with_parquet_schema(Arc::new(SchemaDescriptor::new(plain))).build();
     let reader = SerializedFileReader::new_with_options(file, options).map_err(fail)?;
-    rows.expect(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
-    let projection = Type::group_type_builder(schema.name()).with_fields(wanted.fields.clone()).build();
-    let found = projection.and_then(|projection| reader.get_row_iter(Some(projection))).map_err(fail)?;
-    // The first request need not wait for the rows of a whole batch.
-    let mut at_once = 1;
-    for (number, row) in (1..).zip(found) {
-        wanted.push(&row.map_err(fail)?, number, about, rows);
-        let (count, bytes) = rows.waiting();
-        if count >= at_once || bytes >= LONGEST_ROW {
+    rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
+    let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
+    let records = projected.and_then(|schema| reader.get_row_iter(Some(schema))).map_err(fail)?;
+    // Batches begin small, so the first request does not wait for a whole batch.
+    let mut batch_rows = 1;
+    for (number, row) in (1..).zip(records) {
+        projection.push(&row.map_err(fail)?, number, context, rows);
+        let (count, bytes) = rows.unsent();
+        if count >= batch_rows || bytes >= MAX_ROW_BYTES {
             rows.send()?;
-            at_once = (2 * at_once).min(MOST_AT_ONCE);
+            batch_rows = (2 * batch_rows).min(MAX_BATCH_ROWS);
         }
     }
     rows.send()
 }
 
-/// An error of the system as it came.
-fn in_our_words(error: ParquetError) -> io::Error {
+/// The error for the user. An error of the operating system is passed on as it is.
+fn io_error(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(error) => error.downcast::<io::Error>().map_or_else(io::Error::other, |error| *error),
         other => io::Error::new(io::ErrorKind::InvalidData, other),
     }
 }
 
-/// The columns that are read.
-struct Wanted {
-    columns: Columns,
+/// The columns that are read: the URL, the checksum, and those whose values a record can hold.
+struct Projection {
+    columns: ListColumns,
     fields: Vec<TypePtr>,
 }
 
-impl Wanted {
-    fn find(schema: &Type, about: &About) -> Result<Self, Ended> {
+impl Projection {
+    fn find(schema: &Type, context: &ListContext) -> Result<Self, ReadError> {
         let names = |fields: &[TypePtr]| fields.iter().map(|field| field.name().into()).collect();
-        let all = Columns::find(names(schema.get_fields()), about)?;
-        all.have_those_in_names(about)?;
+        let all = ListColumns::find(names(schema.get_fields()), context)?;
+        all.require_template_columns(context)?;
         let mut fields = Vec::new();
         for (column, field) in schema.get_fields().iter().enumerate() {
             if column != all.url && Some(column) != all.checksum {
-                fields.extend(kept(field));
+                fields.extend(without_binary(field));
             } else if is_text(field) {
                 fields.push(Arc::clone(field));
             } else {
-                return Err(about.not_a_list(format!("its column {} holds no text", all.names[column])));
+                return Err(context.not_a_list(format!("its column {} holds no text", all.names[column])));
             }
         }
-        // The library looks columns up by their names, and finds the last one for each of them.
+        // The library finds columns by their names, and of several with one name only the last.
         let count = |name: &str| schema.get_fields().iter().filter(|field| field.name() == name).count();
         if let Some(field) = fields.iter().find(|field| count(field.name()) > 1) {
             let name = escaped(field.name());
-            return Err(about.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
+            return Err(context.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }
-        Ok(Self { columns: Columns::find(names(&fields), about)?, fields })
+        Ok(Self { columns: ListColumns::find(names(&fields), context)?, fields })
     }
 
-    fn push(&self, row: &Row, number: u64, about: &About, rows: &mut Rows) {
-        let place = about.row(number);
+    fn push(&self, row: &Row, number: u64, context: &ListContext, rows: &mut RowSender) {
+        let position = context.row(number);
         let fields = row.get_column_iter().map(|(_, field)| field).collect::<Vec<_>>();
         let text = |column: usize| match fields.get(column) {
             Some(Field::Bytes(bytes)) => bytes.data(),
             _ => b"",
         };
         let mut extra = Vec::with_capacity(fields.len());
-        let mut broken = None;
-        if fields.iter().map(|field| weight(field)).sum::<usize>() > LONGEST_ROW {
-            broken = Some(format!("{place} holds more than 1 MiB"));
+        let mut invalid = None;
+        if fields.iter().map(|field| size(field)).sum::<usize>() > MAX_ROW_BYTES {
+            invalid = Some(format!("{position} holds more than 1 MiB"));
         } else {
             for (column, name) in self.columns.others() {
                 match fields.get(column).map_or(Ok(Value::Null), |field| value(field, &self.fields[column])) {
                     Ok(value) => extra.push((Arc::clone(name), value)),
-                    Err(_) => broken = broken.or_else(|| Some(format!("{place}: its {name} is not valid UTF-8"))),
+                    Err(_) => invalid = invalid.or_else(|| Some(format!("{position}: its {name} is not valid UTF-8"))),
                 }
             }
         }
         let (url, extra) = (text(self.columns.url), Extra::new(extra));
-        match broken {
-            Some(what) => rows.refuse(url, &what, extra),
-            None => rows.push(Found { url, checksum: Ok(self.columns.checksum.map_or(b"", text)), extra }, place),
+        match invalid {
+            Some(what) => rows.push_invalid(url, &what, extra),
+            None => rows.push(RawRow { url, checksum: Ok(self.columns.checksum.map_or(b"", text)), extra }, position),
         }
     }
 }
@@ -134,7 +135,7 @@ mod testing {
 
     pub type Group<'a> = SerializedRowGroupWriter<'a, Vec<u8>>;
 
-    /// A file with row groups that are written by the function, given their numbers.
+    /// A file whose row groups are written by `write`, which is given the number of the group.
     pub fn file(
         schema: &str,
         compression: Compression,
@@ -152,7 +153,7 @@ mod testing {
         writer.into_inner().expect("a file")
     }
 
-    /// The next column of a row group. `levels`: how much of its path each value has, and where it repeats.
+    /// Writes the next column of a row group. `levels`: the definition levels; `repeated`: the repetition levels.
     pub fn column<T: DataType>(group: &mut Group, values: &[T::T], levels: Option<&[i16]>, repeated: Option<&[i16]>) {
         let mut column = group.next_column().expect("no error").expect("a column");
         column.typed::<T>().write_batch(values, levels, repeated).expect("written");
@@ -176,8 +177,8 @@ mod tests {
 
     use super::testing::{column, file, texts};
     use super::*;
-    use crate::input::testing::{options, told};
-    use crate::input::{Bytes, Format, List, Options, Reading, kept};
+    use crate::input::testing::{options, rows_as_text};
+    use crate::input::{List, ListContent, ListFormat, Options, ReadProgress, spool};
 
     const CAPTIONS: &str = "message list {
         optional binary caption (UTF8); optional binary url (UTF8); optional binary md5 (UTF8); required int64 id;
@@ -185,7 +186,7 @@ mod tests {
 
     fn captions(compression: Compression) -> Vec<u8> {
         file(CAPTIONS, compression, 3, |group, number| {
-            // The last one has no rows at all.
+            // The last row group is empty.
             let (url, id) = (format!("http://a/{number}"), 7 * i64::try_from(number).expect("small"));
             match number {
                 0 => {
@@ -209,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_out_of_columns_however_they_are_packed() {
-        let packings = [
+    fn columns_are_read_with_every_compression() {
+        let compressions = [
             Compression::UNCOMPRESSED,
             Compression::SNAPPY,
             Compression::GZIP(parquet::basic::GzipLevel::default()),
@@ -226,17 +227,21 @@ mod tests {
             r#"bad_url [] row 4 of list has no URL: its url is empty {"caption":null,"id":7}"#,
             r#"http://a/1 {"caption":null,"id":8}"#,
         ];
-        for packing in packings {
-            assert_eq!(told(&captions(packing), &options(Format::Parquet)), expected, "{packing:?}");
+        for compression in compressions {
+            assert_eq!(
+                rows_as_text(&captions(compression), &options(ListFormat::Parquet)),
+                expected,
+                "{compression:?}"
+            );
         }
-        let by_content = Options { format: None, ..options(Format::Parquet) };
-        assert_eq!(told(&captions(packings[1]), &by_content), expected);
+        let by_content = Options { format: None, ..options(ListFormat::Parquet) };
+        assert_eq!(rows_as_text(&captions(compressions[1]), &by_content), expected);
     }
 
     #[test]
-    fn text_that_is_none_fails_its_row_alone() {
+    fn a_row_with_invalid_text_fails_alone() {
         let schema = "message list { required binary url (UTF8); required binary c (UTF8); required binary d (UTF8); }";
-        let long = "x".repeat(LONGEST_ROW);
+        let long = "x".repeat(MAX_ROW_BYTES);
         let list = file(schema, Compression::SNAPPY, 1, |group, _| {
             let broken = ByteArray::from(b"http://a/\xFF".to_vec());
             column::<ByteArrayType>(group, &["http://a/1".into(), broken.clone(), "http://a/3".into()], None, None);
@@ -248,11 +253,11 @@ mod tests {
             "bad_url [http://a/\u{fffd}] row 2 of list: its url is no http(s) URL: it is not valid UTF-8 {\"c\":\"c\",\"d\":\"d\"}",
             "bad_url [http://a/3] row 3 of list holds more than 1 MiB {}",
         ];
-        assert_eq!(told(&list, &Options::default()), expected);
+        assert_eq!(rows_as_text(&list, &Options::default()), expected);
     }
 
     #[test]
-    fn what_is_missing_or_damaged_is_said() {
+    fn missing_columns_and_damaged_files_are_reported() {
         let list = captions(Compression::SNAPPY);
         let no_text = Options { url_column: "id".to_owned(), ..Options::default() };
         let missing = Options { url_column: "link".to_owned(), ..Options::default() };
@@ -269,7 +274,7 @@ mod tests {
             ),
         ];
         for (options, what) in table {
-            assert_eq!(told(&list, &options), [what]);
+            assert_eq!(rows_as_text(&list, &options), [what]);
         }
         let twice = "message list { required binary url (UTF8); required binary url (UTF8); }";
         let twice = file(twice, Compression::SNAPPY, 1, |group, _| {
@@ -277,29 +282,29 @@ mod tests {
             texts(group, &["http://a/2"], None, None);
         });
         let what = "list is no list of URLs: it has several columns url, which cannot be told apart";
-        assert_eq!(told(&twice, &Options::default()), [what]);
+        assert_eq!(rows_as_text(&twice, &Options::default()), [what]);
         let several = "message list { repeated binary url (UTF8); required binary c (UTF8); }";
         let several = file(several, Compression::SNAPPY, 0, |_, _| {});
         let what = "list is no list of URLs: its column url holds no text";
-        assert_eq!(told(&several, &Options::default()), [what]);
-        let cut = told(&list[..list.len() - 9], &Options::default());
+        assert_eq!(rows_as_text(&several, &Options::default()), [what]);
+        let cut = rows_as_text(&list[..list.len() - 9], &Options::default());
         assert!(cut[0].starts_with("cannot read the list list: "), "{cut:?}");
-        // Whatever is broken, there is an end, and the reading of lists goes on or says why not.
+        // With any damaged byte, reading ends: with all rows, or with an error.
         let mut refused = 0;
         for at in 4..list.len() {
             let mut damaged = list.clone();
             damaged[at] ^= 0x55;
-            let bytes = Bytes::File(kept(&mut &damaged[..]).expect("a file"));
-            let damaged = List { name: "list".into(), format: None, bytes };
+            let content = ListContent::File(spool(&mut &damaged[..]).expect("a file"));
+            let damaged = List { name: "list".into(), format: None, content };
             let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
-            let ended = damaged.read(&Options::default(), &mut Rows::new(sender, Arc::default()));
-            refused += usize::from(matches!(ended, Err(Ended::Failed(_))));
+            let ended = damaged.read(&Options::default(), &mut RowSender::new(sender, Arc::default()));
+            refused += usize::from(matches!(ended, Err(ReadError::Failed(_))));
         }
         assert!(refused > list.len() / 4, "{refused} of {}", list.len());
     }
 
     #[test]
-    fn the_first_rows_do_not_wait_and_their_number_is_known() {
+    fn the_first_batches_are_small_and_the_total_is_known() {
         let rows = 5000;
         let schema = "message list { required binary url (UTF8); }";
         let list = file(schema, Compression::SNAPPY, 1, |group, _| {
@@ -307,25 +312,25 @@ mod tests {
             column::<ByteArrayType>(group, &urls, None, None);
         });
         let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
-        let reading = Arc::new(Reading::new(None));
-        let mut taken = Rows::new(sender, Arc::clone(&reading));
+        let reading = Arc::new(ReadProgress::new(None));
+        let mut taken = RowSender::new(sender, Arc::clone(&reading));
         let (options, mut file) = (Options::default(), &list[..]);
-        let file = kept(&mut file).expect("a file");
-        assert!(read(file, &About { name: "list", options: &options }, &mut taken).is_ok());
+        let file = spool(&mut file).expect("a file");
+        assert!(read(file, &ListContext { name: "list", options: &options }, &mut taken).is_ok());
         assert_eq!(reading.total(), Some(rows));
         let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
-        let reading = Arc::new(Reading::new(None));
-        let mut first_of_two = Rows::new(sender, Arc::clone(&reading));
+        let reading = Arc::new(ReadProgress::new(None));
+        let mut first_of_two = RowSender::new(sender, Arc::clone(&reading));
         first_of_two.is_last_list = false;
-        let file = kept(&mut &list[..]).expect("a file");
-        assert!(read(file, &About { name: "list", options: &options }, &mut first_of_two).is_ok());
+        let file = spool(&mut &list[..]).expect("a file");
+        assert!(read(file, &ListContext { name: "list", options: &options }, &mut first_of_two).is_ok());
         assert_eq!(reading.total(), None);
         let mut sizes = Vec::new();
         while let Ok(batch) = receiver.try_recv() {
             sizes.push(batch.expect("rows").len());
         }
         assert_eq!(sizes[..5], [1, 2, 4, 8, 16]);
-        assert_eq!(sizes.iter().max(), Some(&MOST_AT_ONCE));
+        assert_eq!(sizes.iter().max(), Some(&MAX_BATCH_ROWS));
         assert_eq!(sizes.iter().sum::<usize>() as u64, rows);
     }
 }

@@ -1,11 +1,18 @@
-//! Values of Parquet columns as JSON.
+//! Converts values of Parquet columns to JSON.
 //!
-//! What becomes of a value: booleans and numbers stay what they are (what JSON has no number for, such as NaN, is
-//! null); text, enums and UUIDs are text, and so are decimals, to the last digit; JSON is itself; dates, times and
-//! timestamps are text as in RFC 3339, with a `Z` where they are meant in UTC; structs and maps are objects, lists are
-//! arrays. Binary data (bytes that the schema does not call text) is left out, and so are intervals, and lists and maps
-//! that hold such; of a struct what is left stays. The columns for the URL and the checksum may be bytes, which old
-//! writers called their texts.
+//! | Parquet | JSON |
+//! |---|---|
+//! | booleans, numbers | the same; null where JSON has no such number, as for NaN |
+//! | text, enums, UUIDs | text |
+//! | decimals | text, with all digits |
+//! | JSON | that JSON |
+//! | dates, times, timestamps | text as in RFC 3339, with a `Z` if they are in UTC |
+//! | structs, maps | objects |
+//! | lists | arrays |
+//!
+//! Binary data (bytes that the schema does not call text) and intervals are left out, and so are lists and maps that
+//! hold them; a struct loses only these fields. The columns of the URL and the checksum may be bytes without an
+//! annotation, because old writers wrote text so.
 
 use std::str::Utf8Error;
 
@@ -14,79 +21,82 @@ use parquet::record::Field;
 use parquet::schema::types::Type;
 use serde_json::{Number, Value};
 
-use super::schema::{Meaning, element, fields, is_repeated};
+use super::schema::{LogicalKind, element, fields, is_repeated};
 
-/// A value as JSON.
-pub(super) fn value(field: &Field, of: &Type) -> Result<Value, Utf8Error> {
+/// The JSON of a value. `ty`: its type in the annotated schema.
+///
+/// # Errors
+/// When text is not valid UTF-8.
+pub fn value(field: &Field, ty: &Type) -> Result<Value, Utf8Error> {
     Ok(match field {
         Field::Group(row) => {
-            let named = row.get_column_iter().zip(fields(of));
-            let object = named.map(|((name, field), of)| Ok((name.clone(), value(field, of)?)));
+            let named = row.get_column_iter().zip(fields(ty));
+            let object = named.map(|((name, field), ty)| Ok((name.clone(), value(field, ty)?)));
             Value::Object(object.collect::<Result<_, _>>()?)
         }
         Field::ListInternal(list) => {
-            let (of, is_plain) = (element(of), std::ptr::eq(element(of), of));
+            let (ty, is_plain) = (element(ty), std::ptr::eq(element(ty), ty));
             let elements = match list.elements() {
-                // Where the elements are the repeated field itself, the library makes a list of them twice.
-                [Field::ListInternal(inner)] if !is_plain && is_repeated(of) => inner.elements(),
+                // If the repeated field is itself the element, the library returns a list within a list.
+                [Field::ListInternal(inner)] if !is_plain && is_repeated(ty) => inner.elements(),
                 elements => elements,
             };
-            Value::Array(elements.iter().map(|field| value(field, of)).collect::<Result<_, _>>()?)
+            Value::Array(elements.iter().map(|field| value(field, ty)).collect::<Result<_, _>>()?)
         }
         Field::MapInternal(map) => {
-            let of = fields(of).first().map_or(&[][..], |pair| fields(pair));
-            let [key_of, value_of] = of else { return Ok(Value::Null) };
+            let pair = fields(ty).first().map_or(&[][..], |pair| fields(pair));
+            let [key_type, value_type] = pair else { return Ok(Value::Null) };
             let object = map.entries().iter().map(|(key, field)| {
-                let key = match value(key, key_of)? {
+                let key = match value(key, key_type)? {
                     Value::String(key) => key,
                     other => other.to_string(),
                 };
-                Ok((key, value(field, value_of)?))
+                Ok((key, value(field, value_type)?))
             });
             Value::Object(object.collect::<Result<_, _>>()?)
         }
         Field::Bool(value) => Value::Bool(*value),
-        Field::Int(number) => match Meaning::of(of) {
-            Meaning::Unsigned => number.cast_unsigned().into(),
-            _ => integer(i64::from(*number), of),
+        Field::Int(number) => match LogicalKind::of(ty) {
+            LogicalKind::Unsigned => number.cast_unsigned().into(),
+            _ => integer(i64::from(*number), ty),
         },
-        Field::Long(number) => match Meaning::of(of) {
-            Meaning::Unsigned => number.cast_unsigned().into(),
-            _ => integer(*number, of),
+        Field::Long(number) => match LogicalKind::of(ty) {
+            LogicalKind::Unsigned => number.cast_unsigned().into(),
+            _ => integer(*number, ty),
         },
-        // As the shortest text that means this number, as for any other: 0.1, and not what else is nearest to it.
+        // By its shortest decimal form, like any other number: 0.1, and not the exact value of the nearest `f32`.
         Field::Float(number) => float(number.to_string().parse().unwrap_or(f64::NAN)),
         Field::Double(number) => float(*number),
         Field::Float16(number) => float(f64::from(*number)),
-        // What was called INT96.
+        // The library converts INT96 to this.
         Field::TimestampMillis(number) => timestamp(*number, 1_000, true),
-        Field::Bytes(bytes) => text(bytes.data(), of)?,
+        Field::Bytes(bytes) => text(bytes.data(), ty)?,
         Field::Decimal(_) => Value::String(field.to_string()),
-        // The library gives nothing else for a bare schema.
+        // The library returns nothing else for a schema without annotations.
         _ => Value::Null,
     })
 }
 
-pub(super) fn integer(number: i64, of: &Type) -> Value {
-    match Meaning::of(of) {
-        Meaning::Date => {
+fn integer(number: i64, ty: &Type) -> Value {
+    match LogicalKind::of(ty) {
+        LogicalKind::Date => {
             let date = number.checked_mul(86_400).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
             date.map_or_else(|| number.into(), |date| date.date_naive().to_string().into())
         }
-        Meaning::Time(per_second) => {
-            let (seconds, nanoseconds) = parts(number, per_second);
+        LogicalKind::Time(per_second) => {
+            let (seconds, nanoseconds) = split_seconds(number, per_second);
             let seconds = u32::try_from(seconds).ok();
             let time = seconds.and_then(|seconds| NaiveTime::from_num_seconds_from_midnight_opt(seconds, nanoseconds));
             time.map_or_else(|| number.into(), |time| time.to_string().into())
         }
-        Meaning::Timestamp(per_second, is_utc) => timestamp(number, per_second, is_utc),
+        LogicalKind::Timestamp(per_second, is_utc) => timestamp(number, per_second, is_utc),
         _ => number.into(),
     }
 }
 
-/// A moment, as text where the calendar has it.
-pub(super) fn timestamp(number: i64, per_second: i64, is_utc: bool) -> Value {
-    let (seconds, nanoseconds) = parts(number, per_second);
+/// A timestamp as text, or as a number if it is out of range. `per_second`: units in a second.
+fn timestamp(number: i64, per_second: i64, is_utc: bool) -> Value {
+    let (seconds, nanoseconds) = split_seconds(number, per_second);
     let text = |moment: DateTime<Utc>| {
         let mut text = moment.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         if !is_utc {
@@ -97,36 +107,36 @@ pub(super) fn timestamp(number: i64, per_second: i64, is_utc: bool) -> Value {
     DateTime::from_timestamp(seconds, nanoseconds).map_or_else(|| number.into(), text)
 }
 
-/// Seconds, and the nanoseconds that are left.
-pub(super) fn parts(number: i64, per_second: i64) -> (i64, u32) {
+/// Whole seconds, and the remaining nanoseconds.
+fn split_seconds(number: i64, per_second: i64) -> (i64, u32) {
     let nanoseconds = number.rem_euclid(per_second) * (1_000_000_000 / per_second);
     (number.div_euclid(per_second), u32::try_from(nanoseconds).unwrap_or(0))
 }
 
-pub(super) fn float(number: f64) -> Value {
+fn float(number: f64) -> Value {
     Number::from_f64(number).map_or(Value::Null, Value::Number)
 }
 
-pub(super) fn text(bytes: &[u8], of: &Type) -> Result<Value, Utf8Error> {
-    if let (Meaning::Uuid, Ok(bytes)) = (Meaning::of(of), <[u8; 16]>::try_from(bytes)) {
+fn text(bytes: &[u8], ty: &Type) -> Result<Value, Utf8Error> {
+    if let (LogicalKind::Uuid, Ok(bytes)) = (LogicalKind::of(ty), <[u8; 16]>::try_from(bytes)) {
         let hex = crate::record::hex(&bytes);
         // RFC 9562, section 4.
         return Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-").into());
     }
     let text = std::str::from_utf8(bytes)?;
-    Ok(match Meaning::of(of) {
-        Meaning::Json => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+    Ok(match LogicalKind::of(ty) {
+        LogicalKind::Json => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
         _ => text.into(),
     })
 }
 
-/// What a value takes in memory, beyond what each takes, in bytes.
-pub(super) fn weight(field: &Field) -> usize {
+/// The size of a value in memory, in bytes, without the fixed size of [`Field`].
+pub fn size(field: &Field) -> usize {
     match field {
         Field::Bytes(bytes) => bytes.len(),
-        Field::Group(row) => row.get_column_iter().map(|(_, field)| weight(field)).sum(),
-        Field::ListInternal(list) => list.elements().iter().map(weight).sum(),
-        Field::MapInternal(map) => map.entries().iter().map(|(key, value)| weight(key) + weight(value)).sum(),
+        Field::Group(row) => row.get_column_iter().map(|(_, field)| size(field)).sum(),
+        Field::ListInternal(list) => list.elements().iter().map(size).sum(),
+        Field::MapInternal(map) => map.entries().iter().map(|(key, value)| size(key) + size(value)).sum(),
         _ => 1,
     }
 }
@@ -140,10 +150,10 @@ mod tests {
 
     use super::super::testing::{column, file, fixed, texts};
     use crate::input::Options;
-    use crate::input::testing::told;
+    use crate::input::testing::rows_as_text;
 
     #[test]
-    fn values_become_what_json_has_for_them() {
+    fn values_are_converted_by_their_logical_types() {
         let schema = "message list {
             required boolean yes; required int32 small (INTEGER(8,true)); required int32 unsigned (INTEGER(32,false));
             required int64 large (INTEGER(64,false)); required float tenth; required double nan;
@@ -191,11 +201,11 @@ mod tests {
             texts(group, &["end"], None, None);
         });
         let expected = r#"{"yes":true,"small":-8,"unsigned":4294967295,"large":18446744073709551615,"tenth":0.1,"nan":null,"cents":"-12.05","exact":"12345678901234567890.123","date":"2024-05-01","day":2147483647,"time":"12:34:56.007","old":"1969-12-31T23:59:59.999Z","utc":"2024-05-01T12:00:00Z","local":"2024-05-01T12:00:00.000000001","never":9223372036854775807,"ancient":"2024-05-01T12:00:00Z","uuid":"123e4567-e89b-12d3-a456-426614174000","half":1.5,"json":{"a":[1,null]},"enum":"CAT","last":"end"}"#;
-        assert_eq!(told(&list, &Options::default()), [format!("http://a/1 {expected}")]);
+        assert_eq!(rows_as_text(&list, &Options::default()), [format!("http://a/1 {expected}")]);
     }
 
     #[test]
-    fn what_is_nested_stays_so() {
+    fn nested_values_stay_nested() {
         let schema = "message list {
             required binary url (UTF8);
             optional group tags (LIST) { repeated group list { optional binary element (UTF8); } }
@@ -225,6 +235,6 @@ mod tests {
             r#"http://a/1 {"tags":["x",null,"y"],"old":[1,2],"image":{"path":"p.png"},"scores":{"k":"1970-01-01T00:00:00Z","l":null},"plain":[5,6],"boxes":[{"label":null,"x":9},{"label":"cat","x":8}]}"#,
             r#"http://a/2 {"tags":null,"old":[],"image":null,"scores":null,"plain":[],"boxes":[]}"#,
         ];
-        assert_eq!(told(&list, &Options::default()), expected);
+        assert_eq!(rows_as_text(&list, &Options::default()), expected);
     }
 }
