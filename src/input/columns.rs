@@ -1,9 +1,7 @@
 //! The columns of a list: which hold the URL and the checksum, and how the others are called.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use url::Url;
 
 use super::Options;
@@ -104,29 +102,4 @@ fn join_names(names: &[Arc<str>]) -> String {
         _ => {}
     }
     shown
-}
-
-/// The number of keys that are interned. It is limited because objects may have, for example, one key for each user of
-/// a site.
-const MAX_INTERNED_KEYS: usize = 1000;
-
-/// The length of the longest key that is interned, in bytes. A longer one is hardly used twice.
-const MAX_INTERNED_KEY_BYTES: usize = 1000;
-
-/// Interns the keys of JSON objects: rows with the same key share its text.
-#[derive(Debug, Default)]
-pub struct KeyInterner(HashSet<Arc<str>, RandomState>);
-
-impl KeyInterner {
-    /// The interned text of a key.
-    pub fn intern(&mut self, name: &str) -> Arc<str> {
-        if let Some(shared) = self.0.get(name) {
-            return Arc::clone(shared);
-        }
-        let new = Arc::<str>::from(name);
-        if self.0.len() < MAX_INTERNED_KEYS && name.len() <= MAX_INTERNED_KEY_BYTES {
-            self.0.insert(Arc::clone(&new));
-        }
-        new
-    }
 }

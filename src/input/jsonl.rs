@@ -1,12 +1,13 @@
 //! Parses JSON Lines: one object per line, with the URL under one of its keys.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
-use super::columns::KeyInterner;
 use super::lines::LineSplitter;
 use super::rows::{ListContext, RawRow, RowPosition, RowSender};
 use super::{MAX_ROW_BYTES, Options};
@@ -197,6 +198,31 @@ impl Visitor<'_> for KeySeed<'_> {
 
     fn visit_str<E>(self, name: &str) -> Result<Arc<str>, E> {
         Ok(self.0.intern(name))
+    }
+}
+
+/// The number of keys that are interned. It is limited because objects may have, for example, one key for each user of
+/// a site.
+const MAX_INTERNED_KEYS: usize = 1000;
+
+/// The length of the longest key that is interned, in bytes. A longer one is hardly used twice.
+const MAX_INTERNED_KEY_BYTES: usize = 1000;
+
+/// Interns the keys of JSON objects: rows with the same key share its text.
+#[derive(Debug, Default)]
+struct KeyInterner(HashSet<Arc<str>, RandomState>);
+
+impl KeyInterner {
+    /// The interned text of a key.
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        if let Some(shared) = self.0.get(name) {
+            return Arc::clone(shared);
+        }
+        let new = Arc::<str>::from(name);
+        if self.0.len() < MAX_INTERNED_KEYS && name.len() <= MAX_INTERNED_KEY_BYTES {
+            self.0.insert(Arc::clone(&new));
+        }
+        new
     }
 }
 
