@@ -9,7 +9,7 @@ use super::validate::Found;
 use super::{AttemptState, Ended, Fetched, Fetcher, PartialBody, Work, file_exists};
 use crate::http::Response;
 use crate::image::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
-use crate::naming::{FinalName, may_be_one};
+use crate::naming::{FinalName, may_be_same_file};
 use crate::record::{
     Algorithm, Digester, ErrorKind, FetchError, Format, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
 };
@@ -59,7 +59,7 @@ impl Fetcher {
                 return Err(error);
             }
         };
-        let planned = response.filename.as_deref().filter(|_| work.name.asks_server()).and_then(|filename| {
+        let planned = response.filename.as_deref().filter(|_| work.name.awaits_server_name()).and_then(|filename| {
             let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             namer.reserve_from_server(&work.job, filename)
         });
@@ -79,7 +79,7 @@ impl Fetcher {
             Ok(())
         };
         let stored = self
-            .place(part, work, &found, &name, planned.is_addressed_by_content(), |file, same_as| {
+            .place(part, work, &found, &name, planned.is_content_addressed(), |file, same_as| {
                 announce(&mut note, file, same_as)
             })
             .map_err(|error| self.disk(&format!("cannot store {}", name.path), error))?;
@@ -99,7 +99,7 @@ impl Fetcher {
         };
         // What names itself by its content may be other rows' as well. And file systems that do not tell cases apart would
         // lose the new one.
-        let is_gone = |old: &str| !planned.is_addressed_by_content() && !may_be_one(old, &name.path);
+        let is_gone = |old: &str| !planned.is_content_addressed() && !may_be_same_file(old, &name.path);
         if let Some((old, bytes)) = work.replaces.as_ref().filter(|(old, _)| is_gone(old))
             && let Err(error) = self.files.remove(old, *bytes)
         {

@@ -47,7 +47,8 @@ impl ListColumns {
         Ok(Self { names, url, checksum })
     }
 
-    /// Fails if a column of the file name template (`--name`) is missing: every name would hold `none` in its index_of.
+    /// Fails if a column of the file name template (`--name`) is missing: every name would have `none` instead of its
+    /// value.
     pub fn require_template_columns(&self, context: &ListContext) -> Result<(), ReadError> {
         let is_missing = |column: &&String| self.names.iter().all(|name| **name != **column);
         match context.options.named_columns.iter().find(is_missing) {

@@ -2,7 +2,7 @@
 //! which name does it get? In list order, one row at a time, because names depend on that.
 
 use crate::journal::{Journal, Key, Lookup, StoredFile};
-use crate::naming::{Namer, Planned};
+use crate::naming::{Namer, PlannedName};
 use crate::record::{Existing, Job, RunError};
 use crate::sink::OnConflict;
 
@@ -12,7 +12,7 @@ pub enum Admitted {
     /// It is fetched.
     Fetch {
         /// The name reserved for it.
-        name: Planned,
+        name: PlannedName,
         /// What happens when there is a file of that name.
         publish: OnConflict,
         /// The file that an earlier run saved for it, and its size, where that has to go when the new one is there.
@@ -62,9 +62,9 @@ pub fn admit(
     let (name, replaces) = match earlier {
         // The names that are asked for now may be others.
         Some(stored) if existing == Existing::Replace => {
-            (namer.reserve_instead(job, &stored.path), Some((stored.path, stored.bytes)))
+            (namer.reserve_replacement(job, &stored.path), Some((stored.path, stored.bytes)))
         }
-        Some(stored) => (namer.again(stored.path), None),
+        Some(stored) => (namer.reuse(stored.path), None),
         None => (namer.reserve(job), None),
     };
     Ok(Admitted::Fetch { name, publish, replaces })

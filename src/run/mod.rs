@@ -51,7 +51,7 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let contents = DedupIndex::default();
     let mut take_in = |Earlier { path, sha256 }: Earlier| {
-        namer.keep(path);
+        namer.mark_taken(path);
         if let Some(sha256) = sha256.filter(|_| options.fetch.dedupe) {
             contents.know(sha256, path);
         }
