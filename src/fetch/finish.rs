@@ -4,7 +4,7 @@ use super::partial::PartialBody;
 use super::validate::Found;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
-use crate::naming::{FinalName, may_be_one};
+use crate::naming::{FinalName, may_be_same_file};
 use crate::record::{Algorithm, FetchError, Outcome, Reason, Record, Saved, Skipped};
 #[cfg(not(feature = "transform"))]
 use crate::sink::Body;
@@ -33,20 +33,20 @@ impl Fetcher {
                 return Err(error);
             }
         };
-        let planned = response.filename.as_deref().filter(|_| work.name.asks_server()).and_then(|filename| {
+        let planned = response.filename.as_deref().filter(|_| work.name.awaits_server_name()).and_then(|filename| {
             let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             namer.reserve_from_server(&work.job, filename)
         });
         let planned = planned.as_ref().unwrap_or(&work.name);
         let name = planned.finish(found.format, self.options.fix_extension, found.digests.get(Algorithm::Sha256));
         let bytes = body.length();
-        let is_content_addressed = planned.is_addressed_by_content();
+        let is_content_addressed = planned.is_content_addressed();
         let replaces = work.replaces.as_ref().map(|(path, bytes)| Replaced {
             path,
             bytes: *bytes,
             // A content-addressed file may be other rows' as well, and a file system that ignores case would lose the
             // new file with the old one.
-            remove: !is_content_addressed && !may_be_one(path, &name.path),
+            remove: !is_content_addressed && !may_be_same_file(path, &name.path),
         });
         let entry = Entry {
             record: Record::of(&work.job, Outcome::Saved(self.saved(state, found, &name, (bytes, &response)))),

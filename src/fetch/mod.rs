@@ -27,7 +27,7 @@ use crate::http::{self, Client, Deadline, Response, retry};
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
-use crate::naming::{Namer, Planned};
+use crate::naming::{Namer, PlannedName};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{
     ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
@@ -42,7 +42,7 @@ pub struct Work {
     /// What to fetch.
     pub job: Job,
     /// The file it becomes.
-    pub name: Planned,
+    pub name: PlannedName,
     /// Whether it may take the place of a file of that name.
     pub on_conflict: OnConflict,
     /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.

@@ -51,7 +51,7 @@ pub fn manifest(
 pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
-        if lists.are_read_from(&there) {
+        if lists.includes(&there) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
         if holds(path) {

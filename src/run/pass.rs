@@ -16,7 +16,7 @@ use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 #[cfg(feature = "transform")]
 use crate::image::transform::Pool;
-use crate::input::{Lists, Reading};
+use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
@@ -271,7 +271,7 @@ fn lock<'a, 'b>(ledger: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
 const SHOWN_AFTER_THROTTLING: Duration = Duration::from_secs(30);
 
 /// How many rows there are, as far as that is known.
-fn total(reading: &Reading) -> Total {
+fn total(reading: &ReadProgress) -> Total {
     match (reading.total(), reading.estimate()) {
         (Some(total), _) => Total::Known(total),
         (None, Some(estimate)) => Total::About(estimate),
