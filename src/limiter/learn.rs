@@ -111,6 +111,12 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+
     use super::super::Overloaded;
     use super::super::level::MOST;
     use super::super::testing::{BUSY, REFUSED, SECOND, key, limiter, throttled};
@@ -171,6 +177,47 @@ mod tests {
             crowd(&limiter, 100 * limit, limit).await;
             let took = begin.elapsed().as_millis();
             assert!(took <= 2000 * 12 / 10, "{took} ms instead of 2000 with a limit of {limit}");
+        }
+    }
+
+    /// Visits to "a", which serves so many at once for ten milliseconds each, by a client whose requests and answers take
+    /// a while, now more and now less. How many were refused.
+    async fn crowd_from_afar(visits: usize, limit: usize, way: Duration, seed: u64) -> usize {
+        let (limiter, places) = (limiter(PerHost::Auto), Arc::new(Semaphore::new(limit)));
+        // Always the same, so that the test is.
+        let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+        let travel = move || {
+            let share = random.lock().expect("nobody panics with the numbers in hand").f64();
+            sleep(way.mul_f64(-(1.0 - share).ln()))
+        };
+        let mut under_way = JoinSet::new();
+        for _ in 0..visits {
+            let (limiter, places, travel) = (limiter.clone(), Arc::clone(&places), travel.clone());
+            under_way.spawn(async move {
+                let seat = limiter.again(&key("a")).await;
+                travel().await;
+                let place = places.try_acquire();
+                let is_refused = place.is_err();
+                if !is_refused {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                drop(place);
+                travel().await;
+                seat.leave(if is_refused { BUSY } else { Visit::Well });
+                usize::from(is_refused)
+            });
+        }
+        under_way.join_all().await.into_iter().sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_remembered_though_a_try_for_more_goes_well_at_times() {
+        for limit in [3, 8, 20] {
+            let mut refused = 0;
+            for seed in 0..3 {
+                refused += crowd_from_afar(4000, limit, Duration::from_millis(3), seed).await;
+            }
+            assert!(refused <= 300, "{refused} of 12000 with a limit of {limit}");
         }
     }
 

@@ -4,6 +4,10 @@
 //! remembered; quick growth back to just below what broke; and from there one seat more now and then. A try that
 //! fails doubles the time to the next one, so that a host with a fixed limit says "no" to very few of many requests; a
 //! try that holds is followed by a bolder one.
+//!
+//! Requests take a while on their way, so a host with a limit of eight meets nine of them at once only at times, and a
+//! try for nine may hold by luck. The tries that failed are not forgotten for that, nor when the nine break later: a
+//! limit that seems to move a little is still the same limit.
 
 /// What browsers open to one host over HTTP/1.1.
 pub const MODEST: usize = 6;
@@ -40,7 +44,7 @@ pub struct Level {
     trust: u32,
     /// Seats that the next try adds.
     step: usize,
-    /// Tries that failed since one has held.
+    /// Tries that failed, half as many for each that has held.
     failed: u32,
     /// Visits that were among few, and how many of them met a refusal.
     among_few: (u32, u32),
@@ -81,9 +85,9 @@ impl Level {
             self.set(self.seats + 1);
         } else if self.seats > self.ceiling {
             if self.well >= rounds {
-                // The try has held.
+                // The try has held, but perhaps by luck.
                 self.ceiling = self.seats;
-                self.failed = 0;
+                self.failed /= 2;
                 self.step *= 2;
                 self.set(self.seats + self.step);
             }
@@ -105,14 +109,16 @@ impl Level {
             return true;
         }
         let half = (self.seats / 2).max(self.seats.min(least)).max(1);
-        if self.seats > self.ceiling {
-            self.failed += 1;
-        } else {
-            (self.ceiling, self.failed) = (half, 0);
+        let before = self.ceiling;
+        if self.seats <= before {
+            self.ceiling = half;
         }
         // What broke was more than that; a single page that is refused among few others says less.
         let highest = self.seats.saturating_sub(1).max(self.ceiling);
         self.ceiling = among.saturating_sub(1).clamp(self.ceiling, highest);
+        // A ceiling that is a little lower is the same limit, met at another moment. One that is much lower is news.
+        let is_the_same = before - self.ceiling.min(before) <= (before / 4).max(1);
+        self.failed = if is_the_same { self.failed.saturating_add(1) } else { 0 };
         self.step = 1;
         self.set(half);
         true
