@@ -9,7 +9,7 @@ use crate::common::told::{in_words, manifest};
 use crate::common::{Program, Run, Server, TestDir, fetchimg};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A run whose records are also in `records.jsonl`, because the journal has those of all runs.
 fn recorded() -> Program {

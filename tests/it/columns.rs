@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The same two rows in every format, by its usual extension.
 fn lists(server: &Server) -> Vec<(&'static str, Vec<u8>)> {

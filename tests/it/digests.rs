@@ -12,7 +12,7 @@ use crate::common::told::in_words;
 use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

@@ -176,7 +176,7 @@ fn large_bodies_of_one_url_do_not_meet_on_their_way() {
     let target = format!("/gated-middle/{BYTES}/a.png");
     let url = server.url(&target);
     let running = keeping().lines([&url; 8]).args(["--name", "{index}", "--per-host", "8"]).start();
-    server.wait_for_hits("/gated-middle", 8, Duration::from_secs(20));
+    server.wait_for_hits("/gated-middle", 8, Duration::from_secs(120));
     server.open_gate();
     let run = running.wait();
     assert_eq!(run.status, Some(0), "{run}");

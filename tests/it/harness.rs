@@ -15,7 +15,7 @@ use httpdate::fmt_http_date;
 use crate::common::{Program, Server, TestDir, faults, images, wait_until};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A client that sends what it is told to and reads without understanding.
 struct Client {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::{Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The records of this status, by their row.
 fn rows_with(run: &Run, status: &str) -> Vec<u64> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Request, Run, Server, TestDir, fetchimg, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many times the run is killed.
 const KILLS: usize = 200;

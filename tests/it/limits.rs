@@ -58,7 +58,7 @@ fn a_soft_limit_on_open_files_is_raised() {
         .args(["--per-host", "60"])
         .in_dir(&dir)
         .start();
-    server.wait_for_hits("/gated", 60, Duration::from_secs(20));
+    server.wait_for_hits("/gated", 60, Duration::from_secs(120));
     server.open_gate();
     let run = running.wait();
     assert_eq!(run.status, Some(0), "{run}");
@@ -93,7 +93,7 @@ fn many_hosts_leave_no_connections_behind() {
         look();
         fs::read_dir(&output).map_or(0, Iterator::count) > 2 * HOSTS
     });
-    server.wait_for_hits("/gated", 1, Duration::from_secs(20));
+    server.wait_for_hits("/gated", 1, Duration::from_secs(120));
     let in_the_end = look();
     server.open_gate();
     let run = running.wait();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the server was asked for, sorted.
 fn targets(server: &Server) -> Vec<String> {

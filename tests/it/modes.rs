@@ -8,7 +8,7 @@ use crate::common::told::{in_words, manifest};
 use crate::common::{Program, Run, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program, for a shell to run.
 const FETCHIMG: &str = env!("CARGO_BIN_EXE_fetchimg");

@@ -66,16 +66,17 @@ fn the_report_tells_how_long_names_took_and_what_helps() {
 #[test]
 fn queries_wait_for_their_turn_and_no_deadline_counts_that() {
     let web = Server::start();
-    let dns = Dns::start(|_| Reply::Slow(Duration::from_millis(300), Box::new(Reply::here())));
-    // 800 queries, 128 at a time, take 2.1 s: longer than a connection or silence may take.
+    let dns = Dns::start(|_| Reply::Slow(Duration::from_millis(1200), Box::new(Reply::here())));
+    // 800 queries, 128 at a time, take 8.4 s: longer than a connection or silence may take. A single one may be late by
+    // several seconds, as it is on a busy machine.
     let urls = (0..400).map(|index| web.url_for_host(&format!("h{index}.test"), &format!("/png/300/{index}.png")));
     let run = asking(&dns.address(), urls)
-        .args(["--connect-timeout", "1.5", "--stall-timeout", "1.5", "--retries", "0", "-j", "400"])
+        .args(["--connect-timeout", "6", "--stall-timeout", "6", "--retries", "0", "-j", "400"])
         .run();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.files().len(), 400, "{run}");
     assert!((65..=128).contains(&dns.peak_in_flight()), "{} at once\n{run}", dns.peak_in_flight());
-    assert!(run.elapsed > Duration::from_secs(2), "{run}");
+    assert!(run.elapsed > Duration::from_secs(8), "{run}");
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn a_server_that_keeps_silent_is_passed_over_and_then_left_alone() {
     let urls = (0..200).map(|index| web.url_for_host(&format!("h{index}.test"), &format!("/png/100/{index}.png")));
     let run = asking(&format!("{silent},{}", dns.address()), urls)
         .args(["--retries", "0"])
-        .env("RES_OPTIONS", "timeout:1")
+        .env("RES_OPTIONS", "timeout:4")
         .run();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.files().len(), 200, "{run}");

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Server, fetchimg, server::Request};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// URLs of two host names that lead to one server, the second's behind all of the first's.
 fn sorted_by_host(server: &Server, first: &str, second: &str, rows: usize) -> Vec<String> {
@@ -46,7 +46,7 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
     let server = Server::start();
     // More rows than there are seats: none of them may keep another host's row waiting.
     let mut urls =
-        (0..6).map(|n| server.url_for_host("a.test", &format!("/wait/429/2/1/300/a{n}.png"))).collect::<Vec<_>>();
+        (0..6).map(|n| server.url_for_host("a.test", &format!("/wait/429/8/1/300/a{n}.png"))).collect::<Vec<_>>();
     urls.extend((0..40).map(|n| server.url_for_host("b.test", &format!("/png/300/b{n}.png"))));
     let run = fetchimg().lines(urls).args(resolved(&server)).args(["-j", "4", "--per-host", "2", "--json"]).run();
     assert_eq!(run.status, Some(0), "{run}");
@@ -55,9 +55,9 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
     let of_a = of_host(&requests, "a.test");
     let first = of_a[0].at;
     let last_of_b = of_host(&requests, "b.test").iter().map(|request| request.at).max().unwrap();
-    assert!(last_of_b - first < Duration::from_millis(1900), "the other host went on");
-    // Two were on their way when the first answer came; nobody else knocks for two seconds.
-    let early = of_a.iter().filter(|request| request.at - first < Duration::from_millis(1950)).count();
+    assert!(last_of_b - first < Duration::from_millis(7900), "the other host went on");
+    // Two were on their way when the first answer came; nobody else knocks for eight seconds.
+    let early = of_a.iter().filter(|request| request.at - first < Duration::from_millis(7950)).count();
     assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
     let overloaded = &run.report()["modes"][0]["overloaded_hosts"];
     assert!(overloaded[0]["host"].as_str().unwrap().starts_with("a.test"), "{overloaded}");
@@ -72,13 +72,13 @@ fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut urls = (0..60).map(|n| format!("http://127.0.0.1:{closed}/{n}.png")).collect::<Vec<_>>();
     urls.extend((0..50).map(|n| server.url(&format!("/png/300/{n}.png"))));
-    let patience = ["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "4"];
+    let patience = ["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "16"];
     let run = fetchimg().lines(urls).args(["-j", "4", "--json"]).args(patience).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files().len(), 50, "{run}");
     let last = server.requests().iter().map(|request| request.at).max().unwrap();
     let first = server.requests().iter().map(|request| request.at).min().unwrap();
-    assert!(last - first < Duration::from_millis(1900), "the other host went on while the dead one's rows waited");
+    assert!(last - first < Duration::from_millis(7900), "the other host went on while the dead one's rows waited");
     let report = run.report();
     assert_eq!(report["modes"][0]["failed_by_kind"]["connect"], 60, "{report}");
 }
@@ -90,7 +90,8 @@ fn ten_thousand_rows_of_a_host_that_never_answers_end_with_its_patience() {
         let urls = (0..10_000).map(|n| server.url(&format!("/silent/{n}.png")));
         let run = fetchimg().lines(urls).args(["--stall-timeout", "0.3", "--retries", "1", "-q"]).args(mode).run();
         assert_eq!(run.status, Some(1), "{run}");
-        assert!(run.elapsed < Duration::from_secs(20), "{:?}", run.elapsed);
+        // If every row were tried, by 64 at once, it would take 94 seconds.
+        assert!(run.elapsed < Duration::from_secs(45), "{:?}", run.elapsed);
         let records = run.records();
         assert_eq!(records.len(), 10_000);
         assert!(records.iter().all(|record| record["error"] == "stalled" && record["retryable"] == true));
@@ -162,12 +163,16 @@ fn a_name_that_does_not_resolve_is_given_up() {
 #[test]
 fn the_limit_of_a_host_is_found_and_seldom_touched() {
     let server = Server::start();
-    let urls = (0..1000).map(|n| server.url(&format!("/crowded/8/10/300/{n}.png")));
+    // A visit takes the server a tenth of a second. What it takes the client and the way must be little beside that, also
+    // on a busy machine where it is tens of milliseconds: of nine visits the server would otherwise meet eight at once
+    // mostly, and its limit would not be eight.
+    let urls = (0..1000).map(|n| server.url(&format!("/crowded/8/100/300/{n}.png")));
     let run = fetchimg().lines(urls).args(["--retry-wait", "0.1", "-q"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let refused = server.requests().len() - 1000;
     assert!(refused <= 50, "{refused} requests were refused");
-    assert!(run.elapsed < Duration::from_secs(10), "{:?}", run.elapsed);
+    // All eight places together take 12.5 seconds for that, and one alone a hundred.
+    assert!(run.elapsed < Duration::from_secs(40), "{:?}", run.elapsed);
 }
 
 #[test]
@@ -176,11 +181,12 @@ fn pages_that_stall_leave_the_others_of_their_host_alone() {
     let list =
         |n: usize| if n.is_multiple_of(10) { format!("/stall/200/{n}.png") } else { format!("/png/300/{n}.png") };
     let urls = (0..1000).map(|n| server.url(&list(n)));
-    let run = fetchimg().lines(urls).args(["--stall-timeout", "0.5", "--retries", "1", "-q", "--json"]).run();
+    // Long enough for a busy machine not to be taken for a page that stalls.
+    let run = fetchimg().lines(urls).args(["--stall-timeout", "1.5", "--retries", "1", "-q", "--json"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files().len(), 900);
-    // A hundred rows stall twice for half a second each: in turns of six that would take seventeen seconds.
-    assert!(run.elapsed < Duration::from_secs(10), "{:?}", run.elapsed);
+    // A hundred rows stall twice for one and a half seconds each: in turns of six that would take fifty seconds.
+    assert!(run.elapsed < Duration::from_secs(30), "{:?}", run.elapsed);
     assert!(server.peak_in_flight() > 20, "{} at once", server.peak_in_flight());
 }
 
@@ -220,26 +226,28 @@ fn one_broken_page_does_not_pause_its_host() {
     let server = Server::start();
     let mut urls = vec![server.url("/status/503/broken.png")];
     urls.extend((0..100).map(|n| server.url(&format!("/png/300/{n}.png"))));
-    let run = fetchimg().lines(urls).args(["--retry-wait", "4", "--retries", "1"]).run();
+    // Half of the wait is jitter.
+    let run = fetchimg().lines(urls).args(["--retry-wait", "16", "--retries", "1"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files().len(), 100, "{run}");
     let requests = server.requests();
     let good = requests.iter().filter(|request| request.target.starts_with("/png/")).map(|request| request.at);
     let (first, last) = (good.clone().min().unwrap(), good.max().unwrap());
-    assert!(last - first < Duration::from_millis(1900), "{:?}\n{run}", last - first);
+    assert!(last - first < Duration::from_millis(7900), "{:?}\n{run}", last - first);
 }
 
 #[test]
 fn a_rate_is_kept_for_each_host() {
     let server = Server::start();
     let urls = sorted_by_host(&server, "/png/300", "/png/300", 5);
+    // The first request leaves after that; when it arrives, which may be late, says nothing about the others.
+    let begin = Instant::now();
     let run = fetchimg().lines(urls).args(resolved(&server)).args(["--rate", "10"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let requests = server.requests();
     for host in ["a.test", "b.test"] {
-        let times = of_host(&requests, host).iter().map(|request| request.at).collect::<Vec<_>>();
-        let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
-        assert!(*last - *first >= Duration::from_millis(380), "five requests take four tenths: {:?}", *last - *first);
+        let last = of_host(&requests, host).iter().map(|request| request.at).max().unwrap();
+        assert!(last - begin >= Duration::from_millis(400), "five requests take four tenths: {:?}", last - begin);
     }
     let (of_a, of_b) = (of_host(&requests, "a.test"), of_host(&requests, "b.test"));
     assert!(of_b[0].at < of_a[4].at, "the hosts do not wait for each other\n{run}");
@@ -255,12 +263,13 @@ fn a_rate_counts_every_request_of_an_attempt() {
     ] {
         let server = Server::start();
         let urls = targets.map(|target| server.url(target));
+        let begin = Instant::now();
         let run = fetchimg().lines(urls).args(["--rate", "10", "--retry-wait", "0.01"]).run();
         assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned(), "b.png".to_owned()]), "{run}");
         let times = server.requests().iter().map(|request| request.at).collect::<Vec<_>>();
         assert_eq!(times.len(), requests, "{run}");
-        let took = *times.iter().max().unwrap() - *times.iter().min().unwrap();
-        assert!(took >= Duration::from_millis(480), "six requests take five tenths: {took:?}\n{run}");
+        let took = *times.iter().max().unwrap() - begin;
+        assert!(took >= Duration::from_millis(500), "six requests take five tenths: {took:?}\n{run}");
     }
 }
 

@@ -1,4 +1,6 @@
 //! Rules that are easier said than listed.
+//!
+//! `PROPTEST_CASES=2000 cargo test --test it properties::` tries more damaged images than the usual 256.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -119,7 +121,12 @@ fn digest(url: &Url, kind: u8) -> String {
 
 /// The same cases in every run, so that a change that breaks nothing fails nothing; the fuzz targets look further.
 fn few() -> ProptestConfig {
-    ProptestConfig { cases: 100, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() }
+    ProptestConfig { cases: 100, ..many() }
+}
+
+/// 256 cases, or as many as the environment variable `PROPTEST_CASES` says: with 2000 it takes a minute longer.
+fn many() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -359,7 +366,7 @@ proptest! {
 
 proptest! {
     // Damage is of many kinds.
-    #![proptest_config(ProptestConfig { cases: 2000, ..few() })]
+    #![proptest_config(many())]
 
     #[test]
     fn a_damaged_image_is_the_same_however_it_is_cut(

@@ -123,7 +123,7 @@ fn a_retry_after_of_a_day_is_heard_by_every_row_of_the_host() {
 #[test]
 fn who_waits_for_one_host_keeps_nobody_from_another() {
     let server = Server::start();
-    let waiting = "/wait/503/2/1/300/a.png";
+    let waiting = "/wait/503/8/1/300/a.png";
     let mut lines = vec![server.url_for_host("a.test", waiting)];
     lines.extend((0..20).map(|number| server.url_for_host("b.test", &format!("/png/300/{number}.png"))));
     let run = fetchimg()
@@ -145,7 +145,7 @@ fn who_waits_for_another_attempt_holds_no_seat_at_the_host() {
     let waiting = "/flaky/500/1/300/a.png";
     let mut lines = vec![server.url(waiting)];
     lines.extend((0..20).map(|number| server.url(&format!("/png/300/{number}.png"))));
-    let run = fetchimg().lines(lines).args(["-j", "2", "--per-host", "1", "--retry-wait", "4"]).run();
+    let run = fetchimg().lines(lines).args(["-j", "2", "--per-host", "1", "--retry-wait", "16"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(server.peak_in_flight(), 1, "{run}");
     let requests = server.requests();

@@ -176,7 +176,7 @@ fn what_was_interrupted_foresees_nothing() {
         _ => server.url(&format!("/gated/300/{number}.png")),
     });
     let mut running = fetchimg().lines(lines).args(["--sample", "40", "--report", "report.json"]).start();
-    server.wait_for_hits("/gated/", 1, Duration::from_secs(20));
+    server.wait_for_hits("/gated/", 1, Duration::from_secs(120));
     running.kill("INT");
     let run = running.wait();
     assert_eq!(run.status, Some(130), "{run}");

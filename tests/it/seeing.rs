@@ -12,7 +12,7 @@ const SEVERAL_TICKS: Duration = Duration::from_millis(500);
 fn busy(server: &Server) -> Program {
     server.close_gate();
     let slow = (0..2).map(|number| server.url(&format!("/gated-middle/60000/a/b/slow-{number}.png")));
-    let throttled = [server.url_for_host("localhost", "/wait/429/5/1/300/later.png")];
+    let throttled = [server.url_for_host("localhost", "/wait/429/15/1/300/later.png")];
     let saved = (0..20).map(|number| server.url(&format!("/png/2000/{number}.png")));
     let missing = (0..3).map(|number| server.url(&format!("/status/404/{number}.png")));
     fetchimg().lines(slow.chain(throttled).chain(saved).chain(missing))

@@ -73,9 +73,16 @@ impl Exchange {
         lock(&self.state.faulty).insert(self.target.text().to_owned())
     }
 
-    /// How many requests are being answered, this one included.
-    pub fn in_flight(&self) -> usize {
-        lock(&self.state.in_flight).now
+    /// Takes one of `limit` places, if one is left.
+    pub fn takes_a_place(&self, limit: usize) -> bool {
+        let mut places = lock(&self.state.places);
+        let is_free = *places < limit;
+        *places += usize::from(is_free);
+        is_free
+    }
+
+    pub fn gives_its_place_back(&self) {
+        *lock(&self.state.places) -= 1;
     }
 
     pub async fn send_whole(&mut self) -> io::Result<After> {

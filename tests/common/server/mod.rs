@@ -282,6 +282,8 @@ struct State {
     connections: Mutex<usize>,
     in_flight: Mutex<InFlight>,
     in_flight_by_host: Mutex<HashMap<String, InFlight>>,
+    /// Taken by requests for `/crowded`.
+    places: Mutex<usize>,
     turns: Mutex<HashMap<String, usize>>,
     /// Targets that have had their one fault.
     faulty: Mutex<HashSet<String>>,
