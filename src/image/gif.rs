@@ -2,8 +2,8 @@
 //! up to 255 bytes.
 
 use super::fields::le16;
-use super::inspector::Unsound;
 use super::stream::{Step, Walker};
+use super::types::Unsound;
 use crate::record::Measures;
 
 // What blocks begin with (GIF 89a, appendix A).

@@ -4,8 +4,8 @@
 //! and not on how the body was cut. Where a file is made of boxes, these are followed to its end.
 
 use super::fields::{be32, be64, le16, le32};
-use super::inspector::Unsound;
 use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::types::{CUT, Told, Unsound, sized};
 use super::{heif, jp2, jxl, svg};
 use crate::record::{Format, Measures};
 
@@ -15,22 +15,6 @@ const FIRST: usize = 32;
 /// The most that is kept, in bytes. The description of a picture from hundreds of tiles (HEIC) has some 10 KB.
 const MOST: usize = 2 * MOST_TOGETHER;
 
-/// What a header has told.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
-    pub(super) measures: Measures,
-    /// How many bytes the file has at least if it is whole.
-    pub(super) least: u64,
-    /// Where an Exif block is, and its length.
-    pub(super) exif: Option<(u64, u64)>,
-    /// More of the file would tell more.
-    pub(super) is_partial: bool,
-    /// Where the next box begins, and has not been looked at.
-    pub(super) next_box: Option<u64>,
-    /// No box with the picture's data has been seen.
-    pub(super) lacks_data: bool,
-}
-
 /// What the bytes are that come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
@@ -39,15 +23,6 @@ enum Expect {
     Box,
     /// The length of a box that is longer than 32 bits say.
     LongBox,
-}
-
-/// What is wrong with a file that is shorter than it says.
-pub(super) const CUT: &str = "it ends before its data does";
-
-/// A picture of this size.
-pub(super) fn sized(width: u32, height: u32) -> Measures {
-    let some = |side| Some(side).filter(|side| *side > 0);
-    Measures { width: some(width), height: some(height), ..Measures::default() }
 }
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use super::boxes::{boxes, content};
 use super::fields::{Fields, be32};
-use super::header::Told;
+use super::types::Told;
 use crate::record::Measures;
 
 /// What the beginning of a file tells; `is_all` says that no more of it will be looked at.
@@ -196,8 +196,8 @@ fn sequence(moov: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::sized;
     use super::super::inspector::testing::inspect;
+    use super::super::types::sized;
     use super::*;
     use crate::record::Format;
 

@@ -1,67 +1,16 @@
 //! An image while it comes: its measures as soon as it tells them, and at its end whether it is sound.
 
-use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use serde_json::{Map, Value};
-
 use super::gif::Gif;
-use super::header::{CUT, Header};
+use super::header::Header;
 use super::jpeg::Jpeg;
 use super::png::Png;
 use super::stream::{MOST_TOGETHER, Stream, Walker};
+use super::types::{CUT, Fault, Found, Unsound, Wanted};
 use super::webp::Webp;
 use super::{exif, svg, tiff};
 use crate::record::{Format, Measures};
-
-/// What is wrong with an image, in words that follow "the image is corrupt:".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsound(pub &'static str);
-
-impl fmt::Display for Unsound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// Why there is no end to an inspection.
-#[derive(Debug)]
-pub enum Fault {
-    /// The image is not sound.
-    Unsound(Unsound),
-    /// What has been stored of it cannot be read.
-    Io(io::Error),
-}
-
-impl From<Unsound> for Fault {
-    fn from(unsound: Unsound) -> Self {
-        Self::Unsound(unsound)
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// What is looked for besides the measures.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
-    /// Whether the image is sound. Without it nothing is ever wrong.
-    pub structure: bool,
-    /// What its Exif block says.
-    pub exif: bool,
-}
-
-/// What has been found out about an image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    /// Its size, frames and orientation.
-    pub measures: Measures,
-    /// What [`exif::of_interest`] tells, if it was wanted.
-    pub exif: Map<String, Value>,
-}
 
 /// Looks at an image that comes in pieces of any size. What it finds does not depend on how the body was cut.
 #[derive(Clone, Debug)]
@@ -296,7 +245,7 @@ mod tests {
             assert!(!inspector.size_is_final(), "{format}");
             inspector.feed(&[*last]).expect("sound so far");
             assert!(inspector.size_is_final(), "{format}");
-            assert_eq!(inspector.measures(), super::super::header::sized(10, 20), "{format}");
+            assert_eq!(inspector.measures(), super::super::types::sized(10, 20), "{format}");
         }
         let tiff = Inspector::new(Format::Tiff, Wanted::default());
         assert!(tiff.size_is_final(), "nothing but its end tells");

@@ -2,7 +2,7 @@
 
 use super::boxes::{boxes, content};
 use super::fields::be32;
-use super::header::{Told, sized};
+use super::types::{Told, sized};
 
 /// What a codestream begins with, and the segment that has to follow (A.5.1).
 const START: &[u8] = b"\xFF\x4F\xFF\x51";

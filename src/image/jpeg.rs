@@ -5,8 +5,8 @@ use memchr::memchr;
 
 use super::exif;
 use super::fields::be16;
-use super::inspector::{Unsound, Wanted};
 use super::stream::{Step, Walker};
+use super::types::{Unsound, Wanted};
 use crate::record::Measures;
 
 // Markers (table B.1), by their second byte.

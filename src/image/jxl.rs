@@ -1,7 +1,7 @@
 //! JPEG XL (ISO/IEC 18181): a codestream whose header is written bit by bit, bare or in boxes.
 
 use super::boxes::boxes;
-use super::header::{Told, sized};
+use super::types::{Told, sized};
 
 /// What a codestream begins with.
 const START: &[u8] = b"\xFF\x0A";

@@ -28,7 +28,9 @@ mod stream;
 mod svg;
 mod tiff;
 pub mod transform;
+mod types;
 mod webp;
 
-pub use inspector::{Fault, Found, Inspector, Unsound, Wanted};
+pub use inspector::Inspector;
 pub use signature::{ENOUGH, Recogniser, Verdict, recognise};
+pub use types::{Fault, Found, Unsound, Wanted};

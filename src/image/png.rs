@@ -4,8 +4,8 @@ use crc32fast::Hasher;
 
 use super::exif;
 use super::fields::{be32, bytes};
-use super::inspector::{Unsound, Wanted};
 use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::types::{Unsound, Wanted};
 use crate::record::Measures;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1A\n";

@@ -5,7 +5,7 @@
 //! the body was cut. Bytes are handed on as they lie in their piece wherever they are whole there; only what a piece
 //! cuts in two is gathered.
 
-use super::inspector::Unsound;
+use super::types::Unsound;
 use crate::record::Measures;
 
 /// The most that a walker asks for at once, in bytes. A block of Exif data has no more in a JPEG, whose segments state

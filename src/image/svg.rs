@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::header::Told;
 use super::signature::skip_prologue;
+use super::types::Told;
 use crate::record::Measures;
 
 /// The size that the root element tells, in CSS pixels.

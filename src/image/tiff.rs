@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::directory::{Directories, Directory, Trouble, Value};
 use super::exif;
-use super::inspector::{Fault, Found, Unsound, Wanted};
+use super::types::{Fault, Found, Unsound, Wanted};
 use crate::record::Measures;
 
 // Tags (TIFF 6.0, appendix A).

@@ -2,8 +2,8 @@
 
 use super::exif;
 use super::fields::{le16, le24, le32};
-use super::inspector::{Unsound, Wanted};
 use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::types::{Unsound, Wanted};
 use crate::record::Measures;
 
 /// What comes before a chunk's content: its type and its length.
