@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
-use crate::image::transform::{Plan, Pool};
+use crate::image::transform::{CpuPool, TransformOptions};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
 use crate::naming::{Namer, Planned};
@@ -61,7 +61,7 @@ pub struct Options {
     /// Store the same content once.
     pub dedupe: bool,
     /// What is done with the pixels, if anything.
-    pub plan: Option<Arc<Plan>>,
+    pub plan: Option<Arc<TransformOptions>>,
     /// Bytes a second, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again.
@@ -84,7 +84,7 @@ pub struct Fetcher {
     /// Which contents are there.
     pub contents: Arc<DedupIndex>,
     /// Processors for pixels.
-    pub pool: Pool,
+    pub pool: CpuPool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -552,7 +552,7 @@ mod tests {
             files: Arc::new(Folder::open(folder, false, None).expect("a folder")),
             wal: Arc::new(Wal::new(folder.join("wal"), None, false)),
             contents: Arc::default(),
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::validate::Found;
 use super::{AttemptState, Ended, Fetched, Fetcher, PartialBody, Work, file_exists};
 use crate::http::Response;
-use crate::image::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
+use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
 use crate::naming::{FinalName, may_be_one};
 use crate::record::{
     Algorithm, Digester, ErrorKind, FetchError, Format, Measures, Original, Outcome, Reason, Record, Saved, Skipped,
@@ -115,7 +115,7 @@ impl Fetcher {
         let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
         let size = found.measures.width.zip(found.measures.height);
         let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
-        let expected = transform::weight(format, size, plan);
+        let expected = transform::memory_needed(format, size, plan);
         let mut transformed = self.transform_within(expected, part, format, orientation, plan).await?;
         // It is larger inside than its header says. It may be, when nothing else takes memory.
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
@@ -158,7 +158,7 @@ impl Fetcher {
         part: &mut Body<'_>,
         format: Format,
         orientation: Option<u8>,
-        plan: &Plan,
+        plan: &TransformOptions,
     ) -> Result<Result<Transformed, TransformError>, FetchError> {
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let mut plan = plan.clone();

@@ -1,11 +1,11 @@
 //! Boxes of ISO base media files (ISO/IEC 14496-12, section 4.2): a length, a type, content, which may be boxes again.
 //! HEIF, AVIF, JPEG 2000 and JPEG XL are made of them.
 
-use super::fields::Fields;
+use super::integers::BigEndianReader;
 
 /// A box, as much of it as there is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Boxed<'a> {
+pub(super) struct IsoBox<'a> {
     pub(super) kind: [u8; 4],
     pub(super) content: &'a [u8],
     /// Whether all of the content is there.
@@ -15,11 +15,11 @@ pub(super) struct Boxed<'a> {
 }
 
 /// The boxes of a file or of a box. A length that is impossible ends them.
-pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = Boxed<'_>> {
+pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = IsoBox<'_>> {
     let mut rest = Some(within);
     std::iter::from_fn(move || {
         let start = rest?;
-        let mut fields = Fields(start);
+        let mut fields = BigEndianReader(start);
         let short = fields.number(4)?;
         let kind = *fields.take(4)?.first_chunk()?;
         let length = match short {
@@ -36,7 +36,7 @@ pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = Boxed<'_>> {
         let there = usize::try_from(content).map_or(fields.0.len(), |content| content.min(fields.0.len()));
         let is_whole = there as u64 == content;
         rest = fields.0.get(there..).filter(|_| is_whole);
-        Some(Boxed {
+        Some(IsoBox {
             kind,
             content: &fields.0[..there],
             is_whole,

@@ -8,15 +8,15 @@ use std::io::{Cursor, Read, Seek};
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::directory::{Directories, Directory, Trouble, Value};
+use super::ifd::{Ifd, IfdError, IfdReader, IfdValue};
 
 /// The longest text that is handed on, in characters.
-const LONGEST_TEXT: usize = 200;
+const MAX_TEXT_CHARS: usize = 200;
 
 // Tags (Exif 2.32, tables 4, 7 and 15).
 const ORIENTATION: u16 = 0x0112;
-const EXIF_DIRECTORY: u16 = 0x8769;
-const GPS_DIRECTORY: u16 = 0x8825;
+const EXIF_IFD: u16 = 0x8769;
+const GPS_IFD: u16 = 0x8825;
 const MODIFIED: u16 = 0x0132;
 const TAKEN: u16 = 0x9003;
 const MODIFIED_OFFSET: u16 = 0x9010;
@@ -30,7 +30,7 @@ const GPS_TIME: u16 = 7;
 const GPS_DATE: u16 = 29;
 
 /// Values of the block's first directory that are handed on as they are.
-const PICTURE: &[(u16, &str)] = &[
+const PICTURE_TAGS: &[(u16, &str)] = &[
     (0x010E, "description"),
     (0x010F, "camera_make"),
     (0x0110, "camera_model"),
@@ -41,7 +41,7 @@ const PICTURE: &[(u16, &str)] = &[
 ];
 
 /// Values of the directory of how the picture was taken.
-const EXPOSURE: &[(u16, &str)] = &[
+const EXPOSURE_TAGS: &[(u16, &str)] = &[
     (0x829A, "exposure_seconds"),
     (0x829D, "f_number"),
     (0x8827, "iso"),
@@ -53,7 +53,7 @@ const EXPOSURE: &[(u16, &str)] = &[
 
 /// What a block has told.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ExifInfo {
     /// From 2 to 8; upright is nothing.
     pub(super) orientation: Option<u8>,
     /// What is of interest, if it was asked for.
@@ -61,13 +61,13 @@ pub(super) struct Told {
 }
 
 /// Looks into a block.
-pub(super) fn read(block: &[u8], with_fields: bool) -> Told {
+pub(super) fn read(block: &[u8], with_fields: bool) -> ExifInfo {
     // In WebP and PNG, some writers leave the mark that a JPEG has before the block.
     let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
     let told = || {
-        let (mut directories, first) = Directories::open(Cursor::new(block))?;
+        let (mut directories, first) = IfdReader::open(Cursor::new(block))?;
         let first = directories.directory(first)?;
-        Ok::<_, Trouble>(Told {
+        Ok::<_, IfdError>(ExifInfo {
             orientation: orientation(&mut directories, &first),
             fields: if with_fields { fields(&mut directories, &first) } else { Map::new() },
         })
@@ -76,7 +76,7 @@ pub(super) fn read(block: &[u8], with_fields: bool) -> Told {
 }
 
 /// How a picture is to be turned, as [`Measures`](crate::record::Measures) state it.
-pub(super) fn orientation<R: Read + Seek>(directories: &mut Directories<R>, picture: &Directory) -> Option<u8> {
+pub(super) fn orientation<R: Read + Seek>(directories: &mut IfdReader<R>, picture: &Ifd) -> Option<u8> {
     let told = directories.whole(picture, ORIENTATION).ok()?;
     u8::try_from(told).ok().filter(|told| (2..=8).contains(told))
 }
@@ -100,78 +100,78 @@ pub(super) fn orientation<R: Read + Seek>(directories: &mut Directories<R>, pict
 /// Text has 200 characters at most, and no control characters among them. Numbers have six significant digits, degrees
 /// seven decimals.
 #[must_use]
-pub fn of_interest(block: &[u8]) -> Map<String, Json> {
+pub fn selected_fields(block: &[u8]) -> Map<String, Json> {
     read(block, true).fields
 }
 
-/// What [`of_interest`] tells, of a block or of a TIFF file.
-pub(super) fn fields<R: Read + Seek>(directories: &mut Directories<R>, picture: &Directory) -> Map<String, Json> {
-    let mut fields = Fields { directories, found: Map::new() };
-    fields.plain(picture, PICTURE);
-    let exposure = fields.directory(picture, EXIF_DIRECTORY);
+/// What [`selected_fields`] tells, of a block or of a TIFF file.
+pub(super) fn fields<R: Read + Seek>(directories: &mut IfdReader<R>, picture: &Ifd) -> Map<String, Json> {
+    let mut fields = FieldCollector { directories, found: Map::new() };
+    fields.plain(picture, PICTURE_TAGS);
+    let exposure = fields.directory(picture, EXIF_IFD);
     if let Some(exposure) = &exposure {
-        fields.plain(exposure, EXPOSURE);
+        fields.plain(exposure, EXPOSURE_TAGS);
         fields.time("taken_at", (exposure, TAKEN), (exposure, TAKEN_OFFSET));
         // The lowest bit (table 8); the others tell why.
         let flash = fields.directories.whole(exposure, FLASH).ok();
         fields.put("flash", flash.map(|flash| Json::Bool(flash & 1 == 1)));
     }
     fields.time("modified_at", (picture, MODIFIED), (exposure.as_ref().unwrap_or(picture), MODIFIED_OFFSET));
-    if let Some(place) = fields.directory(picture, GPS_DIRECTORY) {
+    if let Some(place) = fields.directory(picture, GPS_IFD) {
         fields.place(&place);
     }
     fields.found
 }
 
-struct Fields<'a, R> {
-    directories: &'a mut Directories<R>,
+struct FieldCollector<'a, R> {
+    directories: &'a mut IfdReader<R>,
     found: Map<String, Json>,
 }
 
-impl<R: Read + Seek> Fields<'_, R> {
+impl<R: Read + Seek> FieldCollector<'_, R> {
     fn put(&mut self, name: &str, value: Option<Json>) {
         if let Some(value) = value {
             self.found.insert(name.to_owned(), value);
         }
     }
 
-    fn value(&mut self, directory: &Directory, tag: u16) -> Option<Value> {
+    fn value(&mut self, directory: &Ifd, tag: u16) -> Option<IfdValue> {
         self.directories.value(directory, tag).ok()
     }
 
-    fn directory(&mut self, from: &Directory, tag: u16) -> Option<Directory> {
+    fn directory(&mut self, from: &Ifd, tag: u16) -> Option<Ifd> {
         let at = self.directories.whole(from, tag).ok()?;
         self.directories.directory(at).ok()
     }
 
-    fn plain(&mut self, directory: &Directory, tags: &[(u16, &str)]) {
+    fn plain(&mut self, directory: &Ifd, tags: &[(u16, &str)]) {
         for (tag, name) in tags {
             let value = self.value(directory, *tag).and_then(|value| match value {
-                Value::Text(text) => plain_text(&text).map(Json::String),
-                Value::Whole(numbers) => numbers.first().map(|number| Json::from(*number)),
-                Value::Ratios(ratios) => ratios.first().and_then(|ratio| quotient(*ratio)).and_then(number),
-                Value::Bytes(_) => None,
+                IfdValue::Text(text) => plain_text(&text).map(Json::String),
+                IfdValue::Whole(numbers) => numbers.first().map(|number| Json::from(*number)),
+                IfdValue::Ratios(ratios) => ratios.first().and_then(|ratio| quotient(*ratio)).and_then(number),
+                IfdValue::Bytes(_) => None,
             });
             self.put(name, value);
         }
     }
 
-    fn text(&mut self, directory: &Directory, tag: u16) -> Option<String> {
+    fn text(&mut self, directory: &Ifd, tag: u16) -> Option<String> {
         match self.value(directory, tag)? {
-            Value::Text(text) => plain_text(&text),
+            IfdValue::Text(text) => plain_text(&text),
             _ => None,
         }
     }
 
-    fn ratios(&mut self, directory: &Directory, tag: u16) -> Option<Vec<f64>> {
+    fn ratios(&mut self, directory: &Ifd, tag: u16) -> Option<Vec<f64>> {
         match self.value(directory, tag)? {
-            Value::Ratios(ratios) => ratios.into_iter().map(quotient).collect(),
+            IfdValue::Ratios(ratios) => ratios.into_iter().map(quotient).collect(),
             _ => None,
         }
     }
 
     /// A time, and how far it is ahead of UTC where that is told.
-    fn time(&mut self, name: &str, (directory, tag): (&Directory, u16), offset: (&Directory, u16)) {
+    fn time(&mut self, name: &str, (directory, tag): (&Ifd, u16), offset: (&Ifd, u16)) {
         let Some(mut time) = self.text(directory, tag).and_then(|text| time(&text)) else { return };
         if let Some(offset) = self.text(offset.0, offset.1).filter(|offset| is_like(offset, "+00:00")) {
             time.push_str(&offset);
@@ -179,7 +179,7 @@ impl<R: Read + Seek> Fields<'_, R> {
         self.put(name, Some(Json::String(time)));
     }
 
-    fn place(&mut self, place: &Directory) {
+    fn place(&mut self, place: &Ifd) {
         for (name, tag, limit) in [("gps_latitude", LATITUDE, 90.0), ("gps_longitude", LONGITUDE, 180.0)] {
             let degrees = self.ratios(place, tag).and_then(|parts| match parts[..] {
                 [degrees, minutes, seconds] => Some(degrees + minutes / 60.0 + seconds / 3600.0),
@@ -196,7 +196,7 @@ impl<R: Read + Seek> Fields<'_, R> {
             self.put(name, rounded.and_then(Number::from_f64).map(Json::Number));
         }
         if let Some(&[altitude]) = self.ratios(place, ALTITUDE).as_deref() {
-            let is_below = self.value(place, ALTITUDE_REFERENCE) == Some(Value::Bytes(vec![1]));
+            let is_below = self.value(place, ALTITUDE_REFERENCE) == Some(IfdValue::Bytes(vec![1]));
             self.put("gps_altitude", number(if is_below { -altitude } else { altitude }));
         }
         if let Some(date) = self.text(place, GPS_DATE)
@@ -210,7 +210,7 @@ impl<R: Read + Seek> Fields<'_, R> {
 
 fn plain_text(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
-    let text = text.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect::<String>();
+    let text = text.chars().filter(|character| !character.is_control()).take(MAX_TEXT_CHARS).collect::<String>();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -304,21 +304,21 @@ mod tests {
         }
     }
 
-    const HEADER: &[u8] = b"MM\0\x2A\0\0\0\x08";
+    const TIFF_HEADER: &[u8] = b"MM\0\x2A\0\0\0\x08";
 
     /// A block with a directory of how the picture was taken, and one of where.
     fn block(exposure: impl Fn(Block) -> Block, place: impl Fn(Block) -> Block) -> Vec<u8> {
-        let start = HEADER.len() + 2 + 2 * 12 + 4;
+        let start = TIFF_HEADER.len() + 2 + 2 * 12 + 4;
         let exposure = exposure(Block::new(start, 12)).end();
         let exposure = [exposure, vec![0; 600]].concat();
         let next = start + exposure.len();
         let place = place(Block::new(next, 12)).end();
         let pointer = |at: usize| u32::try_from(at).expect("a short block").to_be_bytes();
-        let first = Block::new(HEADER.len(), 2)
-            .entry(EXIF_DIRECTORY, 4, 1, &pointer(start))
-            .entry(GPS_DIRECTORY, 4, 1, &pointer(next))
+        let first = Block::new(TIFF_HEADER.len(), 2)
+            .entry(EXIF_IFD, 4, 1, &pointer(start))
+            .entry(GPS_IFD, 4, 1, &pointer(next))
             .end();
-        [HEADER, &first, &exposure, &place].concat()
+        [TIFF_HEADER, &first, &exposure, &place].concat()
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
             "gps_altitude": -42.5,
             "gps_at": "2024-05-04T01:02:03Z",
         });
-        assert_eq!(Json::Object(of_interest(&block)), told);
+        assert_eq!(Json::Object(selected_fields(&block)), told);
     }
 
     #[test]
@@ -375,7 +375,7 @@ mod tests {
         // Two thousand pointers to directories that lie on top of each other, each of two thousand entries.
         let pointers: u16 = 2000;
         let zone = 8 + 2 + 12 * u32::from(pointers) + 4;
-        let mut block = [HEADER, &pointers.to_be_bytes()].concat();
+        let mut block = [TIFF_HEADER, &pointers.to_be_bytes()].concat();
         for pointer in 0..u32::from(pointers) {
             block.extend(b"\x87\x69\0\x04\0\0\0\x01");
             block.extend((zone + pointer).to_be_bytes());
@@ -383,12 +383,12 @@ mod tests {
         block.resize(block.len() + 4, 0);
         block.resize(block.len() + usize::from(pointers) + 2, 8);
         block.resize(65_000, 0);
-        assert_eq!(of_interest(&block), Map::new());
+        assert_eq!(selected_fields(&block), Map::new());
         for end in 0..200 {
-            assert_eq!(of_interest(&block[..end]), Map::new());
+            assert_eq!(selected_fields(&block[..end]), Map::new());
         }
         // One that is its own directory of everything.
-        let own = [HEADER, b"\0\x02\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\x88\x25\0\x04\0\0\0\x01\0\0\0\x08"].concat();
-        assert_eq!(of_interest(&own), Map::new());
+        let own = [TIFF_HEADER, b"\0\x02\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\x88\x25\0\x04\0\0\0\x01\0\0\0\x08"].concat();
+        assert_eq!(selected_fields(&own), Map::new());
     }
 }

@@ -2,40 +2,40 @@
 //! `moov` box of the frames of a sequence.
 
 use super::boxes::{boxes, content};
-use super::fields::{Fields, be32};
-use super::types::Told;
+use super::integers::{BigEndianReader, be32};
+use super::types::HeaderInfo;
 use crate::record::Measures;
 
 /// What the beginning of a file tells; `is_all` says that no more of it will be looked at.
-pub(super) fn look(head: &[u8], is_all: bool) -> Option<Told> {
-    let mut told = Told { lacks_data: true, ..Told::default() };
+pub(super) fn look(head: &[u8], is_all: bool) -> Option<HeaderInfo> {
+    let mut info = HeaderInfo { lacks_data: true, ..HeaderInfo::default() };
     let (mut is_described, mut has_all) = (false, is_all);
     for found in boxes(head) {
-        told.next_box = found.end;
-        told.least = found.end.unwrap_or_default();
+        info.next_box = found.end;
+        info.min_length = found.end.unwrap_or_default();
         match &found.kind {
             // A sequence has one box more before its data.
             b"ftyp" => has_all |= !found.content.chunks_exact(4).any(|brand| SEQUENCES.contains(&brand)),
             b"meta" if found.is_whole && !is_described => {
                 is_described = true;
-                told.lacks_data &= found.content.get(4..).and_then(|meta| content(meta, *b"idat")).is_none();
+                info.lacks_data &= found.content.get(4..).and_then(|meta| content(meta, *b"idat")).is_none();
                 // Version and flags come first.
                 if let Some(described) = found.content.get(4..).and_then(picture) {
-                    let frames = told.measures.frames;
-                    (told.measures, told.exif) = described;
-                    told.measures.frames = frames;
+                    let frames = info.measures.frames;
+                    (info.measures, info.exif) = described;
+                    info.measures.frames = frames;
                 }
             }
             b"moov" if found.is_whole => {
                 has_all = true;
-                told.measures.frames = sequence(found.content).filter(|frames| *frames > 1);
+                info.measures.frames = sequence(found.content).filter(|frames| *frames > 1);
             }
-            b"mdat" => (has_all, told.lacks_data) = (true, false),
+            b"mdat" => (has_all, info.lacks_data) = (true, false),
             _ => {}
         }
     }
-    told.is_partial = !(is_described && has_all);
-    (is_all || is_described).then_some(told)
+    info.is_partial = !(is_described && has_all);
+    (is_all || is_described).then_some(info)
 }
 
 /// Brands of files with sequences (AV1 Image File Format, 6.3; ISO/IEC 23008-12, annex B).
@@ -46,7 +46,7 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
     let properties = content(meta, *b"iprp")?;
     let all = content(properties, *b"ipco")?;
     let primary = content(meta, *b"pitm").and_then(|pitm| {
-        let mut fields = Fields(pitm);
+        let mut fields = BigEndianReader(pitm);
         let version = fields.number(4)? >> 24;
         fields.number(if version == 0 { 2 } else { 4 })
     });
@@ -55,7 +55,7 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
         associations.find_map(|found| associated(found.content, primary))
     });
     let mut measures = Measures::default();
-    let mut turn = Turn::default();
+    let mut turn = DisplayTransform::default();
     for place in places.into_iter().flatten() {
         // They are counted from 1.
         let Some(property) = usize::from(place).checked_sub(1).and_then(|place| boxes(all).nth(place)) else {
@@ -86,7 +86,7 @@ fn size(ispe: &[u8]) -> (Option<u32>, Option<u32>) {
 
 /// The properties of an item, by their places in `ipco` (ISO/IEC 23008-12, 9.3).
 fn associated(ipma: &[u8], wanted: u64) -> Option<Vec<u16>> {
-    let mut fields = Fields(ipma);
+    let mut fields = BigEndianReader(ipma);
     let head = fields.number(4)?;
     let (version, is_wide) = (head >> 24, head & 1 == 1);
     for _ in 0..fields.number(4)? {
@@ -108,12 +108,12 @@ fn associated(ipma: &[u8], wanted: u64) -> Option<Vec<u16>> {
 
 /// How the picture is to be turned: first so many quarters against the clock, then mirrored.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct DisplayTransform {
     quarters: u8,
     is_mirrored: bool,
 }
 
-impl Turn {
+impl DisplayTransform {
     fn rotate(&mut self, quarters: u8) {
         // Turning what is mirrored is mirroring what has been turned the other way.
         let quarters = if self.is_mirrored { 4 - quarters } else { quarters };
@@ -146,18 +146,18 @@ impl Turn {
 /// Where the file's Exif block is and how long it is, if it lies in one piece: the first item of that type (`iinf`), and
 /// its place (`iloc`, ISO/IEC 14496-12, 8.11.3).
 fn exif(meta: &[u8]) -> Option<(u64, u64)> {
-    let mut items = Fields(content(meta, *b"iinf")?);
+    let mut items = BigEndianReader(content(meta, *b"iinf")?);
     let version = items.number(4)? >> 24;
     items.number(if version == 0 { 2 } else { 4 })?;
     let wanted = boxes(items.0).filter(|found| &found.kind == b"infe").find_map(|found| {
-        let mut fields = Fields(found.content);
+        let mut fields = BigEndianReader(found.content);
         let version = fields.number(4)? >> 24;
         let item = fields.number(if version < 3 { 2 } else { 4 })?;
         fields.number(2)?;
         (version >= 2 && fields.take(4)? == b"Exif").then_some(item)
     })?;
 
-    let mut places = Fields(content(meta, *b"iloc")?);
+    let mut places = BigEndianReader(content(meta, *b"iloc")?);
     let version = places.number(4)? >> 24;
     let sizes = places.number(2)?;
     let size = |shift: u32| u8::try_from(sizes >> shift & 15).ok().filter(|size| *size <= 8);

@@ -4,9 +4,9 @@
 use memchr::memchr;
 
 use super::exif;
-use super::fields::be16;
-use super::stream::{Step, Walker};
-use super::types::{Unsound, Wanted};
+use super::integers::be16;
+use super::parser::{FormatParser, ParseStep};
+use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
 // Markers (table B.1), by their second byte.
@@ -20,11 +20,11 @@ const APP1: u8 = 0xE1;
 const TEMPORARY: u8 = 0x01;
 
 /// What an APP1 segment with an Exif block begins with (Exif 2.32, 4.7.2).
-const EXIF: &[u8] = b"Exif\0\0";
+const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
 /// What the bytes are that come next.
 #[derive(Clone, Copy, Debug)]
-enum Expect {
+enum JpegState {
     Start,
     Marker,
     /// The length of the segment behind this marker.
@@ -41,131 +41,143 @@ enum Expect {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Jpeg {
-    wanted: Wanted,
-    expect: Expect,
+pub(super) struct JpegParser {
+    options: InspectOptions,
+    state: JpegState,
     width: Option<u32>,
     /// 0 where only a number-of-lines segment after the first scan tells it.
     height: Option<u32>,
     has_data: bool,
     /// The last byte of the picture's data was FF.
     is_marker: bool,
-    exif: Option<exif::Told>,
+    exif: Option<exif::ExifInfo>,
 }
 
-impl Jpeg {
-    pub(super) const fn new(wanted: Wanted) -> Self {
-        Self { wanted, expect: Expect::Start, width: None, height: None, has_data: false, is_marker: false, exif: None }
-    }
-
-    pub(super) fn exif(&mut self) -> Option<exif::Told> {
-        self.exif.take()
-    }
-
-    fn next(&mut self, expect: Expect, after: u64, length: usize) -> Step {
-        self.expect = expect;
-        Step::Take { after, length }
-    }
-
-    fn next_marker(&mut self, after: u64) -> Step {
-        self.next(Expect::Marker, after, 2)
-    }
-
-    fn marker(&mut self, code: u8) -> Result<Step, Unsound> {
-        match code {
-            START_OF_IMAGE => Err(Unsound("it begins a second time before its end")),
-            END_OF_IMAGE if !self.has_data => Err(Unsound("it ends without a picture")),
-            END_OF_IMAGE if self.height == Some(0) => Err(Unsound("its height is told nowhere")),
-            // Thumbnails, further pictures (MPF), videos and padding come after the end of many good files.
-            END_OF_IMAGE => Ok(Step::Over),
-            FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
-            _ => Ok(self.next(Expect::Length(code), 0, 2)),
+impl JpegParser {
+    pub(super) const fn new(options: InspectOptions) -> Self {
+        Self {
+            options,
+            state: JpegState::Start,
+            width: None,
+            height: None,
+            has_data: false,
+            is_marker: false,
+            exif: None,
         }
     }
 
-    fn segment(&mut self, code: u8, length: u16) -> Result<Step, Unsound> {
+    pub(super) fn exif(&mut self) -> Option<exif::ExifInfo> {
+        self.exif.take()
+    }
+
+    fn next(&mut self, state: JpegState, skip: u64, length: usize) -> ParseStep {
+        self.state = state;
+        ParseStep::Take { skip, length }
+    }
+
+    fn next_marker(&mut self, skip: u64) -> ParseStep {
+        self.next(JpegState::Marker, skip, 2)
+    }
+
+    fn marker(&mut self, code: u8) -> Result<ParseStep, CorruptImage> {
+        match code {
+            START_OF_IMAGE => Err(CorruptImage("it begins a second time before its end")),
+            END_OF_IMAGE if !self.has_data => Err(CorruptImage("it ends without a picture")),
+            END_OF_IMAGE if self.height == Some(0) => Err(CorruptImage("its height is told nowhere")),
+            // Thumbnails, further pictures (MPF), videos and padding come after the end of many good files.
+            END_OF_IMAGE => Ok(ParseStep::Done),
+            FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
+            _ => Ok(self.next(JpegState::Length(code), 0, 2)),
+        }
+    }
+
+    fn segment(&mut self, code: u8, length: u16) -> Result<ParseStep, CorruptImage> {
         // The length counts itself.
-        let Some(content) = length.checked_sub(2) else { return Err(Unsound("a segment has an impossible length")) };
+        let Some(content) = length.checked_sub(2) else {
+            return Err(CorruptImage("a segment has an impossible length"));
+        };
         let whole = u64::from(content);
         Ok(match code {
             // Frames of every kind of coding; among their codes are three tables.
             0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) && self.width.is_none() => {
                 if content < 6 {
-                    return Err(Unsound("its frame header is too short"));
+                    return Err(CorruptImage("its frame header is too short"));
                 }
-                self.next(Expect::Frame(length), 0, 6)
+                self.next(JpegState::Frame(length), 0, 6)
             }
-            APP1 if self.exif.is_none() && usize::from(content) > EXIF.len() => {
-                self.next(Expect::App1(whole - EXIF.len() as u64), 0, EXIF.len())
+            APP1 if self.exif.is_none() && usize::from(content) > EXIF_PREFIX.len() => {
+                self.next(JpegState::App1(whole - EXIF_PREFIX.len() as u64), 0, EXIF_PREFIX.len())
             }
-            NUMBER_OF_LINES if self.height == Some(0) && content == 2 => self.next(Expect::Lines, 0, 2),
-            START_OF_SCAN if self.width.is_none() => return Err(Unsound("its picture comes before its frame header")),
+            NUMBER_OF_LINES if self.height == Some(0) && content == 2 => self.next(JpegState::Lines, 0, 2),
+            START_OF_SCAN if self.width.is_none() => {
+                return Err(CorruptImage("its picture comes before its frame header"));
+            }
             // All has been told.
-            START_OF_SCAN if !self.wanted.structure && self.height != Some(0) => Step::Over,
-            START_OF_SCAN => self.next(Expect::Data, whole, 0),
+            START_OF_SCAN if !self.options.structure && self.height != Some(0) => ParseStep::Done,
+            START_OF_SCAN => self.next(JpegState::Data, whole, 0),
             _ => self.next_marker(whole),
         })
     }
 
     /// Decoders refuse a frame header whose length does not agree with its number of components (B.2.2).
-    fn frame(&mut self, header: &[u8], length: u16) -> Result<Step, Unsound> {
+    fn frame(&mut self, header: &[u8], length: u16) -> Result<ParseStep, CorruptImage> {
         let components = u16::from(header.get(5).copied().unwrap_or_default());
         if components == 0 || length != 8 + 3 * components {
-            return Err(Unsound("its frame header has a wrong length"));
+            return Err(CorruptImage("its frame header has a wrong length"));
         }
-        let width = be16(header, 3).filter(|width| *width > 0).ok_or(Unsound("it has no width"))?;
+        let width = be16(header, 3).filter(|width| *width > 0).ok_or(CorruptImage("it has no width"))?;
         (self.width, self.height) = (Some(width.into()), be16(header, 1).map(u32::from));
         Ok(self.next_marker(u64::from(3 * components)))
     }
 }
 
-impl Walker for Jpeg {
-    const START: Step = Step::Take { after: 0, length: 2 };
+impl FormatParser for JpegParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 2 };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
-        match self.expect {
-            Expect::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
-            Expect::Start => Err(Unsound("it does not begin as a JPEG")),
-            Expect::Marker => match *bytes {
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        match self.state {
+            JpegState::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
+            JpegState::Start => Err(CorruptImage("it does not begin as a JPEG")),
+            JpegState::Marker => match *bytes {
                 [0xFF, code] if code != 0 && code != 0xFF => self.marker(code),
                 // Any number of FF may come before a marker (B.1.1.2). And where something else does, every decoder looks
                 // for the next marker and warns: a wrong length that nobody minds is no reason to lose a picture.
                 _ => {
                     self.is_marker = bytes.last() == Some(&0xFF);
-                    Ok(Step::Scan)
+                    Ok(ParseStep::Scan)
                 }
             },
-            Expect::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
-            Expect::Frame(length) => self.frame(bytes, length),
-            Expect::App1(left) if bytes == EXIF => {
-                Ok(self.next(Expect::Exif, 0, usize::try_from(left).unwrap_or_default()))
+            JpegState::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
+            JpegState::Frame(length) => self.frame(bytes, length),
+            JpegState::App1(left) if bytes == EXIF_PREFIX => {
+                Ok(self.next(JpegState::Exif, 0, usize::try_from(left).unwrap_or_default()))
             }
-            Expect::App1(left) => Ok(self.next_marker(left)),
-            Expect::Exif => {
-                self.exif = Some(exif::read(bytes, self.wanted.exif));
+            JpegState::App1(left) => Ok(self.next_marker(left)),
+            JpegState::Exif => {
+                self.exif = Some(exif::read(bytes, self.options.exif));
                 Ok(self.next_marker(0))
             }
-            Expect::Lines => {
+            JpegState::Lines => {
                 self.height = be16(bytes, 0).map(u32::from);
                 Ok(self.next_marker(0))
             }
-            Expect::Data => {
+            JpegState::Data => {
                 self.has_data = true;
                 self.is_marker = false;
-                Ok(Step::Scan)
+                Ok(ParseStep::Scan)
             }
         }
     }
 
-    fn scan(&mut self, bytes: &[u8]) -> Result<(usize, Step), Unsound> {
+    fn scan(&mut self, bytes: &[u8]) -> Result<(usize, ParseStep), CorruptImage> {
         let mut at = 0;
         loop {
             if !self.is_marker {
-                let Some(found) = memchr(0xFF, &bytes[at..]) else { return Ok((bytes.len(), Step::Scan)) };
+                let Some(found) = memchr(0xFF, &bytes[at..]) else { return Ok((bytes.len(), ParseStep::Scan)) };
                 at += found + 1;
                 self.is_marker = true;
             }
-            let Some(code) = bytes.get(at) else { return Ok((at, Step::Scan)) };
+            let Some(code) = bytes.get(at) else { return Ok((at, ParseStep::Scan)) };
             at += 1;
             match *code {
                 0xFF => {}
@@ -187,9 +199,9 @@ impl Walker for Jpeg {
         }
     }
 
-    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), Unsound> {
+    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
         // A file that lacks nothing but its last marker cannot be told from one that was cut, but by decoding it.
-        Err(Unsound("it ends before its end-of-image marker"))
+        Err(CorruptImage("it ends before its end-of-image marker"))
     }
 }
 

@@ -1,40 +1,40 @@
 //! JPEG XL (ISO/IEC 18181): a codestream whose header is written bit by bit, bare or in boxes.
 
 use super::boxes::boxes;
-use super::types::{Told, sized};
+use super::types::{HeaderInfo, sized};
 
 /// What a codestream begins with.
-const START: &[u8] = b"\xFF\x0A";
+const CODESTREAM_SIGNATURE: &[u8] = b"\xFF\x0A";
 
 /// Bytes in which a codestream has told its size and orientation: 2, and 85 bits at most.
-const ENOUGH: usize = 16;
+const HEADER_BYTES: usize = 16;
 
 /// What the beginning of a file tells; `is_all` says that no more of it will be looked at.
-pub(super) fn look(head: &[u8], is_all: bool) -> Option<Told> {
-    if head.starts_with(START) {
+pub(super) fn look(head: &[u8], is_all: bool) -> Option<HeaderInfo> {
+    if head.starts_with(CODESTREAM_SIGNATURE) {
         return codestream(head);
     }
-    let mut boxed = Told::default();
+    let mut boxed = HeaderInfo::default();
     let mut start = Vec::new();
     for found in boxes(head) {
         boxed.next_box = found.end;
-        boxed.least = found.end.unwrap_or_default();
+        boxed.min_length = found.end.unwrap_or_default();
         let part = match &found.kind {
             b"jxlc" => found.content,
             // A part of it, after its number.
             b"jxlp" => found.content.get(4..).unwrap_or_default(),
             _ => continue,
         };
-        start.extend_from_slice(&part[..part.len().min(ENOUGH - start.len())]);
+        start.extend_from_slice(&part[..part.len().min(HEADER_BYTES - start.len())]);
     }
     match codestream(&start) {
-        Some(told) => Some(Told { measures: told.measures, ..boxed }),
+        Some(info) => Some(HeaderInfo { measures: info.measures, ..boxed }),
         None => is_all.then_some(boxed),
     }
 }
 
-fn codestream(bytes: &[u8]) -> Option<Told> {
-    let mut bits = Bits { bytes: bytes.strip_prefix(START)?, at: 0 };
+fn codestream(bytes: &[u8]) -> Option<HeaderInfo> {
+    let mut bits = BitReader { bytes: bytes.strip_prefix(CODESTREAM_SIGNATURE)?, at: 0 };
     let is_small = bits.flag()?;
     let height = bits.side(is_small)?;
     let width = match bits.number(3)? {
@@ -52,16 +52,16 @@ fn codestream(bytes: &[u8]) -> Option<Told> {
     if !is_plain && bits.flag()? {
         measures.orientation = u8::try_from(bits.number(3)? + 1).ok().filter(|orientation| *orientation > 1);
     }
-    Some(Told { measures, ..Told::default() })
+    Some(HeaderInfo { measures, ..HeaderInfo::default() })
 }
 
 /// Bits, low ones first.
-struct Bits<'a> {
+struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Bits<'_> {
+impl BitReader<'_> {
     fn flag(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.at / 8)?;
         let bit = byte >> (self.at % 8) & 1;
@@ -88,19 +88,19 @@ mod tests {
     use super::*;
 
     /// One row of a table.
-    type Row<'a> = (&'a [(u32, u32)], u32, u32, Option<u8>);
+    type JxlCase<'a> = (&'a [(u32, u32)], u32, u32, Option<u8>);
 
     /// A codestream of these numbers and their bits.
     fn codestream_of(numbers: &[(u32, u32)]) -> Vec<u8> {
         let bits = numbers.iter().flat_map(|(number, bits)| (0..*bits).map(move |bit| number >> bit & 1 == 1));
         let bits = bits.collect::<Vec<_>>();
         let bytes = bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit)));
-        START.iter().copied().chain(bytes).collect()
+        CODESTREAM_SIGNATURE.iter().copied().chain(bytes).collect()
     }
 
     #[test]
     fn sizes_and_orientation_are_read_bit_by_bit() {
-        let table: [Row; 5] = [
+        let table: [JxlCase; 5] = [
             // Small, 3 x 8 high, as wide as high; all as usual.
             (&[(1, 1), (2, 5), (1, 3), (1, 1)], 24, 24, None),
             (&[(1, 1), (2, 5), (0, 3), (31, 5), (1, 1)], 256, 24, None),

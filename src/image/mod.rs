@@ -1,7 +1,7 @@
 //! What the bytes are.
 //!
 //! [`recognise`] looks at the first bytes of a body and tells the image format, or what it is instead. It decides on a
-//! signature alone and mostly never waits for more than [`ENOUGH`] bytes, so that a body that is no image is refused
+//! signature alone and mostly never waits for more than [`MAX_HEAD_BYTES`] bytes, so that a body that is no image is refused
 //! before it has been read. [`Recogniser`] does the same with a body that comes in pieces.
 //!
 //! [`Inspector`] is fed an image of a known format while it comes, in pieces of any size, and tells its size as soon as
@@ -12,19 +12,19 @@
 //! Each format has a file of its own that knows nothing of pieces; `stream.rs` cuts and joins for them.
 
 mod boxes;
-mod directory;
 pub mod exif;
-mod fields;
 mod gif;
 mod header;
 mod heif;
+mod ifd;
 mod inspector;
+mod integers;
 mod jp2;
 mod jpeg;
 mod jxl;
+mod parser;
 mod png;
 mod signature;
-mod stream;
 mod svg;
 mod tiff;
 pub mod transform;
@@ -32,5 +32,5 @@ mod types;
 mod webp;
 
 pub use inspector::Inspector;
-pub use signature::{ENOUGH, Recogniser, Verdict, recognise};
-pub use types::{Fault, Found, Unsound, Wanted};
+pub use signature::{MAX_HEAD_BYTES, Recogniser, Recognition, recognise};
+pub use types::{CorruptImage, InspectError, InspectOptions, Inspection};

@@ -1,18 +1,18 @@
 //! Signatures at the beginning of files, and one at the end.
 
-use super::fields::le16;
+use super::integers::le16;
 use crate::record::Format;
 
 /// So many bytes decide in every case but one. Binary formats need 16; SVG may open with an XML declaration, a licence
 /// comment and a document type before its root element. A TGA file is told by its end alone.
-pub const ENOUGH: usize = 4096;
+pub const MAX_HEAD_BYTES: usize = 4096;
 
 /// Every binary signature lies within 22 bytes, and of a HEIF brand list so many bytes count.
-const DECIDED: usize = 64;
+const BINARY_HEAD_BYTES: usize = 64;
 
 /// What the first bytes of a body tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Recognition {
     /// An image of this format.
     Image(Format),
     /// Something else, in words for a message ("an HTML page").
@@ -21,49 +21,49 @@ pub enum Verdict {
     Unclear,
 }
 
-/// Looks at the beginning of a body, of which [`ENOUGH`] bytes count; `complete` says that there is no more to come, and
+/// Looks at the beginning of a body, of which [`MAX_HEAD_BYTES`] bytes count; `complete` says that there is no more to come, and
 /// that `head` is all of it.
 #[must_use]
-pub fn recognise(head: &[u8], complete: bool) -> Verdict {
+pub fn recognise(head: &[u8], complete: bool) -> Recognition {
     judge(head, complete.then_some(head))
 }
 
-/// Looks at the beginning of a body, and at its last bytes once they are known: [`FOOTER`] is found in them.
-fn judge(head: &[u8], end: Option<&[u8]>) -> Verdict {
+/// Looks at the beginning of a body, and at its last bytes once they are known: [`TGA_FOOTER`] is found in them.
+fn judge(head: &[u8], end: Option<&[u8]>) -> Recognition {
     // Whatever comes later changes nothing: a verdict does not depend on how a body was cut into pieces.
-    let head = &head[..head.len().min(ENOUGH)];
+    let head = &head[..head.len().min(MAX_HEAD_BYTES)];
     let complete = end.is_some();
     if head.is_empty() && complete {
-        return Verdict::Other("empty");
+        return Recognition::Other("empty");
     }
-    let decided = complete || head.len() >= DECIDED;
+    let decided = complete || head.len() >= BINARY_HEAD_BYTES;
     // The brands of a HEIF file are a list; the one that decides may come last.
     let box_length = head.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
     let is_listing = head.first() == Some(&0) && head.get(4..8) == Some(b"ftyp") && head.len() < box_length;
     if !decided && is_listing {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     if let Some(format) = binary(head) {
-        return Verdict::Image(format);
+        return Recognition::Image(format);
     }
     if !decided {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     if let Some(other) = other_binary(head) {
-        return Verdict::Other(other);
+        return Recognition::Other(other);
     }
     if may_be_tga(head) {
         return match end {
-            None => Verdict::Unclear,
-            Some(end) if end.ends_with(FOOTER) => Verdict::Image(Format::Tga),
-            Some(_) => Verdict::Other(UNKNOWN),
+            None => Recognition::Unclear,
+            Some(end) if end.ends_with(TGA_FOOTER) => Recognition::Image(Format::Tga),
+            Some(_) => Recognition::Other(UNKNOWN_DATA),
         };
     }
-    textual(head, complete || head.len() >= ENOUGH)
+    textual(head, complete || head.len() >= MAX_HEAD_BYTES)
 }
 
 /// The last bytes of a TGA file (Truevision TGA 2.0, field 32). Older files have no mark at all, and are not recognised.
-const FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
+const TGA_FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
 
 /// Whether a body begins as a TGA file may: its header has no signature, but few values that make sense.
 fn may_be_tga(head: &[u8]) -> bool {
@@ -83,25 +83,25 @@ fn may_be_tga(head: &[u8]) -> bool {
 /// Tells what a body is while it comes, in pieces of any size.
 #[derive(Clone, Debug)]
 pub struct Recogniser {
-    verdict: Verdict,
+    verdict: Recognition,
     head: Vec<u8>,
-    end: [u8; FOOTER.len()],
+    end: [u8; TGA_FOOTER.len()],
 }
 
 impl Default for Recogniser {
     fn default() -> Self {
-        Self { verdict: Verdict::Unclear, head: Vec::new(), end: [0; FOOTER.len()] }
+        Self { verdict: Recognition::Unclear, head: Vec::new(), end: [0; TGA_FOOTER.len()] }
     }
 }
 
 impl Recogniser {
     /// Takes the next piece and tells what is known now. A verdict that is clear stays.
-    pub fn feed(&mut self, piece: &[u8]) -> Verdict {
-        if self.verdict != Verdict::Unclear {
+    pub fn feed(&mut self, piece: &[u8]) -> Recognition {
+        if self.verdict != Recognition::Unclear {
             return self.verdict;
         }
         let before = self.head.len();
-        let counts = &piece[..piece.len().min(ENOUGH - before)];
+        let counts = &piece[..piece.len().min(MAX_HEAD_BYTES - before)];
         // Mostly the first piece settles it and nothing has to be kept. And what is unclear for so long stays unclear.
         if before == 0 {
             self.verdict = recognise(counts, false);
@@ -110,7 +110,7 @@ impl Recogniser {
             self.verdict = recognise(&self.head, false);
             self.head.truncate(before);
         }
-        if self.verdict == Verdict::Unclear {
+        if self.verdict == Recognition::Unclear {
             self.head.extend_from_slice(counts);
             let passed = piece.len().min(self.end.len());
             self.end.copy_within(passed.., 0);
@@ -120,7 +120,7 @@ impl Recogniser {
         self.verdict
     }
 
-    /// What came before the piece that made the verdict clear: all of it, or [`ENOUGH`] bytes of a body that nothing but
+    /// What came before the piece that made the verdict clear: all of it, or [`MAX_HEAD_BYTES`] bytes of a body that nothing but
     /// its end made clear.
     #[must_use]
     pub fn head(&self) -> &[u8] {
@@ -129,9 +129,9 @@ impl Recogniser {
 
     /// The verdict on a body that is complete.
     #[must_use]
-    pub fn end(&self) -> Verdict {
+    pub fn end(&self) -> Recognition {
         match self.verdict {
-            Verdict::Unclear => judge(&self.head, Some(&self.end)),
+            Recognition::Unclear => judge(&self.head, Some(&self.end)),
             clear => clear,
         }
     }
@@ -181,7 +181,7 @@ fn icon(head: &[u8]) -> Option<Format> {
 /// The brands of an ISO base media file tell still pictures from video (ISO/IEC 23008-12, annex B; AVIF, section 6).
 fn heif(head: &[u8]) -> Option<Format> {
     let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    let brands = head.get(8..length.min(DECIDED).clamp(12, head.len().max(12)))?;
+    let brands = head.get(8..length.min(BINARY_HEAD_BYTES).clamp(12, head.len().max(12)))?;
     let mut heic = false;
     for (position, brand) in brands.chunks_exact(4).enumerate() {
         match brand {
@@ -240,20 +240,20 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Tells SVG from the other things that are written as text.
-fn textual(head: &[u8], decided: bool) -> Verdict {
+fn textual(head: &[u8], decided: bool) -> Recognition {
     let Some(rest) = skip_prologue(head) else {
-        return if decided { Verdict::Other("an XML document") } else { Verdict::Unclear };
+        return if decided { Recognition::Other("an XML document") } else { Recognition::Unclear };
     };
     // A tag tells what it is once its name is all there, and every tag that is looked for is that long.
     let is_cut = rest.is_empty() || (rest.starts_with(b"<") && name(rest).is_none());
     if is_cut && !decided {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     let starts = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     if !rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
-        return Verdict::Image(Format::Svg);
+        return Recognition::Image(Format::Svg);
     }
-    Verdict::Other(match rest.first() {
+    Recognition::Other(match rest.first() {
         _ if [
             "<!doctype html",
             "<html",
@@ -276,11 +276,11 @@ fn textual(head: &[u8], decided: bool) -> Verdict {
         Some(b'{' | b'[') => "a JSON document",
         None => "white space",
         Some(_) if head.iter().take(512).all(|byte| !matches!(byte, 0..=8 | 14..=31)) => "text",
-        Some(_) => UNKNOWN,
+        Some(_) => UNKNOWN_DATA,
     })
 }
 
-const UNKNOWN: &str = "data of an unknown kind";
+const UNKNOWN_DATA: &str = "data of an unknown kind";
 
 /// What comes after declaration, comments and document type, which may stand before the root element. Nothing where these
 /// do not end.
@@ -384,11 +384,11 @@ mod tests {
             ),
         ];
         for (bytes, format) in table {
-            assert_eq!(recognise(bytes, true), Verdict::Image(format), "{format}");
+            assert_eq!(recognise(bytes, true), Recognition::Image(format), "{format}");
             for end in 0..bytes.len() {
                 let early = recognise(&bytes[..end], false);
                 assert!(
-                    matches!(early, Verdict::Unclear) || early == Verdict::Image(format),
+                    matches!(early, Recognition::Unclear) || early == Recognition::Image(format),
                     "{format} at {end}: {early:?}"
                 );
             }
@@ -432,10 +432,10 @@ mod tests {
             (b"<!DOCTYPE note SYSTEM 'a.dtd'><note/>", "an XML document"),
         ];
         for (bytes, what) in table {
-            assert_eq!(recognise(bytes, true), Verdict::Other(what), "{what}");
+            assert_eq!(recognise(bytes, true), Recognition::Other(what), "{what}");
             // And long before its end.
-            let long = [bytes, &[b' '; ENOUGH]].concat();
-            assert!(bytes.is_empty() || recognise(&long, false) == Verdict::Other(what), "{what}");
+            let long = [bytes, &[b' '; MAX_HEAD_BYTES]].concat();
+            assert!(bytes.is_empty() || recognise(&long, false) == Recognition::Other(what), "{what}");
         }
     }
 
@@ -444,85 +444,85 @@ mod tests {
         // The deciding brand comes after 64 bytes.
         let file = [b"\0\0\0\x60ftypmif1\0\0\0\0".as_slice(), &b"miaf".repeat(19), b"avif"].concat();
         for end in [64, 80, file.len()] {
-            assert_eq!(recognise(&file[..end], false), Verdict::Image(Format::Heic), "{end}");
+            assert_eq!(recognise(&file[..end], false), Recognition::Image(Format::Heic), "{end}");
         }
         // What is another format already is no list of brands.
-        assert_eq!(recognise(b"P2\n", false), Verdict::Image(Format::Pnm));
-        assert_eq!(recognise(b"P2\nPftyp", false), Verdict::Image(Format::Pnm));
-        let late = [b"<!--".as_slice(), &[b'x'; ENOUGH], b"--><svg/>"].concat();
-        assert_eq!(recognise(&late, false), Verdict::Other("an XML document"));
-        assert_eq!(recognise(&late, true), Verdict::Other("an XML document"));
+        assert_eq!(recognise(b"P2\n", false), Recognition::Image(Format::Pnm));
+        assert_eq!(recognise(b"P2\nPftyp", false), Recognition::Image(Format::Pnm));
+        let late = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
+        assert_eq!(recognise(&late, false), Recognition::Other("an XML document"));
+        assert_eq!(recognise(&late, true), Recognition::Other("an XML document"));
     }
 
     #[test]
     fn a_short_beginning_waits_and_a_long_one_decides() {
-        assert_eq!(recognise(b"", false), Verdict::Unclear);
-        assert_eq!(recognise(b"\x89PN", false), Verdict::Unclear);
-        assert_eq!(recognise(b"<?xml version='1.0'?>", false), Verdict::Unclear);
+        assert_eq!(recognise(b"", false), Recognition::Unclear);
+        assert_eq!(recognise(b"\x89PN", false), Recognition::Unclear);
+        assert_eq!(recognise(b"<?xml version='1.0'?>", false), Recognition::Unclear);
         let licence = [b"<?xml version='1.0'?><!--".as_slice(), &[b'x'; 300]].concat();
-        assert_eq!(recognise(&licence, false), Verdict::Unclear);
-        let endless = [b"<!--".as_slice(), &[b'x'; ENOUGH]].concat();
-        assert_eq!(recognise(&endless, false), Verdict::Other("an XML document"));
-        assert_eq!(recognise(&[b'x'; 64], false), Verdict::Other("text"));
-        assert_eq!(recognise(&[b' '; 64], false), Verdict::Unclear);
-        assert_eq!(recognise(&[b' '; ENOUGH], false), Verdict::Other("white space"));
+        assert_eq!(recognise(&licence, false), Recognition::Unclear);
+        let endless = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES]].concat();
+        assert_eq!(recognise(&endless, false), Recognition::Other("an XML document"));
+        assert_eq!(recognise(&[b'x'; 64], false), Recognition::Other("text"));
+        assert_eq!(recognise(&[b' '; 64], false), Recognition::Unclear);
+        assert_eq!(recognise(&[b' '; MAX_HEAD_BYTES], false), Recognition::Other("white space"));
     }
 
     /// A TGA of one grey pixel.
     fn tga() -> Vec<u8> {
         let header = b"\0\0\x03\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x08\x20";
-        [header.as_slice(), &[0x7F], &[0; 8], FOOTER].concat()
+        [header.as_slice(), &[0x7F], &[0; 8], TGA_FOOTER].concat()
     }
 
     #[test]
     fn a_tga_is_proved_by_its_end() {
         let file = tga();
         for end in 0..file.len() {
-            assert_eq!(recognise(&file[..end], false), Verdict::Unclear, "{end}");
+            assert_eq!(recognise(&file[..end], false), Recognition::Unclear, "{end}");
         }
-        assert_eq!(recognise(&file, true), Verdict::Image(Format::Tga));
-        assert_eq!(recognise(&file[..file.len() - 1], true), Verdict::Other(UNKNOWN));
-        let longer = [&file[..19], &[0; 3 * ENOUGH], FOOTER].concat();
-        assert_eq!(recognise(&longer[..2 * ENOUGH], false), Verdict::Unclear);
-        assert_eq!(recognise(&longer, true), Verdict::Image(Format::Tga));
+        assert_eq!(recognise(&file, true), Recognition::Image(Format::Tga));
+        assert_eq!(recognise(&file[..file.len() - 1], true), Recognition::Other(UNKNOWN_DATA));
+        let longer = [&file[..19], &[0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
+        assert_eq!(recognise(&longer[..2 * MAX_HEAD_BYTES], false), Recognition::Unclear);
+        assert_eq!(recognise(&longer, true), Recognition::Image(Format::Tga));
         // What cannot be one is not read to its end.
         for (at, value) in [(1, 2), (2, 4), (5, 1), (12, 0), (14, 0), (16, 7), (17, 0x40), (17, 9)] {
             let mut other = longer.clone();
             other[at] = value;
-            assert_eq!(recognise(&other[..64], false), Verdict::Other(UNKNOWN), "{at}");
-            assert_eq!(recognise(&other, true), Verdict::Other(UNKNOWN), "{at}");
+            assert_eq!(recognise(&other[..64], false), Recognition::Other(UNKNOWN_DATA), "{at}");
+            assert_eq!(recognise(&other, true), Recognition::Other(UNKNOWN_DATA), "{at}");
         }
         let mut mapped = longer.clone();
         mapped[1..8].copy_from_slice(&[1, 9, 0, 0, 0, 1, 24]);
-        assert_eq!(recognise(&mapped, true), Verdict::Image(Format::Tga));
+        assert_eq!(recognise(&mapped, true), Recognition::Image(Format::Tga));
     }
 
     #[test]
     fn a_recogniser_says_the_same_however_a_body_is_cut() {
-        let long = |file: &[u8], length| [&file[..19], &vec![0; length], FOOTER].concat();
+        let long = |file: &[u8], length| [&file[..19], &vec![0; length], TGA_FOOTER].concat();
         let (tga, late) = (tga(), [b"<!--".as_slice(), &[b'x'; 3000], b"--><svg/>"].concat());
         let files: [&[u8]; 8] = [
             b"",
             b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR",
             b"Not found",
             &tga,
-            &long(&tga, ENOUGH - 30),
-            &long(&tga, 3 * ENOUGH),
+            &long(&tga, MAX_HEAD_BYTES - 30),
+            &long(&tga, 3 * MAX_HEAD_BYTES),
             &[long(&tga, 100), vec![0]].concat(),
             &late,
         ];
         for file in files {
-            for size in [1, 2, 7, 17, 18, 19, 512, ENOUGH, file.len().max(1)] {
+            for size in [1, 2, 7, 17, 18, 19, 512, MAX_HEAD_BYTES, file.len().max(1)] {
                 let mut recogniser = Recogniser::default();
                 let mut seen = 0;
                 for piece in file.chunks(size) {
-                    if recogniser.feed(piece) != Verdict::Unclear {
+                    if recogniser.feed(piece) != Recognition::Unclear {
                         break;
                     }
                     seen += piece.len();
                 }
                 assert_eq!(recogniser.end(), recognise(file, true), "{} bytes in pieces of {size}", file.len());
-                assert_eq!(recogniser.head(), &file[..seen.min(ENOUGH)]);
+                assert_eq!(recogniser.head(), &file[..seen.min(MAX_HEAD_BYTES)]);
             }
         }
     }

@@ -3,11 +3,11 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::signature::skip_prologue;
-use super::types::Told;
+use super::types::HeaderInfo;
 use crate::record::Measures;
 
 /// The size that the root element tells, in CSS pixels.
-pub(super) fn look(head: &[u8]) -> Option<Told> {
+pub(super) fn look(head: &[u8]) -> Option<HeaderInfo> {
     let root = root(head)?;
     let (width, height) = (root.width.and_then(length), root.height.and_then(length));
     let (width, height) = match (width, height, root.view_box.and_then(proportions)) {
@@ -17,33 +17,33 @@ pub(super) fn look(head: &[u8]) -> Option<Told> {
         (width, height, _) => (width, height),
     };
     let measures = Measures { width: width.and_then(pixels), height: height.and_then(pixels), ..Measures::default() };
-    Some(Told { measures, ..Told::default() })
+    Some(HeaderInfo { measures, ..HeaderInfo::default() })
 }
 
 /// Whether the document has an end: the last bytes close the root element, or at least some element.
 pub(super) fn has_end(mut source: impl Read + Seek) -> io::Result<bool> {
     // Comments may come after the root element, and what an editor leaves.
-    const LOOKED_AT: u64 = 4096;
+    const TAIL_BYTES: u64 = 4096;
     let length = source.seek(SeekFrom::End(0))?;
-    source.seek(SeekFrom::Start(length.saturating_sub(LOOKED_AT)))?;
+    source.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let mut end = Vec::new();
-    source.take(LOOKED_AT).read_to_end(&mut end)?;
+    source.take(TAIL_BYTES).read_to_end(&mut end)?;
     let closes_root = |tag: &[u8]| end.windows(tag.len()).any(|window| window.eq_ignore_ascii_case(tag));
     Ok(end.trim_ascii_end().ends_with(b">") || closes_root(b"</svg") || closes_root(b"</svg:svg"))
 }
 
 #[derive(Default)]
-struct Root<'a> {
+struct SvgRoot<'a> {
     width: Option<&'a str>,
     height: Option<&'a str>,
     view_box: Option<&'a str>,
 }
 
 /// The attributes of the root element, once all of its tag is there.
-fn root(head: &[u8]) -> Option<Root<'_>> {
+fn root(head: &[u8]) -> Option<SvgRoot<'_>> {
     let tag = skip_prologue(head)?.strip_prefix(b"<")?;
     let mut rest = &tag[tag.iter().position(|byte| ends_name(*byte))?..];
-    let mut root = Root::default();
+    let mut root = SvgRoot::default();
     loop {
         rest = rest.trim_ascii_start();
         if rest.starts_with(b">") || rest.starts_with(b"/>") {
@@ -139,7 +139,7 @@ mod tests {
             ("<svg", None),
         ];
         for (text, size) in table {
-            let told = look(text.as_bytes()).map(|told| (told.measures.width, told.measures.height));
+            let told = look(text.as_bytes()).map(|info| (info.measures.width, info.measures.height));
             assert_eq!(told, size, "{text}");
         }
     }

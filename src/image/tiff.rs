@@ -2,34 +2,38 @@
 
 use std::io::{Read, Seek};
 
-use super::directory::{Directories, Directory, Trouble, Value};
 use super::exif;
-use super::types::{Fault, Found, Unsound, Wanted};
+use super::ifd::{Ifd, IfdError, IfdReader, IfdValue};
+use super::types::{CorruptImage, InspectError, InspectOptions, Inspection};
 use crate::record::Measures;
 
 // Tags (TIFF 6.0, appendix A).
 const WIDTH: u16 = 256;
 const HEIGHT: u16 = 257;
 /// Where the data is, and how long it is, in strips or in tiles.
-const DATA: [(u16, u16); 2] = [(273, 279), (324, 325)];
+const DATA_TAGS: [(u16, u16); 2] = [(273, 279), (324, 325)];
 
 /// Bits of `NewSubfileType`: a smaller version of another picture, and the mask of one.
-const NO_PAGE: u64 = 1 | 4;
+const NOT_A_PAGE: u64 = 1 | 4;
 
 /// The most pages that are counted: each takes three small reads.
-const MOST_PAGES: u32 = 10_000;
+const MAX_PAGES: u32 = 10_000;
 
 /// Reads the directories of a file of `length` bytes.
-pub(super) fn inspect<R: Read + Seek>(source: R, length: u64, wanted: Wanted) -> Result<Found, Fault> {
+pub(super) fn inspect<R: Read + Seek>(
+    source: R,
+    length: u64,
+    options: InspectOptions,
+) -> Result<Inspection, InspectError> {
     let look = || {
-        let (mut directories, at) = Directories::open(source)?;
+        let (mut directories, at) = IfdReader::open(source)?;
         let first = directories.directory(at)?;
         let number = |number| u32::try_from(number).ok().filter(|number| *number > 0);
         let (width, height) = (number(directories.whole(&first, WIDTH)?), number(directories.whole(&first, HEIGHT)?));
         let (pages, are_whole) = pages(&mut directories, at)?;
         let frames = Some(pages).filter(|pages| *pages > 1);
         let orientation = exif::orientation(&mut directories, &first);
-        let unsound = if width.is_none() || height.is_none() {
+        let corruption = if width.is_none() || height.is_none() {
             Some("it has no size")
         } else if !are_whole {
             Some("a page lies beyond its end")
@@ -38,33 +42,33 @@ pub(super) fn inspect<R: Read + Seek>(source: R, length: u64, wanted: Wanted) ->
         } else {
             None
         };
-        let exif = if wanted.exif { exif::fields(&mut directories, &first) } else { serde_json::Map::new() };
-        Ok((Found { measures: Measures { width, height, frames, orientation }, exif }, unsound))
+        let exif = if options.exif { exif::fields(&mut directories, &first) } else { serde_json::Map::new() };
+        Ok((Inspection { measures: Measures { width, height, frames, orientation }, exif }, corruption))
     };
-    let (found, unsound) = match look() {
+    let (found, corruption) = match look() {
         Ok(seen) => seen,
-        Err(Trouble::Absent) => (Found::default(), Some("it has no directory that tells its size")),
-        Err(Trouble::Io(error)) => return Err(error.into()),
+        Err(IfdError::Absent) => (Inspection::default(), Some("it has no directory that tells its size")),
+        Err(IfdError::Io(error)) => return Err(error.into()),
     };
-    match unsound.filter(|_| wanted.structure) {
-        Some(what) => Err(Unsound(what).into()),
+    match corruption.filter(|_| options.structure) {
+        Some(what) => Err(CorruptImage(what).into()),
         None => Ok(found),
     }
 }
 
 /// Pages from this directory on, and whether the chain of them lies within the file. One that comes back to where it has
 /// been is left.
-fn pages<R: Read + Seek>(directories: &mut Directories<R>, first: u64) -> Result<(u32, bool), Trouble> {
+fn pages<R: Read + Seek>(directories: &mut IfdReader<R>, first: u64) -> Result<(u32, bool), IfdError> {
     let (mut at, mut pages) = (first, 0);
     // One place that has been seen is kept, ever later ones (Brent): a ring is found without remembering all of it.
     let (mut kept, mut steps, mut limit) = (first, 0, 1);
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let (next, kind) = match directories.glance(at) {
             Ok(told) => told,
-            Err(Trouble::Absent) => return Ok((pages, false)),
+            Err(IfdError::Absent) => return Ok((pages, false)),
             Err(error) => return Err(error),
         };
-        pages += u32::from(kind & NO_PAGE == 0);
+        pages += u32::from(kind & NOT_A_PAGE == 0);
         if next == 0 || next == kept {
             break;
         }
@@ -79,17 +83,13 @@ fn pages<R: Read + Seek>(directories: &mut Directories<R>, first: u64) -> Result
 
 /// Whether the data of a picture lies within the file, as far as it says where it is. What a cut file lacks is mostly this
 /// when its directory comes first; when it comes last, it is the directory.
-fn holds_data<R: Read + Seek>(
-    directories: &mut Directories<R>,
-    picture: &Directory,
-    length: u64,
-) -> Result<bool, Trouble> {
-    for (places, lengths) in DATA {
+fn holds_data<R: Read + Seek>(directories: &mut IfdReader<R>, picture: &Ifd, length: u64) -> Result<bool, IfdError> {
+    for (places, lengths) in DATA_TAGS {
         let mut numbers = |tag| match directories.value(picture, tag) {
-            Ok(Value::Whole(numbers)) => Ok(Some(numbers)),
+            Ok(IfdValue::Whole(numbers)) => Ok(Some(numbers)),
             // The list itself lies beyond the end.
-            Err(Trouble::Absent) if picture.has_numbers(tag) => Ok(None),
-            Ok(_) | Err(Trouble::Absent) => Ok(Some(Vec::new())),
+            Err(IfdError::Absent) if picture.has_numbers(tag) => Ok(None),
+            Ok(_) | Err(IfdError::Absent) => Ok(Some(Vec::new())),
             Err(error) => Err(error),
         };
         let (Some(places), Some(lengths)) = (numbers(places)?, numbers(lengths)?) else { return Ok(false) };
@@ -105,7 +105,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::super::inspector::testing::{inspect, measure};
-    use super::{Fault, Wanted};
+    use super::{InspectError, InspectOptions};
     use crate::record::{Format, Measures};
 
     /// A directory of short values, and where the next one is.
@@ -187,8 +187,8 @@ mod tests {
         let far = [b"II\x2B\0\x08\0\0\0".as_slice(), &[0xFF; 8]].concat();
         let file = tempfile::tempfile().expect("a file");
         (&file).write_all(&far).expect("written");
-        let found = super::inspect(&file, far.len() as u64, Wanted { structure: true, exif: true });
-        assert!(matches!(found, Err(Fault::Unsound(_))), "{found:?}");
+        let found = super::inspect(&file, far.len() as u64, InspectOptions { structure: true, exif: true });
+        assert!(matches!(found, Err(InspectError::Corrupt(_))), "{found:?}");
         assert_eq!(measure(Format::Tiff, &far), Measures::default());
     }
 

@@ -9,9 +9,9 @@ use crate::record::Measures;
 
 /// What is wrong with an image, in words that follow "the image is corrupt:".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsound(pub &'static str);
+pub struct CorruptImage(pub &'static str);
 
-impl fmt::Display for Unsound {
+impl fmt::Display for CorruptImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
@@ -19,20 +19,20 @@ impl fmt::Display for Unsound {
 
 /// Why there is no end to an inspection.
 #[derive(Debug)]
-pub enum Fault {
+pub enum InspectError {
     /// The image is not sound.
-    Unsound(Unsound),
+    Corrupt(CorruptImage),
     /// What has been stored of it cannot be read.
     Io(io::Error),
 }
 
-impl From<Unsound> for Fault {
-    fn from(unsound: Unsound) -> Self {
-        Self::Unsound(unsound)
+impl From<CorruptImage> for InspectError {
+    fn from(corruption: CorruptImage) -> Self {
+        Self::Corrupt(corruption)
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for InspectError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -40,7 +40,7 @@ impl From<io::Error> for Fault {
 
 /// What is looked for besides the measures.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
+pub struct InspectOptions {
     /// Whether the image is sound. Without it nothing is ever wrong.
     pub structure: bool,
     /// What its Exif block says.
@@ -49,19 +49,19 @@ pub struct Wanted {
 
 /// What has been found out about an image.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct Inspection {
     /// Its size, frames and orientation.
     pub measures: Measures,
-    /// What [`exif::of_interest`](super::exif::of_interest) tells, if it was wanted.
+    /// What [`exif::selected_fields`](super::exif::selected_fields) tells, if it was wanted.
     pub exif: Map<String, Value>,
 }
 
 /// What a header has told.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct HeaderInfo {
     pub(super) measures: Measures,
     /// How many bytes the file has at least if it is whole.
-    pub(super) least: u64,
+    pub(super) min_length: u64,
     /// Where an Exif block is, and its length.
     pub(super) exif: Option<(u64, u64)>,
     /// More of the file would tell more.
@@ -73,7 +73,7 @@ pub(super) struct Told {
 }
 
 /// What is wrong with a file that is shorter than it says.
-pub(super) const CUT: &str = "it ends before its data does";
+pub(super) const TRUNCATED: &str = "it ends before its data does";
 
 /// A picture of this size.
 pub(super) fn sized(width: u32, height: u32) -> Measures {

@@ -13,7 +13,7 @@ use super::schedule;
 use super::shutdown::Stop;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
-use crate::image::transform::Pool;
+use crate::image::transform::CpuPool;
 use crate::input::{Lists, Reading};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
@@ -119,7 +119,7 @@ impl Pass<'_> {
             files: Arc::clone(files),
             wal: Arc::clone(wal),
             contents: Arc::clone(contents),
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::clone(&namer),
             counters: Arc::clone(&counters),
             options: options.fetch.clone(),

@@ -17,7 +17,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::picture::{Colour, Picture};
+use super::pixel_buffer::{Colour, PixelBuffer};
 use super::{Limits, TransformError};
 use crate::record::Format;
 
@@ -27,11 +27,11 @@ pub struct Opened<'a> {
     pub width: u32,
     /// Height in pixels, as stored.
     pub height: u32,
-    kind: Kind<'a>,
+    kind: AnyDecoder<'a>,
     limits: Limits,
 }
 
-enum Kind<'a> {
+enum AnyDecoder<'a> {
     Jpeg(Box<JpegDecoder<ZCursor<&'a [u8]>>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
@@ -44,11 +44,11 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
         let (width, height) = decoder.dimensions().unwrap_or_default();
         let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
         let size = (narrow(width)?, narrow(height)?);
-        (Kind::Jpeg(decoder), size)
+        (AnyDecoder::Jpeg(decoder), size)
     } else {
         let decoder = decoder(bytes, format)?;
         let size = decoder.dimensions();
-        (Kind::Other(decoder), size)
+        (AnyDecoder::Other(decoder), size)
     };
     if width == 0 || height == 0 {
         return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
@@ -59,14 +59,14 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
 
 impl Opened<'_> {
     /// The pixels.
-    pub fn decode(self) -> Result<Picture, TransformError> {
+    pub fn decode(self) -> Result<PixelBuffer, TransformError> {
         match self.kind {
-            Kind::Jpeg(decoder) => {
+            AnyDecoder::Jpeg(decoder) => {
                 // Coefficients of two bytes, and the colours.
                 self.limits.check_memory(u64::from(self.width) * u64::from(self.height) * 9)?;
                 jpeg(*decoder, self.width, self.height)
             }
-            Kind::Other(decoder) => other(decoder, &self.limits),
+            AnyDecoder::Other(decoder) => other(decoder, &self.limits),
         }
     }
 }
@@ -78,12 +78,12 @@ fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
     JpegDecoder::new_with_options(ZCursor::new(bytes), options)
 }
 
-fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<Picture, TransformError> {
+fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<PixelBuffer, TransformError> {
     let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
     let (colour, wanted) = if is_grey { (Colour::Grey, ColorSpace::Luma) } else { (Colour::Rgb, ColorSpace::RGB) };
     decoder.set_options(decoder.options().jpeg_set_out_colorspace(wanted));
     let data = decoder.decode()?;
-    Ok(Picture { width, height, colour, data, profile: decoder.icc_profile() })
+    Ok(PixelBuffer { width, height, colour, data, profile: decoder.icc_profile() })
 }
 
 /// A library's decoder for everything but JPEG.
@@ -114,15 +114,15 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
 /// packed, and unpacked before anybody knows how large it is: one that goes beyond is left out.
 fn png_limits(bytes: &[u8]) -> image::Limits {
     /// Profiles have a few megabytes at most.
-    const PROFILE: u64 = 16 << 20;
+    const MAX_PROFILE_BYTES: u64 = 16 << 20;
     let width = bytes.get(16..20).and_then(|width| width.first_chunk()).map_or(0, |width| u32::from_be_bytes(*width));
     let mut limits = image::Limits::no_limits();
     // Four values of sixteen bits.
-    limits.max_alloc = Some(PROFILE + 8 * u64::from(width));
+    limits.max_alloc = Some(MAX_PROFILE_BYTES + 8 * u64::from(width));
     limits
 }
 
-fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Picture, TransformError> {
+fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<PixelBuffer, TransformError> {
     let (width, height) = decoder.dimensions();
     let kind = decoder.color_type();
     let bytes = decoder.total_bytes();
@@ -148,7 +148,7 @@ fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Pic
         ColorType::Rgba32F => (Colour::Rgba, from_light(&data, 4)),
         other => return Err(TransformError::Unsupported(format!("pixels of the kind {other:?}"))),
     };
-    Ok(Picture { width, height, colour, data, profile })
+    Ok(PixelBuffer { width, height, colour, data, profile })
 }
 
 /// Sixteen bits to eight, rounded.

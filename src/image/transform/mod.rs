@@ -1,14 +1,14 @@
 //! Pixels: whether there are any, how many are kept, and what they look like.
 //!
-//! [`transform`] takes the bytes of one image and a [`Plan`] and gives what came of it; [`verify`] decodes an image to its
+//! [`transform`] takes the bytes of one image and a [`TransformOptions`] and gives what came of it; [`verify`] decodes an image to its
 //! end, every frame, and keeps nothing. Both compute and nothing else: they know no network, no files and no clock, and run
-//! in a [`Pool`] beside the network. An image is somebody else's bytes: its header is held to [`Limits`] before memory is
+//! in a [`CpuPool`] beside the network. An image is somebody else's bytes: its header is held to [`Limits`] before memory is
 //! taken for it, so that a bomb costs an error.
 
 pub mod decode;
 pub mod encode;
 pub mod hash;
-pub mod picture;
+pub mod pixel_buffer;
 mod pool;
 pub mod resize;
 mod verify;
@@ -17,10 +17,10 @@ mod workarounds;
 use std::error::Error;
 use std::fmt;
 
-pub use encode::Target;
+pub use encode::Encoding;
 pub use hash::PerceptualHash;
-pub use pool::{Panicked, Pool};
-pub use resize::{Mode, Resize};
+pub use pool::{CpuPool, Panicked};
+pub use resize::{Resize, ResizeMode};
 pub use verify::verify;
 
 use self::resize::Fit;
@@ -29,7 +29,7 @@ use crate::util::human::Size;
 
 /// What is to be done with images. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct TransformOptions {
     /// What an image may cost.
     pub limits: Limits,
     /// Decode every frame to its end (`--verify decode`).
@@ -38,14 +38,14 @@ pub struct Plan {
     pub resize: Option<Resize>,
     /// Another format. Without it, what changes its size stays in its format if that can be written, and becomes PNG if
     /// not.
-    pub target: Option<Target>,
+    pub target: Option<Encoding>,
     /// How much detail formats with loss keep, from 1 to 100.
     pub quality: Quality,
     /// Whether to say what the image looks like.
     pub hash: bool,
 }
 
-impl Plan {
+impl TransformOptions {
     /// Whether there is nothing to do.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -165,20 +165,20 @@ pub fn transform(
     bytes: &[u8],
     format: Format,
     orientation: Option<u8>,
-    plan: &Plan,
+    plan: &TransformOptions,
 ) -> Result<Transformed, TransformError> {
-    let (tidied, kind) = workarounds::tidied(bytes, format);
-    let opened = decode::open(&tidied, kind, &plan.limits)?;
+    let (decodable, kind) = workarounds::decodable(bytes, format);
+    let opened = decode::open(&decodable, kind, &plan.limits)?;
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);
     let fit = Fit::new(stored, orientation, plan.resize.as_ref());
-    plan.limits.check_memory(made(&fit, stored))?;
-    let own = Target::of(format);
-    let stays = fit.is_nothing(stored) && (plan.target.is_none() || plan.target == own);
+    plan.limits.check_memory(scaled_memory(&fit, stored))?;
+    let own = Encoding::of(format);
+    let stays = fit.is_identity(stored) && (plan.target.is_none() || plan.target == own);
     let is_decoded = !stays || plan.hash;
     // What decodes a JPEG for its pixels sees as much of it.
     if plan.verify && !(is_decoded && format == Format::Jpeg) {
-        verify(&tidied, kind, &plan.limits)?;
+        verify(&decodable, kind, &plan.limits)?;
     }
     if !is_decoded {
         return Ok(Transformed { image: Image::Unchanged, hash: None });
@@ -193,19 +193,19 @@ pub fn transform(
         picture = picture.framed(width, height);
     }
     let (width, height) = (picture.width, picture.height);
-    let target = plan.target.or(own).unwrap_or(Target::Png);
+    let target = plan.target.or(own).unwrap_or(Encoding::Png);
     let bytes = encode::encode(picture, target, plan.quality.0)?;
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash })
 }
 
-/// The memory that [`transform`] and [`verify`] take for such an image, in bytes, for [`Pool::run`]. `size` is its width
+/// The memory that [`transform`] and [`verify`] take for such an image, in bytes, for [`CpuPool::run`]. `size` is its width
 /// and height in pixels, if they are known.
 ///
 /// Headers may say anything, so it is [`Limits::max_memory`] that makes it hold.
 #[must_use]
-pub fn weight(format: Format, size: Option<(u32, u32)>, plan: &Plan) -> u64 {
+pub fn memory_needed(format: Format, size: Option<(u32, u32)>, plan: &TransformOptions) -> u64 {
     /// What the smallest picture may take: a line of text about it, or a colour profile, is longer.
-    const LEAST: u64 = 8 << 20;
+    const MIN_BYTES: u64 = 8 << 20;
     let most = plan.limits.max_memory;
     let Some((width, height)) = size else { return most };
     let each = match format {
@@ -219,13 +219,13 @@ pub fn weight(format: Format, size: Option<(u32, u32)>, plan: &Plan) -> u64 {
     };
     let stored = (u64::from(width) * u64::from(height)).saturating_mul(each);
     let fit = Fit::new((width, height), 1, plan.resize.as_ref());
-    stored.saturating_add(made(&fit, (width, height))).max(LEAST).min(most)
+    stored.saturating_add(scaled_memory(&fit, (width, height))).max(MIN_BYTES).min(most)
 }
 
 /// The memory for a picture of another size: as it is scaled, and as it is turned or framed.
-fn made(fit: &Fit, stored: (u32, u32)) -> u64 {
+fn scaled_memory(fit: &Fit, stored: (u32, u32)) -> u64 {
     let (width, height) = fit.frame.unwrap_or(fit.size);
-    if fit.is_nothing(stored) { 0 } else { (u64::from(width) * u64::from(height)).saturating_mul(8) }
+    if fit.is_identity(stored) { 0 } else { (u64::from(width) * u64::from(height)).saturating_mul(8) }
 }
 
 /// Why nothing came of an image.
@@ -280,20 +280,20 @@ mod tests {
     #[test]
     fn what_is_made_of_an_image_weighs_too() {
         let side = NonZeroU32::new(10_000).expect("a side");
-        let resize = |mode, enlarge| Plan {
+        let resize = |mode, enlarge| TransformOptions {
             resize: Some(Resize { width: side, height: side, mode, enlarge }),
-            ..Plan::default()
+            ..TransformOptions::default()
         };
-        let weight = |plan: &Plan| weight(Format::Png, Some((100, 100)), plan);
-        assert!(weight(&Plan::default()) < 10_000_000);
-        assert!(weight(&resize(Mode::KeepRatio, false)) < 10_000_000);
-        for plan in [resize(Mode::KeepRatio, true), resize(Mode::Border, false)] {
-            assert!(weight(&plan) >= 800_000_000);
+        let memory_needed = |plan: &TransformOptions| memory_needed(Format::Png, Some((100, 100)), plan);
+        assert!(memory_needed(&TransformOptions::default()) < 10_000_000);
+        assert!(memory_needed(&resize(ResizeMode::KeepRatio, false)) < 10_000_000);
+        for plan in [resize(ResizeMode::KeepRatio, true), resize(ResizeMode::Border, false)] {
+            assert!(memory_needed(&plan) >= 800_000_000);
             let limits = Limits { max_memory: 100_000_000, ..Limits::default() };
             let mut png = Vec::new();
             let mut writer = png::Encoder::new(&mut png, 1, 1).write_header().expect("a head");
             writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
-            let refused = transform(&png, Format::Png, None, &Plan { limits, ..plan });
+            let refused = transform(&png, Format::Png, None, &TransformOptions { limits, ..plan });
             assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
         }
     }
@@ -306,9 +306,9 @@ mod tests {
         let frame = gif::Frame { width: 3000, height: 3000, buffer: vec![0; 9_000_000].into(), ..Default::default() };
         encoder.write_frame(&frame).expect("a picture");
         drop(encoder);
-        let mut plan = Plan { verify: true, ..Plan::default() };
+        let mut plan = TransformOptions { verify: true, ..TransformOptions::default() };
         assert_eq!(transform(&gif, Format::Gif, None, &plan).map(|done| done.image), Ok(Image::Unchanged));
-        plan.limits.max_memory = weight(Format::Gif, Some((1, 1)), &plan);
+        plan.limits.max_memory = memory_needed(Format::Gif, Some((1, 1)), &plan);
         let refused = transform(&gif, Format::Gif, None, &plan);
         assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
     }

@@ -1,6 +1,6 @@
 //! Computing beside the network.
 //!
-//! [`Pool::run`] waits for memory first and for a processor then, without holding a thread, so tasks of the network go on
+//! [`CpuPool::run`] waits for memory first and for a processor then, without holding a thread, so tasks of the network go on
 //! meanwhile. The threads are those that tokio keeps for blocking work, as many at once as the pool has seats: they come
 //! when there is work and go when there is none, a panic comes back as a value, and the runtime knows of them when it ends.
 //! Threads of our own would do the same with more code; those of rayon would also split single images, for which
@@ -14,34 +14,34 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory is given out in pieces of so many bytes.
-const PIECE: u64 = 1 << 16;
+/// Memory is given out in units of so many bytes.
+const UNIT_BYTES: u64 = 1 << 16;
 
 /// Seats for work that keeps a processor busy, and memory for it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct CpuPool {
     seats: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    /// All there is, in pieces.
-    pieces: u32,
+    /// All there is, in units.
+    units: u32,
 }
 
-impl Pool {
+impl CpuPool {
     /// Memory for the work of all seats together, where nothing else is said: 512 MiB.
-    pub const MEMORY: u64 = 512 << 20;
+    pub const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
 
     /// A pool that does so many things at once, in so many bytes.
     #[must_use]
     pub fn new(seats: NonZeroUsize, memory: u64) -> Self {
-        let pieces = u32::try_from(memory / PIECE).unwrap_or(u32::MAX).max(1);
+        let units = u32::try_from(memory / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let seats = Arc::new(Semaphore::new(seats.get().min(Semaphore::MAX_PERMITS)));
-        Self { seats, memory: Arc::new(Semaphore::new(pieces as usize)), pieces }
+        Self { seats, memory: Arc::new(Semaphore::new(units as usize)), units }
     }
 
     /// As many seats as the machine has processors, and the usual memory.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), Self::MEMORY)
+        Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), Self::DEFAULT_MEMORY_BYTES)
     }
 
     /// Does the work when there is a place for it. `weight` is the memory that it takes, in bytes: what takes more than
@@ -54,10 +54,10 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let pieces = u32::try_from(weight.div_ceil(PIECE)).unwrap_or(u32::MAX).min(self.pieces);
-        let memory = Arc::clone(&self.memory).acquire_many_owned(pieces).await;
+        let units = u32::try_from(weight.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
         let seat = Arc::clone(&self.seats).acquire_owned().await;
-        let place = Place { _seat: seat.ok(), _memory: memory.ok() };
+        let place = PoolPermits { _seat: seat.ok(), _memory: memory.ok() };
         let done = tokio::task::spawn_blocking(move || {
             // Memory is given back when the work has let go of it.
             let _place = place;
@@ -68,7 +68,7 @@ impl Pool {
 }
 
 /// What work holds on to while it is done. Both are there: nobody closes the pool.
-struct Place {
+struct PoolPermits {
     _seat: Option<OwnedSemaphorePermit>,
     _memory: Option<OwnedSemaphorePermit>,
 }
@@ -103,15 +103,15 @@ mod tests {
 
     use super::*;
 
-    fn pool(seats: usize, memory: u64) -> Pool {
-        Pool::new(NonZeroUsize::new(seats).expect("a seat"), memory)
+    fn pool(seats: usize, memory: u64) -> CpuPool {
+        CpuPool::new(NonZeroUsize::new(seats).expect("a seat"), memory)
     }
 
     /// How many are at work, and the most there were.
     #[derive(Clone, Default)]
-    struct Peak(Arc<(AtomicUsize, AtomicUsize)>);
+    struct PeakWorkers(Arc<(AtomicUsize, AtomicUsize)>);
 
-    impl Peak {
+    impl PeakWorkers {
         fn work(&self) {
             let now = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
             self.0.1.fetch_max(now, Ordering::SeqCst);
@@ -124,8 +124,8 @@ mod tests {
         }
     }
 
-    async fn peak_of(pool: &Pool, weight: u64) -> usize {
-        let peak = Peak::default();
+    async fn peak_of(pool: &CpuPool, weight: u64) -> usize {
+        let peak = PeakWorkers::default();
         let work = (0..200).map(|_| {
             let peak = peak.clone();
             pool.run(weight, move || peak.work())
@@ -153,9 +153,9 @@ mod tests {
 
     #[tokio::test]
     async fn memory_bounds_it_too() {
-        assert!((1..=2).contains(&peak_of(&pool(8, 10 * PIECE), 5 * PIECE).await));
-        assert_eq!(peak_of(&pool(8, 10 * PIECE), 6 * PIECE).await, 1);
-        assert_eq!(peak_of(&pool(8, 10 * PIECE), u64::MAX).await, 1, "alone, but done");
+        assert!((1..=2).contains(&peak_of(&pool(8, 10 * UNIT_BYTES), 5 * UNIT_BYTES).await));
+        assert_eq!(peak_of(&pool(8, 10 * UNIT_BYTES), 6 * UNIT_BYTES).await, 1);
+        assert_eq!(peak_of(&pool(8, 10 * UNIT_BYTES), u64::MAX).await, 1, "alone, but done");
     }
 
     #[tokio::test]

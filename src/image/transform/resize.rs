@@ -7,7 +7,7 @@ use fir::images::{Image, ImageRef};
 use fir::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 
 use super::TransformError;
-use super::picture::{Colour, Picture};
+use super::pixel_buffer::{Colour, PixelBuffer};
 
 /// A size that pictures are brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub struct Resize {
     /// Height of the box in pixels.
     pub height: NonZeroU32,
     /// What becomes of the proportions.
-    pub mode: Mode,
+    pub mode: ResizeMode,
     /// Whether pixels may be added to a picture that has fewer.
     pub enlarge: bool,
 }
 
 /// How a picture gets into a box of other proportions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ResizeMode {
     /// The whole picture, as large as fits into the box; one side may be shorter than that of the box. (img2dataset calls
     /// this `keep_ratio_largest`, and scales the shorter side to the size under `keep_ratio`.)
     KeepRatio,
@@ -61,8 +61,8 @@ impl Fit {
         let capped = |scale: f64| if resize.enlarge { scale } else { scale.min(1.0) };
         let scaled = |scale: f64| (whole(shown_width * scale), whole(shown_height * scale));
         let (used, size) = match resize.mode {
-            Mode::KeepRatio | Mode::Border => ((1.0, 1.0), scaled(capped(horizontal.min(vertical)))),
-            Mode::CenterCrop => {
+            ResizeMode::KeepRatio | ResizeMode::Border => ((1.0, 1.0), scaled(capped(horizontal.min(vertical)))),
+            ResizeMode::CenterCrop => {
                 let scale = horizontal.max(vertical);
                 // What of the box is left when nothing may grow.
                 let share = capped(scale) / scale;
@@ -73,13 +73,13 @@ impl Fit {
         };
         let used = if orientation >= 5 { (used.1, used.0) } else { used };
         let outside = (resize.width.get(), resize.height.get());
-        let frame = (resize.mode == Mode::Border && size != outside).then_some(outside);
+        let frame = (resize.mode == ResizeMode::Border && size != outside).then_some(outside);
         Self { used, size: swap(size), frame }
     }
 
     /// Whether a picture of this size stays as it is.
     #[must_use]
-    pub fn is_nothing(&self, stored: (u32, u32)) -> bool {
+    pub fn is_identity(&self, stored: (u32, u32)) -> bool {
         self.size == stored && self.used == (1.0, 1.0) && self.frame.is_none()
     }
 }
@@ -92,7 +92,7 @@ fn whole(size: f64) -> u32 {
 }
 
 /// Scales the part of a picture that is used.
-pub fn scale(picture: Picture, fit: &Fit) -> Result<Picture, TransformError> {
+pub fn scale(picture: PixelBuffer, fit: &Fit) -> Result<PixelBuffer, TransformError> {
     if (picture.width, picture.height) == fit.size && fit.used == (1.0, 1.0) {
         return Ok(picture);
     }
@@ -113,26 +113,26 @@ pub fn scale(picture: Picture, fit: &Fit) -> Result<Picture, TransformError> {
     let (width, height) = fit.size;
     let mut to = Image::new(width, height, pixel);
     fir::Resizer::new().resize(&from, &mut to, &options).map_err(TransformError::internal)?;
-    Ok(Picture { width, height, data: to.into_vec(), ..picture })
+    Ok(PixelBuffer { width, height, data: to.into_vec(), ..picture })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resize(width: u32, height: u32, mode: Mode, enlarge: bool) -> Resize {
+    fn resize(width: u32, height: u32, mode: ResizeMode, enlarge: bool) -> Resize {
         let some = |size| NonZeroU32::new(size).expect("a size");
         Resize { width: some(width), height: some(height), mode, enlarge }
     }
 
     /// One line.
-    fn picture(width: u32, colour: Colour, data: Vec<u8>) -> Picture {
-        Picture { width, height: 1, colour, data, profile: None }
+    fn picture(width: u32, colour: Colour, data: Vec<u8>) -> PixelBuffer {
+        PixelBuffer { width, height: 1, colour, data, profile: None }
     }
 
     #[test]
     fn sizes_follow_from_the_mode() {
-        use Mode::{Border, CenterCrop, KeepRatio};
+        use ResizeMode::{Border, CenterCrop, KeepRatio};
         const FRAME: Option<(u32, u32)> = Some((256, 256));
         // Stored size, box, mode, may grow: what it is scaled to, and what is around it.
         let table = [
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_middle_of_a_picture_is_used_in_the_proportions_of_the_box() {
-        let square = resize(100, 100, Mode::CenterCrop, false);
+        let square = resize(100, 100, ResizeMode::CenterCrop, false);
         assert_eq!(Fit::new((400, 200), 1, Some(&square)).used, (0.5, 1.0));
         assert_eq!(Fit::new((400, 200), 8, Some(&square)).used, (0.5, 1.0), "of the stored picture");
         assert_eq!(Fit::new((50, 200), 1, Some(&square)).used, (1.0, 0.25));
@@ -178,16 +178,16 @@ mod tests {
 
     #[test]
     fn nothing_is_done_to_what_is_small_enough() {
-        let fits = |stored, resize: Option<&Resize>| Fit::new(stored, 1, resize).is_nothing(stored);
+        let fits = |stored, resize: Option<&Resize>| Fit::new(stored, 1, resize).is_identity(stored);
         assert!(fits((100, 50), None));
-        assert!(fits((100, 50), Some(&resize(100, 100, Mode::KeepRatio, true))));
-        assert!(fits((100, 50), Some(&resize(256, 256, Mode::KeepRatio, false))));
-        assert!(!fits((100, 50), Some(&resize(256, 256, Mode::KeepRatio, true))));
-        assert!(!fits((100, 50), Some(&resize(100, 100, Mode::Border, false))));
-        assert!(!fits((100, 50), Some(&resize(100, 100, Mode::CenterCrop, false))));
-        assert!(fits((100, 100), Some(&resize(100, 100, Mode::CenterCrop, false))));
-        let turned = Fit::new((100, 50), 6, Some(&resize(256, 256, Mode::KeepRatio, false)));
-        assert!(turned.is_nothing((100, 50)), "the file says how it is to be displayed, and goes on saying it");
+        assert!(fits((100, 50), Some(&resize(100, 100, ResizeMode::KeepRatio, true))));
+        assert!(fits((100, 50), Some(&resize(256, 256, ResizeMode::KeepRatio, false))));
+        assert!(!fits((100, 50), Some(&resize(256, 256, ResizeMode::KeepRatio, true))));
+        assert!(!fits((100, 50), Some(&resize(100, 100, ResizeMode::Border, false))));
+        assert!(!fits((100, 50), Some(&resize(100, 100, ResizeMode::CenterCrop, false))));
+        assert!(fits((100, 100), Some(&resize(100, 100, ResizeMode::CenterCrop, false))));
+        let turned = Fit::new((100, 50), 6, Some(&resize(256, 256, ResizeMode::KeepRatio, false)));
+        assert!(turned.is_identity((100, 50)), "the file says how it is to be displayed, and goes on saying it");
     }
 
     #[test]

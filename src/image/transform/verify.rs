@@ -6,13 +6,13 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
-use super::workarounds::tidied;
+use super::workarounds::decodable;
 use super::{Limits, TransformError};
 use crate::record::Format;
 
 /// Decodes an image, all frames of an animation included, and tells what is wrong with it.
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {
-    let (bytes, format) = tidied(bytes, format);
+    let (bytes, format) = decodable(bytes, format);
     let opened = open(&bytes, format, limits)?;
     match format {
         Format::Png => png(&bytes, limits),

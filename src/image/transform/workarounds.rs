@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use crate::record::Format;
 
 /// The picture to decode, and its format. Hardly any has to be changed, and only of those a copy is made.
-pub fn tidied(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
+pub fn decodable(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
     let changed = match format {
         Format::Jpeg => changed(bytes, jpeg),
         Format::Png => changed(bytes, png),
         Format::Gif => changed(bytes, gif),
         Format::Ico => match png_of(bytes) {
-            Some(picture) => return tidied(picture, Format::Png),
+            Some(picture) => return decodable(picture, Format::Png),
             None => None,
         },
         _ => None,
@@ -24,9 +24,9 @@ pub fn tidied(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
 
 /// Goes through a file and shows the parts that it is to have. Whether these are all of it; nothing where the file is
 /// damaged, which the decoder shall say.
-type Walk = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<bool>;
+type PartFilter = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<bool>;
 
-fn changed(bytes: &[u8], walk: Walk) -> Option<Vec<u8>> {
+fn changed(bytes: &[u8], walk: PartFilter) -> Option<Vec<u8>> {
     if walk(bytes, &mut |_| {})? {
         return None;
     }
@@ -67,7 +67,7 @@ fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
 /// Without a lot of text and the like, which is kept in memory in small pieces.
 fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     /// So many bytes of it do no harm.
-    const HARMLESS: usize = 1 << 20;
+    const MAX_TEXT_BYTES: usize = 1 << 20;
     keep(bytes.get(..8)?);
     let (mut at, mut text) = (8, 0_usize);
     loop {
@@ -79,7 +79,7 @@ fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
             _ => keep(chunk),
         }
         if &chunk[4..8] == b"IEND" {
-            return Some(text <= HARMLESS);
+            return Some(text <= MAX_TEXT_BYTES);
         }
         at += chunk.len();
     }
@@ -92,7 +92,7 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     const PICTURE: u8 = 0x2C;
     const TRAILER: u8 = 0x3B;
     // Text, control, comment and application (GIF 89a, appendix A).
-    const KNOWN: [u8; 4] = [0x01, 0xF9, 0xFE, 0xFF];
+    const KNOWN_LABELS: [u8; 4] = [0x01, 0xF9, 0xFE, 0xFF];
     let colours = |packed: u8| if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) };
     let after_blocks = |mut at: usize| -> Option<usize> {
         loop {
@@ -121,7 +121,7 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     }
     loop {
         let (end, is_kept) = match bytes.get(at) {
-            Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN.contains(bytes.get(at + 1)?)),
+            Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN_LABELS.contains(bytes.get(at + 1)?)),
             Some(&PICTURE) => (after_blocks(at + 11 + colours(*bytes.get(at + 9)?))?, true),
             Some(0) => (at + 1, false),
             Some(&TRAILER) => {
@@ -158,16 +158,21 @@ fn png_of(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Image, Plan, Target, transform};
+    use super::super::{Encoding, Image, TransformOptions, transform};
     use super::*;
 
     /// What comes of a file when all of it is decoded, and when it is made anew: its size.
     #[track_caller]
     fn decoded(bytes: &[u8], format: Format) -> (u32, u32) {
-        let verified = transform(bytes, format, None, &Plan { verify: true, ..Plan::default() }).expect("sound");
+        let verified =
+            transform(bytes, format, None, &TransformOptions { verify: true, ..TransformOptions::default() })
+                .expect("sound");
         assert_eq!(verified.image, Image::Unchanged);
-        let target = if format == Format::Png { Target::Webp } else { Target::Png };
-        match transform(bytes, format, None, &Plan { target: Some(target), ..Plan::default() }).expect("sound").image {
+        let target = if format == Format::Png { Encoding::Webp } else { Encoding::Png };
+        match transform(bytes, format, None, &TransformOptions { target: Some(target), ..TransformOptions::default() })
+            .expect("sound")
+            .image
+        {
             Image::New { width, height, .. } => (width, height),
             Image::Unchanged => panic!("it is in another format now"),
         }
@@ -188,11 +193,11 @@ mod tests {
             ("still.bmp", Format::Bmp),
         ];
         for (name, format) in table {
-            assert!(matches!(tidied(&sample(name), format), (Cow::Borrowed(_), _)), "{name}");
+            assert!(matches!(decodable(&sample(name), format), (Cow::Borrowed(_), _)), "{name}");
             // Nor of one that is damaged.
             let file = sample(name);
             for end in 0..file.len() {
-                let cut = tidied(&file[..end], format);
+                let cut = decodable(&file[..end], format);
                 assert!(*cut.0 == file[..end] || format == Format::Gif, "{name}, cut at {end}");
             }
         }
@@ -204,7 +209,7 @@ mod tests {
         let first = 4 + usize::from(u16::from_be_bytes([file[4], file[5]]));
         let junk = [&file[..first], b"\0some\xFF\0junk\xFF\xFF", &file[first..]].concat();
         assert_eq!(decoded(&junk, Format::Jpeg), decoded(&file, Format::Jpeg));
-        assert_eq!(tidied(&junk, Format::Jpeg).0, file);
+        assert_eq!(decodable(&junk, Format::Jpeg).0, file);
     }
 
     #[test]
@@ -225,7 +230,10 @@ mod tests {
             assert_eq!(decoded(&parts.concat(), Format::Gif), (2, 1), "{what}");
         }
         let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
-        assert!(transform(&cut, Format::Gif, None, &Plan { verify: true, ..Plan::default() }).is_err());
+        assert!(
+            transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
+                .is_err()
+        );
     }
 
     #[test]
@@ -249,9 +257,9 @@ mod tests {
         };
         let with = |text: Vec<u8>| [&file[..33], &text, &file[33..]].concat();
         let some = with(chunk(1000));
-        assert_eq!(tidied(&some, Format::Png).0, some);
+        assert_eq!(decodable(&some, Format::Png).0, some);
         for text in [chunk(2_000_000), chunk(2).repeat(80_000)] {
-            assert!(tidied(&with(text), Format::Png).0.len() <= file.len());
+            assert!(decodable(&with(text), Format::Png).0.len() <= file.len());
         }
     }
 }

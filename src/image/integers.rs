@@ -32,9 +32,9 @@ pub(super) fn le24(from: &[u8], at: usize) -> Option<u32> {
 
 /// Numbers one after the other, high bytes first, as in the boxes of ISO base media files.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(pub &'a [u8]);
+pub(super) struct BigEndianReader<'a>(pub &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> BigEndianReader<'a> {
     /// The next number, of so many bytes: eight at most, and 0 where it has none.
     pub(super) fn number(&mut self, size: u8) -> Option<u64> {
         let digits = self.take(usize::from(size))?;

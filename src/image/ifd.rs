@@ -1,41 +1,41 @@
 //! Directories of tags as TIFF has them (TIFF 6.0, section 2; `BigTIFF` has longer fields), and Exif blocks too.
 //!
-//! Nothing is believed: no more than [`MOST_ENTRIES`] entries are read of a directory and [`LONGEST_VALUE`] bytes of a
+//! Nothing is believed: no more than [`MAX_ENTRIES`] entries are read of a directory and [`MAX_VALUE_BYTES`] bytes of a
 //! value, wherever it says that they lie.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Entries of a directory that are read. Cameras write some 50 into their largest.
-const MOST_ENTRIES: u64 = 512;
+const MAX_ENTRIES: u64 = 512;
 
 /// Bytes of a value that are read: a line of text, or the offsets of so many strips.
-const LONGEST_VALUE: u64 = 65_536;
+const MAX_VALUE_BYTES: u64 = 65_536;
 
 // Types of values (TIFF 6.0, section 2; the last two are those of `BigTIFF`). Others are of no interest here.
 const BYTE: u16 = 1;
-const TEXT: u16 = 2;
+const ASCII: u16 = 2;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
-const RATIO: u16 = 5;
+const RATIONAL: u16 = 5;
 const UNDEFINED: u16 = 7;
-const SIGNED_RATIO: u16 = 10;
-const PLACE: u16 = 13;
+const SRATIONAL: u16 = 10;
+const IFD: u16 = 13;
 const LONG8: u16 = 16;
-const PLACE8: u16 = 18;
+const IFD8: u16 = 18;
 
 /// What kind of picture a directory describes.
 const NEW_SUBFILE_TYPE: u16 = 254;
 
 /// Why there is nothing more to read.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum IfdError {
     /// It says that it lies outside of what there is, or is none.
     Absent,
     /// It cannot be read at all.
     Io(io::Error),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for IfdError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             // Where no file reaches, the system finds no place (lseek(2), EINVAL).
@@ -47,7 +47,7 @@ impl From<io::Error> for Trouble {
 
 /// A file or block of directories.
 #[derive(Debug)]
-pub(super) struct Directories<R> {
+pub(super) struct IfdReader<R> {
     source: R,
     is_little: bool,
     is_big: bool,
@@ -55,9 +55,9 @@ pub(super) struct Directories<R> {
 
 /// The entries of one directory.
 #[derive(Debug)]
-pub(super) struct Directory(Vec<Entry>);
+pub(super) struct Ifd(Vec<IfdEntry>);
 
-impl Directory {
+impl Ifd {
     /// Whether it says that there are whole numbers of this tag, wherever they are.
     pub(super) fn has_numbers(&self, tag: u16) -> bool {
         self.0.iter().any(|entry| entry.tag == tag && matches!(entry.kind, SHORT | LONG | LONG8))
@@ -65,7 +65,7 @@ impl Directory {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct IfdEntry {
     tag: u16,
     kind: u16,
     count: u64,
@@ -75,7 +75,7 @@ struct Entry {
 
 /// A value, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum IfdValue {
     /// Up to the first 0.
     Text(Vec<u8>),
     /// Bytes, and bytes of no kind.
@@ -85,9 +85,9 @@ pub(super) enum Value {
     Ratios(Vec<(i64, i64)>),
 }
 
-impl<R: Read + Seek> Directories<R> {
+impl<R: Read + Seek> IfdReader<R> {
     /// Reads the header, and where the first directory is.
-    pub(super) fn open(mut source: R) -> Result<(Self, u64), Trouble> {
+    pub(super) fn open(mut source: R) -> Result<(Self, u64), IfdError> {
         source.rewind()?;
         let mut header = [0; 4];
         source.read_exact(&mut header)?;
@@ -96,7 +96,7 @@ impl<R: Read + Seek> Directories<R> {
             b"MM\0\x2A" => (false, false),
             b"II\x2B\0" => (true, true),
             b"MM\0\x2B" => (false, true),
-            _ => return Err(Trouble::Absent),
+            _ => return Err(IfdError::Absent),
         };
         let mut directories = Self { source, is_little, is_big };
         let at = if is_big { 8 } else { 4 };
@@ -106,30 +106,30 @@ impl<R: Read + Seek> Directories<R> {
     }
 
     /// The directory there.
-    pub(super) fn directory(&mut self, at: u64) -> Result<Directory, Trouble> {
+    pub(super) fn directory(&mut self, at: u64) -> Result<Ifd, IfdError> {
         let count = self.count(at)?;
         let (head, size, _) = self.sizes();
-        let start = at.checked_add(head).ok_or(Trouble::Absent)?;
-        let bytes = self.read_at(start, count.min(MOST_ENTRIES) * size)?;
+        let start = at.checked_add(head).ok_or(IfdError::Absent)?;
+        let bytes = self.read_at(start, count.min(MAX_ENTRIES) * size)?;
         let entry = |bytes: &[u8]| {
             let number = |from: usize, to: usize| self.number(&bytes[from..to]);
             let mut field = [0; 8];
             let (count_end, field_end) = if self.is_big { (12, 20) } else { (8, 12) };
             field[..field_end - count_end].copy_from_slice(&bytes[count_end..field_end]);
             let short = |from| u16::try_from(number(from, from + 2)).unwrap_or_default();
-            Entry { tag: short(0), kind: short(2), count: number(4, count_end), field }
+            IfdEntry { tag: short(0), kind: short(2), count: number(4, count_end), field }
         };
         let entries = bytes.chunks_exact(usize::try_from(size).unwrap_or(12)).map(entry).collect();
-        Ok(Directory(entries))
+        Ok(Ifd(entries))
     }
 
     /// Where the directory after the one there is, and the kind of picture that this one describes: the bits of
     /// `NewSubfileType`, whose tag is the lowest and therefore the first.
-    pub(super) fn glance(&mut self, at: u64) -> Result<(u64, u64), Trouble> {
+    pub(super) fn glance(&mut self, at: u64) -> Result<(u64, u64), IfdError> {
         let count = self.count(at)?;
         let (head, size, room) = self.sizes();
-        let start = at.checked_add(head).ok_or(Trouble::Absent)?;
-        let next = self.read_at(start.checked_add(count * size).ok_or(Trouble::Absent)?, room);
+        let start = at.checked_add(head).ok_or(IfdError::Absent)?;
+        let next = self.read_at(start.checked_add(count * size).ok_or(IfdError::Absent)?, room);
         // Some writers forget to say that there is no next one.
         let next = next.map_or(0, |next| self.number(&next));
         let first = self.read_at(start, size)?;
@@ -139,16 +139,16 @@ impl<R: Read + Seek> Directories<R> {
     }
 
     /// The value of a tag.
-    pub(super) fn value(&mut self, directory: &Directory, tag: u16) -> Result<Value, Trouble> {
-        let entry = *directory.0.iter().find(|entry| entry.tag == tag).ok_or(Trouble::Absent)?;
+    pub(super) fn value(&mut self, directory: &Ifd, tag: u16) -> Result<IfdValue, IfdError> {
+        let entry = *directory.0.iter().find(|entry| entry.tag == tag).ok_or(IfdError::Absent)?;
         let size = match entry.kind {
-            BYTE | TEXT | UNDEFINED => 1,
+            BYTE | ASCII | UNDEFINED => 1,
             SHORT => 2,
-            LONG | PLACE => 4,
-            RATIO | SIGNED_RATIO | LONG8 | PLACE8 => 8,
-            _ => return Err(Trouble::Absent),
+            LONG | IFD => 4,
+            RATIONAL | SRATIONAL | LONG8 | IFD8 => 8,
+            _ => return Err(IfdError::Absent),
         };
-        let length = entry.count.saturating_mul(size).min(LONGEST_VALUE);
+        let length = entry.count.saturating_mul(size).min(MAX_VALUE_BYTES);
         let room = if self.is_big { 8 } else { 4 };
         let bytes = if length <= room {
             entry.field[..usize::try_from(length).unwrap_or_default()].to_vec()
@@ -159,28 +159,28 @@ impl<R: Read + Seek> Directories<R> {
         let whole = |bytes: &[u8]| self.number(bytes);
         let part = |bytes: &[u8]| {
             let part = u32::try_from(self.number(bytes)).unwrap_or_default();
-            if entry.kind == SIGNED_RATIO { i64::from(part.cast_signed()) } else { i64::from(part) }
+            if entry.kind == SRATIONAL { i64::from(part.cast_signed()) } else { i64::from(part) }
         };
         Ok(match entry.kind {
-            TEXT => Value::Text(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()),
-            BYTE | UNDEFINED => Value::Bytes(bytes),
-            RATIO | SIGNED_RATIO => {
-                Value::Ratios(bytes.chunks_exact(8).map(|pair| (part(&pair[..4]), part(&pair[4..]))).collect())
+            ASCII => IfdValue::Text(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()),
+            BYTE | UNDEFINED => IfdValue::Bytes(bytes),
+            RATIONAL | SRATIONAL => {
+                IfdValue::Ratios(bytes.chunks_exact(8).map(|pair| (part(&pair[..4]), part(&pair[4..]))).collect())
             }
-            _ => Value::Whole(bytes.chunks_exact(usize::try_from(size).unwrap_or(1)).map(whole).collect()),
+            _ => IfdValue::Whole(bytes.chunks_exact(usize::try_from(size).unwrap_or(1)).map(whole).collect()),
         })
     }
 
     /// The first number of a value that is whole.
-    pub(super) fn whole(&mut self, directory: &Directory, tag: u16) -> Result<u64, Trouble> {
+    pub(super) fn whole(&mut self, directory: &Ifd, tag: u16) -> Result<u64, IfdError> {
         match self.value(directory, tag)? {
-            Value::Whole(numbers) => numbers.first().copied().ok_or(Trouble::Absent),
-            _ => Err(Trouble::Absent),
+            IfdValue::Whole(numbers) => numbers.first().copied().ok_or(IfdError::Absent),
+            _ => Err(IfdError::Absent),
         }
     }
 
     /// The number of entries of a directory.
-    fn count(&mut self, at: u64) -> Result<u64, Trouble> {
+    fn count(&mut self, at: u64) -> Result<u64, IfdError> {
         let (head, ..) = self.sizes();
         let count = self.read_at(at, head)?;
         Ok(self.number(&count).min(u16::MAX.into()))
@@ -191,12 +191,12 @@ impl<R: Read + Seek> Directories<R> {
         if self.is_big { (8, 20, 8) } else { (2, 12, 4) }
     }
 
-    fn read_at(&mut self, at: u64, length: u64) -> Result<Vec<u8>, Trouble> {
+    fn read_at(&mut self, at: u64, length: u64) -> Result<Vec<u8>, IfdError> {
         self.source.seek(SeekFrom::Start(at))?;
         let mut bytes = Vec::new();
         // Not more memory than there are bytes.
         self.source.by_ref().take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 == length { Ok(bytes) } else { Err(Trouble::Absent) }
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(IfdError::Absent) }
     }
 
     fn number(&self, bytes: &[u8]) -> u64 {

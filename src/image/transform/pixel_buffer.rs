@@ -34,7 +34,7 @@ impl Colour {
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
+pub struct PixelBuffer {
     /// Pixels in a line.
     pub width: u32,
     /// Lines.
@@ -47,7 +47,7 @@ pub struct Picture {
     pub profile: Option<Vec<u8>>,
 }
 
-impl Picture {
+impl PixelBuffer {
     /// The picture turned and mirrored for display as its orientation asks for (Exif 2.32, tag 0x0112).
     #[must_use]
     pub fn upright(self, orientation: u8) -> Self {
@@ -137,8 +137,8 @@ fn upright<const N: usize>(data: &[u8], width: u32, height: u32, orientation: u8
 mod tests {
     use super::*;
 
-    fn picture(width: u32, height: u32, colour: Colour, data: &[u8]) -> Picture {
-        Picture { width, height, colour, data: data.to_vec(), profile: None }
+    fn picture(width: u32, height: u32, colour: Colour, data: &[u8]) -> PixelBuffer {
+        PixelBuffer { width, height, colour, data: data.to_vec(), profile: None }
     }
 
     #[test]
