@@ -152,7 +152,7 @@ fn steps(files: &Pictures) -> Result<()> {
     println!("\nfetchimg, a picture:");
     time("verify", all.clone(), |at| drop(black_box(verify(&files[at].1, Format::Jpeg, &limits))));
     time("decode", all.clone(), |at| {
-        drop(black_box(open(&files[at].1).and_then(decode::Opened::decode)));
+        drop(black_box(open(&files[at].1).and_then(decode::OpenedImage::decode)));
     });
     time("resize", all.clone(), |at| drop(black_box(resize::scale(decoded[at].0.clone(), &decoded[at].1))));
     for target in [Encoding::Jpeg, Encoding::Png, Encoding::Webp] {

@@ -1,27 +1,27 @@
-//! GIF 87a and 89a: a screen, and blocks on it that begin with a byte of their kind and hold their data in sub-blocks of
-//! up to 255 bytes.
+//! GIF 87a and 89a: a logical screen, followed by blocks, each with a label and its data in sub-blocks of up to 255
+//! bytes.
 
 use super::integers::le16;
 use super::parser::{FormatParser, ParseStep};
 use super::types::CorruptImage;
 use crate::record::Measures;
 
-// What blocks begin with (GIF 89a, appendix A).
+// First bytes of blocks (GIF 89a, appendix A).
 const EXTENSION: u8 = 0x21;
 const PICTURE: u8 = 0x2C;
 const TRAILER: u8 = 0x3B;
 
-/// Codes have 12 bits at most and the first one more than the pixels, so pixels have not more than this.
+/// Largest LZW minimum code size in bits: codes have at most 12 bits, and the first codes one more than the pixels.
 const MAX_CODE_SIZE: u8 = 11;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GifState {
     Screen,
-    /// The kind of the next block.
+    /// The first byte of the next block.
     Kind,
     Picture,
-    /// What follows the picture's own colours.
+    /// The LZW minimum code size, behind the local colour table.
     Bits,
     Label,
     /// The length of a sub-block; 0 ends the block.
@@ -34,9 +34,9 @@ pub(super) struct GifParser {
     width: u32,
     height: u32,
     frames: u32,
-    /// The block is a picture's.
+    /// The current block holds a picture.
     is_frame: bool,
-    /// Zeros have come where a block should.
+    /// Zeros have come in place of a block.
     has_stray_zeros: bool,
 }
 
@@ -55,9 +55,10 @@ impl GifParser {
             EXTENSION => Ok(self.next(GifState::Label, 0, 1)),
             PICTURE => Ok(self.next(GifState::Picture, 0, 9)),
             TRAILER if self.frames == 0 => Err(CorruptImage("it ends without a picture")),
-            // Whatever comes after the end, decoders do not look at it.
+            // Decoders ignore bytes after the trailer.
             TRAILER => Ok(ParseStep::Done),
-            // Some writers end a block twice. What follows decides: zeros to the end are what a cut file was filled with.
+            // Some writers end a block twice. The bytes that follow decide: a truncated file may have been filled with
+            // zeros to its end.
             0 => {
                 self.has_stray_zeros = true;
                 Ok(self.next(GifState::Kind, 0, 1))
@@ -67,7 +68,7 @@ impl GifParser {
     }
 }
 
-/// The length of a table of colours, which the low bits of this byte tell where the highest is set.
+/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
 fn colours(packed: u8) -> u64 {
     if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
 }
@@ -89,7 +90,7 @@ impl FormatParser for GifParser {
             }
             GifState::Kind => self.block(first),
             GifState::Picture => {
-                // A screen without a size is as large as the first picture on it.
+                // A logical screen without a size is as large as the first picture on it.
                 if self.width == 0 || self.height == 0 {
                     self.width = le16(bytes, 4).unwrap_or_default().into();
                     self.height = le16(bytes, 6).unwrap_or_default().into();
@@ -123,7 +124,7 @@ impl FormatParser for GifParser {
     }
 
     fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
-        // Some writers forget the trailer, and every decoder shows their files: all the pictures are there.
+        // Some writers leave out the trailer, and viewers show such files: all pictures are there.
         if self.state == GifState::Kind && missing == 0 && self.frames > 0 && !self.has_stray_zeros {
             return Ok(());
         }
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
+    /// Description, parts of the file, expected number of frames.
     type GifCase<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
 
     const SCREEN: &[u8] = b"GIF89a\x0A\0\x14\0\x80\0\0rgbRGB";
@@ -145,7 +146,7 @@ mod tests {
     const FRAME: &[u8] = b",\0\0\0\0\x0A\0\x14\0\0\x02\x03abc\x02de\0";
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let own_colours = b",\0\0\0\0\x0A\0\x14\0\x81rgbrgbrgbrgb\x02\x01a\0";
         let no_screen = b"GIF87a\0\0\0\0\0\0\0";
         let table: [GifCase; 8] = [
@@ -167,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = [SCREEN, CONTROL, FRAME, CONTROL, FRAME, b";"].concat();
-        // Where nothing but the trailer is missing, or nothing but further frames.
+        // Cuts that cannot be detected: only the trailer is missing, or only further frames.
         let first = SCREEN.len() + CONTROL.len() + FRAME.len();
         let ends = [first, first + CONTROL.len(), whole.len() - 1];
         for end in 0..whole.len() {

@@ -1,7 +1,7 @@
-//! Formats that tell their size at the beginning, in a header of no fixed length.
+//! Formats that state their size at the beginning, in a header of variable length.
 //!
-//! The beginning is kept, and looked at when it has become twice as long as it was. What is told depends on those lengths
-//! and not on how the body was cut. Where a file is made of boxes, these are followed to its end.
+//! The beginning is buffered and parsed each time its length has doubled, so the result depends on those lengths and
+//! not on how the body was cut. If the file consists of boxes, these are followed to the end of the file.
 
 use super::integers::{be32, be64, le16, le32};
 use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
@@ -9,19 +9,19 @@ use super::types::{CorruptImage, HeaderInfo, TRUNCATED, sized};
 use super::{heif, jp2, jxl, svg};
 use crate::record::{Format, Measures};
 
-/// How much is looked at first. Most headers are shorter.
+/// Length in bytes at which a header is first parsed. Most headers are shorter.
 const FIRST_READ_BYTES: usize = 32;
 
-/// The most that is kept, in bytes. The description of a picture from hundreds of tiles (HEIC) has some 10 KB.
+/// The most that is buffered, in bytes. The description of a picture of hundreds of tiles (HEIC) has some 10 KB.
 const MAX_HEADER_BYTES: usize = 2 * MAX_TAKE_BYTES;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HeaderState {
     Head,
     /// Length and type of a box.
     Box,
-    /// The length of a box that is longer than 32 bits say.
+    /// The 64-bit length of a box.
     LongBox,
 }
 
@@ -42,36 +42,36 @@ impl HeaderParser {
         self.info.unwrap_or_default()
     }
 
-    /// Bytes of memory that are kept.
+    /// Bytes of memory in use.
     #[cfg(test)]
     pub(super) const fn memory(&self) -> usize {
         self.head.capacity()
     }
 
-    fn look(&mut self, is_all: bool) {
-        self.info = look(self.format, &self.head, is_all);
+    fn parse_head(&mut self, is_final: bool) {
+        self.info = parse(self.format, &self.head, is_final);
     }
 
-    /// Everything has been told that will be. What is missing is missing.
-    fn judge(&self) -> Result<(), CorruptImage> {
+    /// Checks the result when nothing more is to be parsed.
+    fn check_complete(&self) -> Result<(), CorruptImage> {
         let info = self.info();
-        // An SVG need not tell its size, and a HEIF may describe its picture somewhere else.
-        let may_be_silent = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
+        // An SVG need not state its size, and a HEIF may describe its picture elsewhere.
+        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
         if info.lacks_data {
             Err(CorruptImage(TRUNCATED))
-        } else if !may_be_silent && (info.measures.width.is_none() || info.measures.height.is_none()) {
+        } else if !may_lack_size && (info.measures.width.is_none() || info.measures.height.is_none()) {
             Err(CorruptImage("its header does not tell its size"))
         } else {
             Ok(())
         }
     }
 
-    /// On to the next box, which begins after so many bytes; or there is none.
+    /// Goes on to the next box after skipping this number of bytes; `None` if there is no further box.
     fn next_box(&mut self, skip: Option<u64>) -> Result<ParseStep, CorruptImage> {
         self.state = HeaderState::Box;
         match skip {
             Some(skip) => Ok(ParseStep::Take { skip, length: 8 }),
-            None => self.judge().map(|()| ParseStep::Done),
+            None => self.check_complete().map(|()| ParseStep::Done),
         }
     }
 }
@@ -84,15 +84,15 @@ impl FormatParser for HeaderParser {
             HeaderState::Head => {
                 self.head.extend_from_slice(bytes);
                 let length = self.head.len();
-                self.look(length >= MAX_HEADER_BYTES);
-                // Where the first box begins that is not there; one may be there in part.
+                self.parse_head(length >= MAX_HEADER_BYTES);
+                // Bytes up to the first box that has not been read; `Some(None)` if that box is in the buffer in part.
                 let next = self.info().next_box.map(|next| next.checked_sub(length as u64));
                 if length < MAX_HEADER_BYTES && (next == Some(None) || self.info.is_none_or(|info| info.is_partial)) {
                     return Ok(ParseStep::Take { skip: 0, length });
                 }
                 self.head = Vec::new();
                 match next {
-                    // So many boxes in front, and half a one: nobody knows what comes.
+                    // The buffer is full and ends within the header of a box: the rest cannot be followed.
                     Some(None) => Ok(ParseStep::Done),
                     next => self.next_box(next.flatten()),
                 }
@@ -106,8 +106,8 @@ impl FormatParser for HeaderParser {
                         self.state = HeaderState::LongBox;
                         Ok(ParseStep::Take { skip: 0, length: 8 })
                     }
-                    // The length counts itself and the type. 0 is for the rest of the file, and less is no box any more:
-                    // whatever comes after the boxes is left alone.
+                    // The length includes itself and the type. 0 means the rest of the file. A length from 2 to 7 is no
+                    // box: data that follows the boxes is ignored.
                     length => self.next_box(length.and_then(|length| u64::from(length).checked_sub(8))),
                 }
             }
@@ -122,25 +122,25 @@ impl FormatParser for HeaderParser {
     fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
         if self.state == HeaderState::Head {
             self.head.extend_from_slice(rest);
-            self.look(true);
+            self.parse_head(true);
         }
-        if missing > 0 { Err(CorruptImage(TRUNCATED)) } else { self.judge() }
+        if missing > 0 { Err(CorruptImage(TRUNCATED)) } else { self.check_complete() }
     }
 }
 
-/// What the beginning of a file tells, once it is long enough; `is_all` says that it will not become longer.
-fn look(format: Format, head: &[u8], is_all: bool) -> Option<HeaderInfo> {
+/// Parses the beginning of a file; `None` until it is long enough. `is_final` says that it will not grow.
+fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
     match format {
-        Format::Avif | Format::Heic => heif::look(head, is_all),
-        Format::Jp2 => jp2::look(head, is_all),
-        Format::Jxl => jxl::look(head, is_all),
-        Format::Svg => svg::look(head),
+        Format::Avif | Format::Heic => heif::parse(head, is_final),
+        Format::Jp2 => jp2::parse(head, is_final),
+        Format::Jxl => jxl::parse(head, is_final),
+        Format::Svg => svg::parse(head),
         Format::Bmp => bitmap(head),
-        Format::Ico => icon(head, is_all),
+        Format::Ico => icon(head, is_final),
         Format::Pnm => portable_map(head),
         Format::Hdr => radiance(head),
         Format::Exr => open_exr(head),
-        // A header, one byte of pixels at least, and eight that end it (QOI specification).
+        // A header, at least one byte of pixels, and an end marker of eight bytes (QOI specification).
         Format::Qoi => Some(HeaderInfo {
             measures: sized(be32(head, 4)?, be32(head, 8)?),
             min_length: 14 + 1 + 8,
@@ -151,13 +151,13 @@ fn look(format: Format, head: &[u8], is_all: bool) -> Option<HeaderInfo> {
             min_length: 128,
             ..HeaderInfo::default()
         }),
-        // Header, and the lengths of three sections (Adobe Photoshop file formats specification).
+        // A header and the lengths of three sections (Adobe Photoshop file formats specification).
         Format::Psd => Some(HeaderInfo {
             measures: sized(be32(head, 18)?, be32(head, 14)?),
             min_length: 26 + 12,
             ..HeaderInfo::default()
         }),
-        // Its end has proved it.
+        // Its footer has been found, so the file is complete.
         Format::Tga => {
             let (width, height) = (le16(head, 12)?.into(), le16(head, 14)?.into());
             Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
@@ -166,17 +166,19 @@ fn look(format: Format, head: &[u8], is_all: bool) -> Option<HeaderInfo> {
     }
 }
 
-/// Windows and OS/2 bitmaps: a header of 14 bytes, and another one of many kinds that begins with its length.
+/// Windows and OS/2 bitmaps: a file header of 14 bytes, and an information header of one of several kinds, which begins
+/// with its length.
 fn bitmap(head: &[u8]) -> Option<HeaderInfo> {
     let start = u64::from(le32(head, 10)?);
     let (width, height, depth, compression) = if le32(head, 14)? == 12 {
         (le16(head, 18)?.into(), le16(head, 20)?.into(), le16(head, 24)?, 0)
     } else {
-        // A height below 0 says that the top row comes first.
+        // A negative height says that the top row comes first.
         (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, le32(head, 30)?)
     };
     let bits = u64::from(width) * u64::from(depth);
-    // Rows fill words of 32 bits; some writers leave out what fills the last one. 0 and 3 are pixels as they are.
+    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 and 3 mean
+    // uncompressed pixels.
     let rows = u64::from(height).saturating_sub(1).saturating_mul(bits.div_ceil(32) * 4);
     let pixels = if matches!(compression, 0 | 3) { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
     Some(HeaderInfo {
@@ -186,17 +188,17 @@ fn bitmap(head: &[u8]) -> Option<HeaderInfo> {
     })
 }
 
-/// Icons and cursors: the largest of the pictures in it.
-fn icon(head: &[u8], is_all: bool) -> Option<HeaderInfo> {
+/// Icons and cursors: the size of the largest picture in the file.
+fn icon(head: &[u8], is_final: bool) -> Option<HeaderInfo> {
     let count = usize::from(le16(head, 4)?);
     let entries = head.get(6..)?.chunks_exact(16).take(count);
-    if entries.len() < count && !is_all {
+    if entries.len() < count && !is_final {
         return None;
     }
     let mut info = HeaderInfo::default();
     let mut largest = 0;
     for entry in entries {
-        // A byte holds 256 as 0.
+        // 0 means 256.
         let side = |at: usize| u32::from(entry[at].wrapping_sub(1)) + 1;
         let (width, height) = (side(0), side(1));
         if width * height > largest {
@@ -208,28 +210,28 @@ fn icon(head: &[u8], is_all: bool) -> Option<HeaderInfo> {
     Some(info)
 }
 
-/// Netpbm: P1 to P6 with their numbers one after the other, P7 with a line for each.
+/// Netpbm: P1 to P6 list their numbers one after the other, P7 has a line for each.
 fn portable_map(head: &[u8]) -> Option<HeaderInfo> {
     let kind = *head.get(1)?;
-    let mut words = PnmTokens(head.get(2..)?);
+    let mut tokens = PnmTokens(head.get(2..)?);
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u32>().ok();
     let (mut width, mut height, mut depth, mut largest) = (0, 0, 1, 1);
     if kind == b'7' {
         loop {
-            match words.next()? {
-                b"WIDTH" => width = number(words.next()?)?,
-                b"HEIGHT" => height = number(words.next()?)?,
-                b"DEPTH" => depth = number(words.next()?)?,
-                b"MAXVAL" => largest = number(words.next()?)?,
+            match tokens.next()? {
+                b"WIDTH" => width = number(tokens.next()?)?,
+                b"HEIGHT" => height = number(tokens.next()?)?,
+                b"DEPTH" => depth = number(tokens.next()?)?,
+                b"MAXVAL" => largest = number(tokens.next()?)?,
                 b"ENDHDR" => break,
                 _ => {}
             }
         }
     } else {
-        width = number(words.next()?)?;
-        height = number(words.next()?)?;
+        width = number(tokens.next()?)?;
+        height = number(tokens.next()?)?;
         if !matches!(kind, b'1' | b'4') {
-            largest = number(words.next()?)?;
+            largest = number(tokens.next()?)?;
         }
         depth = if matches!(kind, b'3' | b'6') { 3 } else { 1 };
     }
@@ -237,18 +239,18 @@ fn portable_map(head: &[u8]) -> Option<HeaderInfo> {
     let row = match kind {
         b'4' => samples.div_ceil(8),
         b'1' => samples,
-        // A digit and what parts it from the next one.
+        // A digit and a separator.
         b'2' | b'3' => samples.saturating_mul(2),
         _ => samples.saturating_mul(if largest > 255 { 2 } else { 1 }),
     };
-    let header = (head.len() - words.0.len()) as u64;
+    let header = (head.len() - tokens.0.len()) as u64;
     let gap = u64::from(matches!(kind, b'2' | b'3'));
     let min_length = row.saturating_mul(height.into()).saturating_add(header).saturating_sub(gap);
     Some(HeaderInfo { measures: sized(width, height), min_length, ..HeaderInfo::default() })
 }
 
-/// Words with white space behind them, of which one byte belongs to the word. A comment goes to the end of its line, and
-/// may begin within a word's white space or right behind the word.
+/// Words, each with one byte of white space behind it. A comment extends to the end of its line; it may begin in the
+/// white space or directly behind a word.
 struct PnmTokens<'a>(&'a [u8]);
 
 impl<'a> PnmTokens<'a> {
@@ -267,7 +269,7 @@ impl<'a> PnmTokens<'a> {
     }
 }
 
-/// Radiance: lines, an empty one, and one with the axes and their lengths, the one of the rows first.
+/// Radiance: lines of text, an empty line, and a line with the axes and their lengths, that of the rows first.
 fn radiance(head: &[u8]) -> Option<HeaderInfo> {
     let mut lines = head.split_inclusive(|byte| *byte == b'\n');
     lines.find(|line| line.trim_ascii().is_empty())?;
@@ -278,7 +280,7 @@ fn radiance(head: &[u8]) -> Option<HeaderInfo> {
     Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
 }
 
-/// `OpenEXR`: attributes with a name, a type and a length; one is the box of the pixels that are stored.
+/// `OpenEXR`: attributes with a name, a type and a length; `dataWindow` is the rectangle of the stored pixels.
 fn open_exr(head: &[u8]) -> Option<HeaderInfo> {
     let mut rest = head.get(8..)?;
     loop {
@@ -307,7 +309,7 @@ mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
 
-    /// The least that is a bitmap, of 24 bits for each pixel.
+    /// A bitmap header for 24 bits per pixel.
     fn bitmap_of(width: i32, height: i32) -> Vec<u8> {
         let mut file = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
         file.extend(width.to_le_bytes());
@@ -344,7 +346,7 @@ mod tests {
                 10,
                 20,
             ),
-            // Further away than what is looked at first.
+            // A header that is longer than the part that is parsed first.
             (Format::Pnm, [b"P5 #".as_slice(), &vec![b'c'; 50_000], b"\n1 1 255 x"].concat(), 1, 1),
         ];
         for (format, file, width, height) in table {
@@ -385,7 +387,7 @@ mod tests {
         ];
         for (format, file) in table {
             assert_eq!(inspect(format, file), Err("its header does not tell its size"), "{format}");
-            // Zeros are a picture of one pixel in some.
+            // In some formats, zeros describe a picture of one pixel.
             let filled = [file, &vec![0; 2 * MAX_HEADER_BYTES]].concat();
             let is_pixel = matches!(format, Format::Exr | Format::Jxl);
             assert_eq!(inspect(format, &filled).is_ok(), is_pixel, "{format}, filled with zeros");

@@ -1,17 +1,17 @@
-//! Directories of tags as TIFF has them (TIFF 6.0, section 2; `BigTIFF` has longer fields), and Exif blocks too.
+//! Image file directories (IFDs) of TIFF (TIFF 6.0, section 2; `BigTIFF` has longer fields) and of Exif blocks.
 //!
-//! Nothing is believed: no more than [`MAX_ENTRIES`] entries are read of a directory and [`MAX_VALUE_BYTES`] bytes of a
-//! value, wherever it says that they lie.
+//! No number in the file is trusted: of an IFD at most [`MAX_ENTRIES`] entries are read, and of a value at most
+//! [`MAX_VALUE_BYTES`] bytes, whatever its offset is.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Entries of a directory that are read. Cameras write some 50 into their largest.
+/// Entries of an IFD that are read. The largest IFDs of cameras have some 50.
 const MAX_ENTRIES: u64 = 512;
 
-/// Bytes of a value that are read: a line of text, or the offsets of so many strips.
+/// Bytes of a value that are read. Texts are shorter; offsets of strips may be cut off.
 const MAX_VALUE_BYTES: u64 = 65_536;
 
-// Types of values (TIFF 6.0, section 2; the last two are those of `BigTIFF`). Others are of no interest here.
+// Types of values (TIFF 6.0, section 2; IFD is of TIFF Tech Note 1, the last two of `BigTIFF`). No other types are read.
 const BYTE: u16 = 1;
 const ASCII: u16 = 2;
 const SHORT: u16 = 3;
@@ -23,29 +23,29 @@ const IFD: u16 = 13;
 const LONG8: u16 = 16;
 const IFD8: u16 = 18;
 
-/// What kind of picture a directory describes.
+/// Tag that says what kind of picture an IFD describes.
 const NEW_SUBFILE_TYPE: u16 = 254;
 
-/// Why there is nothing more to read.
+/// Why an IFD or a value cannot be read.
 #[derive(Debug)]
 pub(super) enum IfdError {
-    /// It says that it lies outside of what there is, or is none.
+    /// It is missing, lies beyond the end of the file, or has an unknown type.
     Absent,
-    /// It cannot be read at all.
+    /// The file cannot be read.
     Io(io::Error),
 }
 
 impl From<io::Error> for IfdError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // Where no file reaches, the system finds no place (lseek(2), EINVAL).
+            // lseek(2) returns EINVAL for offsets that no file can have.
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => Self::Absent,
             _ => Self::Io(error),
         }
     }
 }
 
-/// A file or block of directories.
+/// Reads IFDs from a TIFF file or an Exif block.
 #[derive(Debug)]
 pub(super) struct IfdReader<R> {
     source: R,
@@ -53,13 +53,13 @@ pub(super) struct IfdReader<R> {
     is_big: bool,
 }
 
-/// The entries of one directory.
+/// The entries of one image file directory.
 #[derive(Debug)]
 pub(super) struct Ifd(Vec<IfdEntry>);
 
 impl Ifd {
-    /// Whether it says that there are whole numbers of this tag, wherever they are.
-    pub(super) fn has_numbers(&self, tag: u16) -> bool {
+    /// Whether the IFD has integers under this tag, readable or not.
+    pub(super) fn has_integers(&self, tag: u16) -> bool {
         self.0.iter().any(|entry| entry.tag == tag && matches!(entry.kind, SHORT | LONG | LONG8))
     }
 }
@@ -69,24 +69,24 @@ struct IfdEntry {
     tag: u16,
     kind: u16,
     count: u64,
-    /// The value where it fits, and else where it is.
+    /// The value if it fits, otherwise its offset.
     field: [u8; 8],
 }
 
 /// A value, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum IfdValue {
-    /// Up to the first 0.
+    /// Text up to the first 0.
     Text(Vec<u8>),
-    /// Bytes, and bytes of no kind.
+    /// Bytes (BYTE or UNDEFINED).
     Bytes(Vec<u8>),
-    Whole(Vec<u64>),
+    Integers(Vec<u64>),
     /// Numerators and denominators.
-    Ratios(Vec<(i64, i64)>),
+    Rationals(Vec<(i64, i64)>),
 }
 
 impl<R: Read + Seek> IfdReader<R> {
-    /// Reads the header, and where the first directory is.
+    /// Reads the header. Returns the reader and the offset of the first IFD.
     pub(super) fn open(mut source: R) -> Result<(Self, u64), IfdError> {
         source.rewind()?;
         let mut header = [0; 4];
@@ -98,15 +98,15 @@ impl<R: Read + Seek> IfdReader<R> {
             b"MM\0\x2B" => (false, true),
             _ => return Err(IfdError::Absent),
         };
-        let mut directories = Self { source, is_little, is_big };
+        let mut reader = Self { source, is_little, is_big };
         let at = if is_big { 8 } else { 4 };
-        let first = directories.read_at(at, at)?;
-        let first = directories.number(&first);
-        Ok((directories, first))
+        let first = reader.read_at(at, at)?;
+        let first = reader.number(&first);
+        Ok((reader, first))
     }
 
-    /// The directory there.
-    pub(super) fn directory(&mut self, at: u64) -> Result<Ifd, IfdError> {
+    /// Reads the IFD at this offset.
+    pub(super) fn ifd(&mut self, at: u64) -> Result<Ifd, IfdError> {
         let count = self.count(at)?;
         let (head, size, _) = self.sizes();
         let start = at.checked_add(head).ok_or(IfdError::Absent)?;
@@ -123,24 +123,24 @@ impl<R: Read + Seek> IfdReader<R> {
         Ok(Ifd(entries))
     }
 
-    /// Where the directory after the one there is, and the kind of picture that this one describes: the bits of
-    /// `NewSubfileType`, whose tag is the lowest and therefore the first.
-    pub(super) fn glance(&mut self, at: u64) -> Result<(u64, u64), IfdError> {
+    /// Offset of the IFD that follows the one at `at` (0 if there is none), and the bits of `NewSubfileType` of the one
+    /// at `at`. That tag is the lowest and therefore the first entry.
+    pub(super) fn next_and_type(&mut self, at: u64) -> Result<(u64, u64), IfdError> {
         let count = self.count(at)?;
-        let (head, size, room) = self.sizes();
+        let (head, size, offset_size) = self.sizes();
         let start = at.checked_add(head).ok_or(IfdError::Absent)?;
-        let next = self.read_at(start.checked_add(count * size).ok_or(IfdError::Absent)?, room);
-        // Some writers forget to say that there is no next one.
+        let next = self.read_at(start.checked_add(count * size).ok_or(IfdError::Absent)?, offset_size);
+        // Some writers leave out the offset of the next IFD after the last one.
         let next = next.map_or(0, |next| self.number(&next));
         let first = self.read_at(start, size)?;
         let field = if self.is_big { 12..16 } else { 8..12 };
-        let is_told = self.number(&first[..2]) == u64::from(NEW_SUBFILE_TYPE);
-        Ok((next, if is_told { self.number(&first[field]) } else { 0 }))
+        let has_type = self.number(&first[..2]) == u64::from(NEW_SUBFILE_TYPE);
+        Ok((next, if has_type { self.number(&first[field]) } else { 0 }))
     }
 
-    /// The value of a tag.
-    pub(super) fn value(&mut self, directory: &Ifd, tag: u16) -> Result<IfdValue, IfdError> {
-        let entry = *directory.0.iter().find(|entry| entry.tag == tag).ok_or(IfdError::Absent)?;
+    /// Reads the value of a tag.
+    pub(super) fn value(&mut self, ifd: &Ifd, tag: u16) -> Result<IfdValue, IfdError> {
+        let entry = *ifd.0.iter().find(|entry| entry.tag == tag).ok_or(IfdError::Absent)?;
         let size = match entry.kind {
             BYTE | ASCII | UNDEFINED => 1,
             SHORT => 2,
@@ -149,14 +149,14 @@ impl<R: Read + Seek> IfdReader<R> {
             _ => return Err(IfdError::Absent),
         };
         let length = entry.count.saturating_mul(size).min(MAX_VALUE_BYTES);
-        let room = if self.is_big { 8 } else { 4 };
-        let bytes = if length <= room {
+        let field_size = if self.is_big { 8 } else { 4 };
+        let bytes = if length <= field_size {
             entry.field[..usize::try_from(length).unwrap_or_default()].to_vec()
         } else {
-            let at = self.number(&entry.field[..usize::try_from(room).unwrap_or_default()]);
+            let at = self.number(&entry.field[..usize::try_from(field_size).unwrap_or_default()]);
             self.read_at(at, length)?
         };
-        let whole = |bytes: &[u8]| self.number(bytes);
+        let integer = |bytes: &[u8]| self.number(bytes);
         let part = |bytes: &[u8]| {
             let part = u32::try_from(self.number(bytes)).unwrap_or_default();
             if entry.kind == SRATIONAL { i64::from(part.cast_signed()) } else { i64::from(part) }
@@ -165,28 +165,28 @@ impl<R: Read + Seek> IfdReader<R> {
             ASCII => IfdValue::Text(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()),
             BYTE | UNDEFINED => IfdValue::Bytes(bytes),
             RATIONAL | SRATIONAL => {
-                IfdValue::Ratios(bytes.chunks_exact(8).map(|pair| (part(&pair[..4]), part(&pair[4..]))).collect())
+                IfdValue::Rationals(bytes.chunks_exact(8).map(|pair| (part(&pair[..4]), part(&pair[4..]))).collect())
             }
-            _ => IfdValue::Whole(bytes.chunks_exact(usize::try_from(size).unwrap_or(1)).map(whole).collect()),
+            _ => IfdValue::Integers(bytes.chunks_exact(usize::try_from(size).unwrap_or(1)).map(integer).collect()),
         })
     }
 
-    /// The first number of a value that is whole.
-    pub(super) fn whole(&mut self, directory: &Ifd, tag: u16) -> Result<u64, IfdError> {
-        match self.value(directory, tag)? {
-            IfdValue::Whole(numbers) => numbers.first().copied().ok_or(IfdError::Absent),
+    /// Reads the first integer of the value of a tag.
+    pub(super) fn integer(&mut self, ifd: &Ifd, tag: u16) -> Result<u64, IfdError> {
+        match self.value(ifd, tag)? {
+            IfdValue::Integers(numbers) => numbers.first().copied().ok_or(IfdError::Absent),
             _ => Err(IfdError::Absent),
         }
     }
 
-    /// The number of entries of a directory.
+    /// Reads the number of entries of the IFD at this offset.
     fn count(&mut self, at: u64) -> Result<u64, IfdError> {
         let (head, ..) = self.sizes();
         let count = self.read_at(at, head)?;
         Ok(self.number(&count).min(u16::MAX.into()))
     }
 
-    /// How long the number of entries, an entry and the place of the next directory are.
+    /// Lengths in bytes of the number of entries, of an entry, and of the offset of the next IFD.
     const fn sizes(&self) -> (u64, u64, u64) {
         if self.is_big { (8, 20, 8) } else { (2, 12, 4) }
     }
@@ -194,7 +194,7 @@ impl<R: Read + Seek> IfdReader<R> {
     fn read_at(&mut self, at: u64, length: u64) -> Result<Vec<u8>, IfdError> {
         self.source.seek(SeekFrom::Start(at))?;
         let mut bytes = Vec::new();
-        // Not more memory than there are bytes.
+        // The memory grows with the bytes that are read, not with the stated length.
         self.source.by_ref().take(length).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == length { Ok(bytes) } else { Err(IfdError::Absent) }
     }

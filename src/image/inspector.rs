@@ -1,4 +1,5 @@
-//! An image while it comes: its measures as soon as it tells them, and at its end whether it is sound.
+//! Inspects an image while it is downloaded: size, frames and orientation as soon as they are known, and at the end
+//! whether the file is intact.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -12,14 +13,14 @@ use super::webp::WebpParser;
 use super::{exif, svg, tiff};
 use crate::record::{Format, Measures};
 
-/// Looks at an image that comes in pieces of any size. What it finds does not depend on how the body was cut.
+/// Inspects an image that comes in pieces of any size. The result does not depend on how the body was cut.
 #[derive(Clone, Debug)]
 pub struct Inspector {
     format: Format,
     options: InspectOptions,
     parser: AnyParser,
     driver: ParserDriver,
-    /// Bytes that have come.
+    /// Bytes fed so far.
     length: u64,
     corruption: Option<CorruptImage>,
 }
@@ -33,7 +34,7 @@ enum AnyParser {
     Header(HeaderParser),
 }
 
-/// The same for whichever it is.
+/// Runs the same expression on the parser of any format.
 macro_rules! each {
     ($any:expr, $parser:ident => $what:expr) => {
         match $any {
@@ -46,13 +47,13 @@ macro_rules! each {
     };
 }
 
-/// Where a parser begins, whichever it is.
+/// A driver at the first step of this parser.
 const fn start<P: FormatParser>(_parser: &P) -> ParserDriver {
     ParserDriver::new(P::START)
 }
 
 impl Inspector {
-    /// Nothing has come yet.
+    /// An inspector that has been fed nothing yet.
     #[must_use]
     pub fn new(format: Format, options: InspectOptions) -> Self {
         let parser = match format {
@@ -69,10 +70,10 @@ impl Inspector {
         Self { format, options, parser, driver, length: 0, corruption: None }
     }
 
-    /// Takes the next piece.
+    /// Takes the next piece of the body.
     ///
     /// # Errors
-    /// The image is not sound, whatever comes. Never where that is not wanted.
+    /// The image is corrupt, whatever comes after this. Never without [`InspectOptions::structure`].
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), CorruptImage> {
         self.length += piece.len() as u64;
         if let Err(corruption) = each!(&mut self.parser, parser => self.driver.feed(parser, piece)) {
@@ -82,24 +83,24 @@ impl Inspector {
         self.corruption.filter(|_| self.options.structure).map_or(Ok(()), Err)
     }
 
-    /// What is known so far. Frames of an animation may become more.
+    /// What is known so far. The number of frames may still grow.
     #[must_use]
     pub fn measures(&self) -> Measures {
         each!(&self.parser, parser => parser.measures())
     }
 
-    /// Whether width and height will stay as they are now: known, or not to be known before the end.
+    /// Whether width and height are final: known, or not to be known before the end of the body.
     #[must_use]
     pub fn size_is_final(&self) -> bool {
         let Measures { width, height, .. } = self.measures();
         (width.is_some() && height.is_some()) || self.driver.is_done()
     }
 
-    /// The end of the body. Some formats have to be read back from where it was stored: `whole` opens that, and is called
-    /// for no others.
+    /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
+    /// (TIFF, SVG, Exif of HEIF).
     ///
     /// # Errors
-    /// The image is not sound, where that is wanted, or cannot be read back.
+    /// The image is corrupt (only with [`InspectOptions::structure`]), or the stored body cannot be read back.
     pub fn end<R: Read + Seek>(mut self, whole: impl FnOnce() -> io::Result<R>) -> Result<Inspection, InspectError> {
         let ended = match self.corruption {
             Some(corruption) => Err(corruption),
@@ -128,9 +129,9 @@ impl Inspector {
                         .ok_or(CorruptImage("it ends before its root element does"))?;
                     None
                 } else {
-                    // What lies beyond the end, the system may refuse to look for.
-                    let place = info.exif.filter(|(place, _)| self.options.exif && *place < self.length);
-                    place.map(|place| exif_at(whole()?, place)).transpose()?
+                    // Seeking beyond the end of the file may be an error of the system.
+                    let block = info.exif.filter(|(offset, _)| self.options.exif && *offset < self.length);
+                    block.map(|block| exif_at(whole()?, block)).transpose()?
                 }
             }
         };
@@ -138,25 +139,26 @@ impl Inspector {
     }
 }
 
-/// The Exif block of a HEIF file, behind the length of what comes before it (ISO/IEC 23008-12, A.2.1).
-fn exif_at(mut whole: impl Read + Seek, (place, length): (u64, u64)) -> io::Result<exif::ExifInfo> {
-    whole.seek(SeekFrom::Start(place))?;
+/// Reads the Exif block of a HEIF file. Its first four bytes state the number of bytes between them and the TIFF header
+/// (ISO/IEC 23008-12, A.2.1).
+fn exif_at(mut whole: impl Read + Seek, (offset, length): (u64, u64)) -> io::Result<exif::ExifInfo> {
+    whole.seek(SeekFrom::Start(offset))?;
     let mut block = Vec::new();
     whole.take(length.min(MAX_TAKE_BYTES as u64)).read_to_end(&mut block)?;
-    let before = super::integers::be32(&block, 0).and_then(|before| usize::try_from(before).ok());
-    let start = before.and_then(|before| before.checked_add(4));
+    let gap = super::integers::be32(&block, 0).and_then(|gap| usize::try_from(gap).ok());
+    let start = gap.and_then(|gap| gap.checked_add(4));
     Ok(start.and_then(|start| block.get(start..)).map(|block| exif::read(block, true)).unwrap_or_default())
 }
 
 #[cfg(test)]
 pub(super) mod testing {
-    //! What becomes of a body, however it is cut.
+    //! Inspects whole bodies, cut in several ways.
 
     use std::io::Cursor;
 
     use super::*;
 
-    /// What is found out about a sound image, or what is wrong.
+    /// The result of inspecting an image, or why it is corrupt; the same however the body is cut.
     pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Inspection, &'static str> {
         let options = InspectOptions { structure: true, exif: true };
         let whole = in_pieces(format, body, options, body.len());
@@ -166,7 +168,7 @@ pub(super) mod testing {
         whole
     }
 
-    /// The measures of an image that nobody wants to be sound.
+    /// The measures of an image whose structure is not checked.
     pub(in crate::image) fn measure(format: Format, body: &[u8]) -> Measures {
         in_pieces(format, body, InspectOptions::default(), 512).expect("nothing is wrong").measures
     }
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_stays_wrong_and_is_not_said_to_who_does_not_want_to_know() {
+    fn a_corrupt_image_stays_corrupt_and_is_not_reported_where_that_is_not_wanted() {
         let body = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDX";
         let mut inspector = Inspector::new(Format::Png, InspectOptions { structure: true, exif: false });
         let corruption = inspector.feed(body).expect_err("it has no IHDR");

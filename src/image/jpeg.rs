@@ -1,5 +1,5 @@
-//! JPEG (ISO/IEC 10918-1, annex B): segments behind markers, and between them the picture's data, in which a byte of
-//! FF is a marker unless a 0 follows it.
+//! JPEG (ISO/IEC 10918-1, annex B): segments behind markers, and entropy-coded data, in which a byte FF begins a marker
+//! unless a 0 follows it.
 
 use memchr::memchr;
 
@@ -9,7 +9,7 @@ use super::parser::{FormatParser, ParseStep};
 use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
-// Markers (table B.1), by their second byte.
+// Second bytes of markers (table B.1).
 const FIRST_RESTART: u8 = 0xD0;
 const LAST_RESTART: u8 = 0xD7;
 const START_OF_IMAGE: u8 = 0xD8;
@@ -19,24 +19,24 @@ const NUMBER_OF_LINES: u8 = 0xDC;
 const APP1: u8 = 0xE1;
 const TEMPORARY: u8 = 0x01;
 
-/// What an APP1 segment with an Exif block begins with (Exif 2.32, 4.7.2).
+/// First bytes of an APP1 segment with an Exif block (Exif 2.32, 4.7.2).
 const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
 enum JpegState {
     Start,
     Marker,
     /// The length of the segment behind this marker.
     Length(u8),
-    /// The beginning of a frame header that is so long.
+    /// The beginning of a frame header of this length in bytes.
     Frame(u16),
-    /// The first bytes of an APP1 segment, and how many more it has.
+    /// The first bytes of an APP1 segment, and the number of bytes behind them.
     App1(u64),
     Exif,
-    /// What a number-of-lines segment says.
+    /// The content of a number-of-lines (DNL) segment.
     Lines,
-    /// Nothing: the data of a picture begins.
+    /// Nothing: the entropy-coded data begins.
     Data,
 }
 
@@ -45,10 +45,10 @@ pub(super) struct JpegParser {
     options: InspectOptions,
     state: JpegState,
     width: Option<u32>,
-    /// 0 where only a number-of-lines segment after the first scan tells it.
+    /// 0 if only a number-of-lines segment after the first scan states it.
     height: Option<u32>,
     has_data: bool,
-    /// The last byte of the picture's data was FF.
+    /// The last byte of the entropy-coded data was FF.
     is_marker: bool,
     exif: Option<exif::ExifInfo>,
 }
@@ -84,7 +84,7 @@ impl JpegParser {
             START_OF_IMAGE => Err(CorruptImage("it begins a second time before its end")),
             END_OF_IMAGE if !self.has_data => Err(CorruptImage("it ends without a picture")),
             END_OF_IMAGE if self.height == Some(0) => Err(CorruptImage("its height is told nowhere")),
-            // Thumbnails, further pictures (MPF), videos and padding come after the end of many good files.
+            // Many intact files have thumbnails, further pictures (MPF), videos or padding after this marker.
             END_OF_IMAGE => Ok(ParseStep::Done),
             FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
             _ => Ok(self.next(JpegState::Length(code), 0, 2)),
@@ -92,13 +92,13 @@ impl JpegParser {
     }
 
     fn segment(&mut self, code: u8, length: u16) -> Result<ParseStep, CorruptImage> {
-        // The length counts itself.
+        // The length includes its own two bytes.
         let Some(content) = length.checked_sub(2) else {
             return Err(CorruptImage("a segment has an impossible length"));
         };
         let whole = u64::from(content);
         Ok(match code {
-            // Frames of every kind of coding; among their codes are three tables.
+            // Frame headers of every coding process; three codes in the range mean tables instead.
             0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) && self.width.is_none() => {
                 if content < 6 {
                     return Err(CorruptImage("its frame header is too short"));
@@ -112,7 +112,7 @@ impl JpegParser {
             START_OF_SCAN if self.width.is_none() => {
                 return Err(CorruptImage("its picture comes before its frame header"));
             }
-            // All has been told.
+            // Size and orientation are known.
             START_OF_SCAN if !self.options.structure && self.height != Some(0) => ParseStep::Done,
             START_OF_SCAN => self.next(JpegState::Data, whole, 0),
             _ => self.next_marker(whole),
@@ -140,8 +140,9 @@ impl FormatParser for JpegParser {
             JpegState::Start => Err(CorruptImage("it does not begin as a JPEG")),
             JpegState::Marker => match *bytes {
                 [0xFF, code] if code != 0 && code != 0xFF => self.marker(code),
-                // Any number of FF may come before a marker (B.1.1.2). And where something else does, every decoder looks
-                // for the next marker and warns: a wrong length that nobody minds is no reason to lose a picture.
+                // Any number of FF bytes may precede a marker (B.1.1.2). Where other bytes do, because a segment states
+                // a wrong length, libjpeg warns and goes on at the next marker; so the image is not refused here
+                // either.
                 _ => {
                     self.is_marker = bytes.last() == Some(&0xFF);
                     Ok(ParseStep::Scan)
@@ -149,10 +150,10 @@ impl FormatParser for JpegParser {
             },
             JpegState::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
             JpegState::Frame(length) => self.frame(bytes, length),
-            JpegState::App1(left) if bytes == EXIF_PREFIX => {
-                Ok(self.next(JpegState::Exif, 0, usize::try_from(left).unwrap_or_default()))
+            JpegState::App1(remaining) if bytes == EXIF_PREFIX => {
+                Ok(self.next(JpegState::Exif, 0, usize::try_from(remaining).unwrap_or_default()))
             }
-            JpegState::App1(left) => Ok(self.next_marker(left)),
+            JpegState::App1(remaining) => Ok(self.next_marker(remaining)),
             JpegState::Exif => {
                 self.exif = Some(exif::read(bytes, self.options.exif));
                 Ok(self.next_marker(0))
@@ -200,7 +201,7 @@ impl FormatParser for JpegParser {
     }
 
     fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
-        // A file that lacks nothing but its last marker cannot be told from one that was cut, but by decoding it.
+        // Only decoding would tell a file that lacks nothing but its last marker from a truncated one.
         Err(CorruptImage("it ends before its end-of-image marker"))
     }
 }
@@ -219,7 +220,7 @@ mod tests {
         [b"\xFF\xD8".as_slice(), &parts.concat()].concat()
     }
 
-    /// A segment with an Exif block that says nothing but how the picture lies.
+    /// A segment with an Exif block that holds nothing but an orientation.
     fn turned(orientation: u8) -> Vec<u8> {
         let mut segment = b"\xFF\xE1\0\x22Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         segment.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_tells_its_size_and_how_it_lies() {
+    fn an_intact_file_states_its_size_and_orientation() {
         let comment = b"\xFF\xFE\0\x06\xFF\xD9ab";
         let table: [(&str, Vec<u8>, Option<u8>); 11] = [
             ("plain", jpeg(&[FRAME, SCAN, b"abc", END]), None),
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = jpeg(&[&turned(6), FRAME, SCAN, b"abc", END]);
         for end in 2..whole.len() {
             let cut = "it ends before its end-of-image marker";

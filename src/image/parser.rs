@@ -1,58 +1,58 @@
-//! Walks over a body that comes in pieces of any size.
+//! Drives a format parser over a body that comes in pieces of any size.
 //!
-//! A [`FormatParser`] knows one format. It says which [`ParseStep`] comes next, and is handed what it asked for: so many bytes
-//! together after so many others, or whatever comes until it has found something. What it sees does not depend on how
-//! the body was cut. Bytes are handed on as they lie in their piece wherever they are whole there; only what a piece
-//! cuts in two is gathered.
+//! A [`FormatParser`] knows one format. It names its next [`ParseStep`] and is handed what that asks for: a number of
+//! bytes in one slice after a number of skipped ones, or all bytes as they come until it has found what it searches.
+//! The result does not depend on how the body was cut. Slices point into the piece wherever possible; only what a cut
+//! divides is copied into a buffer.
 
 use super::types::CorruptImage;
 use crate::record::Measures;
 
-/// The most that a parser asks for at once, in bytes. A block of Exif data has no more in a JPEG, whose segments state
-/// their length in 16 bits, and seldom elsewhere.
+/// The longest slice that a parser may ask for, in bytes. Exif blocks fit: in a JPEG, segments state their length in 16
+/// bits, and in other formats the blocks are seldom longer.
 pub(super) const MAX_TAKE_BYTES: usize = 65_536;
 
-/// What comes next.
+/// What a parser wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ParseStep {
-    /// So many bytes pass by, then so many are wanted together: [`MAX_TAKE_BYTES`] at most, or none.
+    /// Skip bytes, then hand over the following ones in one slice.
     Take {
-        /// Bytes that pass by.
+        /// Bytes to skip; [`FormatParser::pass`] sees them.
         skip: u64,
-        /// Bytes that are wanted.
+        /// Length of the slice in bytes: from 0 to [`MAX_TAKE_BYTES`].
         length: usize,
     },
-    /// Bytes are shown as they come, until something is found among them.
+    /// Hand over all bytes as they come, until the parser has found what it searches.
     Scan,
-    /// The rest tells nothing more.
+    /// Nothing more is to be read.
     Done,
 }
 
-/// One format, seen from its beginning to its end.
+/// A push parser of one format.
 pub(super) trait FormatParser {
-    /// Where to begin.
+    /// The first step.
     const START: ParseStep;
 
-    /// The bytes that were wanted together.
+    /// Takes the slice that [`ParseStep::Take`] asked for.
     fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage>;
 
-    /// Bytes that pass by, in pieces as they come.
+    /// Sees the skipped bytes, in pieces as they come.
     fn pass(&mut self, _bytes: &[u8]) {}
 
-    /// Looks for something, and tells how many of the bytes belong to the search and what comes after them.
+    /// Searches the bytes during [`ParseStep::Scan`]. Returns the number of bytes used and the next step.
     fn scan(&mut self, bytes: &[u8]) -> Result<(usize, ParseStep), CorruptImage> {
         Ok((bytes.len(), ParseStep::Scan))
     }
 
-    /// What has been told so far.
+    /// Size, frames and orientation as far as known.
     fn measures(&self) -> Measures;
 
-    /// The body has ended with `rest`, the beginning of what was wanted together; `missing` bytes should have passed by
-    /// before that. It is not called after [`ParseStep::Done`].
+    /// Judges a body that ended before [`ParseStep::Done`]. `rest` is the available part of the slice that was asked
+    /// for, `missing` the number of bytes that were still to be skipped before it.
     fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), CorruptImage>;
 }
 
-/// How far a walk has come.
+/// Position of a parser in a body.
 #[derive(Clone, Debug)]
 pub(super) struct ParserDriver {
     step: ParseStep,
@@ -64,12 +64,12 @@ impl ParserDriver {
         Self { step: start, buffer: Vec::new() }
     }
 
-    /// Whether what comes now tells nothing more.
+    /// Whether the parser needs no more bytes.
     pub(super) fn is_done(&self) -> bool {
         self.step == ParseStep::Done
     }
 
-    /// The rest tells nothing more, whatever the parser thinks.
+    /// Ends parsing: further bytes are ignored.
     pub(super) fn stop(&mut self) {
         self.step = ParseStep::Done;
         self.buffer = Vec::new();
@@ -102,7 +102,7 @@ impl ParserDriver {
                         self.buffer.extend_from_slice(bytes);
                         self.step = parser.take(&self.buffer)?;
                         self.buffer.clear();
-                        // Large blocks come once; their memory need not stay for as long as the body does.
+                        // A large block comes once; its memory need not be kept until the body ends.
                         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
                     }
                 }
@@ -119,7 +119,7 @@ impl ParserDriver {
         }
     }
 
-    /// Bytes of memory that are kept.
+    /// Bytes of memory in use.
     #[cfg(test)]
     pub(super) const fn memory(&self) -> usize {
         self.buffer.capacity()
@@ -134,14 +134,14 @@ impl ParserDriver {
     }
 }
 
-/// Memory for gathering that is kept from one time to the next, in bytes.
+/// Buffer capacity that is kept from one slice to the next, in bytes.
 const KEPT_BUFFER_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Asks for one thing after the other, whatever comes, and writes down what it got.
+    /// Takes fixed steps, whatever the bytes are, and logs what it was handed.
     struct ScriptedParser {
         steps: std::slice::Iter<'static, ParseStep>,
         taken: Vec<String>,
@@ -210,9 +210,9 @@ mod tests {
                 let mut parser = ScriptedParser { steps: STEPS.iter(), taken: Vec::new(), passed: Vec::new() };
                 let mut driver = ParserDriver::new(ScriptedParser::START);
                 for piece in body.as_bytes().chunks(size) {
-                    driver.feed(&mut parser, piece).expect("nobody shouts");
+                    driver.feed(&mut parser, piece).expect("nothing is wrong");
                 }
-                driver.end(&mut parser).expect("nobody shouts");
+                driver.end(&mut parser).expect("nothing is wrong");
                 assert_eq!(parser.taken, taken, "{body} in pieces of {size}");
                 assert_eq!(parser.passed, passed.as_bytes(), "{body} in pieces of {size}");
             }
@@ -220,12 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parser_says_is_wrong_is_said() {
+    fn an_error_of_a_parser_is_passed_on() {
         for size in 1..=3 {
             let mut parser = ScriptedParser { steps: [].iter(), taken: Vec::new(), passed: Vec::new() };
             let mut driver = ParserDriver::new(ScriptedParser::START);
-            let told = b"!!!".chunks(size).try_for_each(|piece| driver.feed(&mut parser, piece));
-            assert_eq!(told, Err(CorruptImage("it shouts")), "in pieces of {size}");
+            let result = b"!!!".chunks(size).try_for_each(|piece| driver.feed(&mut parser, piece));
+            assert_eq!(result, Err(CorruptImage("it shouts")), "in pieces of {size}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! PNG and APNG (W3C PNG, third edition, section 5): chunks with their length before and their checksum behind them.
+//! PNG and APNG (W3C PNG, third edition, section 5): chunks with their length in front and their checksum behind.
 
 use crc32fast::Hasher;
 
@@ -10,23 +10,23 @@ use crate::record::Measures;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1A\n";
 
-/// What comes before a chunk's content: its length and its type.
+/// Bytes before the content of a chunk: its length and its type.
 const CHUNK_HEADER_BYTES: usize = 8;
 
-/// What comes behind it.
+/// Bytes behind the content of a chunk: its checksum.
 const CRC_BYTES: usize = 4;
 
-/// Lengths and sizes have 31 bits (5.3, 11.2.1).
+/// Largest length, width and height: they have 31 bits (5.3, 11.2.1).
 const MAX_INTEGER: u32 = 0x7FFF_FFFF;
 
 const INDEXED_COLOUR: u8 = 3;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
 enum PngState {
     /// The signature and the header of the first chunk.
     Start,
-    /// The content of a chunk that is looked at.
+    /// The content of a chunk that is parsed.
     Content,
     /// The checksum of a chunk, and the header of the next one.
     Next,
@@ -39,7 +39,7 @@ pub(super) struct PngParser {
     options: InspectOptions,
     state: PngState,
     kind: [u8; 4],
-    /// The checksum of the chunk so far, where it is looked at.
+    /// Running checksum of the current chunk, if it is to be checked.
     checksum: Option<Hasher>,
     measures: Measures,
     lacks_palette: bool,
@@ -65,7 +65,7 @@ impl PngParser {
         self.exif.take()
     }
 
-    /// A chunk begins.
+    /// Begins a chunk.
     fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<ParseStep, CorruptImage> {
         if length > MAX_INTEGER {
             return Err(CorruptImage("a chunk has an impossible length"));
@@ -77,7 +77,7 @@ impl PngParser {
             return Err(CorruptImage("its first chunk is not IHDR"));
         }
         self.kind = kind;
-        // Decoders leave out other chunks with a wrong checksum and show the picture.
+        // Decoders skip other chunks with a wrong checksum and show the picture.
         let is_needed = kind[0].is_ascii_uppercase() || matches!(&kind, b"acTL" | b"fcTL" | b"fdAT");
         self.checksum = (self.options.structure && is_needed).then(|| {
             let mut checksum = Hasher::new();
@@ -88,7 +88,7 @@ impl PngParser {
         let is_read = match &kind {
             b"IHDR" if length != 13 => return Err(CorruptImage("its IHDR chunk has a wrong length")),
             b"IHDR" => self.measures.width.is_none(),
-            // After the picture's data it means nothing.
+            // It has no meaning after the image data.
             b"acTL" => length == 8 && !self.has_data,
             b"eXIf" => whole <= MAX_TAKE_BYTES && self.exif.is_none(),
             b"PLTE" => {
@@ -129,7 +129,7 @@ impl PngParser {
                     return Err(CorruptImage("its size is impossible"));
                 }
                 let [depth, colours, compression, filter, interlace] = bytes(content, 8).unwrap_or_default();
-                // Table 11.1; and nothing but 0 has been defined for compression and filter.
+                // Table 11.1. Only 0 is defined for compression and filter.
                 let is_depth = match colours {
                     0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
                     INDEXED_COLOUR => matches!(depth, 1 | 2 | 4 | 8),
@@ -152,7 +152,7 @@ impl PngParser {
         Ok(())
     }
 
-    /// The checksum behind a chunk.
+    /// Compares the checksum behind a chunk with the computed one.
     fn check(&mut self, stored: &[u8]) -> Result<(), CorruptImage> {
         let is_right = self.checksum.take().is_none_or(|checksum| Some(checksum.finalize()) == be32(stored, 0));
         is_right.then_some(()).ok_or(CorruptImage("a chunk has a wrong checksum"))
@@ -184,7 +184,7 @@ impl FormatParser for PngParser {
             }
             PngState::Last => {
                 self.check(bytes)?;
-                // Whatever comes after the end, decoders do not look at it.
+                // Decoders ignore bytes after IEND.
                 Ok(ParseStep::Done)
             }
         }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
+    /// Description, file, expected number of frames, expected orientation.
     type PngCase<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
 
     fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
@@ -228,14 +228,14 @@ mod tests {
         [SIGNATURE, &chunks.concat()].concat()
     }
 
-    /// The same with one bit changed in the last checksum.
+    /// The same chunk with one bit of its checksum flipped.
     fn damaged(mut chunk: Vec<u8>) -> Vec<u8> {
         *chunk.last_mut().expect("a checksum") ^= 1;
         chunk
     }
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
         let exif = chunk(*b"eXIf", b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0");
         let animated = chunk(*b"acTL", b"\0\0\0\x05\0\0\0\0");
@@ -264,13 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
         let whole = png(&[&grey, &chunk(*b"tEXt", b"note"), &data, &end]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Png, &whole[..end]), Err("it ends before its IEND chunk"), "{end}");
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
-            // Its last checksum may end with zeros of its own.
+            // The last checksum may itself end with zeros.
             assert!(filled == whole || inspect(Format::Png, &filled).is_err(), "{end}");
         }
         let wrong = "a chunk has a wrong checksum";

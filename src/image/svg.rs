@@ -1,13 +1,13 @@
-//! SVG (Scalable Vector Graphics 1.1, section 5.1.2): the root element may tell a size, or a box to show.
+//! SVG (Scalable Vector Graphics 1.1, section 5.1.2): the root element may state a size or a view box.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::signature::skip_prologue;
+use super::signature::skip_prolog;
 use super::types::HeaderInfo;
 use crate::record::Measures;
 
-/// The size that the root element tells, in CSS pixels.
-pub(super) fn look(head: &[u8]) -> Option<HeaderInfo> {
+/// The size that the root element states, in CSS pixels; `None` until the whole tag is there.
+pub(super) fn parse(head: &[u8]) -> Option<HeaderInfo> {
     let root = root(head)?;
     let (width, height) = (root.width.and_then(length), root.height.and_then(length));
     let (width, height) = match (width, height, root.view_box.and_then(proportions)) {
@@ -20,9 +20,9 @@ pub(super) fn look(head: &[u8]) -> Option<HeaderInfo> {
     Some(HeaderInfo { measures, ..HeaderInfo::default() })
 }
 
-/// Whether the document has an end: the last bytes close the root element, or at least some element.
+/// Whether the document is complete: its last bytes close the root element, or at least some element.
 pub(super) fn has_end(mut source: impl Read + Seek) -> io::Result<bool> {
-    // Comments may come after the root element, and what an editor leaves.
+    // Comments and data of editors may follow the root element.
     const TAIL_BYTES: u64 = 4096;
     let length = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
@@ -39,9 +39,9 @@ struct SvgRoot<'a> {
     view_box: Option<&'a str>,
 }
 
-/// The attributes of the root element, once all of its tag is there.
+/// The attributes of the root element, once its whole tag is there.
 fn root(head: &[u8]) -> Option<SvgRoot<'_>> {
-    let tag = skip_prologue(head)?.strip_prefix(b"<")?;
+    let tag = skip_prolog(head)?.strip_prefix(b"<")?;
     let mut rest = &tag[tag.iter().position(|byte| ends_name(*byte))?..];
     let mut root = SvgRoot::default();
     loop {
@@ -52,7 +52,7 @@ fn root(head: &[u8]) -> Option<SvgRoot<'_>> {
         let (name, after) = rest.split_at(rest.iter().position(|byte| ends_name(*byte))?);
         rest = after.trim_ascii_start();
         let Some(value) = rest.strip_prefix(b"=").map(<[u8]>::trim_ascii_start) else {
-            // No XML any more; what has been told is told.
+            // Not well-formed: what has been read so far counts.
             return if rest.is_empty() { None } else { Some(root) };
         };
         let (quote, value) = value.split_first()?;
@@ -75,7 +75,7 @@ const fn ends_name(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'=' | b'>' | b'/')
 }
 
-/// A length in CSS pixels. What depends on the surroundings (`%`, `em`) is none.
+/// A length in CSS pixels; `None` for relative lengths (`%`, `em`).
 fn length(text: &str) -> Option<f64> {
     // CSS Values and Units, section 6.2.
     const UNITS: [(&str, f64); 7] = [
@@ -139,8 +139,8 @@ mod tests {
             ("<svg", None),
         ];
         for (text, size) in table {
-            let told = look(text.as_bytes()).map(|info| (info.measures.width, info.measures.height));
-            assert_eq!(told, size, "{text}");
+            let size_read = parse(text.as_bytes()).map(|info| (info.measures.width, info.measures.height));
+            assert_eq!(size_read, size, "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the parsers of the formats share: what is looked for in an image, what is found, and what is wrong with it.
+//! Types that the format parsers share: what to look for in an image, what was found, and what is wrong with it.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::record::Measures;
 
-/// What is wrong with an image, in words that follow "the image is corrupt:".
+/// Why an image is corrupt, worded to follow "the image is corrupt:".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CorruptImage(pub &'static str);
 
@@ -17,12 +17,12 @@ impl fmt::Display for CorruptImage {
     }
 }
 
-/// Why there is no end to an inspection.
+/// Why an inspection failed.
 #[derive(Debug)]
 pub enum InspectError {
-    /// The image is not sound.
+    /// The image is corrupt.
     Corrupt(CorruptImage),
-    /// What has been stored of it cannot be read.
+    /// The stored body cannot be read back.
     Io(io::Error),
 }
 
@@ -38,44 +38,44 @@ impl From<io::Error> for InspectError {
     }
 }
 
-/// What is looked for besides the measures.
+/// What to look for besides size, frames and orientation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InspectOptions {
-    /// Whether the image is sound. Without it nothing is ever wrong.
+    /// Check that the file is intact. Without this, no image is ever reported as corrupt.
     pub structure: bool,
-    /// What its Exif block says.
+    /// Read the Exif block.
     pub exif: bool,
 }
 
-/// What has been found out about an image.
+/// Result of inspecting an image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inspection {
     /// Its size, frames and orientation.
     pub measures: Measures,
-    /// What [`exif::selected_fields`](super::exif::selected_fields) tells, if it was wanted.
+    /// Fields of [`exif::selected_fields`](super::exif::selected_fields); empty unless asked for.
     pub exif: Map<String, Value>,
 }
 
-/// What a header has told.
+/// Result of parsing a header.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HeaderInfo {
     pub(super) measures: Measures,
-    /// How many bytes the file has at least if it is whole.
+    /// The least number of bytes that the file has if it is complete.
     pub(super) min_length: u64,
-    /// Where an Exif block is, and its length.
+    /// Offset and length of an Exif block, in bytes.
     pub(super) exif: Option<(u64, u64)>,
-    /// More of the file would tell more.
+    /// Parsing more of the file may give more.
     pub(super) is_partial: bool,
-    /// Where the next box begins, and has not been looked at.
+    /// Offset of the first box that has not been read.
     pub(super) next_box: Option<u64>,
-    /// No box with the picture's data has been seen.
+    /// The file is made of boxes, and none with image data has been seen.
     pub(super) lacks_data: bool,
 }
 
-/// What is wrong with a file that is shorter than it says.
+/// The file is shorter than its header states.
 pub(super) const TRUNCATED: &str = "it ends before its data does";
 
-/// A picture of this size.
+/// Measures with this width and height in pixels; 0 counts as unknown.
 pub(super) fn sized(width: u32, height: u32) -> Measures {
     let some = |side| Some(side).filter(|side| *side > 0);
     Measures { width: some(width), height: some(height), ..Measures::default() }

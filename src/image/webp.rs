@@ -1,4 +1,5 @@
-//! WebP (RFC 9649): chunks in a RIFF container, one of which holds the picture, or several the frames of an animation.
+//! WebP (RFC 9649): chunks in a RIFF container; one of them holds the picture, or several hold the frames of an
+//! animation.
 
 use super::exif;
 use super::integers::{le16, le24, le32};
@@ -6,15 +7,15 @@ use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
 use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
-/// What comes before a chunk's content: its type and its length.
+/// Bytes before the content of a chunk: its type and its length.
 const CHUNK_HEADER_BYTES: u64 = 8;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
 enum WebpState {
     Start,
     Header,
-    /// The beginning of the content of a chunk of this type, and how many bytes come after it.
+    /// The beginning of the content of a chunk of this type, and the number of bytes behind it.
     Content([u8; 4], u64),
     /// Nothing: the container has ended.
     Nothing,
@@ -24,9 +25,9 @@ enum WebpState {
 pub(super) struct WebpParser {
     options: InspectOptions,
     state: WebpState,
-    /// What the container still holds, in bytes.
+    /// Bytes left in the container.
     remaining: u64,
-    /// The bytes that pass by now end with one that only makes their number even.
+    /// The bytes that are skipped now end with a padding byte.
     is_padded: bool,
     measures: Measures,
     frames: u32,
@@ -52,9 +53,9 @@ impl WebpParser {
         self.exif.take()
     }
 
-    /// On to the chunk after this one, of which so many bytes are left.
+    /// Goes on to the next chunk after skipping the rest of this one, in bytes.
     fn next_chunk(&mut self, skip: u64) -> ParseStep {
-        // A byte that is too few for a chunk is the padding that its writer has counted.
+        // Fewer bytes than a chunk header are padding that the writer has included in the length.
         let (state, length) =
             if self.remaining < CHUNK_HEADER_BYTES { (WebpState::Nothing, 0) } else { (WebpState::Header, 8) };
         self.state = state;
@@ -64,7 +65,7 @@ impl WebpParser {
     fn chunk(&mut self, header: &[u8]) -> Result<ParseStep, CorruptImage> {
         let kind = *header.first_chunk().unwrap_or(&[0; 4]);
         let length = u64::from(le32(header, 4).unwrap_or_default());
-        // libwebp refuses it too. The last padding may be missing.
+        // libwebp refuses it too. The last padding byte may be missing.
         self.remaining = (self.remaining - CHUNK_HEADER_BYTES)
             .checked_sub(length)
             .ok_or(CorruptImage("a chunk is longer than the container says that all of them are"))?;
@@ -94,9 +95,10 @@ impl WebpParser {
 
     fn content(&mut self, kind: [u8; 4], content: &[u8]) -> Result<(), CorruptImage> {
         let size = match &kind {
-            // Flags, and what the canvas has more than one pixel (2.7).
+            // Flags, then width and height of the canvas less one (2.7).
             b"VP8X" => le24(content, 4).zip(le24(content, 7)).map(|(width, height)| (width + 1, height + 1)),
-            // A frame tag, a start code, and sizes whose two upper bits scale them (RFC 6386, 9.1).
+            // A frame tag, a start code, then width and height in 14 bits each, below two bits of scaling (RFC 6386,
+            // 9.1).
             b"VP8 " => {
                 if content.get(3..6) != Some(b"\x9D\x01\x2A") {
                     return Err(CorruptImage("its picture does not begin as one"));
@@ -104,7 +106,7 @@ impl WebpParser {
                 let size = |at| le16(content, at).map(|size| u32::from(size & 0x3FFF));
                 size(6).zip(size(8))
             }
-            // A signature, and twice 14 bits (RFC 9649, 3.4).
+            // A signature, then width and height less one in 14 bits each (RFC 9649, 3.4).
             b"VP8L" => {
                 if content.first() != Some(&0x2F) {
                     return Err(CorruptImage("its picture does not begin as one"));
@@ -119,7 +121,7 @@ impl WebpParser {
             }
         };
         self.has_picture |= &kind != b"VP8X";
-        // The canvas comes first where there is one.
+        // If there is a canvas, its chunk comes first and its size counts.
         if self.measures.width.is_none()
             && let Some((width, height)) = size
         {
@@ -151,7 +153,7 @@ impl FormatParser for WebpParser {
                 Ok(self.next_chunk(after))
             }
             WebpState::Nothing if !self.has_picture => Err(CorruptImage("it ends without a picture")),
-            // Whatever comes after the end, decoders do not look at it.
+            // Decoders ignore bytes after the end.
             WebpState::Nothing => Ok(ParseStep::Done),
         }
     }
@@ -161,7 +163,7 @@ impl FormatParser for WebpParser {
     }
 
     fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
-        // Some writers leave out the padding behind the last chunk.
+        // Some writers leave out the padding byte behind the last chunk.
         if matches!(self.state, WebpState::Nothing) && missing == 1 && self.is_padded && self.has_picture {
             return Ok(());
         }
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
+    /// Description, file, expected number of frames, expected orientation.
     type WebpCase<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
 
     const LOSSY: &[u8] = b"VP8 \x0A\0\0\0\x30\x01\0\x9D\x01\x2A\x0A\x40\x14\xC0";
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let exif = b"EXIF\x16\0\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
         let marked = b"EXIF\x1C\0\0\0Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
         let table: [WebpCase; 11] = [
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = webp(&[CANVAS, LOSSY, FRAME, FRAME]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Webp, &whole[..end]), Err("it ends before its container does"), "{end}");

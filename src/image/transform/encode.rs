@@ -1,7 +1,7 @@
-//! Pixels to bytes.
+//! Encodes pixels as baseline JPEG, as PNG of eight bits or as lossy WebP.
 //!
-//! Colour profiles are kept, in every format: without it a picture would change its colours. What is not kept is all that
-//! is no pixel: Exif, XMP, comments. Baseline JPEG, PNG of eight bits, lossy WebP.
+//! Colour profiles are kept in every format, since a picture would change its colours without its profile. Other
+//! metadata is dropped: Exif, XMP, comments.
 
 use std::borrow::Cow;
 
@@ -11,19 +11,19 @@ use super::TransformError;
 use super::pixel_buffer::{Colour, PixelBuffer};
 use crate::record::Format;
 
-/// Formats that pictures can be written in.
+/// Formats that pictures can be encoded in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Baseline JPEG; what is transparent becomes white.
+    /// Baseline JPEG; transparency is composed over white.
     Jpeg,
-    /// PNG, without loss.
+    /// PNG, lossless.
     Png,
-    /// WebP, with loss.
+    /// WebP, lossy.
     Webp,
 }
 
 impl Encoding {
-    /// The one that files of this format can be written in again.
+    /// The encoding of this file format, if files of it can be written.
     #[must_use]
     pub const fn of(format: Format) -> Option<Self> {
         match format {
@@ -34,7 +34,7 @@ impl Encoding {
         }
     }
 
-    /// What is written.
+    /// The file format.
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
@@ -45,10 +45,10 @@ impl Encoding {
     }
 }
 
-/// The encoders give colours as many samples as brightness from this quality on, as `ImageMagick` and libvips do.
+/// From this quality on, JPEG colours are not subsampled (4:4:4), as in `ImageMagick` and libvips.
 const FULL_CHROMA_QUALITY: u8 = 90;
 
-/// Writes a picture. `quality`, from 1 to 100, is for the formats with loss.
+/// Encodes a picture. `quality`, from 1 to 100, is for the lossy formats.
 pub fn encode(picture: PixelBuffer, target: Encoding, quality: u8) -> Result<Vec<u8>, TransformError> {
     let profile = picture.profile.clone().filter(|profile| is_for(profile, picture.colour));
     match target {
@@ -58,8 +58,7 @@ pub fn encode(picture: PixelBuffer, target: Encoding, quality: u8) -> Result<Vec
     }
 }
 
-/// Whether a profile describes such colours: that of a picture that was in four colours does not any more (ICC.1, section
-/// 7.2.6).
+/// Whether a profile is for these channels (ICC.1, section 7.2.6). The profile of a decoded CMYK picture is not.
 fn is_for(profile: &[u8], colour: Colour) -> bool {
     let space: &[u8] = match colour {
         Colour::Grey | Colour::GreyAlpha => b"GRAY",
@@ -80,11 +79,11 @@ fn jpeg(picture: PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Vec
     encoder.set_sampling_factor(if is_full { SamplingFactor::R_4_4_4 } else { SamplingFactor::R_4_2_0 });
     encoder.set_chroma_subsampling_method(jpeg_encoder::ChromaSubsamplingMethod::Average);
     if let Some(profile) = profile {
-        // One that is too long for its segments is left out.
+        // A profile that is too long for the segments is left out.
         let _ = encoder.add_icc_profile(profile);
     }
-    let kind = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
-    encoder.encode(&picture.data, width, height, kind).map_err(TransformError::internal)?;
+    let color_type = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
+    encoder.encode(&picture.data, width, height, color_type).map_err(TransformError::internal)?;
     Ok(bytes)
 }
 
@@ -109,19 +108,19 @@ fn png(picture: &PixelBuffer, profile: Option<Vec<u8>>) -> Result<Vec<u8>, Trans
 }
 
 fn webp(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
-    /// 14 bits hold the size of a side (RFC 9649, section 2.7).
+    /// Width and height have 14 bits (RFC 9649, section 2.7).
     const MAX_SIDE_PIXELS: u32 = 16_383;
     let (width, height) = (picture.width, picture.height);
     if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
         return Err(TransformError::Unsupported(format!("WebP holds no {} pixels in a row", width.max(height))));
     }
-    // There is no grey.
-    let coloured = |channels: usize| {
+    // WebP has no grey.
+    let as_rgb = |channels: usize| {
         let pixels = picture.data.chunks_exact(channels);
         Cow::Owned(pixels.flat_map(|pixel| [&[pixel[0]; 3][..], &pixel[1..]].concat()).collect::<Vec<_>>())
     };
     let pixels = match picture.colour {
-        Colour::Grey | Colour::GreyAlpha => coloured(picture.colour.channels()),
+        Colour::Grey | Colour::GreyAlpha => as_rgb(picture.colour.channels()),
         Colour::Rgb | Colour::Rgba => Cow::Borrowed(&*picture.data),
     };
     let encoder = if picture.colour.has_alpha() {
@@ -138,7 +137,7 @@ fn webp(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Ve
     })
 }
 
-/// A WebP file with a colour profile put into it (RFC 9649, section 2.7), which the encoder does not do.
+/// Adds a colour profile to a WebP file (RFC 9649, section 2.7); the encoder cannot.
 fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec<u8> {
     const ICC_FLAG: u8 = 0x20;
     let chunks = file.get(12..).unwrap_or_default();
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_profile_stays_where_it_describes_the_colours() {
+    fn a_colour_profile_is_kept_where_it_is_for_these_channels() {
         let mut profile = vec![7; 200];
         profile[16..20].copy_from_slice(b"RGB ");
         let holds = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
