@@ -96,6 +96,7 @@ pub(super) fn orientation<R: Read + Seek>(reader: &mut IfdReader<R>, picture: &I
 /// | `gps_latitude` `gps_longitude` | degrees, north and east |
 /// | `gps_altitude` | metres above sea level |
 /// | `gps_at` | `2024-05-04T01:02:01Z` |
+///
 /// Texts have at most 200 characters and no control characters. Numbers have six significant digits, degrees seven
 /// decimals.
 #[must_use]
@@ -106,18 +107,18 @@ pub fn selected_fields(block: &[u8]) -> Map<String, Json> {
 /// The fields of [`selected_fields`], from a block or from a TIFF file.
 pub(super) fn fields<R: Read + Seek>(reader: &mut IfdReader<R>, picture: &Ifd) -> Map<String, Json> {
     let mut fields = FieldCollector { reader, found: Map::new() };
-    fields.plain(picture, PICTURE_TAGS);
-    let exposure = fields.directory(picture, EXIF_IFD);
+    fields.values(picture, PICTURE_TAGS);
+    let exposure = fields.ifd(picture, EXIF_IFD);
     if let Some(exposure) = &exposure {
-        fields.plain(exposure, EXPOSURE_TAGS);
+        fields.values(exposure, EXPOSURE_TAGS);
         fields.time("taken_at", (exposure, TAKEN), (exposure, TAKEN_OFFSET));
         // The lowest bit says whether the flash fired; the others give details.
         let flash = fields.reader.integer(exposure, FLASH).ok();
         fields.put("flash", flash.map(|flash| Json::Bool(flash & 1 == 1)));
     }
     fields.time("modified_at", (picture, MODIFIED), (exposure.as_ref().unwrap_or(picture), MODIFIED_OFFSET));
-    if let Some(place) = fields.directory(picture, GPS_IFD) {
-        fields.place(&place);
+    if let Some(gps) = fields.ifd(picture, GPS_IFD) {
+        fields.location(&gps);
     }
     fields.found
 }
@@ -134,18 +135,18 @@ impl<R: Read + Seek> FieldCollector<'_, R> {
         }
     }
 
-    fn value(&mut self, directory: &Ifd, tag: u16) -> Option<IfdValue> {
-        self.reader.value(directory, tag).ok()
+    fn value(&mut self, ifd: &Ifd, tag: u16) -> Option<IfdValue> {
+        self.reader.value(ifd, tag).ok()
     }
 
-    fn directory(&mut self, from: &Ifd, tag: u16) -> Option<Ifd> {
+    fn ifd(&mut self, from: &Ifd, tag: u16) -> Option<Ifd> {
         let at = self.reader.integer(from, tag).ok()?;
         self.reader.ifd(at).ok()
     }
 
-    fn plain(&mut self, directory: &Ifd, tags: &[(u16, &str)]) {
+    fn values(&mut self, ifd: &Ifd, tags: &[(u16, &str)]) {
         for (tag, name) in tags {
-            let value = self.value(directory, *tag).and_then(|value| match value {
+            let value = self.value(ifd, *tag).and_then(|value| match value {
                 IfdValue::Text(text) => plain_text(&text).map(Json::String),
                 IfdValue::Integers(numbers) => numbers.first().map(|number| Json::from(*number)),
                 IfdValue::Rationals(ratios) => ratios.first().and_then(|ratio| quotient(*ratio)).and_then(number),
@@ -155,37 +156,37 @@ impl<R: Read + Seek> FieldCollector<'_, R> {
         }
     }
 
-    fn text(&mut self, directory: &Ifd, tag: u16) -> Option<String> {
-        match self.value(directory, tag)? {
+    fn text(&mut self, ifd: &Ifd, tag: u16) -> Option<String> {
+        match self.value(ifd, tag)? {
             IfdValue::Text(text) => plain_text(&text),
             _ => None,
         }
     }
 
-    fn rationals(&mut self, directory: &Ifd, tag: u16) -> Option<Vec<f64>> {
-        match self.value(directory, tag)? {
+    fn rationals(&mut self, ifd: &Ifd, tag: u16) -> Option<Vec<f64>> {
+        match self.value(ifd, tag)? {
             IfdValue::Rationals(ratios) => ratios.into_iter().map(quotient).collect(),
             _ => None,
         }
     }
 
     /// Adds a time, with its offset from UTC if the block states one.
-    fn time(&mut self, name: &str, (directory, tag): (&Ifd, u16), offset: (&Ifd, u16)) {
-        let Some(mut time) = self.text(directory, tag).and_then(|text| time(&text)) else { return };
+    fn time(&mut self, name: &str, (ifd, tag): (&Ifd, u16), offset: (&Ifd, u16)) {
+        let Some(mut time) = self.text(ifd, tag).and_then(|text| time(&text)) else { return };
         if let Some(offset) = self.text(offset.0, offset.1).filter(|offset| matches_pattern(offset, "+00:00")) {
             time.push_str(&offset);
         }
         self.put(name, Some(Json::String(time)));
     }
 
-    fn place(&mut self, place: &Ifd) {
+    fn location(&mut self, gps: &Ifd) {
         for (name, tag, limit) in [("gps_latitude", LATITUDE, 90.0), ("gps_longitude", LONGITUDE, 180.0)] {
-            let degrees = self.rationals(place, tag).and_then(|parts| match parts[..] {
+            let degrees = self.rationals(gps, tag).and_then(|parts| match parts[..] {
                 [degrees, minutes, seconds] => Some(degrees + minutes / 60.0 + seconds / 3600.0),
                 _ => None,
             });
             // N or S, E or W, under the tag before.
-            let sign = match self.text(place, tag - 1).as_deref() {
+            let sign = match self.text(gps, tag - 1).as_deref() {
                 Some("N" | "E") => 1.0,
                 Some("S" | "W") => -1.0,
                 _ => continue,
@@ -194,12 +195,12 @@ impl<R: Read + Seek> FieldCollector<'_, R> {
             let rounded = degrees.map(|degrees| (sign * degrees * 1e7).round() / 1e7);
             self.put(name, rounded.and_then(Number::from_f64).map(Json::Number));
         }
-        if let Some(&[altitude]) = self.rationals(place, ALTITUDE).as_deref() {
-            let is_below = self.value(place, ALTITUDE_REFERENCE) == Some(IfdValue::Bytes(vec![1]));
+        if let Some(&[altitude]) = self.rationals(gps, ALTITUDE).as_deref() {
+            let is_below = self.value(gps, ALTITUDE_REFERENCE) == Some(IfdValue::Bytes(vec![1]));
             self.put("gps_altitude", number(if is_below { -altitude } else { altitude }));
         }
-        if let Some(date) = self.text(place, GPS_DATE)
-            && let Some(&[hours, minutes, seconds]) = self.rationals(place, GPS_TIME).as_deref()
+        if let Some(date) = self.text(gps, GPS_DATE)
+            && let Some(&[hours, minutes, seconds]) = self.rationals(gps, GPS_TIME).as_deref()
             && let Some(at) = time(&format!("{date} {hours:02.0}:{minutes:02.0}:{:02.0}", seconds.floor()))
         {
             self.put("gps_at", Some(Json::String(at + "Z")));

@@ -12,7 +12,7 @@ const PICTURE: u8 = 0x2C;
 const TRAILER: u8 = 0x3B;
 
 /// Largest LZW minimum code size in bits: codes have at most 12 bits, and the first codes one more than the pixels.
-const MAX_CODE_SIZE: u8 = 11;
+const MAX_CODE_SIZE_BITS: u8 = 11;
 
 /// What the next slice holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl FormatParser for GifParser {
                 let skip = colours(bytes.get(8).copied().unwrap_or_default());
                 Ok(self.next(GifState::Bits, skip, 1))
             }
-            GifState::Bits if first > MAX_CODE_SIZE => {
+            GifState::Bits if first > MAX_CODE_SIZE_BITS => {
                 Err(CorruptImage("its pixels have an impossible number of bits"))
             }
             GifState::Bits | GifState::Label => Ok(self.next(GifState::Length, 0, 1)),

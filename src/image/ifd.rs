@@ -11,7 +11,7 @@ const MAX_ENTRIES: u64 = 512;
 /// Bytes of a value that are read. Texts are shorter; offsets of strips may be cut off.
 const MAX_VALUE_BYTES: u64 = 65_536;
 
-// Types of values (TIFF 6.0, section 2; IFD is of TIFF Tech Note 1, the last two of `BigTIFF`). No other types are read.
+// Types of values (TIFF 6.0, section 2; IFD: TIFF Tech Note 1; the last two: `BigTIFF`). No other types are read.
 const BYTE: u16 = 1;
 const ASCII: u16 = 2;
 const SHORT: u16 = 3;
@@ -49,8 +49,8 @@ impl From<io::Error> for IfdError {
 #[derive(Debug)]
 pub(super) struct IfdReader<R> {
     source: R,
-    is_little: bool,
-    is_big: bool,
+    is_little_endian: bool,
+    is_big_tiff: bool,
 }
 
 /// The entries of one image file directory.
@@ -91,15 +91,15 @@ impl<R: Read + Seek> IfdReader<R> {
         source.rewind()?;
         let mut header = [0; 4];
         source.read_exact(&mut header)?;
-        let (is_little, is_big) = match &header {
+        let (is_little_endian, is_big_tiff) = match &header {
             b"II\x2A\0" => (true, false),
             b"MM\0\x2A" => (false, false),
             b"II\x2B\0" => (true, true),
             b"MM\0\x2B" => (false, true),
             _ => return Err(IfdError::Absent),
         };
-        let mut reader = Self { source, is_little, is_big };
-        let at = if is_big { 8 } else { 4 };
+        let mut reader = Self { source, is_little_endian, is_big_tiff };
+        let at = if is_big_tiff { 8 } else { 4 };
         let first = reader.read_at(at, at)?;
         let first = reader.number(&first);
         Ok((reader, first))
@@ -114,7 +114,7 @@ impl<R: Read + Seek> IfdReader<R> {
         let entry = |bytes: &[u8]| {
             let number = |from: usize, to: usize| self.number(&bytes[from..to]);
             let mut field = [0; 8];
-            let (count_end, field_end) = if self.is_big { (12, 20) } else { (8, 12) };
+            let (count_end, field_end) = if self.is_big_tiff { (12, 20) } else { (8, 12) };
             field[..field_end - count_end].copy_from_slice(&bytes[count_end..field_end]);
             let short = |from| u16::try_from(number(from, from + 2)).unwrap_or_default();
             IfdEntry { tag: short(0), kind: short(2), count: number(4, count_end), field }
@@ -133,7 +133,7 @@ impl<R: Read + Seek> IfdReader<R> {
         // Some writers leave out the offset of the next IFD after the last one.
         let next = next.map_or(0, |next| self.number(&next));
         let first = self.read_at(start, size)?;
-        let field = if self.is_big { 12..16 } else { 8..12 };
+        let field = if self.is_big_tiff { 12..16 } else { 8..12 };
         let has_type = self.number(&first[..2]) == u64::from(NEW_SUBFILE_TYPE);
         Ok((next, if has_type { self.number(&first[field]) } else { 0 }))
     }
@@ -149,7 +149,7 @@ impl<R: Read + Seek> IfdReader<R> {
             _ => return Err(IfdError::Absent),
         };
         let length = entry.count.saturating_mul(size).min(MAX_VALUE_BYTES);
-        let field_size = if self.is_big { 8 } else { 4 };
+        let field_size = if self.is_big_tiff { 8 } else { 4 };
         let bytes = if length <= field_size {
             entry.field[..usize::try_from(length).unwrap_or_default()].to_vec()
         } else {
@@ -188,7 +188,7 @@ impl<R: Read + Seek> IfdReader<R> {
 
     /// Lengths in bytes of the number of entries, of an entry, and of the offset of the next IFD.
     const fn sizes(&self) -> (u64, u64, u64) {
-        if self.is_big { (8, 20, 8) } else { (2, 12, 4) }
+        if self.is_big_tiff { (8, 20, 8) } else { (2, 12, 4) }
     }
 
     fn read_at(&mut self, at: u64, length: u64) -> Result<Vec<u8>, IfdError> {
@@ -201,6 +201,6 @@ impl<R: Read + Seek> IfdReader<R> {
 
     fn number(&self, bytes: &[u8]) -> u64 {
         let shift = |number: u64, digit: &u8| number << 8 | u64::from(*digit);
-        if self.is_little { bytes.iter().rev().fold(0, shift) } else { bytes.iter().fold(0, shift) }
+        if self.is_little_endian { bytes.iter().rev().fold(0, shift) } else { bytes.iter().fold(0, shift) }
     }
 }

@@ -4,7 +4,7 @@ use super::integers::le16;
 use crate::record::Format;
 
 /// Bytes at the beginning of a body that are examined. They decide in all cases but one: a TGA file is recognised only
-/// by its end. Binary formats need 16 bytes; an SVG may have an XML declaration, a licence comment and a document type
+/// by its end. Binary formats need far fewer; an SVG may have an XML declaration, a licence comment and a document type
 /// before its root element.
 pub const MAX_HEAD_BYTES: usize = 4096;
 
@@ -27,11 +27,11 @@ pub enum Recognition {
 /// whole body.
 #[must_use]
 pub fn recognise(head: &[u8], complete: bool) -> Recognition {
-    recognise_by(head, complete.then_some(head))
+    recognise_with_end(head, complete.then_some(head))
 }
 
 /// Recognises a body by its beginning and, once it is complete, by its last bytes, in which [`TGA_FOOTER`] is searched.
-fn recognise_by(head: &[u8], end: Option<&[u8]>) -> Recognition {
+fn recognise_with_end(head: &[u8], end: Option<&[u8]>) -> Recognition {
     // Later bytes are not examined, so the result does not depend on how a body was cut into pieces.
     let head = &head[..head.len().min(MAX_HEAD_BYTES)];
     let complete = end.is_some();
@@ -135,7 +135,7 @@ impl Recogniser {
     #[must_use]
     pub fn end(&self) -> Recognition {
         match self.recognition {
-            Recognition::Unclear => recognise_by(&self.head, Some(&self.end)),
+            Recognition::Unclear => recognise_with_end(&self.head, Some(&self.end)),
             clear => clear,
         }
     }

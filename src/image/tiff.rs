@@ -57,8 +57,8 @@ pub(super) fn inspect<R: Read + Seek>(
     }
 }
 
-/// Counts the pages from this IFD on, and says whether the whole chain lies within the file. A chain that forms a ring
-/// is left.
+/// Counts the pages from this IFD on, and says whether the whole chain lies within the file. Counting stops where the
+/// chain forms a ring.
 fn pages<R: Read + Seek>(reader: &mut IfdReader<R>, first: u64) -> Result<(u32, bool), IfdError> {
     let (mut at, mut pages) = (first, 0);
     // One offset that has been seen is kept, and replaced ever more rarely (Brent's algorithm): a ring is found without

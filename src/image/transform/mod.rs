@@ -158,6 +158,7 @@ pub enum Image {
 }
 
 /// Transforms an image as the options say.
+///
 /// `orientation` says how the picture is to be rotated and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112); a
 /// new image is upright. Of an animation or a file of several pictures, the first picture is used.
 ///
@@ -202,6 +203,7 @@ pub fn transform(
 
 /// Bytes of memory that [`transform`] and [`verify`] need for such an image, for [`CpuPool::run`]. `size` is its width
 /// and height in pixels, if known.
+///
 /// The header may be wrong, so this is an estimate; [`Limits::max_memory`] enforces it.
 #[must_use]
 pub fn memory_needed(format: Format, size: Option<(u32, u32)>, options: &TransformOptions) -> u64 {

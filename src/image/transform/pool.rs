@@ -46,6 +46,7 @@ impl CpuPool {
 
     /// Runs a job when memory and a worker are free. `memory` is what the job takes, in bytes; a job that needs more
     /// than the pool has runs alone. Jobs start in the order of their calls, so a large one is not passed over.
+    ///
     /// Must be called within a tokio runtime. If the future is dropped, a job that has begun goes on, and keeps its
     /// permits until it ends.
     pub async fn run<T, F>(&self, memory: u64, work: F) -> Result<T, Panicked>
