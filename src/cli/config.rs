@@ -14,7 +14,7 @@ use bytesize::ByteSize;
 use super::args::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
-use crate::image::transform::{self, Limits, Plan, Quality, Resize, resize};
+use crate::image::transform::{Encoding, Limits, Quality, Resize, ResizeMode, TransformOptions};
 use crate::input::{self, Source};
 use crate::journal::KnownBy;
 use crate::journal::manifest::ManifestTarget;
@@ -287,7 +287,7 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
 }
 
 /// What is done with the pixels; nothing if there is nothing to do.
-fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
+fn plan(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
     for (flag, is_given) in [("--resize-mode", args.resize_mode.is_some()), ("--enlarge", args.enlarge)] {
         if is_given && args.resize.is_none() {
             return usage(format!("{flag} says how to resize; say to what size, such as --resize 256"));
@@ -303,22 +303,22 @@ fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
         return usage("--accept any saves whatever comes, sound or not; leave out that or --verify decode");
     }
     let mode = match args.resize_mode.unwrap_or(ResizeModeChoice::KeepRatio) {
-        ResizeModeChoice::KeepRatio => resize::Mode::KeepRatio,
-        ResizeModeChoice::CenterCrop => resize::Mode::CenterCrop,
-        ResizeModeChoice::Border => resize::Mode::Border,
+        ResizeModeChoice::KeepRatio => ResizeMode::KeepRatio,
+        ResizeModeChoice::CenterCrop => ResizeMode::CenterCrop,
+        ResizeModeChoice::Border => ResizeMode::Border,
     };
     let resize = args.resize.as_deref().map(sides).transpose()?;
     let target = args.encode.map(|format| match format {
-        EncodeChoice::Jpeg => transform::Target::Jpeg,
-        EncodeChoice::Png => transform::Target::Png,
-        EncodeChoice::Webp => transform::Target::Webp,
+        EncodeChoice::Jpeg => Encoding::Jpeg,
+        EncodeChoice::Png => Encoding::Png,
+        EncodeChoice::Webp => Encoding::Webp,
     });
     let quality = match args.quality.map(Quality::new) {
         None => Quality::default(),
         Some(Some(quality)) => quality,
         Some(None) => return usage("--quality: from 1 (small) to 100 (good); 90 is usual"),
     };
-    let plan = Plan {
+    let plan = TransformOptions {
         limits: Limits::default(),
         verify: args.verify == VerifyChoice::Decode,
         resize: resize.map(|(width, height)| Resize { width, height, mode, enlarge: args.enlarge }),

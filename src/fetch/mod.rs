@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::http::{self, Client, Deadline, Response, retry};
 #[cfg(feature = "transform")]
-use crate::image::transform::{Plan, Pool};
+use crate::image::transform::{CpuPool, TransformOptions};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
 use crate::naming::{Namer, PlannedName};
@@ -68,7 +68,7 @@ pub struct Options {
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
     #[cfg(feature = "transform")]
-    pub plan: Option<Arc<Plan>>,
+    pub plan: Option<Arc<TransformOptions>>,
     /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again, and when.
@@ -104,7 +104,7 @@ pub struct Fetcher {
     pub sink: Arc<Sink>,
     /// Processors for pixels.
     #[cfg(feature = "transform")]
-    pub pool: Pool,
+    pub pool: CpuPool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -510,7 +510,7 @@ mod tests {
             bandwidth: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
             #[cfg(feature = "transform")]
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {

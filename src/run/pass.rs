@@ -15,7 +15,7 @@ use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 #[cfg(feature = "transform")]
-use crate::image::transform::Pool;
+use crate::image::transform::CpuPool;
 use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
@@ -191,7 +191,7 @@ impl Pass<'_> {
             limiter: limiter.clone(),
             sink: Arc::clone(sink),
             #[cfg(feature = "transform")]
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
             counters: Arc::clone(counters),
             options: options.fetch.clone(),
