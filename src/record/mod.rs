@@ -10,13 +10,14 @@ mod exit;
 mod format;
 mod job;
 mod modes;
+mod outcome;
 
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
 pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
 pub use self::format::{Format, LONGEST_EXTENSION};
-pub use self::job::{
-    Extra, Failed, Job, Measures, Original, Outcome, Reason, Record, Row, Saved, Skipped, Timing, is_plain_path,
-    milliseconds, recorded, url_hash, without_fragment,
-};
+pub use self::job::{Extra, Job, Row, recorded, url_hash, without_fragment};
 pub use self::modes::{Existing, Mode, Phase};
+pub use self::outcome::{
+    Failed, Measures, Original, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
+};
