@@ -212,7 +212,7 @@ impl Fetcher {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
-            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
+            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Cancelling) => Err(interrupted()),
             ended = self.attempts(work, permit, state) => ended,
         }
     }
@@ -262,9 +262,9 @@ impl Fetcher {
                 permit.leave(Feedback::Well);
                 return result;
             };
-            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let asks_too_much = error.retry_after().is_some_and(|asked| asked > retry::LONGEST_ASKED);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
+            let asked = error.retry_after().map(|asked| asked.min(retry::LONGEST_ASKED));
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
@@ -323,7 +323,7 @@ impl Fetcher {
             if let Some(error) = refusal(&response, &self.options) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;
-                return Err(error.from_elsewhere(is_elsewhere));
+                return Err(error.from_other_host(is_elsewhere));
             }
             if let Some(former) = begun.take() {
                 former.give_up();
@@ -339,7 +339,7 @@ impl Fetcher {
             PartialBody { part, look, validator, source, total }
         };
         if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
-            let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
+            let error = error.from_other_host(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
             if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
@@ -444,7 +444,7 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Feedback::Well,
+        _ if error.is_from_other_host() => Feedback::Well,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
@@ -488,7 +488,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
             if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
-            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))
+            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).with_retry_after(response.retry_after))
         }
     }
 }

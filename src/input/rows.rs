@@ -164,7 +164,7 @@ impl Rows {
         let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
         let size = extra.size();
         if size >= LIGHT {
-            extra.weigh(size, &self.weights);
+            extra.charge_to(&self.weights, size);
             self.batch_weight += size;
         }
         self.next_index += 1;
@@ -190,7 +190,7 @@ impl Rows {
         }
         self.reading.read(self.next_index);
         // Thousands of rows are held before they are fetched. What was read before these is fetched without them.
-        self.weights.wait_for(self.most.saturating_add(std::mem::take(&mut self.batch_weight)));
+        self.weights.wait_until_at_most(self.most.saturating_add(std::mem::take(&mut self.batch_weight)));
         self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| Ended::Unwanted)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::util::compact_table::Table;
+use crate::util::compact_table::CompactTable;
 
 /// What a row is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ pub(super) enum Standing {
 /// How far each row has come that is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    table: Table<7, 6>,
+    table: CompactTable<7, 6>,
     /// The places of the records that say a row is saved, by those of later ones that do not, because fetching it again
     /// has failed. There are few.
     saved_before: HashMap<u64, Place>,
@@ -85,7 +85,7 @@ impl Known {
     /// What this pass has saved counts as saved by an earlier one, and nothing is met.
     pub fn begin_pass(&mut self) {
         let saved_before = std::mem::take(&mut self.saved_before);
-        self.table.revise(|value| {
+        self.table.filter_map_in_place(|value| {
             let place = match value >> Place::BITS {
                 Self::EARLIER | Self::UNDER_WAY_AGAIN | Self::SAVED => value & Place::LAST,
                 Self::SAVED_BEFORE => saved_before.get(&(value & Place::LAST))?.0,

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub use self::known::Key;
 use self::known::{Known, Place, Standing};
 use self::line::{Line, other_digest};
-use crate::record::{Job, Outcome, Reason, Record, RunError, recorded, without_fragment};
+use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
 use crate::util::private_file;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
@@ -234,7 +234,7 @@ impl Journal {
     /// The key of a row, the same as its record's: records show secrets redacted and carry a hash instead.
     #[must_use]
     pub fn key(&self, job: &Job) -> Key {
-        match recorded(&job.url) {
+        match recorded_url(&job.url) {
             (_, Some(hash)) => key_of(&self.hasher, self.known_by, &hash, job.index),
             (_, None) => key_of(&self.hasher, self.known_by, without_fragment(&job.url), job.index),
         }

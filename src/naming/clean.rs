@@ -15,7 +15,7 @@
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::record::{Format, LONGEST_EXTENSION};
+use crate::record::{Format, MAX_EXTENSION_BYTES};
 use crate::util::redact::needs_escaping;
 
 /// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
@@ -94,7 +94,7 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
     // A hole may stay empty, and then its dot goes.
     let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
     let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
-    let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
+    let ext_room = if ext_may_change { ext.len().max(MAX_EXTENSION_BYTES + 1) } else { ext.len() };
     // Digits at the end stay, with the character that sets them off; what is before them is cut.
     let kept = stem.find(DIGIT).filter(|first| *first > NEAR).map_or(stem.len(), |first| {
         first - usize::from(stem[..first].ends_with(|before: char| before.is_ascii_punctuation()))
@@ -115,7 +115,7 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
 /// As much of the stem of a name as there is room for, with holes filled. Where it is cut, it ends like a name.
 fn cut(stem: &str, room: usize) -> &str {
     let fits = |end: usize| {
-        stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (LONGEST_EXTENSION - 1) <= room
+        stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (MAX_EXTENSION_BYTES - 1) <= room
     };
     if fits(stem.len()) {
         return stem;

@@ -7,13 +7,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::clean::{DIGIT, HOLE, UNKNOWN, extension};
 use crate::record::Format;
-use crate::util::compact_table::Table;
+use crate::util::compact_table::CompactTable;
 
 /// The names that are taken, in 7 bytes each: 7 bytes of the hash of its [`form`], of which one is not stored, and one
 /// for its extension. Two names that share a hash cost one of them a needless suffix, nothing else.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    pub table: Table<6, 1>,
+    pub table: CompactTable<6, 1>,
     /// Odd numbers, others in every run. Who names what depends on which names are one, never on where they are kept;
     /// and that must not be known outside, or somebody could make up names that are all kept in one place.
     secret: [u64; 2],
@@ -37,7 +37,7 @@ pub struct Rung(pub u8);
 impl Taken {
     pub fn new() -> Self {
         let random = RandomState::new();
-        Self { table: Table::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
+        Self { table: CompactTable::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
     }
 
     /// Where a form is kept. Steps that can be undone, on 56 bits: two forms come to one place only if these bits of

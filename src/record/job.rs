@@ -1,4 +1,4 @@
-//! What goes in: a [`Job`] is one row of the list.
+//! The input of a download: a [`Job`] is one row of the list, and its URL is what it is known by.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,31 +21,31 @@ pub struct Job {
     pub index: u64,
     /// What to fetch.
     pub url: Url,
-    /// What else the row holds.
+    /// The other columns of the row.
     pub extra: Extra,
-    /// What the body has to hash to (`--checksum-column`).
+    /// The checksum that the body must have (`--checksum-column`).
     pub checksum: Option<Box<Checksum>>,
 }
 
 impl Job {
-    /// A row that holds nothing but a URL.
+    /// A row with a URL and no other columns.
     #[must_use]
     pub fn new(index: u64, url: Url) -> Self {
         Self { index, url, extra: Extra::default(), checksum: None }
     }
 }
 
-/// The columns of a row besides its URL, in their order. They are carried into the row's record, and names may hold
-/// them. Cheap to clone.
+/// The columns of a row besides its URL, in their order. They are copied into the row's record, and templates for file
+/// names can refer to them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Extra(Option<Arc<Columns>>);
+pub struct Extra(Option<Arc<ExtraColumns>>);
 
 #[derive(Debug)]
-struct Columns {
+struct ExtraColumns {
     /// Names and values.
     all: Vec<(Arc<str>, Value)>,
-    /// What they weigh, if anybody counts that.
-    weight: Option<MemoryShare>,
+    /// The memory that they take, if it is charged to a budget.
+    charged: Option<MemoryShare>,
 }
 
 impl PartialEq for Extra {
@@ -55,46 +55,47 @@ impl PartialEq for Extra {
 }
 
 impl Extra {
-    /// These columns. Names may be shared between the rows of a list.
+    /// Columns by name. The names may be shared between the rows of a list.
     #[must_use]
     pub fn new(columns: Vec<(Arc<str>, Value)>) -> Self {
-        Self((!columns.is_empty()).then(|| Arc::new(Columns { all: columns, weight: None })))
+        Self((!columns.is_empty()).then(|| Arc::new(ExtraColumns { all: columns, charged: None })))
     }
 
-    /// How many bytes of memory the values take.
+    /// The memory that the values take, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.iter().map(|(_, value)| size(value)).sum()
     }
 
-    /// Counts them among these as long as they are there. To be said before they are cloned.
-    pub fn weigh(&mut self, bytes: usize, weights: &Arc<MemoryBudget>) {
+    /// Holds `bytes` of the budget until the columns and all their clones are dropped. Must be called before the first
+    /// clone is made; afterwards it has no effect.
+    pub fn charge_to(&mut self, budget: &Arc<MemoryBudget>, bytes: usize) {
         if let Some(columns) = self.0.as_mut().and_then(Arc::get_mut) {
-            columns.weight = Some(weights.hold(bytes));
+            columns.charged = Some(budget.hold(bytes));
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no columns.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The value of a column; of several with one name that of the first.
+    /// The value of a column, or of the first one if several have that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.iter().find(|(column, _)| *column == name).map(|(_, value)| value)
     }
 
-    /// Names and values.
+    /// The names and values, in the order of the columns.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().flat_map(|columns| &columns.all).map(|(name, value)| (&**name, value))
     }
 }
 
-/// How many bytes of memory a value takes.
+/// The memory that a value takes, in bytes.
 fn size(value: &Value) -> usize {
-    let more = match value {
+    let heap = match value {
         Value::String(text) => text.len(),
         Value::Array(values) => values.iter().map(size).sum(),
         Value::Object(fields) => {
@@ -102,7 +103,7 @@ fn size(value: &Value) -> usize {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     };
-    size_of::<Value>() + more
+    size_of::<Value>() + heap
 }
 
 impl Serialize for Extra {
@@ -113,8 +114,8 @@ impl Serialize for Extra {
 
 impl<'de> Deserialize<'de> for Extra {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Columns;
-        impl<'de> Visitor<'de> for Columns {
+        struct ExtraVisitor;
+        impl<'de> Visitor<'de> for ExtraVisitor {
             type Value = Extra;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -129,29 +130,29 @@ impl<'de> Deserialize<'de> for Extra {
                 Ok(Extra::new(columns))
             }
         }
-        deserializer.deserialize_map(Columns)
+        deserializer.deserialize_map(ExtraVisitor)
     }
 }
 
-/// One row of the list: a job, or the record of a line that is none.
+/// One row of the list: a job, or the failed record of a line that holds no URL.
 pub type Row = Result<Job, Box<Record>>;
 
-/// What a URL is known by, on this and on later runs: the SHA-256 of its normalised text without the fragment, which
-/// is never sent (RFC 3986, section 3.5), as hexadecimal digits.
+/// The hash that identifies a URL in this and in later runs: the SHA-256 of its normalised text without the fragment,
+/// which is never sent (RFC 3986, section 3.5), as 64 hexadecimal digits.
 #[must_use]
 pub fn url_hash(url: &Url) -> String {
     hex(&Sha256::digest(without_fragment(url).as_bytes()))
 }
 
-/// The text of a URL that identifies what it names.
+/// The text of a URL without its fragment: URLs that differ only in the fragment name the same resource.
 #[must_use]
 pub fn without_fragment(url: &Url) -> &str {
     &url[..url::Position::AfterQuery]
 }
 
-/// The URL as records show it, and its hash where that is not the URL itself because something is redacted.
+/// The URL as records show it, and its hash if something was redacted, so that the text no longer identifies the URL.
 #[must_use]
-pub fn recorded(url: &Url) -> (Cow<'_, str>, Option<String>) {
+pub fn recorded_url(url: &Url) -> (Cow<'_, str>, Option<String>) {
     let shown = redacted(url);
     let hash = (shown != url.as_str()).then(|| url_hash(url));
     (shown, hash)
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fragment_does_not_make_another_picture() {
+    fn urls_that_differ_only_in_the_fragment_have_one_hash() {
         let url = |text| Url::parse(text).expect("a URL");
         assert_eq!(url_hash(&url("https://a.example/x.png#1")), url_hash(&url("https://a.example/x.png")));
         assert_ne!(url_hash(&url("https://a.example/x.png?1")), url_hash(&url("https://a.example/x.png")));

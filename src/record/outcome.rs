@@ -1,34 +1,35 @@
-//! What comes out: a [`Record`] is what became of one row.
+//! The output of a download: a [`Record`] says how one row ended.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::record::{Algorithm, Digests, Extra, FetchError, Format, Job, recorded};
+use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, recorded_url};
 
-/// Whether a path read back from a record is one that fetchimg can have written: below the output folder, in no hidden
-/// place. A journal may have come with a folder from elsewhere, and must not lead outside it.
+/// Whether a path read back from a record is one that fetchimg can have written: inside the output folder, without hidden
+/// files or folders. A journal may come with a folder from an untrusted source, and its paths must not lead out of the
+/// folder.
 #[must_use]
 pub fn is_plain_path(path: &str) -> bool {
     let is_plain = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['\\', '\0', ':']);
     path.split('/').all(is_plain)
 }
 
-/// What became of one row: exactly one per row, whatever happens to it.
+/// How one row ended. There is exactly one record per row, whatever happens to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The number of the row.
     pub index: u64,
     /// The URL, its secrets redacted.
     pub url: String,
-    /// What the URL is known by, present where `url` does not say it because something is redacted.
+    /// The hash of the URL ([`url_hash`](super::url_hash)), present if something in `url` is redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_hash: Option<String>,
-    /// How it ended.
+    /// The status and what goes with it.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// What else the row of the list held.
+    /// The other columns of the row.
     #[serde(default, skip_serializing_if = "Extra::is_empty")]
     pub extra: Extra,
 }
@@ -37,11 +38,11 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The file is there, complete and checked.
+    /// The image is stored, complete and checked.
     Saved(Saved),
-    /// There is no file of this row.
+    /// The row has no image, because of an error.
     Failed(Failed),
-    /// Nothing was fetched, on purpose.
+    /// No file was stored for the row, on purpose.
     Skipped(Skipped),
 }
 
@@ -52,66 +53,66 @@ pub struct Saved {
     pub path: String,
     /// Size of the file in bytes.
     pub bytes: u64,
-    /// What the bytes are; absent when `--accept any` let through something unknown.
+    /// The format of the bytes; absent if `--accept any` accepted an unknown one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Width and height in pixels, animation and orientation, as far as the file states them.
+    /// Width and height in pixels, frames and orientation, as far as the file states them.
     #[serde(flatten)]
     pub measures: Measures,
     /// The `Content-Type` the server sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The status of the last answer.
+    /// The status of the last response.
     pub http_status: u16,
-    /// Where the redirects led, secrets redacted; the URL itself when there were none.
+    /// The URL after all redirects, its secrets redacted; the URL of the row if there were none.
     pub final_url: String,
-    /// Requests that were needed, redirects not counted.
+    /// Requests that were made, redirects not counted.
     pub attempts: u32,
-    /// Bytes of the file that an earlier attempt had already stored.
+    /// Bytes of the body that an earlier attempt had already stored.
     #[serde(default)]
     pub resumed_from: u64,
-    /// When and how long.
+    /// When the download began and how long it took.
     #[serde(flatten)]
     pub timing: Timing,
-    /// What the camera has noted down (`--exif`).
+    /// Metadata of the camera (`--exif`).
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub exif: Map<String, Value>,
     /// Digests of the file (`--hash`).
     #[serde(flatten)]
     pub digests: Digests,
-    /// What the picture looks like, in 16 hexadecimal digits (`--phash`).
+    /// The perceptual hash, as 16 hexadecimal digits (`--phash`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phash: Option<String>,
-    /// What came, where the file is made from it (`--resize`, `--encode`).
+    /// The image as received, if the stored file is made from it (`--resize`, `--encode`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Box<Original>>,
-    /// The file that has the same bytes, of which this is another name (`--dedupe`).
+    /// The file with the same bytes to which this one is a hard link (`--dedupe`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<String>,
-    /// The name promises another format than the bytes are, and was kept.
+    /// The extension of the name belongs to another format than the bytes, and was kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extension_mismatch: bool,
-    /// Bytes of the file that an earlier run had stored. Not part of the record as it is written.
+    /// Bytes of the body that an earlier run had stored. Not part of the record in JSON.
     #[serde(skip)]
     pub from_earlier_run: u64,
 }
 
 impl Saved {
-    /// What the body that came hashes to, if that is recorded.
+    /// The digest of the body as received, if it is recorded.
     #[must_use]
-    pub fn digest_of_what_came(&self, algorithm: Algorithm) -> Option<&str> {
+    pub fn received_digest(&self, algorithm: Algorithm) -> Option<&str> {
         self.original.as_ref().map_or(&self.digests, |original| &original.digests).get(algorithm)
     }
 }
 
-/// An image as the server sent it, where another one is stored.
+/// An image as the server sent it, if the stored file is made from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Original {
     /// Its size in bytes.
     pub bytes: u64,
     /// Its format.
     pub format: Format,
-    /// Its width and height and the like.
+    /// Its width and height in pixels, frames and orientation.
     #[serde(flatten)]
     pub measures: Measures,
     /// Its digests.
@@ -119,55 +120,56 @@ pub struct Original {
     pub digests: Digests,
 }
 
-/// What the header of an image says about it.
+/// What the header of an image states: its width and height, its frames and its orientation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measures {
-    /// Width in pixels, as stored: before any orientation is applied.
+    /// Width in pixels, as stored: before the orientation is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
     /// Height in pixels, as stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
-    /// Pictures of an animation, or pages of a document; absent where there is one, or where the format does not tell.
+    /// Frames of an animation, or pages of a document; absent if there is only one, or if the header does not state it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<u32>,
-    /// How the picture is to be turned and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112); absent where it
-    /// stands upright.
+    /// How the image is rotated and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112); absent if it is shown as
+    /// stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orientation: Option<u8>,
 }
 
-/// A row without an image.
+/// A row that ended in an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
     /// The kind of error, by its name in the contract.
     pub error: String,
-    /// The status of the answer, where there was one.
+    /// The status of the response, if the error is about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
     /// What happened, in a sentence.
     pub message: String,
-    /// Whether another run may succeed.
+    /// Whether a later run may succeed.
     pub retryable: bool,
     /// Requests that were made.
     pub attempts: u32,
-    /// When and how long; absent for a row that was never tried.
+    /// When the download began and how long it took; absent if no request was made.
     #[serde(flatten)]
     pub timing: Option<Timing>,
-    /// The same would happen to every later row, so the run ends. Not part of the record as it is written.
+    /// The same error would meet every later row, so the run ends. Not part of the record in JSON.
     #[serde(skip)]
     pub ends_run: bool,
 }
 
-/// A row that needed no request.
+/// A row for which no file was stored, on purpose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Why.
+    /// Why it was skipped.
     pub reason: Reason,
-    /// The file that stands for this row, where there is one.
+    /// The existing file because of which the row was skipped, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Its size in bytes, where a later run has to know it: it is another row's ([`Reason::DuplicateContent`]).
+    /// The size of that file in bytes, if it belongs to another row ([`Reason::DuplicateContent`]): a later run needs it to
+    /// check whether the file is unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
@@ -180,9 +182,9 @@ pub enum Reason {
     AlreadySaved,
     /// An earlier row of the list has the same URL.
     DuplicateUrl,
-    /// There is a file of that name that fetchimg did not write.
+    /// A file with that name exists that fetchimg did not write.
     FileExists,
-    /// Another file has the same bytes, and cannot have two names (`--dedupe`).
+    /// Another file has the same bytes, and a hard link to it could not be made (`--dedupe`).
     DuplicateContent,
 }
 
@@ -202,19 +204,19 @@ impl Reason {
 /// When a download began and how long it took, in milliseconds with two decimals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// From the start of the pass over the list (of the run, but for `--compare`) to the first request of this row.
+    /// From the start of the pass over the list to the first request of this row. A run makes one pass, with `--compare` two.
     pub start_ms: f64,
-    /// From the first request to the head of the last answer.
+    /// From the first request to the header of the last response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttfb_ms: Option<f64>,
-    /// Of that, what was spent waiting to try again; absent where nothing was.
+    /// Of that time, the waits between attempts; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<f64>,
-    /// From the first request to the end of the body, or of the last attempt; waits between attempts included.
+    /// From the first request to the end of the body, or of the last attempt, with the waits between attempts.
     pub total_ms: f64,
 }
 
-/// A duration as records state it.
+/// A duration in milliseconds with two decimals, as records state it.
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
@@ -224,7 +226,7 @@ impl Record {
     /// The record of a job.
     #[must_use]
     pub fn of(job: &Job, outcome: Outcome) -> Self {
-        let (url, url_hash) = recorded(&job.url);
+        let (url, url_hash) = recorded_url(&job.url);
         Self { index: job.index, url: url.into_owned(), url_hash, outcome, extra: job.extra.clone() }
     }
 }
@@ -235,15 +237,15 @@ impl Failed {
     pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
         let kind = error.kind();
         let http_status = match kind {
-            crate::record::ErrorKind::HttpStatus(code) => Some(code),
+            ErrorKind::HttpStatus(code) => Some(code),
             _ => None,
         };
         Self {
             error: kind.name().to_owned(),
             http_status,
             message: error.to_string(),
-            // Another run may well do what this one was not given the time or the room for.
-            retryable: kind.retryable() || kind == crate::record::ErrorKind::Interrupted || error.ends_run(),
+            // A later run may have the time that an interrupted run did not have, or the disk space.
+            retryable: kind.retryable() || kind == ErrorKind::Interrupted || error.ends_run(),
             attempts,
             timing,
             ends_run: error.ends_run(),
@@ -256,7 +258,6 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::record::ErrorKind;
 
     fn job(url: &str) -> Job {
         Job::new(7, Url::parse(url).expect("a URL"))
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_carries_the_status_and_no_time_it_never_had() {
+    fn a_failure_has_the_http_status_and_no_timing_without_a_request() {
         let failed = Failed::new(&FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found"), 1, None);
         let record = Record::of(&job("https://ann:pw@codeflex.co/b.png"), Outcome::Failed(failed));
         let line = serde_json::to_string(&record).expect("JSON");
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_from_a_record_stays_inside() {
+    fn a_path_from_a_record_stays_inside_the_output_folder() {
         for plain in ["a.png", "folder/a.png", "a b-1.png"] {
             assert!(is_plain_path(plain), "{plain}");
         }

@@ -15,7 +15,7 @@ use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::journal::{Earlier, Journal, Key};
 use crate::naming::{Foreseen, Namer};
-use crate::record::{Exit, Extra, RunError, recorded};
+use crate::record::{Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
 use crate::sink::folder::wal::Wal;
 use crate::util::boot_id;
@@ -103,7 +103,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
 }
 
 fn planned(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {
-    let (url, url_hash) = recorded(&work.job.url);
+    let (url, url_hash) = recorded_url(&work.job.url);
     let (index, extra) = (work.job.index, &work.job.extra);
     redact::json(&Planned { index, url, url_hash, status: "planned", path, awaits, extra }, false)
 }

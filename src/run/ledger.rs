@@ -163,7 +163,7 @@ impl<'a> Ledger<'a> {
             };
             let other_digest = checksum.as_deref().and_then(|checksum| match &record.outcome {
                 Outcome::Saved(saved) => {
-                    saved.digest_of_what_came(checksum.algorithm).filter(|made| *made != checksum.digest)
+                    saved.received_digest(checksum.algorithm).filter(|made| *made != checksum.digest)
                 }
                 _ => None,
             });

@@ -1,4 +1,4 @@
-//! Counts, sizes and times as people read them. There is one way to print each of them.
+//! Prints counts, sizes and times for people, each of them in one way.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl fmt::Display for Count {
 pub struct Size(f64);
 
 impl Size {
-    /// A number of bytes that need not be whole, such as a mean or a rate.
+    /// A number of bytes that need not be an integer, such as a mean or a rate.
     #[must_use]
     pub const fn of(bytes: f64) -> Self {
         Self(bytes)
@@ -44,7 +44,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut number, mut units) = (self.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter());
         let mut unit = units.next().unwrap_or_default();
-        // What would be rounded to 1024 is one of the next unit.
+        // A number that would be printed as 1024 is printed as 1.00 of the next unit.
         while let Some(larger) = units.next().filter(|_| number >= 1023.5) {
             (number, unit) = (number / 1024.0, larger);
         }
@@ -58,15 +58,15 @@ impl fmt::Display for Size {
     }
 }
 
-/// A time rounded to one unit: `90 seconds`, `2 minutes`; with `{:#}` as `90s`, `2m`.
+/// A duration rounded to one unit: `89 seconds`, `2 minutes`; with `{:#}` as `89s`, `2m`.
 ///
-/// A unit is used from one and a half of it on, so that rounding is never off by more than a third.
+/// A unit is used for durations of at least one and a half of it, so the rounding error is at most a third.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rounded(pub Duration);
 
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Seconds in a unit, its name, and its sign.
+        /// Seconds in a unit, its name, and its abbreviation.
         const UNITS: [(u64, &str, &str); 6] = [
             (365 * 86_400, "year", "y"),
             (7 * 86_400, "week", "w"),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rounded_to_the_unit_that_fits() {
+    fn durations_are_rounded_to_the_largest_unit_that_fits() {
         for (seconds, long, short) in [
             (0, "0 seconds", "0s"),
             (1, "1 second", "1s"),
