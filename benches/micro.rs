@@ -48,7 +48,7 @@ use fetchimg::http::disposition::filename;
 use fetchimg::image::transform::Pool;
 use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
 use fetchimg::input::{Options, rows_of};
-use fetchimg::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::journal::{Journal, Key, Lookup, RowIdentity};
 use fetchimg::limiter::{self, Limiter, Patience};
 use fetchimg::naming::Namer;
 use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
@@ -364,12 +364,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     // The one before is gone, so that the file does not grow from one to the next.
     let empty = || {
         let _ = fs::remove_file(&path);
-        Journal::open(&path, KnownBy::Url, |_| {}).expect("a journal")
+        Journal::open(&path, RowIdentity::Url, |_| {}).expect("a journal")
     };
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
             let key = journal.key(job);
-            assert_eq!(journal.meet(key, job).expect("met"), Lookup::New(None));
+            assert_eq!(journal.look_up(key, job).expect("met"), Lookup::New(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();
@@ -378,12 +378,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
         for (record, key) in records.iter().zip(keys) {
             let line = redact::json(record, false).expect("JSON");
-            journal.note(record, &line, Some(key)).expect("noted");
+            journal.append(record, &line, Some(key)).expect("noted");
             if each {
-                journal.write().expect("written");
+                journal.flush().expect("written");
             }
         }
-        journal.write().expect("written");
+        journal.flush().expect("written");
         journal
     };
     let mut group = criterion.benchmark_group("record");

@@ -16,7 +16,7 @@ use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::image::transform::{self, Limits, Plan, Quality, Resize, resize};
 use crate::input::{self, Source};
-use crate::journal::KnownBy;
+use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
@@ -103,7 +103,11 @@ impl TryFrom<Args> for Config {
             template,
             fsync: args.fsync,
             existing,
-            known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
+            row_identity: if args.keep_duplicates {
+                RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
+            } else {
+                RowIdentity::Url
+            },
             manifest,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,

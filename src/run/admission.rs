@@ -38,7 +38,7 @@ pub fn admit(
     namer: &mut Namer,
     size: impl Fn(&str) -> Option<u64>,
 ) -> Result<Admitted, RunError> {
-    let earlier = match journal.meet(key, job)? {
+    let earlier = match journal.look_up(key, job)? {
         Lookup::New(earlier) => earlier,
         Lookup::Done(stored) => return Ok(Admitted::Duplicate(stored)),
         Lookup::InFlight => return Ok(Admitted::InFlight),

@@ -13,7 +13,7 @@ use super::survey::{FolderView, Survey, Verdict};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
-use crate::journal::{Earlier, Journal, Key};
+use crate::journal::{EarlierFile, Journal, Key};
 use crate::naming::{Foreseen, Namer};
 use crate::record::{Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
@@ -45,8 +45,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let folder = FolderView::new(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
-    let mut journal = Journal::apart(&folder.private("manifest.jsonl"), options.known_by, &mut keep)?;
+    let mut keep = |EarlierFile { path, .. }: EarlierFile| namer.keep(path);
+    let mut journal = Journal::open_overlay(&folder.private("manifest.jsonl"), options.row_identity, &mut keep)?;
     // What a killed run has noted would be taken in, so it counts.
     let boot = boot_id::id();
     let wal = Wal::new(folder.private("wal"), boot.as_deref(), options.fsync);

@@ -179,7 +179,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn write_down(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
-        if let Err(error) = self.journal.note(record, line, key) {
+        if let Err(error) = self.journal.append(record, line, key) {
             self.fail(error);
         }
         if let Some(manifest) = &mut self.manifest
@@ -191,7 +191,7 @@ impl<'a> Ledger<'a> {
 
     /// Writes what has been noted since the last time; with `--fsync`, so that it survives a loss of power.
     pub fn write(&mut self) {
-        let written = self.journal.write();
+        let written = self.journal.flush();
         if let Err(error) = written.and_then(|()| if self.files.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
@@ -255,7 +255,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::journal::KnownBy;
+    use crate::journal::RowIdentity;
     use crate::sink::folder::wal::{Mark, Wal};
 
     /// The rows of a pass in this folder.
@@ -276,7 +276,7 @@ mod tests {
     fn notes_stay_until_the_records_are_on_the_disk() {
         let folder = tempfile::tempdir().expect("a folder");
         // What is written there cannot be synced.
-        let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
+        let mut journal = Journal::open(Path::new("/dev/null"), RowIdentity::Url, |_| {}).expect("a journal");
         let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_list_waits_while_too_many_of_its_rows_do() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut journal = Journal::open(&folder.path().join("journal"), KnownBy::Url, |_| {}).expect("a journal");
+        let mut journal = Journal::open(&folder.path().join("journal"), RowIdentity::Url, |_| {}).expect("a journal");
         let mut rows = rows(folder.path(), false, &mut journal);
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));

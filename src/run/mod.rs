@@ -26,7 +26,7 @@ use self::survey::{FolderView, Survey, Verdict};
 use crate::fetch::Work;
 use crate::http::Client;
 use crate::input::Lists;
-use crate::journal::{Earlier, Journal, Key, KnownBy};
+use crate::journal::{EarlierFile, Journal, Key, RowIdentity};
 use crate::limiter::{self, PerHost};
 use crate::naming::Namer;
 use crate::progress::Screen;
@@ -46,17 +46,17 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
     let lists = Lists::open(&options.sources, &options.input)?;
     let boot = boot_id::id();
     // A part is laid aside under the hash of its URL. When several rows have one URL, its parts must not meet.
-    let boot_of_parts = boot.clone().filter(|_| options.known_by == KnownBy::Url);
+    let boot_of_parts = boot.clone().filter(|_| options.row_identity == RowIdentity::Url);
     let files = Arc::new(Folder::open(&options.output, options.fsync, boot_of_parts)?);
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let contents = DedupIndex::default();
-    let mut take_in = |Earlier { path, sha256 }: Earlier| {
+    let mut take_in = |EarlierFile { path, sha256 }: EarlierFile| {
         namer.keep(path);
         if let Some(sha256) = sha256.filter(|_| options.fetch.dedupe) {
             contents.know(sha256, path);
         }
     };
-    let mut journal = Journal::open(&files.private("manifest.jsonl"), options.known_by, &mut take_in)?;
+    let mut journal = Journal::open(&files.private("manifest.jsonl"), options.row_identity, &mut take_in)?;
     let wal = Arc::new(take_up(&files, &mut journal, take_in, boot.as_deref(), options.fsync)?);
     let contents = Arc::new(contents);
     files.sync().map_err(|source| RunError::Output { path: options.output.clone(), source })?;
@@ -146,7 +146,7 @@ pub async fn run(options: &Options, screen: &Screen, stop: &Stop) -> Result<Exit
 fn take_up(
     files: &Folder,
     journal: &mut Journal,
-    take_in: impl FnMut(Earlier),
+    take_in: impl FnMut(EarlierFile),
     boot: Option<&str>,
     synced: bool,
 ) -> Result<Wal, RunError> {
@@ -154,7 +154,7 @@ fn take_up(
     let fail = |source| RunError::Output { path: folder.clone(), source };
     let wal = Wal::new(folder.clone(), boot, synced);
     adopt(wal.left(boot).map_err(fail)?, journal, |path| files.look_at(path), take_in)?;
-    journal.write()?;
+    journal.flush()?;
     if synced {
         journal.sync()?;
     }

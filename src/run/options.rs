@@ -8,7 +8,7 @@ use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
-use crate::journal::KnownBy;
+use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
@@ -30,7 +30,7 @@ pub struct Options {
     /// What happens to images that are there.
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
-    pub known_by: KnownBy,
+    pub row_identity: RowIdentity,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
     /// The passes over the list.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::{Manifest, ManifestTarget};
-use crate::journal::{Earlier, Journal, StoredFile};
+use crate::journal::{EarlierFile, Journal, StoredFile};
 use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
 use crate::sink::folder::wal::{Mark, Noted};
 use crate::util::redact::escaped;
@@ -21,7 +21,7 @@ pub fn adopt(
     left: Vec<Noted>,
     journal: &mut Journal,
     look_at: impl Fn(&str) -> Option<Metadata>,
-    mut take_in: impl FnMut(Earlier),
+    mut take_in: impl FnMut(EarlierFile),
 ) -> Result<(), RunError> {
     for noted in left {
         let is_there = |stored: &StoredFile| {
@@ -29,7 +29,7 @@ pub fn adopt(
             found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
         };
         if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
-            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+            take_in(EarlierFile { path: &adopted.path, sha256: adopted.sha256.as_deref() });
         }
     }
     Ok(())

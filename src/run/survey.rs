@@ -161,12 +161,12 @@ impl<'a> Survey<'a> {
         Ok(Verdict::Settled(key, Box::new(record)))
     }
 
-    /// Later rows with the same URL are told the file that this line names (see [`Journal::foresee`]).
+    /// Later rows with the same URL are told the file that this line names (see [`Journal::append_planned`]).
     ///
     /// # Errors
     /// When that cannot be kept.
     pub fn foresee(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
-        self.journal.foresee(line, key)
+        self.journal.append_planned(line, key)
     }
 
     /// What has come so far.
