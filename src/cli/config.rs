@@ -20,7 +20,7 @@ use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
-use crate::progress::Show;
+use crate::progress::ProgressMode;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
@@ -44,7 +44,7 @@ pub struct Log {
     /// The form of the log.
     pub format: LogFormat,
     /// What is shown meanwhile.
-    pub show: Show,
+    pub show: ProgressMode,
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).
@@ -542,11 +542,11 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
 
 fn log(args: &Args) -> Log {
     let show = match args.progress {
-        _ if args.quiet => Show::Nothing,
-        ProgressChoice::Auto => Show::what_fits(),
-        ProgressChoice::Bar => Show::Bar,
-        ProgressChoice::Log => Show::Log,
-        ProgressChoice::None => Show::Nothing,
+        _ if args.quiet => ProgressMode::Off,
+        ProgressChoice::Auto => ProgressMode::auto(),
+        ProgressChoice::Bar => ProgressMode::Bar,
+        ProgressChoice::Log => ProgressMode::Log,
+        ProgressChoice::None => ProgressMode::Off,
     };
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
     Log { verbosity, format: args.log_format, show }

@@ -24,7 +24,7 @@ use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
 use crate::naming::{Namer, Planned};
-use crate::progress::{Alive, Counters, HighWater};
+use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
     ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds,
 };
@@ -128,7 +128,7 @@ struct AttemptState {
     resumed_from: u64,
     /// Bytes of it that an earlier run had.
     from_before: u64,
-    water: HighWater,
+    water: HighWaterMark,
 }
 
 /// A body of which not everything has come.
@@ -381,7 +381,7 @@ impl Fetcher {
         body: &mut PartialBody<'_>,
         state: &mut AttemptState,
         response: &mut Response<'_>,
-        alive: &Alive<'_>,
+        alive: &DownloadGuard<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
             if body.part.length() + frame.len() as u64 > self.options.max_bytes {

@@ -20,7 +20,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Permit, queue};
 use crate::naming::Namer;
-use crate::progress::{Facts, Screen, Throttled, Total};
+use crate::progress::{Facts, Screen, ThrottledHost, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
 use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
 use crate::sink::Folder;
@@ -183,7 +183,7 @@ impl Pass<'_> {
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
-            ..tally.summary(wall, counters.most_alive())
+            ..tally.summary(wall, counters.peak_in_flight())
         };
         Ok(Passed { summary, failure, observed })
     }
@@ -246,12 +246,12 @@ fn total(reading: &Reading) -> Total {
 }
 
 /// The hosts that are spared now.
-fn throttled(limiter: &Limiter) -> Vec<Throttled> {
+fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
     let throttled = limiter.throttled(LATELY).into_iter();
-    let shown = |(host, times, left_alone): (HostKey, u64, Option<Duration>)| Throttled {
+    let shown = |(host, times, backoff_left): (HostKey, u64, Option<Duration>)| ThrottledHost {
         host: host.name().to_owned(),
         times,
-        left_alone,
+        backoff_left,
     };
     throttled.map(shown).collect()
 }
