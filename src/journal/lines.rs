@@ -47,12 +47,12 @@ enum FileEnd {
 impl LineFile {
     /// Opens the file, or creates it, and reads its lines. An incomplete last line is removed.
     ///
-    /// `visit` gets the offset and the text of each line and returns whether it is a record.
-    pub fn open(path: &Path, mut visit: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
+    pub fn open(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = private_file::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut lines = Self::new(path);
-        if lines.read_all(&file, &mut visit).map_err(fail)? == FileEnd::Torn {
+        if lines.read_all(&file, &mut on_line).map_err(fail)? == FileEnd::Torn {
             file.set_len(lines.written).map_err(fail)?;
         }
         lines.file = Some(file);
@@ -62,8 +62,8 @@ impl LineFile {
     /// Opens the file read-only, if it exists, and reads its lines. Nothing is created or changed in its folder: appended
     /// lines go to a temporary file.
     ///
-    /// `visit` gets the offset and the text of each line and returns whether it is a record.
-    pub fn open_overlay(path: &Path, mut visit: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
+    pub fn open_overlay(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let mut lines = Self::new(path);
         let file = match private_file::open(OpenOptions::new().read(true), path) {
@@ -71,7 +71,7 @@ impl LineFile {
             opened => Some(opened.map_err(fail)?),
         };
         if let Some(file) = &file {
-            lines.read_all(file, &mut visit).map_err(fail)?;
+            lines.read_all(file, &mut on_line).map_err(fail)?;
         }
         lines.base = Some(ReadOnlyBase { file, length: lines.written });
         Ok(lines)
@@ -81,13 +81,13 @@ impl LineFile {
         Self { path: path.to_owned(), base: None, file: None, unwritten: Vec::new(), written: 0 }
     }
 
-    fn read_all(&mut self, file: &File, visit: &mut impl FnMut(u64, &[u8]) -> bool) -> io::Result<FileEnd> {
+    fn read_all(&mut self, file: &File, on_line: &mut impl FnMut(u64, &[u8]) -> bool) -> io::Result<FileEnd> {
         let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         loop {
             line.clear();
             let length = reader.read_until(b'\n', &mut line)?;
-            let is_record = visit(self.written, &line);
+            let is_record = on_line(self.written, &line);
             if line.last() != Some(&b'\n') {
                 // The end of the file, or a line that was not written completely. If only its line feed is missing, the
                 // line is a record and gets one.

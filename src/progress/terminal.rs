@@ -32,7 +32,7 @@ fn is_utf8(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 }
 
 /// Whether standard error is a terminal that is read by a person and can move its cursor. Build servers may give their jobs a
-/// terminal that nobody watches; they set the variable `CI`.
+/// terminal that is not watched; they set the variable `CI`.
 #[must_use]
 pub fn supports_live_view() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -73,8 +73,8 @@ pub fn frame(above: &[u8], lines: &[ViewLine], is_shown: bool, colours: bool) ->
             bytes.extend(b"\r\n");
         }
         let colour = match line.tone {
-            Tone::Bad if colours => Some(RED),
-            Tone::SlowDownload if colours => Some(YELLOW),
+            Tone::Failure if colours => Some(RED),
+            Tone::Throttled if colours => Some(YELLOW),
             _ => None,
         };
         bytes.extend(colour.unwrap_or_default());
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_frame_leaves_the_cursor_where_the_next_one_begins() {
-        let lines = [("one", Tone::Plain), ("two", Tone::Bad), ("three", Tone::SlowDownload)];
+        let lines = [("one", Tone::Plain), ("two", Tone::Failure), ("three", Tone::Throttled)];
         let plain = "\x1b[?7lone\x1b[K\r\ntwo\x1b[K\r\nthree\x1b[J\x1b[?7h\r\x1b[2A";
         assert_eq!(encoded("", &lines, false, false), plain);
         assert_eq!(encoded("log\n", &lines[..1], true, true), "\r\x1b[Jlog\n\x1b[?7lone\x1b[J\x1b[?7h\r");

@@ -47,9 +47,9 @@ pub enum Tone {
     /// Progress.
     Plain,
     /// Failures.
-    Bad,
+    Failure,
     /// Hosts that have throttled.
-    SlowDownload,
+    Throttled,
 }
 
 /// One line of the view, without colours.
@@ -85,7 +85,7 @@ pub fn lines(status: &Status, size: ViewSize, unicode: bool) -> Vec<ViewLine> {
         let kinds = status.failures.iter().map(failure).collect();
         lines.push(ViewLine {
             text: view.list(&format!("{} failed: ", Count(status.failed)), kinds, ", "),
-            tone: Tone::Bad,
+            tone: Tone::Failure,
         });
     }
     if !status.throttled.is_empty() {
@@ -100,7 +100,7 @@ pub fn lines(status: &Status, size: ViewSize, unicode: bool) -> Vec<ViewLine> {
             throttled(&name, host, is_narrow)
         });
         let lead = if is_narrow { "throttled " } else { "throttled: " };
-        lines.push(ViewLine { text: view.list(lead, hosts.collect(), "; "), tone: Tone::SlowDownload });
+        lines.push(ViewLine { text: view.list(lead, hosts.collect(), "; "), tone: Tone::Throttled });
     }
     lines.extend(status.slowest.iter().enumerate().map(|(number, slow)| plain(view.slow(slow, number == 0))));
     lines.truncate(max_lines);

@@ -1,7 +1,7 @@
-//! Records to words.
+//! The report of a run: it adds up records and writes the result as text, JSON, HTML or Markdown.
 //!
-//! A [`Tally`] folds the records of one pass over the list as they come; a [`Summary`] holds what is said about it, every
-//! number computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange it, so they cannot disagree.
+//! A [`Tally`] adds up the records of one pass over the list as they arrive. A [`Summary`] has all numbers of the pass, each
+//! of them computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange these numbers, so they cannot disagree.
 
 pub mod advice;
 pub mod forecast;
@@ -20,7 +20,7 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
-pub use self::forecast::{Forecast, Observed};
-pub use self::plan::{HostRows, NAMES_TOLD, Plan, RowCounts};
-pub use self::summary::{Basis, COMPLETED, Comparison, HOSTS_NAMED, OverloadedHost, Report, Summary, Times};
+pub use self::forecast::{Forecast, SampledRow};
+pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
+pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
 pub use self::tally::Tally;

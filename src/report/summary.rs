@@ -1,127 +1,127 @@
-//! What is said about a run: a summary of each pass, how the two modes compare, and the report that holds both.
+//! The numbers of a report: a summary of each pass, and the comparison of the two modes.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::advice::{self, Allowed};
+use super::advice::{self, ConcurrencyLimits};
 use super::forecast::Forecast;
 use super::trace::Trace;
 use crate::record::Mode;
 
-/// How long something took, in seconds.
+/// Percentiles of durations, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Times {
-    /// Half of them took no longer.
+pub struct Percentiles {
+    /// Half of the durations are not longer.
     pub median: f64,
-    /// 95 of 100 took no longer.
+    /// 95 % of the durations are not longer.
     pub p95: f64,
-    /// The longest.
+    /// The longest duration.
     pub max: f64,
 }
 
-/// What one pass over the list came to.
+/// The numbers of one pass over the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How the list was gone through.
+    /// The mode of the pass.
     pub mode: Mode,
-    /// From the start of the pass to its end.
+    /// Duration of the pass, in seconds.
     pub wall_seconds: f64,
-    /// Rows of the list that were reached; `saved`, `failed` and `skipped` add up to it.
+    /// Rows of the list that have a record: the sum of `saved`, `failed` and `skipped`.
     pub rows: u64,
-    /// Rows that ended as files.
+    /// Rows whose image was saved.
     pub saved: u64,
     /// Rows that failed.
     pub failed: u64,
-    /// Rows that needed no request.
+    /// Rows that were skipped.
     pub skipped: u64,
-    /// Failures by kind, `http_status` with its code.
+    /// Failed rows by kind; `http_status` has its code.
     pub failed_by_kind: BTreeMap<String, u64>,
     /// Skipped rows by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
-    /// Bytes of the files that were saved.
+    /// Bytes of the saved files.
     pub bytes: u64,
-    /// Saved files per second of wall time.
+    /// Saved files per second of the pass.
     pub images_per_second: f64,
-    /// Bytes of saved files per second of wall time.
+    /// Bytes of saved images that came over the network in this run, per second of the pass.
     pub bytes_per_second: f64,
-    /// From a row's first request to the head of its answer, over saved rows.
-    pub first_byte_seconds: Option<Times>,
-    /// From a row's first request to its file, over saved rows.
-    pub download_seconds: Option<Times>,
-    /// The single downloads of saved and failed rows, added up.
+    /// From the first request of a row to the header of its response, over the saved rows.
+    pub first_byte_seconds: Option<Percentiles>,
+    /// From the first request of a row to its file, over the saved rows.
+    pub download_seconds: Option<Percentiles>,
+    /// The sum of the durations of all downloads, of saved and of failed rows.
     pub sum_of_downloads_seconds: f64,
-    /// Their times to first byte, added up, those of saved rows.
+    /// The sum of the times to first byte, of saved rows.
     pub sum_of_first_bytes_seconds: f64,
-    /// What connections waited for the look-up of host names, added up.
+    /// The sum of the times that connections waited for the look-up of a host name.
     pub lookup_seconds: f64,
-    /// The most downloads alive at once.
+    /// The most downloads that were in flight at the same time.
     pub most_alive: u64,
     /// Attempts beyond the first.
     pub retries: u64,
-    /// Files whose extension names another format than their bytes are.
+    /// Files whose extension belongs to another format than their bytes.
     pub extension_mismatches: u64,
     /// Saved images that are hard links to files with the same bytes.
     pub links: u64,
-    /// The bytes that they would have taken.
+    /// Bytes of disk space that these links save.
     pub link_bytes: u64,
-    /// Hosts that asked for less (429, 503), refused, broke or went silent, the worst first, ten at most.
+    /// Hosts that throttled (429, 503), refused or broke connections, or timed out; the worst first, at most ten.
     pub overloaded_hosts: Vec<OverloadedHost>,
-    /// What the records tell beyond sums.
+    /// The distribution over time and hosts, failures, and single downloads.
     #[serde(flatten)]
     pub trace: Trace,
-    /// What identifies the list: its URLs in their order.
+    /// The hash of the URLs of the list in their order, which identifies the list.
     #[serde(skip)]
     pub list: u64,
 }
 
-/// A host that was too much for, or that was not there.
+/// A host that was overloaded, or unreachable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OverloadedHost {
-    /// The name, and the port if it is not the usual one.
+    /// The name, and the port if it is not the default one.
     pub host: String,
-    /// How many attempts met that.
+    /// How many attempts failed for that reason.
     pub times: u64,
     /// How many of them were answered with 429 or 503.
     pub throttled: u64,
 }
 
-/// So many overloaded hosts are named.
-pub const HOSTS_NAMED: usize = 10;
+/// The most hosts in a list of a report.
+pub const MAX_HOSTS_LISTED: usize = 10;
 
-/// The two modes side by side, or as near as one run gets to it.
+/// The wall times of the two modes. If only one of them ran, the other is from an earlier run or estimated.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Wall time one after the other, in seconds.
+    /// Wall time of the sequential mode, in seconds.
     pub sequential_seconds: f64,
-    /// Wall time all at once, in seconds.
+    /// Wall time of the concurrent mode, in seconds.
     pub concurrent_seconds: f64,
-    /// The first divided by the second.
+    /// The sequential time divided by the concurrent time.
     pub speed_up: f64,
-    /// Where the number for the mode that did not run in this pass is from.
+    /// Where the time of the mode that did not run comes from.
     pub basis: Basis,
 }
 
-/// How much a comparison is worth.
+/// What a comparison is based on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Basis {
-    /// Both modes ran now.
+    /// Both modes ran in this run.
     Measured,
-    /// The other mode fetched the same list into the same folder before.
+    /// The other mode fetched the same list into the same folder in an earlier run.
     MeasuredBefore {
-        /// When, as an HTTP date (RFC 9110, section 5.6.7).
+        /// The date of that run, as an HTTP date (RFC 9110, section 5.6.7).
         date: String,
     },
-    /// The other mode never ran; its time was worked out from this one's.
+    /// The time of the other mode is estimated from the downloads of this one.
     Estimated {
-        /// Which mode.
+        /// The mode whose time is estimated.
         mode: Mode,
     },
 }
 
-/// What [`Report::ended`] says of a run that went through its list.
+/// The value of [`Report::ended`] for a run that reached the end of its list.
 pub const COMPLETED: &str = "completed";
 
 /// The whole report of a run.
@@ -129,37 +129,37 @@ pub const COMPLETED: &str = "completed";
 pub struct Report {
     /// The version of fetchimg.
     pub version: &'static str,
-    /// The output folder as it was given.
+    /// The output folder, as the user named it.
     pub output: String,
     /// When the run ended, as an HTTP date.
     pub date: String,
-    /// `completed`, `interrupted`, or why the run could not go on.
+    /// `completed`, `interrupted`, or the error that ended the run.
     pub ended: String,
-    /// The passes over the list, in the order they were made.
+    /// The summaries of all passes over the list, in their order.
     pub modes: Vec<Summary>,
-    /// What concurrency brought, where it can be told.
+    /// The comparison of the two modes, if it is possible.
     pub comparison: Option<Comparison>,
-    /// What to do about it, in up to three sentences.
+    /// Advice that follows from the numbers, in up to three sentences.
     pub advice: Vec<String>,
-    /// What the whole list is likely to come to, if this was a sample of it (`--sample`).
+    /// The forecast for the whole list, if the run fetched a sample of it (`--sample`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
 }
 
 impl Report {
-    /// The report of these passes. `before`: the time that the other mode took for the same list in the same folder, and
-    /// when.
+    /// The report of these passes. `earlier` is the time in seconds that the other mode took for the same list in the same
+    /// folder, and the date of that run.
     #[must_use]
     pub fn new(
         output: String,
         ended: String,
         modes: Vec<Summary>,
-        allowed: Allowed,
-        before: Option<(f64, SystemTime)>,
+        limits: ConcurrencyLimits,
+        earlier: Option<(f64, SystemTime)>,
     ) -> Self {
-        // What ended early says nothing about how long the list takes.
-        let comparison = if ended == COMPLETED { compare(&modes, allowed.at_once, before) } else { None };
-        let advice = modes.last().map_or_else(Vec::new, |summary| advice::advice(summary, allowed));
+        // A run that ended early does not show how long the list takes.
+        let comparison = if ended == COMPLETED { compare(&modes, limits.at_once, earlier) } else { None };
+        let advice = modes.last().map_or_else(Vec::new, |summary| advice::advice(summary, limits));
         Self {
             version: env!("CARGO_PKG_VERSION"),
             output,
@@ -172,20 +172,21 @@ impl Report {
         }
     }
 
-    /// The report of a sample. How long the modes take for it says little about the list, so they are not compared.
+    /// Makes this the report of a sample. The modes are not compared, because their times for a sample say little about the
+    /// whole list.
     #[must_use]
     pub fn of_sample(self, forecast: Option<Forecast>) -> Self {
         Self { comparison: None, forecast, ..self }
     }
 }
 
-fn compare(modes: &[Summary], window: usize, before: Option<(f64, SystemTime)>) -> Option<Comparison> {
+fn compare(modes: &[Summary], at_once: usize, earlier: Option<(f64, SystemTime)>) -> Option<Comparison> {
     let (sequential_seconds, concurrent_seconds, basis) = match modes {
         [first, second] => (first.wall_seconds, second.wall_seconds, Basis::Measured),
         [only] if only.saved > 0 => {
-            let (other, basis) = match before {
+            let (other, basis) = match earlier {
                 Some((seconds, date)) => (seconds, Basis::MeasuredBefore { date: httpdate::fmt_http_date(date) }),
-                None => (estimate(only, window), Basis::Estimated { mode: only.mode.other() }),
+                None => (estimate(only, at_once), Basis::Estimated { mode: only.mode.other() }),
             };
             match only.mode {
                 Mode::Sequential => (only.wall_seconds, other, basis),
@@ -203,23 +204,25 @@ fn compare(modes: &[Summary], window: usize, before: Option<(f64, SystemTime)>) 
     })
 }
 
-/// The wall time of the mode that did not run: for one after the other a bound from above, since downloads that share a
-/// line take longer each; for all at once a bound from below. The speed-up is at most what comes of them. One after the other: the single downloads added up. All at once: no
-/// shorter than the longest, nor than their sum shared out over as many as may run.
-fn estimate(ran: &Summary, window: usize) -> f64 {
+/// The estimated wall time of the mode that did not run, in seconds.
+///
+/// The sequential time is estimated as the sum of all downloads. That is an upper bound, because downloads that share the
+/// bandwidth take longer. The concurrent time is estimated as the longest download, or the sum of all downloads divided by
+/// the number that may run at the same time, whichever is longer. That is a lower bound. So the speed-up is an upper bound.
+fn estimate(ran: &Summary, at_once: usize) -> f64 {
     let sum = ran.sum_of_downloads_seconds;
     match ran.mode {
-        // Not shorter than this run either: then it was the list that took its time.
+        // Not shorter than this run: reading the list may have taken longer than the downloads.
         Mode::Concurrent => sum.max(ran.wall_seconds),
         Mode::Sequential => {
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
-            let shared = sum / window.max(1) as f64;
+            let shared = sum / at_once.max(1) as f64;
             ran.download_seconds.map_or(0.0, |times| times.max).max(shared)
         }
     }
 }
 
-/// Seconds with six decimals, so that a report does not show what a clock cannot tell.
+/// Seconds with six decimals, so that a report does not show more digits than a clock has.
 pub(super) fn round(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }

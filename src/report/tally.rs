@@ -1,4 +1,4 @@
-//! The sums of one pass over the list, folded from its records.
+//! Adds up the records of one pass over the list.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use hdrhistogram::Histogram;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::summary::{Summary, Times, round};
+use super::summary::{Percentiles, Summary, round};
 use super::trace::Tracer;
 use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
 
-/// Folds the records of a pass.
+/// The sums over all records of a pass so far.
 pub struct Tally {
     mode: Mode,
     rows: u64,
     saved: u64,
     bytes: u64,
-    /// Of those, what came over the network in this run.
+    /// Bytes of bodies that came over the network in this run.
     received: u64,
     extension_mismatches: u64,
     links: u64,
@@ -25,24 +25,24 @@ pub struct Tally {
     retries: u64,
     skipped: BTreeMap<&'static str, u64>,
     failed: BTreeMap<String, u64>,
-    first_byte: Spread,
-    whole: Spread,
+    first_byte: DurationHistogram,
+    whole: DurationHistogram,
     tracer: Tracer,
     list: Xxh3,
 }
 
-/// Durations in microseconds, kept with three significant digits in constant memory.
-struct Spread {
+/// A histogram of durations in microseconds, with three significant digits and in constant memory.
+struct DurationHistogram {
     histogram: Histogram<u32>,
     sum: Duration,
     longest: Duration,
 }
 
-impl Spread {
+impl DurationHistogram {
     fn new() -> Self {
-        // Two days, which no attempt exceeds; constant arguments that are valid.
+        // 200,000 seconds are more than two days, and no download takes longer.
         let histogram =
-            Histogram::new_with_bounds(1, 200_000_000_000, 3).unwrap_or_else(|_| unreachable!("valid bounds"));
+            Histogram::new_with_bounds(1, 200_000_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are valid"));
         Self { histogram, sum: Duration::ZERO, longest: Duration::ZERO }
     }
 
@@ -53,18 +53,22 @@ impl Spread {
         self.longest = self.longest.max(duration);
     }
 
-    fn times(&self) -> Option<Times> {
+    fn percentiles(&self) -> Option<Percentiles> {
         #[expect(clippy::cast_precision_loss, reason = "microseconds of two days fit into 53 bits")]
         let at = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e6;
         let longest = self.longest.as_secs_f64();
-        // The histogram rounds up within a bucket; no quantile is above the longest.
+        // The histogram rounds up to the end of a bucket, so a quantile could exceed the longest duration.
         let quantile = |quantile: f64| round(at(quantile).min(longest));
-        (!self.histogram.is_empty()).then(|| Times { median: quantile(0.5), p95: quantile(0.95), max: round(longest) })
+        (!self.histogram.is_empty()).then(|| Percentiles {
+            median: quantile(0.5),
+            p95: quantile(0.95),
+            max: round(longest),
+        })
     }
 }
 
 impl Tally {
-    /// Nothing has come yet.
+    /// A tally without records.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
         Self {
@@ -79,20 +83,20 @@ impl Tally {
             retries: 0,
             skipped: BTreeMap::new(),
             failed: BTreeMap::new(),
-            first_byte: Spread::new(),
-            whole: Spread::new(),
+            first_byte: DurationHistogram::new(),
+            whole: DurationHistogram::new(),
             tracer: Tracer::new(),
             list: Xxh3::new(),
         }
     }
 
-    /// Hears the URL of a row, in list order.
-    pub fn name_url(&mut self, url: &Url) {
+    /// Adds the URL of a row to the hash of the list. URLs must be added in list order.
+    pub fn add_url(&mut self, url: &Url) {
         self.list.update(url.as_str().as_bytes());
         self.list.update(b"\n");
     }
 
-    /// Counts a record.
+    /// Adds a record.
     pub fn add(&mut self, record: &Record) {
         self.rows += 1;
         self.tracer.add(record);
@@ -100,8 +104,8 @@ impl Tally {
             Outcome::Saved(saved) => {
                 self.saved += 1;
                 self.bytes += saved.bytes;
-                let came = saved.original.as_ref().map_or(saved.bytes, |original| original.bytes);
-                self.received += came.saturating_sub(saved.from_earlier_run);
+                let received = saved.original.as_ref().map_or(saved.bytes, |original| original.bytes);
+                self.received += received.saturating_sub(saved.from_earlier_run);
                 self.retries += u64::from(saved.attempts.saturating_sub(1));
                 self.extension_mismatches += u64::from(saved.extension_mismatch);
                 if saved.same_as.is_some() {
@@ -127,7 +131,8 @@ impl Tally {
         }
     }
 
-    /// Everything that is said about the pass.
+    /// The summary of the pass. `wall` is its duration, and `most_alive` the most downloads that were in flight at the same
+    /// time.
     #[must_use]
     pub fn summary(&self, wall: Duration, most_alive: u64) -> Summary {
         let seconds = wall.as_secs_f64();
@@ -145,8 +150,8 @@ impl Tally {
             bytes: self.bytes,
             images_per_second: rate(self.saved),
             bytes_per_second: rate(self.received),
-            first_byte_seconds: self.first_byte.times(),
-            download_seconds: self.whole.times(),
+            first_byte_seconds: self.first_byte.percentiles(),
+            download_seconds: self.whole.percentiles(),
             sum_of_downloads_seconds: round(self.whole.sum.as_secs_f64()),
             sum_of_first_bytes_seconds: round(self.first_byte.sum.as_secs_f64()),
             lookup_seconds: 0.0,

@@ -1,9 +1,9 @@
-//! The numbers of a summary are those of its records.
+//! Tests of the tally, the summary and the comparison.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::advice::Allowed;
+use super::advice::ConcurrencyLimits;
 use super::*;
 use crate::record::{
     Digests, ErrorKind, Extra, Failed, FetchError, Measures, Mode, Outcome, Reason, Record, Saved, Skipped, Timing,
@@ -48,7 +48,7 @@ fn pass(mode: Mode) -> Tally {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_records() {
+fn the_numbers_of_a_summary_follow_from_the_records() {
     let summary = pass(Mode::Concurrent).summary(Duration::from_secs(10), 7);
     assert_eq!((summary.rows, summary.saved, summary.failed, summary.skipped), (102, 100, 1, 1));
     assert_eq!(summary.bytes, 100_000);
@@ -62,13 +62,13 @@ fn the_numbers_are_those_of_the_records() {
 }
 
 #[test]
-fn an_estimate_is_called_one_and_a_measurement_one() {
+fn a_comparison_says_whether_it_is_measured_or_estimated() {
     let concurrent = pass(Mode::Concurrent).summary(Duration::from_secs(5), 7);
     let sequential = pass(Mode::Sequential).summary(Duration::from_secs(50), 1);
-    let report = |modes: &[&Summary], before| {
+    let report = |modes: &[&Summary], earlier| {
         let modes = modes.iter().map(|summary| (*summary).clone()).collect();
-        let allowed = Allowed { at_once: 10, per_host: None, most_per_host: 64 };
-        Report::new("images".into(), COMPLETED.into(), modes, allowed, before).comparison.expect("a comparison")
+        let limits = ConcurrencyLimits { at_once: 10, per_host: None, max_per_host: 64 };
+        Report::new("images".into(), COMPLETED.into(), modes, limits, earlier).comparison.expect("a comparison")
     };
     let both = report(&[&sequential, &concurrent], None);
     assert_eq!((both.speed_up, both.basis), (10.0, Basis::Measured));
@@ -76,7 +76,7 @@ fn an_estimate_is_called_one_and_a_measurement_one() {
     assert_eq!((one.sequential_seconds, one.basis), (51.0, Basis::Estimated { mode: Mode::Sequential }));
     let other = report(&[&sequential], None);
     assert!((other.concurrent_seconds - 5.1).abs() < 1e-9, "{other:?}");
-    let before = report(&[&concurrent], Some((40.0, SystemTime::UNIX_EPOCH)));
-    assert!((before.speed_up - 8.0).abs() < 1e-9);
-    assert_eq!(before.basis, Basis::MeasuredBefore { date: "Thu, 01 Jan 1970 00:00:00 GMT".into() });
+    let earlier = report(&[&concurrent], Some((40.0, SystemTime::UNIX_EPOCH)));
+    assert!((earlier.speed_up - 8.0).abs() < 1e-9);
+    assert_eq!(earlier.basis, Basis::MeasuredBefore { date: "Thu, 01 Jan 1970 00:00:00 GMT".into() });
 }

@@ -16,7 +16,7 @@ use crate::journal::manifest::Manifest;
 use crate::journal::{EarlierFile, Journal, Key};
 use crate::naming::{Foreseen, Namer};
 use crate::record::{Exit, Extra, RunError, recorded_url};
-use crate::report::{COMPLETED, NAMES_TOLD, Plan};
+use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::wal::Wal;
 use crate::util::boot_id;
 use crate::util::redact::{self, escaped};
@@ -65,7 +65,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         let (key, line) = match &verdict {
             Verdict::Fetch(key, work) => {
                 let Foreseen { path, awaits } = work.name.foreseen();
-                if first_names.len() < NAMES_TOLD {
+                if first_names.len() < MAX_NAMES_LISTED {
                     first_names.push(path.clone());
                 }
                 (Some(*key), manifest.is_some().then(|| planned(work, path, awaits)))
@@ -89,9 +89,10 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         (Ok(()), Some(_)) => "interrupted".to_owned(),
         (Ok(()), None) => COMPLETED.to_owned(),
     };
-    let (hosts, most_rows) = survey.hosts();
+    let (count, most_rows) = survey.hosts();
+    let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan = Plan::new(output, ended, survey.counts().clone(), hosts, most_rows, first_names);
+    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
     tell(
         options,
         |mut out, format| {

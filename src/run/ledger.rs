@@ -96,7 +96,7 @@ impl<'a> Ledger<'a> {
                 return None;
             }
         };
-        self.tally.name_url(&job.url);
+        self.tally.add_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,8 +31,8 @@ use crate::limiter::{self, PerHost};
 use crate::naming::Namer;
 use crate::progress::Screen;
 use crate::record::{Exit, Phase, RunError};
-use crate::report::advice::Allowed;
-use crate::report::{self, COMPLETED, Forecast, Observed, Report, RowCounts, Summary};
+use crate::report::advice::ConcurrencyLimits;
+use crate::report::{self, COMPLETED, Forecast, Report, RowCounts, SampledRow, Summary};
 use crate::sink::Folder;
 use crate::sink::folder::dedup::DedupIndex;
 use crate::sink::folder::wal::Wal;
@@ -229,7 +229,7 @@ fn of_sample(
     ended: String,
     summaries: Vec<Summary>,
     drawn: &Drawn,
-    observed: &[Observed],
+    observed: &[SampledRow],
 ) -> Report {
     let summary = summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {
@@ -241,12 +241,12 @@ fn of_sample(
 }
 
 /// What advice goes by.
-const fn allowed(options: &Options) -> Allowed {
+const fn allowed(options: &Options) -> ConcurrencyLimits {
     let per_host = match options.per_host {
         PerHost::Fixed(seats) => Some(seats),
         PerHost::Auto => None,
     };
-    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MOST }
+    ConcurrencyLimits { at_once: options.concurrency.get(), per_host, max_per_host: limiter::MOST }
 }
 
 /// Writes the report in a form. `file`: where it will be.

@@ -22,7 +22,7 @@ use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Permit, queue
 use crate::naming::Namer;
 use crate::progress::{Facts, Screen, ThrottledHost, Total};
 use crate::record::{Mode, Outcome, Phase, Record, RunError};
-use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
+use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Folder;
 use crate::sink::folder::dedup::DedupIndex;
 use crate::sink::folder::wal::Wal;
@@ -76,7 +76,7 @@ pub struct Passed {
     /// Why it could not go on, if it could not.
     pub failure: Option<RunError>,
     /// What came of each row of a sample.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<SampledRow>,
 }
 
 impl Pass<'_> {
@@ -210,7 +210,7 @@ async fn keep_writing(rows: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
 
 /// The hosts that the report names.
 fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
-    let worst = limiter.overloaded().into_iter().take(HOSTS_NAMED);
+    let worst = limiter.overloaded().into_iter().take(MAX_HOSTS_LISTED);
     let named = |Overloaded { host, times, throttled }: Overloaded| OverloadedHost {
         host: host.name().to_owned(),
         times,
@@ -219,13 +219,13 @@ fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
     worst.map(named).collect()
 }
 
-fn observe(record: &Record, ended: Duration) -> Observed {
+fn observe(record: &Record, ended: Duration) -> SampledRow {
     let (failed, bytes) = match &record.outcome {
         Outcome::Saved(saved) => (false, saved.bytes),
         Outcome::Failed(_) => (true, 0),
         Outcome::Skipped(_) => (false, 0),
     };
-    Observed { failed, bytes, ended }
+    SampledRow { failed, bytes, ended }
 }
 
 /// The rows have one owner at a time, and never for longer than a step takes.

@@ -20,7 +20,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
 use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HOSTS_NAMED, HostRows, RowCounts};
+use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::util::private_file;
 
@@ -181,7 +181,7 @@ impl<'a> Survey<'a> {
         let mut hosts = self.hosts.iter().map(|(host, rows)| (*rows, host.name())).collect::<Vec<_>>();
         hosts.sort_unstable_by(|(one, name), (other, next)| other.cmp(one).then_with(|| name.cmp(next)));
         let most =
-            hosts.iter().take(HOSTS_NAMED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
+            hosts.iter().take(MAX_HOSTS_LISTED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
         (hosts.len() as u64, most.collect())
     }
 }
