@@ -14,7 +14,7 @@ use crate::util::lock;
 /// Counters of one pass over the list.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows that ended as files.
+    /// Rows whose image was saved.
     pub saved: AtomicU64,
     /// Rows that failed.
     pub failed: AtomicU64,

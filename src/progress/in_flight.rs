@@ -1,8 +1,8 @@
 //! The downloads in flight, recorded so that the display can show the slowest of them.
 //!
-//! Each download takes a slot without waiting for a lock, writes its URL there, and then updates how many bytes it has. The
-//! next download in the slot reuses the memory of the text, so nothing is allocated once every slot has been used. The
-//! display searches all slots, which is cheap at ten times a second.
+//! Each download takes a slot without waiting for other downloads, writes its URL there, and then updates how many bytes it
+//! has. The next download in the slot reuses the memory of the text, so nothing is allocated once every slot has been used.
+//! The display searches all slots, which is cheap at ten times a second.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;

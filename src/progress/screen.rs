@@ -1,11 +1,12 @@
 //! Writes the live view and the log lines to standard error.
 //!
 //! While a pass is shown, a single thread writes to the terminal: the view ten times a second, and above it the log lines
-//! that have been queued since. So no line is torn by the view. Logging only appends to the queue, and does not wait for
-//! the terminal, however slow it is, unless the queue is full.
+//! that have been queued since. So the view never tears a log line. Logging only appends to the queue, and does not wait for
+//! the terminal, however slow that is, unless the queue is full.
 //!
-//! That is why this is not `MultiProgress` of the crate indicatif: its `println` and `suspend` draw in the thread that logs,
-//! while they hold the lock of all bars (0.18). A terminal that does not read would stop every download that logs a line.
+//! That is why the view is drawn here and not by `MultiProgress` of the crate indicatif (0.18): its `println` and `suspend`
+//! draw in the thread that logs, and hold the lock of all bars meanwhile. There, a log line waits for the terminal, and a
+//! terminal that does not read would stop every download that logs one.
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;

@@ -53,9 +53,9 @@ const NO_COLOUR: &[u8] = b"\x1b[0m";
 /// shows an earlier view, which is overwritten. All of it is one write, so that nothing flickers.
 ///
 /// The cursor is left at the start of the view. When the width of a terminal changes, it may wrap lines again, and it moves
-/// the cursor together with the text at the cursor. So the next view begins in the right place, whatever happened to the old one. Lines
-/// that are too long must be cut, not wrapped: until the new width is noticed, they would take more lines than the cursor
-/// moves up.
+/// the cursor together with the text at the cursor. So the next view begins in the right place, whatever happened to the old
+/// one. Lines that are too long must be cut, not wrapped: until the new width is noticed, they would take more lines than
+/// the cursor moves up.
 pub fn frame(above: &[u8], lines: &[ViewLine], is_shown: bool, colours: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(above.len() + 128 * lines.len() + 16);
     if is_shown {

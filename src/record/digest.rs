@@ -195,8 +195,8 @@ const HEX_DIGITS: [[u8; 2]; 256] = {
     table
 };
 
-/// Bytes as lower-case hexadecimal digits. The key of every row is made with it, so it looks both digits of a byte up at
-/// once, and does not push characters one by one.
+/// Bytes as lower-case hexadecimal digits. Every URL hash is printed with it, so it looks up both digits of a byte at once
+/// instead of appending characters one by one.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().map(|byte| HEX_DIGITS[usize::from(*byte)]).collect::<Vec<_>>();

@@ -1,8 +1,8 @@
 //! Details of a pass beyond its sums: downloads over time, hosts, failures, and a selection of single downloads and images.
 //!
 //! A [`Tracer`] adds up the records of a pass as they arrive, in memory that does not grow with the list. Times go into bins
-//! that double in width when there are too many. Of the downloads, only a regular selection is kept. Hosts beyond the first
-//! [`MAX_HOSTS_COUNTED`] are not counted. A [`Trace`] says what it leaves out, so that a report can say it too.
+//! that double in width when there are too many. Of the downloads, only a selection is kept. Hosts beyond the first ten
+//! thousand are not counted. A [`Trace`] says what it leaves out, so that a report can say it too.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -67,27 +67,27 @@ pub struct Rounded(pub Duration);
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Seconds in a unit, its name, and its abbreviation.
-        const UNITS: [(u64, &str, &str); 6] = [
-            (365 * 86_400, "year", "y"),
-            (7 * 86_400, "week", "w"),
-            (86_400, "day", "d"),
-            (3_600, "hour", "h"),
-            (60, "minute", "m"),
-            (1, "second", "s"),
+        const UNITS: [(f64, &str, &str); 6] = [
+            (365.0 * 86_400.0, "year", "y"),
+            (7.0 * 86_400.0, "week", "w"),
+            (86_400.0, "day", "d"),
+            (3_600.0, "hour", "h"),
+            (60.0, "minute", "m"),
+            (1.0, "second", "s"),
         ];
+        const LAST: usize = UNITS.len() - 1;
         let seconds = self.0.as_secs_f64();
-        let mut smaller = UNITS.iter().skip(1).map(|(seconds, ..)| *seconds as f64);
-        let unit = UNITS
-            .iter()
-            .find(|(unit, ..)| smaller.next().is_none_or(|smaller| seconds + smaller / 2.0 >= 1.5 * *unit as f64));
-        let (unit, name, sign) = unit.unwrap_or(&UNITS[5]);
-        let least = if *unit == 1 { 0.0 } else { 2.0 };
-        let number = (seconds / *unit as f64).round().max(least);
-        match (f.alternate(), number == 1.0) {
-            (true, _) => write!(f, "{number}{sign}"),
-            (false, true) => write!(f, "{number} {name}"),
-            (false, false) => write!(f, "{number} {name}s"),
+        // Rounded to the next smaller unit, the duration must be at least one and a half of the unit.
+        let fits = |at: &usize| seconds + UNITS[at + 1].0 / 2.0 >= 1.5 * UNITS[*at].0;
+        let at = (0..LAST).find(fits).unwrap_or(LAST);
+        let (unit, name, abbreviation) = UNITS[at];
+        let min = if at < LAST { 2.0 } else { 0.0 };
+        let number = (seconds / unit).round().max(min);
+        if f.alternate() {
+            return write!(f, "{number}{abbreviation}");
         }
+        let plural = if (number - 1.0).abs() < 0.5 { "" } else { "s" };
+        write!(f, "{number} {name}{plural}")
     }
 }
 
