@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use arbitrary::Arbitrary;
-use fetchimg::input::{Format, Options, rows_of};
+use fetchimg::internals::input::{Format, Options, rows_of};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -8,8 +8,8 @@ mod rules;
 use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
-use fetchimg::record::{Format, Extra, Job, url_hash};
-use fetchimg::naming::{Namer, Template};
+use fetchimg::internals::record::{Format, Extra, Job, url_hash};
+use fetchimg::internals::naming::{Namer, Template};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -1,12 +1,12 @@
 //! What is typed at a terminal: the command line, the log, signals, and the exit status. The library does without it.
 //!
-//! [`program`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
+//! [`main`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
 //! [`crate::run`] do it.
 
-pub mod args;
-pub mod config;
-pub mod fd_limit;
-pub mod logging;
+mod args;
+mod config;
+mod fd_limit;
+mod logging;
 mod signals;
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use self::args::Args;
 use self::config::{Config, Log};
 use self::signals::Signals;
-use crate::progress::{Screen, TerminalStyle};
+use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
@@ -24,7 +24,7 @@ use crate::util::redact::escaped;
 
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
-pub fn program(line: Vec<OsString>) -> Exit {
+pub fn main(line: Vec<OsString>) -> Exit {
     let args = match Args::parse_line(line) {
         Ok(args) => args,
         Err(error) => {
@@ -67,7 +67,7 @@ fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
                 if config.dry_run {
                     dry_run::run(&config.run, &stop).await
                 } else {
-                    run::run(&config.run, &screen, &stop).await
+                    run::run(&config.run, &Display::Screen(screen), &stop).await
                 }
             }
         });

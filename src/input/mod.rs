@@ -79,6 +79,9 @@ impl Format {
     }
 }
 
+/// `--url-column`.
+pub const DEFAULT_URL_COLUMN: &str = "url";
+
 /// How lists are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -94,12 +97,17 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { format: None, url_column: "url".to_owned(), checksum_column: None, named_columns: Vec::new() }
+        Self {
+            format: None,
+            url_column: DEFAULT_URL_COLUMN.to_owned(),
+            checksum_column: None,
+            named_columns: Vec::new(),
+        }
     }
 }
 
 /// Sources that have been opened: what can be wrong before the first row has been found to be right.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lists {
     lists: Vec<List>,
     options: Options,

@@ -9,7 +9,7 @@ use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, wit
 
 /// The fields of a record that the journal needs.
 #[derive(Deserialize)]
-pub(super) struct RecordLine<'a> {
+pub(super) struct RecordFields<'a> {
     #[serde(default)]
     pub index: u64,
     #[serde(borrow)]
@@ -28,7 +28,7 @@ pub(super) struct RecordLine<'a> {
     pub sha256: Option<Cow<'a, str>>,
 }
 
-impl RecordLine<'_> {
+impl RecordFields<'_> {
     /// The path of the record, if fetchimg can have written a file there.
     pub fn plain_path(&self) -> Option<&str> {
         self.path.as_deref().filter(|path| is_plain_path(path))

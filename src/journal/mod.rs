@@ -19,7 +19,7 @@ use std::path::Path;
 
 pub use self::index::{Key, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
-use self::line::{RecordLine, other_digest};
+use self::line::{RecordFields, other_digest};
 use self::lines::LineFile;
 use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
 
@@ -107,35 +107,27 @@ impl Journal {
         Ok(Self { lines, index })
     }
 
-    /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already
-    /// or `exists` says that the file is gone. Returns the file if its record was added.
+    /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.
+    /// Returns the file if its record was added. The caller has checked that the file is there.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn adopt<'a>(
-        &mut self,
-        line: &'a [u8],
-        exists: impl FnOnce(&StoredFile) -> bool,
-    ) -> Result<Option<AdoptedFile<'a>>, RunError> {
-        let Ok(record) = serde_json::from_slice::<RecordLine>(line) else { return Ok(None) };
+    pub fn adopt<'a>(&mut self, line: &'a [u8]) -> Result<Option<AdoptedFile<'a>>, RunError> {
+        let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
-        let stored = StoredFile { path: path.to_owned(), bytes: record.bytes, is_own: true, other_digest: None };
         let key = self.index.key(record.url_identity(), record.index);
         if let Some(RowState::SavedEarlier(offset)) = self.index.get(key) {
             let earlier = self.lines.line(offset.0)?;
-            let is_same = serde_json::from_slice::<RecordLine>(&earlier).is_ok_and(|earlier| {
+            let is_same = serde_json::from_slice::<RecordFields>(&earlier).is_ok_and(|earlier| {
                 (&*earlier.status, earlier.plain_path(), earlier.bytes) == ("saved", Some(path), record.bytes)
             });
             if is_same {
                 return Ok(None);
             }
         }
-        if !exists(&stored) {
-            return Ok(None);
-        }
         let offset = self.lines.append(line);
         self.index.set(key, RowState::SavedEarlier(Offset::new(offset)));
-        Ok(Some(AdoptedFile { path: stored.path, sha256: record.sha256 }))
+        Ok(Some(AdoptedFile { path: path.to_owned(), sha256: record.sha256 }))
     }
 
     /// The key of a row. It equals the key of the row's record, in which the secrets of the URL are redacted: such a record
@@ -181,7 +173,7 @@ impl Journal {
         // A planned path was written by this run and may still contain fields of the template. It is shown and never opened,
         // so it is not checked.
         let is_planned = self.lines.is_in_overlay(offset);
-        Ok(match serde_json::from_slice::<RecordLine>(&line) {
+        Ok(match serde_json::from_slice::<RecordFields>(&line) {
             Ok(found) if found.is_about(job, self.index.identity()) => {
                 let (bytes, is_own) = (found.bytes, !found.is_duplicate_content());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
@@ -259,7 +251,7 @@ impl Journal {
 /// Adds a line of an earlier run to the index, and calls `saved` if it is the record of a saved file. Returns whether it is
 /// a record.
 fn index_earlier(index: &mut RowIndex, offset: u64, line: &[u8], saved: &mut impl FnMut(EarlierFile)) -> bool {
-    let Ok(record) = serde_json::from_slice::<RecordLine>(line) else { return false };
+    let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return false };
     if let (is_own, Some(path)) = (record.status == "saved", record.plain_path())
         && (is_own || record.is_duplicate_content())
     {
@@ -438,18 +430,13 @@ mod tests {
         let line = serde_json::to_vec(&record).expect("JSON");
         let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
-        let is_it = |found: &StoredFile| *found == stored;
-        assert_eq!(
-            journal.adopt(&line, is_it).expect("adopt"),
-            Some(AdoptedFile { path: "1.png".into(), sha256: None })
-        );
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
+        assert_eq!(journal.adopt(&line).expect("adopt"), Some(AdoptedFile { path: "1.png".into(), sha256: None }));
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
-        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);
+        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON")).expect("adopt"), None);
         drop(journal);
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "nor is it adopted by a later run");
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "nor is it adopted by a later run");
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
         assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
     }

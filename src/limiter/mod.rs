@@ -39,9 +39,10 @@ use self::host::{Host, Room};
 pub use self::permit::{BackingOff, Permit};
 
 /// Downloads at once per host (`--per-host`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PerHost {
     /// As many as the host bears.
+    #[default]
     Auto,
     /// So many.
     Fixed(usize),

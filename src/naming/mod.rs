@@ -16,7 +16,7 @@ pub use self::clean::clean_text;
 pub use self::namer::Namer;
 pub use self::planned::{FinalName, Foreseen, Planned};
 pub use self::taken::may_be_one;
-pub use self::template::{Template, TemplateError};
+pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};
 
 /// What the tests of all these files begin with.
 #[cfg(test)]

@@ -36,6 +36,9 @@ use crate::util::redact::needs_escaping;
 /// Stands for the value of a column that has none.
 const NO_VALUE: &str = "none";
 
+/// `--name`, the text of [`Template::default`].
+pub const DEFAULT_TEMPLATE: &str = "{basename}";
+
 /// How many digits a SHA-256 has.
 pub const SHA256_DIGITS: usize = 64;
 
@@ -44,6 +47,13 @@ pub const SHA256_DIGITS: usize = 64;
 pub struct Template {
     parts: Vec<Part>,
     digits: Option<Digits>,
+}
+
+/// `{basename}`.
+impl Default for Template {
+    fn default() -> Self {
+        Self { parts: vec![Part::Field(Field::Basename)], digits: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@
 //! terminal, and `terminal` adds cursor movements and colours. `words` makes a sentence of it for the log.
 
 mod counters;
+mod display;
 mod in_flight;
 mod rate;
 mod screen;
@@ -16,6 +17,7 @@ mod view;
 mod words;
 
 pub use self::counters::{Counters, DownloadGuard, HighWaterMark};
-pub use self::screen::{LogWriter, ProgressMode, Screen, WatchGuard};
+pub use self::display::{Display, DisplayGuard};
+pub use self::screen::{LogWriter, ProgressMode, Screen};
 pub use self::status::{Facts, ThrottledHost, Total};
 pub use self::terminal::TerminalStyle;

@@ -33,8 +33,9 @@ impl Mode {
 }
 
 /// What to do about files that already exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
+    #[default]
     /// Skip rows whose image is saved; keep other files as they are.
     Keep,
     /// Fetch every row; replace the files that fetchimg wrote, keep other files as they are (`--compare`).

@@ -3,7 +3,7 @@
 //! Another user who may write into the folder, or who packed the archive that it was extracted from, may have put a
 //! symbolic link where such a file belongs. Writing through the link would destroy the file that it points to.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -27,6 +27,18 @@ pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         }
         _ => error,
     })
+}
+
+/// Removes one of fetchimg's own files, if it exists. If a symbolic link is in its place, the link is removed and not the file
+/// that it points to.
+///
+/// # Errors
+/// When the file exists and cannot be removed.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

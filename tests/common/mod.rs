@@ -1,4 +1,4 @@
-//! What every integration test needs: the program in a fresh folder, and a web server that misbehaves.
+//! What every integration test needs: the program in a fresh folder, and a web server with every fault there is.
 //!
 //! ```ignore
 //! let server = Server::start();
@@ -12,8 +12,8 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 pub mod dns;
+pub mod faults;
 pub mod images;
-pub mod misdeeds;
 pub mod server;
 pub mod terminal;
 pub mod told;
