@@ -47,7 +47,7 @@ use fetchimg::internals::image::transform::Pool;
 use fetchimg::internals::image::{Inspector, Verdict, Wanted, recognise};
 use fetchimg::internals::input::{Options, rows_of};
 use fetchimg::internals::journal::{Journal, Key, Lookup, RowIdentity};
-use fetchimg::internals::limiter::{self, Limiter, Patience};
+use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
 use fetchimg::internals::naming::Namer;
 use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::internals::run;
@@ -484,11 +484,11 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         client: Client::new(http)?,
         limiter: Limiter::new(limiter::Options {
             per_host,
-            in_run: concurrency,
-            pace: None,
-            pause: minute,
-            patience: Patience { tries: 1, connecting: minute, answering: minute },
-            at_rest: 0,
+            concurrency,
+            request_interval: None,
+            initial_backoff: minute,
+            open_after: OpenAfter { attempts: 1, unconnected: minute, unanswered: minute },
+            new_rows_first_below: 0,
         }),
         sink: Arc::new(sink),
         pool: Pool::of_this_machine(),

@@ -184,14 +184,14 @@ fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
 fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
-        InputFormat::Text => Some(input::Format::Text),
-        InputFormat::Csv => Some(input::Format::Csv),
-        InputFormat::Tsv => Some(input::Format::Tsv),
-        InputFormat::Jsonl => Some(input::Format::Jsonl),
-        InputFormat::Parquet => Some(input::Format::Parquet),
+        InputFormat::Text => Some(input::ListFormat::Text),
+        InputFormat::Csv => Some(input::ListFormat::Csv),
+        InputFormat::Tsv => Some(input::ListFormat::Tsv),
+        InputFormat::Jsonl => Some(input::ListFormat::Jsonl),
+        InputFormat::Parquet => Some(input::ListFormat::Parquet),
     };
     let (url_column, checksum_column) = (args.url_column.clone(), args.checksum_column.clone());
-    if checksum_column.is_some() && format == Some(input::Format::Text) {
+    if checksum_column.is_some() && format == Some(input::ListFormat::Text) {
         return usage(
             "--checksum-column needs a list with columns, and a text list has none; leave out one of the two",
         );
@@ -530,7 +530,7 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
             (false, true, _) => Some(ReportFormat::Json),
             (false, false, false) => Some(ReportFormat::Text),
         },
-        to_stderr: stdout_taken && !args.quiet,
+        to_stderr: (stdout_taken && !args.quiet).then_some(ReportFormat::Text),
     })
 }
 

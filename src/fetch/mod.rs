@@ -6,6 +6,8 @@
 
 mod finish;
 mod partial;
+#[cfg(feature = "transform")]
+mod pixels;
 mod validate;
 
 use self::partial::{PartialBody, source};
@@ -21,10 +23,11 @@ use futures::FutureExt;
 use tokio::sync::watch;
 
 use crate::http::{self, Client, Deadline, Response, retry};
+#[cfg(feature = "transform")]
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{Attempt, BackingOff, Feedback, GivenUp, HostKey, Limiter, Permit};
-use crate::naming::{Namer, Planned};
+use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
+use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
     ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
@@ -39,7 +42,7 @@ pub struct Work {
     /// What to fetch.
     pub job: Job,
     /// The file it becomes.
-    pub name: Planned,
+    pub name: PlannedName,
     /// Whether it may take the place of a file of that name.
     pub on_conflict: OnConflict,
     /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
@@ -64,6 +67,7 @@ pub struct Options {
     /// Give a file the extension of its format. Where images are made anew, it is always given.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
+    #[cfg(feature = "transform")]
     pub plan: Option<Arc<Plan>>,
     /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
@@ -80,6 +84,7 @@ impl Default for Options {
             chunk_size: DEFAULT_CHUNK_SIZE,
             max_bytes: DEFAULT_MAX_BYTES,
             fix_extension: false,
+            #[cfg(feature = "transform")]
             plan: None,
             limit_rate: None,
             policy: retry::Policy::default(),
@@ -98,6 +103,7 @@ pub struct Fetcher {
     /// Where images go.
     pub sink: Arc<Sink>,
     /// Processors for pixels.
+    #[cfg(feature = "transform")]
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
@@ -204,7 +210,7 @@ impl Fetcher {
                 permit
             } else {
                 let host = HostKey::of(&work.job.url);
-                self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
+                self.unless_finishing(self.limiter.acquire(&host, turn)).await?.map_err(|given_up| {
                     let error = not_tried(&host, given_up, state.attempts);
                     match failure.take() {
                         Some(failure) => error.caused_by(failure),
@@ -219,19 +225,19 @@ impl Fetcher {
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
             let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
             let Err(error) = result else {
-                permit.leave(Feedback::Well);
+                permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.retry_after().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let asks_too_much = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.retry_after().map(|asked| asked.min(retry::LONGEST_ASKED));
+            let asked = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
-                permit.leave(visit);
+                permit.release(visit);
                 return Err(error);
             };
-            resting = Some((permit.rest(visit), Instant::now()));
+            resting = Some((permit.back_off(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -269,7 +275,7 @@ impl Fetcher {
         let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
-        let gives_up = |silence| permit.is_unusual(silence);
+        let gives_up = |silence| permit.exceeds_usual_latency(silence);
         let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
         let mut response = self.ask(work, begun, deadline).await?;
@@ -385,7 +391,7 @@ fn interrupted() -> FetchError {
 }
 
 /// A row of a host that has been given up.
-fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
+fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, attempts: u32) -> FetchError {
     let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
     FetchError::new(
@@ -404,7 +410,7 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_other_host() => Feedback::Well,
+        _ if error.is_from_other_host() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
@@ -423,7 +429,7 @@ fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_
         | ErrorKind::CorruptImage
         | ErrorKind::TooSmall
         | ErrorKind::Checksum
-        | ErrorKind::TooLarge => Feedback::Well,
+        | ErrorKind::TooLarge => Feedback::Success,
         _ => Feedback::Unclear,
     }
 }
@@ -445,7 +451,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
         200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
-            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
+            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
             Some(FetchError::new(ErrorKind::HttpStatus(status), clause).with_retry_after(response.retry_after))
@@ -465,7 +471,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{self, Patience, PerHost};
+    use crate::limiter::{self, OpenAfter, PerHost};
     use crate::sink::{Folder, folder};
 
     /// A server for one request.
@@ -495,14 +501,15 @@ mod tests {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
                 per_host: PerHost::Auto,
-                in_run: NonZeroUsize::MIN,
-                pace: None,
-                pause: second,
-                patience: Patience { tries: 1, connecting: second, answering: second },
-                at_rest: 0,
+                concurrency: NonZeroUsize::MIN,
+                request_interval: None,
+                initial_backoff: second,
+                open_after: OpenAfter { attempts: 1, unconnected: second, unanswered: second },
+                new_rows_first_below: 0,
             }),
             bandwidth: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),

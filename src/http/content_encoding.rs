@@ -1,8 +1,8 @@
-//! Bodies that come in a content coding nobody asked for (RFC 9110, section 8.4).
+//! Decodes compressed bodies, which were not asked for (RFC 9110, section 8.4).
 //!
-//! Pictures are compressed already, so none is asked for. Some come compressed all the same, mostly SVG that was stored
-//! that way; they are unpacked, piece by piece, so that the limit on bytes holds for what comes out and a few kilobytes
-//! that claim to be gigabytes cost neither memory nor disk.
+//! Images are compressed already, so requests ask for no content coding. Some bodies have one all the same, mostly SVG
+//! that was stored compressed. They are decoded piece by piece, so that the limit on bytes holds for the decoded body,
+//! and a few kilobytes that decode to gigabytes cost neither memory nor disk.
 
 use std::error::Error;
 use std::fmt;
@@ -18,20 +18,20 @@ use tokio_util::io::StreamReader;
 
 use crate::record::{BoxError, ErrorKind, FetchError};
 
-/// So much of what comes out is handed on at once, in bytes.
-const AT_ONCE: usize = 32 * 1024;
+/// The largest number of decoded bytes that is returned at once.
+const OUTPUT_BUFFER_BYTES: usize = 32 * 1024;
 
-/// How a body is packed.
+/// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentCoding {
     /// `gzip` (RFC 1952).
     Gzip,
     /// `deflate`, which is the zlib format (RFC 1950).
     Deflate,
 }
 
-impl Coding {
-    /// The first byte of everything packed this way. No image format begins with it.
+impl ContentCoding {
+    /// The first byte of every body with this coding. No image format begins with it.
     const fn first_byte(self) -> u8 {
         match self {
             Self::Gzip => 0x1F,
@@ -40,7 +40,7 @@ impl Coding {
     }
 }
 
-impl fmt::Display for Coding {
+impl fmt::Display for ContentCoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gzip => "gzip",
@@ -49,28 +49,28 @@ impl fmt::Display for Coding {
     }
 }
 
-/// The coding that the head of an answer speaks of, if it speaks of one. What is no coding at all (`utf-8`, `none`,
-/// `binary`) is somebody's mistake and means nothing.
+/// The content coding that the header names, if any. Values that are no content coding (`utf-8`, `none`, `binary`) are
+/// mistakes of the server and are ignored.
 ///
 /// # Errors
-/// When it is one that fetchimg cannot unpack, or several.
-pub fn coding(headers: &HeaderMap) -> Result<Option<Coding>, FetchError> {
+/// If there are several codings, or one that fetchimg cannot decode.
+pub fn content_coding(headers: &HeaderMap) -> Result<Option<ContentCoding>, FetchError> {
     let mut found = None;
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let names =
         values.flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect::<Vec<_>>());
     for name in names {
         let coding = match &*name {
-            "gzip" | "x-gzip" => Coding::Gzip,
-            "deflate" => Coding::Deflate,
-            // The others of the IANA's registry.
+            "gzip" | "x-gzip" => ContentCoding::Gzip,
+            "deflate" => ContentCoding::Deflate,
+            // The other content codings in the registry of IANA.
             "br" | "zstd" | "compress" | "x-compress" | "dcb" | "dcz" | "exi" | "aes128gcm" | "pack200-gzip" => {
-                return Err(refused(&format!("the body is packed as {name}, which nobody asked for")));
+                return Err(refused(&format!("the body is packed as {name}, though no compression was asked for")));
             }
             _ => continue,
         };
         if found.replace(coding).is_some() {
-            return Err(refused("the body is packed more than once, which nobody asked for"));
+            return Err(refused("the body is compressed more than once, though no compression was asked for"));
         }
     }
     Ok(found)
@@ -80,58 +80,59 @@ fn refused(clause: &str) -> FetchError {
     FetchError::new(ErrorKind::Protocol, clause)
 }
 
-/// Unpacks a body.
-pub struct Unpacker {
-    coding: Coding,
-    packed: Option<Packed>,
-    unpacked: Option<Pin<Box<dyn AsyncRead + Send>>>,
+/// Decodes a body.
+pub struct ContentDecoder {
+    coding: ContentCoding,
+    compressed: Option<CompressedReader>,
+    decoded: Option<Pin<Box<dyn AsyncRead + Send>>>,
 }
 
-type Packed = StreamReader<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>, Bytes>;
+type CompressedReader = StreamReader<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>, Bytes>;
 
-/// Why there is nothing more.
-pub enum Trouble<E> {
-    /// The body itself broke off.
+/// Why no more bytes can be decoded.
+pub enum DecodeError<E> {
+    /// Reading the body failed.
     Body(E),
-    /// What came is not packed as it is said to be.
-    Packing(FetchError),
+    /// The body is not compressed as the header says.
+    Coding(FetchError),
 }
 
-impl fmt::Debug for Unpacker {
+impl fmt::Debug for ContentDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unpacker({})", self.coding)
+        write!(f, "ContentDecoder({})", self.coding)
     }
 }
 
-impl Unpacker {
-    /// Of the frames of a body.
+impl ContentDecoder {
+    /// A decoder for the frames of a body.
     pub fn new<E: Into<BoxError>>(
-        coding: Coding,
+        coding: ContentCoding,
         frames: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     ) -> Self {
         let frames = frames.map(|frame| frame.map_err(io::Error::other));
-        Self { coding, packed: Some(StreamReader::new(Box::pin(frames))), unpacked: None }
+        Self { coding, compressed: Some(StreamReader::new(Box::pin(frames))), decoded: None }
     }
 
-    /// The next bytes that come out, some at a time; `None` at the end.
-    pub async fn next<E: Error + Send + Sync + 'static>(&mut self) -> Result<Option<Bytes>, Trouble<E>> {
-        let mut bytes = Vec::with_capacity(AT_ONCE);
+    /// The next decoded bytes; `None` at the end.
+    pub async fn next<E: Error + Send + Sync + 'static>(&mut self) -> Result<Option<Bytes>, DecodeError<E>> {
+        let mut bytes = Vec::with_capacity(OUTPUT_BUFFER_BYTES);
         let read = async {
-            if let Some(mut packed) = self.packed.take() {
-                // Some servers say gzip of what is none. Browsers fail; the bytes speak for themselves.
-                let is_packed = packed.fill_buf().await?.first() == Some(&self.coding.first_byte());
-                self.unpacked = Some(match self.coding {
-                    _ if !is_packed => Box::pin(packed),
-                    Coding::Gzip => {
-                        let mut decoder = GzipDecoder::new(packed);
+            if let Some(mut compressed) = self.compressed.take() {
+                // Some servers send `gzip` with a body that is not compressed. Browsers fail on it; here the bytes
+                // decide.
+                let is_compressed = compressed.fill_buf().await?.first() == Some(&self.coding.first_byte());
+                self.decoded = Some(match self.coding {
+                    _ if !is_compressed => Box::pin(compressed),
+                    ContentCoding::Gzip => {
+                        let mut decoder = GzipDecoder::new(compressed);
                         decoder.multiple_members(true);
                         Box::pin(decoder)
                     }
-                    Coding::Deflate => Box::pin(ZlibDecoder::new(packed)),
+                    ContentCoding::Deflate => Box::pin(ZlibDecoder::new(compressed)),
                 });
             }
-            match &mut self.unpacked {
-                Some(unpacked) => unpacked.read_buf(&mut bytes).await,
+            match &mut self.decoded {
+                Some(decoded) => decoded.read_buf(&mut bytes).await,
                 None => Ok(0),
             }
         };
@@ -139,14 +140,14 @@ impl Unpacker {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes.into())),
             Err(error) => match error.downcast::<E>() {
-                Ok(body) => Err(Trouble::Body(body)),
+                Ok(body) => Err(DecodeError::Body(body)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let clause = format!("the {} of the body ended before its end", self.coding);
-                    Err(Trouble::Packing(FetchError::new(ErrorKind::CutShort, clause)))
+                    Err(DecodeError::Coding(FetchError::new(ErrorKind::CutShort, clause)))
                 }
                 Err(error) => {
-                    let clause = format!("the body is not packed as {}, though the answer says so", self.coding);
-                    Err(Trouble::Packing(refused(&clause).caused_by(error)))
+                    let clause = format!("the body is not compressed as {}, though the answer says so", self.coding);
+                    Err(DecodeError::Coding(refused(&clause).caused_by(error)))
                 }
             },
         }
@@ -166,65 +167,78 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_told_from_mistakes() {
+    fn content_codings_are_distinguished_from_mistakes() {
         for (values, expected) in [
             (&[][..], None),
             (&["identity"], None),
             (&["utf-8"], None),
             (&["none, binary"], None),
-            (&["GZip"], Some(Coding::Gzip)),
-            (&["x-gzip"], Some(Coding::Gzip)),
-            (&["identity", "deflate"], Some(Coding::Deflate)),
+            (&["GZip"], Some(ContentCoding::Gzip)),
+            (&["x-gzip"], Some(ContentCoding::Gzip)),
+            (&["identity", "deflate"], Some(ContentCoding::Deflate)),
         ] {
-            assert_eq!(coding(&headers(values)).expect("understood"), expected, "{values:?}");
+            assert_eq!(content_coding(&headers(values)).expect("understood"), expected, "{values:?}");
         }
         for values in [&["br"][..], &["gzip, gzip"], &["gzip", "deflate"], &["gzip,zstd"]] {
-            assert_eq!(coding(&headers(values)).expect_err("refused").kind(), ErrorKind::Protocol, "{values:?}");
+            assert_eq!(
+                content_coding(&headers(values)).expect_err("refused").kind(),
+                ErrorKind::Protocol,
+                "{values:?}"
+            );
         }
     }
 
-    /// `abc` a thousand times, as gzip packs it.
-    async fn packed() -> Vec<u8> {
+    /// `abc` a thousand times, compressed with gzip.
+    async fn compressed() -> Vec<u8> {
         let text = b"abc".repeat(1000);
         let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(&text[..]);
-        let mut packed = Vec::new();
-        encoder.read_to_end(&mut packed).await.expect("memory takes everything");
-        packed
+        let mut compressed = Vec::new();
+        encoder.read_to_end(&mut compressed).await.expect("memory takes everything");
+        compressed
     }
 
-    async fn unpack(coding: Coding, bytes: &[u8], by: usize) -> Result<Vec<u8>, Trouble<Infallible>> {
-        let frames = bytes.chunks(by).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
-        let mut unpacker = Unpacker::new(coding, futures::stream::iter(frames.collect::<Vec<_>>()));
+    async fn decode(
+        coding: ContentCoding,
+        bytes: &[u8],
+        piece_size: usize,
+    ) -> Result<Vec<u8>, DecodeError<Infallible>> {
+        let frames = bytes.chunks(piece_size).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
+        let mut decoder = ContentDecoder::new(coding, futures::stream::iter(frames.collect::<Vec<_>>()));
         let mut all = Vec::new();
-        while let Some(bytes) = unpacker.next::<Infallible>().await? {
-            assert!(bytes.len() <= AT_ONCE);
+        while let Some(bytes) = decoder.next::<Infallible>().await? {
+            assert!(bytes.len() <= OUTPUT_BUFFER_BYTES);
             all.extend_from_slice(&bytes);
         }
         Ok(all)
     }
 
     #[tokio::test]
-    async fn what_is_packed_is_unpacked_however_it_comes_and_the_rest_is_left_alone() {
-        let packed = packed().await;
-        for by in [1, 7, 4096] {
-            assert!(unpack(Coding::Gzip, &packed, by).await.is_ok_and(|all| all == b"abc".repeat(1000)));
-            assert!(unpack(Coding::Gzip, b"\x89PNG", by).await.is_ok_and(|all| all == b"\x89PNG"), "it is none");
-            assert!(unpack(Coding::Deflate, b"", by).await.is_ok_and(|all| all.is_empty()));
+    async fn compressed_bodies_are_decoded_in_any_pieces_and_others_left_alone() {
+        let compressed = compressed().await;
+        for piece_size in [1, 7, 4096] {
+            assert!(
+                decode(ContentCoding::Gzip, &compressed, piece_size).await.is_ok_and(|all| all == b"abc".repeat(1000))
+            );
+            assert!(
+                decode(ContentCoding::Gzip, b"\x89PNG", piece_size).await.is_ok_and(|all| all == b"\x89PNG"),
+                "it is not compressed"
+            );
+            assert!(decode(ContentCoding::Deflate, b"", piece_size).await.is_ok_and(|all| all.is_empty()));
         }
-        let twice = packed.repeat(2);
+        let twice = compressed.repeat(2);
         assert!(
-            unpack(Coding::Gzip, &twice, 100).await.is_ok_and(|all| all.len() == 6000),
+            decode(ContentCoding::Gzip, &twice, 100).await.is_ok_and(|all| all.len() == 6000),
             "members follow each other"
         );
     }
 
     #[tokio::test]
-    async fn what_is_torn_or_spoiled_is_an_error() {
-        let mut packed = packed().await;
-        let torn = unpack(Coding::Gzip, &packed[..packed.len() - 3], 10).await;
-        assert!(matches!(torn, Err(Trouble::Packing(error)) if error.kind() == ErrorKind::CutShort));
-        packed[12] ^= 0xFF;
-        let spoiled = unpack(Coding::Gzip, &packed, 10).await;
-        assert!(matches!(spoiled, Err(Trouble::Packing(error)) if error.kind() == ErrorKind::Protocol));
+    async fn a_truncated_or_corrupt_body_is_an_error() {
+        let mut compressed = compressed().await;
+        let truncated = decode(ContentCoding::Gzip, &compressed[..compressed.len() - 3], 10).await;
+        assert!(matches!(truncated, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::CutShort));
+        compressed[12] ^= 0xFF;
+        let corrupt = decode(ContentCoding::Gzip, &compressed, 10).await;
+        assert!(matches!(corrupt, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::Protocol));
     }
 }

@@ -1,5 +1,5 @@
-//! Which addresses belong to the public internet (`--public-only`): the others are this machine, its neighbours, and
-//! whatever a cloud keeps behind a well-known address.
+//! Which addresses belong to the public internet (`--public-only`). The others are this machine, its local network, and
+//! the services that clouds offer at well-known addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,12 +35,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // IPv4 in other clothes: mapped, translated (RFC 6052), 6to4 (RFC 3056).
+        // An embedded IPv4 address: mapped, translated (RFC 6052), 6to4 (RFC 3056).
         [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
             embedded(high, low)
         }
-        // The rest of what has been given out for unicast, 2000::/3, less what is special in it:
-        // protocol assignments with Teredo (2001::/23), documentation (RFC 3849, RFC 9637).
+        // Global unicast, 2000::/3, without its special-purpose blocks: protocol assignments with Teredo (2001::/23),
+        // documentation (RFC 3849, RFC 9637).
         [0x2001, second, ..] if second < 0x200 || second == 0xDB8 => false,
         [0x3FFF, second, ..] if second < 0x1000 => false,
         [first, ..] => first & 0xE000 == 0x2000,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_near_is_not_public() {
+    fn local_and_special_addresses_are_not_public() {
         let near = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 127.9.9.9 169.254.169.254 172.16.0.1 \
             172.31.255.255 192.0.0.8 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 \
             224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 :: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::a00:1 \
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_is_public() {
+    fn global_addresses_are_public() {
         let far = "1.1.1.1 8.8.8.8 100.63.255.255 100.128.0.1 172.15.0.1 172.32.0.1 192.0.1.1 198.17.0.1 198.20.0.1 \
             223.255.255.255 ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808:: 2001:4860:4860::8888 2606:4700::1111 2a00::1";
         for address in far.split_whitespace() {

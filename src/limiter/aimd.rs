@@ -1,162 +1,169 @@
-//! How many permits a host bears, learned from how the visits went.
+//! Adaptive concurrency limit of one host (additive increase, multiplicative decrease), learned from how its requests
+//! ended.
 //!
-//! As TCP finds out what a path carries: quick growth until the first overload, which takes half of the permits and is
-//! remembered; quick growth back to just below what broke; and from there one permit more now and then. A try that
-//! fails doubles the time to the next one, so that a host with a fixed limit says "no" to very few of many requests; a
-//! try that holds is followed by a bolder one.
+//! It works as TCP's congestion control does. The limit grows by one with every success until the first overload, which
+//! halves it and is remembered as a ceiling. It grows back quickly to just below the number that was too many, and from
+//! there by one permit now and then. A failed increase doubles the number of successes before the next one, so that a
+//! host with a fixed limit refuses very few of many requests; a successful increase is followed by a larger one.
 
-/// What browsers open to one host over HTTP/1.1.
-pub const MODEST: usize = 6;
-/// No host gets more by itself: a server that serves 64 at once is not faster with 65.
-pub const MOST: usize = 64;
+/// The initial limit of a host: the number of connections that browsers open to one host over HTTP/1.1.
+pub const INITIAL_PERMITS: usize = 6;
+/// The largest limit that a host can reach by itself: a server that serves 64 requests at once is not faster with 65.
+pub const MAX_PER_HOST: usize = 64;
 
-/// A level that served so many visits well in a row is trusted ...
-const TRUSTED: u32 = 50;
-/// ... and a refusal costs so much of that trust: one in 25 is the page's fault, not the load's. So much at most: of a
-/// host that refuses every tenth also when few are there, more is expected.
-const DISTRUST: u32 = 25;
-/// And so much at least: a host that refuses more than every sixth is overloaded, or will not be hurt by fewer visits.
-const LEAST_DISTRUST: u32 = 5;
+/// Successes add one to the trust in the present limit, up to this number.
+const MAX_TRUST: u32 = 50;
+/// What one overload takes from the trust, at most: one refusal in 25 requests is blamed on the page, not on the load.
+/// It is less for a host that also refuses every tenth request when few are in flight.
+const MAX_OVERLOAD_COST: u32 = 25;
+/// What one overload takes from the trust, at least: a host that refuses more than one request in six is either
+/// overloaded, or not harmed by fewer requests.
+const MIN_OVERLOAD_COST: u32 = 5;
 
-/// So many visits of few at once tell how many refusals have nothing to do with the load ...
-const ENOUGH: u32 = 30;
-/// ... and of so many, the older half counts half.
-const PLENTY: u32 = 300;
+/// Requests with few in flight that are needed to estimate how many refusals have nothing to do with the load.
+const MIN_BASELINE_REQUESTS: u32 = 30;
+/// Requests with few in flight after which the counts are halved, so that older ones weigh less.
+const MAX_BASELINE_REQUESTS: u32 = 300;
 
-/// However often a try for more failed, there is another one after so many doublings.
-const MOST_DOUBLINGS: u32 = 10;
+/// The wait for the next increase doubles with each failed one, at most this many times.
+const MAX_DOUBLINGS: u32 = 10;
 
-/// The permits of one host.
+/// The adaptive limit of one host, in permits.
 #[derive(Clone, Copy, Debug)]
-pub struct Level {
+pub struct AdaptiveLimit {
     permits: usize,
-    /// Of the user's choice; nothing changes them.
+    /// The user chose the limit, and nothing changes it.
     is_fixed: bool,
-    /// So many are known to be borne, or not known not to be.
+    /// The highest limit not known to be too high.
     ceiling: usize,
-    /// Visits that went well at the present number of permits.
-    well: u32,
-    /// The same, less what refusals have cost.
+    /// Successes since the limit last changed.
+    successes: u32,
+    /// Successes since the limit last changed, less what overloads have cost.
     trust: u32,
-    /// Seats that the next try adds.
+    /// Permits that the next increase adds.
     step: usize,
-    /// Tries that failed since one has held.
-    failed: u32,
-    /// Visits that were among few, and how many of them met a refusal.
-    among_few: (u32, u32),
+    /// Increases that failed since the last one that succeeded.
+    failed_increases: u32,
+    /// Requests that began with at most [`INITIAL_PERMITS`] in flight, and the refusals among them.
+    baseline: (u32, u32),
 }
 
-impl Level {
-    /// As a host is met that nothing is known about.
+impl AdaptiveLimit {
+    /// The limit of a host of which nothing is known.
     pub const fn new() -> Self {
         Self {
-            permits: MODEST,
+            permits: INITIAL_PERMITS,
             is_fixed: false,
-            ceiling: MOST,
-            well: 0,
+            ceiling: MAX_PER_HOST,
+            successes: 0,
             trust: 0,
             step: 1,
-            failed: 0,
-            among_few: (0, 0),
+            failed_increases: 0,
+            baseline: (0, 0),
         }
     }
 
-    /// So many, whatever happens.
+    /// A limit that never changes.
     pub const fn fixed(permits: usize) -> Self {
         Self { permits, is_fixed: true, ..Self::new() }
     }
 
-    /// The same as it was at first.
-    pub const fn anew(self) -> Self {
+    /// The limit as it was at first.
+    pub const fn restarted(self) -> Self {
         if self.is_fixed { self } else { Self::new() }
     }
 
-    /// How many may be taken.
+    /// How many requests may be in flight at once.
     pub const fn permits(&self) -> usize {
         self.permits
     }
 
-    /// A visit went well that was one of `among` when it began.
-    pub fn well(&mut self, among: usize) {
-        self.remember(among, false);
-        // Seats that nobody sits on prove nothing.
-        if self.is_fixed || self.permits >= 2 * among {
+    /// A request succeeded; `in_flight` requests were in flight when it began, itself included.
+    pub fn on_success(&mut self, in_flight: usize) {
+        self.note_baseline(in_flight, false);
+        // Permits that are not used prove nothing.
+        if self.is_fixed || self.permits >= 2 * in_flight {
             return;
         }
-        self.well = self.well.saturating_add(1);
-        self.trust = (self.trust + 1).min(TRUSTED);
-        let rounds = u32::try_from(2 * self.permits).unwrap_or(u32::MAX);
+        self.successes = self.successes.saturating_add(1);
+        self.trust = (self.trust + 1).min(MAX_TRUST);
+        let needed = u32::try_from(2 * self.permits).unwrap_or(u32::MAX);
         if self.permits < self.ceiling {
             self.set(self.permits + 1);
         } else if self.permits > self.ceiling {
-            if self.well >= rounds {
-                // The try has held.
+            if self.successes >= needed {
+                // The increase has succeeded.
                 self.ceiling = self.permits;
-                self.failed = 0;
+                self.failed_increases = 0;
                 self.step *= 2;
                 self.set(self.permits + self.step);
             }
-        } else if self.permits < MOST && self.well >= rounds << self.failed.min(MOST_DOUBLINGS) {
+        } else if self.permits < MAX_PER_HOST && self.successes >= needed << self.failed_increases.min(MAX_DOUBLINGS) {
             self.set(self.permits + self.step);
         }
     }
 
-    /// A visit met an overload that was one of `among`. It takes half of the permits, but leaves `least` of them. Says
-    /// whether it was believed; `asked` for less by the host, it always is.
-    pub fn broke(&mut self, among: usize, least: usize, asked: bool) -> bool {
-        self.remember(among, true);
-        let distrust = self.distrust();
-        if !asked && self.trust >= distrust {
-            self.trust -= distrust;
+    /// A request met an overload; `in_flight` requests were in flight when it began. The limit is halved, but not below
+    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself asked
+    /// for fewer requests.
+    pub fn on_overload(&mut self, in_flight: usize, floor: usize, is_explicit: bool) -> bool {
+        self.note_baseline(in_flight, true);
+        let cost = self.overload_cost();
+        if !is_explicit && self.trust >= cost {
+            self.trust -= cost;
             return false;
         }
         if self.is_fixed {
             return true;
         }
-        let half = (self.permits / 2).max(self.permits.min(least)).max(1);
+        let half = (self.permits / 2).max(self.permits.min(floor)).max(1);
         if self.permits > self.ceiling {
-            self.failed += 1;
+            self.failed_increases += 1;
         } else {
-            (self.ceiling, self.failed) = (half, 0);
+            (self.ceiling, self.failed_increases) = (half, 0);
         }
-        // What broke was more than that; a single page that is refused among few others says less.
+        // The number that was too high was above the ceiling. A single refusal with few others in flight says less, and
+        // must not lower it further.
         let highest = self.permits.saturating_sub(1).max(self.ceiling);
-        self.ceiling = among.saturating_sub(1).clamp(self.ceiling, highest);
+        self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
         self.step = 1;
         self.set(half);
         true
     }
 
-    /// A visit met the same overload, which has taken its permits already: perhaps with fewer others.
-    pub fn broke_too(&mut self, among: usize) {
+    /// A request met an overload that has halved the limit already; it may have been met with fewer requests in flight.
+    pub fn on_same_overload(&mut self, in_flight: usize) {
         if !self.is_fixed {
-            self.ceiling = self.ceiling.min(among.saturating_sub(1).max(self.permits));
+            self.ceiling = self.ceiling.min(in_flight.saturating_sub(1).max(self.permits));
         }
     }
 
     fn set(&mut self, permits: usize) {
-        // What is expected in any case is forgiven at each level once.
-        let trust = Some(self.distrust()).filter(|distrust| *distrust < DISTRUST).unwrap_or_default();
-        (self.permits, self.well, self.trust) = (permits.min(MOST), 0, trust);
+        // At each limit, one refusal of the expected rate is forgiven.
+        let trust = Some(self.overload_cost()).filter(|cost| *cost < MAX_OVERLOAD_COST).unwrap_or_default();
+        (self.permits, self.successes, self.trust) = (permits.min(MAX_PER_HOST), 0, trust);
     }
 
-    fn remember(&mut self, among: usize, is_refusal: bool) {
-        if among > MODEST {
+    fn note_baseline(&mut self, in_flight: usize, is_refusal: bool) {
+        if in_flight > INITIAL_PERMITS {
             return;
         }
-        let (visits, refusals) = &mut self.among_few;
-        if *visits >= PLENTY {
-            (*visits, *refusals) = (*visits / 2, *refusals / 2);
+        let (requests, refusals) = &mut self.baseline;
+        if *requests >= MAX_BASELINE_REQUESTS {
+            (*requests, *refusals) = (*requests / 2, *refusals / 2);
         }
-        *visits += 1;
+        *requests += 1;
         *refusals += u32::from(is_refusal);
     }
 
-    /// What a refusal costs: so much that twice as many as there are among few would use up what the good visits earn.
-    fn distrust(&self) -> u32 {
-        match self.among_few {
-            (visits @ ENOUGH.., refusals @ 1..) => (visits / (2 * refusals)).clamp(LEAST_DISTRUST, DISTRUST),
-            _ => DISTRUST,
+    /// What an overload costs in trust. At twice the rate of refusals that is seen with few requests in flight,
+    /// refusals use up what successes earn.
+    fn overload_cost(&self) -> u32 {
+        match self.baseline {
+            (requests @ MIN_BASELINE_REQUESTS.., refusals @ 1..) => {
+                (requests / (2 * refusals)).clamp(MIN_OVERLOAD_COST, MAX_OVERLOAD_COST)
+            }
+            _ => MAX_OVERLOAD_COST,
         }
     }
 }
@@ -165,122 +172,125 @@ impl Level {
 mod tests {
     use super::*;
 
-    /// Visits one round after the other to a host that refuses those beyond its limit. How many were refused.
-    fn visits(level: &mut Level, limit: usize, visits: usize) -> usize {
-        let (mut made, mut refused) = (0, 0);
-        while made < visits {
-            let permits = level.permits();
+    /// Sends requests in rounds to a host that refuses those beyond its limit. Returns the number of refusals.
+    fn send(adaptive: &mut AdaptiveLimit, limit: usize, requests: usize) -> usize {
+        let (mut sent, mut refused) = (0, 0);
+        while sent < requests {
+            let permits = adaptive.permits();
             let mut believed = false;
-            for among in 1..=permits {
-                if among <= limit {
-                    level.well(among);
+            for in_flight in 1..=permits {
+                if in_flight <= limit {
+                    adaptive.on_success(in_flight);
                 } else if believed {
-                    level.broke_too(among);
+                    adaptive.on_same_overload(in_flight);
                 } else {
-                    believed = level.broke(among, 1, false);
+                    believed = adaptive.on_overload(in_flight, 1, false);
                 }
             }
-            made += permits;
+            sent += permits;
             refused += permits.saturating_sub(limit);
         }
         refused
     }
 
     #[test]
-    fn it_grows_quickly_while_nothing_breaks() {
-        let mut level = Level::new();
-        assert_eq!(visits(&mut level, MOST, 6 + 12 + 24 + 48), 0);
-        assert!(level.permits() >= 48, "{level:?}");
-        visits(&mut level, MOST, 100);
-        assert_eq!(level.permits(), MOST);
+    fn the_limit_grows_quickly_without_overload() {
+        let mut adaptive = AdaptiveLimit::new();
+        assert_eq!(send(&mut adaptive, MAX_PER_HOST, 6 + 12 + 24 + 48), 0);
+        assert!(adaptive.permits() >= 48, "{adaptive:?}");
+        send(&mut adaptive, MAX_PER_HOST, 100);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
     }
 
     #[test]
-    fn a_limit_is_found_and_seldom_touched() {
+    fn a_fixed_limit_of_the_host_is_found_and_seldom_exceeded() {
         for limit in [1, 2, 3, 5, 8, 13, 40] {
-            let mut level = Level::new();
-            let refused = visits(&mut level, limit, 2000);
+            let mut adaptive = AdaptiveLimit::new();
+            let refused = send(&mut adaptive, limit, 2000);
             assert!(refused <= 60, "{refused} of 2000 with a limit of {limit}");
-            let long = level.permits();
-            assert!(long + 1 >= limit && long <= limit + 1, "{long} permits with a limit of {limit}: {level:?}");
+            let permits = adaptive.permits();
+            assert!(
+                permits + 1 >= limit && permits <= limit + 1,
+                "{permits} permits with a limit of {limit}: {adaptive:?}"
+            );
         }
     }
 
     #[test]
-    fn an_overload_halves_and_the_way_back_is_quick() {
-        let mut level = Level::new();
-        visits(&mut level, MOST, 200);
-        assert!(level.broke(MOST, 1, true));
-        assert_eq!(level.permits(), MOST / 2);
-        visits(&mut level, MOST, 100);
-        assert_eq!(level.permits(), MOST - 1, "just below what broke");
+    fn an_overload_halves_the_limit_which_grows_back_quickly() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, MAX_PER_HOST, 200);
+        assert!(adaptive.on_overload(MAX_PER_HOST, 1, true));
+        assert_eq!(adaptive.permits(), MAX_PER_HOST / 2);
+        send(&mut adaptive, MAX_PER_HOST, 100);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST - 1, "just below what was too many");
     }
 
     #[test]
-    fn a_host_that_bears_more_than_before_gets_more() {
-        let mut level = Level::new();
-        visits(&mut level, 8, 300);
-        assert!((8..=9).contains(&level.permits()), "{level:?}");
-        visits(&mut level, MOST, 2000);
-        assert_eq!(level.permits(), MOST);
+    fn a_host_that_serves_more_than_before_gets_more() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, 8, 300);
+        assert!((8..=9).contains(&adaptive.permits()), "{adaptive:?}");
+        send(&mut adaptive, MAX_PER_HOST, 2000);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
     }
 
     #[test]
-    fn one_bad_page_among_many_takes_no_seat() {
-        let mut level = Level::new();
-        visits(&mut level, MOST, 300);
+    fn one_bad_page_among_many_takes_no_permit() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, MAX_PER_HOST, 300);
         for _ in 0..20 {
-            assert!(!level.broke(30, 1, false));
-            visits(&mut level, MOST, 40);
+            assert!(!adaptive.on_overload(30, 1, false));
+            send(&mut adaptive, MAX_PER_HOST, 40);
         }
-        assert_eq!(level.permits(), MOST);
-        assert!((0..9).any(|_| level.broke(30, 1, false)), "several in a row are the load's");
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
+        assert!((0..9).any(|_| adaptive.on_overload(30, 1, false)), "several in a row are blamed on the load");
     }
 
     #[test]
-    fn pages_that_fail_whoever_asks_take_no_seats() {
-        let mut level = Level::new();
+    fn pages_that_always_fail_take_no_permits() {
+        let mut adaptive = AdaptiveLimit::new();
         let mut sum = 0;
-        // Every tenth visit, with few others as with many.
+        // Every tenth request, whatever the number in flight.
         for number in 0..3000_usize {
-            let among = level.permits();
+            let in_flight = adaptive.permits();
             if number * 7 % 10 == 0 {
-                level.broke(among, 1, false);
+                adaptive.on_overload(in_flight, 1, false);
             } else {
-                level.well(among);
+                adaptive.on_success(in_flight);
             }
-            sum += if number >= 1000 { level.permits() } else { 0 };
+            sum += if number >= 1000 { adaptive.permits() } else { 0 };
         }
-        assert!(sum / 2000 > MOST / 2, "{} permits on average: {level:?}", sum / 2000);
+        assert!(sum / 2000 > MAX_PER_HOST / 2, "{} permits on average: {adaptive:?}", sum / 2000);
     }
 
     #[test]
-    fn silence_leaves_a_few_seats() {
-        let mut level = Level::new();
+    fn silence_leaves_a_few_permits() {
+        let mut adaptive = AdaptiveLimit::new();
         for _ in 0..9 {
-            level.broke(6, MODEST, false);
+            adaptive.on_overload(6, INITIAL_PERMITS, false);
         }
-        assert_eq!(level.permits(), MODEST);
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS);
         for _ in 0..9 {
-            level.broke(6, 1, false);
+            adaptive.on_overload(6, 1, false);
         }
-        assert_eq!(level.permits(), 1);
-        level.broke(6, MODEST, false);
-        assert_eq!(level.permits(), 1, "it gives none either");
+        assert_eq!(adaptive.permits(), 1);
+        adaptive.on_overload(6, INITIAL_PERMITS, false);
+        assert_eq!(adaptive.permits(), 1, "it does not raise the limit either");
     }
 
     #[test]
-    fn seats_that_nobody_takes_do_not_grow_in_number() {
-        let mut level = Level::new();
-        (0..100).for_each(|_| level.well(1));
-        assert_eq!(level.permits(), MODEST);
+    fn unused_permits_do_not_raise_the_limit() {
+        let mut adaptive = AdaptiveLimit::new();
+        (0..100).for_each(|_| adaptive.on_success(1));
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS);
     }
 
     #[test]
-    fn a_fixed_number_stays() {
-        let mut level = Level::fixed(3);
-        assert!(level.broke(3, 1, true));
-        (0..100).for_each(|_| level.well(3));
-        assert_eq!((level.permits(), level.anew().permits()), (3, 3));
+    fn a_limit_of_the_user_stays() {
+        let mut adaptive = AdaptiveLimit::fixed(3);
+        assert!(adaptive.on_overload(3, 1, true));
+        (0..100).for_each(|_| adaptive.on_success(3));
+        assert_eq!((adaptive.permits(), adaptive.restarted().permits()), (3, 3));
     }
 }

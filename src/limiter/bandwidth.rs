@@ -1,11 +1,11 @@
-//! Bytes a second, all downloads together (`--limit-rate`).
+//! Limits the bytes per second of all downloads together (`--limit-rate`).
 
 use std::num::NonZeroU32;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Lets bytes pass at a rate. Whoever has read some waits here before reading more, and the connection's own flow
-/// control tells the sender.
+/// Lets bytes pass at a fixed rate. A download that has read some bytes waits here before it reads more, and TCP's flow
+/// control slows the sender down.
 #[derive(Debug)]
 pub struct BandwidthLimit {
     limiter: DefaultDirectRateLimiter,
@@ -13,20 +13,21 @@ pub struct BandwidthLimit {
 }
 
 impl BandwidthLimit {
-    /// A bandwidth for so many bytes a second.
+    /// A limit in bytes per second.
     #[must_use]
     pub fn new(bytes_per_second: NonZeroU32) -> Self {
-        // A tenth of a second may pass at once: small enough to be smooth, large enough not to wake for every piece.
+        // A tenth of a second's bytes may pass at once: few enough to be smooth, enough not to wake a task for every
+        // piece.
         let at_once = NonZeroU32::new(bytes_per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(bytes_per_second).allow_burst(at_once);
         Self { limiter: RateLimiter::direct(quota), at_once }
     }
 
-    /// Comes back when so many bytes may have passed.
+    /// Returns when `bytes` bytes may have passed.
     pub async fn pass(&self, bytes: usize) {
         let mut left = u32::try_from(bytes).unwrap_or(u32::MAX);
         while let Some(some) = NonZeroU32::new(left.min(self.at_once.get())) {
-            // Never more than fit at once, which is the only error there is.
+            // The only error is more bytes than may ever pass at once, which `min` rules out.
             let _ = self.limiter.until_n_ready(some).await;
             left -= some.get();
         }

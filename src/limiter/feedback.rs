@@ -1,162 +1,163 @@
-//! What a visit says about its host.
+//! What the end of a request says about its host.
 //!
-//! Visits overlap, and a slow one ends long after it has met what it tells about; so each counts as of the moment it
-//! began. What befalls those that had begun before permits were taken away is the same overload, and takes no more of
-//! them. A host that was heard while a visit came to nothing is not down; and when others, begun since, were served
-//! well, the page is to blame.
+//! Requests overlap, and a slow one ends long after it met what it reports; so each counts as of the moment it began.
+//! If it began before the limit was last reduced, it met the same overload and does not reduce the limit again. A host
+//! that answered another request while this one failed is not down. If a request that began later has succeeded, the
+//! failure is blamed on the page.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
-use super::aimd::MODEST;
-use super::circuit_breaker::Failing;
-use super::host::Host;
+use super::LimiterState;
+use super::aimd::INITIAL_PERMITS;
+use super::circuit_breaker::FailureStreak;
+use super::host::HostState;
 use super::permit::Permit;
 use crate::record::ErrorKind;
 
-/// However often a host asks for fewer requests, it is asked again after so long.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest back-off from a host that asks for fewer requests without naming a time.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How a visit went.
+/// How a request ended, for the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feedback {
     /// The host keeps up.
-    Well,
-    /// The host asked for fewer requests, or to stay away for so long.
+    Success,
+    /// The host asked for fewer requests (429, or a 503 with `Retry-After`), perhaps for a given time.
     Throttled(ErrorKind, Option<Duration>),
-    /// The host said that it was overloaded.
+    /// The host said that it was overloaded (503).
     Busy(ErrorKind),
-    /// The answer had begun, and the connection broke.
+    /// The response had begun, and the connection broke.
     Broken,
-    /// The answer had begun, and nothing more came.
+    /// The response had begun, and nothing more came.
     Silent,
-    /// No answer came.
+    /// No response came.
     Unanswered(ErrorKind),
     /// Nothing was learned about the host.
     Unclear,
 }
 
-impl Host {
-    /// Takes note of a visit, whose permit has been given back.
-    pub(super) fn learn(&mut self, shared: &Shared, permit: &Permit) {
-        let (began, among, visit) = (permit.since, permit.among, permit.visit);
+impl HostState {
+    /// Applies the feedback of a permit that has been given back.
+    pub(super) fn apply(&mut self, shared: &LimiterState, permit: &Permit) {
+        let (began, in_flight, feedback) = (permit.began, permit.in_flight, permit.feedback);
         let now = Instant::now();
         let was_down = self.is_down(now, shared);
-        let kind = match visit {
+        let kind = match feedback {
             Feedback::Unclear => return,
-            Feedback::Well => {
+            Feedback::Success => {
                 if was_down {
-                    // Whatever broke it before, it has been mended.
-                    self.level = self.level.anew();
+                    // What the limit learned about the host before it was down no longer holds.
+                    self.limit = self.limit.restarted();
                 }
-                self.heard = Some(now);
-                self.served = self.served.max(Some(began));
-                self.failing = None;
-                self.usual.note(now.saturating_duration_since(began));
-                self.level.well(among);
+                self.last_heard = Some(now);
+                self.last_success = self.last_success.max(Some(began));
+                self.streak = None;
+                self.latency.observe(now.saturating_duration_since(began));
+                self.limit.on_success(in_flight);
                 return;
             }
             Feedback::Broken | Feedback::Silent => {
-                self.heard = Some(now);
-                self.failing = None;
+                self.last_heard = Some(now);
+                self.streak = None;
                 None
             }
             Feedback::Throttled(kind, _) | Feedback::Busy(kind) | Feedback::Unanswered(kind) => Some(kind),
         };
-        let was_heard_meanwhile = self.heard.is_some_and(|heard| heard > began);
-        let asked = matches!(visit, Feedback::Throttled(..));
+        let was_heard_meanwhile = self.last_heard.is_some_and(|heard| heard > began);
+        let is_explicit = matches!(feedback, Feedback::Throttled(..));
         if let Some(kind) = kind.filter(|_| !was_heard_meanwhile) {
-            self.failing.get_or_insert_with(|| Failing::new(kind, began)).note(kind, asked, began, now);
+            self.streak.get_or_insert_with(|| FailureStreak::new(kind, began)).note(kind, is_explicit, began, now);
         }
-        let is_its_own = !asked && self.served.is_some_and(|served| served > began);
-        // A host that has never been heard is not overloaded, it is not there.
-        let is_absent = matches!(visit, Feedback::Unanswered(kind) if kind == ErrorKind::Dns || self.heard.is_none());
-        let is_overload = !is_its_own && !is_absent;
+        let is_page_fault = !is_explicit && self.last_success.is_some_and(|served| served > began);
+        // A host that has never answered is not overloaded; it is unreachable.
+        let is_unreachable =
+            matches!(feedback, Feedback::Unanswered(kind) if kind == ErrorKind::Dns || self.last_heard.is_none());
+        let is_overload = !is_page_fault && !is_unreachable;
         self.overloads += u64::from(is_overload);
         self.throttled += u64::from(is_overload && matches!(kind, Some(ErrorKind::HttpStatus(429 | 503))));
-        // One overload is met by all who are there; it takes half of the permits once.
-        let is_news = self.halved.is_none_or(|halved| began > halved);
+        // All requests in flight meet the same overload; it halves the limit once.
+        let is_new = self.last_decrease.is_none_or(|last_decrease| began > last_decrease);
         if is_overload && !was_down {
-            // Whoever is silent takes little of the host's strength and much time: a few are no burden.
+            // A request that gets no answer costs the host little and takes long, so a few of them are no burden.
             let is_silent =
-                matches!(visit, Feedback::Silent | Feedback::Unanswered(ErrorKind::Timeout | ErrorKind::Stalled));
-            let least = if is_silent { MODEST } else { 1 };
-            if !is_news {
-                self.level.broke_too(among);
-            } else if self.level.broke(among, least, asked) {
-                self.halved = Some(now);
+                matches!(feedback, Feedback::Silent | Feedback::Unanswered(ErrorKind::Timeout | ErrorKind::Stalled));
+            let floor = if is_silent { INITIAL_PERMITS } else { 1 };
+            if !is_new {
+                self.limit.on_same_overload(in_flight);
+            } else if self.limit.on_overload(in_flight, floor, is_explicit) {
+                self.last_decrease = Some(now);
             }
         }
-        let Feedback::Throttled(_, asked) = visit else { return };
-        let failing = self.failing.get_or_insert_with(|| Failing::new(kind.unwrap_or(ErrorKind::Internal), began));
-        if is_news {
-            failing.paused();
-            self.halved = Some(now);
+        let Feedback::Throttled(_, asked) = feedback else { return };
+        let streak = self.streak.get_or_insert_with(|| FailureStreak::new(kind.unwrap_or(ErrorKind::Internal), began));
+        if is_new {
+            streak.note_backoff();
+            self.last_decrease = Some(now);
         }
-        let pause = match asked {
+        let backoff = match asked {
             Some(asked) => asked,
-            None if is_news => {
-                let doublings = failing.pauses().saturating_sub(1).min(16);
-                shared.options.pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+            None if is_new => {
+                let doublings = streak.backoffs().saturating_sub(1).min(16);
+                shared.options.initial_backoff.saturating_mul(1 << doublings).min(MAX_BACKOFF)
             }
             None => return,
         };
-        let until = now + pause;
+        let until = now + backoff;
         self.not_before = Some(self.not_before.map_or(until, |earlier| earlier.max(until)));
-        // Those who wait for a permit wait for the time instead: their senders are dropped.
-        self.queue.clear();
+        // Tasks that wait for a permit must wait for the time instead: their senders are dropped.
+        self.waiters.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Overloaded;
-    use super::super::aimd::MOST;
+    use super::super::aimd::MAX_PER_HOST;
     use super::super::testing::{BUSY, REFUSED, SECOND, key, limiter, throttled};
-    use super::super::{Attempt, Entry, GivenUp, Limiter, PerHost, circuit_breaker};
+    use super::super::{Attempt, CircuitOpen, Limiter, PerHost, TryAcquire, circuit_breaker};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn auto_grows_with_success_and_halves_once_for_one_overload() {
         let limiter = limiter(PerHost::Auto);
         let mut permits = Vec::new();
-        for _ in 0..MODEST {
-            permits.push(limiter.again(&key("a")).await);
+        for _ in 0..INITIAL_PERMITS {
+            permits.push(limiter.retry(&key("a")).await);
         }
-        // The first two came when there were few others, and prove nothing.
+        // The first two began with few others in flight, and prove nothing.
         for permit in permits.drain(..4).rev() {
-            permit.leave(Feedback::Well);
+            permit.release(Feedback::Success);
         }
-        assert_eq!(limiter.permits("a"), Some((2, MODEST + 1)));
+        assert_eq!(limiter.permits("a"), Some((2, INITIAL_PERMITS + 1)));
         tokio::time::advance(Duration::from_millis(1)).await;
         for permit in permits.drain(..) {
-            permit.leave(BUSY);
+            permit.release(BUSY);
         }
         assert_eq!(limiter.permits("a"), Some((0, 3)));
         assert_eq!(limiter.overloaded(), [Overloaded { host: key("a"), times: 2, throttled: 2 }]);
-        crowd(&limiter, 3000, MOST).await;
-        assert_eq!(limiter.permits("a"), Some((0, MOST)));
+        crowd(&limiter, 3000, MAX_PER_HOST).await;
+        assert_eq!(limiter.permits("a"), Some((0, MAX_PER_HOST)));
     }
 
-    /// Visits to "a", which serves so many at once and says to all others that it is busy. How many were refused.
-    async fn crowd(limiter: &Limiter, visits: usize, limit: usize) -> usize {
-        let (mut made, mut refused) = (0, 0);
-        while made < visits {
+    /// Sends requests to "a", which serves `limit` at once and answers all others with 503. Returns the number refused.
+    async fn crowd(limiter: &Limiter, requests: usize, limit: usize) -> usize {
+        let (mut sent, mut refused) = (0, 0);
+        while sent < requests {
             let mut permits = Vec::new();
-            while let Entry::Permit(permit) = limiter.try_enter(&key("a"), false) {
+            while let TryAcquire::Permit(permit) = limiter.try_acquire(&key("a"), false) {
                 permits.push(permit);
             }
-            made += permits.len();
+            sent += permits.len();
             let rest = permits.split_off(limit.min(permits.len()));
             refused += rest.len();
             for permit in rest {
-                permit.leave(BUSY);
+                permit.release(BUSY);
             }
             tokio::time::advance(Duration::from_millis(20)).await;
             for permit in permits {
-                permit.leave(Feedback::Well);
+                permit.release(Feedback::Success);
             }
         }
         refused
@@ -176,112 +177,112 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everybody_hears_a_retry_after() {
+    async fn all_rows_wait_for_a_retry_after() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let permit = limiter.again(&there).await;
+        let permit = limiter.retry(&there).await;
         let begin = Instant::now();
-        let mut queued = Box::pin(limiter.again(&there));
+        let mut queued = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut queued).is_pending());
-        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
-        permit.leave(throttled(Some(Duration::from_secs(7))));
-        assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "whoever was refused is told to look again");
-        assert!(matches!(limiter.try_enter(&there, false), Entry::NotBefore(_)));
-        let left_alone = Duration::from_secs(7);
-        assert_eq!(limiter.throttled(SECOND), [(there.clone(), 1, Some(left_alone))]);
-        let _seat = queued.await;
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::HostFull));
+        permit.release(throttled(Some(Duration::from_secs(7))));
+        assert_eq!(limiter.freed().await, std::slice::from_ref(&there), "the refused row is notified");
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::NotBefore(_)));
+        let backoff = Duration::from_secs(7);
+        assert_eq!(limiter.throttled(SECOND), [(there.clone(), 1, Some(backoff))]);
+        let _permit = queued.await;
         assert_eq!(begin.elapsed().as_secs(), 7);
         assert_eq!(limiter.throttled(8 * SECOND), [(there, 1, None)]);
         assert!(limiter.throttled(SECOND).is_empty(), "that was long ago");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn too_many_requests_pause_the_host_longer_each_time() {
+    async fn the_back_off_after_too_many_requests_doubles() {
         let limiter = limiter(PerHost::Auto);
         let mut waited = Vec::new();
         for _ in 0..3 {
             let begin = Instant::now();
-            let (one, two) = (limiter.again(&key("a")).await, limiter.try_enter(&key("a"), false));
+            let (one, two) = (limiter.retry(&key("a")).await, limiter.try_acquire(&key("a"), false));
             waited.push(begin.elapsed().as_millis());
             tokio::time::advance(Duration::from_millis(1)).await;
-            one.leave(throttled(None));
-            // Whoever was on the way meets the same, and it is no news.
-            if let Entry::Permit(two) = two {
-                two.leave(throttled(None));
+            one.release(throttled(None));
+            // A request that was in flight meets the same refusal, which is not counted again.
+            if let TryAcquire::Permit(two) = two {
+                two.release(throttled(None));
             }
         }
         assert_eq!(waited, [0, 500, 1000]);
-        limiter.again(&key("a")).await.leave(Feedback::Well);
-        limiter.again(&key("a")).await.leave(throttled(None));
+        limiter.retry(&key("a")).await.release(Feedback::Success);
+        limiter.retry(&key("a")).await.release(throttled(None));
         let begin = Instant::now();
-        drop(limiter.again(&key("a")).await);
-        assert_eq!(begin.elapsed().as_millis(), 500, "it had kept up in between");
+        drop(limiter.retry(&key("a")).await);
+        assert_eq!(begin.elapsed().as_millis(), 500, "there was a success in between");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_refuses_is_probed_by_one_at_a_time() {
+    async fn a_host_that_refuses_connections_is_probed_by_one_request_at_a_time() {
         let limiter = limiter(PerHost::Fixed(20));
         let mut permits = Vec::new();
-        for _ in 0..circuit_breaker::REFUSALS {
-            permits.push(limiter.again(&key("a")).await);
+        for _ in 0..circuit_breaker::FAILURE_THRESHOLD {
+            permits.push(limiter.retry(&key("a")).await);
         }
-        permits.drain(..).for_each(|permit| permit.leave(REFUSED));
-        // Whoever has tried before need only wait for others who do.
-        let probe = limiter.again(&key("a")).await;
-        assert!(futures::poll!(Box::pin(limiter.again(&key("a")))).is_pending());
-        probe.leave(REFUSED);
-        // New rows come after pauses that grow.
+        permits.drain(..).for_each(|permit| permit.release(REFUSED));
+        // A retry only waits for other retries.
+        let probe = limiter.retry(&key("a")).await;
+        assert!(futures::poll!(Box::pin(limiter.retry(&key("a")))).is_pending());
+        probe.release(REFUSED);
+        // New rows probe at growing intervals.
         let mut waited = Vec::new();
         for _ in 0..4 {
             let begin = Instant::now();
-            let probe = limiter.enter(&key("a"), Attempt::First).await.expect("it has not been given up");
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::HostFull));
+            let probe = limiter.acquire(&key("a"), Attempt::First).await.expect("it has not been given up");
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::HostFull));
             waited.push(begin.elapsed().as_secs());
-            probe.leave(REFUSED);
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
+            probe.release(REFUSED);
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::NotBefore(_)));
         }
         assert_eq!(waited, [1, 1, 2, 4]);
         let there = key("a");
-        let mut waiting = Box::pin(limiter.enter(&there, Attempt::First));
+        let mut waiting = Box::pin(limiter.acquire(&there, Attempt::First));
         assert!(futures::poll!(&mut waiting).is_pending());
         let _ = futures::poll!(Box::pin(limiter.freed()));
-        limiter.again(&key("a")).await.leave(Feedback::Well);
-        assert_eq!(limiter.freed().await, [key("a")], "whoever was to come later may come now");
-        let (Entry::Permit(_one), Entry::Permit(_two)) =
-            (limiter.try_enter(&key("a"), false), limiter.try_enter(&key("a"), false))
+        limiter.retry(&key("a")).await.release(Feedback::Success);
+        assert_eq!(limiter.freed().await, [key("a")], "rows that were to come later may come now");
+        let (TryAcquire::Permit(_one), TryAcquire::Permit(_two)) =
+            (limiter.try_acquire(&key("a"), false), limiter.try_acquire(&key("a"), false))
         else {
             panic!("the host is back");
         };
         assert_eq!(begin_of(waiting).await, Duration::ZERO);
     }
 
-    async fn begin_of(waiting: impl Future<Output = Result<Permit, GivenUp>>) -> Duration {
+    async fn begin_of(waiting: impl Future<Output = Result<Permit, CircuitOpen>>) -> Duration {
         let begin = Instant::now();
         drop(waiting.await.expect("a permit"));
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_serves_nobody_is_given_up_and_may_come_back() {
-        for (visit, patience) in [(REFUSED, 40), (BUSY, 40), (Feedback::Unanswered(ErrorKind::Stalled), 80)] {
+    async fn a_host_that_does_not_answer_is_given_up_and_may_come_back() {
+        for (feedback, patience) in [(REFUSED, 40), (BUSY, 40), (Feedback::Unanswered(ErrorKind::Stalled), 80)] {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
-            let given_up = loop {
-                match limiter.enter(&key("a"), Attempt::First).await {
-                    Ok(permit) => permit.leave(visit),
-                    Err(given_up) => break given_up,
+            let open = loop {
+                match limiter.acquire(&key("a"), Attempt::First).await {
+                    Ok(permit) => permit.release(feedback),
+                    Err(open) => break open,
                 }
             };
-            assert_eq!((begin.elapsed().as_secs(), given_up.time.as_secs()), (patience, patience), "{visit:?}");
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp));
-            assert!(limiter.enter(&key("a"), Attempt::Retry).await.is_err());
+            assert_eq!((begin.elapsed().as_secs(), open.down_for.as_secs()), (patience, patience), "{feedback:?}");
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::CircuitOpen));
+            assert!(limiter.acquire(&key("a"), Attempt::Retry).await.is_err());
             tokio::time::advance(30 * SECOND).await;
-            let Entry::Permit(probe) = limiter.try_enter(&key("a"), false) else {
-                panic!("one still tries, now and then")
+            let TryAcquire::Permit(probe) = limiter.try_acquire(&key("a"), false) else {
+                panic!("one row still probes, now and then")
             };
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::GivenUp), "one");
-            probe.leave(Feedback::Well);
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Permit(_)), "an answer brings it back");
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::CircuitOpen), "one");
+            probe.release(Feedback::Success);
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::Permit(_)), "an answer brings it back");
         }
     }
 
@@ -290,57 +291,57 @@ mod tests {
         for (asked, patience) in [(None, 40..62), (Some(60 * SECOND), 420..421)] {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
-            while let Ok(permit) = limiter.enter(&key("a"), Attempt::First).await {
+            while let Ok(permit) = limiter.acquire(&key("a"), Attempt::First).await {
                 tokio::time::advance(Duration::from_millis(1)).await;
-                permit.leave(throttled(asked));
+                permit.release(throttled(asked));
             }
             assert!(patience.contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_wish_for_fewer_requests_does_not_keep_a_host_that_is_busy_for_ever() {
+    async fn one_429_does_not_keep_a_busy_host_half_open_for_ever() {
         for asked in [None, Some(60 * SECOND)] {
             let limiter = limiter(PerHost::Auto);
             let begin = Instant::now();
-            let mut visit = throttled(asked);
-            while let Ok(permit) = limiter.enter(&key("a"), Attempt::First).await {
+            let mut feedback = throttled(asked);
+            while let Ok(permit) = limiter.acquire(&key("a"), Attempt::First).await {
                 tokio::time::advance(Duration::from_millis(1)).await;
-                permit.leave(visit);
-                visit = BUSY;
+                permit.release(feedback);
+                feedback = BUSY;
                 assert!(begin.elapsed() < 120 * SECOND, "asked for {asked:?}");
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_pages_of_a_host_that_serves_others_are_their_own_trouble() {
-        for visit in [Feedback::Unanswered(ErrorKind::Stalled), Feedback::Silent, Feedback::Broken] {
+    async fn silent_pages_of_a_host_that_serves_others_do_not_count_against_it() {
+        for feedback in [Feedback::Unanswered(ErrorKind::Stalled), Feedback::Silent, Feedback::Broken] {
             let limiter = limiter(PerHost::Auto);
-            crowd(&limiter, 1000, MOST).await;
+            crowd(&limiter, 1000, MAX_PER_HOST).await;
             let mut silent = Vec::new();
             for _ in 0..50 {
-                silent.push(limiter.again(&key("a")).await);
+                silent.push(limiter.retry(&key("a")).await);
             }
             tokio::time::advance(SECOND).await;
-            limiter.again(&key("a")).await.leave(Feedback::Well);
-            silent.drain(..).for_each(|permit| permit.leave(visit));
-            assert_eq!(limiter.permits("a"), Some((0, MOST)), "{visit:?}");
-            assert!(matches!(limiter.try_enter(&key("a"), false), Entry::Permit(_)));
-            assert_eq!(limiter.overloaded(), [], "{visit:?}");
+            limiter.retry(&key("a")).await.release(Feedback::Success);
+            silent.drain(..).for_each(|permit| permit.release(feedback));
+            assert_eq!(limiter.permits("a"), Some((0, MAX_PER_HOST)), "{feedback:?}");
+            assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::Permit(_)));
+            assert_eq!(limiter.overloaded(), [], "{feedback:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_falls_silent_keeps_a_few_seats_until_it_is_down() {
+    async fn a_host_that_falls_silent_keeps_a_few_permits_until_it_is_down() {
         let limiter = limiter(PerHost::Auto);
-        crowd(&limiter, 1000, MOST).await;
-        for _ in 0..circuit_breaker::REFUSALS - 1 {
-            let permit = limiter.again(&key("a")).await;
+        crowd(&limiter, 1000, MAX_PER_HOST).await;
+        for _ in 0..circuit_breaker::FAILURE_THRESHOLD - 1 {
+            let permit = limiter.retry(&key("a")).await;
             tokio::time::advance(SECOND).await;
-            permit.leave(Feedback::Unanswered(ErrorKind::Timeout));
+            permit.release(Feedback::Unanswered(ErrorKind::Timeout));
         }
         let permits = limiter.permits("a").map_or(0, |(_, permits)| permits);
-        assert!((MODEST..MOST / 2).contains(&permits), "{permits}");
+        assert!((INITIAL_PERMITS..MAX_PER_HOST / 2).contains(&permits), "{permits}");
     }
 }

@@ -1,6 +1,6 @@
-//! A place at a host, and the wait of those who have left theirs to come back.
+//! Permits for requests, and the back-off between two attempts.
 //!
-//! Both end when they are dropped: a download that is given up halfway, or panics, keeps no permit from others.
+//! Both end when they are dropped: a download that is cancelled or panics keeps no permit from others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,36 +10,36 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::feedback::Feedback;
-use super::host::Host;
-use super::{HostKey, Shared, lock};
+use super::host::HostState;
+use super::{HostKey, LimiterState, lock};
 
-/// A place at a host and in the run, for one attempt. Dropping it gives it back.
+/// Permission for one attempt, counted at its host and in the run. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Permit {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LimiterState>,
     pub(super) key: HostKey,
-    pub(super) since: Instant,
-    /// How many permits were taken then, this one included.
-    pub(super) among: usize,
+    pub(super) began: Instant,
+    /// Requests in flight at the host when the permit was issued, this one included.
+    pub(super) in_flight: usize,
     pub(super) is_probe: bool,
-    pub(super) visit: Feedback,
-    pub(super) in_run: Option<OwnedSemaphorePermit>,
-    /// Not when nobody was there to take the permit, and its giver has taken it back.
-    pub(super) counted: bool,
+    pub(super) feedback: Feedback,
+    pub(super) run_permit: Option<OwnedSemaphorePermit>,
+    /// Whether the host still counts the permit. Not if the task that waited for it was gone when it was sent.
+    pub(super) is_counted: bool,
 }
 
 impl Permit {
-    /// Whether a silence is far longer than whole visits to this host usually are.
+    /// Whether a silence is far longer than whole requests to this host usually take.
     #[must_use]
-    pub fn is_unusual(&self, silence: Duration) -> bool {
+    pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
         let hosts = lock(&self.shared.hosts);
-        let too_long = hosts.get(&self.key).and_then(|host| host.usual.too_long());
-        too_long.is_some_and(|too_long| silence >= too_long)
+        let unusual_silence = hosts.get(&self.key).and_then(|host| host.latency.unusual_silence());
+        unusual_silence.is_some_and(|unusual_silence| silence >= unusual_silence)
     }
 
-    /// Takes a slot by `--rate` for the first request, if there is one now. With that the visit begins.
+    /// Takes a slot by `--rate` for the first request, if there is one now. The request begins with that.
     pub(super) fn take_slot(&mut self) -> bool {
-        self.since = Instant::now();
+        self.began = Instant::now();
         let mut hosts = lock(&self.shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return true };
         let is_due = host.due().is_ok();
@@ -49,57 +49,57 @@ impl Permit {
         is_due
     }
 
-    /// Waits for a slot by `--rate` for one more request of this visit, such as one that a redirect asks for.
+    /// Waits for a slot by `--rate` for one more request of this attempt, such as the target of a redirect.
     pub async fn next_slot(&self) {
-        let slot = lock(&self.shared.hosts).get_mut(&self.key).map(Host::take_slot);
+        let slot = lock(&self.shared.hosts).get_mut(&self.key).map(HostState::take_slot);
         if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
             sleep_until(slot).await;
         }
     }
 
-    /// Says how the visit went, and gives the permit back.
-    pub fn leave(mut self, visit: Feedback) {
-        self.visit = visit;
+    /// Reports how the attempt ended, and gives the permit back.
+    pub fn release(mut self, feedback: Feedback) {
+        self.feedback = feedback;
     }
 
-    /// The same, with the intention to come back.
+    /// Like [`Permit::release`], for a row that will retry.
     #[must_use]
-    pub fn rest(mut self, visit: Feedback) -> BackingOff {
-        self.visit = visit;
-        let resting = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
+    pub fn back_off(mut self, feedback: Feedback) -> BackingOff {
+        self.feedback = feedback;
+        let backing_off = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
         if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
-            host.resting += 1;
-            self.shared.resting.fetch_add(1, Ordering::Relaxed);
+            host.backing_off += 1;
+            self.shared.backing_off.fetch_add(1, Ordering::Relaxed);
         }
-        resting
+        backing_off
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.counted {
+        if !self.is_counted {
             return;
         }
-        // Before anybody is told about it.
-        drop(self.in_run.take());
+        // Before waiting tasks are notified, which need it.
+        drop(self.run_permit.take());
         let shared = Arc::clone(&self.shared);
         let mut hosts = lock(&shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.take_back(self);
-        host.learn(&shared, self);
-        let is_kept = (host.wanted || host.promised) && shared.has_new_first();
-        host.serve(&self.key, &shared, is_kept);
-        host.tell_if_wanted(&self.key, &shared);
+        host.apply(&shared, self);
+        let is_reserved = (host.new_row_waits || host.new_row_notified) && shared.prefers_new_rows();
+        host.grant(&self.key, &shared, is_reserved);
+        host.notify_new_row(&self.key, &shared);
         drop(hosts);
         shared.changed.notify_one();
     }
 }
 
-/// A download that waits to try again. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
+/// A row that waits for a retry. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
 /// the wait.
 #[derive(Debug)]
 pub struct BackingOff {
-    shared: Arc<Shared>,
+    shared: Arc<LimiterState>,
     key: HostKey,
 }
 
@@ -107,9 +107,9 @@ impl Drop for BackingOff {
     fn drop(&mut self) {
         let mut hosts = lock(&self.shared.hosts);
         if let Some(host) = hosts.get_mut(&self.key) {
-            host.resting -= 1;
-            self.shared.resting.fetch_sub(1, Ordering::Relaxed);
-            host.tell_if_wanted(&self.key, &self.shared);
+            host.backing_off -= 1;
+            self.shared.backing_off.fetch_sub(1, Ordering::Relaxed);
+            host.notify_new_row(&self.key, &self.shared);
         }
         drop(hosts);
         self.shared.changed.notify_one();

@@ -1,9 +1,8 @@
-//! Looking ahead in the list, so that a host without a free permit holds no other host up.
+//! Queue of rows that wait for a permit, by host, so that a busy host does not hold up the others.
 //!
-//! A list sorted by host would otherwise be fetched host by host, and rows of a host that wants nobody for a minute
-//! would keep everybody waiting. [`with_permits`] takes rows from the list, as many as may be held, sorts them by host, and
-//! gives out the next one whose host has a permit, together with the permit. Within a host the order of the list is kept;
-//! between hosts it goes round.
+//! Without it, a list that is sorted by host would be fetched host by host, and a host in back-off would stop the whole
+//! run. [`with_permits`] reads a bounded number of rows ahead, sorts them by host, and yields the next one whose host
+//! has a permit, together with the permit. Within a host rows keep the order of the list; hosts take turns.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -12,70 +11,70 @@ use foldhash::fast::RandomState;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use crate::limiter::{Entry, HostKey, Limiter, Permit};
+use crate::limiter::{HostKey, Limiter, Permit, TryAcquire};
 
-/// The jobs of the list, each with a permit, in an order that leaves no permit empty for which there is a job among the
-/// next `most` rows. A job of a host that has been given up has no permit. When `ending` comes, the list is not read on,
-/// and what is held is given out without permits, for each row wants its record.
+/// Yields the jobs of the list, each with a permit, in an order that leaves no permit unused for which there is a job
+/// among the next `max_queued` rows. A job whose host has an open circuit gets no permit. When `ending` completes, the
+/// list is not read on, and the queued jobs are yielded without permits, because each row must get its record.
 pub fn with_permits<J>(
     jobs: impl Stream<Item = J>,
     host: impl Fn(&J) -> HostKey,
     limiter: Limiter,
-    most: usize,
+    max_queued: usize,
     ending: impl Future<Output = ()>,
 ) -> impl Stream<Item = (J, Option<Permit>)> {
-    let start = (Box::pin(jobs), Box::pin(ending.fuse()), host, Held::new(limiter));
-    futures::stream::unfold(start, move |(mut jobs, mut ending, host, mut held)| async move {
+    let start = (Box::pin(jobs), Box::pin(ending.fuse()), host, HostQueue::new(limiter));
+    futures::stream::unfold(start, move |(mut jobs, mut ending, host, mut queue)| async move {
         loop {
-            if let Some(with_permits) = held.next() {
-                return Some((with_permits, (jobs, ending, host, held)));
+            if let Some(with_permits) = queue.next() {
+                return Some((with_permits, (jobs, ending, host, queue)));
             }
-            if held.rows == 0 && held.has_all {
+            if queue.rows == 0 && queue.is_input_done {
                 return None;
             }
-            let changed = held.changed();
+            let changed = queue.changed();
             tokio::select! {
                 biased;
                 () = &mut ending => {
-                    held.has_all = true;
-                    held.is_ending = true;
+                    queue.is_input_done = true;
+                    queue.is_ending = true;
                 }
-                // Before the list: a long one that is always ready would keep permits empty.
-                freed = changed => held.make_ready(freed),
-                job = jobs.next(), if !held.has_all && held.rows < most => match job {
-                    Some(job) => held.push(host(&job), job),
-                    None => held.has_all = true,
+                // Before the list: a long one that is always ready would leave permits unused.
+                freed = changed => queue.make_ready(freed),
+                job = jobs.next(), if !queue.is_input_done && queue.rows < max_queued => match job {
+                    Some(job) => queue.push(host(&job), job),
+                    None => queue.is_input_done = true,
                 },
             }
         }
     })
 }
 
-/// Rows that have been read and wait for a permit, by host.
-struct Held<J> {
+/// Rows that have been read and wait for a permit.
+struct HostQueue<J> {
     limiter: Limiter,
-    hosts: HashMap<HostKey, Rows<J>, RandomState>,
-    /// Hosts with rows that may have a permit free, the next to be asked first.
+    hosts: HashMap<HostKey, HostRows<J>, RandomState>,
+    /// Hosts with queued rows that may have a free permit, in the order in which they are asked.
     ready: VecDeque<HostKey>,
-    /// Hosts with rows that want nobody yet.
-    later: Vec<(Instant, HostKey)>,
+    /// Hosts with queued rows that must not be contacted before a given time.
+    delayed: Vec<(Instant, HostKey)>,
     rows: usize,
-    /// The list has ended, or is not to be read on.
-    has_all: bool,
+    /// The list has ended, or is not read on.
+    is_input_done: bool,
     is_ending: bool,
 }
 
-/// Those of one host, in the order of the list.
-struct Rows<J> {
+/// The queued rows of one host, in the order of the list.
+struct HostRows<J> {
     jobs: VecDeque<J>,
-    /// The host is among the ready, where it must not be twice: it would be asked for permits without rows.
+    /// Whether the host is in `ready`. Twice there, it would be asked for permits without rows.
     is_ready: bool,
 }
 
-impl<J> Held<J> {
+impl<J> HostQueue<J> {
     fn new(limiter: Limiter) -> Self {
-        let (hosts, ready, later) = (HashMap::default(), VecDeque::new(), Vec::new());
-        Self { limiter, hosts, ready, later, rows: 0, has_all: false, is_ending: false }
+        let (hosts, ready, delayed) = (HashMap::default(), VecDeque::new(), Vec::new());
+        Self { limiter, hosts, ready, delayed, rows: 0, is_input_done: false, is_ending: false }
     }
 
     fn push(&mut self, host: HostKey, job: J) {
@@ -83,13 +82,13 @@ impl<J> Held<J> {
         if let Some(rows) = self.hosts.get_mut(&host) {
             rows.jobs.push_back(job);
         } else {
-            self.hosts.insert(host.clone(), Rows { jobs: VecDeque::from([job]), is_ready: false });
-            self.ask_again(host);
+            self.hosts.insert(host.clone(), HostRows { jobs: VecDeque::from([job]), is_ready: false });
+            self.mark_ready(host);
         }
     }
 
-    /// Puts a host among the ready, if it has rows and is not there already.
-    fn ask_again(&mut self, host: HostKey) {
+    /// Adds a host to `ready`, if it has rows and is not there already.
+    fn mark_ready(&mut self, host: HostKey) {
         if let Some(rows) = self.hosts.get_mut(&host).filter(|rows| !rows.is_ready) {
             rows.is_ready = true;
             self.ready.push_back(host);
@@ -100,28 +99,28 @@ impl<J> Held<J> {
     fn next(&mut self) -> Option<(J, Option<Permit>)> {
         if self.is_ending {
             let host = self.hosts.keys().next()?.clone();
-            return self.take(&host).map(|job| (job, None));
+            return self.pop(&host).map(|job| (job, None));
         }
         for _ in 0..self.ready.len() {
             let host = self.ready.pop_front()?;
             let Some(rows) = self.hosts.get_mut(&host) else { continue };
             rows.is_ready = false;
             let is_last = rows.jobs.len() == 1;
-            match self.limiter.try_enter(&host, is_last) {
-                Entry::Permit(permit) => {
-                    let job = self.take(&host)?;
-                    self.ask_again(host);
+            match self.limiter.try_acquire(&host, is_last) {
+                TryAcquire::Permit(permit) => {
+                    let job = self.pop(&host)?;
+                    self.mark_ready(host);
                     return Some((job, Some(permit)));
                 }
-                Entry::HostFull => {} // It will be among the freed.
-                // Its rows need no permit to hear that.
-                Entry::GivenUp => {
-                    let job = self.take(&host)?;
-                    self.ask_again(host);
+                TryAcquire::HostFull => {} // It will be among the freed.
+                // The row needs no permit to fail.
+                TryAcquire::CircuitOpen => {
+                    let job = self.pop(&host)?;
+                    self.mark_ready(host);
                     return Some((job, None));
                 }
-                Entry::NotBefore(until) => self.later.push((until, host)),
-                Entry::RunFull => {
+                TryAcquire::NotBefore(until) => self.delayed.push((until, host)),
+                TryAcquire::RunFull => {
                     rows.is_ready = true;
                     self.ready.push_front(host);
                     return None;
@@ -131,7 +130,7 @@ impl<J> Held<J> {
         None
     }
 
-    fn take(&mut self, host: &HostKey) -> Option<J> {
+    fn pop(&mut self, host: &HostKey) -> Option<J> {
         let rows = self.hosts.get_mut(host)?;
         let job = rows.jobs.pop_front()?;
         self.rows -= 1;
@@ -141,10 +140,10 @@ impl<J> Held<J> {
         Some(job)
     }
 
-    /// Waits until a permit may be free, and says at which hosts besides those that are ready.
+    /// Waits until a permit may be free, and returns the hosts that have become ready.
     fn changed(&self) -> impl Future<Output = Vec<HostKey>> + use<J> {
         let limiter = self.limiter.clone();
-        let earliest = self.later.iter().map(|(until, _)| *until).min();
+        let earliest = self.delayed.iter().map(|(until, _)| *until).min();
         async move {
             let time = async {
                 match earliest {
@@ -161,10 +160,10 @@ impl<J> Held<J> {
 
     fn make_ready(&mut self, freed: Vec<HostKey>) {
         let now = Instant::now();
-        self.later.retain(|(_, host)| !freed.contains(host));
-        let due = self.later.extract_if(.., |(until, _)| *until <= now).map(|(_, host)| host);
+        self.delayed.retain(|(_, host)| !freed.contains(host));
+        let due = self.delayed.extract_if(.., |(until, _)| *until <= now).map(|(_, host)| host);
         let due = due.collect::<Vec<_>>();
-        freed.into_iter().chain(due).for_each(|host| self.ask_again(host));
+        freed.into_iter().chain(due).for_each(|host| self.mark_ready(host));
     }
 }
 
@@ -177,7 +176,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::limiter::{Attempt, Feedback, Options, Patience, PerHost};
+    use crate::limiter::{Attempt, Feedback, OpenAfter, Options, PerHost};
     use crate::record::ErrorKind;
 
     type Job = (&'static str, usize);
@@ -186,35 +185,39 @@ mod tests {
         HostKey::of(&Url::parse(&format!("http://{}/", job.0)).expect("a URL"))
     }
 
-    fn limiter(per_host: usize, in_run: usize) -> Limiter {
+    fn limiter(per_host: usize, concurrency: usize) -> Limiter {
         Limiter::new(Options {
             per_host: PerHost::Fixed(per_host),
-            in_run: NonZeroUsize::new(in_run).expect("not zero"),
-            pace: None,
-            pause: Duration::from_secs(1),
-            patience: Patience { tries: 1, connecting: Duration::from_secs(9), answering: Duration::from_secs(9) },
-            at_rest: 0,
+            concurrency: NonZeroUsize::new(concurrency).expect("not zero"),
+            request_interval: None,
+            initial_backoff: Duration::from_secs(1),
+            open_after: OpenAfter {
+                attempts: 1,
+                unconnected: Duration::from_secs(9),
+                unanswered: Duration::from_secs(9),
+            },
+            new_rows_first_below: 0,
         })
     }
 
-    fn ahead(jobs: Vec<Job>, limiter: Limiter, most: usize) -> impl Stream<Item = (Job, Option<Permit>)> + Unpin {
-        Box::pin(with_permits(stream::iter(jobs), host, limiter, most, futures::future::pending()))
+    fn ahead(jobs: Vec<Job>, limiter: Limiter, max_queued: usize) -> impl Stream<Item = (Job, Option<Permit>)> + Unpin {
+        Box::pin(with_permits(stream::iter(jobs), host, limiter, max_queued, futures::future::pending()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_host_is_passed_over_and_its_order_kept() {
         let list = vec![("a", 0), ("a", 1), ("a", 2), ("b", 3), ("b", 4)];
         let mut jobs = ahead(list, limiter(1, 10), 10);
-        let (first, seat_a) = jobs.next().await.expect("a job");
-        let (second, _seat_b) = jobs.next().await.expect("a job");
+        let (first, permit_a) = jobs.next().await.expect("a job");
+        let (second, _permit_b) = jobs.next().await.expect("a job");
         assert_eq!((first, second), (("a", 0), ("b", 3)));
         assert!(futures::poll!(jobs.next()).is_pending());
-        drop(seat_a);
+        drop(permit_a);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_rows_are_held_than_allowed() {
+    async fn no_more_rows_are_queued_than_allowed() {
         let taken = std::cell::Cell::new(0);
         let list = stream::iter((0..100).map(|n| ("a", n))).inspect(|_| taken.set(taken.get() + 1));
         let mut jobs = Box::pin(with_permits(list, host, limiter(1, 10), 7, futures::future::pending()));
@@ -224,12 +227,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_wants_nobody_is_asked_again_in_time() {
+    async fn a_host_in_back_off_is_asked_again_in_time() {
         let limiter = limiter(1, 10);
         let mut jobs = ahead(vec![("a", 0), ("a", 1), ("b", 2)], limiter.clone(), 10);
         let begin = Instant::now();
         let (_, permit) = jobs.next().await.expect("a job");
-        permit.expect("a permit").leave(Feedback::Throttled(ErrorKind::HttpStatus(429), Some(Duration::from_secs(60))));
+        permit
+            .expect("a permit")
+            .release(Feedback::Throttled(ErrorKind::HttpStatus(429), Some(Duration::from_secs(60))));
         assert_eq!(jobs.next().await.expect("a job").0, ("b", 2));
         assert_eq!(begin.elapsed().as_secs(), 0);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_seats_of_the_run_go_round_among_the_hosts() {
+    async fn hosts_take_turns_for_the_permits_of_the_run() {
         let list = [0, 1, 2].into_iter().flat_map(|n| [("a", n), ("b", n)]).collect::<Vec<_>>();
         let mut sorted = list.clone();
         sorted.sort_unstable();
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_gives_out_what_is_held_and_reads_no_further() {
+    async fn the_end_yields_what_is_queued_and_reads_no_further() {
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
         let ending = async {
             let _ = ending.await;
@@ -265,23 +270,27 @@ mod tests {
         let mut jobs = Box::pin(with_permits(list, host, limiter, 3, ending));
         let _first = jobs.next().await.expect("a job");
         assert!(futures::poll!(jobs.next()).is_pending());
-        end.send(()).expect("somebody listens");
+        end.send(()).expect("a receiver");
         let rest = jobs.map(|(job, permit)| (job.1, permit.is_some())).collect::<Vec<_>>().await;
         assert_eq!(rest, [(1, false), (2, false), (3, false)]);
     }
 
-    /// Visits of all kinds, rows that try again, hosts that go down and come back: whatever happens, all rows end.
+    /// Responses of all kinds, retries, hosts that go down and come back: all rows end.
     #[tokio::test(start_paused = true)]
     async fn no_row_waits_for_ever() {
         for seed in 0..60 {
             let mut random = fastrand::Rng::with_seed(seed);
             let limiter = Limiter::new(Options {
                 per_host: if random.bool() { PerHost::Auto } else { PerHost::Fixed(random.usize(1..5)) },
-                in_run: NonZeroUsize::new(random.usize(1..20)).expect("not zero"),
-                pace: random.bool().then(|| Duration::from_millis(random.u64(1..200))),
-                pause: Duration::from_millis(500),
-                patience: Patience { tries: 3, connecting: Duration::from_secs(5), answering: Duration::from_secs(9) },
-                at_rest: random.usize(0..40),
+                concurrency: NonZeroUsize::new(random.usize(1..20)).expect("not zero"),
+                request_interval: random.bool().then(|| Duration::from_millis(random.u64(1..200))),
+                initial_backoff: Duration::from_millis(500),
+                open_after: OpenAfter {
+                    attempts: 3,
+                    unconnected: Duration::from_secs(5),
+                    unanswered: Duration::from_secs(9),
+                },
+                new_rows_first_below: random.usize(0..40),
             });
             let rows = random.usize(1..600);
             let list = (0..rows).map(|n| (["a", "b", "c"][random.usize(0..3)], n)).collect::<Vec<_>>();
@@ -289,18 +298,18 @@ mod tests {
             let work = |(job, mut permit): (Job, Option<Permit>)| {
                 let (limiter, mut random) = (limiter.clone(), fastrand::Rng::with_seed(seed ^ job.1 as u64));
                 async move {
-                    let mut resting = None;
+                    let mut backing_off = None;
                     for attempt in 0..3 {
-                        let turn = if attempt == 0 { Attempt::First } else { Attempt::Retry };
+                        let attempt = if attempt == 0 { Attempt::First } else { Attempt::Retry };
                         let taken = match permit.take() {
                             Some(permit) => Ok(permit),
-                            None => limiter.enter(&host(&job), turn).await,
+                            None => limiter.acquire(&host(&job), attempt).await,
                         };
                         let Ok(permit) = taken else { return 1 };
-                        drop(resting.take());
+                        drop(backing_off.take());
                         tokio::time::sleep(Duration::from_millis(random.u64(0..2000))).await;
                         let worst = if job.0 == "a" { 9 } else { 5 };
-                        let visit = match random.u32(0..worst) {
+                        let feedback = match random.u32(0..worst) {
                             0 | 1 => Feedback::Unanswered(ErrorKind::Connect),
                             2 => Feedback::Throttled(
                                 ErrorKind::HttpStatus(429),
@@ -308,13 +317,13 @@ mod tests {
                             ),
                             5 => Feedback::Silent,
                             6.. => Feedback::Unanswered(ErrorKind::Stalled),
-                            _ => Feedback::Well,
+                            _ => Feedback::Success,
                         };
-                        if visit == Feedback::Well {
-                            permit.leave(visit);
+                        if feedback == Feedback::Success {
+                            permit.release(feedback);
                             return 1;
                         }
-                        resting = Some(permit.rest(visit));
+                        backing_off = Some(permit.back_off(feedback));
                         tokio::time::sleep(Duration::from_millis(random.u64(0..1000))).await;
                     }
                     1

@@ -1,32 +1,35 @@
-//! The time between two requests to a host (`--rate`).
+//! The request rate of one host (`--rate`).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Slots for requests, which are never nearer to each other than they should be.
+/// Hands out time slots for requests, with a fixed interval between them.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    apart: Duration,
-    /// When the slot comes that nobody has taken.
-    next: Instant,
+pub struct RequestRate {
+    interval: Duration,
+    /// The first slot that is not taken.
+    next_slot: Instant,
 }
 
-impl Pace {
+impl RequestRate {
     /// The first slot is now.
-    pub fn new(apart: Duration) -> Self {
-        Self { apart, next: Instant::now() }
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, next_slot: Instant::now() }
     }
 
-    /// Whether there is a slot now, or when the next one comes.
+    /// Whether there is a slot now.
+    ///
+    /// # Errors
+    /// The time of the next slot, if there is none now.
     pub fn due(&self, now: Instant) -> Result<(), Instant> {
-        if now < self.next { Err(self.next) } else { Ok(()) }
+        if now < self.next_slot { Err(self.next_slot) } else { Ok(()) }
     }
 
-    /// Takes the slot after all those that have been taken, and says when it comes.
-    pub fn take(&mut self, now: Instant) -> Instant {
-        let slot = self.next.max(now);
-        self.next = slot + self.apart;
+    /// Takes the next slot, and returns its time.
+    pub fn take_slot(&mut self, now: Instant) -> Instant {
+        let slot = self.next_slot.max(now);
+        self.next_slot = slot + self.interval;
         slot
     }
 }
@@ -36,15 +39,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn slots_are_never_nearer_to_each_other_than_they_should_be() {
+    async fn slots_keep_their_interval() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pace = Pace::new(Duration::from_secs(2));
-        assert_eq!(pace.due(start), Ok(()));
-        assert_eq!([start, start, at(1)].map(|now| pace.take(now)), [start, at(2), at(4)]);
-        assert_eq!(pace.due(at(5)), Err(at(6)));
-        assert_eq!(pace.due(at(6)), Ok(()));
-        // Slots that nobody takes are not saved up.
-        assert_eq!([at(20), at(20)].map(|now| pace.take(now)), [at(20), at(22)]);
+        let mut rate = RequestRate::new(Duration::from_secs(2));
+        assert_eq!(rate.due(start), Ok(()));
+        assert_eq!([start, start, at(1)].map(|now| rate.take_slot(now)), [start, at(2), at(4)]);
+        assert_eq!(rate.due(at(5)), Err(at(6)));
+        assert_eq!(rate.due(at(6)), Ok(()));
+        // Slots that are not taken are not saved up.
+        assert_eq!([at(20), at(20)].map(|now| rate.take_slot(now)), [at(20), at(22)]);
     }
 }

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::Counters;
+use super::facts::Facts;
 #[cfg(feature = "cli")]
 use super::screen::{self, Screen};
-use super::status::Facts;
 
 /// Where the progress of a run is shown.
 #[derive(Clone, Debug, Default)]

@@ -8,16 +8,25 @@
 
 mod counters;
 mod display;
+mod facts;
 mod in_flight;
+#[cfg(feature = "cli")]
 mod rate;
+#[cfg(feature = "cli")]
 mod screen;
+#[cfg(feature = "cli")]
 mod status;
+#[cfg(feature = "cli")]
 mod terminal;
+#[cfg(feature = "cli")]
 mod view;
+#[cfg(feature = "cli")]
 mod words;
 
 pub use self::counters::{Counters, DownloadGuard, HighWaterMark};
 pub use self::display::{Display, DisplayGuard};
+pub use self::facts::{Facts, ThrottledHost, Total};
+#[cfg(feature = "cli")]
 pub use self::screen::{LogWriter, ProgressMode, Screen};
-pub use self::status::{Facts, ThrottledHost, Total};
+#[cfg(feature = "cli")]
 pub use self::terminal::TerminalStyle;

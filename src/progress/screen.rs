@@ -18,7 +18,8 @@ use console::Term;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::counters::Counters;
-use super::status::{Facts, Observer};
+use super::facts::Facts;
+use super::status::Observer;
 use super::terminal::{TerminalStyle, frame, supports_live_view};
 use super::view::{self, ViewSize};
 use crate::util::lock;

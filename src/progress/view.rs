@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 
 use console::measure_text_width;
 
+use super::facts::Total;
 use super::in_flight::SlowDownload;
-use super::status::{Status, Total};
+use super::status::Status;
 use super::words::{byte_rate, failure, origin, position, rate, roughly, short, throttled, time_left};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;

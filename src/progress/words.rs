@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::facts::{ThrottledHost, Total};
 use super::in_flight::SlowDownload;
-use super::status::{Status, ThrottledHost, Total};
+use super::status::Status;
 use crate::record::ErrorKind;
 use crate::util::human::{Count, Rounded, Size};
 use crate::util::redact::escaped;

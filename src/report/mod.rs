@@ -6,8 +6,10 @@
 pub mod advice;
 pub mod forecast;
 pub mod history;
+#[cfg(feature = "cli")]
 pub mod html;
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod markdown;
 pub mod plan;
 mod statistics;
@@ -15,6 +17,7 @@ mod summary;
 mod tally;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "cli")]
 pub mod text;
 pub mod timeline;
 pub mod trace;

@@ -2,7 +2,7 @@
 //! does it get? Rows are admitted one at a time and in list order, because names depend on that order.
 
 use crate::journal::{Journal, Key, Lookup, StoredFile};
-use crate::naming::{Namer, Planned};
+use crate::naming::{Namer, PlannedName};
 use crate::record::{Existing, Job, RunError};
 use crate::sink::OnConflict;
 
@@ -12,7 +12,7 @@ pub enum Admitted {
     /// It is fetched.
     Fetch {
         /// The name reserved for it.
-        name: Planned,
+        name: PlannedName,
         /// What happens when there is a file of that name.
         on_conflict: OnConflict,
         /// The file that an earlier run saved for it, and its size in bytes, where the new file replaces it.
@@ -69,9 +69,9 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         let (name, replaces) = match earlier {
             // The template may be another one now.
             Some(stored) if existing == Existing::Replace => {
-                (namer.reserve_instead(job, &stored.path), Some((stored.path, stored.bytes)))
+                (namer.reserve_replacement(job, &stored.path), Some((stored.path, stored.bytes)))
             }
-            Some(stored) => (namer.again(stored.path), None),
+            Some(stored) => (namer.reuse(stored.path), None),
             None => (namer.reserve(job), None),
         };
         Ok(Admitted::Fetch { name, on_conflict, replaces })

@@ -14,7 +14,7 @@ use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::journal::{EarlierFile, Journal, Key};
-use crate::naming::{Foreseen, Namer};
+use crate::naming::{NamePreview, Namer};
 use crate::record::{Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::FolderView;
@@ -45,7 +45,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let mut keep = |EarlierFile { path, .. }: EarlierFile| namer.keep(path);
+    let mut keep = |EarlierFile { path, .. }: EarlierFile| namer.mark_taken(path);
     let mut journal = Journal::open_overlay(&folder.private("manifest.jsonl"), options.row_identity, &mut keep)?;
     // A run would take in what a killed run has noted, so it counts.
     adopt(folder.unrecorded(boot_id::id().as_deref())?, &mut journal, keep)?;
@@ -60,7 +60,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let judged = |survey: &mut Survey, verdict: Verdict| {
         let (key, line) = match &verdict {
             Verdict::Fetch(key, work) => {
-                let Foreseen { path, awaits } = work.name.foreseen();
+                let NamePreview { path, awaits } = work.name.preview();
                 if first_names.len() < MAX_NAMES_LISTED {
                     first_names.push(path.clone());
                 }

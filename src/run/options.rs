@@ -93,7 +93,10 @@ impl Options {
             digests.push(Algorithm::Sha256);
         }
         // Where the format is chosen here, the extension has to follow it.
-        self.fetch.fix_extension |= self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images());
+        #[cfg(feature = "transform")]
+        if self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images()) {
+            self.fetch.fix_extension = true;
+        }
         self.input.named_columns = self.template.columns().map(str::to_owned).collect();
     }
 }
@@ -106,18 +109,21 @@ pub struct Reports {
     /// The report on standard output.
     pub to_stdout: Option<ReportFormat>,
     /// The report on standard error, because standard output carries the manifest.
-    pub to_stderr: bool,
+    pub to_stderr: Option<ReportFormat>,
 }
 
 /// The forms of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportFormat {
     /// For people.
+    #[cfg(feature = "cli")]
     Text,
     /// For programs.
     Json,
     /// For a browser.
+    #[cfg(feature = "cli")]
     Html,
     /// For pull requests and blog posts.
+    #[cfg(feature = "cli")]
     Markdown,
 }

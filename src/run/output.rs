@@ -51,7 +51,7 @@ pub fn manifest(
 pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
-        if lists.are_read_from(&there) {
+        if lists.includes(&there) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
         if holds(path) {
@@ -70,8 +70,8 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
     if let Some(format) = options.reports.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
     }
-    if options.reports.to_stderr {
-        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
+    if let Some(format) = options.reports.to_stderr {
+        streams.push((Box::new(io::stderr()), format, "standard error"));
     }
     for (stream, format, name) in streams {
         let mut out = BufWriter::new(stream);

@@ -14,12 +14,13 @@ use super::shutdown::Stop;
 use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
+#[cfg(feature = "transform")]
 use crate::image::transform::Pool;
-use crate::input::{Lists, Reading};
+use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{self, HostKey, Limiter, Overloaded, Patience, Permit, queue};
+use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
 use crate::naming::Namer;
 use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
@@ -189,6 +190,7 @@ impl Pass<'_> {
             client,
             limiter: limiter.clone(),
             sink: Arc::clone(sink),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
             counters: Arc::clone(counters),
@@ -269,7 +271,7 @@ fn lock<'a, 'b>(ledger: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
 const SHOWN_AFTER_THROTTLING: Duration = Duration::from_secs(30);
 
 /// How many rows there are, as far as that is known.
-fn total(reading: &Reading) -> Total {
+fn total(reading: &ReadProgress) -> Total {
     match (reading.total(), reading.estimate()) {
         (Some(total), _) => Total::Known(total),
         (None, Some(estimate)) => Total::About(estimate),
@@ -293,18 +295,18 @@ fn limits(options: &Options) -> limiter::Options {
     let (policy, http) = (options.fetch.policy, &options.http);
     // An attempt without a single byte of an answer ends then, whatever it waits for.
     let silence = http.stall_timeout.min(http.attempt_timeout);
-    let patience = Patience {
-        tries: policy.retries.saturating_add(1),
-        connecting: policy.longest(http.connect_timeout.min(silence)),
-        answering: policy.longest(silence),
+    let open_after = OpenAfter {
+        attempts: policy.retries.saturating_add(1),
+        unconnected: policy.max_duration(http.connect_timeout.min(silence)),
+        unanswered: policy.max_duration(silence),
     };
     limiter::Options {
         per_host: options.per_host,
-        in_run: options.concurrency,
-        pace: options.pace,
-        pause: policy.first_wait,
-        patience,
-        // There are more tasks than that, so there is always one for a new row.
-        at_rest: MAX_WAITING_TASKS,
+        concurrency: options.concurrency,
+        request_interval: options.pace,
+        initial_backoff: policy.first_wait,
+        open_after,
+        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        new_rows_first_below: MAX_WAITING_TASKS,
     }
 }

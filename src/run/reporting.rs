@@ -71,9 +71,12 @@ fn write(
     (file, output): (&Path, &Path),
 ) -> io::Result<()> {
     match format {
+        #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
         ReportFormat::Json => report::json::write(&mut out, report)?,
+        #[cfg(feature = "cli")]
         ReportFormat::Html => report::html::write(&mut out, report, file, output)?,
+        #[cfg(feature = "cli")]
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }
     out.flush()
@@ -113,5 +116,5 @@ const fn allowed(options: &Options) -> ConcurrencyLimits {
         PerHost::Fixed(permits) => Some(permits),
         PerHost::Auto => None,
     };
-    ConcurrencyLimits { at_once: options.concurrency.get(), per_host, max_per_host: limiter::MOST }
+    ConcurrencyLimits { at_once: options.concurrency.get(), per_host, max_per_host: limiter::MAX_PER_HOST }
 }

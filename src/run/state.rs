@@ -31,7 +31,7 @@ impl State {
         let folder = Folder::open(&options.output, options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
         let mut take_in = |EarlierFile { path, sha256 }: EarlierFile| {
-            namer.keep(path);
+            namer.mark_taken(path);
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }

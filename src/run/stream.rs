@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::Options;
 use super::pass::{Control, Rows};
 use super::passes::Passes;
-use super::reporting::Outputs;
+use super::reporting::{self, Outputs};
 use super::shutdown::Stop;
 use super::state::State;
 use crate::progress::Display;
@@ -75,8 +75,12 @@ impl Run {
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
+                let history = state.folder.private("runs.jsonl");
                 let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
-                match (passes.failure.take(), passes.summaries.pop()) {
+                let (ended, failure) = (passes.ended(&stop), passes.failure.take());
+                let summary = passes.summaries.last().cloned();
+                outputs.write(&options, &reporting::of_lists(&options, &history, ended, passes))?;
+                match (failure, summary) {
                     (Some(error), _) => Err(error),
                     (None, Some(summary)) => Ok(summary),
                     (None, None) => Err(RunError::System(std::io::Error::other("the run made no pass"))),

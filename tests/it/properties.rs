@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use fetchimg::internals::http::disposition::filename;
 use fetchimg::internals::http::retry::{Policy, retry_after};
 use fetchimg::internals::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::internals::input::{Format as ListFormat, Options, rows_of};
-use fetchimg::internals::naming::{Namer, Planned, clean_text};
+use fetchimg::internals::input::{ListFormat, Options, rows_of};
+use fetchimg::internals::naming::{Namer, PlannedName, clean_text};
 use fetchimg::internals::record::{Extra, Format, Job, url_hash};
 use fetchimg::internals::util::redact::{escaped, needs_escaping, redacted, redacted_text};
 use proptest::prelude::*;
@@ -146,7 +146,7 @@ proptest! {
             prop_assert_eq!(rules::danger(&name), None, "{:?} became {:?}", row, &name);
             prop_assert!(planned.known().is_none_or(|known| known == name || fix_extension), "{:?}", planned);
             let other = given.insert(rules::folded(&name), (content.clone(), &row.url));
-            let is_alone = other.as_ref().is_none_or(|(same, _)| planned.is_addressed_by_content() && *same == content);
+            let is_alone = other.as_ref().is_none_or(|(same, _)| planned.is_content_addressed() && *same == content);
             prop_assert!(is_alone, "{:?} and {} share {:?}", other, row.url, &name);
         }
     }
@@ -169,7 +169,7 @@ proptest! {
         formats in prop::collection::vec(prop::option::of(prop::sample::select(Format::ALL)), 12),
         contents in prop::collection::vec(0..6_u8, 24),
     ) {
-        let finish = |planned: &Planned, row: &Job, number: usize, shift: usize| {
+        let finish = |planned: &PlannedName, row: &Job, number: usize, shift: usize| {
             let content = digest(&row.url, contents[number + shift]);
             (planned.finish(formats[number], false, Some(&content)).path, content)
         };
@@ -182,14 +182,14 @@ proptest! {
         }
         let mut namer = Namer::new(if same { earlier } else { later }.parse().expect("a template"), false);
         for (name, _) in kept.values() {
-            namer.keep(name);
+            namer.mark_taken(name);
         }
         for (number, row) in rows.iter().enumerate().skip(half) {
             let planned = namer.reserve(row);
             let (name, content) = finish(&planned, row, number, 12);
             let before = kept.get(&rules::folded(&name));
             // Two templates may both say what the content is.
-            let is_free = before.is_none_or(|(_, same)| planned.is_addressed_by_content() && *same == content);
+            let is_free = before.is_none_or(|(_, same)| planned.is_content_addressed() && *same == content);
             prop_assert!(is_free, "{:?} became {:?}, which is {:?}", row, name, before);
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::progress::facts::ThrottledHost;
 use crate::progress::rate::Rates;
-use crate::progress::status::ThrottledHost;
 use crate::record::ErrorKind;
 
 /// A pass with failures, throttled hosts and slow downloads.
