@@ -5,6 +5,7 @@
 
 mod args;
 mod config;
+mod demo;
 mod fd_limit;
 mod logging;
 mod signals;
@@ -25,13 +26,23 @@ use crate::util::redact::escaped;
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
 pub fn main(line: Vec<OsString>) -> Exit {
-    let args = match Args::parse_line(line) {
-        Ok(args) => args,
-        Err(error) => {
-            error.print();
-            return if error.is_mistake() { Exit::Usage } else { Exit::Clean };
-        }
-    };
+    match parse(line.iter().cloned()) {
+        Ok(args) if args.demo => demo::demonstrate(line, &args),
+        Ok(args) => carry_out(args),
+        Err(exit) => exit,
+    }
+}
+
+/// The command line as [`Args`]. Where it asks for help or is wrong, that is printed, and the exit for it comes back.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    Args::parse_line(line).map_err(|error| {
+        error.print();
+        if error.is_mistake() { Exit::Usage } else { Exit::Clean }
+    })
+}
+
+/// Does what was asked for: prints a document, or runs.
+fn carry_out(args: Args) -> Exit {
     match args.document() {
         Ok(None) => {}
         Ok(Some(document)) => return print(&document),
@@ -102,10 +113,14 @@ fn print(document: &[u8]) -> Exit {
 
 /// The last word. It may quote what was typed or read.
 fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    let text = format!("fetchimg: {error}");
+    say(&format!("fetchimg: {error}"));
+    exit
+}
+
+/// Prints on standard error. The text may quote what was typed or read.
+fn say(text: &str) {
     for line in text.lines() {
         // Whoever has closed standard error does not want to know.
         let _ = writeln!(io::stderr(), "{}", escaped(line));
     }
-    exit
 }
