@@ -46,7 +46,7 @@ use fetchimg::internals::http::disposition::filename;
 use fetchimg::internals::image::transform::CpuPool;
 use fetchimg::internals::image::{InspectOptions, Inspector, Recognition, recognise};
 use fetchimg::internals::input::{Options, rows_of};
-use fetchimg::internals::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::internals::journal::{Journal, Key, Lookup, RowIdentity};
 use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
 use fetchimg::internals::naming::Namer;
 use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
@@ -361,12 +361,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     // The one before is gone, so that the file does not grow from one to the next.
     let empty = || {
         let _ = fs::remove_file(&path);
-        Journal::open(&path, KnownBy::Url, |_| {}).expect("a journal")
+        Journal::open(&path, RowIdentity::Url, |_| {}).expect("a journal")
     };
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
             let key = journal.key(job);
-            assert_eq!(journal.meet(key, job).expect("met"), Lookup::New(None));
+            assert_eq!(journal.look_up(key, job).expect("met"), Lookup::New(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();
@@ -375,12 +375,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
         for (record, key) in records.iter().zip(keys) {
             let line = redact::json(record, false).expect("JSON");
-            journal.note(record, &line, Some(key)).expect("noted");
+            journal.append(record, &line, Some(key)).expect("noted");
             if each {
-                journal.write().expect("written");
+                journal.flush().expect("written");
             }
         }
-        journal.write().expect("written");
+        journal.flush().expect("written");
         journal
     };
     let mut group = criterion.benchmark_group("record");

@@ -82,7 +82,7 @@ pub mod options {
     pub use crate::fetch::{Accept, Bounds, Options as Fetch, Verify, Wanted};
     pub use crate::http::retry::Policy as RetryPolicy;
     pub use crate::http::{Credentials, Family, HeaderName, HeaderValue, Identity, Options as Http, Pinned};
-    pub use crate::journal::KnownBy;
+    pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
     pub use crate::naming::{Template, TemplateError};
     pub use crate::sink::folder::Options as Folder;

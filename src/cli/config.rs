@@ -16,11 +16,11 @@ use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
 use crate::image::transform::{Encoding, Limits, Quality, Resize, ResizeMode, TransformOptions};
 use crate::input::{self, Source};
-use crate::journal::KnownBy;
+use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
-use crate::progress::Show;
+use crate::progress::ProgressMode;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
@@ -45,7 +45,7 @@ pub struct Log {
     /// The form of the log.
     pub format: LogFormat,
     /// What is shown meanwhile.
-    pub show: Show,
+    pub show: ProgressMode,
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).
@@ -104,7 +104,11 @@ impl TryFrom<Args> for Config {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
             existing,
-            known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
+            row_identity: if args.keep_duplicates {
+                RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
+            } else {
+                RowIdentity::Url
+            },
             manifest,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
@@ -532,11 +536,11 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
 
 fn log(args: &Args) -> Log {
     let show = match args.progress {
-        _ if args.quiet => Show::Nothing,
-        ProgressChoice::Auto => Show::what_fits(),
-        ProgressChoice::Bar => Show::Bar,
-        ProgressChoice::Log => Show::Log,
-        ProgressChoice::None => Show::Nothing,
+        _ if args.quiet => ProgressMode::Off,
+        ProgressChoice::Auto => ProgressMode::auto(),
+        ProgressChoice::Bar => ProgressMode::Bar,
+        ProgressChoice::Log => ProgressMode::Log,
+        ProgressChoice::None => ProgressMode::Off,
     };
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
     Log { verbosity, format: args.log_format, show }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use self::args::Args;
 use self::config::{Config, Log};
 use self::signals::Signals;
-use crate::progress::{Display, Paint, Screen};
+use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
@@ -53,7 +53,7 @@ fn carry_out(args: Args) -> Exit {
         Err(error) => return complain(&error, Exit::Usage),
     };
     let Log { verbosity, format, show } = config.log;
-    let screen = Screen::new(show, Paint::of_locale(logging::colours()));
+    let screen = Screen::new(show, TerminalStyle::of_locale(logging::colours()));
     logging::start(verbosity, show, format, screen.clone());
     if !config.dry_run {
         fd_limit::apply(&mut config.run);
@@ -92,7 +92,7 @@ fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
             exit = signals.end_run(&stop) => exit,
         })
     });
-    screen.leave();
+    screen.close();
     // A lookup by the system's resolver may still hold a thread, or the reader of a log; nobody waits for them any more.
     runtime.shutdown_background();
     watch.shutdown_background();

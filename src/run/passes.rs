@@ -7,7 +7,7 @@ use super::shutdown::Stop;
 use super::state::State;
 use crate::http::Client;
 use crate::record::{Exit, RunError};
-use crate::report::{COMPLETED, Observed, Summary};
+use crate::report::{COMPLETED, SampledRow, Summary};
 
 /// What came of the passes.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Passes {
     /// The numbers of each.
     pub summaries: Vec<Summary>,
     /// What came of each row of a sample.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<SampledRow>,
     /// Why the run could not go on, if it could not.
     pub failure: Option<RunError>,
 }

@@ -15,7 +15,7 @@ use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::limiter::{self, PerHost};
 use crate::record::{Record, RunError};
-use crate::report::advice::Allowed;
+use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Forecast, Report};
 use crate::sink::folder::FolderView;
 
@@ -111,10 +111,10 @@ pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn
 }
 
 /// The limits that advice goes by.
-const fn allowed(options: &Options) -> Allowed {
+const fn allowed(options: &Options) -> ConcurrencyLimits {
     let per_host = match options.per_host {
         PerHost::Fixed(permits) => Some(permits),
         PerHost::Auto => None,
     };
-    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MAX_PER_HOST }
+    ConcurrencyLimits { at_once: options.concurrency.get(), per_host, max_per_host: limiter::MAX_PER_HOST }
 }
