@@ -52,6 +52,11 @@
 //! | `record` | the vocabulary: job, record, errors, formats, digests |
 //! | `util` | small tools that know nothing of the rest |
 
+#![cfg_attr(
+    not(all(feature = "cli", feature = "parquet", feature = "transform")),
+    allow(dead_code, reason = "parts of some folders serve a feature alone")
+)]
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

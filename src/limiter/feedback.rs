@@ -198,12 +198,12 @@ mod tests {
             in_flight.spawn(async move {
                 let permit = limiter.retry(&key("a")).await;
                 travel().await;
-                let served = server.try_acquire();
-                let is_refused = served.is_err();
+                let place = server.try_acquire();
+                let is_refused = place.is_err();
                 if !is_refused {
                     sleep(Duration::from_millis(10)).await;
                 }
-                drop(served);
+                drop(place);
                 travel().await;
                 permit.release(if is_refused { BUSY } else { Feedback::Success });
                 usize::from(is_refused)

@@ -112,7 +112,7 @@ impl Pass<'_> {
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let watch = self.watch(&counters, total, &limiter)?;
+        let _shown = self.watch(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
@@ -165,7 +165,6 @@ impl Pass<'_> {
         }
 
         let wall = started.elapsed();
-        drop(watch);
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
@@ -205,11 +204,14 @@ impl Pass<'_> {
 /// Tells how many rows there are, as far as that is known.
 type TotalOf = Box<dyn Fn() -> Total + Send>;
 
+/// A row that was admitted.
+type AdmittedRow = (Key, Box<Work>);
+
 /// Rows as they are read, or the error that ends them.
 type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
 
 /// Opens the rows: those to be admitted, how many there are, and those that were admitted before.
-fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<(Key, Box<Work>)>), RunError> {
+fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunError> {
     Ok(match rows {
         Rows::Lists(lists) => {
             let (listed, reading) = lists.rows()?;

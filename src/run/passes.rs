@@ -48,11 +48,11 @@ impl Passes {
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
-            let passed = pass.go(rows.take(), &mut journal, manifest).await?;
+            let result = pass.go(rows.take(), &mut journal, manifest).await?;
             journal.begin_pass();
-            passes.summaries.push(passed.summary);
-            passes.observed = passed.observed;
-            passes.failure = passed.failure;
+            passes.summaries.push(result.summary);
+            passes.observed = result.observed;
+            passes.failure = result.failure;
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
             }

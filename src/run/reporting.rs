@@ -63,19 +63,18 @@ impl Outputs {
     }
 }
 
-/// Writes the report in a form. `file`: where it will be, for links from there to the images in `output`.
-fn write(
-    mut out: &mut dyn Write,
-    format: ReportFormat,
-    report: &Report,
-    (file, output): (&Path, &Path),
-) -> io::Result<()> {
+/// Writes the report in a form. `paths`: where it will be, for links from there, and the output folder with the images.
+fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: (&Path, &Path)) -> io::Result<()> {
     match format {
         #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
-        ReportFormat::Json => report::json::write(&mut out, report)?,
+        ReportFormat::Json => {
+            // The other forms have links, or are read at a terminal.
+            let _ = paths;
+            report::json::write(&mut out, report)?;
+        }
         #[cfg(feature = "cli")]
-        ReportFormat::Html => report::html::write(&mut out, report, file, output)?,
+        ReportFormat::Html => report::html::write(&mut out, report, paths.0, paths.1)?,
         #[cfg(feature = "cli")]
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }
