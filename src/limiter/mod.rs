@@ -165,7 +165,7 @@ impl Limiter {
         loop {
             let mut permit = self.acquire_at_host(key, attempt).await?;
             // The semaphore is never closed: it lives as long as the limiter.
-            permit.run_permit = Arc::clone(&self.0.run_permits).acquire_owned().await.ok();
+            permit.in_run = Arc::clone(&self.0.run_permits).acquire_owned().await.ok();
             // The slot is taken last: slots taken before the wait would be used one right after the other. If another
             // task has taken it first, the permits are not held until the next slot.
             if permit.take_slot() {
@@ -228,7 +228,7 @@ impl Limiter {
                     Ok(()) => {
                         let mut permit = host.permit(key, &self.0);
                         host.take_slot();
-                        permit.run_permit = Some(run_permit);
+                        permit.in_run = Some(run_permit);
                         TryAcquire::Permit(permit)
                     }
                     Err(until) => TryAcquire::NotBefore(until),
