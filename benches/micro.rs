@@ -40,22 +40,19 @@ use bytes::Bytes;
 use common::{Result, lists};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
-use fetchimg::cli::args::Args;
-use fetchimg::cli::config::Config;
-use fetchimg::fetch::{Fetcher, Work};
-use fetchimg::http::Client;
-use fetchimg::http::disposition::filename;
-use fetchimg::image::transform::Pool;
-use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
-use fetchimg::input::{Options, rows_of};
-use fetchimg::journal::{Journal, Key, KnownBy, Lookup};
-use fetchimg::limiter::{self, Limiter, OpenAfter};
-use fetchimg::naming::Namer;
-use fetchimg::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
-use fetchimg::run;
-use fetchimg::sink::folder::wal::{Wal, WalEntry};
-use fetchimg::sink::{Folder, OnConflict};
-use fetchimg::util::redact;
+use fetchimg::internals::fetch::{Fetcher, Work};
+use fetchimg::internals::http::Client;
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::image::transform::Pool;
+use fetchimg::internals::image::{Inspector, Verdict, Wanted, recognise};
+use fetchimg::internals::input::{Options, rows_of};
+use fetchimg::internals::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
+use fetchimg::internals::naming::Namer;
+use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::internals::run;
+use fetchimg::internals::sink::{Folder, OnConflict, Sink, folder};
+use fetchimg::internals::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
@@ -163,7 +160,7 @@ fn list(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn naming(criterion: &mut Criterion) -> Result<()> {
-    let template = "{basename}".parse::<fetchimg::naming::Template>()?;
+    let template = "{basename}".parse::<fetchimg::internals::naming::Template>()?;
     let mut group = criterion.benchmark_group("naming");
     group.throughput(Throughput::Elements(ROWS));
     for (what, same) in [("all different", false), ("all the same", true)] {
@@ -195,7 +192,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, publish: OnConflict::Keep, replaces: None };
+            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -206,7 +203,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                         let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
                         assert_eq!(saved.bytes, bytes as u64);
                         // Out of the way of the next one, which has the same name.
-                        done.entry.into_iter().for_each(WalEntry::done);
+                        done.receipt.release();
                         fs::remove_file(output.join(saved.path)).expect("the file is there");
                     }
                     taken
@@ -214,7 +211,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                 bencher.iter_custom(|times| runtime.block_on(fetch(times)));
             });
         }
-        let client = Client::new(config(PIECES[0])?.run.http)?;
+        let client = Client::new(options(PIECES[0]).http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
                 let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
@@ -232,7 +229,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let files = Folder::open(&folder.join("parts"), false, None)?;
+    let output = Folder::open(&folder.join("parts"), folder::Options::default())?;
     let mut group = criterion.benchmark_group("part");
     for (size, bytes) in BODIES {
         let body = body(bytes);
@@ -241,11 +238,11 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let cut = body.chunks(pieces).map(Bytes::copy_from_slice).collect::<Vec<_>>();
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let write = |()| {
-                    let mut part = files.begin(Some(bytes as u64), None);
+                    let mut part = output.spill_dir().body(Some(bytes as u64), None);
                     for piece in &cut {
                         part.write(piece).expect("written");
                     }
-                    // It is given up by whoever gets it, when the time has been taken.
+                    // It is dropped when the time has been taken.
                     part
                 };
                 bencher.iter_batched(|| (), write, BatchSize::PerIteration);
@@ -471,18 +468,17 @@ fn speak(mut stream: &TcpStream, answer: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the program does by default, but for the size of pieces and without anybody's proxy.
-fn config(pieces: usize) -> Result<Config> {
-    let pieces = pieces.to_string();
-    let line = ["fetchimg", "list.txt", "--proxy", "", "--chunk-size", &pieces].map(Into::into);
-    let args = Args::parse_line(line).map_err(|_| "the command line is wrong")?;
-    Ok(Config::try_from(args)?)
+/// What the program does by default, but for the size of pieces and without a proxy from the environment.
+fn options(pieces: usize) -> run::Options {
+    let mut options = run::Options::default();
+    options.http.proxy = Some(String::new());
+    options.fetch.chunk_size = pieces;
+    options
 }
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
-    let run::Options { fetch, http, per_host, concurrency, template, .. } = config(pieces)?.run;
-    let files = Folder::open(output, false, None)?;
-    let wal = Wal::new(files.private("wal"), None, false);
+    let run::Options { fetch, http, per_host, concurrency, template, .. } = options(pieces);
+    let sink = Sink::Folder(Folder::open(output, folder::Options::default())?);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {
         client: Client::new(http)?,
@@ -494,9 +490,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
             open_after: OpenAfter { attempts: 1, unconnected: minute, unanswered: minute },
             new_rows_first_below: 0,
         }),
-        files: Arc::new(files),
-        wal: Arc::new(wal),
-        contents: Arc::default(),
+        sink: Arc::new(sink),
         pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),

@@ -4,9 +4,9 @@
 #[path = "../../tests/common/rules.rs"]
 mod rules;
 
-use fetchimg::record::{Format, Job};
-use fetchimg::http::disposition::filename;
-use fetchimg::naming::{Namer, clean_text};
+use fetchimg::internals::record::{Format, Job};
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::naming::{Namer, clean_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|field: &[u8]| {

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fetchimg::record::{Digests, Format, Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
-use fetchimg::journal::{Journal, KnownBy};
-use fetchimg::util::redact;
+use fetchimg::internals::record::{Digests, Format, Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
+use fetchimg::internals::journal::{Journal, KnownBy};
+use fetchimg::internals::util::redact;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]

@@ -10,8 +10,11 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
+use crate::{fetch, http, input, naming, run};
+
 /// Command lines that show what the program is for, and what each does; at the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("fetchimg --demo", "all of it at work, without the internet"),
     ("fetchimg urls.txt -o images", "all at once"),
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),
@@ -61,12 +64,20 @@ pub struct Args {
     #[arg(long)]
     pub man: bool,
 
+    /// Show what this program does without the internet: the five pictures of a tutorial, from a server of its own
+    ///
+    /// A small HTTPS server on loopback plays codeflex.co, draws a picture for each URL, and lets each answer wait 150 ms,
+    /// as one from the other side of an ocean. Then both modes fetch the list (--compare) into codeflex_images, and the
+    /// files are compared with what the server sent. Other flags may follow, such as --sequential, -j 2 or -o DIR.
+    #[arg(long, conflicts_with_all = ["completions", "man"])]
+    pub demo: bool,
+
     /// What lists are; auto: by their names (.csv), else by their first bytes; all may be packed as gzip or zstd
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
     pub input_format: InputFormat,
 
     /// Column with the URL, or key of the JSON objects
-    #[arg(long, value_name = "NAME", default_value = "url", help_heading = "Input")]
+    #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,
 
     /// Column with what the image must hash to, in hex; its length tells md5, sha1, sha256 or sha512
@@ -74,8 +85,12 @@ pub struct Args {
     pub checksum_column: Option<String>,
 
     /// Folder for the images; made if missing
-    #[arg(short, long, value_name = "DIR", default_value = "images", value_hint = ValueHint::DirPath, help_heading = "Output")]
+    #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
+
+    /// Whether that was said.
+    #[arg(skip)]
+    pub output_is_given: bool,
 
     /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
     /// {col.NAME}
@@ -83,7 +98,7 @@ pub struct Args {
     /// {index/10000} is the number of the row divided by that, {index/10000:04} with leading zeros too. {sha256} is the
     /// SHA-256 of the file, {url_hash} that of the URL, {col.NAME} what the row holds in the column NAME, or "none". Two
     /// numbers take a part: {sha256:0:2} are its first two characters; so with {stem}, {host}, {url_hash} and {col.NAME}.
-    #[arg(long, value_name = "TEMPLATE", default_value = "{basename}", help_heading = "Output")]
+    #[arg(long, value_name = "TEMPLATE", default_value = naming::DEFAULT_TEMPLATE, help_heading = "Output")]
     pub name: String,
 
     /// Fetch again what is already there, and replace it
@@ -109,11 +124,11 @@ pub struct Args {
     pub fsync: bool,
 
     /// Handle the body in pieces of at most this size
-    #[arg(long, value_name = "BYTES", default_value = "512", help_heading = "Output")]
+    #[arg(long, value_name = "BYTES", default_value_t = fetch::DEFAULT_CHUNK_SIZE.to_string(), help_heading = "Output")]
     pub chunk_size: String,
 
     /// A larger body is cut off and fails
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Output")]
+    #[arg(long, value_name = "SIZE", default_value_t = mebibytes(fetch::DEFAULT_MAX_BYTES), help_heading = "Output")]
     pub max_bytes: String,
 
     /// Write the records there too; - is standard output
@@ -206,8 +221,12 @@ pub struct Args {
     pub sample_seed: Option<u64>,
 
     /// Downloads at once, over all hosts
-    #[arg(short = 'j', long, value_name = "N", default_value_t = 256, help_heading = "Modes")]
+    #[arg(short = 'j', long, value_name = "N", default_value_t = run::DEFAULT_CONCURRENCY.get(), help_heading = "Modes")]
     pub concurrency: usize,
+
+    /// Whether that was said.
+    #[arg(skip)]
+    pub concurrency_is_given: bool,
 
     /// Downloads at once per host; auto grows from 6 to 64 while the host keeps up
     #[arg(long, value_name = "N|auto", default_value = "auto", help_heading = "Modes")]
@@ -222,19 +241,19 @@ pub struct Args {
     pub limit_rate: Option<String>,
 
     /// Tries after the first one
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "HTTP")]
+    #[arg(long, value_name = "N", default_value_t = http::DEFAULT_RETRIES, help_heading = "HTTP")]
     pub retries: u32,
 
     /// Wait before the second try; doubles from there
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 0.5, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_RETRY_WAIT.as_secs_f64(), help_heading = "HTTP")]
     pub retry_wait: f64,
 
     /// Time to connect
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 10.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_CONNECT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub connect_timeout: f64,
 
     /// Time without a byte, connecting included; unless given, less for the first try of a row at a quick host
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 20.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_STALL_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub stall_timeout: f64,
 
     /// Whether that was said.
@@ -242,7 +261,7 @@ pub struct Args {
     pub stall_timeout_is_given: bool,
 
     /// Time for one attempt in all
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 300.0, help_heading = "HTTP")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_ATTEMPT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub timeout: f64,
 
     /// Send this header ("Name: value"; "Name:" sends none); may be repeated
@@ -306,7 +325,7 @@ pub struct Args {
     pub http1_1: bool,
 
     /// Redirects to follow
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "HTTP")]
+    #[arg(long, value_name = "N", default_value_t = http::DEFAULT_MAX_REDIRECTS, help_heading = "HTTP")]
     pub max_redirs: u32,
 
     /// Follow redirects from https to http
@@ -340,7 +359,6 @@ pub struct Args {
 
 /// `--input-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum InputFormat {
     Auto,
     Text,
@@ -352,7 +370,6 @@ pub enum InputFormat {
 
 /// `--progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum ProgressChoice {
     Auto,
     Bar,
@@ -362,7 +379,6 @@ pub enum ProgressChoice {
 
 /// `--verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum VerifyChoice {
     None,
     Structure,
@@ -371,7 +387,6 @@ pub enum VerifyChoice {
 
 /// `--resize-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum ResizeModeChoice {
     KeepRatio,
     CenterCrop,
@@ -380,7 +395,6 @@ pub enum ResizeModeChoice {
 
 /// `--encode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum EncodeChoice {
     Jpeg,
     Png,
@@ -389,7 +403,6 @@ pub enum EncodeChoice {
 
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "clap would show the docs as help, and the names say it")]
 pub enum LogFormat {
     Text,
     Json,
@@ -403,7 +416,10 @@ impl Args {
         use clap::parser::ValueSource;
         let matches = Self::command().try_get_matches_from(line).map_err(CommandLineError)?;
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
-        args.stall_timeout_is_given = matches.value_source("stall_timeout") != Some(ValueSource::DefaultValue);
+        let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
+        args.output_is_given = is_given("output");
+        args.stall_timeout_is_given = is_given("stall_timeout");
+        args.concurrency_is_given = is_given("concurrency");
         Ok(args)
     }
 
@@ -429,6 +445,11 @@ impl Args {
     pub fn usage() -> String {
         Self::command().render_usage().to_string()
     }
+}
+
+/// A size as it can be typed.
+fn mebibytes(bytes: u64) -> String {
+    format!("{}MiB", bytes >> 20)
 }
 
 /// The end of `--help`.

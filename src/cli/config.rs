@@ -24,6 +24,7 @@ use crate::progress::Show;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
+use crate::sink::folder;
 
 /// What the program will do.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl TryFrom<Args> for Config {
             Ok(template) => template,
             Err(error) => return usage(format!("--name {}: {error}", args.name)),
         };
-        let input = input_options(&args, &template)?;
+        let input = input_options(&args)?;
         only_what_is_carried(&template, &input)?;
         let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
             Some("-") => ManifestTarget::Stdout,
@@ -96,12 +97,12 @@ impl TryFrom<Args> for Config {
             0 => return usage("--chunk-size 0 would never get to the end; the smallest is 1"),
             bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         };
-        let wanted = wanted(&args, &template)?;
+        let wanted = wanted(&args)?;
         let reports = reports(&args, manifest.as_ref())?;
         let log = log(&args);
-        let run = run::Options {
+        let mut run = run::Options {
             template,
-            fsync: args.fsync,
+            folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
             existing,
             known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
             manifest,
@@ -114,9 +115,7 @@ impl TryFrom<Args> for Config {
                 wanted,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
-                // Where the format is ours, the extension has to follow it.
-                fix_extension: args.fix_extension || args.resize.is_some() || args.encode.is_some(),
-                dedupe: args.dedupe,
+                fix_extension: args.fix_extension,
                 plan: plan(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,
@@ -125,12 +124,13 @@ impl TryFrom<Args> for Config {
                     first_wait: seconds("--retry-wait", args.retry_wait, true)?,
                 },
             },
-            http: http_options(&args, concurrency)?,
+            http: http_options(&args)?,
             reports,
             sources,
             input,
             output: args.output,
         };
+        run.agree();
         Ok(Self { run, dry_run: args.dry_run, log })
     }
 }
@@ -177,17 +177,17 @@ fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     Ok(sources)
 }
 
-fn input_options(args: &Args, template: &Template) -> Result<input::Options, UsageError> {
+fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
-        InputFormat::Text => Some(input::Format::Text),
-        InputFormat::Csv => Some(input::Format::Csv),
-        InputFormat::Tsv => Some(input::Format::Tsv),
-        InputFormat::Jsonl => Some(input::Format::Jsonl),
-        InputFormat::Parquet => Some(input::Format::Parquet),
+        InputFormat::Text => Some(input::ListFormat::Text),
+        InputFormat::Csv => Some(input::ListFormat::Csv),
+        InputFormat::Tsv => Some(input::ListFormat::Tsv),
+        InputFormat::Jsonl => Some(input::ListFormat::Jsonl),
+        InputFormat::Parquet => Some(input::ListFormat::Parquet),
     };
     let (url_column, checksum_column) = (args.url_column.clone(), args.checksum_column.clone());
-    if checksum_column.is_some() && format == Some(input::Format::Text) {
+    if checksum_column.is_some() && format == Some(input::ListFormat::Text) {
         return usage(
             "--checksum-column needs a list with columns, and a text list has none; leave out one of the two",
         );
@@ -197,8 +197,7 @@ fn input_options(args: &Args, template: &Template) -> Result<input::Options, Usa
             "--checksum-column {url_column}: the URL is in that column; name the one with the digests"
         ));
     }
-    let named_columns = template.columns().map(str::to_owned).collect();
-    Ok(input::Options { format, url_column, checksum_column, named_columns })
+    Ok(input::Options { format, url_column, checksum_column, ..input::Options::default() })
 }
 
 /// Columns that are taken for something else are not among those that names can hold: all of them would be `none`.
@@ -344,7 +343,7 @@ fn sides(text: &str) -> Result<(NonZeroU32, NonZeroU32), UsageError> {
 /// What JPEG and WebP files can say of a side is not much more.
 const LONGEST_SIDE: u32 = 16_383;
 
-fn wanted(args: &Args, template: &Template) -> Result<Wanted, UsageError> {
+fn wanted(args: &Args) -> Result<Wanted, UsageError> {
     let pixels = |text: &str| match text.parse::<u64>() {
         Ok(pixels) if pixels > 0 => Ok(pixels),
         _ => usage(format!("--max-pixels {text} is no number of pixels; write 50000000 for fifty million")),
@@ -366,25 +365,21 @@ fn wanted(args: &Args, template: &Template) -> Result<Wanted, UsageError> {
         VerifyChoice::Structure => Verify::Structure,
         VerifyChoice::Decode => Verify::Decode,
     };
-    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args, template)? })
+    Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args)? })
 }
 
-/// `--hash`: algorithms by their names. What else needs a digest gets it, and records have it then too.
-fn digests(args: &Args, template: &Template) -> Result<Vec<Algorithm>, UsageError> {
+/// `--hash`: algorithms by their names.
+fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
     let by_name = |name: &String| {
         Algorithm::by_name(name.trim()).ok_or_else(|| {
             let known = Algorithm::ALL.map(Algorithm::name).join(" ");
             UsageError(format!("--hash {name}: unknown; write a comma list of: {known}"))
         })
     };
-    let mut digests = args.hash.iter().map(by_name).collect::<Result<Vec<_>, _>>()?;
-    if args.dedupe || template.wants_sha256() {
-        digests.push(Algorithm::Sha256);
-    }
-    Ok(digests)
+    args.hash.iter().map(by_name).collect()
 }
 
-fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options, UsageError> {
+fn http_options(args: &Args) -> Result<http::Options, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::V4),
         (_, true) => Some(Family::V6),
@@ -416,7 +411,7 @@ fn http_options(args: &Args, concurrency: NonZeroUsize) -> Result<http::Options,
         connect_timeout: seconds("--connect-timeout", args.connect_timeout, false)?,
         stall_timeout: seconds("--stall-timeout", args.stall_timeout, false)?,
         attempt_timeout: seconds("--timeout", args.timeout, false)?,
-        concurrency: concurrency.get(),
+        ..http::Options::default()
     })
 }
 
@@ -426,8 +421,7 @@ fn identity(args: &Args) -> Result<Identity, UsageError> {
             .or_else(|_| HeaderValue::from_bytes(text.as_bytes()))
             .map_err(|_| UsageError(format!("{flag} {text:?} holds characters that cannot be sent in a header")))
     };
-    let own = concat!("fetchimg/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
-    let user_agent = value("--user-agent", args.user_agent.as_deref().unwrap_or(own))?;
+    let user_agent = value("--user-agent", args.user_agent.as_deref().unwrap_or(http::USER_AGENT))?;
     let referer = args.referer.as_deref().map(|text| value("--referer", text)).transpose()?;
     let cookie = match args.cookie.as_deref() {
         Some(text) if !text.contains('=') => {
@@ -532,7 +526,7 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
             (false, true, _) => Some(ReportFormat::Json),
             (false, false, false) => Some(ReportFormat::Text),
         },
-        to_stderr: stdout_taken && !args.quiet,
+        to_stderr: (stdout_taken && !args.quiet).then_some(ReportFormat::Text),
     })
 }
 
@@ -602,6 +596,16 @@ mod tests {
             let sentence = config(line).expect_err(line).to_string();
             assert!(sentence.contains(hint), "{line}: {sentence}");
         }
+    }
+
+    #[test]
+    fn what_is_not_typed_is_the_default_of_the_library() {
+        let config = config("list").expect("a config");
+        let mut expected = run::Options { sources: vec![Source::File("list".into())], ..run::Options::default() };
+        expected.agree();
+        // The report on standard output is the command's alone.
+        expected.reports.to_stdout = Some(ReportFormat::Text);
+        assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
     }
 
     #[test]

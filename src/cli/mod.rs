@@ -1,12 +1,13 @@
 //! What is typed at a terminal: the command line, the log, signals, and the exit status. The library does without it.
 //!
-//! [`program`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
+//! [`main`] is the whole program: it reads the command line (`args`), makes of it what is meant (`config`), and lets
 //! [`crate::run`] do it.
 
-pub mod args;
-pub mod config;
-pub mod fd_limit;
-pub mod logging;
+mod args;
+mod config;
+mod demo;
+mod fd_limit;
+mod logging;
 mod signals;
 
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use self::args::Args;
 use self::config::{Config, Log};
 use self::signals::Signals;
-use crate::progress::{Paint, Screen};
+use crate::progress::{Display, Paint, Screen};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
@@ -24,14 +25,24 @@ use crate::util::redact::escaped;
 
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
-pub fn program(line: Vec<OsString>) -> Exit {
-    let args = match Args::parse_line(line) {
-        Ok(args) => args,
-        Err(error) => {
-            error.print();
-            return if error.is_mistake() { Exit::Usage } else { Exit::Clean };
-        }
-    };
+pub fn main(line: Vec<OsString>) -> Exit {
+    match parse(line.iter().cloned()) {
+        Ok(args) if args.demo => demo::demonstrate(line, &args),
+        Ok(args) => carry_out(args),
+        Err(exit) => exit,
+    }
+}
+
+/// The command line as [`Args`]. Where it asks for help or is wrong, that is printed, and the exit for it comes back.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    Args::parse_line(line).map_err(|error| {
+        error.print();
+        if error.is_mistake() { Exit::Usage } else { Exit::Clean }
+    })
+}
+
+/// Does what was asked for: prints a document, or runs.
+fn carry_out(args: Args) -> Exit {
     match args.document() {
         Ok(None) => {}
         Ok(Some(document)) => return print(&document),
@@ -67,7 +78,7 @@ fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
                 if config.dry_run {
                     dry_run::run(&config.run, &stop).await
                 } else {
-                    run::run(&config.run, &screen, &stop).await
+                    run::run(&config.run, &Display::Screen(screen), &stop).await
                 }
             }
         });
@@ -102,10 +113,14 @@ fn print(document: &[u8]) -> Exit {
 
 /// The last word. It may quote what was typed or read.
 fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    let text = format!("fetchimg: {error}");
+    say(&format!("fetchimg: {error}"));
+    exit
+}
+
+/// Prints on standard error. The text may quote what was typed or read.
+fn say(text: &str) {
     for line in text.lines() {
         // Whoever has closed standard error does not want to know.
         let _ = writeln!(io::stderr(), "{}", escaped(line));
     }
-    exit
 }

@@ -2,13 +2,17 @@
 //!
 //! The loop over attempts is here, and so is the way of the bytes: each frame of the body is held to the limit on bytes
 //! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
-//! the frame goes into the part file as it is, and is counted: a write for each piece would copy everything once more.
+//! the frame goes into the body file as it is, and is counted: a write for each piece would copy everything once more.
 
-mod store;
+mod finish;
+mod partial;
+#[cfg(feature = "transform")]
+mod pixels;
 mod validate;
 
-use validate::BodyValidator;
-pub use validate::{Accept, Bounds, Verify, Wanted};
+use self::partial::{PartialBody, source};
+use self::validate::BodyValidator;
+pub use self::validate::{Accept, Bounds, Verify, Wanted};
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -17,20 +21,18 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio::sync::watch;
-use url::Url;
 
-use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
+use crate::http::{self, Client, Deadline, Response, retry};
+#[cfg(feature = "transform")]
 use crate::image::transform::{Plan, Pool};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
-use crate::naming::{Namer, Planned};
+use crate::naming::{Namer, PlannedName};
 use crate::progress::{Alive, Counters, HighWater};
 use crate::record::{
-    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, Skipped, Timing, milliseconds,
+    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
 };
-use crate::sink::folder::dedup::DedupIndex;
-use crate::sink::folder::wal::{Wal, WalEntry};
-use crate::sink::{Body, Folder, OnConflict, Origin};
+use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::{Rounded, Size};
 use crate::util::redact::{escaped, redacted};
 
@@ -40,34 +42,55 @@ pub struct Work {
     /// What to fetch.
     pub job: Job,
     /// The file it becomes.
-    pub name: Planned,
+    pub name: PlannedName,
     /// Whether it may take the place of a file of that name.
-    pub publish: OnConflict,
+    pub on_conflict: OnConflict,
     /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
     pub replaces: Option<(String, u64)>,
 }
 
-/// What a download is held to.
+/// `--chunk-size`: bytes of a piece at most.
+pub const DEFAULT_CHUNK_SIZE: usize = 512;
+
+/// `--max-bytes`: a larger body fails.
+pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
+/// What every download is checked against.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is wanted of a body.
+    /// Which images are wanted.
     pub wanted: Wanted,
-    /// Pieces of so many bytes at most.
+    /// Bytes of a piece at most. More than none.
     pub chunk_size: usize,
-    /// A larger body fails.
+    /// Bytes of a body at most. A larger one fails.
     pub max_bytes: u64,
-    /// Give a file the extension that its bytes ask for.
+    /// Give a file the extension of its format. Where images are made anew, it is always given.
     pub fix_extension: bool,
-    /// Store the same content once.
-    pub dedupe: bool,
     /// What is done with the pixels, if anything.
+    #[cfg(feature = "transform")]
     pub plan: Option<Arc<Plan>>,
-    /// Bytes a second, all downloads together.
+    /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
-    /// How often to try again.
+    /// How often to try again, and when.
     pub policy: retry::Policy,
-    /// The first attempt of a row ends when nothing has come for far longer than the host usually takes for an image.
+    /// End the first attempt of a row when nothing has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wanted: Wanted::default(),
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            max_bytes: DEFAULT_MAX_BYTES,
+            fix_extension: false,
+            #[cfg(feature = "transform")]
+            plan: None,
+            limit_rate: None,
+            policy: retry::Policy::default(),
+            is_impatient: true,
+        }
+    }
 }
 
 /// All that a download needs. One for each pass over the list, shared by its tasks.
@@ -78,12 +101,9 @@ pub struct Fetcher {
     /// Seats at hosts.
     pub limiter: Limiter,
     /// Where images go.
-    pub files: Arc<Folder>,
-    /// Where it is noted that they are about to go there.
-    pub wal: Arc<Wal>,
-    /// Which contents are there.
-    pub contents: Arc<DedupIndex>,
+    pub sink: Arc<Sink>,
     /// Processors for pixels.
+    #[cfg(feature = "transform")]
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
@@ -105,9 +125,9 @@ pub struct Fetched {
     /// How it ended.
     pub record: Record,
     /// The same as JSON, where it had to be noted before the file appeared.
-    pub line: Option<Vec<u8>>,
-    /// To be held until the record is in the journal.
-    pub entry: Option<WalEntry>,
+    pub line: Option<RecordLine>,
+    /// To be released when the record is in the journal.
+    pub receipt: Receipt,
 }
 
 /// How an attempt ended that needs no other.
@@ -119,7 +139,7 @@ enum Ended {
 /// What one download has been through.
 #[derive(Default)]
 struct AttemptState {
-    begun: Option<Instant>,
+    began: Option<Instant>,
     first_byte: Option<Instant>,
     /// Between attempts.
     waited: Duration,
@@ -129,60 +149,6 @@ struct AttemptState {
     /// Bytes of it that an earlier run had.
     from_before: u64,
     water: HighWater,
-}
-
-/// A body of which not everything has come.
-struct PartialBody<'a> {
-    part: Body<'a>,
-    look: BodyValidator<'a>,
-    validator: Option<HeaderValue>,
-    source: u64,
-    total: Option<u64>,
-}
-
-/// What tells one place from another where bodies come from: scheme, host, port and path. A query often holds a
-/// signature that is another one every time.
-fn source(url: &Url) -> u64 {
-    let words = [url.scheme(), &url[url::Position::BeforeHost..url::Position::AfterPort], url.path()];
-    xxhash_rust::xxh3::xxh3_64(words.join(" ").as_bytes())
-}
-
-impl<'a> PartialBody<'a> {
-    /// What an earlier run has left of a body. `None` if there is nothing, or nothing of use.
-    fn earlier(files: &'a Folder, job: &'a Job, options: &'a Options) -> Option<Self> {
-        let part = files.left(&job.url)?;
-        let mut look = BodyValidator::new(&options.wanted, job.checksum.as_deref());
-        // What was wanted then may not be wanted now; that is told when the body is asked for again.
-        let looked = part.each_block(|block| look.at(block, options.chunk_size).is_ok()).is_ok_and(|wanted| wanted);
-        let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
-        let known = origin.map(|o| (HeaderValue::from_bytes(&o.validator).ok(), o.source, o.total));
-        if let Some((Some(validator), source, total)) = known {
-            return Some(Self { part, look, validator: Some(validator), source, total });
-        }
-        part.discard();
-        None
-    }
-
-    fn resume(&self) -> Option<Resume> {
-        let validator = self.validator.clone()?;
-        Some(Resume { from: self.part.length(), validator })
-    }
-
-    /// Nothing more is to come of it.
-    fn give_up(self) {
-        self.part.discard();
-    }
-
-    /// Whether the answer carries exactly what is missing, of the very same body (RFC 9110, section 15.3.7).
-    fn is_continued_by(&self, response: &Response) -> bool {
-        let same_body = response.validator == self.validator && source(&response.final_url) == self.source;
-        // Where nobody has said how long the body is, nobody can say that this is all of it.
-        response.range.is_some_and(|range| {
-            let is_whole = |total: Option<u64>| total.is_none_or(|total| total == range.end);
-            let total_is_known = self.total.or(range.total).is_some();
-            same_body && range.first == self.part.length() && total_is_known && is_whole(self.total)
-        })
-    }
 }
 
 impl Fetcher {
@@ -200,7 +166,7 @@ impl Fetcher {
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
             Err(error) => Outcome::Failed(Failed::new(&error, state.attempts, self.timing(&state))),
         };
-        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, entry: None })
+        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, receipt: Receipt::None })
     }
 
     async fn until_told_to_leave(
@@ -224,15 +190,15 @@ impl Fetcher {
         state: &mut AttemptState,
     ) -> Result<Ended, FetchError> {
         if let Some(path) = work.name.known()
-            && work.publish == OnConflict::Keep
-            && self.files.is_taken(path)
+            && work.on_conflict == OnConflict::Keep
+            && self.sink.is_taken(path)
         {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
-        let mut begun = PartialBody::earlier(&self.files, &work.job, &self.options);
+        let mut begun = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
         if let Some(begun) = &begun {
-            state.from_before = begun.part.length();
+            state.from_before = begun.body.length();
             state.water.reach(state.from_before);
         }
         let mut failure: Option<FetchError> = None;
@@ -304,7 +270,7 @@ impl Fetcher {
         state: &mut AttemptState,
         begun: &mut Option<PartialBody<'a>>,
     ) -> Result<Ended, FetchError> {
-        state.begun.get_or_insert_with(Instant::now);
+        state.began.get_or_insert_with(Instant::now);
         state.attempts += 1;
         let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
@@ -315,7 +281,7 @@ impl Fetcher {
         let mut response = self.ask(work, begun, deadline).await?;
         state.first_byte = Some(Instant::now());
         let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
-            state.resumed_from = body.part.length();
+            state.resumed_from = body.body.length();
             body.total = response.range.map(|range| range.end);
             body
         } else {
@@ -326,7 +292,7 @@ impl Fetcher {
                 return Err(error.from_elsewhere(is_elsewhere));
             }
             if let Some(former) = begun.take() {
-                former.give_up();
+                former.discard();
             }
             state.resumed_from = 0;
             state.from_before = 0;
@@ -334,22 +300,22 @@ impl Fetcher {
             let source = source(&response.final_url);
             let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
             let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
-            let part = self.files.begin(response.length, origin);
-            let look = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
-            PartialBody { part, look, validator, source, total }
+            let body = self.sink.body(response.length, origin);
+            let checks = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
+            PartialBody { body, checks, validator, source, total }
         };
         if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
             let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
-            if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
+            if broke_off && body.validator.is_some() && body.body.length() > 0 && body.body.spill().is_ok() {
                 *begun = Some(body);
             } else {
-                body.give_up();
+                body.discard();
             }
             return Err(error);
         }
-        self.store(work, state, body, response).await
+        self.finish(work, state, body, response).await
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
@@ -369,7 +335,7 @@ impl Fetcher {
         };
         let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
-        former.give_up();
+        former.discard();
         let deadline = response.deadline();
         response.drain().await;
         self.client.get(&work.job.url, None, deadline.with_next_slot().await).await
@@ -384,21 +350,21 @@ impl Fetcher {
         alive: &Alive<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
-            if body.part.length() + frame.len() as u64 > self.options.max_bytes {
+            if body.body.length() + frame.len() as u64 > self.options.max_bytes {
                 return Err(too_large(self.options.max_bytes));
             }
-            body.look.at(&frame, self.options.chunk_size)?;
-            body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
+            body.checks.feed(&frame, self.options.chunk_size)?;
+            body.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(bandwidth) = &self.bandwidth {
                 bandwidth.pass(frame.len()).await;
             }
-            let new = state.water.reach(body.part.length());
+            let new = state.water.reach(body.body.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
-            alive.reach(body.part.length(), body.total);
+            alive.reach(body.body.length(), body.total);
         }
         match body.total {
-            // A part that came whole need not be the part that was missing.
-            Some(total) if total != body.part.length() => {
+            // A body that came whole need not be the body that was missing.
+            Some(total) if total != body.body.length() => {
                 Err(FetchError::new(ErrorKind::CutShort, "the body is incomplete"))
             }
             _ => Ok(()),
@@ -406,11 +372,11 @@ impl Fetcher {
     }
 
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
-        FetchError::disk(what, error, self.files.is_usable())
+        FetchError::disk(what, error, self.sink.is_usable())
     }
 
     fn timing(&self, state: &AttemptState) -> Option<Timing> {
-        let begun = state.begun?;
+        let begun = state.began?;
         Some(Timing {
             start_ms: milliseconds(begun.saturating_duration_since(self.started)),
             ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
@@ -502,9 +468,11 @@ mod tests {
     use std::io::{Read, Write};
     use std::num::NonZeroUsize;
 
+    use url::Url;
+
     use super::*;
-    use crate::http::Identity;
     use crate::limiter::{self, OpenAfter, PerHost};
+    use crate::sink::{Folder, folder};
 
     /// A server for one request.
     fn serve_once() -> u16 {
@@ -521,23 +489,14 @@ mod tests {
     fn fetcher(folder: &std::path::Path, chunk_size: usize) -> Fetcher {
         let second = Duration::from_secs(1);
         let http = http::Options {
-            identity: Identity::default(),
             proxy: Some(String::new()),
-            cacert: None,
-            insecure: false,
-            pinned: Vec::new(),
-            dns_servers: Vec::new(),
-            family: None,
-            public_only: false,
             http1_only: true,
             max_redirects: 0,
-            allow_downgrade: false,
             connect_timeout: second,
             stall_timeout: second,
             attempt_timeout: second,
-            concurrency: 1,
+            ..http::Options::default()
         };
-        let policy = retry::Policy { retries: 0, first_wait: second };
         Fetcher {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
@@ -549,29 +508,19 @@ mod tests {
                 new_rows_first_below: 0,
             }),
             bandwidth: None,
-            files: Arc::new(Folder::open(folder, false, None).expect("a folder")),
-            wal: Arc::new(Wal::new(folder.join("wal"), None, false)),
-            contents: Arc::default(),
+            sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                wanted: Wanted {
-                    accept: Accept::Images,
-                    bounds: Bounds::default(),
-                    // The server below has no more of an image than its signature.
-                    verify: Verify::Nothing,
-                    exif: false,
-                    digests: Vec::new(),
-                },
+                // The server below has no more of an image than its signature.
+                wanted: Wanted { verify: Verify::Nothing, ..Wanted::default() },
                 chunk_size,
                 max_bytes: 100,
-                fix_extension: false,
-                dedupe: false,
-                plan: None,
-                limit_rate: None,
-                policy,
+                policy: retry::Policy { retries: 0, first_wait: second },
                 is_impatient: false,
+                ..Options::default()
             },
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
@@ -584,7 +533,7 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, publish: OnConflict::Keep, replaces: None }, None).await.record.outcome
+        fetcher.fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None }, None).await.record.outcome
     }
 
     #[tokio::test]

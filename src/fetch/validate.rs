@@ -10,9 +10,10 @@ use crate::record::{Algorithm, Checksum, Digester, Digests, ErrorKind, FetchErro
 use crate::util::human::Size;
 
 /// Which images are wanted (`--accept`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Accept {
     /// Every format that is recognised.
+    #[default]
     Images,
     /// These formats.
     Formats(Vec<Format>),
@@ -78,18 +79,19 @@ impl Bounds {
 }
 
 /// How much is done to find out whether an image is sound (`--verify`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
     /// Nothing: its first bytes are taken at their word.
     Nothing,
     /// Its parts are followed to its end, without a look at the pixels.
+    #[default]
     Structure,
     /// It is decoded as a whole.
     Decode,
 }
 
 /// What is wanted of a body.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Its format.
     pub accept: Accept,
@@ -163,7 +165,7 @@ impl<'a> BodyValidator<'a> {
     ///
     /// # Errors
     /// As soon as it is clear that the body is not wanted.
-    pub fn at(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
+    pub fn feed(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
         let mut looked_at = 0;
         for piece in bytes.chunks(piece_size) {
             if self.inspector.is_some() {
@@ -215,7 +217,7 @@ impl<'a> BodyValidator<'a> {
     ///
     /// # Errors
     /// When it is not wanted, is not sound, or is not what the list says it is.
-    pub fn end<R: Read + Seek>(
+    pub fn finish<R: Read + Seek>(
         mut self,
         length: u64,
         whole: impl FnOnce() -> io::Result<R>,

@@ -9,6 +9,7 @@ mod client;
 mod content_encoding;
 pub mod disposition;
 mod ip_scope;
+mod options;
 mod range;
 mod request;
 mod resolver;
@@ -17,6 +18,10 @@ mod same_host;
 mod tls;
 
 pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response, check_proxy};
+pub use options::{
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REDIRECTS, DEFAULT_RETRIES, DEFAULT_RETRY_WAIT,
+    DEFAULT_STALL_TIMEOUT, USER_AGENT,
+};
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};

@@ -27,6 +27,7 @@ mod signature;
 mod stream;
 mod svg;
 mod tiff;
+#[cfg(feature = "transform")]
 pub mod transform;
 mod webp;
 

@@ -204,14 +204,9 @@ impl Journal {
     /// `is_there` is asked whether the file still is.
     ///
     /// Its file, if it was taken in.
-    pub fn adopt<'a>(
-        &mut self,
-        line: &'a [u8],
-        is_there: impl FnOnce(&StoredFile) -> bool,
-    ) -> Result<Option<Adopted<'a>>, RunError> {
+    pub fn adopt<'a>(&mut self, line: &'a [u8]) -> Result<Option<Adopted<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
-        let stored = StoredFile { path: path.to_owned(), bytes: record.bytes, is_own: true, other_digest: None };
         let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
         if let Some(Standing::Earlier(place)) = self.known.get(key) {
             let earlier = self.line(place)?;
@@ -222,13 +217,10 @@ impl Journal {
                 return Ok(None);
             }
         }
-        if !is_there(&stored) {
-            return Ok(None);
-        }
         self.known.set(key, Standing::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
-        Ok(Some(Adopted { path: stored.path, sha256: record.sha256 }))
+        Ok(Some(Adopted { path: path.to_owned(), sha256: record.sha256 }))
     }
 
     /// The key of a row, the same as its record's: records show secrets redacted and carry a hash instead.
@@ -567,15 +559,13 @@ mod tests {
         let line = serde_json::to_vec(&record).expect("JSON");
         let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
-        let is_it = |found: &StoredFile| *found == stored;
-        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some(Adopted { path: "1.png".into(), sha256: None }));
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
+        assert_eq!(journal.adopt(&line).expect("adopt"), Some(Adopted { path: "1.png".into(), sha256: None }));
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
-        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);
+        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON")).expect("adopt"), None);
         drop(journal);
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "nor is it taken in by a later run");
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "nor is it taken in by a later run");
         assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(stored)));
         assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
     }

@@ -5,6 +5,10 @@
 //! halves it and is remembered as a ceiling. It grows back quickly to just below the number that was too many, and from
 //! there by one permit now and then. A failed increase doubles the number of successes before the next one, so that a
 //! host with a fixed limit refuses very few of many requests; a successful increase is followed by a larger one.
+//!
+//! Requests take a while on their way, so a host that serves eight at once does not always meet nine of them together, and
+//! an increase to nine may succeed by luck. Failed increases are not forgotten because of that, nor when nine are refused
+//! later: a ceiling that seems to move a little is still the same ceiling.
 
 /// The initial limit of a host: the number of connections that browsers open to one host over HTTP/1.1.
 pub const INITIAL_PERMITS: usize = 6;
@@ -42,7 +46,7 @@ pub struct AdaptiveLimit {
     trust: u32,
     /// Permits that the next increase adds.
     step: usize,
-    /// Increases that failed since the last one that succeeded.
+    /// Increases that failed; halved by each one that succeeds.
     failed_increases: u32,
     /// Requests that began with at most [`INITIAL_PERMITS`] in flight, and the refusals among them.
     baseline: (u32, u32),
@@ -92,9 +96,9 @@ impl AdaptiveLimit {
             self.set(self.permits + 1);
         } else if self.permits > self.ceiling {
             if self.successes >= needed {
-                // The increase has succeeded.
+                // The increase has succeeded, but perhaps by luck.
                 self.ceiling = self.permits;
-                self.failed_increases = 0;
+                self.failed_increases /= 2;
                 self.step *= 2;
                 self.set(self.permits + self.step);
             }
@@ -117,15 +121,17 @@ impl AdaptiveLimit {
             return true;
         }
         let half = (self.permits / 2).max(self.permits.min(floor)).max(1);
-        if self.permits > self.ceiling {
-            self.failed_increases += 1;
-        } else {
-            (self.ceiling, self.failed_increases) = (half, 0);
+        let before = self.ceiling;
+        if self.permits <= before {
+            self.ceiling = half;
         }
         // The number that was too high was above the ceiling. A single refusal with few others in flight says less, and
         // must not lower it further.
         let highest = self.permits.saturating_sub(1).max(self.ceiling);
         self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
+        // A slightly lower ceiling is the same limit, met at another moment. A much lower one is a new limit.
+        let is_the_same = before - self.ceiling.min(before) <= (before / 4).max(1);
+        self.failed_increases = if is_the_same { self.failed_increases.saturating_add(1) } else { 0 };
         self.step = 1;
         self.set(half);
         true

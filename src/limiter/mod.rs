@@ -39,9 +39,10 @@ use self::host::{Availability, HostState};
 pub use self::permit::{BackingOff, Permit};
 
 /// Requests in flight per host (`--per-host`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PerHost {
     /// A limit that adapts to what the host can serve.
+    #[default]
     Auto,
     /// A fixed limit.
     Fixed(usize),

@@ -9,6 +9,7 @@ mod error;
 mod exit;
 mod format;
 mod job;
+mod line;
 mod modes;
 
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
@@ -19,4 +20,5 @@ pub use self::job::{
     Extra, Failed, Job, Measures, Original, Outcome, Reason, Record, Row, Saved, Skipped, Timing, is_plain_path,
     milliseconds, recorded, url_hash, without_fragment,
 };
+pub use self::line::RecordLine;
 pub use self::modes::{Existing, Mode, Phase};

@@ -33,8 +33,9 @@ impl Mode {
 }
 
 /// What to do with images that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
+    #[default]
     /// Skip what is saved; leave other files alone.
     Keep,
     /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).

@@ -6,11 +6,14 @@
 pub mod advice;
 pub mod forecast;
 pub mod history;
+#[cfg(feature = "cli")]
 pub mod html;
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod markdown;
 pub mod plan;
 mod statistics;
+#[cfg(feature = "cli")]
 pub mod text;
 pub mod timeline;
 pub mod trace;

@@ -9,15 +9,15 @@ use serde::Serialize;
 use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, manifest, say, tell};
 use super::shutdown::Stop;
-use super::survey::{FolderView, Survey, Verdict};
+use super::survey::{Survey, Verdict};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::journal::{Earlier, Journal, Key};
-use crate::naming::{Foreseen, Namer};
+use crate::naming::{NamePreview, Namer};
 use crate::record::{Exit, Extra, RunError, recorded};
 use crate::report::{COMPLETED, NAMES_TOLD, Plan};
-use crate::sink::folder::wal::Wal;
+use crate::sink::folder::FolderView;
 use crate::util::boot_id;
 use crate::util::redact::{self, escaped};
 
@@ -43,17 +43,13 @@ struct Planned<'a> {
 /// When a run could not start or go on with these lists.
 pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
-    let folder = FolderView::new(&options.output)?;
+    let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let mut keep = |Earlier { path, .. }: Earlier| namer.keep(path);
+    let mut keep = |Earlier { path, .. }: Earlier| namer.mark_taken(path);
     let mut journal = Journal::apart(&folder.private("manifest.jsonl"), options.known_by, &mut keep)?;
-    // What a killed run has noted would be taken in, so it counts.
-    let boot = boot_id::id();
-    let wal = Wal::new(folder.private("wal"), boot.as_deref(), options.fsync);
-    let fail = |source| RunError::Output { path: folder.private("wal"), source };
-    let left = wal.left(boot.as_deref()).map_err(fail)?;
-    adopt(left, &mut journal, |path| folder.look_at(path), keep)?;
-    let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.holds(path)))?;
+    // A run would take in what a killed run has noted, so it counts.
+    adopt(folder.unrecorded(boot_id::id().as_deref())?, &mut journal, keep)?;
+    let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
     for (_, path) in &options.reports.files {
         let path = path.display().to_string();
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
@@ -64,7 +60,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let judged = |survey: &mut Survey, verdict: Verdict| {
         let (key, line) = match &verdict {
             Verdict::Fetch(key, work) => {
-                let Foreseen { path, awaits } = work.name.foreseen();
+                let NamePreview { path, awaits } = work.name.preview();
                 if first_names.len() < NAMES_TOLD {
                     first_names.push(path.clone());
                 }

@@ -1,8 +1,8 @@
-//! What becomes of a row before and after its download.
+//! The one place where rows get their records.
 //!
-//! Before, in list order and one row at a time: is it a URL at all, and what is decided about it (see
-//! [`super::admission`])? That is [`Ledger::admit`]. After, in whatever order downloads end: note the record, count it, say
-//! it ([`Ledger::fetched`]). Every row is settled exactly once.
+//! [`Ledger::admit`] takes rows before their download, in list order: it decides about them (see [`super::admission`]).
+//! [`Ledger::fetched`] takes what became of them, in whatever order downloads end. Every row is settled exactly once: its
+//! record is written to the journal and the manifest, counted, and logged.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,81 +10,96 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{self, Admitted};
+use super::admission::{Admission, Admitted};
 use super::output::say;
-use crate::fetch::{Fetched, Work};
+use crate::fetch::{Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::naming::Namer;
 use crate::progress::Counters;
 use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, Row, RunError,
-    Skipped,
+    Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, RecordLine, Row,
+    RunError, Skipped,
 };
 use crate::report::Tally;
-use crate::sink::Folder;
-use crate::sink::folder::wal::WalEntry;
-use crate::util::redact;
+use crate::sink::{Receipt, Sink};
 
-/// The rows of one pass over the list.
+/// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
     existing: Existing,
     journal: &'a mut Journal,
     manifest: Option<&'a mut Manifest>,
-    files: Arc<Folder>,
+    sink: Arc<Sink>,
     namer: Arc<Mutex<Namer>>,
     counters: Arc<Counters>,
-    /// Ledger that wait for an earlier row with the same URL.
+    /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
-    /// Notes on files whose records have not been written yet.
-    open: Vec<WalEntry>,
+    /// To be released when the records are written.
+    receipts: Vec<Receipt>,
     tally: Tally,
+    /// Where each record goes too.
+    records: Option<UnboundedSender<Record>>,
     failure: Option<RunError>,
 }
 
-/// What is not the same as in the row that it waits for.
+/// A row that waits for an earlier row with the same URL: what the two do not have in common.
 struct Waiting {
     index: u64,
     fragment: Option<Box<str>>,
     extra: Extra,
     checksum: Option<Box<Checksum>>,
-    _room: DuplicateSlot,
+    _slot: DuplicateSlot,
 }
 
-/// So many rows may wait for earlier ones with the same URL.
-const WAITING: usize = 8192;
+/// Rows that may wait for earlier ones with the same URL.
+const MAX_WAITING: usize = 8192;
 
-/// DuplicateSlot for one row that waits for an earlier one. It is a field of the row, and goes with it.
+/// The right of one row to wait for an earlier one. It is a field of the row, and is given back with it.
 #[derive(Debug)]
 pub struct DuplicateSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The rows of a list, each with slot to wait in. When too many wait, so does the list: what they wait for has been
-/// read before them, and is fetched without any further row.
+/// The rows of a list, each with a slot in case it has to wait. When all slots are taken, the list is not read on: the rows
+/// that the waiting ones wait for were read before them, and are fetched without any further row.
 pub fn with_slots<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, DuplicateSlot)> {
-    let rooms = Arc::new(Semaphore::new(WAITING));
-    // Never closed, so there is a permit in the end.
+    let slots = Arc::new(Semaphore::new(MAX_WAITING));
+    // The semaphore is never closed, so a permit comes in the end.
     listed
-        .then(move |row| Arc::clone(&rooms).acquire_owned().map(|permit| (row, DuplicateSlot { _permit: permit.ok() })))
+        .then(move |row| Arc::clone(&slots).acquire_owned().map(|permit| (row, DuplicateSlot { _permit: permit.ok() })))
 }
 
 impl<'a> Ledger<'a> {
-    /// Begins a pass. Without a `manifest`, records go to the journal alone.
+    /// Begins a pass whose downloads are those of `fetcher`. Without a `manifest`, records go to the journal alone.
     pub fn new(
         mode: Mode,
         existing: Existing,
         journal: &'a mut Journal,
         manifest: Option<&'a mut Manifest>,
-        files: Arc<Folder>,
-        namer: Arc<Mutex<Namer>>,
-        counters: Arc<Counters>,
+        fetcher: &Fetcher,
     ) -> Self {
-        let tally = Tally::new(mode);
-        let (waiting, open) = (HashMap::new(), Vec::new());
-        Self { existing, journal, manifest, files, namer, counters, waiting, open, tally, failure: None }
+        Self {
+            existing,
+            journal,
+            manifest,
+            sink: Arc::clone(&fetcher.sink),
+            namer: Arc::clone(&fetcher.namer),
+            counters: Arc::clone(&fetcher.counters),
+            waiting: HashMap::new(),
+            receipts: Vec::new(),
+            tally: Tally::new(mode),
+            records: None,
+            failure: None,
+        }
+    }
+
+    /// Sends each record there too.
+    pub fn forwarding(mut self, records: Option<UnboundedSender<Record>>) -> Self {
+        self.records = records;
+        self
     }
 
     /// Decides about the next row of the list: work to do, or a record, at once or, with `slot` to wait in, later.
@@ -100,12 +115,13 @@ impl<'a> Ledger<'a> {
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = |path: &str| self.files.size(path);
-        let admitted = admission::admit(&job, key, self.existing, self.journal, &mut namer, size);
+        let size = |path: &str| self.sink.size(path);
+        let admission = Admission { existing: self.existing, journal: self.journal, namer: &mut namer, size };
+        let admitted = admission.admit(&job, key);
         drop(namer);
         match admitted {
-            Ok(Admitted::Fetch { name, publish, replaces }) => {
-                return Some((key, Work { job, name, publish, replaces }));
+            Ok(Admitted::Fetch { name, on_conflict, replaces }) => {
+                return Some((key, Work { job, name, on_conflict, replaces }));
             }
             Ok(Admitted::Saved(path)) => {
                 let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
@@ -119,7 +135,7 @@ impl<'a> Ledger<'a> {
             Ok(Admitted::InFlight) => {
                 let fragment = job.url.fragment().map(Into::into);
                 let Job { index, extra, checksum, .. } = job;
-                let waiting = Waiting { index, fragment, extra, checksum, _room: slot };
+                let waiting = Waiting { index, fragment, extra, checksum, _slot: slot };
                 self.waiting.entry(key).or_default().push(waiting);
             }
             Err(error) => self.fail(error),
@@ -129,14 +145,16 @@ impl<'a> Ledger<'a> {
 
     /// Takes what came of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
-        let Fetched { record, line, entry } = *fetched;
+        let Fetched { record, line, receipt } = *fetched;
         self.settle(Some(key), &record, line);
-        self.open.extend(entry);
+        if !matches!(receipt, Receipt::None) {
+            self.receipts.push(receipt);
+        }
     }
 
-    /// Takes the record of a row. `key`: the record is the last word of this run on that URL, and rows that have waited
-    /// for it are settled with it. `line`: the record as JSON, if somebody has it already.
-    fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<Vec<u8>>) {
+    /// Takes the record of a row. With a `key` it is the final record of this run for that URL, and rows that wait for it
+    /// are settled with it. `line`: the record as JSON, if it was serialised before.
+    fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
         match &record.outcome {
             Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
             Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
@@ -147,13 +165,17 @@ impl<'a> Ledger<'a> {
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
-            self.fail(RunError::Disk { folder: self.files.root().to_owned(), message: failed.message.clone() });
+            self.fail(RunError::Disk { folder: self.sink.root(), message: failed.message.clone() });
         }
-        match line.map_or_else(|| redact::json(record, false), Ok) {
-            Ok(line) => self.write_down(record, &line, key),
+        match line.map_or_else(|| RecordLine::of(record), Ok) {
+            Ok(line) => self.write_down(record, line.as_bytes(), key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
-        for Waiting { index, fragment, extra, checksum, _room } in
+        if let Some(records) = &self.records {
+            // A program that has stopped reading does not want them; the journal has all records.
+            let _ = records.send(record.clone());
+        }
+        for Waiting { index, fragment, extra, checksum, _slot } in
             key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default()
         {
             let path = match &record.outcome {
@@ -189,18 +211,18 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Writes what has been noted since the last time; with `--fsync`, so that it survives a loss of power.
+    /// Writes the records since the last call; with `--fsync`, so that they survive a loss of power.
     pub fn write(&mut self) {
         let written = self.journal.write();
-        if let Err(error) = written.and_then(|()| if self.files.syncs() { self.journal.sync() } else { Ok(()) }) {
+        if let Err(error) = written.and_then(|()| if self.sink.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
         if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
             self.lose_manifest(error);
         }
-        // Until the records are where they have to survive, and if they cannot be brought there, the notes stay.
+        // Receipts are released when the records are where they have to survive; if they cannot be written, not at all.
         if self.failure.is_none() {
-            self.open.drain(..).for_each(WalEntry::done);
+            self.receipts.drain(..).for_each(Receipt::release);
         }
     }
 
@@ -222,7 +244,7 @@ impl<'a> Ledger<'a> {
         (self.tally, self.failure)
     }
 
-    /// Who reads the manifest may go away; the images are still wanted. Any other trouble with it is the run's.
+    /// A closed pipe ends the manifest and not the run: the images are still wanted. Any other failure ends the run.
     fn lose_manifest(&mut self, error: io::Error) {
         self.manifest = None;
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -233,8 +255,8 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// What a row comes to that has the URL of an earlier one. `path`: the file of that one, if it has one. `other_digest`: what
-/// came hashes to this, and not to what this row asks for.
+/// The outcome of a row that has the URL of an earlier one. `path`: the file of the earlier row, if it has one.
+/// `other_digest`: the digest of the image, if it is not the one that this row asks for.
 fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
     match (path, checksum, other_digest) {
         (Some(path), Some(Checksum { algorithm, digest }), Some(made)) => {
@@ -257,23 +279,35 @@ mod tests {
     use super::*;
     use crate::journal::KnownBy;
     use crate::sink::folder::wal::{Mark, Wal};
+    use crate::sink::{Folder, folder};
 
     /// The rows of a pass in this folder.
     fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
-        let files = Arc::new(Folder::open(folder, fsync, None).expect("a folder"));
+        let options = folder::Options { fsync, ..folder::Options::default() };
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
-        let namer = Arc::new(Mutex::new(namer));
-        Ledger::new(Mode::Concurrent, Existing::Keep, journal, None, files, namer, Arc::default())
+        Ledger {
+            existing: Existing::Keep,
+            journal,
+            manifest: None,
+            sink: Arc::new(Sink::Folder(Folder::open(folder, options).expect("a folder"))),
+            namer: Arc::new(Mutex::new(namer)),
+            counters: Arc::default(),
+            waiting: HashMap::new(),
+            receipts: Vec::new(),
+            tally: Tally::new(Mode::Concurrent),
+            records: None,
+            failure: None,
+        }
     }
 
     fn fetched(job: &Job) -> Box<Fetched> {
         let outcome = Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None));
-        Box::new(Fetched { record: Record::of(job, outcome), line: None, entry: None })
+        Box::new(Fetched { record: Record::of(job, outcome), line: None, receipt: Receipt::None })
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn notes_stay_until_the_records_are_on_the_disk() {
+    fn receipts_are_kept_until_the_records_are_on_the_disk() {
         let folder = tempfile::tempdir().expect("a folder");
         // What is written there cannot be synced.
         let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
@@ -281,11 +315,11 @@ mod tests {
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
             let mut rows = rows(&folder.path().join(fsync.to_string()), fsync, &mut journal);
-            let entry = wal.note(Mark { inode: 1, modified: 1 }, b"{}").expect("a note");
+            let entry = wal.append(Mark { inode: 1, modified: 1 }, b"{}").expect("an entry");
             let key = rows.journal.key(&job);
-            rows.fetched(key, Box::new(Fetched { entry: Some(entry), ..*fetched(&job) }));
+            rows.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
             rows.write();
-            assert_eq!((rows.open.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
+            assert_eq!((rows.receipts.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
         }
     }
 
@@ -299,14 +333,14 @@ mod tests {
         let mut next = || listed.next().now_or_never().flatten();
         let (first, slot) = next().expect("a row");
         let (key, work) = rows.admit(Ok(first), slot).expect("work");
-        for _ in 0..WAITING {
-            let (row, slot) = next().expect("a row, for there is slot");
+        for _ in 0..MAX_WAITING {
+            let (row, slot) = next().expect("a row, for there is a slot");
             assert!(rows.admit(Ok(row), slot).is_none());
         }
         assert!(next().is_none(), "no slot is left");
         rows.fetched(key, fetched(&work.job));
         let (row, slot) = next().expect("what has been settled gives its slot back");
         assert!(rows.admit(Ok(row), slot).is_none());
-        assert_eq!(rows.finish().0.summary(std::time::Duration::ZERO, 1).rows, WAITING as u64 + 2);
+        assert_eq!(rows.finish().0.summary(std::time::Duration::ZERO, 1).rows, MAX_WAITING as u64 + 2);
     }
 }

@@ -12,10 +12,17 @@ use crate::journal::KnownBy;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
-use crate::record::{Existing, Mode};
+use crate::record::{Algorithm, Existing, Mode};
+use crate::sink::folder;
 
-/// What a run does. Every field has its default but the sources.
-#[derive(Debug)]
+/// `-j`: downloads at once, over all hosts.
+pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+
+/// `--output`.
+pub const DEFAULT_OUTPUT: &str = "images";
+
+/// What a run does. The defaults are those of the command.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where the URLs come from.
     pub sources: Vec<Source>,
@@ -25,8 +32,8 @@ pub struct Options {
     pub output: PathBuf,
     /// How files are named.
     pub template: Template,
-    /// `--fsync`.
-    pub fsync: bool,
+    /// How images are stored there.
+    pub folder: folder::Options,
     /// What happens to images that are there.
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
@@ -41,7 +48,7 @@ pub struct Options {
     pub concurrency: NonZeroUsize,
     /// Downloads at once per host.
     pub per_host: PerHost,
-    /// The shortest time between two requests to one host.
+    /// The shortest time between two requests to one host (`--rate`).
     pub pace: Option<Duration>,
     /// What downloads are held to.
     pub fetch: fetch::Options,
@@ -49,6 +56,49 @@ pub struct Options {
     pub http: http::Options,
     /// Where the report goes.
     pub reports: Reports,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            input: input::Options::default(),
+            output: DEFAULT_OUTPUT.into(),
+            template: Template::default(),
+            folder: folder::Options::default(),
+            existing: Existing::default(),
+            known_by: KnownBy::Url,
+            manifest: None,
+            modes: vec![Mode::Concurrent],
+            sample: None,
+            concurrency: DEFAULT_CONCURRENCY,
+            per_host: PerHost::default(),
+            pace: None,
+            fetch: fetch::Options::default(),
+            http: http::Options::default(),
+            reports: Reports::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Makes the parts agree with each other: what one asks for, the others provide.
+    pub fn agree(&mut self) {
+        self.http.concurrency = self.concurrency.get();
+        // Unfinished bodies are known by their URLs.
+        self.folder.resume &= self.known_by == KnownBy::Url;
+        // What else needs a digest gets it, and records have it then too.
+        let digests = &mut self.fetch.wanted.digests;
+        if (self.folder.dedupe || self.template.wants_sha256()) && !digests.contains(&Algorithm::Sha256) {
+            digests.push(Algorithm::Sha256);
+        }
+        // Where the format is chosen here, the extension has to follow it.
+        #[cfg(feature = "transform")]
+        if self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images()) {
+            self.fetch.fix_extension = true;
+        }
+        self.input.named_columns = self.template.columns().map(str::to_owned).collect();
+    }
 }
 
 /// Where the report goes.
@@ -59,18 +109,21 @@ pub struct Reports {
     /// The report on standard output.
     pub to_stdout: Option<ReportFormat>,
     /// The report on standard error, because standard output carries the manifest.
-    pub to_stderr: bool,
+    pub to_stderr: Option<ReportFormat>,
 }
 
 /// The forms of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportFormat {
     /// For people.
+    #[cfg(feature = "cli")]
     Text,
     /// For programs.
     Json,
     /// For a browser.
+    #[cfg(feature = "cli")]
     Html,
     /// For pull requests and blog posts.
+    #[cfg(feature = "cli")]
     Markdown,
 }

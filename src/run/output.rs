@@ -1,34 +1,28 @@
 //! What a run and its rehearsal (`--dry-run`) have in common: files that a killed run left are taken in, records and reports
 //! get their files, and what became of a row is logged.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::{Manifest, ManifestTarget};
-use crate::journal::{Earlier, Journal, StoredFile};
+use crate::journal::{Earlier, Journal};
 use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
-use crate::sink::folder::wal::{Mark, Noted};
 use crate::util::redact::escaped;
 
-/// Takes the records of such files into the journal.
+/// Takes the records of files that a killed run published into the journal, and shows `take_in` each of the files.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub fn adopt(
-    left: Vec<Noted>,
+    unrecorded: Vec<Vec<u8>>,
     journal: &mut Journal,
-    look_at: impl Fn(&str) -> Option<Metadata>,
     mut take_in: impl FnMut(Earlier),
 ) -> Result<(), RunError> {
-    for noted in left {
-        let is_there = |stored: &StoredFile| {
-            let found = look_at(&stored.path);
-            found.is_some_and(|found| Mark::of(&found) == noted.mark && found.len() == stored.bytes)
-        };
-        if let Some(adopted) = journal.adopt(&noted.record, is_there)? {
+    for record in unrecorded {
+        if let Some(adopted) = journal.adopt(&record)? {
             take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
         }
     }
@@ -57,7 +51,7 @@ pub fn manifest(
 pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(there) = fs::metadata(path) {
-        if lists.are_read_from(&there) {
+        if lists.includes(&there) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
         if holds(path) {
@@ -76,8 +70,8 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
     if let Some(format) = options.reports.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
     }
-    if options.reports.to_stderr {
-        streams.push((Box::new(io::stderr()), ReportFormat::Text, "standard error"));
+    if let Some(format) = options.reports.to_stderr {
+        streams.push((Box::new(io::stderr()), format, "standard error"));
     }
     for (stream, format, name) in streams {
         let mut out = BufWriter::new(stream);

@@ -1,18 +1,15 @@
-//! The list gone through without a request: what a run would do with each of its rows.
+//! A reading of the list without requests: what a run would do with each of its rows.
 //!
 //! Rows are judged in list order by the same rules as in a run ([`crate::run::admission`]), so they get the very names that a run
 //! would give them. What only the answers can tell stays open.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use super::admission::{self, Admitted};
+use super::admission::{Admission, Admitted};
 use super::shutdown::Stop;
 use crate::fetch::Work;
 use crate::input::Lists;
@@ -22,64 +19,7 @@ use crate::naming::Namer;
 use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
 use crate::report::{HOSTS_NAMED, HostRows, RowCounts};
 use crate::sink::OnConflict;
-use crate::util::private_file;
-
-/// An output folder that is looked at and not touched. It need not be there.
-#[derive(Clone, Debug)]
-pub struct FolderView {
-    root: PathBuf,
-    /// There is nothing in it but what is fetchimg's own.
-    is_empty: bool,
-}
-
-impl FolderView {
-    /// Looks whether it can be one.
-    ///
-    /// # Errors
-    /// When it cannot: a run would not begin.
-    pub fn new(root: &Path) -> Result<Self, RunError> {
-        let private = root.join(private_file::FOLDER);
-        let is_refused = |path: &Path, found: io::Result<fs::Metadata>| match found {
-            Ok(found) if !found.is_dir() => {
-                let source = io::Error::new(io::ErrorKind::NotADirectory, "it is no folder, or a link to one");
-                Err(RunError::Output { path: path.to_owned(), source })
-            }
-            _ => Ok(()),
-        };
-        is_refused(root, fs::metadata(root))?;
-        is_refused(&private, fs::symlink_metadata(&private))?;
-        let is_other = |entry: fs::DirEntry| entry.file_name() != private_file::FOLDER;
-        let is_empty = !fs::read_dir(root).is_ok_and(|entries| entries.flatten().any(is_other));
-        Ok(Self { root: root.to_owned(), is_empty })
-    }
-
-    /// A file of fetchimg's own.
-    #[must_use]
-    pub fn private(&self, name: &str) -> PathBuf {
-        self.root.join(private_file::FOLDER).join(name)
-    }
-
-    /// Whether the path leads to what is fetchimg's own.
-    #[must_use]
-    pub fn holds(&self, path: &Path) -> bool {
-        let private = self.root.join(private_file::FOLDER).canonicalize();
-        matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
-    }
-
-    /// What the system says about the regular file of that name, if there is one.
-    #[must_use]
-    pub fn look_at(&self, path: &str) -> Option<fs::Metadata> {
-        fs::symlink_metadata(self.root.join(path)).ok().filter(fs::Metadata::is_file)
-    }
-
-    fn size(&self, path: &str) -> Option<u64> {
-        self.look_at(path).map(|found| found.len())
-    }
-
-    fn is_taken(&self, path: &str) -> bool {
-        !self.is_empty && fs::symlink_metadata(self.root.join(path)).is_ok()
-    }
-}
+use crate::sink::folder::FolderView;
 
 /// What a run would do with a row.
 #[derive(Debug)]
@@ -142,13 +82,14 @@ impl<'a> Survey<'a> {
         };
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
-        let (key, reason, path) = match admission::admit(&job, key, self.existing, self.journal, self.namer, size)? {
-            Admitted::Fetch { name, publish, replaces } => {
-                let is_taken = |path: &&str| publish == OnConflict::Keep && self.folder.is_taken(path);
+        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
+        let (key, reason, path) = match admission.admit(&job, key)? {
+            Admitted::Fetch { name, on_conflict, replaces } => {
+                let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
                     self.counts.to_fetch += 1;
                     *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
-                    return Ok(Verdict::Fetch(key, Box::new(Work { job, name, publish, replaces })));
+                    return Ok(Verdict::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
                 };
                 (Some(key), Reason::FileExists, Some(path))
             }

@@ -1,98 +1,92 @@
-//! The bytes of one body on their way.
+//! The bytes of one download, until it is complete.
 //!
-//! A body of up to 256 KiB waits in memory, and is written in one go when it is complete. A larger one goes through a
-//! named part file under `.fetchimg/parts`, and so does one that rests: the memory is for those that move. What is
-//! dropped before it is complete stays there if a later run can go on with it.
+//! A body of up to 256 KiB is_kept in memory and is written in one call when it is complete. A larger one is written to a
+//! part file (see [`SpillDir`]), and so is one whose download waits for a retry: memory is for downloads in progress. When
+//! a body is dropped before it is complete, its part file is kept if a later run can resume it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use url::Url;
 
-use super::folder::{Folder, remove_if_there};
-use super::resume::{HASH_DIGITS, Origin, Unfinished, telling_name};
+use super::resume::{HASH_DIGITS, Origin, SpillDir, Unfinished};
 use crate::record::url_hash;
 
-/// A body of up to so many bytes waits in memory until it is complete, and needs no part file. The median picture of the
-/// web has 23 KB, and hardly one in a hundred has more; were they all just below, 256 downloads at once would hold 64 MiB.
-pub(in crate::sink) const SMALL: usize = 256 * 1024;
+/// Bytes of a body that stay in memory until it is complete; a larger one needs a part file. The median picture of the web
+/// has 23 KB, and one in a hundred has more than this. If all were just below, 256 downloads at once would hold 64 MiB.
+pub(super) const MAX_IN_MEMORY: usize = 256 * 1024;
 
-/// So much of a larger one waits before it is written.
-pub(in crate::sink) const BUFFER: usize = 64 * 1024;
+/// Bytes of a larger body that are buffered before they are written.
+pub(super) const WRITE_BUFFER: usize = 64 * 1024;
 
-/// From so many bytes on a call of the system costs less than a copy into the buffer.
-const LARGE: usize = 16 * 1024;
+/// From this many bytes on, a system call costs less than a copy into the buffer.
+const MIN_DIRECT_WRITE: usize = 16 * 1024;
 
-/// Less of a body is fetched again sooner than a file of its own is made for it, looked through and removed.
-const WORTH_KEEPING: u64 = BUFFER as u64;
+/// Bytes from which on a part of a body is kept for a later run. Less is fetched again in less time than a file for it
+/// takes to be made, read and removed.
+const MIN_KEPT: u64 = WRITE_BUFFER as u64;
 
-/// The bytes of one body on their way.
+/// The bytes of one download, until it is complete.
 #[derive(Debug)]
 pub struct Body<'a> {
-    pub(in crate::sink) files: &'a Folder,
-    pub(in crate::sink) origin: Option<Origin<'a>>,
-    pub(in crate::sink) buffer: Vec<u8>,
-    /// So many bytes fit into it.
-    room: usize,
-    /// The end of the body, where it is known to be that: it goes into the file as it came. Others would keep the memory
-    /// of a whole read for themselves while more is awaited.
-    pub(in crate::sink) end: Bytes,
+    dir: &'a SpillDir,
+    origin: Option<Origin<'a>>,
+    buffer: Vec<u8>,
+    /// Bytes that the buffer may hold.
+    capacity: usize,
+    /// The last bytes of a body of known length, as they came: they are written from where they are. Earlier frames are
+    /// copied, since each would keep the memory of a whole read while more is awaited.
+    end: Bytes,
     /// The length of the whole, if that is known.
     expected: Option<u64>,
-    pub(in crate::sink) file: Option<Named>,
+    pub(super) file: Option<SpillFile>,
     length: u64,
 }
 
-impl Folder {
+impl SpillDir {
     /// A place for a body of about `expected` bytes, if that is known. With its `origin`, what there is of it is kept
     /// when it is dropped, unless that is hardly anything.
     #[must_use]
-    pub fn begin<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
-        let room = if expected.is_some_and(|expected| expected > SMALL as u64) { BUFFER } else { SMALL };
+    pub fn body<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
+        let capacity =
+            if expected.is_some_and(|expected| expected > MAX_IN_MEMORY as u64) { WRITE_BUFFER } else { MAX_IN_MEMORY };
         let (buffer, end) = (Vec::new(), Bytes::new());
-        Body { files: self, origin, buffer, room, end, expected, file: None, length: 0 }
+        Body { dir: self, origin, buffer, capacity, end, expected, file: None, length: 0 }
     }
 
-    /// What an earlier run has of the body at this URL, if it can be gone on with.
+    /// What an earlier run has of the body at this URL, if it can be resumed.
     #[must_use]
-    pub fn left<'a>(&'a self, url: &'a Url) -> Option<Body<'a>> {
-        if self.left.is_empty() {
+    pub fn unfinished<'a>(&'a self, url: &'a Url) -> Option<Body<'a>> {
+        if self.unfinished.is_empty() {
             return None;
         }
-        let Unfinished { path, length, source, validator, total } = self.left.get(&url_hash(url)[..HASH_DIGITS])?;
-        // It is asked for once in a run; a second pass over the list finds it gone, or as the first one left it.
+        let Unfinished { path, length, source, validator, total } =
+            self.unfinished.get(&url_hash(url)[..HASH_DIGITS])?;
+        // A second pass over the list finds it gone, or as the first one left it.
         let found = fs::symlink_metadata(path).ok().filter(|found| found.is_file() && found.len() == *length)?;
         let origin = Origin { url, source: *source, validator: validator.clone(), total: *total };
-        let file = Some(Named { file: None, path: path.clone(), stays: true });
+        let file = Some(SpillFile { file: None, path: path.clone(), is_kept: true });
         let (buffer, end) = (Vec::new(), Bytes::new());
         let (expected, length) = (*total, found.len());
-        Some(Body { files: self, origin: Some(origin), buffer, room: BUFFER, end, expected, file, length })
-    }
-
-    /// A part file. Its name says what a later run must know to go on with it, or else is a mere number.
-    pub(in crate::sink) fn new_part(&self, origin: Option<&Origin>) -> io::Result<Named> {
-        let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
-        let stays = telling.is_some();
-        let name = telling.unwrap_or_else(|| self.next_number());
-        let path = self.private("parts").join(name);
-        remove_if_there(&path)?;
-        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-        Ok(Named { file: Some(file), path, stays })
+        Some(Body { dir: self, origin: Some(origin), buffer, capacity: WRITE_BUFFER, end, expected, file, length })
     }
 }
 
 impl Body<'_> {
     /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When they cannot be written to the part file.
     pub fn write(&mut self, bytes: &Bytes) -> io::Result<()> {
         let written = self.append(bytes);
-        self.or_nothing_more(written)
+        self.sealed_on_error(written)
     }
 
-    /// When a write has failed halfway, what the file has is the beginning of the body all the same, and a later run can
-    /// go on with it; but nothing may come behind it, for nobody knows where it ends.
-    fn or_nothing_more<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
+    /// After a failed write the file still holds the beginning of the body, and a later run can resume it. Nothing may be
+    /// appended to it, because it is not known where it ends.
+    fn sealed_on_error<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
         if written.is_err() {
             (self.buffer, self.end) = (Vec::new(), Bytes::new());
             if self.file.is_none() {
@@ -110,22 +104,22 @@ impl Body<'_> {
         }
         let end = std::mem::take(&mut self.end);
         self.buffer.extend_from_slice(&end);
-        let is_full = self.buffer.len() + bytes.len() > self.room;
-        // What is in a file already, and comes in large amounts, is not copied once more.
-        let is_large = bytes.len() > LARGE && (is_full || self.file.is_some());
+        let is_full = self.buffer.len() + bytes.len() > self.capacity;
+        // Large frames of a body that has a file are written without another copy.
+        let is_large = bytes.len() > MIN_DIRECT_WRITE && (is_full || self.file.is_some());
         if is_full || is_large {
             let file = match &mut self.file {
                 Some(file) => file,
-                empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
+                empty => empty.insert(self.dir.create(self.origin.as_ref())?),
             };
             let file = file.open()?;
             if !self.buffer.is_empty() {
                 file.write_all(&self.buffer)?;
                 self.buffer.clear();
             }
-            if self.room > BUFFER {
-                self.room = BUFFER;
-                self.buffer.shrink_to(BUFFER);
+            if self.capacity > WRITE_BUFFER {
+                self.capacity = WRITE_BUFFER;
+                self.buffer.shrink_to(WRITE_BUFFER);
             }
             if is_large {
                 file.write_all(bytes)?;
@@ -134,7 +128,7 @@ impl Body<'_> {
         if !is_large {
             if self.buffer.capacity() == 0 {
                 let expected = self.expected.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-                self.buffer.reserve_exact(expected.min(self.room));
+                self.buffer.reserve_exact(expected.min(self.capacity));
             }
             self.buffer.extend_from_slice(bytes);
         }
@@ -142,24 +136,30 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// Gives back the memory and the open file until more comes: many bodies may rest at once.
-    pub fn rest(&mut self) -> io::Result<()> {
+    /// Moves what there is to the part file and closes it: many bodies may wait for a retry at once.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn spill(&mut self) -> io::Result<()> {
         let named = match &mut self.file {
             Some(named) => named,
-            empty => empty.insert(self.files.new_part(self.origin.as_ref())?),
+            empty => empty.insert(self.dir.create(self.origin.as_ref())?),
         };
         let written = named.open().and_then(|file| write_both(file, &self.buffer, &self.end));
         named.file = None;
-        self.or_nothing_more(written)?;
-        (self.buffer, self.room, self.end) = (Vec::new(), BUFFER, Bytes::new());
+        self.sealed_on_error(written)?;
+        (self.buffer, self.capacity, self.end) = (Vec::new(), WRITE_BUFFER, Bytes::new());
         Ok(())
     }
 
-    /// Shows what an earlier run has left, block by block, as long as it is `wanted`. Whether it was so to the end.
+    /// Shows what an earlier run has left, block by block, while `wanted` says `true`. Returns whether it did to the end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
     pub fn each_block(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let Some(named) = &self.file else { return Ok(true) };
         let mut file = File::open(&named.path)?;
-        let mut block = vec![0; BUFFER];
+        let mut block = vec![0; WRITE_BUFFER];
         loop {
             match file.read(&mut block)? {
                 0 => return Ok(true),
@@ -169,18 +169,44 @@ impl Body<'_> {
         }
     }
 
-    /// What the body is known by, if it can be gone on with.
+    /// What identifies the body, if it can be resumed.
     #[must_use]
     pub const fn origin(&self) -> Option<&Origin<'_>> {
         self.origin.as_ref()
     }
 
-    /// Gives the body up: no later run is to go on with it.
+    /// Gives the body up: no later run resumes it.
     pub fn discard(mut self) {
         self.origin = None;
         if let Some(named) = &mut self.file {
-            named.stays = false;
+            named.is_kept = false;
         }
+    }
+
+    /// Nothing more comes: what is dropped from now on is not kept for a later run.
+    pub(super) fn complete(&mut self) {
+        self.origin = None;
+    }
+
+    /// What is in memory, to be written to `file` behind what is there.
+    pub(super) fn write_buffered(&self, file: &mut File) -> io::Result<()> {
+        write_both(file, &self.buffer, &self.end)
+    }
+
+    /// The part file of a complete body, with all its bytes. It is removed when it is dropped.
+    pub(super) fn into_spill_file(mut self) -> io::Result<SpillFile> {
+        let mut named = match self.file.take() {
+            Some(named) => named,
+            None => self.dir.create(None)?,
+        };
+        named.is_kept = false;
+        self.write_buffered(named.open()?)?;
+        Ok(named)
+    }
+
+    /// Whether all of it is in memory.
+    pub(super) const fn is_in_memory(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Bytes taken so far.
@@ -189,14 +215,17 @@ impl Body<'_> {
         self.length
     }
 
-    /// All bytes taken so far, to be read from anywhere.
-    pub fn whole(&mut self) -> io::Result<BodyReader<'_>> {
+    /// All bytes taken so far, to be read from any position.
+    ///
+    /// # Errors
+    /// When they cannot be written to their file or read back.
+    pub fn reader(&mut self) -> io::Result<BodyReader<'_>> {
         let end = std::mem::take(&mut self.end);
         if let Some(named) = &mut self.file {
             let written = named.open().and_then(|file| write_both(file, &self.buffer, &end));
             let stored = written.and_then(|()| File::open(&named.path));
             self.buffer.clear();
-            return self.or_nothing_more(stored).map(BodyReader::Stored);
+            return self.sealed_on_error(stored).map(BodyReader::Stored);
         }
         if self.buffer.is_empty() {
             self.end = end;
@@ -206,71 +235,56 @@ impl Body<'_> {
         Ok(BodyReader::InMemory(Cursor::new(&self.buffer)))
     }
 
-    /// The same for somebody who takes his time elsewhere: what is in memory is copied.
-    pub fn detached(&mut self) -> io::Result<OwnedBody> {
-        Ok(match self.whole()? {
+    /// Like [`Body::reader`], but owned, for a worker thread: bytes in memory are copied.
+    ///
+    /// # Errors
+    /// When they cannot be written to their file or read back.
+    pub fn owned(&mut self) -> io::Result<OwnedBody> {
+        Ok(match self.reader()? {
             BodyReader::InMemory(bytes) => OwnedBody::InMemory(Cursor::new(bytes.into_inner().to_vec())),
             BodyReader::Stored(file) => OwnedBody::Stored(file),
         })
-    }
-
-    /// Whether the file of that name has the same bytes.
-    pub fn is_the_same_as(&mut self, path: &str) -> io::Result<bool> {
-        if self.files.size(path) != Some(self.length) {
-            return Ok(false);
-        }
-        let there = match File::open(self.files.root.join(path)) {
-            // It has gone since.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            there => there?,
-        };
-        let mut there = io::BufReader::with_capacity(BUFFER, there);
-        let mut here = io::BufReader::with_capacity(BUFFER, self.whole()?);
-        loop {
-            let (left, right) = (here.fill_buf()?, there.fill_buf()?);
-            let length = left.len().min(right.len());
-            if left[..length] != right[..length] || length == 0 {
-                return Ok(left.is_empty() && right.is_empty());
-            }
-            here.consume(length);
-            there.consume(length);
-        }
     }
 }
 
 impl Drop for Body<'_> {
     fn drop(&mut self) {
-        // It has been published or given up, or nobody could go on with it.
+        // It was published or given up, or cannot be resumed.
         let Some(origin) = self.origin.take() else { return };
-        // Its end makes a body whole, and of that there is no rest to ask for.
-        if self.length - (self.end.len() as u64) < WORTH_KEEPING {
-            self.file.iter_mut().for_each(|named| named.stays = false);
+        // A body with its end is whole, and has no rest to ask for.
+        if self.length - (self.end.len() as u64) < MIN_KEPT {
+            self.file.iter_mut().for_each(|named| named.is_kept = false);
             return;
         }
         let named = match self.file.take() {
             Some(named) => Ok(named),
-            None => self.files.new_part(Some(&origin)),
+            None => self.dir.create(Some(&origin)),
         };
-        // Less of it than there could be is as good for a later run.
+        // A later run can resume a shorter part as well, so a failed write does not matter.
         let _ = named.and_then(|mut named| {
-            let has_more = named.stays && !self.buffer.is_empty();
+            let has_more = named.is_kept && !self.buffer.is_empty();
             if has_more { named.open()?.write_all(&self.buffer) } else { Ok(()) }
         });
     }
 }
 
-/// A part file. Its name disappears with it, unless it stays for a later run.
+/// A part file. It is removed when this is dropped, unless it is kept for a later run.
 #[derive(Debug)]
-pub(in crate::sink) struct Named {
-    /// Closed while the body rests.
+pub(super) struct SpillFile {
+    /// `None` while the download waits for a retry.
     file: Option<File>,
-    pub(in crate::sink) path: PathBuf,
-    pub(in crate::sink) stays: bool,
+    pub(super) path: PathBuf,
+    pub(super) is_kept: bool,
 }
 
-impl Named {
+impl SpillFile {
+    /// A file that was just made.
+    pub(super) const fn new(file: File, path: PathBuf, is_kept: bool) -> Self {
+        Self { file: Some(file), path, is_kept }
+    }
+
     /// The file, open at its end.
-    pub(in crate::sink) fn open(&mut self) -> io::Result<&mut File> {
+    pub(super) fn open(&mut self) -> io::Result<&mut File> {
         Ok(match &mut self.file {
             Some(file) => file,
             closed => closed.insert(OpenOptions::new().append(true).open(&self.path)?),
@@ -278,16 +292,16 @@ impl Named {
     }
 }
 
-impl Drop for Named {
+impl Drop for SpillFile {
     fn drop(&mut self) {
-        if !self.stays {
-            // When it has been published there is nothing left to remove, and nobody to tell about anything else.
+        if !self.is_kept {
+            // After a rename there is nothing left to remove, and there is no one to report another failure to.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The bytes of a body, wherever they are.
+/// Reads the bytes of a body.
 #[derive(Debug)]
 pub enum BodyReader<'a> {
     /// All in memory.
@@ -314,7 +328,7 @@ impl Seek for BodyReader<'_> {
     }
 }
 
-/// The bytes of a body on their own.
+/// Reads the bytes of a body, and owns them.
 #[derive(Debug)]
 pub enum OwnedBody {
     /// All in memory.
@@ -332,56 +346,56 @@ impl Read for OwnedBody {
     }
 }
 
-/// Writes what waits of a body, mostly in one call.
-pub(in crate::sink) fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
+/// Writes what is buffered of a body, mostly in one call.
+fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
     [buffer, end].into_iter().filter(|bytes| !bytes.is_empty()).try_for_each(|bytes| file.write_all(bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder::testing::parts;
     use super::*;
-    use crate::sink::{OnConflict, Published};
 
     #[test]
-    fn a_body_that_rests_holds_nothing_and_goes_on_where_it_was() {
+    fn a_body_that_waits_holds_no_memory_and_goes_on_where_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Folder::open(folder.path(), false, None).expect("open");
-        for size in [10, 3 * SMALL + 7] {
+        let dir = SpillDir::open(folder.path().to_owned(), None).expect("open");
+        for size in [10, 3 * MAX_IN_MEMORY + 7] {
             let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
-            let mut part = files.begin(None, None);
+            let mut part = dir.body(None, None);
             for piece in bytes.chunks(size / 3) {
                 part.write(&Bytes::copy_from_slice(piece)).expect("write");
-                part.rest().expect("rest");
+                part.spill().expect("rest");
                 assert_eq!(part.buffer.capacity(), 0);
                 assert!(part.file.as_ref().is_some_and(|named| named.file.is_none()));
             }
-            assert_eq!(part.commit("a.png", OnConflict::Replace, |_| Ok(())).expect("commit"), Published::Done);
-            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
-            assert_eq!(parts(&files), 0);
+            let mut stored = Vec::new();
+            part.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
+            assert!(stored == bytes);
+            drop(part);
+            assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
         }
     }
 
     #[test]
     fn what_is_kept_of_a_body_is_its_beginning_though_a_write_failed_halfway() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Folder::open(folder.path(), false, Some("boot".into())).expect("open");
+        let dir = SpillDir::open(folder.path().to_owned(), Some("boot".into())).expect("open");
         let url = Url::parse("http://a.example/a.png").expect("a URL");
-        let body = (0..=250).cycle().take(SMALL + 3 * BUFFER).collect::<Vec<u8>>();
+        let body = (0..=250).cycle().take(MAX_IN_MEMORY + 3 * WRITE_BUFFER).collect::<Vec<u8>>();
         let origin = Origin { url: &url, source: 1, validator: (*b"\"1\"").into(), total: Some(body.len() as u64) };
-        let mut part = files.begin(Some(body.len() as u64), Some(origin));
+        let mut part = dir.body(Some(body.len() as u64), Some(origin));
         let (first, rest) = body.split_at(body.len() - 100);
         first.chunks(1000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
         // As on a disk that is full: nothing can be written there any more.
         let named = part.file.as_mut().expect("a file");
         named.file = Some(File::open(&named.path).expect("open"));
         let path = named.path.clone();
-        part.write(&Bytes::copy_from_slice(rest)).expect("room in memory");
-        assert!(part.whole().is_err());
-        // And then there is room again.
+        part.write(&Bytes::copy_from_slice(rest)).expect("capacity in memory");
+        assert!(part.reader().is_err());
+        // And then there is capacity again.
         part.file.as_mut().expect("a file").file = None;
         drop(part);
         let kept = fs::read(path).expect("read");
-        assert!(kept.len() >= BUFFER && body.starts_with(&kept), "{} bytes", kept.len());
+        assert!(kept.len() >= WRITE_BUFFER && body.starts_with(&kept), "{} bytes", kept.len());
     }
 }

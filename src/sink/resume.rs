@@ -1,35 +1,38 @@
-//! What a run leaves unfinished, for a later one to go on with.
+//! Part files: bodies that do not fit into memory, and what a run leaves unfinished for a later one to resume.
 //!
-//! When it is known of which body it is a part ([`Origin`]), the name of the part file says so. Nothing else has to be
-//! kept in step with the file, in the middle of whatever ends a run.
+//! The name of a part file identifies the body ([`Origin`]), where that is known. So there is nothing else to keep
+//! consistent with the file when a run is killed.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 
+use super::body::SpillFile;
 use crate::record::url_hash;
+use crate::util::private_file::remove_if_there;
 
-/// An unfinished body that no run has asked for in so long is removed.
-const KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// Age after which an unfinished body is removed.
+const MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 
-/// So many digits of a URL's hash tell its part from those of others; all 64 would leave too little of a name to the
+/// Hexadecimal digits of the URL's hash in the name of a part file. All 64 would leave too little of the name for the
 /// validator.
-pub(in crate::sink) const HASH_DIGITS: usize = 32;
+pub(super) const HASH_DIGITS: usize = 32;
 
-/// Of which body a part is, so that a later run can go on with it.
+/// What identifies a body, so that a later run can resume it.
 #[derive(Clone, Debug)]
 pub struct Origin<'a> {
-    /// By what URL the list knows it.
+    /// Its URL in the list.
     pub url: &'a Url,
-    /// Where the answer came from, after redirects: a validator means something there alone (RFC 9110, section 8.8.1).
+    /// A hash of where the answer came from, after redirects: a validator is valid there alone (RFC 9110, section 8.8.1).
     pub source: u64,
-    /// What the server calls this version of it.
+    /// The strong entity tag or date by which the server knows this version (RFC 9110, section 8.8).
     pub validator: Box<[u8]>,
     /// Its length in bytes, if that is known.
     pub total: Option<u64>,
@@ -37,18 +40,71 @@ pub struct Origin<'a> {
 
 /// A body that an earlier run has left unfinished.
 #[derive(Debug)]
-pub(in crate::sink) struct Unfinished {
-    pub(in crate::sink) path: PathBuf,
-    pub(in crate::sink) length: u64,
-    pub(in crate::sink) source: u64,
-    pub(in crate::sink) validator: Box<[u8]>,
-    pub(in crate::sink) total: Option<u64>,
+pub(super) struct Unfinished {
+    pub(super) path: PathBuf,
+    pub(super) length: u64,
+    pub(super) source: u64,
+    pub(super) validator: Box<[u8]>,
+    pub(super) total: Option<u64>,
+}
+
+/// The folder of part files.
+#[derive(Debug)]
+pub struct SpillDir {
+    path: PathBuf,
+    /// The boot of the system by which part files of this run are trusted later. `None`: none is kept.
+    boot: Option<String>,
+    /// What earlier runs have left unfinished, by the start of the URL's hash.
+    pub(super) unfinished: HashMap<String, Unfinished>,
+    /// Part files that this run has made.
+    made: AtomicU64,
+}
+
+impl SpillDir {
+    /// Reads the names of what earlier runs have left in the folder, and removes what cannot be resumed. `boot`: see
+    /// [`boot_id`](crate::util::boot_id); without it, nothing is resumed or kept.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn open(path: PathBuf, boot: Option<String>) -> io::Result<Self> {
+        let unfinished = read_unfinished(&path, boot.as_deref())?;
+        Ok(Self { path, boot, unfinished, made: AtomicU64::new(0) })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path in the folder where nothing is, under a name that says nothing.
+    pub(super) fn unused_path(&self) -> io::Result<PathBuf> {
+        let path = self.path.join(format!("{:06}.part", self.made.fetch_add(1, Ordering::Relaxed)));
+        remove_if_there(&path)?;
+        Ok(path)
+    }
+
+    /// Makes a part file. With an origin its name says what a later run must know to resume it.
+    pub(super) fn create(&self, origin: Option<&Origin>) -> io::Result<SpillFile> {
+        let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
+        let is_kept = telling.is_some();
+        let path = match telling {
+            Some(name) => {
+                let path = self.path.join(name);
+                remove_if_there(&path)?;
+                path
+            }
+            None => self.unused_path()?,
+        };
+        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        Ok(SpillFile::new(file, path, is_kept))
+    }
 }
 
 impl Unfinished {
-    /// A body that has all its bytes was about to get its name. Its last byte is asked for again: by that the server says
-    /// whether it is the same body still.
-    fn leave_a_rest(&mut self) -> io::Result<()> {
+    /// A run was killed when the body was complete and about to be published. Its last byte is requested again, which
+    /// lets the server say whether the body is still the same.
+    fn drop_last_byte_if_whole(&mut self) -> io::Result<()> {
         if self.total == Some(self.length) {
             self.length -= 1;
             OpenOptions::new().write(true).open(&self.path)?.set_len(self.length)?;
@@ -59,7 +115,7 @@ impl Unfinished {
 
 /// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, its source,
 /// and its validator. `None` if that makes too long a name.
-pub(in crate::sink) fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
+fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
     let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
     let validator = URL_SAFE_NO_PAD.encode(&origin.validator);
     let (hash, source) = (url_hash(origin.url), origin.source);
@@ -67,9 +123,9 @@ pub(in crate::sink) fn telling_name(origin: &Origin, boot: &str) -> Option<Strin
     (name.len() <= 255).then_some(name)
 }
 
-/// What [`telling_name`] says, if it is about a body that can be gone on with: written since the system was started, for
-/// a loss of power leaves holes, and not long ago.
-fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
+/// Parses what [`telling_name`] made, if the body can be resumed: it was written since the system was started, because a
+/// loss of power leaves holes, and not long ago.
+fn parse_name(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
     let name = path.file_stem()?.to_str()?;
     let mut words = name.splitn(5, '-');
     let (hash, written_in, total) = (words.next()?, words.next()?, words.next()?);
@@ -80,33 +136,33 @@ fn told(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(Stri
     };
     let validator = URL_SAFE_NO_PAD.decode(validator).ok()?.into_boxed_slice();
     let age = SystemTime::now().duration_since(found.modified().ok()?).unwrap_or_default();
-    let can_go_on = boot == Some(written_in)
+    let can_resume = boot == Some(written_in)
         && hash.len() == HASH_DIGITS
-        && age < KEPT
+        && age < MAX_AGE
         && found.len() > 0
         && total.is_none_or(|total| found.len() <= total);
     let hash = hash.to_owned();
-    can_go_on.then_some((hash, Unfinished { length: found.len(), path, source, validator, total }))
+    can_resume.then_some((hash, Unfinished { length: found.len(), path, source, validator, total }))
 }
 
-/// The unfinished bodies of earlier runs. Those that are no use go; what is anything else is not fetchimg's.
-pub(in crate::sink) fn look_through(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Unfinished>> {
-    let mut left = HashMap::new();
+/// The unfinished bodies of earlier runs. Those that cannot be resumed are removed; other files are left alone.
+fn read_unfinished(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Unfinished>> {
+    let mut unfinished = HashMap::new();
     for entry in fs::read_dir(parts)? {
         let path = entry?.path();
         let found = fs::symlink_metadata(&path)?;
         if !found.is_file() || path.extension().is_none_or(|extension| extension != "part") {
             continue;
         }
-        match told(path.clone(), &found, boot) {
-            Some((hash, mut body)) if !left.contains_key(&hash) => {
-                body.leave_a_rest()?;
-                left.insert(hash, body);
+        match parse_name(path.clone(), &found, boot) {
+            Some((hash, mut body)) if !unfinished.contains_key(&hash) => {
+                body.drop_last_byte_if_whole()?;
+                unfinished.insert(hash, body);
             }
             _ => fs::remove_file(path)?,
         }
     }
-    Ok(left)
+    Ok(unfinished)
 }
 
 #[cfg(test)]
@@ -115,10 +171,13 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::body::{BUFFER, SMALL};
-    use super::super::folder::testing::parts;
+    use super::super::body::{MAX_IN_MEMORY, WRITE_BUFFER};
     use super::*;
-    use crate::sink::{Body, Folder, OnConflict, Published};
+    use crate::sink::Body;
+
+    fn parts(dir: &SpillDir) -> usize {
+        fs::read_dir(dir.path()).expect("a folder").count()
+    }
 
     fn origin<'a>(url: &'a Url, validator: &str, total: u64) -> Origin<'a> {
         Origin { url, source: 7, validator: validator.as_bytes().into(), total: Some(total) }
@@ -127,24 +186,24 @@ mod tests {
     #[test]
     fn an_unfinished_body_waits_for_the_next_run_of_the_same_boot() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = |boot: &str| Folder::open(folder.path(), false, Some(boot.into())).expect("open");
+        let open = |boot: &str| SpillDir::open(folder.path().to_owned(), Some(boot.into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let bytes = (0..=250).cycle().take(3 * SMALL).collect::<Vec<u8>>();
-        let (first, rest) = bytes.split_at(BUFFER + 7);
+        let bytes = (0..=250).cycle().take(3 * MAX_IN_MEMORY).collect::<Vec<u8>>();
+        let (first, rest) = bytes.split_at(WRITE_BUFFER + 7);
         for boot in ["0", "1"] {
-            let files = open("0");
+            let dir = open("0");
             let total = bytes.len() as u64;
-            let mut part = files.begin(Some(total), Some(origin(&url, "\"-tag/\"", total)));
+            let mut part = dir.body(Some(total), Some(origin(&url, "\"-tag/\"", total)));
             part.write(&Bytes::copy_from_slice(first)).expect("write");
             part.write(&Bytes::copy_from_slice(&rest[..1])).expect("write");
             drop(part);
-            drop(files);
+            drop(dir);
 
-            let files = open(boot);
-            let left = files.left(&url);
+            let dir = open(boot);
+            let left = dir.unfinished(&url);
             if boot == "1" {
                 assert!(left.is_none(), "power may have been lost in between");
-                assert_eq!(parts(&files), 0);
+                assert_eq!(parts(&dir), 0);
                 continue;
             }
             let mut part = left.expect("the part of the run before");
@@ -161,110 +220,111 @@ mod tests {
             assert_eq!(stored, bytes[..=first.len()]);
             assert!(!part.each_block(|_| false).expect("read"), "it ends when nothing more is wanted");
             part.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
-            assert_eq!(part.commit("a.png", OnConflict::Keep, |_| Ok(())).expect("commit"), Published::Done);
-            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), bytes);
-            assert_eq!(parts(&files), 0);
+            part.complete();
+            let mut stored = Vec::new();
+            part.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
+            assert!(stored == bytes);
+            drop(part.into_spill_file().expect("a part file"));
+            assert_eq!(parts(&dir), 0);
         }
     }
 
     #[test]
     fn a_body_that_was_all_in_memory_waits_too_if_it_is_worth_it() {
-        fn begin<'a>(files: &'a Folder, url: &'a Url, first: &[u8], total: u64) -> Body<'a> {
-            let mut part = files.begin(Some(total), Some(origin(url, "\"a\"", total)));
+        fn begin<'a>(dir: &'a SpillDir, url: &'a Url, first: &[u8], total: u64) -> Body<'a> {
+            let mut part = dir.body(Some(total), Some(origin(url, "\"a\"", total)));
             first.chunks(20_000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
             assert!(part.file.is_none());
             part
         }
 
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || SpillDir::open(folder.path().to_owned(), Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let bytes = (0..=250).cycle().take(SMALL).collect::<Vec<u8>>();
+        let bytes = (0..=250).cycle().take(MAX_IN_MEMORY).collect::<Vec<u8>>();
         let total = bytes.len() as u64;
         // A part, less than is worth it, and what ends with so much that its beginning is less.
         for (length, total, kept) in [
-            (SMALL - 1, total, Some(SMALL - 1)),
-            (BUFFER, total, Some(BUFFER)),
-            (BUFFER - 1, total, None),
-            (BUFFER + 1, BUFFER as u64 + 1, None),
+            (MAX_IN_MEMORY - 1, total, Some(MAX_IN_MEMORY - 1)),
+            (WRITE_BUFFER, total, Some(WRITE_BUFFER)),
+            (WRITE_BUFFER - 1, total, None),
+            (WRITE_BUFFER + 1, WRITE_BUFFER as u64 + 1, None),
         ] {
-            let files = open();
-            drop(begin(&files, &url, &bytes[..length], total));
-            assert_eq!(parts(&files), usize::from(kept.is_some()), "{length}");
-            drop(files);
-            let files = open();
-            let left = files.left(&url).map(|mut left| {
+            let dir = open();
+            drop(begin(&dir, &url, &bytes[..length], total));
+            assert_eq!(parts(&dir), usize::from(kept.is_some()), "{length}");
+            drop(dir);
+            let dir = open();
+            let left = dir.unfinished(&url).map(|mut left| {
                 let mut stored = Vec::new();
-                left.whole().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
+                left.reader().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
                 left.discard();
                 stored
             });
             assert!(left == kept.map(|kept| bytes[..kept].to_vec()), "{length}");
-            assert_eq!(parts(&files), 0, "{length}");
+            assert_eq!(parts(&dir), 0, "{length}");
 
-            begin(&files, &url, &bytes[..length], total).discard();
-            let published = begin(&files, &url, &bytes[..length], total).commit("a.png", OnConflict::Keep, |_| Ok(()));
-            assert_eq!(published.expect("commit"), Published::Done);
-            let taken = begin(&files, &url, &bytes[..length], total).commit("a.png", OnConflict::Keep, |_| Ok(()));
-            assert_eq!(taken.expect("commit"), Published::NameTaken);
-            assert_eq!(parts(&files), 0, "{length}");
-            fs::remove_file(folder.path().join("a.png")).expect("remove");
+            begin(&dir, &url, &bytes[..length], total).discard();
+            let mut complete = begin(&dir, &url, &bytes[..length], total);
+            complete.complete();
+            drop(complete);
+            assert_eq!(parts(&dir), 0, "{length}");
         }
     }
 
     #[test]
     fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
-        fn begin<'a>(files: &'a Folder, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Body<'a>)) {
-            let mut part = files.begin(Some(10 * SMALL as u64), origin);
-            part.write(&vec![1; BUFFER].into()).expect("write");
+        fn begin<'a>(dir: &'a SpillDir, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Body<'a>)) {
+            let mut part = dir.body(Some(10 * MAX_IN_MEMORY as u64), origin);
+            part.write(&vec![1; WRITE_BUFFER].into()).expect("write");
             part.write(&Bytes::from_static(b"2")).expect("write");
             drop_it(part);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || SpillDir::open(folder.path().to_owned(), Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let total = 10 * SMALL as u64;
-        let files = open();
-        begin(&files, Some(origin(&url, "\"a\"", total)), Body::discard);
-        begin(&files, None, drop);
-        begin(&files, Some(origin(&url, &"long".repeat(100), total)), drop);
-        assert_eq!(parts(&files), 0);
-        begin(&files, Some(origin(&url, "\"a\"", total)), drop);
-        assert_eq!(parts(&files), 1);
-        drop(files);
+        let total = 10 * MAX_IN_MEMORY as u64;
+        let dir = open();
+        begin(&dir, Some(origin(&url, "\"a\"", total)), Body::discard);
+        begin(&dir, None, drop);
+        begin(&dir, Some(origin(&url, &"long".repeat(100), total)), drop);
+        assert_eq!(parts(&dir), 0);
+        begin(&dir, Some(origin(&url, "\"a\"", total)), drop);
+        assert_eq!(parts(&dir), 1);
+        drop(dir);
 
         // A week later.
-        let path = fs::read_dir(folder.path().join(".fetchimg/parts")).expect("a folder").next().expect("a part");
+        let path = fs::read_dir(folder.path()).expect("a folder").next().expect("a part");
         let path = path.expect("an entry").path();
         let part = OpenOptions::new().append(true).open(&path).expect("open");
-        part.set_modified(SystemTime::now() - KEPT).expect("a time");
-        let files = open();
-        assert!(files.left(&url).is_none());
-        assert_eq!(parts(&files), 0);
+        part.set_modified(SystemTime::now() - MAX_AGE).expect("a time");
+        let dir = open();
+        assert!(dir.unfinished(&url).is_none());
+        assert_eq!(parts(&dir), 0);
 
         // Longer than it should be.
-        begin(&files, Some(origin(&url, "\"a\"", BUFFER as u64)), drop);
-        drop(files);
-        assert!(open().left(&url).is_none());
+        begin(&dir, Some(origin(&url, "\"a\"", WRITE_BUFFER as u64)), drop);
+        drop(dir);
+        assert!(open().unfinished(&url).is_none());
     }
 
     #[test]
     fn a_body_that_was_about_to_get_its_name_is_asked_for_its_last_byte_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = || Folder::open(folder.path(), false, Some("0".into())).expect("open");
+        let open = || SpillDir::open(folder.path().to_owned(), Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
-        let bytes = (0..=250).cycle().take(BUFFER + 1).collect::<Vec<u8>>();
-        let files = open();
-        let named = files.new_part(Some(&origin(&url, "\"a\"", bytes.len() as u64))).expect("a part");
+        let bytes = (0..=250).cycle().take(WRITE_BUFFER + 1).collect::<Vec<u8>>();
+        let dir = open();
+        let named = dir.create(Some(&origin(&url, "\"a\"", bytes.len() as u64))).expect("a part");
         fs::write(&named.path, &bytes).expect("write");
         // As if it had been killed.
         std::mem::forget(named);
-        drop(files);
-        let files = open();
-        let mut left = files.left(&url).expect("the body");
-        assert_eq!(left.length(), BUFFER as u64);
+        drop(dir);
+        let dir = open();
+        let mut left = dir.unfinished(&url).expect("the body");
+        assert_eq!(left.length(), WRITE_BUFFER as u64);
         let mut stored = Vec::new();
-        left.whole().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
-        assert!(stored == bytes[..BUFFER]);
+        left.reader().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
+        assert!(stored == bytes[..WRITE_BUFFER]);
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever may write into the folder, or packed the archive that it came out of, may have put a symbolic link in their
 //! place. Written through it, they would destroy what it leads to.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -24,6 +24,17 @@ pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         }
         _ => error,
     })
+}
+
+/// Removes a file of ours, if it is there. A link in its place is removed, and not what it leads to.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! A small name server that misbehaves.
+//! A small name server with the faults that name servers have.
 //!
-//! [`Dns`] writes packets by hand (RFC 1035, section 4), because a library would not let it misbehave. A test gives it
+//! [`Dns`] writes packets by hand (RFC 1035, section 4), because a library would not let it break the rules. A test gives it
 //! a function from a [`Question`] to a [`Reply`]; it listens over UDP and TCP on one port of 127.0.0.1, remembers what
 //! it was asked, and stops when dropped.
 

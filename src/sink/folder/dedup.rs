@@ -1,20 +1,27 @@
 //! Which contents are stored, and under which name first (`--dedupe`).
 //!
-//! The digest finds the file that may be the same; whether it is, its bytes tell. Kept in memory: about a hundred bytes
-//! for each different content.
+//! The digest finds the file that may be the same; its bytes decide whether it is. The index is in memory and takes about
+//! a hundred bytes for each different content.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, BufRead, BufReader};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// So many contents can be stored at the same time.
+use super::FolderView;
+use crate::sink::body::{Body, WRITE_BUFFER};
+
+/// Contents that can be stored at the same time.
 const SHARDS: usize = 64;
+
+type Shard = HashMap<Box<str>, Box<str>>;
 
 /// The first file of each content, by its SHA-256 in hexadecimal digits, relative to the output folder.
 #[derive(Debug)]
 pub struct DedupIndex {
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<Box<str>, Box<str>>>>,
+    shards: Vec<Mutex<Shard>>,
 }
 
 impl Default for DedupIndex {
@@ -24,27 +31,61 @@ impl Default for DedupIndex {
 }
 
 impl DedupIndex {
-    /// Stores a content: `store` is told its first file, if there is one, and says which it is from now on. Meanwhile
-    /// nobody else stores the same one.
-    pub fn store<T, E>(
-        &self,
-        sha256: &str,
-        store: impl FnOnce(Option<&str>) -> Result<(T, Option<Box<str>>), E>,
-    ) -> Result<T, E> {
+    /// Reserves a content: until the reservation is dropped, no other task stores the same one.
+    pub fn reserve<'a>(&'a self, sha256: &'a str) -> Content<'a> {
         let shard = usize::try_from(self.hasher.hash_one(sha256) % SHARDS as u64).unwrap_or(0);
-        let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        let (stored, first) = store(shard.get(sha256).map(|path| &**path))?;
-        if let Some(first) = first {
-            shard.insert(sha256.into(), first);
-        }
-        Ok(stored)
+        Content { sha256, shard: self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// Takes in a file of an earlier run. The first one of a content stays the first.
-    pub fn know(&self, sha256: &str, path: &str) {
-        let known =
-            self.store(sha256, |first| Ok::<_, std::convert::Infallible>(((), first.is_none().then(|| path.into()))));
-        known.unwrap_or_else(|never| match never {});
+    pub fn insert_earlier(&self, sha256: &str, path: &str) {
+        let mut content = self.reserve(sha256);
+        if content.first().is_none() {
+            content.set_first(path);
+        }
+    }
+}
+
+/// A content that is reserved.
+#[derive(Debug)]
+pub struct Content<'a> {
+    sha256: &'a str,
+    shard: MutexGuard<'a, Shard>,
+}
+
+impl Content<'_> {
+    /// Its first file, if there is one.
+    #[must_use]
+    pub fn first(&self) -> Option<&str> {
+        self.shard.get(self.sha256).map(|path| &**path)
+    }
+
+    /// Makes this file the first one.
+    pub fn set_first(&mut self, path: &str) {
+        self.shard.insert(self.sha256.into(), path.into());
+    }
+}
+
+/// Whether the file of that name has the same bytes as the body.
+pub(super) fn has_the_bytes_of(view: &FolderView, path: &str, body: &mut Body<'_>) -> io::Result<bool> {
+    if view.size(path) != Some(body.length()) {
+        return Ok(false);
+    }
+    let file = match File::open(view.root().join(path)) {
+        // It was removed in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let mut file = BufReader::with_capacity(WRITE_BUFFER, file);
+    let mut body = BufReader::with_capacity(WRITE_BUFFER, body.reader()?);
+    loop {
+        let (left, right) = (body.fill_buf()?, file.fill_buf()?);
+        let length = left.len().min(right.len());
+        if left[..length] != right[..length] || length == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        body.consume(length);
+        file.consume(length);
     }
 }
 
@@ -54,18 +95,14 @@ mod tests {
 
     #[test]
     fn the_first_file_of_a_content_is_remembered() {
-        let contents = DedupIndex::default();
-        contents.know("aa", "1.png");
-        contents.know("aa", "2.png");
-        let ask = |sha256: &str, is_now: Option<&str>| {
-            let store = |first: Option<&str>| Ok::<_, ()>((first.map(str::to_owned), is_now.map(Into::into)));
-            contents.store(sha256, store).expect("stored")
-        };
-        assert_eq!(ask("aa", None).as_deref(), Some("1.png"));
-        assert_eq!(ask("bb", Some("3.png")), None);
-        assert_eq!(ask("bb", Some("4.png")).as_deref(), Some("3.png"), "and another one where the first is gone");
-        assert_eq!(ask("bb", None).as_deref(), Some("4.png"));
-        assert!(contents.store("bb", |_| Err::<((), _), _>("full")).is_err());
-        assert_eq!(ask("bb", None).as_deref(), Some("4.png"));
+        let index = DedupIndex::default();
+        index.insert_earlier("aa", "1.png");
+        index.insert_earlier("aa", "2.png");
+        assert_eq!(index.reserve("aa").first(), Some("1.png"));
+        assert_eq!(index.reserve("bb").first(), None);
+        index.reserve("bb").set_first("3.png");
+        assert_eq!(index.reserve("bb").first(), Some("3.png"));
+        index.reserve("bb").set_first("4.png");
+        assert_eq!(index.reserve("bb").first(), Some("4.png"), "and another one where the first is gone");
     }
 }

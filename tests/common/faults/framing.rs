@@ -1,0 +1,94 @@
+//! How the end of a body is announced, and how the body is encoded.
+
+use std::io;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::Route;
+use crate::common::images;
+use crate::common::server::{After, Exchange, Length, Response, push_chunk};
+
+pub const ROUTES: &[Route] = &[
+    Route::png("/chunked/{n}[/name]", "chunks of odd sizes", |exchange| Box::pin(chunked(exchange))),
+    Route::png("/until-close/{n}[/name]", "no length, the body ends with the connection", |exchange| {
+        Box::pin(until_close(exchange))
+    }),
+    Route::png("/close-after/{n}[/name]", "`Connection: close`", |exchange| Box::pin(close_after(exchange))),
+    Route::png("/encoded/{n}[/name]", "calls itself gzip and is not", |exchange| {
+        Box::pin(async move { exchange.send(&exchange.whole().header("Content-Encoding", "gzip")).await })
+    }),
+    Route::png("/packed/{coding}/{n}[/name]", "the image as gzip, said to be compressed as {coding}", |exchange| {
+        Box::pin(packed(exchange))
+    }),
+    Route::png(
+        "/packed-cut/{n}[/name]",
+        "as gzip without its last bytes, its end said by the connection's",
+        |exchange| Box::pin(packed_cut(exchange)),
+    ),
+    Route::bodiless("/bomb[/name]", "an image and zeros without end, as gzip, a kilobyte for a megabyte", |exchange| {
+        Box::pin(bomb(exchange))
+    }),
+];
+
+async fn chunked(exchange: &mut Exchange) -> io::Result<After> {
+    let response = exchange.whole();
+    let mut bytes = response.head(Length::Chunked);
+    let mut rest = response.body.as_slice();
+    for size in [1, 3, 17, 255, 1, 4099, 511, 13].into_iter().cycle() {
+        let (piece, later) = rest.split_at(size.min(rest.len()));
+        push_chunk(&mut bytes, piece.len(), piece);
+        bytes.extend(b"\r\n");
+        rest = later;
+        if piece.is_empty() {
+            break; // the empty chunk is the last
+        }
+    }
+    exchange.finish(&bytes).await?;
+    Ok(After::Open)
+}
+
+async fn until_close(exchange: &mut Exchange) -> io::Result<After> {
+    let response = exchange.whole();
+    exchange.write(&response.head(Length::Unsaid)).await?;
+    exchange.finish(&response.body).await?;
+    Ok(After::Close)
+}
+
+async fn close_after(exchange: &mut Exchange) -> io::Result<After> {
+    exchange.send(&exchange.whole().header("Connection", "close")).await?;
+    Ok(After::Close)
+}
+
+async fn packed(exchange: &mut Exchange) -> io::Result<After> {
+    let packed = gzip(&exchange.whole().body).await;
+    let coding = exchange.target.segment("coding");
+    let response = Response::new(200, "image/png", packed).header("Content-Encoding", coding);
+    exchange.send(&response.header("ETag", "\"packed\"")).await
+}
+
+async fn packed_cut(exchange: &mut Exchange) -> io::Result<After> {
+    let mut packed = gzip(&exchange.whole().body).await;
+    packed.truncate(packed.len() - 5);
+    let response = Response::new(200, "image/png", packed).header("Content-Encoding", "gzip");
+    exchange.write(&response.head(Length::Unsaid)).await?;
+    exchange.finish(&response.body).await?;
+    Ok(After::Close)
+}
+
+async fn bomb(exchange: &mut Exchange) -> io::Result<After> {
+    let response = Response::new(200, "image/png", Vec::new()).header("Content-Encoding", "gzip");
+    exchange.write(&response.head(Length::Unsaid)).await?;
+    exchange.write(&gzip(&images::png_start()).await).await?;
+    // Compressed data may follow compressed data (RFC 1952, section 2.2).
+    let zeros = gzip(&vec![0; 1 << 20]).await;
+    loop {
+        exchange.write(&zeros).await?;
+    }
+}
+
+async fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(bytes);
+    encoder.read_to_end(&mut packed).await.expect("memory takes everything");
+    packed
+}

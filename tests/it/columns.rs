@@ -1,0 +1,309 @@
+//! Lists with columns: CSV, TSV, JSON Lines and Parquet, packed and plain, from files and from pipes.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use serde_json::{Value, json};
+
+use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The same two rows in every format, by its usual extension.
+fn lists(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
+    let csv = format!("caption,url,id\r\n\"one, \"\"two\"\"\n\",{a},7\r\n\r\nünï,{b},\r\n");
+    let tsv = format!("caption\turl\tid\n\"one, \"\"two\"\"\n\"\t{a}\t7\nünï\t{b}\t\n");
+    let jsonl = format!(
+        "{}\n\n{}",
+        json!({"caption": "one, \"two\"\n", "url": a, "id": 7}),
+        json!({"caption": "ünï", "url": b, "id": null})
+    );
+    let parquet = parquet(&["one, \"two\"\n", "ünï"], &[&a, &b], &[7]);
+    vec![("csv", csv.into()), ("tsv", tsv.into()), ("jsonl", jsonl.into()), ("parquet", parquet)]
+}
+
+/// A Parquet file with as many row groups as rows; those without an `id` have null.
+fn parquet(captions: &[&str], urls: &[&str], ids: &[i64]) -> Vec<u8> {
+    let schema = "message list { required binary caption (UTF8); required binary url (UTF8); optional int64 id; }";
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let properties = Arc::new(WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).expect("a writer");
+    for (row, (caption, url)) in captions.iter().zip(urls).enumerate() {
+        let mut group = writer.next_row_group().expect("a row group");
+        for text in [caption, url] {
+            let mut column = group.next_column().expect("no error").expect("a column");
+            column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(*text)], None, None).expect("written");
+            column.close().expect("written");
+        }
+        let mut column = group.next_column().expect("no error").expect("a column");
+        let id = ids.get(row).copied();
+        let level = [i16::from(id.is_some())];
+        column.typed::<Int64Type>().write_batch(id.as_slice(), Some(&level), None).expect("written");
+        column.close().expect("written");
+        group.close().expect("written");
+    }
+    writer.into_inner().expect("a file")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("written");
+    encoder.finish().expect("packed")
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 0).expect("packed")
+}
+
+/// Both images are there, and the records carry the columns.
+#[track_caller]
+fn assert_both(server: &Server, run: &Run, extension: &str) {
+    assert_eq!(run.status, Some(0), "{extension}: {run}");
+    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{extension}: {run}");
+    assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{extension}: {run}");
+    let (seven, none) = match extension {
+        "csv" | "tsv" => (json!("7"), json!("")),
+        _ => (json!(7), Value::Null),
+    };
+    assert_eq!(run.record(0)["extra"], json!({"caption": "one, \"two\"\n", "id": seven}), "{extension}: {run}");
+    assert_eq!(run.record(1)["extra"], json!({"caption": "ünï", "id": none}), "{extension}: {run}");
+}
+
+#[test]
+fn columns_are_carried_into_records() {
+    let server = Server::start();
+    for (extension, list) in lists(&server) {
+        let dir = TestDir::new();
+        let name = format!("list.{extension}");
+        dir.write(&name, &list);
+        let run = fetchimg().in_dir(&dir).arg(&name).run();
+        assert_both(&server, &run, extension);
+        if extension != "parquet" {
+            let order = run.file(".fetchimg/manifest.jsonl");
+            let order = String::from_utf8(order).expect("UTF-8");
+            assert!(order.contains(r#""extra":{"caption":"ünï","id":"#), "{order}");
+        }
+    }
+}
+
+#[test]
+fn lists_may_be_packed_and_come_from_anywhere() {
+    let server = Server::start();
+    for (extension, list) in lists(&server) {
+        for (suffix, packed) in [("", list.clone()), (".gz", gzip(&list)), (".zst", zstd(&list))] {
+            let dir = TestDir::new();
+            let name = format!("list.{extension}{suffix}");
+            dir.write(&name, &packed);
+            assert_both(&server, &fetchimg().in_dir(&dir).arg(&name).run(), extension);
+            // Neither the name nor the pipe tells what it is, its beginning does.
+            let dir = TestDir::new();
+            dir.write("list", &packed);
+            assert_both(&server, &fetchimg().in_dir(&dir).arg("list").run(), extension);
+            assert_both(&server, &fetchimg().stdin(packed.clone()).run(), extension);
+            // And what is said counts whatever the name says.
+            let dir = TestDir::new();
+            dir.write("list.txt", &packed);
+            let run = fetchimg().in_dir(&dir).args(["list.txt", "--input-format", extension]).run();
+            assert_both(&server, &run, extension);
+        }
+    }
+}
+
+#[test]
+fn text_may_be_packed_too() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png\n"), server.url("/png/400/b.png\n"));
+    for list in [
+        gzip(format!("{a}{b}").as_bytes()),
+        [gzip(a.as_bytes()), gzip(b.as_bytes())].concat(),
+        [zstd(a.as_bytes()), zstd(b.as_bytes())].concat(),
+    ] {
+        let run = fetchimg().stdin(list).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    }
+}
+
+#[test]
+fn a_packed_list_that_is_cut_short_ends_the_run_after_its_rows() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let lines = (0..50).map(|row| server.url(&format!("/png/300/{row}.png\n"))).collect::<Vec<_>>().concat();
+    let list = gzip(lines.as_bytes());
+    dir.write("list.gz", &list[..list.len() - 8]);
+    let run = fetchimg().in_dir(&dir).arg("list.gz").run();
+
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("cannot read the list list.gz: its gzip data is cut short"), "{run}");
+    assert_eq!(run.records().len(), 50, "{run}");
+}
+
+#[test]
+fn other_names_of_columns_can_be_given() {
+    let server = Server::start();
+    let a = server.url("/png/300/a.png");
+    let list = format!("url,image link,md5\nno url,{a},\n");
+    let run = fetchimg().stdin(list).args(["--url-column", "image link", "--checksum-column", "md5"]).run();
+
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.record(0)["url"], a, "{run}");
+    assert_eq!(run.record(0)["extra"], json!({"url": "no url"}), "{run}");
+}
+
+#[test]
+fn a_broken_row_is_one_failed_record_and_keeps_its_columns() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/300/b.png"));
+    let dir = TestDir::new();
+    dir.write(
+        "list.csv",
+        format!("caption,url,md5\none,{a},\ntwo\nthree,,\nfour,{a},123\nfive,example.org,\nsix,{b},\n"),
+    );
+    let objects = [
+        json!({"caption": "one", "url": a}).to_string(),
+        "two".to_owned(),
+        json!({"caption": "three"}).to_string(),
+        json!({"caption": "four", "url": a, "md5": "123"}).to_string(),
+        json!({"caption": "five", "url": "example.org"}).to_string(),
+        json!({"caption": "six", "url": b, "md5": null}).to_string(),
+    ];
+    dir.write("list.jsonl", objects.join("\n"));
+    for (list, first) in [("list.csv", 2), ("list.jsonl", 1)] {
+        let output = format!("from {list}");
+        let run = fetchimg().in_dir(&dir).args([list, "--checksum-column", "md5", "-o", &output]).run();
+        assert_eq!(run.status, Some(1), "{run}");
+        let failed = ["failed bad_url", "failed bad_url", "failed checksum", "failed bad_url"];
+        assert_eq!(run.told(), [&["saved a.png"][..], &failed, &["saved b.png"]].concat(), "{run}");
+        for (index, caption) in (2..).zip(["three", "four", "five"]) {
+            let record = run.record(index);
+            assert_eq!(record["extra"], json!({"caption": caption}), "{run}");
+            let message = record["message"].as_str().expect("a message");
+            assert!(message.contains(&format!("line {} of {list}", index + first)), "{message}");
+        }
+        assert_eq!(run.record(3)["url"], a, "{run}");
+        assert!(run.stderr.contains(&format!("Failed: line {} of {list}", 1 + first)), "{run}");
+    }
+    assert_eq!(server.hits("/png/300/a.png"), 2, "once for each list");
+}
+
+#[test]
+fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    for (extension, list) in lists(&server) {
+        let name = format!("list.{extension}");
+        dir.write(&name, &list);
+        if extension == "jsonl" {
+            continue;
+        }
+        for (flag, sentence) in [
+            ("--url-column", "it has no column link, but caption, url, id; name the one with --url-column"),
+            ("--checksum-column", "it has no column link, as --checksum-column says, but caption, url, id"),
+            ("--name={col.id}-{col.link:0:2}", "it has no column link, as --name says, but caption, url, id"),
+        ] {
+            let link = (!flag.contains('=')).then_some("link");
+            let run = fetchimg().in_dir(&dir).args([&*name, flag]).args(link).run();
+            assert_eq!(run.status, Some(3), "{run}");
+            assert_eq!(run.stderr, format!("fetchimg: {name} is no list of URLs: {sentence}\n"), "{run}");
+        }
+    }
+    assert_eq!(server.requests().len(), 0);
+    let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--url-column", "link"]).run();
+    assert_eq!((run.status, run.told()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
+    // Here each object may have other keys.
+    let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--name", "{col.link}-{index}", "-o", "named"]).run();
+    assert_eq!((run.status, run.told()), (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()]));
+}
+
+#[test]
+fn a_text_list_has_no_checksums_to_look_at() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--checksum-column", "md5"]).run();
+
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("which has no column md5; say what it is with --input-format"), "{run}");
+    assert_eq!(server.requests().len(), 0, "{run}");
+}
+
+#[test]
+fn objects_without_any_checksum_are_warned_of() {
+    let server = Server::start();
+    let object = |name: &str| format!("{{\"url\":\"{}\"}}\n", server.url(&format!("/png/300/{name}.png")));
+    for (more, warns) in [("", true), ("{\"url\":\"\",\"md5\":null}\n", false)] {
+        let list = [object("a"), object("b"), more.to_owned()].concat();
+        let run = fetchimg().stdin(list).args(["--checksum-column", "md5"]).run();
+        assert_eq!(run.told()[..2], ["saved a.png", "saved b.png"], "{run}");
+        let warning = "No object of standard input has a md5, so nothing was compared with a checksum";
+        assert_eq!(run.stderr.contains(warning), warns, "{run}");
+    }
+}
+
+#[test]
+fn an_empty_list_with_columns_is_done_at_once() {
+    for (format, list) in [("csv", ""), ("csv", "url,caption\n"), ("tsv", "\n\n"), ("jsonl", " \n")] {
+        let run = fetchimg().stdin(list).args(["--input-format", format]).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.stdout.contains("The list is empty"), "{run}");
+    }
+}
+
+#[test]
+fn lists_of_all_formats_are_one_list() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    for (extension, list) in lists(&server) {
+        dir.write(format!("list.{extension}"), list);
+    }
+    dir.write("list.txt", server.url("/png/300/c.png"));
+    let names = ["list.parquet", "list.txt", "list.csv", "list.jsonl", "list.tsv"];
+    let run = fetchimg().in_dir(&dir).args(names).run();
+
+    assert_eq!(run.status, Some(0), "{run}");
+    let told = run.told();
+    assert_eq!(told[..3], ["saved a.png", "saved b.png", "saved c.png"], "{run}");
+    assert_eq!((told.len(), &*told[8]), (9, "skipped duplicate_url b.png"), "{run}");
+    assert_eq!(run.record(8)["extra"], json!({"caption": "ünï", "id": ""}), "{run}");
+}
+
+#[test]
+fn both_modes_read_every_format_twice() {
+    let server = Server::start();
+    for (extension, list) in lists(&server) {
+        for list in [list.clone(), gzip(&list)] {
+            let run = fetchimg().stdin(list).args(["--compare", "--json"]).run();
+            assert_eq!(run.status, Some(0), "{extension}: {run}");
+            let modes = run.report()["modes"].as_array().map(Vec::len);
+            assert_eq!(modes, Some(2), "{extension}: {run}");
+            assert_eq!(run.records().len(), 4, "{extension}: {run}");
+            assert_eq!(run.record(1)["extra"]["caption"], "ünï", "{extension}: {run}");
+        }
+    }
+}
+
+#[test]
+fn the_first_request_leaves_while_the_list_is_still_being_written() {
+    for (header, row) in
+        [("url,caption\n", "URL,one"), ("caption\turl\n", "one\tURL"), ("", r#"{"caption":"one","url":"URL"}"#)]
+    {
+        let server = Server::start();
+        let mut running = fetchimg().stdin_pipe();
+        for name in ["a.png", "b.png"] {
+            let target = format!("/png/300/{name}");
+            let header = if name == "a.png" { header } else { "" };
+            running.write_line(format!("{header}{}", row.replace("URL", &server.url(&target))));
+            server.wait_for_hits(&target, 1, PATIENCE);
+            wait_until("the file", || running.dir().join("images").join(name).exists());
+        }
+        assert!(running.is_running());
+        let run = running.wait();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(run.record(1)["extra"], json!({"caption": "one"}), "{run}");
+    }
+}

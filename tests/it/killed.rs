@@ -1,0 +1,299 @@
+//! Whatever moment a run ends at, the next one goes on from there: nothing wrong, nothing twice, nothing missing.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::common::{Request, Run, Server, TestDir, fetchimg, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many times the run is killed.
+const KILLS: usize = 200;
+
+fn name(target: &str) -> &str {
+    target.rsplit('/').next().unwrap()
+}
+
+/// Where the requests for a target wanted the body to begin.
+fn starts(server: &Server, target: &str) -> Vec<u64> {
+    let start = |request: &Request| {
+        let range = request.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.to_owned();
+        assert!(request.header("if-range").is_some(), "a range of whatever is there now: {request:?}");
+        range.parse().ok()
+    };
+    server.requests_for(target).iter().map(|request| start(request).unwrap_or(0)).collect()
+}
+
+fn parts(dir: &TestDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("images/.fetchimg/parts")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// 500 small images, and some of which a run between two kills gets a part.
+fn targets(round: usize) -> Vec<String> {
+    let small = (0..500).map(|n| format!("/png/{}/{round}/{n:04}.png", 300 + n * 17 % 3000));
+    let large = |n: usize| format!("/etag-drip/1/{}/{round}/large{n}.png", 600_000 + n);
+    let mut targets = small.collect::<Vec<_>>();
+    for n in 0..3 {
+        targets.insert(n * 100, large(n));
+    }
+    targets
+}
+
+#[test]
+fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missing() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let server = Server::start();
+    let (mut kills, mut round) = (0, 0);
+    let mut resumed = 0;
+    while kills < KILLS {
+        let targets = targets(round);
+        let by_name = targets.iter().map(|target| (name(target).to_owned(), target)).collect::<HashMap<_, _>>();
+        let dir = TestDir::in_memory();
+        let urls = targets.iter().map(|target| server.url(target)).collect::<Vec<_>>();
+        let mut there = HashMap::<String, Instant>::new();
+        let last = loop {
+            let asked = server.hits_in_all();
+            let mut running = fetchimg().in_dir(&dir).lines(&urls).args(["-q", "-j", "40"]).start();
+            if kills < KILLS {
+                // Some at once, some within the first images, some later. Every image that is missing is asked for.
+                let missing = targets.len() - there.len();
+                server.wait_for_hits_in_all(asked + random.usize(0..missing.clamp(1, 60)), PATIENCE);
+                std::thread::sleep(Duration::from_micros(random.u64(0..40_000)));
+                let _ = running.child.kill();
+            }
+            let run = running.wait();
+            let ended = run.signal.is_none();
+            kills += usize::from(!ended);
+            let now = Instant::now();
+            for file in run.files() {
+                let target = by_name.get(&file).unwrap_or_else(|| panic!("seed {seed}: {file} is nobody's\n{run}"));
+                // Those of earlier rounds were right, and their sizes are compared at the end.
+                there.entry(file).or_insert_with_key(|file| {
+                    assert!(run.file(file) == server.body(target), "seed {seed}: {file} is wrong after {kills} kills");
+                    now
+                });
+            }
+            if ended {
+                break run;
+            }
+        };
+        assert_eq!(last.status, Some(0), "seed {seed}: {last}");
+        assert_eq!(last.files().len(), targets.len(), "seed {seed}: something is missing\n{last}");
+        for target in &targets {
+            assert!(last.file(name(target)) == server.body(target), "seed {seed}: {target} is wrong in the end");
+        }
+        // One pass over all requests: looking for each target would take a while.
+        for request in server.requests() {
+            let since = there.get(name(request.path())).filter(|_| request.path().contains(&format!("/{round}/")));
+            let is_early = since.is_none_or(|since| request.at < *since);
+            assert!(is_early, "seed {seed}: {} was there, and was asked for again", request.path());
+        }
+        for target in targets.iter().filter(|target| target.contains("large")) {
+            let starts = starts(&server, target);
+            assert!(starts.is_sorted(), "seed {seed}: {target} lost what it had: {starts:?}");
+            resumed += starts.iter().filter(|start| **start > 0).count();
+        }
+        let saved = last.records().iter().filter(|record| record["status"] == "saved").count();
+        assert_eq!(saved, targets.len(), "seed {seed}: each image has one record that says it is saved");
+        assert_eq!(last.leftovers(), [""; 0], "seed {seed}: {last}");
+        round += 1;
+    }
+    assert!(resumed > 0, "seed {seed}: no body was ever gone on with");
+}
+
+/// A run of one image whose server stops in the middle of it, ended by that signal once half of it has come.
+fn stopped_in_the_middle(server: &Server, target: &str, signals: &[&str]) -> Run {
+    let mut running = fetchimg().lines([server.url(target)]).start();
+    server.wait_for_hits(target, 1, PATIENCE);
+    // Of the half that comes, up to 64 KiB wait in memory.
+    wait_until("a part of the body", || {
+        parts(running.dir()).iter().any(|part| part.metadata().unwrap().len() > 200_000)
+    });
+    for signal in signals {
+        running.kill(signal);
+        if *signal != "KILL" {
+            running.wait_for_stderr("Stopping");
+        }
+    }
+    running.wait()
+}
+
+fn finish(server: &Server, run: &Run, target: &str) -> Run {
+    server.open_gate();
+    fetchimg().in_dir(&run.dir).lines([server.url(target)]).args(["--retries", "0", "--json"]).run()
+}
+
+#[test]
+fn a_killed_body_is_gone_on_with() {
+    for signals in [&["KILL"][..], &["INT", "INT"], &["TERM"]] {
+        let server = Server::start();
+        let target = "/gated-middle/600000/a.png";
+        let stopped = stopped_in_the_middle(&server, target, signals);
+        assert_eq!(stopped.files(), [""; 0], "{stopped}");
+        assert_eq!(parts(&stopped.dir).len(), 1, "{stopped}");
+        let run = finish(&server, &stopped, target);
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.file("a.png") == server.body(target), "{run}");
+        let starts = starts(&server, target);
+        assert!(matches!(*starts, [0, second] if second >= 200_000), "{signals:?} {starts:?}\n{run}");
+        let record = run.record(0);
+        assert_eq!((&record["resumed_from"], &record["attempts"]), (&starts[1].into(), &1.into()), "{run}");
+        assert_eq!(record["bytes"], 600_000, "{run}");
+        assert_eq!(run.leftovers(), [""; 0], "{run}");
+        // What was there before did not come over the network again.
+        let mode = &run.report()["modes"][0];
+        let (rate, wall) = (mode["bytes_per_second"].as_f64().unwrap(), mode["wall_seconds"].as_f64().unwrap());
+        assert!(rate * wall < 410_000.0, "{mode}");
+    }
+}
+
+#[test]
+fn a_body_that_an_interrupt_meets_in_memory_is_gone_on_with() {
+    let server = Server::start();
+    let target = "/gated-middle/200000/a.png";
+    let mut running = fetchimg().lines([server.url(target)]).start();
+    server.wait_for_hits(target, 1, PATIENCE);
+    // In the time that it has to finish, all that comes has come.
+    running.kill("INT");
+    let stopped = running.wait();
+    assert_eq!((stopped.status, stopped.files().len()), (Some(130), 0), "{stopped}");
+    let run = finish(&server, &stopped, target);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("a.png") == server.body(target), "{run}");
+    assert_eq!(starts(&server, target), [0, 100_000], "{run}");
+    assert_eq!(run.leftovers(), [""; 0], "{run}");
+}
+
+/// A run of one image that breaks off in its middle and is not tried again.
+fn broken_off(server: &Server, target: &str) -> Run {
+    let run = fetchimg().lines([server.url(target)]).args(["--retries", "0"]).run();
+    assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"cut_short".into()), "{run}");
+    run
+}
+
+#[test]
+fn a_failed_body_is_gone_on_with_by_the_next_run() {
+    let server = Server::start();
+    let target = "/etag-cut/1/600000/a.png";
+    let broken = broken_off(&server, target);
+    assert_eq!(parts(&broken.dir).len(), 1, "{broken}");
+    let run = finish(&server, &broken, target);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("a.png") == server.body(target), "{run}");
+    assert_eq!(starts(&server, target), [0, 300_000], "{run}");
+    assert_eq!(run.leftovers(), [""; 0], "{run}");
+}
+
+#[test]
+fn a_body_that_has_changed_since_is_fetched_from_its_beginning() {
+    // Another version, and a server that answers with other bytes than it was asked for; neither costs an attempt.
+    for (target, requests) in [("/etag-changed/1/600000/a.png", 2), ("/bad-range/1/600000/a.png", 3)] {
+        let server = Server::start();
+        let broken = broken_off(&server, target);
+        let run = finish(&server, &broken, target);
+        assert_eq!(run.status, Some(0), "{target}\n{run}");
+        assert!(run.file("a.png") == server.body(target), "{target}\n{run}");
+        assert_eq!((&run.record(0)["resumed_from"], &run.record(0)["attempts"]), (&0.into(), &1.into()), "{run}");
+        assert_eq!(starts(&server, target)[1], 300_000, "{target}\n{run}");
+        assert_eq!(server.hits(target), requests, "{target}\n{run}");
+        assert_eq!(run.leftovers(), [""; 0], "{target}\n{run}");
+    }
+}
+
+#[test]
+fn a_body_that_was_begun_before_a_loss_of_power_is_not_trusted() {
+    let server = Server::start();
+    let target = "/etag-cut/1/600000/a.png";
+    let broken = broken_off(&server, target);
+    let part = parts(&broken.dir).pop().unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = boot.split('-').next().unwrap();
+    let other = part.to_str().unwrap().replace(boot, "00000000");
+    assert_ne!(part.to_str().unwrap(), other, "the name tells the boot");
+    fs::rename(&part, other).unwrap();
+    let run = finish(&server, &broken, target);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.file("a.png") == server.body(target), "{run}");
+    assert_eq!(starts(&server, target), [0, 0], "{run}");
+    assert_eq!(run.leftovers(), [""; 0], "{run}");
+}
+
+#[test]
+fn a_body_without_a_strong_validator_leaves_nothing_behind() {
+    let server = Server::start();
+    let broken = broken_off(&server, "/cut/600000/300000/a.png");
+    assert_eq!(broken.leftovers(), [""; 0], "{broken}");
+}
+
+#[test]
+fn other_bounds_hold_for_a_body_that_is_gone_on_with() {
+    let server = Server::start();
+    let target = "/etag-cut/1/600000/a.png";
+    for (flags, error) in [(["--max-bytes", "250000"], "too_large"), (["--accept", "jpeg"], "not_accepted")] {
+        let server = Server::start();
+        let broken = broken_off(&server, target);
+        let run = fetchimg().in_dir(&broken.dir).lines([server.url(target)]).args(flags).run();
+        assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &error.into()), "{run}");
+        assert_eq!(run.files(), [""; 0], "{run}");
+        assert_eq!(run.leftovers(), [""; 0], "{run}");
+    }
+    drop(server);
+}
+
+#[test]
+fn a_file_without_its_record_is_known_by_the_note_that_went_before_it() {
+    let server = Server::start();
+    let targets = ["/png/900/a.png", "/png/901/b.png", "/png/902/c.png"];
+    let urls = targets.map(|target| server.url(target));
+    let run = fetchimg().lines(&urls).run();
+    assert_eq!(run.status, Some(0), "{run}");
+
+    // As a kill leaves it that comes before the records: notes, files, and no journal. Of the second file there is
+    // another one, and the third is not there yet.
+    let journal = run.dir.join("images/.fetchimg/manifest.jsonl");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let note = |record: &serde_json::Value| {
+        let path = run.output().join(record["path"].as_str().unwrap());
+        let file = fs::metadata(path).unwrap();
+        let modified = file.mtime() * 1_000_000_000 + file.mtime_nsec();
+        serde_json::json!({"mark": {"inode": file.ino(), "modified": modified}, "record": record}).to_string() + "\n"
+    };
+    let notes = run.records().iter().map(note).collect::<String>();
+    run.dir.write(format!("images/.fetchimg/intents/{}-000000.jsonl", boot.split('-').next().unwrap()), notes);
+    fs::remove_file(&journal).unwrap();
+    let theirs = run.output().join("theirs");
+    fs::write(&theirs, vec![0; 901]).unwrap();
+    fs::rename(theirs, run.output().join("b.png")).unwrap();
+    fs::remove_file(run.output().join("c.png")).unwrap();
+
+    let again = fetchimg().in_dir(&run.dir).lines(&urls).arg("--json").run();
+    assert_eq!(again.status, Some(0), "{again}");
+    let skipped = &again.report()["modes"][0]["skipped_by_reason"];
+    assert_eq!(skipped, &serde_json::json!({"already_saved": 1, "file_exists": 1}), "{again}");
+    assert!(again.file("c.png") == server.body(targets[2]), "{again}");
+    assert_eq!(targets.map(|target| server.hits(target)), [1, 1, 2], "{again}");
+    assert_eq!(again.leftovers(), [""; 0], "{again}");
+    let saved = again.records().into_iter().filter(|record| record["status"] == "saved");
+    assert_eq!(saved.filter(|record| record["path"] == "a.png").count(), 1, "{again}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_link_in_the_place_of_the_notes_leads_nowhere() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let precious = dir.write("elsewhere/precious.jsonl", "{}");
+    fs::create_dir_all(dir.join("images/.fetchimg")).unwrap();
+    std::os::unix::fs::symlink(dir.join("elsewhere"), dir.join("images/.fetchimg/intents")).unwrap();
+    let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).run();
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("a link to one"), "{run}");
+    assert!(precious.exists(), "{run}");
+}

@@ -1,0 +1,42 @@
+//! The integration tests. They are one program, so that `tests/common` is compiled and linked once, and the waits of one
+//! file overlap with those of the others.
+//!
+//! `cargo test --test it politeness::` runs one file. What looks at the state of its whole process is in a program of its
+//! own: `tests/faults`.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/inspected.rs"]
+mod inspected;
+#[path = "../common/rules.rs"]
+mod rules;
+
+mod again;
+mod columns;
+mod demo;
+mod digests;
+mod documents;
+mod dry_run;
+mod duplicates;
+mod errors;
+mod harness;
+mod http_options;
+mod images;
+mod interrupt;
+mod killed;
+mod limits;
+mod lists;
+mod modes;
+mod names;
+mod names_resolved;
+mod pixels;
+mod politeness;
+mod properties;
+mod readme;
+mod redirects;
+mod reports;
+mod retries;
+mod sample;
+mod seeing;
+mod usage;
+mod wanted;

@@ -1,0 +1,172 @@
+//! What can be seen while the program runs: the live view on a terminal, and log lines elsewhere.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::common::{Picture, Program, Run, Running, Server, fetchimg, wait_until};
+
+/// Enough for something to be drawn several times.
+const SEVERAL_TICKS: Duration = Duration::from_millis(500);
+
+/// A list that shows everything: what comes, what fails, a host that asks for less, and what takes its time.
+fn busy(server: &Server) -> Program {
+    server.close_gate();
+    let slow = (0..2).map(|number| server.url(&format!("/gated-middle/60000/a/b/slow-{number}.png")));
+    let throttled = [server.url_for_host("localhost", "/wait/429/15/1/300/later.png")];
+    let saved = (0..20).map(|number| server.url(&format!("/png/2000/{number}.png")));
+    let missing = (0..3).map(|number| server.url(&format!("/status/404/{number}.png")));
+    fetchimg().lines(slow.chain(throttled).chain(saved).chain(missing))
+}
+
+/// What the terminal shows once it shows all of these.
+#[track_caller]
+fn wait_to_see(running: &Running, (width, height): (usize, usize), texts: &[&str]) -> String {
+    let mut seen = String::new();
+    wait_until(&format!("{texts:?} to be seen"), || {
+        seen = Picture::of(&running.stderr(), width, height).seen().join("\n");
+        texts.iter().all(|text| seen.contains(text))
+    });
+    seen
+}
+
+/// Lets everything come that waits, and the run end.
+fn end(running: Running, server: &Server) -> Run {
+    server.open_gate();
+    let run = running.wait();
+    assert_eq!(run.signal, None, "{run}");
+    run
+}
+
+/// Nothing of the view is left, and every log line is whole.
+#[track_caller]
+fn assert_clean(run: &Run, (width, height): (usize, usize), log_lines: usize) {
+    let picture = Picture::of(&run.stderr, width, height);
+    let lines = picture.lines();
+    assert!(lines.iter().all(|line| line.starts_with("20") && line.contains(" fetchimg: ")), "{lines:#?}");
+    assert_eq!(lines.len(), log_lines, "{lines:#?}");
+}
+
+#[test]
+fn a_terminal_shows_it_all_and_is_clean_in_the_end() {
+    let (server, size) = (Server::start(), (100, 24));
+    let running = busy(&server).terminal(100, 24).env("LANG", "en_GB.UTF-8").start();
+    let all =
+        ["23/26", "3 failed: 3 http_status 404", "throttled: localhost", "left alone", "slowest ", "/…/slow-1.png"];
+    let seen = wait_to_see(&running, size, &all);
+    assert!(seen.contains('█') && seen.contains(" of 58.6 KiB"), "{seen}");
+    assert!(running.stderr().contains("\u{1b}[31m3 failed"), "{seen}");
+    let run = end(running, &server);
+    assert_eq!(run.files().len(), 23, "{run}");
+    assert_clean(&run, size, 3);
+}
+
+#[test]
+fn without_unicode_and_colours_it_is_plain_ascii() {
+    let (server, size) = (Server::start(), (80, 24));
+    let running = busy(&server).terminal(80, 24).env("LC_ALL", "C").env("NO_COLOR", "1").start();
+    wait_to_see(&running, size, &["[====", ">  ", "/.../slow-0.png", "throttled: "]);
+    let run = end(running, &server);
+    assert!(run.stderr.is_ascii(), "{run}");
+    // What moves the cursor or erases, and nothing else.
+    let commands = run.stderr.split('\u{1b}').skip(1).filter_map(|text| text.chars().find(|c| c.is_alphabetic()));
+    assert_eq!(commands.collect::<BTreeSet<_>>(), BTreeSet::from(['A', 'J', 'K', 'h', 'l']), "{run}");
+    assert_clean(&run, size, 3);
+}
+
+#[test]
+fn a_small_terminal_is_enough_and_it_may_change() {
+    let server = Server::start();
+    let running = busy(&server).terminal(80, 24).start();
+    wait_to_see(&running, (80, 24), &["slowest ", "failed: "]);
+    for (width, height) in [(40, 10), (20, 5), (120, 40)] {
+        running.resize(width, height);
+        std::thread::sleep(SEVERAL_TICKS);
+        // The last frame alone, as if the terminal were new: each ends with the erasure of what is below.
+        let text = running.stderr();
+        let picture = Picture::of(text.rsplit("\u{1b}[J").nth(1).unwrap_or_default(), width.into(), height.into());
+        let (lines, most) = (picture.lines(), usize::from(height) / 3 + 1);
+        assert!(picture.too_long().is_empty(), "{width}x{height}: {picture:#?}");
+        assert!(lines.iter().any(|line| line.contains("/26")), "{width}x{height}: {lines:#?}");
+        assert!(lines.len() <= most, "{width}x{height}: {lines:#?}");
+    }
+    let run = end(running, &server);
+    assert!(run.stderr.ends_with("\r\u{1b}[J"), "{run}");
+}
+
+#[test]
+fn a_list_whose_end_is_unknown_is_said_to_be_one() {
+    let (server, size) = (Server::start(), (80, 24));
+    server.close_gate();
+    let mut running = fetchimg().arg("-").terminal(80, 24).stdin_pipe();
+    running.write_line(server.url("/png/300/a.png"));
+    running.write_line(server.url("/gated/300/b.png"));
+    wait_to_see(&running, size, &["1 so far", "end unknown: list still being read"]);
+    running.close_stdin();
+    let seen = wait_to_see(&running, size, &["1/2"]);
+    assert!(!seen.contains("unknown"), "{seen}");
+    assert_clean(&end(running, &server), size, 0);
+}
+
+#[test]
+fn the_length_of_a_file_is_estimated_until_it_has_been_read() {
+    let (server, size) = (Server::start(), (80, 24));
+    server.close_gate();
+    // More than the program reads ahead.
+    let rows = (0..40_000).map(|number| server.url(&format!("/gated/300/{number:05}.png")));
+    let running = fetchimg().lines(rows).terminal(80, 24).start();
+    wait_to_see(&running, size, &["0 of about 40,000"]);
+}
+
+#[test]
+fn many_log_lines_stay_whole_above_the_view() {
+    let server = Server::start();
+    let urls = (0..3000).map(|number| server.url(&format!("/status/404/{number}.png"))).collect::<Vec<_>>();
+    let run = fetchimg().lines(&urls).terminal(80, 24).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    let lines = Picture::of(&run.stderr, 80, 24).lines();
+    let told = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
+    let expected = urls.iter().map(|url| format!("Failed: {url}: 404 Not Found")).collect::<BTreeSet<_>>();
+    assert!(told.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
+    assert_eq!(lines.len(), urls.len(), "{lines:#?}");
+}
+
+#[test]
+fn whoever_insists_gets_a_clean_terminal_as_well() {
+    let (server, size) = (Server::start(), (80, 24));
+    let mut running = busy(&server).terminal(80, 24).start();
+    wait_to_see(&running, size, &["slowest "]);
+    running.kill("INT");
+    running.wait_for_stderr("Stopping: ");
+    running.kill("INT");
+    let run = running.wait();
+    assert_eq!(run.status, Some(130), "{run}");
+    assert_clean(&run, size, 4);
+    server.open_gate();
+}
+
+#[test]
+fn a_terminal_that_can_show_no_view_gets_the_log() {
+    let server = Server::start();
+    for (name, value) in [("TERM", "dumb"), ("CI", "true")] {
+        let run = fetchimg().lines([server.url("/png/300/a.png")]).terminal(80, 24).env(name, value).run();
+        assert!(run.stderr.contains("Downloaded: "), "{run}");
+        assert!(!run.stderr.contains("\u{1b}[J") && !run.stderr.contains("\u{1b}[K"), "{run}");
+        assert_eq!(run.stderr.contains('\u{1b}'), name == "CI", "colours are for terminals that have some\n{run}");
+    }
+}
+
+#[test]
+fn a_log_tells_how_far_it_is_now_and_then_and_how_it_ended() {
+    let server = Server::start();
+    let running = busy(&server).start();
+    running.wait_for_stderr(" under way, ");
+    let said = running.stderr();
+    let line = said.lines().find(|line| line.contains("Progress: ")).unwrap_or_default();
+    for part in ["Progress: 24 of 26, 3 failed (3 http_status 404)", ", the slowest for ", "; throttled: localhost"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(!said.contains('\u{1b}') && !said.contains('\r'), "{said}");
+    let run = end(running, &server);
+    let last = run.stderr.lines().rfind(|line| line.contains("Progress: ")).unwrap_or_default();
+    assert!(last.contains("26 of 26, ") && !last.contains("under way"), "{run}");
+}

@@ -1,0 +1,259 @@
+//! Command lines that are wrong, places that cannot be written, and questions that are answered without a run.
+
+use std::fs;
+
+use crate::common::{Run, Server, TestDir, fetchimg};
+
+/// The command line is refused with a hint, nothing is made, and nobody is asked for anything.
+#[track_caller]
+fn assert_refused(run: &Run, hint: &str) {
+    assert_eq!(run.status, Some(2), "{run}");
+    assert!(run.stderr.contains(hint), "{hint:?} is missing in\n{run}");
+    assert_eq!(run.stdout, "", "{run}");
+    assert!(!run.output().exists(), "{run}");
+}
+
+#[test]
+fn help_tells_what_can_be_typed() {
+    for flag in ["--help", "-h"] {
+        let run = fetchimg().arg(flag).run();
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""), "{run}");
+        for part in [
+            "Usage: fetchimg [OPTIONS] [INPUT]...",
+            "--output",
+            "--name",
+            "--overwrite",
+            "--fix-extension",
+            "--fsync",
+            "--accept",
+            "--chunk-size",
+            "--max-bytes",
+            "--manifest",
+            "--sequential",
+            "--compare",
+            "--concurrency",
+            "--per-host",
+            "--retries",
+            "--retry-wait",
+            "--connect-timeout",
+            "--stall-timeout",
+            "--timeout",
+            "--header",
+            "--user-agent",
+            "--referer",
+            "--cookie",
+            "--user",
+            "--netrc",
+            "--proxy",
+            "--cacert",
+            "--insecure",
+            "--resolve",
+            "--ipv4",
+            "--ipv6",
+            "--http1.1",
+            "--max-redirs",
+            "--quiet",
+            "--verbose",
+            "--progress",
+            "--log-format",
+            "--report",
+            "--json",
+            "--demo",
+            "interrupted",
+        ] {
+            assert!(run.stdout.contains(part), "{part} is missing in\n{run}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    for flag in ["--version", "-V"] {
+        let run = fetchimg().arg(flag).run();
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""), "{run}");
+        assert_eq!(run.stdout, format!("fetchimg {}\n", env!("CARGO_PKG_VERSION")), "{run}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let help = fetchimg().arg("--help").run().stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (flag, default) in [
+        ("--output", "images"),
+        ("--name", "{basename}"),
+        ("--accept", "image"),
+        ("--chunk-size", "512"),
+        ("--max-bytes", "256MiB"),
+        ("--concurrency", "256"),
+        ("--per-host", "auto"),
+        ("--retries", "3"),
+        ("--retry-wait", "0.5"),
+        ("--connect-timeout", "10"),
+        ("--stall-timeout", "20"),
+        ("--timeout", "300"),
+        ("--max-redirs", "10"),
+        ("--progress", "auto"),
+        ("--log-format", "text"),
+    ] {
+        let (_, about) = help.split_once(&format!("{flag} <")).unwrap_or_else(|| panic!("{flag} is missing"));
+        let (_, told) = about.split_once("[default: ").unwrap_or_else(|| panic!("{flag} has no default"));
+        assert!(told.starts_with(&format!("{default}]")), "{flag}: {}", &told[..40.min(told.len())]);
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_refused() {
+    assert_refused(&fetchimg().args(["list.txt", "--paralel"]).run(), "--paralel");
+    assert_refused(&fetchimg().args(["list.txt", "-Z"]).run(), "-Z");
+    assert_refused(&fetchimg().args(["list.txt", "--ouput", "x"]).run(), "--output");
+}
+
+#[test]
+fn a_flag_without_its_value_is_refused() {
+    for flag in ["--name", "-j", "--per-host", "--report", "--chunk-size"] {
+        assert_refused(&fetchimg().args(["list.txt", flag]).run(), "value");
+    }
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused() {
+    let server = Server::start();
+    for (flag, values) in [
+        ("--concurrency", &["-1", "many", "1.5", "99999999999999999999999"][..]),
+        ("--per-host", &["0", "-1", "many", ""]),
+        ("--retries", &["-1", "many"]),
+        ("--retry-wait", &["-1", "soon", "nan"]),
+        ("--connect-timeout", &["0", "-1", "long", "nan"]),
+        ("--stall-timeout", &["0", "-1"]),
+        ("--timeout", &["0", "-1", "nan"]),
+        ("--max-redirs", &["-1", "x"]),
+        ("--chunk-size", &["0", "-1", "big", "", "1.5.2k", "12 apples"]),
+        ("--max-bytes", &["big", "-5", "", "10 bananas"]),
+        ("--progress", &["fancy", ""]),
+        ("--log-format", &["xml"]),
+    ] {
+        for value in values {
+            let run = fetchimg().lines([server.url("/png/300/a.png")]).arg(format!("{flag}={value}")).run();
+            assert_refused(&run, flag);
+        }
+    }
+    assert_refused(&fetchimg().lines([server.url("/png/300/a.png")]).args(["-j", "0"]).run(), "-j 1");
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn sizes_may_have_units() {
+    let server = Server::start();
+    for (size, status) in [("299", 1), ("300", 0), ("1k", 0), ("1KiB", 0), ("1kB", 0), ("10MiB", 0), ("2G", 0)] {
+        let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--max-bytes", size]).run();
+        assert_eq!(run.status, Some(status), "{run}");
+    }
+    let run = fetchimg().lines([server.url("/png/1010/a.png")]).args(["--max-bytes", "1kB"]).run();
+    assert_eq!(run.told(), ["failed too_large"], "1kB is 1000 bytes\n{run}");
+    let run = fetchimg().lines([server.url("/png/1024/a.png")]).args(["--max-bytes", "1k"]).run();
+    assert_eq!(run.told(), ["saved a.png"], "1k is 1024 bytes, as in curl\n{run}");
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    for (flags, hint) in [
+        (&["--sequential", "--compare"][..], "--compare"),
+        (&["-q", "-v"], "--quiet"),
+        (&["-4", "-6"], "--ipv6"),
+        (&["--manifest", "-", "--json"], "--json"),
+    ] {
+        assert_refused(&fetchimg().lines(["http://127.0.0.1:9/a.png"]).args(flags).run(), hint);
+    }
+    assert_refused(&fetchimg().args(["-", "-"]).run(), "standard input");
+}
+
+#[test]
+fn values_that_are_none_are_refused_with_an_example() {
+    for (arguments, hint) in [
+        (["--accept", "jpeg,doc"], "doc"),
+        (["--accept", ""], "image"),
+        (["--report", "run.docx"], ".json"),
+        (["--report", "run"], ".json"),
+        (["--resolve", "example.org:127.0.0.1"], "HOST:PORT:ADDRESS"),
+        (["-H", "nonsense"], "Name: value"),
+        (["-H", "na me: value"], "na me"),
+        (["-A", "line\nfeed"], "--user-agent"),
+        (["-b", "nonsense"], "NAME=VALUE"),
+        (["-x", "::"], "--proxy"),
+    ] {
+        assert_refused(&fetchimg().lines(["http://127.0.0.1:9/a.png"]).args(arguments).run(), hint);
+    }
+}
+
+/// The run cannot start: one sentence, no report, no request.
+#[track_caller]
+fn assert_not_started(run: &Run, server: &Server, sentence: &str) {
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.starts_with(&format!("fetchimg: {sentence}")), "{run}");
+    assert_eq!((run.stderr.lines().count(), run.stdout.as_str()), (1, ""), "{run}");
+    assert_eq!(server.requests().len(), 0, "{run}");
+}
+
+#[test]
+fn an_output_that_cannot_be_a_folder_is_refused() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    dir.write("file", "my own");
+    for folder in ["file", "file/sub", "file/sub/deeper"] {
+        let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["-o", folder]).run();
+        assert_not_started(&run, &server, &format!("cannot write {folder}: "));
+        assert_eq!(dir.read("file"), b"my own", "{run}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_refused() {
+    let server = Server::start();
+    // Nobody can make anything there, root included.
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["-o", "/proc/fetchimg"]).run();
+    assert_not_started(&run, &server, "cannot write /proc/fetchimg: ");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_without_permission_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let server = Server::start();
+    let dir = TestDir::new();
+    fs::create_dir(dir.join("locked")).expect("a folder can be made");
+    fs::set_permissions(dir.join("locked"), fs::Permissions::from_mode(0o555)).expect("it is ours");
+    if fs::write(dir.join("locked/probe"), "").is_ok() {
+        return; // root may write everywhere
+    }
+    let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["-o", "locked"]).run();
+    assert_not_started(&run, &server, "cannot write locked");
+}
+
+#[test]
+fn a_private_folder_that_is_something_else_is_refused() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    dir.write("one/.fetchimg", "a file");
+    dir.write("two/.fetchimg/manifest.jsonl/file", "in a folder");
+    for folder in ["one", "two"] {
+        let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["-o", folder]).run();
+        assert_not_started(&run, &server, &format!("cannot write {folder}/.fetchimg"));
+    }
+    assert_eq!(dir.read("one/.fetchimg"), b"a file");
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_refused() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    dir.write("empty.pem", "");
+    dir.write("nonsense.pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+    for file in ["missing.pem", "empty.pem", "nonsense.pem"] {
+        let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["--cacert", file]).run();
+        assert!(matches!(run.status, Some(2 | 3)), "{run}");
+        assert!(run.stderr.contains(file), "{run}");
+        assert_eq!((run.stderr.lines().count(), server.requests().len()), (1, 0), "{run}");
+    }
+}
