@@ -182,8 +182,8 @@ mod tests {
         }
     }
 
-    /// Sends requests to "a", which serves `limit` at once for ten milliseconds each. Requests and answers take `way` on
-    /// average, sometimes less and sometimes more. Returns the number refused.
+    /// Sends requests to "a", which serves `limit` at once, for ten milliseconds each. Requests and responses travel
+    /// for `way` on average, exponentially distributed. Returns the number refused.
     async fn crowd_from_afar(requests: usize, limit: usize, way: Duration, seed: u64) -> usize {
         let (limiter, server) = (limiter(PerHost::Auto), Arc::new(Semaphore::new(limit)));
         // The numbers are the same in every run, so the result is, too.
@@ -198,12 +198,12 @@ mod tests {
             in_flight.spawn(async move {
                 let permit = limiter.retry(&key("a")).await;
                 travel().await;
-                let place = server.try_acquire();
-                let is_refused = place.is_err();
+                let slot = server.try_acquire();
+                let is_refused = slot.is_err();
                 if !is_refused {
                     sleep(Duration::from_millis(10)).await;
                 }
-                drop(place);
+                drop(slot);
                 travel().await;
                 permit.release(if is_refused { BUSY } else { Feedback::Success });
                 usize::from(is_refused)
