@@ -14,7 +14,7 @@ use crate::{fetch, http, input, naming, run};
 
 /// Command lines that show what the program is for, and what each does; at the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
-    ("fetchimg --demo", "all of it at work, without the internet"),
+    ("fetchimg --demo", "a demonstration, offline"),
     ("fetchimg urls.txt -o images", "all at once"),
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),

@@ -167,5 +167,6 @@ impl Canvas {
 }
 
 fn mix(a: Colour, b: Colour, share: f32) -> Colour {
-    std::array::from_fn(|i| (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * share).round() as u8)
+    let channel = |i: usize| (f32::from(a[i]) * (1.0 - share) + f32::from(b[i]) * share + 0.5) as u8;
+    [channel(0), channel(1), channel(2)]
 }
