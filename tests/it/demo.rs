@@ -44,8 +44,8 @@ fn the_demonstration_needs_nothing_and_compares_both_modes() {
     fs::create_dir(dir.join("tmp")).expect("a folder");
     let run = fetchimg().args(["--demo", "--json"]).env("TMPDIR", dir.join("tmp")).in_dir(&dir).run();
 
-    assert_all_there(&run, "codeflex_images");
-    assert_eq!(entries(&dir, "codeflex_images"), FILES.map(|(name, ..)| name), "{run}");
+    assert_all_there(&run, "demo_images");
+    assert_eq!(entries(&dir, "demo_images"), FILES.map(|(name, ..)| name), "{run}");
     let report = run.report();
     let modes = report["modes"].as_array().expect("modes").iter().map(|mode| mode["mode"].as_str()).collect::<Vec<_>>();
     assert_eq!(modes, [Some("sequential"), Some("concurrent")], "{run}");
@@ -54,19 +54,19 @@ fn the_demonstration_needs_nothing_and_compares_both_modes() {
 
     assert!(run.stderr.starts_with("A server on loopback (127.0.0.1:"), "{run}");
     assert!(run.stderr.contains("\n$ fetchimg "), "{run}");
-    assert!(run.stderr.contains(" -o codeflex_images --compare "), "{run}");
+    assert!(run.stderr.contains(" -o demo_images --compare "), "{run}");
     assert_eq!(entries(&dir, "tmp"), [""; 0], "nothing of its own stays\n{run}");
 }
 
 #[test]
 fn a_folder_may_hold_files_already_and_the_environment_may_name_a_proxy() {
     let dir = TestDir::new();
-    dir.write("codeflex_images/holiday.jpg", "not from here");
-    dir.write(format!("codeflex_images/{}", FILES[0].0), "an older one");
+    dir.write("demo_images/holiday.jpg", "not from here");
+    dir.write(format!("demo_images/{}", FILES[0].0), "an older one");
     let run = fetchimg().args(["--demo", "--sequential"]).env("https_proxy", "http://127.0.0.1:9").in_dir(&dir).run();
-    assert_all_there(&run, "codeflex_images");
-    assert_eq!(dir.read("codeflex_images/holiday.jpg"), b"not from here");
-    assert_eq!(entries(&dir, "codeflex_images").len(), 6, "{run}");
+    assert_all_there(&run, "demo_images");
+    assert_eq!(dir.read("demo_images/holiday.jpg"), b"not from here");
+    assert_eq!(entries(&dir, "demo_images").len(), 6, "{run}");
 }
 
 #[test]

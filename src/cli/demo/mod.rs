@@ -24,7 +24,8 @@ use crate::record::{BoxError, Exit};
 const LIST: &str = include_str!("../../../urls.txt");
 const ORIGIN: &str = "https://codeflex.co";
 const HOST: &str = "codeflex.co";
-const OUTPUT: &str = "codeflex_images";
+/// Not the folder of the real run in the README: its images would be taken for saved ones there.
+const OUTPUT: &str = "demo_images";
 
 /// One file of the site.
 struct Picture {
