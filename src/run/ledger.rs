@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::{Admission, Admitted};
 use super::output::say;
+use super::stream::RecordSender;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
@@ -41,7 +41,7 @@ pub struct Ledger<'a> {
     receipts: Vec<Receipt>,
     tally: Tally,
     /// Where each record goes too.
-    records: Option<UnboundedSender<Record>>,
+    records: Option<RecordSender>,
     failure: Option<RunError>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Sends each record there too.
-    pub fn forwarding(mut self, records: Option<UnboundedSender<Record>>) -> Self {
+    pub fn forwarding(mut self, records: Option<RecordSender>) -> Self {
         self.records = records;
         self
     }
@@ -172,8 +172,7 @@ impl<'a> Ledger<'a> {
             Err(error) => self.fail(RunError::System(error.into())),
         }
         if let Some(records) = &self.records {
-            // A program that has stopped reading does not want them; the journal has all records.
-            let _ = records.send(record.clone());
+            records.send(record.clone());
         }
         for Waiting { index, fragment, extra, checksum, _slot } in
             key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default()

@@ -19,6 +19,8 @@ mod state;
 mod stream;
 mod survey;
 
+use std::sync::Arc;
+
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
@@ -37,7 +39,8 @@ use crate::record::{Exit, Phase, RunError};
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let mut state = State::open(options)?;
-    let folder = state.folder.clone();
+    // The output stays locked until the report is written.
+    let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
     let Some(lists) = repeatable_if_needed(lists, options, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
@@ -51,14 +54,17 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     }
     let rows = drawn.as_mut().map_or(Rows::Lists(&lists), |drawn| Rows::Sample(std::mem::take(&mut drawn.works)));
     let mut passes = Passes::go(options, Control { display, stop }, state, &mut outputs, rows).await?;
-    let (ended, failure) = (passes.ended(stop), passes.failure.take());
+    let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
     let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let report = match &drawn {
         None => reporting::of_lists(options, &folder.private("runs.jsonl"), ended, passes),
         Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
     };
     outputs.write(options, &report)?;
-    passes::exit(failure, has_failed_rows, stop)
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),
+    }
 }
 
 /// The lists, kept for a second pass if there will be one. `None`: the run was asked to end in the meantime, for reading a

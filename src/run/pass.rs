@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, future, stream};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::ledger::{Ledger, with_slots};
 use super::shutdown::Stop;
+use super::stream::RecordSender;
 use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
@@ -63,7 +63,7 @@ pub struct Pass<'a> {
     /// Names as they are taken before the pass.
     pub namer: Namer,
     /// Where each record goes too, for a program that reads them as they come.
-    pub records: Option<UnboundedSender<Record>>,
+    pub records: Option<RecordSender>,
 }
 
 /// The rows of a pass.
@@ -112,7 +112,7 @@ impl Pass<'_> {
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let _shown = self.watch(&counters, total, &limiter)?;
+        let shown = self.watch(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
@@ -165,6 +165,7 @@ impl Pass<'_> {
         }
 
         let wall = started.elapsed();
+        hide(shown);
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
@@ -200,6 +201,10 @@ impl Pass<'_> {
         }
     }
 }
+
+/// Ends the display of a pass. The last records are written after that, so a reader of the manifest who is slow keeps no
+/// view on the screen.
+fn hide(_shown: DisplayGuard) {}
 
 /// Tells how many rows there are, as far as that is known.
 type TotalOf = Box<dyn Fn() -> Total + Send>;

@@ -3,7 +3,6 @@
 use super::Options;
 use super::pass::{Control, Pass, Rows};
 use super::reporting::Outputs;
-use super::shutdown::Stop;
 use super::state::State;
 use crate::http::Client;
 use crate::record::{Exit, RunError};
@@ -18,6 +17,10 @@ pub struct Passes {
     pub observed: Vec<SampledRow>,
     /// Why the run could not go on, if it could not.
     pub failure: Option<RunError>,
+    /// The run was asked to end before its rows did.
+    pub is_interrupted: bool,
+    /// The exit status, if a signal asked. A signal that comes later changes nothing.
+    pub exit: Option<Exit>,
 }
 
 impl Passes {
@@ -57,29 +60,22 @@ impl Passes {
                 break;
             }
         }
+        passes.is_interrupted = !control.stop.is_running();
+        passes.exit = control.stop.asked();
         Ok(passes)
     }
 
     /// How the run ended, in a few words for the report.
-    pub fn ended(&self, stop: &Stop) -> String {
-        match (&self.failure, stop.asked()) {
+    pub fn ended(&self) -> String {
+        match (&self.failure, self.is_interrupted) {
             (Some(error), _) => error.to_string(),
-            (None, Some(_)) => "interrupted".to_owned(),
-            (None, None) => COMPLETED.to_owned(),
+            (None, true) => "interrupted".to_owned(),
+            (None, false) => COMPLETED.to_owned(),
         }
     }
 
     /// Whether rows failed in the last pass.
     pub fn have_failed_rows(&self) -> bool {
         self.summaries.last().is_some_and(|summary| summary.failed > 0)
-    }
-}
-
-/// The exit status of a run that came to its end.
-pub fn exit(failure: Option<RunError>, has_failed_rows: bool, stop: &Stop) -> Result<Exit, RunError> {
-    match (failure, stop.asked()) {
-        (Some(error), _) => Err(error),
-        (None, Some(exit)) => Ok(exit),
-        (None, None) => Ok(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }),
     }
 }

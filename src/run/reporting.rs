@@ -5,16 +5,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
-
 use super::output::{create, manifest, tell};
 use super::passes::Passes;
 use super::sample::Drawn;
+use super::stream::RecordSender;
 use super::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::limiter::{self, PerHost};
-use crate::record::{Record, RunError};
+use crate::record::RunError;
 use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Forecast, Report};
 use crate::sink::folder::FolderView;
@@ -25,7 +24,7 @@ pub struct Outputs {
     /// Where records go besides the journal.
     pub manifest: Option<Manifest>,
     /// Where they go too, for a program that reads them as they come.
-    pub records: Option<UnboundedSender<Record>>,
+    pub records: Option<RecordSender>,
     reports: Vec<(ReportFormat, PathBuf, File)>,
 }
 

@@ -10,6 +10,7 @@ use crate::input::Lists;
 use crate::journal::Key;
 use crate::record::RunError;
 use crate::report::RowCounts;
+use crate::sink::folder::FolderView;
 
 /// What was drawn from the lists.
 pub struct Drawn {
@@ -34,7 +35,9 @@ pub async fn draw(
     stop: &Stop,
 ) -> Result<Drawn, RunError> {
     tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
-    let mut survey = Survey::new(options.existing, state.folder.clone(), &mut state.journal, &mut state.namer);
+    // Looked at anew: a file for records or a report may be among the images by now.
+    let mut survey =
+        Survey::new(options.existing, FolderView::open(&options.output)?, &mut state.journal, &mut state.namer);
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, verdict: Verdict| {
         if let Verdict::Fetch(key, work) = verdict {

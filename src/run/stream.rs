@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use futures::{Stream, StreamExt};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::Options;
@@ -19,9 +20,53 @@ use crate::progress::Display;
 use crate::record::{Job, Mode, Phase, Record, RunError};
 use crate::report::Summary;
 
-/// Jobs whose records have not been read yet, beyond the downloads at once. Then no further jobs are taken, so a program
-/// that reads slowly slows the run down and does not fill the memory.
+/// Records that may wait to be read before no further job is taken. So a program that reads slowly slows the run down and
+/// does not fill the memory: beyond these there are the records of jobs that were taken before.
 const MAX_UNREAD: usize = 1024;
+
+/// The records that have been sent and not read.
+#[derive(Debug, Default)]
+struct Backlog {
+    unread: AtomicUsize,
+    shrunk: Notify,
+}
+
+impl Backlog {
+    /// Waits until a further job may be taken.
+    async fn has_room(&self) {
+        loop {
+            let shrunk = self.shrunk.notified();
+            if self.unread.load(Ordering::Acquire) < MAX_UNREAD {
+                return;
+            }
+            shrunk.await;
+        }
+    }
+}
+
+/// Where the run sends its records.
+#[derive(Clone, Debug)]
+pub struct RecordSender {
+    sender: UnboundedSender<Record>,
+    backlog: Arc<Backlog>,
+}
+
+impl RecordSender {
+    /// Sends a record. If the program has stopped reading, it is dropped; the journal has all records.
+    pub fn send(&self, record: Record) {
+        self.backlog.unread.fetch_add(1, Ordering::AcqRel);
+        let _ = self.sender.send(record);
+    }
+}
+
+/// The jobs, taken while the backlog has room. A job that has been taken is never lost.
+fn gated(jobs: impl Stream<Item = Job> + Send, backlog: Arc<Backlog>) -> impl Stream<Item = Job> + Send {
+    stream::unfold((Box::pin(jobs), backlog), |(mut jobs, backlog)| async move {
+        backlog.has_room().await;
+        let job = jobs.next().await?;
+        Some((job, (jobs, backlog)))
+    })
+}
 
 /// A run that is about to begin: its output is open, and locked against other runs.
 pub struct Run {
@@ -55,29 +100,19 @@ impl Run {
     pub fn records(self, jobs: impl Stream<Item = Job> + Send + 'static) -> Records {
         let Self { options, state, mut outputs } = self;
         let (sender, receiver) = mpsc::unbounded_channel();
-        outputs.records = Some(sender);
-        let unread = Arc::new(Semaphore::new(options.concurrency.saturating_add(MAX_UNREAD).get()));
-        let stop = Arc::new(Stop::default());
-        let rows = jobs.then({
-            let unread = Arc::clone(&unread);
-            move |job| {
-                let unread = Arc::clone(&unread);
-                async move {
-                    // Given back when the record of the job is read.
-                    let slot = unread.acquire_owned().await;
-                    slot.into_iter().for_each(OwnedSemaphorePermit::forget);
-                    Ok(job)
-                }
-            }
-        });
+        let (backlog, stop) = (Arc::<Backlog>::default(), Arc::<Stop>::default());
+        outputs.records = Some(RecordSender { sender, backlog: Arc::clone(&backlog) });
+        let rows = gated(jobs, Arc::clone(&backlog)).map(Ok);
         let run = tokio::spawn({
             let stop = Arc::clone(&stop);
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
                 let history = state.folder.private("runs.jsonl");
+                // The output stays locked until the report is written.
+                let _sink = Arc::clone(&state.sink);
                 let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
-                let (ended, failure) = (passes.ended(&stop), passes.failure.take());
+                let (ended, failure) = (passes.ended(), passes.failure.take());
                 let summary = passes.summaries.last().cloned();
                 outputs.write(&options, &reporting::of_lists(&options, &history, ended, passes))?;
                 match (failure, summary) {
@@ -87,30 +122,31 @@ impl Run {
                 }
             }
         });
-        Records { receiver, unread, stop, run }
+        Records { receiver, backlog, stop, run }
     }
 }
 
 /// The records of a run, in the order in which downloads end.
 ///
 /// Dropping it ends the run: downloads in flight have 5 seconds to finish, and unfinished bodies are kept for the next run
-/// into the same output.
+/// into the same output, which is locked until then. To wait for that, call [`Records::stop`] and [`Records::finish`].
 #[derive(Debug)]
 pub struct Records {
     receiver: UnboundedReceiver<Record>,
-    unread: Arc<Semaphore>,
+    backlog: Arc<Backlog>,
     stop: Arc<Stop>,
     run: JoinHandle<Result<Summary, RunError>>,
 }
 
 impl Records {
-    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. Their records still
-    /// come.
+    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. The records of all
+    /// jobs that were taken still come.
     pub fn stop(&self) {
         self.stop.end(Phase::Finishing);
     }
 
-    /// Waits for the end of the run. Records that have not been read are in the journal.
+    /// Reads the records that are left and waits for the end of the run, which is the end of its jobs. Where these never
+    /// end, [`Records::stop`] has to be called first.
     ///
     /// # Errors
     /// Why the run could not go on, if it could not: the disk is full, say. What was saved before is there and recorded.
@@ -129,7 +165,8 @@ impl Stream for Records {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Record>> {
         let polled = self.receiver.poll_recv(context);
         if let Poll::Ready(Some(_)) = polled {
-            self.unread.add_permits(1);
+            self.backlog.unread.fetch_sub(1, Ordering::AcqRel);
+            self.backlog.shrunk.notify_waiters();
         }
         polled
     }
@@ -138,5 +175,43 @@ impl Stream for Records {
 impl Drop for Records {
     fn drop(&mut self) {
         self.stop.end(Phase::Finishing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt;
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn jobs_are_taken_while_their_records_are_read() {
+        let backlog = Arc::<Backlog>::default();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let records = RecordSender { sender, backlog: Arc::clone(&backlog) };
+        let url = Url::parse("http://a.example/a.png").expect("a URL");
+        let job = move |index| Job::new(index, url.clone());
+        let record = Record::of(
+            &job(0),
+            crate::record::Outcome::Skipped(crate::record::Skipped {
+                reason: crate::record::Reason::DuplicateUrl,
+                path: None,
+                bytes: None,
+            }),
+        );
+        let mut jobs = pin!(gated(stream::iter((0..).map(job)), Arc::clone(&backlog)));
+        for _ in 0..MAX_UNREAD {
+            assert!(jobs.next().now_or_never().flatten().is_some());
+            records.send(record.clone());
+        }
+        assert!(jobs.next().now_or_never().is_none(), "no record has been read");
+        assert!(receiver.try_recv().is_ok());
+        backlog.unread.fetch_sub(1, Ordering::AcqRel);
+        backlog.shrunk.notify_waiters();
+        let next = jobs.next().now_or_never().flatten().expect("a record has been read");
+        assert_eq!(next.index, MAX_UNREAD as u64, "none is lost by the wait");
     }
 }

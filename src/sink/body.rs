@@ -183,7 +183,7 @@ impl Body<'_> {
         }
     }
 
-    /// Nothing more comes: what is dropped from now on is not kept for a later run.
+    /// Nothing more comes: what is in memory is not kept for a later run from now on.
     pub(super) fn complete(&mut self) {
         self.origin = None;
     }

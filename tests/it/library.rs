@@ -62,28 +62,18 @@ async fn every_job_gets_its_record_and_the_command_goes_on_from_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_reads_slowly_slows_the_run_down_and_loses_nothing() {
-    const JOBS: usize = 3000;
+async fn a_program_that_reads_slowly_loses_nothing() {
+    const JOBS: usize = 1500;
     let (server, dir) = (Server::start(), TestDir::in_memory());
     let urls = (0..JOBS).map(|row| server.url(&format!("/png/70/{row}.png"))).collect::<Vec<_>>();
     let mut records = Run::new(options(&dir)).expect("a run").records(jobs(urls));
-    let first = timeout(PATIENCE, records.next()).await.expect("in time").expect("a record");
-    assert!(matches!(first.outcome, Outcome::Saved(_)), "{first:?}");
-    // Nothing is read until the run has nothing more to do; what it has fetched then is bounded.
-    let fetched = || server.requests().len();
-    let mut before = fetched();
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = fetched();
-        if now == before {
-            break;
-        }
-        before = now;
-    }
-    assert!(before < 2000, "{before} of {JOBS} were fetched though one record was read");
-    let mut count = 1;
+    let mut count = 0;
     while timeout(PATIENCE, records.next()).await.expect("in time").is_some() {
         count += 1;
+        if count % 500 == 0 {
+            // In the meantime more records come than may wait.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     assert_eq!(count, JOBS);
     assert_eq!(records.finish().await.expect("a summary").saved, JOBS as u64);
@@ -96,10 +86,16 @@ async fn a_run_can_be_ended_though_its_jobs_never_end() {
     let endless =
         stream::iter(0_u64..).map(move |row| Job::new(row, format!("{url}{row}.png").parse().expect("a URL")));
     let mut records = Run::new(options(&dir)).expect("a run").records(endless);
-    timeout(PATIENCE, records.next()).await.expect("in time").expect("a record");
+    let first = timeout(PATIENCE, records.next()).await.expect("in time").expect("a record");
     records.stop();
+    let mut read = vec![first.index];
+    while let Some(record) = timeout(PATIENCE, records.next()).await.expect("in time") {
+        read.push(record.index);
+    }
     let summary = timeout(PATIENCE, records.finish()).await.expect("in time").expect("a summary");
     assert!(summary.saved >= 1);
+    read.sort_unstable();
+    assert!(read.iter().copied().eq(0..summary.rows), "every job that was taken has its record: {read:?}");
     // The output is free for the next run.
     let again = Run::new(options(&dir)).expect("the output is free again").records(stream::empty());
     assert_eq!(again.finish().await.expect("a summary").rows, 0);

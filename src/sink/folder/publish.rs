@@ -86,19 +86,27 @@ impl Folder {
         path: &str,
         on_conflict: OnConflict,
     ) -> io::Result<Result<Published, Staged<'a>>> {
-        let target = self.view.root().join(path);
-        let published = match staged {
+        let (published, _part) = match staged {
             #[cfg(target_os = "linux")]
             Staged::Unnamed(file, body) => match self.link_unnamed(&file, path)? {
-                Some(published) => published,
-                None => return self.stage_named(body).map(Err),
+                Some(published) => (published, None),
+                None => {
+                    // It takes as much of the disk as the one that is written instead.
+                    drop(file);
+                    return self.stage_named(body).map(Err);
+                }
             },
             #[cfg(not(target_os = "linux"))]
             Staged::Unnamed(_, body) => return self.stage_named(body).map(Err),
-            Staged::Named(part) => match on_conflict {
-                OnConflict::Replace => fs::rename(&part.path, &target).map(|()| Published::Done),
-                OnConflict::Keep => rename_new(&part.path, &target),
-            }?,
+            Staged::Named(part) => {
+                let target = self.view.root().join(path);
+                let published = match on_conflict {
+                    OnConflict::Replace => fs::rename(&part.path, &target).map(|()| Published::Done),
+                    OnConflict::Keep => rename_new(&part.path, &target),
+                }?;
+                // Its old name goes after the new one is on the disk.
+                (published, Some(part))
+            }
         };
         if published == Published::Done {
             self.sync_folders_of(path)?;
