@@ -1,4 +1,4 @@
-//! Flags of the group Seeing.
+//! Flags of the group "Output and logging".
 
 use super::{UsageError, usage};
 use crate::cli::args::{Args, LogFormat, ProgressChoice};
