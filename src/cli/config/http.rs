@@ -1,4 +1,4 @@
-//! Flags of the group HTTP.
+//! Flags of the group "HTTP".
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use super::{UsageError, usage};
 use crate::cli::args::Args;
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned};
 
+/// Options of connections and requests.
 pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Some(Family::V4),
@@ -44,6 +45,7 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
     })
 }
 
+/// Headers and credentials that requests carry.
 fn identity(args: &Args) -> Result<Identity, UsageError> {
     let value = |flag: &str, text: &str| {
         HeaderValue::from_str(text)
@@ -72,7 +74,7 @@ fn identity(args: &Args) -> Result<Identity, UsageError> {
     };
     let mut headers = Vec::with_capacity(args.headers.len());
     for header in &args.headers {
-        // As in curl: "Name: value", "Name:" sends none, "Name;" sends it empty.
+        // As in curl: "Name: value" sends a header, "Name:" removes it, "Name;" sends an empty one.
         let (name, text) = match (header.split_once(':'), header.strip_suffix(';')) {
             (Some((name, text)), _) => (name, Some(text.trim()).filter(|text| !text.is_empty())),
             (None, Some(name)) => (name, Some("")),
@@ -91,7 +93,7 @@ fn identity(args: &Args) -> Result<Identity, UsageError> {
     Ok(Identity { user_agent: Some(user_agent), referer, cookie, user, netrc, headers })
 }
 
-/// `HOST:PORT:ADDRESS`, where ADDRESS is an IP address, in brackets or not, or an address with a port.
+/// `--resolve`: `HOST:PORT:ADDRESS`, where ADDRESS is an IP address, in brackets or not, or an address with a port.
 fn pinned(text: &str) -> Result<Pinned, UsageError> {
     let parsed = || {
         let (host, rest) = match text.strip_prefix('[') {
@@ -112,7 +114,7 @@ fn pinned(text: &str) -> Result<Pinned, UsageError> {
     })
 }
 
-/// `--dns-servers`: addresses with or without a port, an IPv6 address with one in brackets.
+/// `--dns-servers`: addresses with or without a port. An IPv6 address with a port is in brackets.
 fn dns_servers(list: &str) -> Result<Vec<SocketAddr>, UsageError> {
     let parsed = |text: &str| {
         let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
@@ -138,14 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_servers_may_be_of_either_family_and_carry_a_port() {
+    fn name_servers_may_be_of_either_family_and_have_a_port() {
         let servers = dns_servers("127.0.0.1, 127.0.0.1:5353,::1,[::1],[::1]:5353").expect("addresses");
         let expected = ["127.0.0.1:53", "127.0.0.1:5353", "[::1]:53", "[::1]:53", "[::1]:5353"];
         assert_eq!(servers, expected.map(|server| server.parse().expect(server)));
     }
 
     #[test]
-    fn an_address_may_be_of_either_family_and_carry_a_port() {
+    fn a_pinned_address_may_be_of_either_family_and_have_a_port() {
         for (text, host, address) in [
             ("A.example:443:127.0.0.1", "a.example", "127.0.0.1:0"),
             ("a.example:443:127.0.0.1:8443", "a.example", "127.0.0.1:8443"),

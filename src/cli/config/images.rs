@@ -1,4 +1,4 @@
-//! Flags of the group Images.
+//! Flags of the group "Images".
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +10,10 @@ use crate::fetch::{Accept, Bounds, Verify, Wanted};
 use crate::image::transform::{Encoding, Limits, Quality, Resize, ResizeMode, TransformOptions};
 use crate::record::{Algorithm, Format};
 
+/// The longest side that `--resize` accepts, in pixels: that of WebP. JPEG allows 65,535.
+const MAX_RESIZE_SIDE: u32 = 16_383;
+
+/// `--accept`.
 fn accept(list: &str) -> Result<Accept, UsageError> {
     match list {
         "image" => return Ok(Accept::Images),
@@ -28,8 +32,8 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
     Ok(Accept::Formats(formats))
 }
 
-/// What is done with the pixels; nothing if there is nothing to do.
-pub fn plan(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
+/// What to do with decoded pixels (`--resize`, `--encode`, `--phash`, `--verify decode`), or `None` if nothing.
+pub fn transform_options(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
     for (flag, is_given) in [("--resize-mode", args.resize_mode.is_some()), ("--enlarge", args.enlarge)] {
         if is_given && args.resize.is_none() {
             return usage(format!("{flag} says how to resize; say to what size, such as --resize 256"));
@@ -60,7 +64,7 @@ pub fn plan(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
         Some(Some(quality)) => quality,
         Some(None) => return usage("--quality: from 1 (small) to 100 (good); 90 is usual"),
     };
-    let plan = TransformOptions {
+    let options = TransformOptions {
         limits: Limits::default(),
         verify: args.verify == VerifyChoice::Decode,
         resize: resize.map(|(width, height)| Resize { width, height, mode, enlarge: args.enlarge }),
@@ -68,23 +72,21 @@ pub fn plan(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
         quality,
         hash: args.phash,
     };
-    Ok((!plan.is_empty()).then(|| Arc::new(plan)))
+    Ok((!options.is_empty()).then(|| Arc::new(options)))
 }
 
-/// `256`, or `320x240`.
+/// `--resize`: width and height from `256` or `320x240`.
 fn sides(text: &str) -> Result<(NonZeroU32, NonZeroU32), UsageError> {
     let (width, height) = text.split_once('x').unwrap_or((text, text));
     match (width.parse::<NonZeroU32>(), height.parse::<NonZeroU32>()) {
-        (Ok(width), Ok(height)) if width.get().max(height.get()) <= LONGEST_SIDE => Ok((width, height)),
+        (Ok(width), Ok(height)) if width.get().max(height.get()) <= MAX_RESIZE_SIDE => Ok((width, height)),
         _ => usage(format!(
-            "--resize {text}: write the pixels of a side, such as 256, or 320x240; {LONGEST_SIDE} at most"
+            "--resize {text}: write the pixels of a side, such as 256, or 320x240; {MAX_RESIZE_SIDE} at most"
         )),
     }
 }
 
-/// What JPEG and WebP files can say of a side is not much more.
-const LONGEST_SIDE: u32 = 16_383;
-
+/// What an image must be to be accepted, and what is recorded about it.
 pub fn wanted(args: &Args) -> Result<Wanted, UsageError> {
     let pixels = |text: &str| match text.parse::<u64>() {
         Ok(pixels) if pixels > 0 => Ok(pixels),
@@ -110,7 +112,7 @@ pub fn wanted(args: &Args) -> Result<Wanted, UsageError> {
     Ok(Wanted { accept: accept(&args.accept)?, bounds, verify, exif: args.exif, digests: digests(args)? })
 }
 
-/// `--hash`: algorithms by their names.
+/// `--hash`: the algorithms with these names.
 fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
     let by_name = |name: &String| {
         Algorithm::by_name(name.trim()).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Flags of the group Input, and what is typed without a flag.
+//! Flags of the group "Input", and the lists themselves.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use super::{UsageError, usage};
 use crate::cli::args::{Args, InputFormat};
 use crate::input::{self, Source};
 
+/// The lists to read, in their order; standard input when none is named.
 pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     if args.input.is_empty() {
         if io::stdin().is_terminal() {
@@ -33,6 +34,7 @@ pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     Ok(sources)
 }
 
+/// `--input-format`, `--url-column` and `--checksum-column`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -62,7 +64,7 @@ mod tests {
     use crate::cli::config::tests::config;
 
     #[test]
-    fn inputs_are_told_apart() {
+    fn inputs_are_files_urls_or_standard_input() {
         let config = config("a.txt - HTTPS://a.example/x.png ftp://b").expect("a config");
         let url = Source::Url("HTTPS://a.example/x.png".into());
         assert_eq!(

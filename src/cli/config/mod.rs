@@ -1,5 +1,5 @@
-//! What is meant: [`Args`] with defaults filled in, formats recognised, templates parsed and contradictions refused, each
-//! with a sentence that says what to type instead.
+//! Turns the command line ([`Args`]) into options: parses the values, and refuses wrong or contradictory flags with a
+//! sentence that says what to type instead. Each group of flags has a file.
 
 mod http;
 mod images;
@@ -13,12 +13,12 @@ use std::fmt;
 use std::num::NonZeroUsize;
 
 use self::http::http_options;
-use self::images::{plan, wanted};
+use self::images::{transform_options, wanted};
 use self::input::{input_options, sources};
-use self::modes::{limit_rate, pace, per_host, sample};
-use self::output::{existing, only_what_is_carried};
-pub use self::reports::Log;
-use self::reports::{log, reports};
+use self::modes::{limit_rate, per_host, request_interval, sample};
+use self::output::{check_template_columns, existing};
+pub use self::reports::LogOptions;
+use self::reports::{log_options, reports};
 use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
@@ -30,18 +30,18 @@ use crate::record::{Existing, Mode};
 use crate::run;
 use crate::sink::folder;
 
-/// What the program will do.
+/// The options of the program.
 #[derive(Debug)]
 pub struct Config {
-    /// What the run does.
+    /// Options of the run.
     pub run: run::Options,
-    /// Only say what would be done.
+    /// Report what would be done, and fetch nothing.
     pub dry_run: bool,
-    /// What is logged and shown meanwhile.
-    pub log: Log,
+    /// What is logged and shown during the run.
+    pub log: LogOptions,
 }
 
-/// The command line contradicts itself or cannot be understood (exit status 2).
+/// The command line is wrong or contradicts itself (exit status 2). Its text is a sentence for the user.
 #[derive(Debug)]
 pub struct UsageError(String);
 
@@ -70,7 +70,7 @@ impl TryFrom<Args> for Config {
             Err(error) => return usage(format!("--name {}: {error}", args.name)),
         };
         let input = input_options(&args)?;
-        only_what_is_carried(&template, &input)?;
+        check_template_columns(&template, &input)?;
         let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
             Some("-") => ManifestTarget::Stdout,
             _ => ManifestTarget::File(path.clone()),
@@ -92,7 +92,7 @@ impl TryFrom<Args> for Config {
         };
         let wanted = wanted(&args)?;
         let reports = reports(&args, manifest.as_ref())?;
-        let log = log(&args);
+        let log = log_options(&args);
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
@@ -107,13 +107,13 @@ impl TryFrom<Args> for Config {
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
             per_host: per_host(&args.per_host)?,
-            pace: args.rate.map(pace).transpose()?,
+            pace: args.rate.map(request_interval).transpose()?,
             fetch: fetch::Options {
                 wanted,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
                 fix_extension: args.fix_extension,
-                plan: plan(&args)?,
+                plan: transform_options(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,
                 policy: retry::Policy {
@@ -138,13 +138,14 @@ mod tests {
     use crate::input::Source;
     use crate::run::ReportFormat;
 
+    /// The options for a command line, without the program's name.
     pub fn config(line: &str) -> Result<Config, UsageError> {
         let words = std::iter::once("fetchimg").chain(line.split_whitespace()).map(Into::into);
         Config::try_from(Args::parse_line(words).expect("a command line"))
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_sentence() {
+    fn invalid_command_lines_are_refused_with_a_hint() {
         for (line, hint) in [
             ("list -j 0", "-j 1"),
             ("list --sample 0", "such as 200"),
@@ -191,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_typed_is_the_default_of_the_library() {
+    fn defaults_of_the_flags_are_those_of_the_library() {
         let config = config("list").expect("a config");
         let mut expected = run::Options { sources: vec![Source::File("list".into())], ..run::Options::default() };
         expected.agree();
-        // The report on standard output is the command's alone.
+        // Only the command prints a report on standard output.
         expected.reports.to_stdout = Some(ReportFormat::Text);
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
     }

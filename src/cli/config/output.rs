@@ -1,16 +1,18 @@
-//! Flags of the group Output.
+//! Flags of the group "Output".
 
 use super::{UsageError, usage};
 use crate::input;
 use crate::naming::Template;
 use crate::record::Existing;
 
+/// `--overwrite`: what to do with files that exist already.
 pub const fn existing(overwrite: bool) -> Existing {
     if overwrite { Existing::Replace } else { Existing::Keep }
 }
 
-/// Columns that are taken for something else are not among those that names can hold: all of them would be `none`.
-pub fn only_what_is_carried(template: &Template, input: &input::Options) -> Result<(), UsageError> {
+/// Refuses a template that names the column of the URL or of the checksum. Rows do not keep these columns, so that each
+/// name would get `none`.
+pub fn check_template_columns(template: &Template, input: &input::Options) -> Result<(), UsageError> {
     for column in template.columns() {
         if column == input.url_column {
             return usage(format!(
@@ -33,7 +35,7 @@ mod tests {
     use crate::cli::config::tests::config;
 
     #[test]
-    fn names_may_hold_any_other_column() {
+    fn names_may_use_any_other_column() {
         for line in ["list --name {col.md5}", "list --url-column link --name {col.url}", "list --name {col.url2}"] {
             assert!(config(line).is_ok(), "{line}");
         }

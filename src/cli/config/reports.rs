@@ -6,17 +6,18 @@ use crate::journal::manifest::ManifestTarget;
 use crate::progress::ProgressMode;
 use crate::run::{ReportFormat, Reports};
 
-/// What is logged and shown while the run goes on.
+/// What is logged and shown during the run.
 #[derive(Debug)]
-pub struct Log {
-    /// How much the log says: -1 only failures, 0 what happens, 1 and more details.
+pub struct LogOptions {
+    /// Level of detail of the log: -1 for errors only, 0 for the usual log, 1 for details, 2 and more for everything.
     pub verbosity: i8,
-    /// The form of the log.
+    /// Format of the log lines.
     pub format: LogFormat,
-    /// What is shown meanwhile.
-    pub show: ProgressMode,
+    /// How progress is shown.
+    pub progress: ProgressMode,
 }
 
+/// `--report`, `--json` and `--quiet`: where the report goes. `--manifest -` takes standard output from it.
 pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, UsageError> {
     let mut files = Vec::with_capacity(args.report.len());
     for path in &args.report {
@@ -43,8 +44,9 @@ pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports
     })
 }
 
-pub fn log(args: &Args) -> Log {
-    let show = match args.progress {
+/// `--progress`, `--quiet`, `--verbose` and `--log-format`.
+pub fn log_options(args: &Args) -> LogOptions {
+    let progress = match args.progress {
         _ if args.quiet => ProgressMode::Off,
         ProgressChoice::Auto => ProgressMode::auto(),
         ProgressChoice::Bar => ProgressMode::Bar,
@@ -52,5 +54,5 @@ pub fn log(args: &Args) -> Log {
         ProgressChoice::None => ProgressMode::Off,
     };
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
-    Log { verbosity, format: args.log_format, show }
+    LogOptions { verbosity, format: args.log_format, progress }
 }
