@@ -138,6 +138,24 @@ fn dns_servers(list: &str) -> Result<Vec<SocketAddr>, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::config::tests::assert_refused;
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("list --resolve example.org:127.0.0.1", "HOST:PORT:ADDRESS"),
+            ("list --dns-servers example.org", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1,", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1:0", "127.0.0.1:5353"),
+            ("list --dns-servers 127.0.0.1:99999", "127.0.0.1:5353"),
+            ("list --dns-servers [127.0.0.1]", "127.0.0.1:5353"),
+            ("list -H nonsense", "Name: value"),
+            ("list -b nonsense", "NAME=VALUE"),
+            ("list --public-only -x http://p:1", "leave out --proxy"),
+            ("list --proxy ::", "--proxy"),
+            ("list --proxy ftp://127.0.0.1:1", "no kind of proxy"),
+        ]);
+    }
 
     #[test]
     fn name_servers_may_be_of_either_family_and_have_a_port() {

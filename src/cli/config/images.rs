@@ -122,3 +122,13 @@ fn digests(args: &Args) -> Result<Vec<Algorithm>, UsageError> {
     };
     args.hash.iter().map(by_name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::config::tests::assert_refused;
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[("list --accept jpeg,doc", "comma list")]);
+    }
+}

@@ -61,7 +61,17 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::config::tests::config;
+    use crate::cli::config::tests::{assert_refused, config};
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("- -", "only once"),
+            ("list --checksum-column url", "the one with the digests"),
+            ("list --url-column md5 --checksum-column md5", "the one with the digests"),
+            ("list --input-format text --checksum-column md5", "needs a list with columns"),
+        ]);
+    }
 
     #[test]
     fn inputs_are_files_urls_or_standard_input() {

@@ -10,13 +10,12 @@ mod reports;
 mod units;
 
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use self::http::http_options;
 use self::images::{transform_options, wanted};
 use self::input::{input_options, sources};
-use self::modes::{limit_rate, per_host, request_interval, sample};
-use self::output::{check_template_columns, existing};
+use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sample};
+use self::output::{check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
 use self::units::{seconds, size};
@@ -24,9 +23,6 @@ use super::args::Args;
 use crate::fetch;
 use crate::http::retry;
 use crate::journal::RowIdentity;
-use crate::journal::manifest::ManifestTarget;
-use crate::naming::Template;
-use crate::record::{Existing, Mode};
 use crate::run;
 use crate::sink::folder;
 
@@ -62,41 +58,20 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, UsageError> {
         let sources = sources(&args)?;
-        let Some(concurrency) = NonZeroUsize::new(args.concurrency) else {
-            return usage("-j 0 would download nothing; the smallest is -j 1 (or --sequential)");
-        };
-        let template = match args.name.parse::<Template>() {
-            Ok(template) => template,
-            Err(error) => return usage(format!("--name {}: {error}", args.name)),
-        };
+        let concurrency = concurrency(args.concurrency)?;
+        let template = template(&args.name)?;
         let input = input_options(&args)?;
         check_template_columns(&template, &input)?;
-        let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
-            Some("-") => ManifestTarget::Stdout,
-            _ => ManifestTarget::File(path.clone()),
-        });
-        if manifest == Some(ManifestTarget::Stdout) && args.json {
-            return usage(
-                "--manifest - and --json both want standard output; write the report to a file with --report run.json",
-            );
-        }
-        let (modes, existing) = match (args.compare, args.sequential, args.overwrite) {
-            (true, _, false) => (vec![Mode::Sequential, Mode::Concurrent], Existing::Refresh),
-            (true, _, true) => (vec![Mode::Sequential, Mode::Concurrent], Existing::Replace),
-            (false, true, overwrite) => (vec![Mode::Sequential], existing(overwrite)),
-            (false, false, overwrite) => (vec![Mode::Concurrent], existing(overwrite)),
-        };
-        let chunk_size = match size("--chunk-size", &args.chunk_size)? {
-            0 => return usage("--chunk-size 0 would never get to the end; the smallest is 1"),
-            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
-        };
+        let manifest = manifest(&args)?;
+        let modes = modes(&args);
+        let chunk_size = chunk_size(&args.chunk_size)?;
         let wanted = wanted(&args)?;
         let reports = reports(&args, manifest.as_ref())?;
         let log = log_options(&args);
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
-            existing,
+            existing: existing(&args),
             row_identity: if args.keep_duplicates {
                 RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
             } else {
@@ -144,48 +119,10 @@ mod tests {
         Config::try_from(Args::parse_line(words).expect("a command line"))
     }
 
-    #[test]
-    fn invalid_command_lines_are_refused_with_a_hint() {
-        for (line, hint) in [
-            ("list -j 0", "-j 1"),
-            ("list --sample 0", "such as 200"),
-            ("list --sample 100001", "100000 rows"),
-            ("list --per-host 0", "smallest is 1"),
-            ("list --per-host many", "auto"),
-            ("list --chunk-size 0", "smallest is 1"),
-            ("list --max-bytes big", "10MiB"),
-            ("list --name {nmae}", "{basename}"),
-            ("list --name ../{basename}", "inside the output folder"),
-            ("list --accept jpeg,doc", "comma list"),
-            ("list --report run.docx", ".json"),
-            ("list --manifest - --json", "--report run.json"),
-            ("list --resolve example.org:127.0.0.1", "HOST:PORT:ADDRESS"),
-            ("list --dns-servers example.org", "127.0.0.1:5353"),
-            ("list --dns-servers 127.0.0.1,", "127.0.0.1:5353"),
-            ("list --dns-servers 127.0.0.1:0", "127.0.0.1:5353"),
-            ("list --dns-servers 127.0.0.1:99999", "127.0.0.1:5353"),
-            ("list --dns-servers [127.0.0.1]", "127.0.0.1:5353"),
-            ("list -H nonsense", "Name: value"),
-            ("list -b nonsense", "NAME=VALUE"),
-            ("list --timeout 0", "seconds"),
-            ("list --rate 0", "write 5"),
-            ("list --rate=-1", "write 5"),
-            ("list --rate nan", "write 5"),
-            ("list --limit-rate 0", "500k"),
-            ("list --limit-rate fast", "10MiB"),
-            ("list --public-only -x http://p:1", "leave out --proxy"),
-            ("list --retry-wait nan", "seconds"),
-            ("list --retry-wait=-1", "seconds"),
-            ("list --proxy ::", "--proxy"),
-            ("list --proxy ftp://127.0.0.1:1", "no kind of proxy"),
-            ("- -", "only once"),
-            ("list --checksum-column url", "the one with the digests"),
-            ("list --url-column md5 --checksum-column md5", "the one with the digests"),
-            ("list --input-format text --checksum-column md5", "needs a list with columns"),
-            ("list --name {col.url}.{ext}", "{basename}, {stem}"),
-            ("list --url-column link --name {index}-{col.link:0:8}", "{basename}, {stem}"),
-            ("list --checksum-column md5 --name {col.md5:0:2}/{basename}", "write {sha256}"),
-        ] {
+    /// Asserts that each command line is refused with a sentence that contains its hint.
+    #[track_caller]
+    pub fn assert_refused(cases: &[(&str, &str)]) {
+        for (line, hint) in cases {
             let sentence = config(line).expect_err(line).to_string();
             assert!(sentence.contains(hint), "{line}: {sentence}");
         }

@@ -5,8 +5,29 @@ use std::time::Duration;
 
 use super::units::{MAX_SECONDS, size};
 use super::{UsageError, usage};
+use crate::cli::args::Args;
 use crate::limiter::PerHost;
+use crate::record::Mode;
 use crate::run::reservoir::{MOST_ROWS, Sample};
+
+/// `--sequential` and `--compare`: the modes of the passes, in their order.
+pub fn modes(args: &Args) -> Vec<Mode> {
+    if args.compare {
+        vec![Mode::Sequential, Mode::Concurrent]
+    } else if args.sequential {
+        vec![Mode::Sequential]
+    } else {
+        vec![Mode::Concurrent]
+    }
+}
+
+/// `--concurrency`.
+pub fn concurrency(downloads: usize) -> Result<NonZeroUsize, UsageError> {
+    match NonZeroUsize::new(downloads) {
+        Some(downloads) => Ok(downloads),
+        None => usage("-j 0 would download nothing; the smallest is -j 1 (or --sequential)"),
+    }
+}
 
 /// `--sample` and `--sample-seed`.
 pub fn sample(rows: usize, seed: Option<u64>) -> Result<Sample, UsageError> {
@@ -51,7 +72,23 @@ pub fn limit_rate(text: &str) -> Result<NonZeroU32, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::config::tests::config;
+    use crate::cli::config::tests::{assert_refused, config};
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("list -j 0", "-j 1"),
+            ("list --sample 0", "such as 200"),
+            ("list --sample 100001", "100000 rows"),
+            ("list --per-host 0", "smallest is 1"),
+            ("list --per-host many", "auto"),
+            ("list --rate 0", "write 5"),
+            ("list --rate=-1", "write 5"),
+            ("list --rate nan", "write 5"),
+            ("list --limit-rate 0", "500k"),
+            ("list --limit-rate fast", "10MiB"),
+        ]);
+    }
 
     #[test]
     fn a_rate_becomes_the_time_between_two_requests_of_at_most_a_year() {

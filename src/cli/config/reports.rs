@@ -56,3 +56,13 @@ pub fn log_options(args: &Args) -> LogOptions {
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
     LogOptions { verbosity, format: args.log_format, progress }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::config::tests::assert_refused;
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[("list --report run.docx", ".json")]);
+    }
+}

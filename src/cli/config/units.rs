@@ -36,6 +36,17 @@ pub fn seconds(flag: &str, seconds: f64, zero_allowed: bool) -> Result<Duration,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::config::tests::assert_refused;
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("list --max-bytes big", "10MiB"),
+            ("list --timeout 0", "seconds"),
+            ("list --retry-wait nan", "seconds"),
+            ("list --retry-wait=-1", "seconds"),
+        ]);
+    }
 
     #[test]
     fn sizes_are_read_as_curl_reads_them() {
