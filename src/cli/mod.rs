@@ -1,7 +1,7 @@
 //! The command-line program: flags, logging, signals and the exit status. The library works without this folder.
 //!
 //! [`main`] is the whole program: it parses the command line (`args`), turns it into options (`config`), and starts
-//! [`crate::run`] with them.
+//! `crate::run` with them.
 
 mod args;
 mod config;
