@@ -1,4 +1,4 @@
-//! What can be typed: the only file that names clap.
+//! The command line: the flags, the texts of the help, shell completions and the man page. Only this file uses clap.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,27 +12,27 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use crate::{fetch, http, input, naming, run};
 
-/// Command lines that show what the program is for, and what each does; at the end of the help and of the man page.
+/// Example command lines and what each does, for the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg --demo", "a demonstration, offline"),
     ("fetchimg urls.txt -o images", "all at once"),
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),
-    ("fetchimg urls.txt --dry-run", "what would be done"),
-    ("fetchimg urls.txt --sample 200", "how long all of it would take"),
+    ("fetchimg urls.txt --dry-run", "what would be fetched"),
+    ("fetchimg urls.txt --sample 200", "a forecast for the whole list"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
 ];
 
-/// What the exit status says.
+/// Exit statuses and their meanings.
 const STATUSES: &[(&str, &str)] = &[
     ("0", "every row is saved or knowingly skipped"),
     ("1", "the run finished; some rows failed"),
     ("2", "the command line is wrong"),
     ("3", "the run could not start or go on: list unreadable, output not writable, disk full"),
     ("130", "interrupted by SIGINT; records and report are written"),
-    ("143", "the same by SIGTERM"),
+    ("143", "interrupted by SIGTERM; likewise"),
 ];
 
 /// Downloads the images of a list of URLs: many at once, each file complete and checked.
@@ -56,48 +56,51 @@ pub struct Args {
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
 
-    /// Print completions of flags and values for this shell, and do nothing else
+    /// Print completions of flags and values for this shell, and exit
     #[arg(long, value_name = "SHELL", conflicts_with = "man")]
     pub completions: Option<Shell>,
 
-    /// Print the man page, and do nothing else
+    /// Print the man page, and exit
     #[arg(long)]
     pub man: bool,
 
-    /// Show what this program does without the internet: the five pictures of a tutorial, from a server of its own
+    /// Run a demonstration without the internet: fetch five pictures from a built-in server
     ///
-    /// A small HTTPS server on loopback plays codeflex.co, draws a picture for each URL, and lets each answer wait 150 ms,
-    /// as one from the other side of an ocean. Then both modes fetch the list (--compare) into codeflex_images, and the
-    /// files are compared with what the server sent. Other flags may follow, such as --sequential, -j 2 or -o DIR.
+    /// An HTTPS server on loopback stands in for codeflex.co. It draws a picture for each of the tutorial's five URLs,
+    /// and waits 150 ms before each answer, like a server overseas. Both modes fetch the list (--compare) into
+    /// demo_images, and the files are compared with what the server sent. Other flags may be added, such as
+    /// --sequential, -j 2 or -o DIR.
     #[arg(long, conflicts_with_all = ["completions", "man"])]
     pub demo: bool,
 
-    /// What lists are; auto: by their names (.csv), else by their first bytes; all may be packed as gzip or zstd
+    /// Format of the lists; auto: detected by the file name (.csv), else by the content; any format may be compressed
+    /// with gzip or zstd
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
     pub input_format: InputFormat,
 
-    /// Column with the URL, or key of the JSON objects
+    /// Column with the URL, or key in the JSON objects
     #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,
 
-    /// Column with what the image must hash to, in hex; its length tells md5, sha1, sha256 or sha512
+    /// Column with the expected digest of the image, in hexadecimal: md5, sha1, sha256 or sha512, by its length
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub checksum_column: Option<String>,
 
-    /// Folder for the images; made if missing
+    /// Folder for the images; created if missing
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
 
-    /// Whether that was said.
+    /// Whether `--output` is on the command line.
     #[arg(skip)]
     pub output_is_given: bool,
 
-    /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
+    /// File name; / makes folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
     /// {col.NAME}
     ///
-    /// {index/10000} is the number of the row divided by that, {index/10000:04} with leading zeros too. {sha256} is the
-    /// SHA-256 of the file, {url_hash} that of the URL, {col.NAME} what the row holds in the column NAME, or "none". Two
-    /// numbers take a part: {sha256:0:2} are its first two characters; so with {stem}, {host}, {url_hash} and {col.NAME}.
+    /// {index/10000} is the row number divided by 10000, without remainder; {index/10000:04} has leading zeros.
+    /// {sha256} is the SHA-256 of the file, {url_hash} that of the URL. {col.NAME} is the row's value in the column
+    /// NAME, or "none". Two numbers select a slice: {sha256:0:2} is the first two characters. Slices work for {stem},
+    /// {host}, {url_hash}, {sha256} and {col.NAME}.
     #[arg(long, value_name = "TEMPLATE", default_value = naming::DEFAULT_TEMPLATE, help_heading = "Output")]
     pub name: String,
 
@@ -105,41 +108,41 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
 
-    /// Fetch every row, also when its URL occurred before, each into a file of its own
+    /// Fetch every row into a file of its own, even if its URL occurred before
     ///
-    /// Rows with the same URL get different names: the first keeps the plain one, later ones get a part of the URL's hash
-    /// and the number of the row, if --name does not tell them apart already. What an earlier run has saved is found by
-    /// URL and row number together, so a list to be continued may grow at its end alone; rows that an earlier run without
-    /// this flag left out as duplicates are fetched now. Unfinished bodies are not kept for the next run. With a name
-    /// that begins with {index}, nothing is remembered per row, and memory does not grow with the list.
+    /// Rows with the same URL get different names: the first keeps the plain one, later ones get a part of the URL's
+    /// hash and, if needed, the row number, unless --name tells them apart already. A later run identifies a row by its
+    /// URL and its row number together, so a list to be continued may grow only at its end. Rows that an earlier run
+    /// without this flag skipped as duplicates are fetched now. Partial bodies are not kept for the next run. With a
+    /// name that begins with {index}, nothing is remembered per row, and memory does not grow with the list.
     #[arg(long, help_heading = "Output")]
     pub keep_duplicates: bool,
 
-    /// Replace an extension that contradicts the bytes
+    /// Replace an extension that contradicts the content
     #[arg(long, help_heading = "Output")]
     pub fix_extension: bool,
 
-    /// Flush each file and its folder to the disk before its record says saved
+    /// Flush each file and its folder to disk before it is recorded as saved
     #[arg(long, help_heading = "Output")]
     pub fsync: bool,
 
-    /// Handle the body in pieces of at most this size
+    /// Handle bodies in pieces of at most this size
     #[arg(long, value_name = "BYTES", default_value_t = fetch::DEFAULT_CHUNK_SIZE.to_string(), help_heading = "Output")]
     pub chunk_size: String,
 
-    /// A larger body is cut off and fails
+    /// Maximum size of a body; a larger one fails
     #[arg(long, value_name = "SIZE", default_value_t = mebibytes(fetch::DEFAULT_MAX_BYTES), help_heading = "Output")]
     pub max_bytes: String,
 
-    /// Write the records there too; - is standard output
+    /// Write the records to FILE too; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub manifest: Option<PathBuf>,
 
-    /// What is wanted: image, a comma list of formats such as jpeg,png,webp, or any
+    /// What to accept: image, a comma-separated list of formats such as jpeg,png,webp, or any
     #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Images")]
     pub accept: String,
 
-    /// Refuse narrower images, as soon as their header tells
+    /// Refuse images of less width, as soon as their header states the size
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true, help_heading = "Images")]
     pub min_width: Option<u32>,
 
@@ -151,7 +154,7 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS", help_heading = "Images")]
     pub max_pixels: Option<String>,
 
-    /// Refuse images whose longer side is more than so many times the shorter one
+    /// Refuse images whose longer side is more than RATIO times the shorter one
     #[arg(long, value_name = "RATIO", allow_negative_numbers = true, help_heading = "Images")]
     pub max_aspect: Option<f64>,
 
@@ -159,20 +162,20 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", help_heading = "Images")]
     pub min_bytes: Option<String>,
 
-    /// Whether images are sound: structure follows their parts to the end; decode makes all their pixels
+    /// Check images for damage: structure follows a file's parts to the end; decode decodes all pixels too
     #[arg(long, value_name = "HOW", default_value = "structure", help_heading = "Images")]
     pub verify: VerifyChoice,
 
-    /// Fit images into so many pixels each way, or WIDTHxHEIGHT; their files are made anew then
+    /// Fit images into PIXELS by PIXELS, or into WIDTHxHEIGHT; resized images are encoded again
     #[arg(long, value_name = "PIXELS", help_heading = "Images")]
     pub resize: Option<String>,
 
-    /// What becomes of the proportions: keep-ratio fits all of it in, center-crop fills, border pads with white [default:
-    /// keep-ratio]
+    /// How to fit: keep-ratio shows the whole image, center-crop fills the box and crops, border pads with white
+    /// [default: keep-ratio]
     #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = "Images")]
     pub resize_mode: Option<ResizeModeChoice>,
 
-    /// Resize smaller images as well
+    /// Enlarge smaller images too
     #[arg(long, help_heading = "Images")]
     pub enlarge: bool,
 
@@ -180,35 +183,35 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", help_heading = "Images")]
     pub encode: Option<EncodeChoice>,
 
-    /// How much detail JPEG and WebP files keep that are made anew, from 1 to 100 [default: 90]
+    /// Quality of JPEG and WebP files that are encoded again, from 1 to 100 [default: 90]
     #[arg(long, value_name = "N", help_heading = "Images")]
     pub quality: Option<u8>,
 
-    /// Record what each picture looks like, as a perceptual hash of 64 bits
+    /// Record a perceptual hash of each image, of 64 bits
     #[arg(long, help_heading = "Images")]
     pub phash: bool,
 
-    /// Record these digests of each image: md5, sha1, sha256, sha512, blake3; a comma list
+    /// Record digests of each image: a comma-separated list of md5, sha1, sha256, sha512, blake3
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Images")]
     pub hash: Vec<String>,
 
-    /// Record what the camera noted down: when, where and how the picture was taken
+    /// Record the Exif data: when, where and how the picture was taken
     #[arg(long, help_heading = "Images")]
     pub exif: bool,
 
-    /// Store the same content once: further images of it become hard links to the first
+    /// Store the same content once: further images with the same bytes become hard links to the first
     #[arg(long, help_heading = "Images")]
     pub dedupe: bool,
 
-    /// One URL after the other, in the order of the list
+    /// Fetch one URL after the other, in the order of the list
     #[arg(long, help_heading = "Modes", conflicts_with = "compare")]
     pub sequential: bool,
 
-    /// Both modes, sequential first, side by side
+    /// Fetch the list in both modes, sequential first, and report them side by side
     #[arg(long, help_heading = "Modes")]
     pub compare: bool,
 
-    /// Say what would be done, and fetch nothing; --manifest FILE gets the name of each row's file
+    /// Report what would be done, and fetch nothing; --manifest FILE gets the planned name of each row's file
     #[arg(long, help_heading = "Modes", conflicts_with = "sample")]
     pub dry_run: bool,
 
@@ -216,51 +219,51 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Modes", conflicts_with = "compare")]
     pub sample: Option<usize>,
 
-    /// Draw the rows that another sample of the list drew with this number
+    /// Seed for the draw: the same seed draws the same rows of the same list
     #[arg(long, value_name = "N", help_heading = "Modes", requires = "sample")]
     pub sample_seed: Option<u64>,
 
-    /// Downloads at once, over all hosts
+    /// Maximum number of downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = run::DEFAULT_CONCURRENCY.get(), help_heading = "Modes")]
     pub concurrency: usize,
 
-    /// Whether that was said.
+    /// Whether `--concurrency` is on the command line.
     #[arg(skip)]
     pub concurrency_is_given: bool,
 
-    /// Downloads at once per host; auto grows from 6 to 64 while the host keeps up
+    /// Maximum number of downloads at once per host; auto starts at 6 and grows up to 64 while the host keeps up
     #[arg(long, value_name = "N|auto", default_value = "auto", help_heading = "Modes")]
     pub per_host: String,
 
-    /// Requests a second to one host, at most
+    /// Maximum requests per second to one host
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Modes")]
     pub rate: Option<f64>,
 
-    /// Bytes a second of all downloads together, at most
+    /// Maximum bytes per second, over all downloads
     #[arg(long, value_name = "SIZE", help_heading = "Modes")]
     pub limit_rate: Option<String>,
 
-    /// Tries after the first one
+    /// Maximum retries after a row's first attempt
     #[arg(long, value_name = "N", default_value_t = http::DEFAULT_RETRIES, help_heading = "HTTP")]
     pub retries: u32,
 
-    /// Wait before the second try; doubles from there
+    /// Wait before the first retry; doubles each time
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_RETRY_WAIT.as_secs_f64(), help_heading = "HTTP")]
     pub retry_wait: f64,
 
-    /// Time to connect
+    /// Time limit for the name lookup and for the connection, each on its own
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_CONNECT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub connect_timeout: f64,
 
-    /// Time without a byte, connecting included; unless given, less for the first try of a row at a quick host
+    /// Time limit without a byte, connecting included; unless given, a row's first attempt at a fast host has less
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_STALL_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub stall_timeout: f64,
 
-    /// Whether that was said.
+    /// Whether `--stall-timeout` is on the command line.
     #[arg(skip)]
     pub stall_timeout_is_given: bool,
 
-    /// Time for one attempt in all
+    /// Time limit for one attempt in all
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_ATTEMPT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub timeout: f64,
 
@@ -284,7 +287,7 @@ pub struct Args {
     #[arg(short = 'u', long, value_name = "USER:PASSWORD", help_heading = "HTTP")]
     pub user: Option<String>,
 
-    /// Credentials by host from ~/.netrc, or the file that NETRC names
+    /// Read credentials by host from ~/.netrc, or the file in NETRC
     #[arg(long, help_heading = "HTTP")]
     pub netrc: bool,
 
@@ -300,23 +303,23 @@ pub struct Args {
     #[arg(short = 'k', long, help_heading = "HTTP")]
     pub insecure: bool,
 
-    /// Connect to ADDRESS instead of looking HOST up; ADDRESS may carry a port of its own; may be repeated
+    /// Connect to ADDRESS instead of looking up HOST; ADDRESS may have a port of its own; may be repeated
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "HTTP")]
     pub resolve: Vec<String>,
 
-    /// Ask these name servers instead of the system's; IP or IP:PORT, a comma list
+    /// Ask these name servers instead of the system's: a comma-separated list of IP or IP:PORT
     #[arg(long, value_name = "ADDRESSES", help_heading = "HTTP")]
     pub dns_servers: Option<String>,
 
-    /// Use IPv4 alone
+    /// Use only IPv4
     #[arg(short = '4', long, help_heading = "HTTP", conflicts_with = "ipv6")]
     pub ipv4: bool,
 
-    /// Use IPv6 alone
+    /// Use only IPv6
     #[arg(short = '6', long, help_heading = "HTTP")]
     pub ipv6: bool,
 
-    /// Connect to addresses of the public internet alone, redirects included
+    /// Connect only to addresses of the public internet, redirects included
     #[arg(long, help_heading = "HTTP")]
     pub public_only: bool,
 
@@ -324,7 +327,7 @@ pub struct Args {
     #[arg(long = "http1.1", help_heading = "HTTP")]
     pub http1_1: bool,
 
-    /// Redirects to follow
+    /// Maximum redirects to follow
     #[arg(long, value_name = "N", default_value_t = http::DEFAULT_MAX_REDIRECTS, help_heading = "HTTP")]
     pub max_redirs: u32,
 
@@ -332,28 +335,28 @@ pub struct Args {
     #[arg(long, help_heading = "HTTP")]
     pub allow_downgrade: bool,
 
-    /// Say only what failed, and print no report
-    #[arg(short, long, help_heading = "Seeing", conflicts_with = "verbose")]
+    /// Log only errors, and print no report
+    #[arg(short, long, help_heading = "Output and logging", conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Say more; -vv says everything
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Seeing")]
+    /// Log more; -vv logs everything
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output and logging")]
     pub verbose: u8,
 
-    /// What to show meanwhile; auto: a bar on a terminal, log lines otherwise; none: failures alone
-    #[arg(long, value_name = "WHAT", default_value = "auto", help_heading = "Seeing")]
+    /// What to show during the run; auto: a bar on a terminal, log lines otherwise; none: only errors
+    #[arg(long, value_name = "WHAT", default_value = "auto", help_heading = "Output and logging")]
     pub progress: ProgressChoice,
 
-    /// Form of the log lines on standard error
-    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Seeing")]
+    /// Format of the log lines on standard error
+    #[arg(long, value_name = "FORM", default_value = "text", help_heading = "Output and logging")]
     pub log_format: LogFormat,
 
     /// Write the report to FILE too, as .html, .md, .json or .txt; may be repeated
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Seeing")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output and logging")]
     pub report: Vec<PathBuf>,
 
-    /// The report on standard output as JSON
-    #[arg(long, help_heading = "Seeing")]
+    /// Print the report as JSON on standard output
+    #[arg(long, help_heading = "Output and logging")]
     pub json: bool,
 }
 
@@ -409,8 +412,10 @@ pub enum LogFormat {
 }
 
 impl Args {
-    /// Parses a command line whose first element is the program's name. Help and errors come back as an error that
-    /// knows how to print itself.
+    /// Parses a command line whose first element is the program's name.
+    ///
+    /// # Errors
+    /// When the command line is wrong, and when it asks for help or the version: the error holds the text to print.
     pub fn parse_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, CommandLineError> {
         use clap::FromArgMatches as _;
         use clap::parser::ValueSource;
@@ -423,11 +428,11 @@ impl Args {
         Ok(args)
     }
 
-    /// What is printed instead of doing anything (`--completions`, `--man`). It is made from the definitions above, and
-    /// only when it is asked for: no run waits for it.
+    /// The document to print instead of a run (`--completions`, `--man`), or `None`. It is generated from the
+    /// definitions above on request, so that other runs do not wait for it.
     ///
     /// # Errors
-    /// Never: it is written into memory.
+    /// Never: the document is written into memory.
     pub fn document(&self) -> io::Result<Option<Vec<u8>>> {
         let mut document = Vec::new();
         if let Some(shell) = self.completions {
@@ -440,19 +445,19 @@ impl Args {
         Ok(Some(document))
     }
 
-    /// The usage, for somebody who typed nothing.
+    /// The usage line, for a command line without a list.
     #[must_use]
     pub fn usage() -> String {
         Self::command().render_usage().to_string()
     }
 }
 
-/// A size as it can be typed.
+/// A size in the form that flags such as `--max-bytes` read.
 fn mebibytes(bytes: u64) -> String {
     format!("{}MiB", bytes >> 20)
 }
 
-/// The end of `--help`.
+/// The text at the end of `--help`: examples and exit statuses.
 fn after_long_help() -> String {
     let mut text = String::new();
     for (title, lines) in [("Examples", EXAMPLES), ("\nExit status", STATUSES)] {
@@ -467,8 +472,8 @@ fn after_long_help() -> String {
     text.trim_end().to_owned()
 }
 
-/// The man page. Its synopsis and its end are laid out here: the usual ones name each of the many flags in one paragraph,
-/// and run the lines of the examples together.
+/// Writes the man page. The synopsis and the end are written by hand: `clap_mangen` would name all flags in one
+/// synopsis paragraph, and would join the lines of the examples.
 fn write_man_page(page: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(Args::command()).manual("User Commands");
     man.render_title(page)?;
@@ -491,18 +496,18 @@ fn write_man_page(page: &mut Vec<u8>) -> io::Result<()> {
     end.to_writer(page)
 }
 
-/// The command line was wrong, or asked for help.
+/// The command line is wrong, or asks for help or the version.
 #[derive(Debug)]
 pub struct CommandLineError(clap::Error);
 
 impl CommandLineError {
-    /// Prints what there is to say, help on standard output and errors on standard error.
+    /// Prints help and version on standard output, and errors on standard error.
     pub fn print(&self) {
-        // Nobody is left to be told that there is nobody to be told.
+        // An error of this write cannot be reported either.
         let _ = self.0.print();
     }
 
-    /// Help and version were asked for; everything else is a mistake.
+    /// Whether the command line is wrong; otherwise it asks for help or the version.
     #[must_use]
     pub fn is_mistake(&self) -> bool {
         self.0.use_stderr()

@@ -1,4 +1,4 @@
-//! The log on standard error: `2026-03-30T19:21:02.370Z  INFO fetchimg: Downloaded: URL`.
+//! Sets up the log on standard error: `2026-03-30T19:21:02.370Z  INFO fetchimg: Downloaded: URL`.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -11,20 +11,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::cli::args::LogFormat;
 use crate::progress::{ProgressMode, Screen};
 
-/// Starts the log. `verbosity`: -1 only failures, 0 what happens, 1 and more details. `RUST_LOG` has the last word.
-pub fn start(verbosity: i8, show: ProgressMode, format: LogFormat, screen: Screen) {
-    let level = match (verbosity, show) {
+/// Starts the log. `verbosity` is -1 for errors only, 0 for the usual log, 1 for details and 2 for everything.
+/// `RUST_LOG` overrides it.
+pub fn start(verbosity: i8, progress: ProgressMode, format: LogFormat, screen: Screen) {
+    let level = match (verbosity, progress) {
         (..=-1, _) => LevelFilter::ERROR,
-        // The bar tells what a line for each image would.
+        // The bar replaces the log line of each image.
         (0, ProgressMode::Bar | ProgressMode::Off) => LevelFilter::WARN,
         (0, ProgressMode::Log) => LevelFilter::INFO,
         (1, _) => LevelFilter::DEBUG,
         (2.., _) => LevelFilter::TRACE,
     };
-    // Details are our own; those of the libraries come with -vv.
+    // -v shows details of fetchimg itself; -vv also those of the libraries.
     let filter = match env::var("RUST_LOG") {
-        Ok(wanted) if !wanted.is_empty() => directives(&wanted),
-        // hickory warns of every malformed packet, in words from outside; such packets do no harm.
+        Ok(list) if !list.is_empty() => parse_directives(&list),
+        // hickory warns about every malformed packet, which is harmless, and quotes text from outside.
         _ if verbosity < 2 => Targets::new()
             .with_default(LevelFilter::WARN)
             .with_targets(["hickory_net", "hickory_proto", "hickory_resolver"].map(|name| (name, LevelFilter::OFF)))
@@ -34,20 +35,20 @@ pub fn start(verbosity: i8, show: ProgressMode, format: LogFormat, screen: Scree
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(screen)
         .with_ansi(colours())
-        // If the log cannot be written, a complaint about that cannot be written either.
+        // An error of a write to the log cannot be logged either.
         .log_internal_errors(false)
         .with_timer(ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".into()));
     let registry = tracing_subscriber::registry().with(filter);
-    // A log that was started before is used as it is.
+    // This fails when a log has been started before; that one is used then.
     let _ = match format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
 }
 
-/// What `RUST_LOG` asks for: a level, or `target=level`, several of them between commas. What cannot be read is left out.
-fn directives(wanted: &str) -> Targets {
-    let parsed = wanted.split(',').filter_map(|directive| directive.trim().parse::<Targets>().ok());
+/// Parses `RUST_LOG`: a comma-separated list of levels and `target=level`. Invalid directives are ignored.
+fn parse_directives(list: &str) -> Targets {
+    let parsed = list.split(',').filter_map(|directive| directive.trim().parse::<Targets>().ok());
     let mut filter = Targets::new();
     for targets in parsed {
         if let Some(level) = targets.default_level() {
@@ -58,7 +59,8 @@ fn directives(wanted: &str) -> Targets {
     filter
 }
 
-/// Colours on a terminal that has some, unless `NO_COLOR` forbids or `CLICOLOR_FORCE` asks for them anywhere.
+/// Whether the log has colours: on a terminal that shows them, and everywhere with `CLICOLOR_FORCE`; never with
+/// `NO_COLOR`.
 #[must_use]
 pub fn colours() -> bool {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
@@ -75,16 +77,16 @@ mod tests {
 
     #[test]
     fn rust_log_names_levels_and_targets() {
-        for (wanted, ours, theirs) in [
+        for (list, fetchimg, hyper) in [
             ("debug", true, true),
             ("fetchimg=debug", true, false),
             ("info,fetchimg=debug", true, false),
             ("off", false, false),
             ("nonsense[,fetchimg=debug", true, false),
         ] {
-            let filter = directives(wanted);
+            let filter = parse_directives(list);
             let enabled = ["fetchimg", "hyper"].map(|target| filter.would_enable(target, &Level::DEBUG));
-            assert_eq!(enabled, [ours, theirs], "{wanted}");
+            assert_eq!(enabled, [fetchimg, hyper], "{list}");
         }
     }
 }

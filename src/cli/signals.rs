@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM: the first asks the run to end, the second leaves at once.
+//! Handles SIGINT and SIGTERM: the first asks the run to stop, the second ends the program at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::record::Exit;
 use crate::run::shutdown::{GRACE, Stop};
 
-/// SIGINT and SIGTERM. From the moment this exists they no longer end the process by themselves.
+/// Handlers of SIGINT and SIGTERM. From its creation on, these signals no longer end the process by themselves.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -13,7 +13,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to catch the signals. To be called within the runtime.
+    /// Registers the handlers. Has to be called within a tokio runtime.
     ///
     /// # Errors
     /// When the system refuses.
@@ -21,19 +21,20 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Ends the run gently at the first signal; comes back at the second, with the exit for it.
+    /// Asks the run to stop at the first signal. Returns at the second one, with the exit status of the first.
     pub async fn end_run(mut self, stop: &Stop) -> Exit {
         let first = self.next().await;
         stop.ask(first);
-        // Whoever reads the log may have stopped reading; that must not keep the second signal from being heard.
+        // This write may block when the log is a pipe that is no longer read. The second signal must not wait for it.
         drop(tokio::task::spawn_blocking(|| {
             let grace = GRACE.as_secs();
-            tracing::warn!(target: "fetchimg", "Stopping: downloads under way have {grace} s to finish; once more to leave now");
+            tracing::warn!(target: "fetchimg", "Stopping: downloads in flight have {grace} s to finish; once more to leave now");
         }));
         self.next().await;
         first
     }
 
+    /// Waits for a signal, and returns the exit status for it.
     async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,

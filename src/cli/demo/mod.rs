@@ -1,8 +1,8 @@
-//! `--demo`: the whole program at work, with no internet.
+//! `--demo`: a demonstration of the whole program without the internet.
 //!
-//! A server on loopback plays the host of the tutorial ([`server`]), with one drawn picture for each of its URLs
-//! ([`pictures`]). The program then does what it does for the command line that is shown, and the files it leaves are
-//! compared with what the server sent.
+//! A server on loopback stands in for the host of the tutorial ([`server`]), with a drawn picture for each of its URLs
+//! ([`pictures`]). The program then executes the command line that it shows, and compares the files with what the
+//! server sent.
 
 mod pictures;
 mod server;
@@ -15,27 +15,28 @@ use std::{panic, thread};
 
 use tempfile::TempDir;
 
-use self::server::{FIRST_BYTE_AFTER, Server};
+use self::server::{FIRST_BYTE_DELAY, Server};
 use super::args::Args;
-use super::{carry_out, complain, parse, say};
+use super::{execute, parse, print_error, print_lines};
 use crate::record::{BoxError, Exit};
 
-/// The list of the tutorial. It is in the program, which then needs no checkout.
+/// The list of the tutorial, embedded so that an installed program needs no checkout.
 const LIST: &str = include_str!("../../../urls.txt");
 const ORIGIN: &str = "https://codeflex.co";
 const HOST: &str = "codeflex.co";
-/// Not the folder of the real run in the README: its images would be taken for saved ones there.
+/// Not the folder that the README uses for the real images: a later run there would take the drawn pictures for them.
 const OUTPUT: &str = "demo_images";
 
-/// One file of the site.
+/// One file on the server.
 struct Picture {
-    /// The path of its URL.
+    /// Path of its URL.
     path: String,
     content_type: &'static str,
     file: Vec<u8>,
 }
 
 impl Picture {
+    /// Draws the picture for line `number` of the list, in the format that the extension of `path` names.
     fn draw(number: usize, path: &str) -> Result<Self, BoxError> {
         let canvas = pictures::draw(number);
         let is_png = Path::new(path).extension().is_some_and(|extension| extension == "png");
@@ -43,55 +44,55 @@ impl Picture {
         Ok(Self { path: path.to_owned(), content_type, file })
     }
 
-    /// The name of the file that it becomes.
+    /// Name of the downloaded file.
     fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 }
 
-/// Runs the demonstration. `line` is the command line that asked for it, `typed` what it says.
-pub fn demonstrate(line: Vec<OsString>, typed: &Args) -> Exit {
+/// Runs the demonstration. `command_line` is the one with `--demo`, and `typed` its parsed form.
+pub fn run(command_line: Vec<OsString>, typed: &Args) -> Exit {
     if let Some(input) = typed.input.first() {
         let input = input.display();
         let sentence =
             format!("--demo brings its own list; leave out {input}, or leave out --demo to fetch what it lists");
-        return complain(&sentence, Exit::Usage);
+        return print_error(&sentence, Exit::Usage);
     }
     let demo = match Demo::start() {
         Ok(demo) => demo,
-        Err(error) => return complain(&format!("the demonstration cannot start: {error}"), Exit::Aborted),
+        Err(error) => return print_error(&format!("the demonstration cannot start: {error}"), Exit::Aborted),
     };
-    let line = demo.command_line(line, typed);
-    let args = match parse(line.iter().cloned()) {
+    let command_line = demo.command_line(command_line, typed);
+    let args = match parse(command_line.iter().cloned()) {
         Ok(args) => args,
         Err(exit) => return exit,
     };
-    let tell = |text: &str| {
+    let announce = |text: &str| {
         if !typed.quiet {
-            say(text);
+            print_lines(text);
         }
     };
-    let (address, wait) = (demo.server.address, FIRST_BYTE_AFTER.as_millis());
-    tell(&format!("A server on loopback ({address}) plays {HOST}; each of its answers waits {wait} ms."));
-    tell(&format!("$ {}\n\n", line.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")));
+    let (address, wait) = (demo.server.address, FIRST_BYTE_DELAY.as_millis());
+    announce(&format!("A server on loopback ({address}) plays {HOST}; each of its answers waits {wait} ms."));
+    announce(&format!("$ {}\n\n", command_line.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")));
 
     let output = keeps_files_as_sent(&args).then(|| args.output.clone());
-    let exit = carry_out(args);
+    let exit = execute(args);
     let Some(output) = output.filter(|_| exit == Exit::Clean) else { return exit };
     let differences = differences(&demo.pictures, &output);
     if !differences.is_empty() {
-        return complain(&differences.join("\n"), Exit::SomeFailed);
+        return print_error(&differences.join("\n"), Exit::SomeFailed);
     }
     let count = demo.pictures.len();
-    tell(&format!("\nAll {count} files in {} are byte for byte what the server sent.", output.display()));
+    announce(&format!("\nAll {count} files in {} are byte for byte what the server sent.", output.display()));
     exit
 }
 
-/// The server, and the files that a run needs to fetch from it.
+/// The running server, and the files that a run needs to fetch from it.
 struct Demo {
     pictures: Arc<[Picture]>,
     server: Server,
-    /// Holds the list and the certificate of the server; removed at the end.
+    /// Holds the list and the certificate of the server. Removed when dropped.
     folder: TempDir,
 }
 
@@ -114,38 +115,42 @@ impl Demo {
         self.folder.path().join("server.pem")
     }
 
-    /// What a user would type to fetch the list from this server, with all that was typed beside `--demo` at its end.
-    fn command_line(&self, line: Vec<OsString>, typed: &Args) -> Vec<OsString> {
+    /// The command line that fetches the list from this server. All other words of the one with `--demo` are added at
+    /// its end.
+    fn command_line(&self, original: Vec<OsString>, typed: &Args) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["fetchimg".into(), self.list().into()];
         if !typed.output_is_given {
             words.extend(["-o".into(), OUTPUT.into()]);
         }
-        let another_mode = typed.sequential || typed.concurrency_is_given || typed.dry_run || typed.sample.is_some();
-        if !another_mode {
+        let other_mode = typed.sequential || typed.concurrency_is_given || typed.dry_run || typed.sample.is_some();
+        if !other_mode {
             words.push("--compare".into());
         }
         let address = self.server.address;
         let resolve = format!("{HOST}:443:{}:{}", address.ip(), address.port());
         words.extend(["--overwrite".into(), "--resolve".into(), resolve.into()]);
         words.extend(["--cacert".into(), self.certificate().into()]);
-        // A proxy that the environment names does not reach this loopback.
+        // A proxy from the environment could not reach this loopback server.
         words.push("--proxy=".into());
-        words.extend(line.into_iter().skip(1).filter(|word| word != "--demo"));
+        words.extend(original.into_iter().skip(1).filter(|word| word != "--demo"));
         words
     }
 }
 
-/// Draws a picture for each line of the list, all at the same time.
+/// Draws a picture for each line of the list, each in a thread of its own.
 fn draw_all() -> Result<Vec<Picture>, BoxError> {
     let paths = LIST.lines().filter_map(|line| line.strip_prefix(ORIGIN));
     thread::scope(|scope| {
         let threads: Vec<_> =
             paths.enumerate().map(|(number, path)| scope.spawn(move || Picture::draw(number, path))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|defect| panic::resume_unwind(defect))).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+            .collect()
     })
 }
 
-/// An argument as a shell reads it.
+/// Quotes an argument for a shell where that is necessary.
 fn quoted(argument: &OsStr) -> String {
     let text = argument.to_string_lossy();
     let is_plain = |character: char| character.is_alphanumeric() || "-_./:=,@%+".contains(character);
@@ -156,14 +161,14 @@ fn quoted(argument: &OsStr) -> String {
     }
 }
 
-/// Whether every picture becomes a file with its name and its bytes.
+/// Whether the run stores every picture under its own name and with unchanged bytes.
 fn keeps_files_as_sent(args: &Args) -> bool {
-    let is_made_anew = args.resize.is_some() || args.encode.is_some();
-    let is_a_part = args.dry_run || args.sample.is_some();
-    args.name == "{basename}" && !is_made_anew && !is_a_part
+    let is_encoded_again = args.resize.is_some() || args.encode.is_some();
+    let is_partial = args.dry_run || args.sample.is_some();
+    args.name == "{basename}" && !is_encoded_again && !is_partial
 }
 
-/// One sentence for each file in `folder` that is not what the server sent.
+/// One sentence for each file in `folder` that differs from what the server sent, or cannot be read.
 fn differences(pictures: &[Picture], folder: &Path) -> Vec<String> {
     let compare = |picture: &Picture| {
         let path = folder.join(picture.name());
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_compared_where_they_ought_to_be_what_the_server_sent() {
+    fn files_are_compared_only_when_the_run_keeps_names_and_bytes() {
         for (line, compared) in [
             ("--demo", true),
             ("--demo --sequential -o elsewhere --hash sha256", true),

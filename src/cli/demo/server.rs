@@ -1,4 +1,4 @@
-//! The server of the demonstration: HTTPS on loopback, and no more of HTTP than the program speaks.
+//! HTTPS server of the demonstration, on loopback. It implements only the part of HTTP that fetchimg uses.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,24 +17,25 @@ use super::{HOST, Picture};
 use crate::record::BoxError;
 
 /// The time between a request and the first byte of its answer.
-pub const FIRST_BYTE_AFTER: Duration = Duration::from_millis(150);
+pub const FIRST_BYTE_DELAY: Duration = Duration::from_millis(150);
 
-const MAX_REQUEST_HEAD: u64 = 16 * 1024;
+/// Longest request head that is read, in bytes.
+const MAX_REQUEST_HEAD_BYTES: u64 = 16 * 1024;
 
-/// Answers requests until it is dropped.
+/// A running server. It stops when it is dropped.
 pub struct Server {
-    /// Where it listens.
+    /// The address it listens at.
     pub address: SocketAddr,
-    /// Its certificate, to be trusted by those who ask it.
+    /// Its self-signed certificate in PEM, which clients have to trust.
     pub certificate: String,
-    /// With a thread of its own, so that what the server does takes no turn from the downloads.
+    /// Has one thread, so that the server does not run on the threads of the downloads.
     _runtime: Runtime,
 }
 
 impl Server {
-    /// Starts to serve `pictures` as the host of the demonstration.
+    /// Starts a server for `pictures`, with a certificate for the host of the list.
     pub fn start(pictures: Arc<[Picture]>) -> Result<Self, BoxError> {
-        let (tls, certificate) = certify()?;
+        let (tls, certificate) = self_signed_tls()?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name(HOST).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
@@ -43,8 +44,8 @@ impl Server {
     }
 }
 
-/// A TLS configuration with a new certificate for the host, and that certificate as a PEM file.
-fn certify() -> Result<(rustls::ServerConfig, String), BoxError> {
+/// Makes a self-signed certificate for the host. Returns a TLS configuration with it, and the certificate in PEM.
+fn self_signed_tls() -> Result<(rustls::ServerConfig, String), BoxError> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([HOST.to_owned()])?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -56,23 +57,24 @@ fn certify() -> Result<(rustls::ServerConfig, String), BoxError> {
     Ok((tls, format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")))
 }
 
+/// Accepts connections, and serves each in a task.
 async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, pictures: Arc<[Picture]>) {
     loop {
         match listener.accept().await {
-            // A conversation that breaks off needs no word here: the client sees it itself.
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream, acceptor.clone(), Arc::clone(&pictures)))),
-            // There may be no file descriptor left for the moment.
+            // Errors of a connection are ignored here, because the client sees them too.
+            Ok((stream, _)) => drop(tokio::spawn(serve_connection(stream, acceptor.clone(), Arc::clone(&pictures)))),
+            // The process may be out of file descriptors for a moment.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 /// Answers the requests of one connection, one after the other, until the client closes it.
-async fn converse(stream: TcpStream, acceptor: TlsAcceptor, pictures: Arc<[Picture]>) -> io::Result<()> {
+async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, pictures: Arc<[Picture]>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(acceptor.accept(stream).await?);
     while let Some(request) = read_head(&mut stream).await? {
-        tokio::time::sleep(FIRST_BYTE_AFTER).await;
+        tokio::time::sleep(FIRST_BYTE_DELAY).await;
         let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, content_type, body) = match pictures.iter().find(|picture| picture.path == path) {
             Some(picture) => ("200 OK", picture.content_type, picture.file.as_slice()),
@@ -87,9 +89,9 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, pictures: Arc<[Pictu
     stream.shutdown().await
 }
 
-/// The head of the next request, or `None` when there is none, or none of a sensible length.
+/// Reads the head of the next request. Returns `None` at the end of the connection and when the head is too long.
 async fn read_head(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
-    let mut stream = stream.take(MAX_REQUEST_HEAD);
+    let mut stream = stream.take(MAX_REQUEST_HEAD_BYTES);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await? == 0 {

@@ -1,0 +1,85 @@
+//! Flags of the group "Input", and the lists themselves.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use super::{UsageError, usage};
+use crate::cli::args::{Args, InputFormat};
+use crate::input::{self, Source};
+
+/// The lists to read, in their order; standard input when none is named.
+pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
+    if args.input.is_empty() {
+        if io::stdin().is_terminal() {
+            return usage(format!(
+                "there is no list: name one, or pipe one in (--help tells more)\n\n{}",
+                Args::usage()
+            ));
+        }
+        return Ok(vec![Source::Stdin]);
+    }
+    let mut sources = Vec::with_capacity(args.input.len());
+    for input in &args.input {
+        let text = input.to_str().unwrap_or_default();
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        sources.push(match scheme.as_deref() {
+            Some("http" | "https") => Source::Url(text.to_owned()),
+            _ if text == "-" => Source::Stdin,
+            _ => Source::File(PathBuf::from(input)),
+        });
+    }
+    if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
+        return usage("standard input can be read once: give - only once");
+    }
+    Ok(sources)
+}
+
+/// `--input-format`, `--url-column` and `--checksum-column`.
+pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
+    let format = match args.input_format {
+        InputFormat::Auto => None,
+        InputFormat::Text => Some(input::ListFormat::Text),
+        InputFormat::Csv => Some(input::ListFormat::Csv),
+        InputFormat::Tsv => Some(input::ListFormat::Tsv),
+        InputFormat::Jsonl => Some(input::ListFormat::Jsonl),
+        InputFormat::Parquet => Some(input::ListFormat::Parquet),
+    };
+    let (url_column, checksum_column) = (args.url_column.clone(), args.checksum_column.clone());
+    if checksum_column.is_some() && format == Some(input::ListFormat::Text) {
+        return usage(
+            "--checksum-column needs a list with columns, and a text list has none; leave out one of the two",
+        );
+    }
+    if checksum_column.as_ref() == Some(&url_column) {
+        return usage(format!(
+            "--checksum-column {url_column}: the URL is in that column; name the one with the digests"
+        ));
+    }
+    Ok(input::Options { format, url_column, checksum_column, ..input::Options::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::config::tests::{assert_refused, config};
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("- -", "only once"),
+            ("list --checksum-column url", "the one with the digests"),
+            ("list --url-column md5 --checksum-column md5", "the one with the digests"),
+            ("list --input-format text --checksum-column md5", "needs a list with columns"),
+        ]);
+    }
+
+    #[test]
+    fn inputs_are_files_urls_or_standard_input() {
+        let config = config("a.txt - HTTPS://a.example/x.png ftp://b").expect("a config");
+        let url = Source::Url("HTTPS://a.example/x.png".into());
+        assert_eq!(
+            config.run.sources,
+            [Source::File("a.txt".into()), Source::Stdin, url, Source::File("ftp://b".into())]
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Flags of the group "Output".
+
+use super::units::size;
+use super::{UsageError, usage};
+use crate::cli::args::Args;
+use crate::input;
+use crate::journal::manifest::ManifestTarget;
+use crate::naming::Template;
+use crate::record::Existing;
+
+/// `--overwrite` and `--compare`: what to do with files that exist already.
+pub const fn existing(args: &Args) -> Existing {
+    match (args.overwrite, args.compare) {
+        (true, _) => Existing::Replace,
+        (false, true) => Existing::Refresh,
+        (false, false) => Existing::Keep,
+    }
+}
+
+/// `--manifest`.
+pub fn manifest(args: &Args) -> Result<Option<ManifestTarget>, UsageError> {
+    let manifest = args.manifest.as_ref().map(|path| match path.to_str() {
+        Some("-") => ManifestTarget::Stdout,
+        _ => ManifestTarget::File(path.clone()),
+    });
+    if manifest == Some(ManifestTarget::Stdout) && args.json {
+        return usage(
+            "--manifest - and --json both want standard output; write the report to a file with --report run.json",
+        );
+    }
+    Ok(manifest)
+}
+
+/// `--chunk-size`, in bytes.
+pub fn chunk_size(text: &str) -> Result<usize, UsageError> {
+    match size("--chunk-size", text)? {
+        0 => usage("--chunk-size 0 would never get to the end; the smallest is 1"),
+        bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
+    }
+}
+
+/// `--name`.
+pub fn template(text: &str) -> Result<Template, UsageError> {
+    text.parse().or_else(|error| usage(format!("--name {text}: {error}")))
+}
+
+/// Refuses a template that names the column of the URL or of the checksum. Rows do not keep these columns, so that each
+/// name would get `none`.
+pub fn check_template_columns(template: &Template, input: &input::Options) -> Result<(), UsageError> {
+    for column in template.columns() {
+        if column == input.url_column {
+            return usage(format!(
+                "--name {{col.{column}}}: that column holds the URL, of which names have {{basename}}, {{stem}}, {{host}} \
+                 and {{url_hash}}"
+            ));
+        }
+        if Some(column) == input.checksum_column.as_deref() {
+            return usage(format!(
+                "--name {{col.{column}}}: that column holds the checksum, which is compared and no part of a name; write \
+                 {{sha256}}, which is made from the file"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::config::tests::{assert_refused, config};
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[
+            ("list --chunk-size 0", "smallest is 1"),
+            ("list --name {nmae}", "{basename}"),
+            ("list --name ../{basename}", "inside the output folder"),
+            ("list --manifest - --json", "--report run.json"),
+            ("list --name {col.url}.{ext}", "{basename}, {stem}"),
+            ("list --url-column link --name {index}-{col.link:0:8}", "{basename}, {stem}"),
+            ("list --checksum-column md5 --name {col.md5:0:2}/{basename}", "write {sha256}"),
+        ]);
+    }
+
+    #[test]
+    fn names_may_use_any_other_column() {
+        for line in ["list --name {col.md5}", "list --url-column link --name {col.url}", "list --name {col.url2}"] {
+            assert!(config(line).is_ok(), "{line}");
+        }
+    }
+}

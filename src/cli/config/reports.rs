@@ -1,0 +1,68 @@
+//! Flags of the group "Output and logging".
+
+use super::{UsageError, usage};
+use crate::cli::args::{Args, LogFormat, ProgressChoice};
+use crate::journal::manifest::ManifestTarget;
+use crate::progress::ProgressMode;
+use crate::run::{ReportFormat, Reports};
+
+/// What is logged and shown during the run.
+#[derive(Debug)]
+pub struct LogOptions {
+    /// Level of detail of the log: -1 for errors only, 0 for the usual log, 1 for details, 2 and more for everything.
+    pub verbosity: i8,
+    /// Format of the log lines.
+    pub format: LogFormat,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+}
+
+/// `--report`, `--json` and `--quiet`: where the report goes. `--manifest -` takes standard output from it.
+pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, UsageError> {
+    let mut files = Vec::with_capacity(args.report.len());
+    for path in &args.report {
+        let format = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => ReportFormat::Json,
+            Some("txt") => ReportFormat::Text,
+            Some("html" | "htm") => ReportFormat::Html,
+            Some("md") => ReportFormat::Markdown,
+            _ => {
+                return usage(format!("--report {}: the name must end in .html, .md, .json or .txt", path.display()));
+            }
+        };
+        files.push((format, path.clone()));
+    }
+    let stdout_taken = manifest == Some(&ManifestTarget::Stdout);
+    Ok(Reports {
+        files,
+        to_stdout: match (stdout_taken, args.json, args.quiet) {
+            (true, _, _) | (false, false, true) => None,
+            (false, true, _) => Some(ReportFormat::Json),
+            (false, false, false) => Some(ReportFormat::Text),
+        },
+        to_stderr: (stdout_taken && !args.quiet).then_some(ReportFormat::Text),
+    })
+}
+
+/// `--progress`, `--quiet`, `--verbose` and `--log-format`.
+pub fn log_options(args: &Args) -> LogOptions {
+    let progress = match args.progress {
+        _ if args.quiet => ProgressMode::Off,
+        ProgressChoice::Auto => ProgressMode::auto(),
+        ProgressChoice::Bar => ProgressMode::Bar,
+        ProgressChoice::Log => ProgressMode::Log,
+        ProgressChoice::None => ProgressMode::Off,
+    };
+    let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
+    LogOptions { verbosity, format: args.log_format, progress }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::config::tests::assert_refused;
+
+    #[test]
+    fn invalid_values_are_refused_with_a_hint() {
+        assert_refused(&[("list --report run.docx", ".json")]);
+    }
+}
