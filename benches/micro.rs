@@ -24,7 +24,7 @@
 //! - `record`: 1,000 rows that end as saved: their URLs looked up, their records as JSON, and these into the journal,
 //!   with a write for all at once or for each, as when downloads end one by one.
 //!
-//! Files are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
+//! Folder are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
 
 mod common;
 
@@ -40,23 +40,19 @@ use bytes::Bytes;
 use common::{Result, lists};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, BenchmarkId, Throughput};
-use fetchimg::cli::Args;
-use fetchimg::config::Config;
-use fetchimg::digest::Digests;
-use fetchimg::fetch::{Fetcher, Phase, Work};
-use fetchimg::format::Format;
-use fetchimg::http::Client;
-use fetchimg::http::disposition::filename;
-use fetchimg::image::{Inspector, Verdict, Wanted, recognise};
-use fetchimg::input::{Options, rows_of};
-use fetchimg::intents::{Intent, Intents};
-use fetchimg::job::{Job, Measures, Outcome, Record, Saved, Timing};
-use fetchimg::journal::{Journal, Key, KnownBy, Met};
-use fetchimg::limiter::{self, Limiter, Patience};
-use fetchimg::naming::Namer;
-use fetchimg::shown;
-use fetchimg::sink::{Files, Publish};
-use fetchimg::transform::Pool;
+use fetchimg::internals::fetch::{Fetcher, Work};
+use fetchimg::internals::http::Client;
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::image::transform::Pool;
+use fetchimg::internals::image::{Inspector, Verdict, Wanted, recognise};
+use fetchimg::internals::input::{Options, rows_of};
+use fetchimg::internals::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
+use fetchimg::internals::naming::Namer;
+use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::internals::run;
+use fetchimg::internals::sink::{Folder, OnConflict, Sink, folder};
+use fetchimg::internals::util::redact;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
@@ -164,7 +160,7 @@ fn list(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn naming(criterion: &mut Criterion) -> Result<()> {
-    let template = "{basename}".parse::<fetchimg::naming::Template>()?;
+    let template = "{basename}".parse::<fetchimg::internals::naming::Template>()?;
     let mut group = criterion.benchmark_group("naming");
     group.throughput(Throughput::Elements(ROWS));
     for (what, same) in [("all different", false), ("all the same", true)] {
@@ -196,7 +192,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, publish: Publish::New, replaces: None };
+            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -207,7 +203,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                         let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
                         assert_eq!(saved.bytes, bytes as u64);
                         // Out of the way of the next one, which has the same name.
-                        done.intent.into_iter().for_each(Intent::done);
+                        done.receipt.release();
                         fs::remove_file(output.join(saved.path)).expect("the file is there");
                     }
                     taken
@@ -215,7 +211,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                 bencher.iter_custom(|times| runtime.block_on(fetch(times)));
             });
         }
-        let client = Client::new(config(PIECES[0])?.http)?;
+        let client = Client::new(options(PIECES[0]).http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
                 let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
@@ -233,7 +229,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let files = Files::open(&folder.join("parts"), false, None)?;
+    let output = Folder::open(&folder.join("parts"), folder::Options::default())?;
     let mut group = criterion.benchmark_group("part");
     for (size, bytes) in BODIES {
         let body = body(bytes);
@@ -242,11 +238,11 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let cut = body.chunks(pieces).map(Bytes::copy_from_slice).collect::<Vec<_>>();
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let write = |()| {
-                    let mut part = files.begin(Some(bytes as u64), None);
+                    let mut part = output.spill_dir().body(Some(bytes as u64), None);
                     for piece in &cut {
                         part.write(piece).expect("written");
                     }
-                    // It is given up by whoever gets it, when the time has been taken.
+                    // It is dropped when the time has been taken.
                     part
                 };
                 bencher.iter_batched(|| (), write, BatchSize::PerIteration);
@@ -370,7 +366,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
             let key = journal.key(job);
-            assert_eq!(journal.meet(key, job).expect("met"), Met::First(None));
+            assert_eq!(journal.meet(key, job).expect("met"), Lookup::New(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();
@@ -378,7 +374,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     };
     let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
         for (record, key) in records.iter().zip(keys) {
-            let line = shown::json(record, false).expect("JSON");
+            let line = redact::json(record, false).expect("JSON");
             journal.note(record, &line, Some(key)).expect("noted");
             if each {
                 journal.write().expect("written");
@@ -392,7 +388,7 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     group.bench_function("met", |bencher| bencher.iter_batched(empty, meet, BatchSize::PerIteration));
     group.bench_function("as JSON", |bencher| {
         bencher.iter(|| {
-            records.iter().map(|record| shown::json(record, false).map_or(0, |line| line.len())).sum::<usize>()
+            records.iter().map(|record| redact::json(record, false).map_or(0, |line| line.len())).sum::<usize>()
         });
     });
     for (what, each) in [("journal, one write", false), ("journal, a write each", true)] {
@@ -472,37 +468,34 @@ fn speak(mut stream: &TcpStream, answer: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the program does by default, but for the size of pieces and without anybody's proxy.
-fn config(pieces: usize) -> Result<Config> {
-    let pieces = pieces.to_string();
-    let line = ["fetchimg", "list.txt", "--proxy", "", "--chunk-size", &pieces].map(Into::into);
-    let args = Args::parse_line(line).map_err(|_| "the command line is wrong")?;
-    Ok(Config::try_from(args)?)
+/// What the program does by default, but for the size of pieces and without a proxy from the environment.
+fn options(pieces: usize) -> run::Options {
+    let mut options = run::Options::default();
+    options.http.proxy = Some(String::new());
+    options.fetch.chunk_size = pieces;
+    options
 }
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
-    let Config { fetch, http, per_host, concurrency, template, .. } = config(pieces)?;
-    let files = Files::open(output, false, None)?;
-    let intents = Intents::new(files.private("intents"), None, false);
+    let run::Options { fetch, http, per_host, concurrency, template, .. } = options(pieces);
+    let sink = Sink::Folder(Folder::open(output, folder::Options::default())?);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {
         client: Client::new(http)?,
         limiter: Limiter::new(limiter::Options {
             per_host,
-            in_run: concurrency,
-            pace: None,
-            pause: minute,
-            patience: Patience { tries: 1, connecting: minute, answering: minute },
-            at_rest: 0,
+            concurrency,
+            request_interval: None,
+            initial_backoff: minute,
+            open_after: OpenAfter { attempts: 1, unconnected: minute, unanswered: minute },
+            new_rows_first_below: 0,
         }),
-        files: Arc::new(files),
-        intents: Arc::new(intents),
-        contents: Arc::default(),
+        sink: Arc::new(sink),
         pool: Pool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),
         options: fetch,
-        meter: None,
+        bandwidth: None,
         started: Instant::now(),
         phase: watch::Sender::new(Phase::Running).subscribe(),
     })

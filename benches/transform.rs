@@ -28,11 +28,12 @@ use std::time::Duration;
 use common::measure::{self, measure};
 use common::nginx::Nginx;
 use common::{Result, spread};
-use fetchimg::format::Format;
-use fetchimg::transform::picture::{Colour, Picture};
-use fetchimg::transform::resize::Fit;
-use fetchimg::transform::{Image, Limits, Mode, Plan, Quality, Resize, Target};
-use fetchimg::transform::{decode, encode, resize, transform, verify};
+use fetchimg::internals::image::transform::picture::{Colour, Picture};
+use fetchimg::internals::image::transform::resize::Fit;
+use fetchimg::internals::image::transform::{
+    Image, Limits, Mode, Plan, Quality, Resize, Target, decode, encode, resize, transform, verify,
+};
+use fetchimg::internals::record::Format;
 use nix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 15;

@@ -1,7 +1,7 @@
-//! Arguments in, exit status out: the only place that ends the process.
+//! The command: arguments in, exit status out.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    fetchimg::program(std::env::args_os().collect()).into()
+    fetchimg::cli::main(std::env::args_os().collect()).into()
 }

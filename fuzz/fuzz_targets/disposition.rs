@@ -4,10 +4,9 @@
 #[path = "../../tests/common/rules.rs"]
 mod rules;
 
-use fetchimg::format::Format;
-use fetchimg::http::disposition::filename;
-use fetchimg::job::Job;
-use fetchimg::naming::{Namer, clean_text};
+use fetchimg::internals::record::{Format, Job};
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::naming::{Namer, clean_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|field: &[u8]| {

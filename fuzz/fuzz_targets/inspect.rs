@@ -3,8 +3,8 @@
 
 use std::io::Cursor;
 
-use fetchimg::format::Format;
-use fetchimg::image::{Fault, Found, Inspector, Wanted, exif};
+use fetchimg::internals::record::Format;
+use fetchimg::internals::image::{Fault, Found, Inspector, Wanted, exif};
 use libfuzzer_sys::fuzz_target;
 
 // The first byte chooses the format, the next four the cuts and what is wanted: seeds are files with five bytes in front.

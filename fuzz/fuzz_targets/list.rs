@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use arbitrary::Arbitrary;
-use fetchimg::input::{Format, Options, rows_of};
+use fetchimg::internals::input::{ListFormat, Options, rows_of};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -16,8 +16,8 @@ struct List<'a> {
 }
 
 /// Parquet is left out: its library panics at some damage, which a run catches and a fuzzer reports.
-const FORMATS: [Option<Format>; 5] =
-    [None, Some(Format::Text), Some(Format::Csv), Some(Format::Tsv), Some(Format::Jsonl)];
+const FORMATS: [Option<ListFormat>; 5] =
+    [None, Some(ListFormat::Text), Some(ListFormat::Csv), Some(ListFormat::Tsv), Some(ListFormat::Jsonl)];
 
 /// Gives its bytes in pieces of these sizes times `unit`, in turn, with an interruption now and then.
 struct InPieces<'a> {

@@ -8,9 +8,8 @@ mod rules;
 use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
-use fetchimg::format::Format;
-use fetchimg::job::{Extra, Job, url_hash};
-use fetchimg::naming::{Namer, Template};
+use fetchimg::internals::record::{Format, Extra, Job, url_hash};
+use fetchimg::internals::naming::{Namer, Template};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -95,7 +94,7 @@ fuzz_target!(|list: List| {
         assert_eq!(rules::danger(&name), None, "{segment:?} became {name:?}");
         assert!(planned.known().is_none_or(|known| rules::danger(known).is_none()), "{planned:?}");
         if let Some((other, content)) = given.insert(rules::folded(&name), (job.url.clone(), sha256.clone())) {
-            let share = planned.is_addressed_by_content() && content == sha256;
+            let share = planned.is_content_addressed() && content == sha256;
             assert!(share, "{other} and {} share {name:?}", job.url);
         }
     }

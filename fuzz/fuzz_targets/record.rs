@@ -4,13 +4,9 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fetchimg::digest::Digests;
-use fetchimg::format::Format;
-use fetchimg::job::{
-    Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
-};
-use fetchimg::journal::{Journal, KnownBy};
-use fetchimg::shown;
+use fetchimg::internals::record::{Digests, Format, Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
+use fetchimg::internals::journal::{Journal, KnownBy};
+use fetchimg::internals::util::redact;
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -76,10 +72,10 @@ fn record(input: &Input) -> Record {
 
 fuzz_target!(|input: Input| {
     let record = record(&input);
-    let line = shown::json(&record, false).expect("a record is JSON");
+    let line = redact::json(&record, false).expect("a record is JSON");
     assert!(!line.contains(&b'\n'), "a record is one line");
     let text = std::str::from_utf8(&line).expect("JSON is text");
-    assert!(!text.chars().any(shown::is_harmful), "{text}");
+    assert!(!text.chars().any(redact::needs_escaping), "{text}");
     assert_eq!(serde_json::from_slice::<Record>(&line).expect("a record"), record);
     // Whatever stands in a journal is read as a record or passed over.
     let _ = serde_json::from_slice::<Record>(input.journal);

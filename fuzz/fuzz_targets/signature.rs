@@ -1,7 +1,7 @@
 //! A verdict on the beginning of a body, once it is clear, stays what it is however much more comes.
 #![no_main]
 
-use fetchimg::image::{ENOUGH, Recogniser, Verdict, recognise};
+use fetchimg::internals::image::{ENOUGH, Recogniser, Verdict, recognise};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

@@ -2,13 +2,17 @@
 //!
 //! The loop over attempts is here, and so is the way of the bytes: each frame of the body is held to the limit on bytes
 //! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
-//! the frame goes into the part file as it is, and is counted: a write for each piece would copy everything once more.
+//! the frame goes into the body file as it is, and is counted: a write for each piece would copy everything once more.
 
-mod look;
-mod store;
+mod finish;
+mod partial;
+#[cfg(feature = "transform")]
+mod pixels;
+mod validate;
 
-use look::Look;
-pub use look::{Accept, Bounds, Verify, Wanted};
+use self::partial::{PartialBody, source};
+use self::validate::BodyValidator;
+pub use self::validate::{Accept, Bounds, Verify, Wanted};
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
@@ -17,20 +21,20 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio::sync::watch;
-use url::Url;
 
-use crate::contents::Contents;
-use crate::error::{FetchError, Kind};
-use crate::http::{self, Client, Deadline, HeaderValue, Response, Resume, retry};
-use crate::intents::{Intent, Intents};
-use crate::job::{Failed, Job, Outcome, Reason, Record, Skipped, Timing, milliseconds};
-use crate::limiter::{GivenUp, HostKey, Limiter, Resting, Seat, Turn, Visit};
-use crate::meter::Meter;
-use crate::naming::{Namer, Planned};
+use crate::http::{self, Client, Deadline, Response, retry};
+#[cfg(feature = "transform")]
+use crate::image::transform::{Plan, Pool};
+use crate::limiter::bandwidth::BandwidthLimit;
+use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
+use crate::naming::{Namer, PlannedName};
 use crate::progress::{Alive, Counters, HighWater};
-use crate::shown::{harmless, masked};
-use crate::sink::{Files, Origin, Part, Publish};
-use crate::transform::{Plan, Pool};
+use crate::record::{
+    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
+};
+use crate::sink::{OnConflict, Origin, Receipt, Sink};
+use crate::util::human::{Rounded, Size};
+use crate::util::redact::{escaped, redacted};
 
 /// A job with all that was decided about it in list order.
 #[derive(Debug)]
@@ -38,45 +42,55 @@ pub struct Work {
     /// What to fetch.
     pub job: Job,
     /// The file it becomes.
-    pub name: Planned,
+    pub name: PlannedName,
     /// Whether it may take the place of a file of that name.
-    pub publish: Publish,
+    pub on_conflict: OnConflict,
     /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
     pub replaces: Option<(String, u64)>,
 }
 
-/// What a download is held to.
+/// `--chunk-size`: bytes of a piece at most.
+pub const DEFAULT_CHUNK_SIZE: usize = 512;
+
+/// `--max-bytes`: a larger body fails.
+pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
+/// What every download is checked against.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is wanted of a body.
+    /// Which images are wanted.
     pub wanted: Wanted,
-    /// Pieces of so many bytes at most.
+    /// Bytes of a piece at most. More than none.
     pub chunk_size: usize,
-    /// A larger body fails.
+    /// Bytes of a body at most. A larger one fails.
     pub max_bytes: u64,
-    /// Give a file the extension that its bytes ask for.
+    /// Give a file the extension of its format. Where images are made anew, it is always given.
     pub fix_extension: bool,
-    /// Store the same content once.
-    pub dedupe: bool,
     /// What is done with the pixels, if anything.
+    #[cfg(feature = "transform")]
     pub plan: Option<Arc<Plan>>,
-    /// Bytes a second, all downloads together.
+    /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
-    /// How often to try again.
+    /// How often to try again, and when.
     pub policy: retry::Policy,
-    /// The first attempt of a row ends when nothing has come for far longer than the host usually takes for an image.
+    /// End the first attempt of a row when nothing has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
 }
 
-/// How far the run is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Rows are taken and fetched.
-    Running,
-    /// No new rows and no new attempts; what is under way may finish.
-    Finishing,
-    /// What is still under way is given up.
-    Leaving,
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wanted: Wanted::default(),
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            max_bytes: DEFAULT_MAX_BYTES,
+            fix_extension: false,
+            #[cfg(feature = "transform")]
+            plan: None,
+            limit_rate: None,
+            policy: retry::Policy::default(),
+            is_impatient: true,
+        }
+    }
 }
 
 /// All that a download needs. One for each pass over the list, shared by its tasks.
@@ -87,12 +101,9 @@ pub struct Fetcher {
     /// Seats at hosts.
     pub limiter: Limiter,
     /// Where images go.
-    pub files: Arc<Files>,
-    /// Where it is noted that they are about to go there.
-    pub intents: Arc<Intents>,
-    /// Which contents are there.
-    pub contents: Arc<Contents>,
+    pub sink: Arc<Sink>,
     /// Processors for pixels.
+    #[cfg(feature = "transform")]
     pub pool: Pool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
@@ -101,7 +112,7 @@ pub struct Fetcher {
     /// What downloads are held to.
     pub options: Options,
     /// Keeps to the limit on bytes a second.
-    pub meter: Option<Meter>,
+    pub bandwidth: Option<BandwidthLimit>,
     /// When the pass began.
     pub started: Instant,
     /// Changes when the run is asked to end.
@@ -114,9 +125,9 @@ pub struct Fetched {
     /// How it ended.
     pub record: Record,
     /// The same as JSON, where it had to be noted before the file appeared.
-    pub line: Option<Vec<u8>>,
-    /// To be held until the record is in the journal.
-    pub intent: Option<Intent>,
+    pub line: Option<RecordLine>,
+    /// To be released when the record is in the journal.
+    pub receipt: Receipt,
 }
 
 /// How an attempt ended that needs no other.
@@ -127,8 +138,8 @@ enum Ended {
 
 /// What one download has been through.
 #[derive(Default)]
-struct Course {
-    begun: Option<Instant>,
+struct AttemptState {
+    began: Option<Instant>,
     first_byte: Option<Instant>,
     /// Between attempts.
     waited: Duration,
@@ -140,116 +151,67 @@ struct Course {
     water: HighWater,
 }
 
-/// A body of which not everything has come.
-struct Begun<'a> {
-    part: Part<'a>,
-    look: Look<'a>,
-    validator: Option<HeaderValue>,
-    source: u64,
-    total: Option<u64>,
-}
-
-/// What tells one place from another where bodies come from: scheme, host, port and path. A query often holds a
-/// signature that is another one every time.
-fn source(url: &Url) -> u64 {
-    let words = [url.scheme(), &url[url::Position::BeforeHost..url::Position::AfterPort], url.path()];
-    xxhash_rust::xxh3::xxh3_64(words.join(" ").as_bytes())
-}
-
-impl<'a> Begun<'a> {
-    /// What an earlier run has left of a body. `None` if there is nothing, or nothing of use.
-    fn earlier(files: &'a Files, job: &'a Job, options: &'a Options) -> Option<Self> {
-        let part = files.left(&job.url)?;
-        let mut look = Look::new(&options.wanted, job.checksum.as_deref());
-        // What was wanted then may not be wanted now; that is told when the body is asked for again.
-        let looked = part.each_block(|block| look.at(block, options.chunk_size).is_ok()).is_ok_and(|wanted| wanted);
-        let origin = part.origin().filter(|_| looked && part.length() <= options.max_bytes);
-        let known = origin.map(|o| (HeaderValue::from_bytes(&o.validator).ok(), o.source, o.total));
-        if let Some((Some(validator), source, total)) = known {
-            return Some(Self { part, look, validator: Some(validator), source, total });
-        }
-        part.discard();
-        None
-    }
-
-    fn resume(&self) -> Option<Resume> {
-        let validator = self.validator.clone()?;
-        Some(Resume { from: self.part.length(), validator })
-    }
-
-    /// Nothing more is to come of it.
-    fn give_up(self) {
-        self.part.discard();
-    }
-
-    /// Whether the answer carries exactly what is missing, of the very same body (RFC 9110, section 15.3.7).
-    fn is_continued_by(&self, response: &Response) -> bool {
-        let same_body = response.validator == self.validator && source(&response.final_url) == self.source;
-        // Where nobody has said how long the body is, nobody can say that this is all of it.
-        response.range.is_some_and(|range| {
-            let is_whole = |total: Option<u64>| total.is_none_or(|total| total == range.end);
-            let total_is_known = self.total.or(range.total).is_some();
-            same_body && range.first == self.part.length() && total_is_known && is_whole(self.total)
-        })
-    }
-}
-
 impl Fetcher {
-    /// Fetches one image, the first attempt on the given seat if there is one. Never panics: a defect is a record too.
-    pub async fn fetch(&self, work: &Work, seat: Option<Seat>) -> Box<Fetched> {
-        let mut course = Course::default();
-        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, seat, &mut course)).catch_unwind().await;
+    /// Fetches one image, the first attempt on the given permit if there is one. Never panics: a defect is a record too.
+    pub async fn fetch(&self, work: &Work, permit: Option<Permit>) -> Box<Fetched> {
+        let mut state = AttemptState::default();
+        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, permit, &mut state)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            Err(FetchError::new(Kind::Internal, format!("panicked: {text}")))
+            Err(FetchError::new(ErrorKind::Internal, format!("panicked: {text}")))
         });
         let outcome = match result {
             Ok(Ended::Saved(fetched)) => return fetched,
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
-            Err(error) => Outcome::Failed(Failed::new(&error, course.attempts, self.timing(&course))),
+            Err(error) => Outcome::Failed(Failed::new(&error, state.attempts, self.timing(&state))),
         };
-        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, intent: None })
+        Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, receipt: Receipt::None })
     }
 
     async fn until_told_to_leave(
         &self,
         work: &Work,
-        seat: Option<Seat>,
-        course: &mut Course,
+        permit: Option<Permit>,
+        state: &mut AttemptState,
     ) -> Result<Ended, FetchError> {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
             Ok(_) = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
-            ended = self.attempts(work, seat, course) => ended,
+            ended = self.attempts(work, permit, state) => ended,
         }
     }
 
-    async fn attempts(&self, work: &Work, mut seat: Option<Seat>, course: &mut Course) -> Result<Ended, FetchError> {
+    async fn attempts(
+        &self,
+        work: &Work,
+        mut permit: Option<Permit>,
+        state: &mut AttemptState,
+    ) -> Result<Ended, FetchError> {
         if let Some(path) = work.name.known()
-            && work.publish == Publish::New
-            && self.files.is_taken(path)
+            && work.on_conflict == OnConflict::Keep
+            && self.sink.is_taken(path)
         {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
-        let mut begun = Begun::earlier(&self.files, &work.job, &self.options);
+        let mut begun = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
         if let Some(begun) = &begun {
-            course.from_before = begun.part.length();
-            course.water.reach(course.from_before);
+            state.from_before = begun.body.length();
+            state.water.reach(state.from_before);
         }
         let mut failure: Option<FetchError> = None;
-        // Since when it has left its seat to try again later.
-        let mut resting: Option<(Resting, Instant)> = None;
+        // Since when it has left its permit to try again later.
+        let mut resting: Option<(BackingOff, Instant)> = None;
         loop {
-            let turn = if course.attempts == 0 { Turn::First } else { Turn::Again };
-            let seat = if let Some(seat) = seat.take() {
-                seat
+            let turn = if state.attempts == 0 { Attempt::First } else { Attempt::Retry };
+            let permit = if let Some(permit) = permit.take() {
+                permit
             } else {
                 let host = HostKey::of(&work.job.url);
-                self.unless_finishing(self.limiter.enter(&host, turn)).await?.map_err(|given_up| {
-                    let error = not_tried(&host, given_up, course.attempts);
+                self.unless_finishing(self.limiter.acquire(&host, turn)).await?.map_err(|given_up| {
+                    let error = not_tried(&host, given_up, state.attempts);
                     match failure.take() {
                         Some(failure) => error.caused_by(failure),
                         None => error,
@@ -257,31 +219,31 @@ impl Fetcher {
                 })?
             };
             if let Some((_resting, since)) = resting.take() {
-                course.waited += since.elapsed();
+                state.waited += since.elapsed();
             }
-            let answered = course.first_byte;
+            let answered = state.first_byte;
             // In a box of its own: most tasks of a long list wait, and should be small while they do.
-            let result = Box::pin(self.attempt(work, &seat, course, &mut begun)).await;
+            let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
             let Err(error) = result else {
-                seat.leave(Visit::Well);
+                permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::LONGEST_ASKED);
+            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.asked_wait().map(|asked| asked.min(retry::LONGEST_ASKED));
-            let visit = visit(&error, asked, course, course.first_byte != answered);
+            let asked = error.asked_wait().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
+            let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
-                seat.leave(visit);
+                permit.release(visit);
                 return Err(error);
             };
-            resting = Some((seat.rest(visit), Instant::now()));
+            resting = Some((permit.back_off(visit), Instant::now()));
             let wait = wait.max(asked.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
                 "Trying again in {:.1} s: {}: {error}",
                 wait.as_secs_f64(),
-                harmless(&masked(&work.job.url)),
+                escaped(&redacted(&work.job.url)),
             );
             if self.unless_finishing(tokio::time::sleep(wait)).await.is_err() {
                 return Err(interrupted().caused_by(error));
@@ -304,22 +266,22 @@ impl Fetcher {
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,
-        seat: &Seat,
-        course: &mut Course,
-        begun: &mut Option<Begun<'a>>,
+        permit: &Permit,
+        state: &mut AttemptState,
+        begun: &mut Option<PartialBody<'a>>,
     ) -> Result<Ended, FetchError> {
-        course.begun.get_or_insert_with(Instant::now);
-        course.attempts += 1;
-        let alive = self.counters.begin(&work.job.url, course.attempts);
+        state.began.get_or_insert_with(Instant::now);
+        state.attempts += 1;
+        let alive = self.counters.begin(&work.job.url, state.attempts);
         // Once a row only: what is slow by itself must get its time.
-        let may_give_up = self.options.is_impatient && course.attempts == 1 && self.options.policy.retries > 0;
-        let gives_up = |silence| seat.is_unusual(silence);
-        let next_slot = || seat.next_slot().boxed();
+        let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
+        let gives_up = |silence| permit.exceeds_usual_latency(silence);
+        let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
         let mut response = self.ask(work, begun, deadline).await?;
-        course.first_byte = Some(Instant::now());
+        state.first_byte = Some(Instant::now());
         let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
-            course.resumed_from = body.part.length();
+            state.resumed_from = body.body.length();
             body.total = response.range.map(|range| range.end);
             body
         } else {
@@ -330,42 +292,42 @@ impl Fetcher {
                 return Err(error.from_elsewhere(is_elsewhere));
             }
             if let Some(former) = begun.take() {
-                former.give_up();
+                former.discard();
             }
-            course.resumed_from = 0;
-            course.from_before = 0;
+            state.resumed_from = 0;
+            state.from_before = 0;
             let (validator, total) = (response.validator.clone(), response.length);
             let source = source(&response.final_url);
             let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
             let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
-            let part = self.files.begin(response.length, origin);
-            let look = Look::new(&self.options.wanted, work.job.checksum.as_deref());
-            Begun { part, look, validator, source, total }
+            let body = self.sink.body(response.length, origin);
+            let checks = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
+            PartialBody { body, checks, validator, source, total }
         };
-        if let Err(error) = self.receive(&mut body, course, &mut response, &alive).await {
+        if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
             let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
-            let broke_off = matches!(error.kind(), Kind::CutShort | Kind::Stalled | Kind::Timeout);
+            let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
-            if broke_off && body.validator.is_some() && body.part.length() > 0 && body.part.rest().is_ok() {
+            if broke_off && body.validator.is_some() && body.body.length() > 0 && body.body.spill().is_ok() {
                 *begun = Some(body);
             } else {
-                body.give_up();
+                body.discard();
             }
             return Err(error);
         }
-        self.store(work, course, body, response).await
+        self.finish(work, state, body, response).await
     }
 
     /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
     async fn ask<'b>(
         &self,
         work: &'b Work,
-        begun: &mut Option<Begun<'_>>,
+        begun: &mut Option<PartialBody<'_>>,
         deadline: Deadline<'b>,
     ) -> Result<Response<'b>, FetchError> {
-        let resume = begun.as_ref().and_then(Begun::resume);
+        let resume = begun.as_ref().and_then(PartialBody::resume);
         let response = self.client.get(&work.job.url, resume.as_ref(), deadline).await?;
-        let is_of_no_use = |begun: &mut Begun| match response.status {
+        let is_of_no_use = |begun: &mut PartialBody| match response.status {
             206 => !begun.is_continued_by(&response),
             // The body ends before what is there does.
             416 => true,
@@ -373,7 +335,7 @@ impl Fetcher {
         };
         let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
         // It is another body now, or the server has no command of ranges: from the beginning, at once.
-        former.give_up();
+        former.discard();
         let deadline = response.deadline();
         response.drain().await;
         self.client.get(&work.job.url, None, deadline.with_next_slot().await).await
@@ -382,61 +344,61 @@ impl Fetcher {
     /// The body of a good answer, piece by piece.
     async fn receive(
         &self,
-        body: &mut Begun<'_>,
-        course: &mut Course,
+        body: &mut PartialBody<'_>,
+        state: &mut AttemptState,
         response: &mut Response<'_>,
         alive: &Alive<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
-            if body.part.length() + frame.len() as u64 > self.options.max_bytes {
+            if body.body.length() + frame.len() as u64 > self.options.max_bytes {
                 return Err(too_large(self.options.max_bytes));
             }
-            body.look.at(&frame, self.options.chunk_size)?;
-            body.part.write(&frame).map_err(|error| self.disk("cannot write", error))?;
-            if let Some(meter) = &self.meter {
-                meter.pass(frame.len()).await;
+            body.checks.feed(&frame, self.options.chunk_size)?;
+            body.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
+            if let Some(bandwidth) = &self.bandwidth {
+                bandwidth.pass(frame.len()).await;
             }
-            let new = course.water.reach(body.part.length());
+            let new = state.water.reach(body.body.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
-            alive.reach(body.part.length(), body.total);
+            alive.reach(body.body.length(), body.total);
         }
         match body.total {
-            // A part that came whole need not be the part that was missing.
-            Some(total) if total != body.part.length() => {
-                Err(FetchError::new(Kind::CutShort, "the body is incomplete"))
+            // A body that came whole need not be the body that was missing.
+            Some(total) if total != body.body.length() => {
+                Err(FetchError::new(ErrorKind::CutShort, "the body is incomplete"))
             }
             _ => Ok(()),
         }
     }
 
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
-        FetchError::disk(what, error, self.files.is_usable())
+        FetchError::disk(what, error, self.sink.is_usable())
     }
 
-    fn timing(&self, course: &Course) -> Option<Timing> {
-        let begun = course.begun?;
+    fn timing(&self, state: &AttemptState) -> Option<Timing> {
+        let begun = state.began?;
         Some(Timing {
             start_ms: milliseconds(begun.saturating_duration_since(self.started)),
-            ttfb_ms: course.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
-            waited_ms: (!course.waited.is_zero()).then(|| milliseconds(course.waited)),
+            ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
+            waited_ms: (!state.waited.is_zero()).then(|| milliseconds(state.waited)),
             total_ms: milliseconds(begun.elapsed()),
         })
     }
 }
 
 fn interrupted() -> FetchError {
-    FetchError::new(Kind::Interrupted, "the run ended before this row did")
+    FetchError::new(ErrorKind::Interrupted, "the run ended before this row did")
 }
 
 /// A row of a host that has been given up.
-fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> FetchError {
-    let (host, time) = (harmless(host.name()), time.as_secs());
+fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, attempts: u32) -> FetchError {
+    let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
     FetchError::new(
         kind,
         match kind {
-            Kind::Dns => format!("{host} could not be resolved for {time} s; not tried{again}"),
-            Kind::HttpStatus(status) => {
+            ErrorKind::Dns => format!("{host} could not be resolved for {time} s; not tried{again}"),
+            ErrorKind::HttpStatus(status) => {
                 format!("{host} has answered nothing but {status} for {time} s; not tried{again}")
             }
             _ => format!("{host} has not answered for {time} s; not tried{again}"),
@@ -445,28 +407,30 @@ fn not_tried(host: &HostKey, GivenUp { kind, time }: GivenUp, attempts: u32) -> 
 }
 
 /// What a failed attempt says about the host.
-fn visit(error: &FetchError, asked: Option<Duration>, course: &Course, was_answered: bool) -> Visit {
+fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Visit::Well,
-        kind @ Kind::HttpStatus(429) => Visit::Throttled(kind, asked),
+        _ if error.is_from_elsewhere() => Feedback::Success,
+        kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
-        kind @ Kind::HttpStatus(503) if asked.is_some() => Visit::Throttled(kind, asked),
+        kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
         // That one page says it again is no news.
-        Kind::HttpStatus(503) if course.attempts > 1 => Visit::Unclear,
-        kind @ Kind::HttpStatus(503) => Visit::Busy(kind),
-        Kind::CutShort => Visit::Broken,
-        Kind::Timeout | Kind::Stalled if was_answered => Visit::Silent,
-        kind @ (Kind::Connect | Kind::Timeout | Kind::Stalled | Kind::Dns) => Visit::Unanswered(kind),
+        ErrorKind::HttpStatus(503) if state.attempts > 1 => Feedback::Unclear,
+        kind @ ErrorKind::HttpStatus(503) => Feedback::Busy(kind),
+        ErrorKind::CutShort => Feedback::Broken,
+        ErrorKind::Timeout | ErrorKind::Stalled if was_answered => Feedback::Silent,
+        kind @ (ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Stalled | ErrorKind::Dns) => {
+            Feedback::Unanswered(kind)
+        }
         // Any other answer was an answer.
-        Kind::HttpStatus(_)
-        | Kind::NotAnImage
-        | Kind::NotAccepted
-        | Kind::CorruptImage
-        | Kind::TooSmall
-        | Kind::Checksum
-        | Kind::TooLarge => Visit::Well,
-        _ => Visit::Unclear,
+        ErrorKind::HttpStatus(_)
+        | ErrorKind::NotAnImage
+        | ErrorKind::NotAccepted
+        | ErrorKind::CorruptImage
+        | ErrorKind::TooSmall
+        | ErrorKind::Checksum
+        | ErrorKind::TooLarge => Feedback::Success,
+        _ => Feedback::Unclear,
     }
 }
 
@@ -475,28 +439,28 @@ fn file_exists(path: String) -> Skipped {
 }
 
 fn too_large(limit: u64) -> FetchError {
-    FetchError::new(Kind::TooLarge, format!("larger than {} (--max-bytes)", bytesize::ByteSize(limit)))
+    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", Size::from(limit)))
 }
 
 /// Why an answer has no body worth reading.
 fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
     let max_bytes = options.max_bytes;
     match response.status {
-        206 => Some(FetchError::new(Kind::Protocol, "206 Partial Content, though the whole was asked for")),
+        206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
         200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
         200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
-            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::LONGEST_ASKED) {
+            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
-            Some(FetchError::new(Kind::HttpStatus(status), clause).retry_after(response.retry_after))
+            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))
         }
     }
 }
 
-fn spoken(duration: Duration) -> indicatif::HumanDuration {
-    indicatif::HumanDuration(duration)
+fn spoken(duration: Duration) -> Rounded {
+    Rounded(duration)
 }
 
 #[cfg(test)]
@@ -504,9 +468,11 @@ mod tests {
     use std::io::{Read, Write};
     use std::num::NonZeroUsize;
 
+    use url::Url;
+
     use super::*;
-    use crate::http::Identity;
-    use crate::limiter::{self, Patience, PerHost};
+    use crate::limiter::{self, OpenAfter, PerHost};
+    use crate::sink::{Folder, folder};
 
     /// A server for one request.
     fn serve_once() -> u16 {
@@ -523,57 +489,38 @@ mod tests {
     fn fetcher(folder: &std::path::Path, chunk_size: usize) -> Fetcher {
         let second = Duration::from_secs(1);
         let http = http::Options {
-            identity: Identity::default(),
             proxy: Some(String::new()),
-            cacert: None,
-            insecure: false,
-            pinned: Vec::new(),
-            dns_servers: Vec::new(),
-            family: None,
-            public_only: false,
             http1_only: true,
             max_redirects: 0,
-            allow_downgrade: false,
             connect_timeout: second,
             stall_timeout: second,
             attempt_timeout: second,
-            concurrency: 1,
+            ..http::Options::default()
         };
-        let policy = retry::Policy { retries: 0, first_wait: second };
         Fetcher {
             client: Client::new(http).expect("a client"),
             limiter: Limiter::new(limiter::Options {
                 per_host: PerHost::Auto,
-                in_run: NonZeroUsize::MIN,
-                pace: None,
-                pause: second,
-                patience: Patience { tries: 1, connecting: second, answering: second },
-                at_rest: 0,
+                concurrency: NonZeroUsize::MIN,
+                request_interval: None,
+                initial_backoff: second,
+                open_after: OpenAfter { attempts: 1, unconnected: second, unanswered: second },
+                new_rows_first_below: 0,
             }),
-            meter: None,
-            files: Arc::new(Files::open(folder, false, None).expect("a folder")),
-            intents: Arc::new(Intents::new(folder.join("intents"), None, false)),
-            contents: Arc::default(),
+            bandwidth: None,
+            sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            #[cfg(feature = "transform")]
             pool: Pool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                wanted: Wanted {
-                    accept: Accept::Images,
-                    bounds: Bounds::default(),
-                    // The server below has no more of an image than its signature.
-                    verify: Verify::Nothing,
-                    exif: false,
-                    digests: Vec::new(),
-                },
+                // The server below has no more of an image than its signature.
+                wanted: Wanted { verify: Verify::Nothing, ..Wanted::default() },
                 chunk_size,
                 max_bytes: 100,
-                fix_extension: false,
-                dedupe: false,
-                plan: None,
-                limit_rate: None,
-                policy,
+                policy: retry::Policy { retries: 0, first_wait: second },
                 is_impatient: false,
+                ..Options::default()
             },
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Running).subscribe(),
@@ -586,7 +533,7 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, publish: Publish::New, replaces: None }, None).await.record.outcome
+        fetcher.fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None }, None).await.record.outcome
     }
 
     #[tokio::test]

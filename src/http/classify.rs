@@ -1,5 +1,4 @@
-//! The wall where foreign errors become ours: every error of reqwest, hyper, h2, rustls and the sockets is sorted here,
-//! once, into a [`Kind`].
+//! Sorts every error of reqwest, hyper, h2, rustls and the sockets into an [`ErrorKind`], once.
 
 use std::error::Error;
 use std::io;
@@ -8,18 +7,18 @@ use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
 use super::resolver::ResolveError;
-use crate::error::{FetchError, Kind};
+use crate::record::{ErrorKind, FetchError};
 
 /// Where the request was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// No answer yet.
+    /// No response yet.
     Head,
-    /// The answer has begun.
+    /// The head of the response has arrived.
     Body,
 }
 
-const REFUSED: &str = "the address is refused (--public-only)";
+const ADDRESS_REFUSED: &str = "the address is refused (--public-only)";
 
 /// Sorts an error of the HTTP client.
 pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
@@ -29,56 +28,58 @@ pub fn classify(error: &reqwest::Error, url: &Url, stage: Stage) -> FetchError {
         (host, _) => host.unwrap_or_default().to_owned(),
     };
     let message = match kind {
-        Kind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
-        Kind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
-        Kind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
-        Kind::Tls if clause.is_empty() => format!("no trusted connection to {}", host()),
+        ErrorKind::Dns => format!("cannot resolve {}", url.host_str().unwrap_or_default()),
+        ErrorKind::Connect if clause.is_empty() => format!("cannot connect to {}", host()),
+        ErrorKind::Timeout if clause.is_empty() => format!("no connection to {} in time", host()),
+        ErrorKind::Tls if clause.is_empty() => format!("no trusted connection to {}", host()),
         _ => clause.to_owned(),
     };
-    // The layers between say "error sending request" and the like; the innermost one knows.
-    let said = message.clone();
+    // The outer errors say "error sending request" and the like; the innermost one has the reason.
+    let shown = message.clone();
     let root = innermost(error).to_string();
     let error = FetchError::new(kind, message);
-    if kind == Kind::Timeout || said.contains(&root) { error } else { error.caused_by(root) }
+    if kind == ErrorKind::Timeout || shown.contains(&root) { error } else { error.caused_by(root) }
 }
 
-/// Sorts the failure of a lookup that went ahead of its request.
-pub fn unresolved(error: &ResolveError, url: &Url) -> FetchError {
-    let error_of = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
+/// Sorts the failure of a lookup that was made before its request.
+pub fn classify_lookup(error: &ResolveError, url: &Url) -> FetchError {
+    let failed = |kind, message: String| FetchError::new(kind, message).caused_by(error.to_string());
     match error {
-        ResolveError::None(_) => error_of(Kind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default())),
-        ResolveError::Forbidden(_) => error_of(Kind::ForbiddenAddress, REFUSED.into()),
+        ResolveError::Unresolved(_) => {
+            failed(ErrorKind::Dns, format!("cannot resolve {}", url.host_str().unwrap_or_default()))
+        }
+        ResolveError::Forbidden(_) => failed(ErrorKind::ForbiddenAddress, ADDRESS_REFUSED.into()),
     }
 }
 
-/// The kind and, where the kind's name does not say it, a clause.
-fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
+/// The kind, with a clause where the kind alone does not say enough.
+fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
     let broken = match stage {
-        Stage::Head => (Kind::Connect, "the connection broke before an answer came"),
-        Stage::Body => (Kind::CutShort, "the connection broke before the body was complete"),
+        Stage::Head => (ErrorKind::Connect, "the connection broke before an answer came"),
+        Stage::Body => (ErrorKind::CutShort, "the connection broke before the body was complete"),
     };
     let mut io_kind = None;
     for cause in causes(error) {
         match cause.downcast_ref::<ResolveError>() {
-            Some(ResolveError::None(_)) => return (Kind::Dns, ""),
+            Some(ResolveError::Unresolved(_)) => return (ErrorKind::Dns, ""),
             Some(ResolveError::Forbidden(_)) => {
-                return (Kind::ForbiddenAddress, REFUSED);
+                return (ErrorKind::ForbiddenAddress, ADDRESS_REFUSED);
             }
             None => {}
         }
         match cause.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidMessage(_)) => return (Kind::Tls, "the server speaks no TLS on this port"),
-            Some(_) => return (Kind::Tls, ""),
+            Some(rustls::Error::InvalidMessage(_)) => return (ErrorKind::Tls, "the server speaks no TLS on this port"),
+            Some(_) => return (ErrorKind::Tls, ""),
             None => {}
         }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            // What the peer or the wire did may pass; what breaks the protocol will not.
-            let passing = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
-            return if passing { broken } else { (Kind::Protocol, "the answer is no valid HTTP/2") };
+            // What the peer or the network did may work later; a breach of the protocol will not.
+            let transient = error.is_io() || error.is_go_away() || (error.is_reset() && error.is_remote());
+            return if transient { broken } else { (ErrorKind::Protocol, "the answer is no valid HTTP/2") };
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             if error.is_parse() {
-                return (Kind::Protocol, "the answer is no valid HTTP");
+                return (ErrorKind::Protocol, "the answer is no valid HTTP");
             }
             if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                 return broken;
@@ -89,21 +90,21 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (Kind, &'static str) {
         }
     }
     match io_kind {
-        _ if error.is_timeout() => (Kind::Timeout, ""),
-        _ if error.is_connect() => (Kind::Connect, ""),
-        // hyper reports a bad chunk size line, and a Content-Length that is none, as invalid input or data.
+        _ if error.is_timeout() => (ErrorKind::Timeout, ""),
+        _ if error.is_connect() => (ErrorKind::Connect, ""),
+        // hyper reports an invalid chunk size line or `Content-Length` as invalid input or data.
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-            (Kind::Protocol, "the body is not framed as HTTP says")
+            (ErrorKind::Protocol, "the body is not framed as HTTP says")
         }
         Some(_) => broken,
-        None => (Kind::Protocol, "the answer cannot be understood"),
+        None => (ErrorKind::Protocol, "the answer cannot be understood"),
     }
 }
 
-/// If the request died without an answer on a connection: the local port of that connection.
+/// The local port of the connection, if the request ended on one without a response.
 ///
-/// A server may close a kept-alive connection at any time (RFC 9112, section 9.6); a request that was just being
-/// written onto it did nothing wrong and may be sent again.
+/// A server may close a persistent connection at any time (RFC 9112, section 9.6); a request that was just being sent
+/// on it may be sent again.
 pub fn died_on_connection(error: &reqwest::Error) -> Option<u16> {
     let unanswered = causes(error).any(|cause| {
         let closed = cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
@@ -125,13 +126,13 @@ pub fn died_on_connection(error: &reqwest::Error) -> Option<u16> {
     Some(extensions.get::<HttpInfo>()?.local_addr().port())
 }
 
-/// The error and everything behind it, looking into `io::Error`s, whose `source` skips what they wrap.
+/// The error and all its sources. `io::Error::source` skips the error that it wraps, so that one is looked up.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| behind(*error))
+    std::iter::successors(Some(first), |error| source_of(*error))
 }
 
-fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),

@@ -1,4 +1,4 @@
-//! The client of a run: pooled connections, redirects, deadlines.
+//! The HTTP client of a run: pooled connections, redirects, deadlines.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,41 +21,42 @@ use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue,
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::classify::{Stage, classify, died_on_connection, unresolved};
-use super::coding::{Coding, Trouble, Unpacker, coding};
-use super::home::is_another_host;
-use super::public::is_public;
+use super::classify::{Stage, classify, classify_lookup, died_on_connection};
+use super::content_encoding::{ContentCoding, ContentDecoder, DecodeError, content_coding};
+use super::ip_scope::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
-use super::resolver::{Asking, Family, Pinned, Resolver, Wanted};
+use super::resolver::{AddressFilter, DnsOptions, Family, Pinned, Resolver};
+use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
-use crate::error::{FetchError, Kind, RunError};
-use crate::shown::{masked, masked_text};
+use crate::record::{ErrorKind, FetchError, RunError};
+use crate::util::redact::{redacted, redacted_text};
 
-/// Connections that nobody has used for so long are closed. Servers give up after 5 s (Apache) to 75 s (nginx); a
-/// connection that both sides mean to keep saves a handshake, one that the server has closed costs a resend.
-const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections are closed after this time. Servers close them after 5 s (Apache) to 75 s (nginx). A connection
+/// that both sides keep saves a handshake; one that the server has closed costs a second request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What of an error page is read so that its connection can be used again. Larger ones cost more than a handshake.
-const DRAINED: u64 = 64 * 1024;
+/// An error page up to this size is read, so that its connection can be used again. A larger one costs more than a
+/// handshake.
+const MAX_DRAIN_BYTES: u64 = 64 * 1024;
 
-/// And for so long: a handshake takes less.
-const LONGEST_DRAIN: Duration = Duration::from_secs(1);
+/// An error page is read for at most this time, which is more than a handshake takes.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What can be sent: hyper keeps URLs of so many bytes. A list's are held to the same.
-const LONGEST_URL: usize = 65_534;
+/// The longest URL that hyper can send. The URLs of a list have the same limit.
+const MAX_URL_BYTES: usize = 65_534;
 
-/// Of a URL that a server has sent, messages show so many characters.
-const SHOWN: usize = 300;
+/// Characters of a URL from a server that messages show.
+const MAX_SHOWN_URL_CHARS: usize = 300;
 
-/// How the run speaks HTTP.
+/// The settings of a [`Client`].
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of the command line, each on its own")]
 pub struct Options {
-    /// Who we say we are.
+    /// The user agent, credentials and header fields that are sent.
     pub identity: Identity,
-    /// `--proxy`; `Some("")` uses none, `None` what the environment says.
+    /// `--proxy`; `Some("")` for none, `None` for those of the environment.
     pub proxy: Option<String>,
     /// `--cacert`.
     pub cacert: Option<std::path::PathBuf>,
@@ -63,7 +64,7 @@ pub struct Options {
     pub insecure: bool,
     /// `--resolve`.
     pub pinned: Vec<Pinned>,
-    /// `--dns-servers`; none: those of the system.
+    /// `--dns-servers`; empty for those of the system.
     pub dns_servers: Vec<SocketAddr>,
     /// `-4` or `-6`.
     pub family: Option<Family>,
@@ -81,19 +82,19 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// `--timeout`, for one attempt with its redirects and its body.
     pub attempt_timeout: Duration,
-    /// Downloads at once; bounds the connections that are kept idle.
+    /// Downloads at once, which bounds the number of idle connections.
     pub concurrency: usize,
 }
 
-/// Fetches URLs. One for the whole run; cheap to use from many tasks.
+/// Fetches URLs. There is one for the whole run, shared by all tasks.
 #[derive(Debug)]
 pub struct Client {
     options: Options,
     trust: Trust,
     resolver: Resolver,
-    /// By whether TLS is spoken: a list without `https:` never reads the system's certificates; and by the port that
-    /// `--resolve` names for the host, since the client's resolver is not told the port.
-    pools: HashMap<(bool, Option<u16>), Pool, RandomState>,
+    /// By whether TLS is used, because a list without `https:` never reads the system's certificates; and by the port
+    /// that `--resolve` gives for the host, because reqwest does not tell the resolver the port.
+    pools: HashMap<(bool, Option<u16>), ConnectionPool, RandomState>,
     proxy_speaks_tls: bool,
     /// The proxies of the environment.
     environment: Matcher,
@@ -102,21 +103,25 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads what the options name (certificates) and checks them; connects to nobody.
+    /// A client with these options. Reads and checks the certificates that they name; makes no connection.
+    ///
+    /// # Errors
+    /// [`RunError::Client`] if a certificate or the proxy cannot be used.
     pub fn new(options: Options) -> Result<Self, RunError> {
         let trust = match (&options.cacert, options.insecure) {
-            (_, true) => Trust::Anybody,
+            (_, true) => Trust::Unchecked,
             (Some(file), false) => Trust::only(file)?,
             (None, false) => Trust::System,
         };
         let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
-        let pools = ports.flat_map(|port| [((false, port), Pool::default()), ((true, port), Pool::default())]);
+        let pools = ports
+            .flat_map(|port| [((false, port), ConnectionPool::default()), ((true, port), ConnectionPool::default())]);
         let client = Self {
             proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
             trust,
             resolver: Resolver::new(
-                Wanted { family: options.family, public_only: options.public_only },
-                Asking { servers: options.dns_servers.clone(), patience: options.connect_timeout },
+                AddressFilter { family: options.family, public_only: options.public_only },
+                DnsOptions { servers: options.dns_servers.clone(), timeout: options.connect_timeout },
             ),
             environment: Matcher::from_system(),
             pools: pools.collect(),
@@ -124,28 +129,36 @@ impl Client {
             used: UsedPorts::default(),
             options,
         };
-        // Wrong proxies and the like show now, not at the first download.
+        // A wrong proxy is reported now, not at the first download.
         client.build((false, None), true).map_err(|error| RunError::Client(error.to_string()))?;
         Ok(client)
     }
 
-    /// How long requests have waited for host names to be looked up, all together.
+    /// The time that requests have waited for DNS lookups, all together.
     #[must_use]
     pub fn lookup_time(&self) -> Duration {
         self.resolver.waited()
     }
 
-    /// Begins an attempt: until `--timeout` has passed everything has to come, whatever is asked for, bodies included.
+    /// The deadline of an attempt that begins now: everything must have arrived when `--timeout` has passed, redirects
+    /// and bodies included.
     ///
-    /// `gives_up` is asked now and then while nothing comes, with the time that nothing has come, and may end the
-    /// attempt before `--stall-timeout` does. `next_slot` is waited for before each further request to the same host.
+    /// While nothing arrives, `should_give_up` is called once a second with the length of the silence, and may end the
+    /// attempt before `--stall-timeout` does. `next_slot` is awaited before each further request to the same host.
     #[must_use]
-    pub fn deadline<'a>(&self, gives_up: Option<GivesUp<'a>>, next_slot: Option<NextSlot<'a>>) -> Deadline<'a> {
-        let (whole, stall) = (self.options.attempt_timeout, self.options.stall_timeout);
-        Deadline { at: Instant::now() + whole, whole, stall, gives_up, next_slot }
+    pub fn deadline<'a>(
+        &self,
+        should_give_up: Option<GiveUpCheck<'a>>,
+        next_slot: Option<NextSlot<'a>>,
+    ) -> Deadline<'a> {
+        let (timeout, stall_timeout) = (self.options.attempt_timeout, self.options.stall_timeout);
+        Deadline { ends_at: Instant::now() + timeout, timeout, stall_timeout, should_give_up, next_slot }
     }
 
-    /// The answer to a GET of the URL, redirects followed, perhaps only for the rest of a body.
+    /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects.
+    ///
+    /// # Errors
+    /// The first failure, sorted by kind: of the lookup, the connection, TLS, a deadline, a redirect or the protocol.
     pub async fn get<'a>(
         &self,
         url: &'a Url,
@@ -156,22 +169,22 @@ impl Client {
         let mut redirects = 0;
         loop {
             let sent = self.send(url, &current, resume, deadline).await;
-            let answer = sent.map_err(|error| match redirects {
+            let response = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error
-                    .within(&format!("redirected to {}", shortened(&masked(&current))))
+                    .within(&format!("redirected to {}", shortened(&redacted(&current))))
                     .from_elsewhere(is_another_host(url, &current)),
             })?;
-            if !matches!(answer.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Response::new(answer, current);
+            if !matches!(response.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Response::new(response, current);
             }
             if redirects == self.options.max_redirects {
                 let clause = format!("more than {redirects} redirects (--max-redirs)");
-                return Err(FetchError::new(Kind::Redirect, clause));
+                return Err(FetchError::new(ErrorKind::Redirect, clause));
             }
             redirects += 1;
-            let target = redirect_target(&current, answer.head.headers(), self.options.allow_downgrade)?;
-            answer.body(None).drain(&current).await;
+            let target = redirect_target(&current, response.head.headers(), self.options.allow_downgrade)?;
+            response.body(None).drain(&current).await;
             if !is_another_host(url, &target) {
                 deadline = deadline.with_next_slot().await;
             }
@@ -179,52 +192,54 @@ impl Client {
         }
     }
 
-    /// One request and the head of its answer.
+    /// Sends one request and waits for the head of its response.
     async fn send<'a>(
         &self,
-        home: &Url,
+        list_url: &Url,
         url: &Url,
         resume: Option<&Resume>,
         deadline: Deadline<'a>,
-    ) -> Result<Answer<'a>, FetchError> {
+    ) -> Result<RawResponse<'a>, FetchError> {
         self.check_address(url)?;
         if self.is_secure(url) {
-            // The authorities are read while the name is looked up and the connection is made.
+            // The certificates are read while the name is looked up and the connection is made.
             self.tls();
         }
         self.look_up(url, deadline).await?;
         let request = || {
-            let mut request = self.options.identity.request(home, url);
+            let mut request = self.options.identity.request(list_url, url);
             if let Some(resume) = resume {
-                resume.ask(request.headers_mut());
+                resume.set_headers(request.headers_mut());
             }
             request
         };
         let lease = self.lease(url)?;
-        let sent = in_time(deadline, NO_HEAD, lease.generation.client.execute(request())).await?;
+        let sent = within_deadline(deadline, MISSING_HEAD, lease.generation.client.execute(request())).await?;
         let sent = match sent {
-            // The server closed a kept connection just as this request went out. That is the ordinary course of
-            // HTTP: once more, at once, and on a connection of its own.
+            // The server closed a persistent connection just as this request was sent (RFC 9112, section 9.6). It is
+            // sent once more, at once, on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
                 let fresh = self.build(self.pool_key(url), false)?;
-                in_time(deadline, NO_HEAD, fresh.execute(request())).await?
+                within_deadline(deadline, MISSING_HEAD, fresh.execute(request())).await?
             }
             other => other,
         };
         let head = sent.map_err(|error| {
             let error = classify(&error, url, Stage::Head);
             match self.options.proxy.as_deref() {
-                Some(proxy) if !proxy.is_empty() => error.within(&format!("through the proxy {}", masked_text(proxy))),
+                Some(proxy) if !proxy.is_empty() => {
+                    error.within(&format!("through the proxy {}", redacted_text(proxy)))
+                }
                 _ => error,
             }
         })?;
         if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
-        Ok(Answer { head, deadline, lease })
+        Ok(RawResponse { head, deadline, lease })
     }
 
-    /// Names are resolved to the wanted addresses; an address in the URL must be one of them by itself.
+    /// The resolver filters the addresses of names; an address in the URL is checked here.
     fn check_address(&self, url: &Url) -> Result<(), FetchError> {
         let address = match url.host() {
             Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
@@ -233,47 +248,47 @@ impl Client {
         };
         if self.options.public_only && !is_public(address) {
             let clause = format!("the address is refused (--public-only): {address} is not public");
-            return Err(FetchError::new(Kind::ForbiddenAddress, clause));
+            return Err(FetchError::new(ErrorKind::ForbiddenAddress, clause));
         }
         match self.options.family {
             Some(family) if !family.holds(address) => {
                 let flag = if family == Family::V4 { "-4" } else { "-6" };
-                Err(FetchError::new(Kind::Connect, format!("{address} is not of the family that {flag} asks for")))
+                Err(FetchError::new(ErrorKind::Connect, format!("{address} is not of the family that {flag} asks for")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Has the name resolved before the request goes out, whose deadlines for connecting and for silence do not count
-    /// the time that the name waits for its turn. Where there is nothing to resolve, nothing is done.
+    /// Resolves the name before the request is sent, because the deadlines for connecting and for silence must not
+    /// count the time that the lookup waits for its turn. Does nothing where there is no name to resolve.
     async fn look_up(&self, url: &Url, deadline: Deadline<'_>) -> Result<(), FetchError> {
         let Some(url::Host::Domain(host)) = url.host() else { return Ok(()) };
         if self.is_pinned(url) || self.is_proxied(url) {
             return Ok(());
         }
-        match timeout_at(deadline.at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
-            Ok(resolved) => resolved.map_err(|error| unresolved(&error, url)),
-            Err(_) => Err(deadline.passed()),
+        match timeout_at(deadline.ends_at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
+            Ok(resolved) => resolved.map_err(|error| classify_lookup(&error, url)),
+            Err(_) => Err(deadline.timed_out()),
         }
     }
 
-    /// Whether a proxy gets the request, and looks the name up by itself.
+    /// Whether the request goes to a proxy, which resolves the name itself.
     fn is_proxied(&self, url: &Url) -> bool {
         match self.options.proxy.as_deref() {
             _ if self.options.public_only => false,
             Some(proxy) => !proxy.is_empty(),
-            // The client asks the same matcher.
+            // reqwest asks the same matcher.
             None => url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.environment.intercept(&uri).is_some()),
         }
     }
 
-    /// Whether `--resolve` names the host and the port.
+    /// Whether `--resolve` gives an address for the host and port.
     fn is_pinned(&self, url: &Url) -> bool {
         let port = url.port_or_known_default();
         self.options.pinned.iter().any(|pinned| Some(pinned.port) == port && Some(&*pinned.host) == url.host_str())
     }
 
-    /// Which pool serves the URL: see [`Client::pools`].
+    /// The key of [`Client::pools`] for the URL.
     fn pool_key(&self, url: &Url) -> (bool, Option<u16>) {
         (self.is_secure(url), url.port_or_known_default().filter(|_| self.is_pinned(url)))
     }
@@ -282,40 +297,40 @@ impl Client {
         url.scheme() == "https" || self.proxy_speaks_tls
     }
 
-    /// The settings for TLS, made when they are first needed.
+    /// The TLS settings, made when they are first needed.
     fn tls(&self) -> &Result<rustls::ClientConfig, String> {
         let make = || tls::config(&self.trust, !self.options.http1_only).map_err(|error| error.to_string());
         self.tls.get_or_init(make)
     }
 
-    fn lease(&self, url: &Url) -> Result<Lease, FetchError> {
+    fn lease(&self, url: &Url) -> Result<ClientLease, FetchError> {
         let key = self.pool_key(url);
-        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(Kind::Internal, "no pool for this port"))?;
+        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
         pool.lease(url, self.options.concurrency, || self.build(key, true))
     }
 
-    /// A client; `secure`: able to speak TLS, for which the authorities of the system are read the first time;
-    /// `port`: with what `--resolve` says about that port.
+    /// Builds a reqwest client. `secure`: with TLS, for which the system's certificates are read the first time.
+    /// `port`: with the addresses that `--resolve` gives for that port.
     fn build(&self, (secure, port): (bool, Option<u16>), pooled: bool) -> Result<reqwest::Client, FetchError> {
         let options = &self.options;
         let tls = if secure {
             let made = self.tls().clone();
-            made.map_err(|error| FetchError::new(Kind::Tls, "cannot set up TLS").caused_by(error))?
+            made.map_err(|error| FetchError::new(ErrorKind::Tls, "cannot set up TLS").caused_by(error))?
         } else {
-            tls::config(&Trust::Nobody, false).map_err(unbuildable)?
+            tls::config(&Trust::Nothing, false).map_err(unbuildable)?
         };
         let pinned = options.pinned.iter().filter(|pinned| Some(pinned.port) == port);
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
             .tls_backend_preconfigured(tls);
         if !secure {
-            // reqwest keeps a copy of each request for the case that it is refused unseen, which is a thing of HTTP/2
-            // (RFC 9113, section 8.7), and that is spoken over TLS alone.
+            // reqwest keeps a copy of each request in case the server refuses it without processing it, which is a
+            // feature of HTTP/2 (RFC 9113, section 8.7); and HTTP/2 is only used over TLS.
             builder = builder.retry(reqwest::retry::never());
         }
         if options.http1_only {
@@ -327,7 +342,7 @@ impl Client {
             None => builder,
         };
         builder = match options.proxy.as_deref() {
-            // A proxy would look names up by itself, out of reach of the check.
+            // A proxy would resolve names itself, and the addresses could not be checked.
             _ if options.public_only => builder.no_proxy(),
             None => builder,
             Some("") => builder.no_proxy(),
@@ -337,25 +352,27 @@ impl Client {
     }
 }
 
-/// Whether the text names a proxy that can be used; empty, it names none on purpose.
-///
-/// # Errors
-/// The reason, in words.
-pub fn check_proxy(proxy: &str) -> Result<(), String> {
-    let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    match scheme.as_deref() {
-        _ if proxy.is_empty() => return Ok(()),
-        // reqwest would pass over any other in silence, and the request would go out without a proxy.
-        None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
-        Some(other) => return Err(format!("{other}: is no kind of proxy")),
+impl Options {
+    /// Checks that the text names a proxy that can be used; an empty text means no proxy.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn check_proxy(proxy: &str) -> Result<(), String> {
+        let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            _ if proxy.is_empty() => return Ok(()),
+            // reqwest would silently ignore any other proxy, and send the request without one.
+            None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
+            Some(other) => return Err(format!("{other}: is no kind of proxy")),
+        }
+        reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            cause.unwrap_or_else(|| error.to_string())
+        })
     }
-    reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })
 }
 
-/// Whether the way to the proxy is encrypted, for a proxy given or taken from the environment.
+/// Whether the connection to the proxy is encrypted, for a proxy from the options or from the environment.
 fn proxy_speaks_tls(given: Option<&str>) -> bool {
     let is_https = |proxy: &str| proxy.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("https:"));
     match given {
@@ -367,118 +384,128 @@ fn proxy_speaks_tls(given: Option<&str>) -> bool {
 }
 
 fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
-    FetchError::new(Kind::Internal, "cannot set up a client").caused_by(error)
+    FetchError::new(ErrorKind::Internal, "cannot set up a client").caused_by(error)
 }
 
-/// Where a redirect leads: only to http and https, and from https to http only if that is allowed.
+/// The target of a redirect. It must be http or https, and http after https only if that is allowed.
 fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Result<Url, FetchError> {
-    let refuse = |clause: String| FetchError::new(Kind::Redirect, clause);
+    let refuse = |clause: String| FetchError::new(ErrorKind::Redirect, clause);
     let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
     let location = text_of(location);
     let target = from
         .join(&location)
-        .map_err(|error| refuse(format!("a redirect to {}: {error}", shortened(&masked_text(&location)))))?;
+        .map_err(|error| refuse(format!("a redirect to {}: {error}", shortened(&redacted_text(&location)))))?;
     if !matches!(target.scheme(), "http" | "https") {
-        let shown = masked(&target);
+        let shown = redacted(&target);
         return Err(refuse(format!("a redirect to {}, which is neither http nor https", shortened(&shown))));
     }
-    if target.as_str().len() > LONGEST_URL {
-        let shown = masked(&target);
-        return Err(refuse(format!("a redirect to {}, which is longer than {LONGEST_URL} bytes", shortened(&shown))));
+    if target.as_str().len() > MAX_URL_BYTES {
+        let shown = redacted(&target);
+        return Err(refuse(format!("a redirect to {}, which is longer than {MAX_URL_BYTES} bytes", shortened(&shown))));
     }
-    // Whoever sits on the way could put in a picture of their own.
+    // Anyone on the network path could replace the image.
     if from.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
-        let clause = format!("a redirect from https to {}; --allow-downgrade follows it", shortened(&masked(&target)));
+        let clause =
+            format!("a redirect from https to {}; --allow-downgrade follows it", shortened(&redacted(&target)));
         return Err(refuse(clause));
     }
     Ok(target)
 }
 
-/// A URL for a message: somebody else wrote it, and it may be as long as he likes.
+/// A URL for a message, shortened: a server wrote it, and it may be of any length.
 fn shortened(url: &str) -> Cow<'_, str> {
-    match url.char_indices().nth(SHOWN) {
+    match url.char_indices().nth(MAX_SHOWN_URL_CHARS) {
         Some((end, _)) => format!("{}…", &url[..end]).into(),
         None => url.into(),
     }
 }
 
-/// A field's value as a URL's text. What is not UTF-8 stands for itself, byte by byte, as servers with names in Latin-1
-/// expect it back.
+/// The text of a header field that holds a URL. Bytes that are not UTF-8 are percent-encoded one by one, as servers
+/// with names in Latin-1 expect them back.
 fn text_of(value: &HeaderValue) -> Cow<'_, str> {
     let bytes = value.as_bytes();
     std::str::from_utf8(bytes).map_or_else(|_| percent_encode(bytes, NOT_ASCII).to_string().into(), Cow::Borrowed)
 }
 
-/// Nothing of ASCII is encoded; the bytes beyond it always are.
+/// ASCII is not encoded; all bytes beyond it are.
 const NOT_ASCII: &AsciiSet = &AsciiSet::EMPTY;
 
-/// A pool of connections that forgets.
+/// A connection pool with a bound on idle connections.
 ///
-/// reqwest bounds idle connections per host, not in all: a list over 20,000 hosts would keep 20,000 sockets. So when the
-/// connections that a client may keep idle (for each host as many as were in use at once, less those in use now) are
-/// twice as many as the downloads that there may be, a new client takes over; the old one closes its connections when
-/// its last request has ended.
+/// reqwest bounds idle connections per host, not in total (<https://github.com/hyperium/hyper/issues/2236>): a list
+/// over 20,000 hosts would keep 20,000 sockets open. The connections that a client may keep idle are, for each host,
+/// the peak of those in use less those in use now. When they reach twice the number of downloads at once, a new reqwest
+/// client takes over, and the old one closes its connections when its last request has ended.
 #[derive(Debug, Default)]
-struct Pool(Mutex<Option<Arc<Generation>>>);
+struct ConnectionPool(Mutex<Option<Arc<ClientGeneration>>>);
 
 #[derive(Debug)]
-struct Generation {
+struct ClientGeneration {
     client: reqwest::Client,
-    /// By the hash of a host and its port.
-    hosts: Mutex<HashMap<u64, InUse, RandomState>>,
+    /// By the hash of the host and port.
+    hosts: Mutex<HashMap<u64, HostConnections, RandomState>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct InUse {
-    now: usize,
-    most: usize,
+struct HostConnections {
+    in_use: usize,
+    peak: usize,
 }
 
-/// A client for one request and its answer.
+/// A reqwest client for one request and its response.
 #[derive(Debug)]
-struct Lease {
-    generation: Arc<Generation>,
+struct ClientLease {
+    generation: Arc<ClientGeneration>,
     host: u64,
 }
 
-impl Drop for Lease {
+impl Drop for ClientLease {
     fn drop(&mut self) {
         let mut hosts = self.generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(in_use) = hosts.get_mut(&self.host) {
-            in_use.now -= 1;
+        if let Some(connections) = hosts.get_mut(&self.host) {
+            connections.in_use -= 1;
         }
     }
 }
 
-impl Pool {
+impl ConnectionPool {
     fn lease(
         &self,
         url: &Url,
-        most: usize,
+        max_downloads: usize,
         build: impl FnOnce() -> Result<reqwest::Client, FetchError>,
-    ) -> Result<Lease, FetchError> {
+    ) -> Result<ClientLease, FetchError> {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let host = xxhash_rust::xxh3::xxh3_64(authority.as_bytes());
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(generation) = current.as_ref() {
             let mut hosts = generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            let in_use = hosts.get(&host).copied().unwrap_or_default();
-            let opens = in_use.now == in_use.most;
-            if !opens || hosts.values().map(|in_use| in_use.most - in_use.now).sum::<usize>() < 2 * most {
-                hosts.insert(host, InUse { now: in_use.now + 1, most: in_use.most.max(in_use.now + 1) });
+            let connections = hosts.get(&host).copied().unwrap_or_default();
+            let opens_connection = connections.in_use == connections.peak;
+            if !opens_connection
+                || hosts.values().map(|connections| connections.peak - connections.in_use).sum::<usize>()
+                    < 2 * max_downloads
+            {
+                hosts.insert(
+                    host,
+                    HostConnections {
+                        in_use: connections.in_use + 1,
+                        peak: connections.peak.max(connections.in_use + 1),
+                    },
+                );
                 drop(hosts);
-                return Ok(Lease { generation: Arc::clone(generation), host });
+                return Ok(ClientLease { generation: Arc::clone(generation), host });
             }
         }
-        let hosts = Mutex::new(HashMap::from_iter([(host, InUse { now: 1, most: 1 })]));
-        let generation = Arc::new(Generation { client: build()?, hosts });
+        let hosts = Mutex::new(HashMap::from_iter([(host, HostConnections { in_use: 1, peak: 1 })]));
+        let generation = Arc::new(ClientGeneration { client: build()?, hosts });
         *current = Some(Arc::clone(&generation));
-        Ok(Lease { generation, host })
+        Ok(ClientLease { generation, host })
     }
 }
 
-/// The local ports of connections that have carried an answer: one bit each. A port that has been used again by
-/// another connection costs at most one resend more.
+/// The local ports of connections that have carried a response, one bit each. A port that another connection uses again
+/// costs at most one more request.
 #[derive(Debug)]
 struct UsedPorts(Box<[AtomicU64]>);
 
@@ -498,127 +525,136 @@ impl UsedPorts {
     }
 }
 
-/// Asked with the time that nothing has come: whether that is too long.
-pub type GivesUp<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
+/// Called with the length of the silence so far; returns whether that is too long.
+pub type GiveUpCheck<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
 
-/// Comes when one more request may go to the host.
+/// Completes when one more request may be sent to the host.
 pub type NextSlot<'a> = &'a (dyn Fn() -> BoxFuture<'a, ()> + Sync);
 
-/// How often [`GivesUp`] is asked.
-const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How often [`GiveUpCheck`] is called.
+const GIVE_UP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Until when an attempt has to be over, for how long it may be silent, and when it may make another request.
+/// When an attempt must be over, how long it may be silent, and when it may send another request.
 #[derive(Clone, Copy)]
 pub struct Deadline<'a> {
-    at: Instant,
-    whole: Duration,
-    stall: Duration,
-    gives_up: Option<GivesUp<'a>>,
+    ends_at: Instant,
+    timeout: Duration,
+    stall_timeout: Duration,
+    should_give_up: Option<GiveUpCheck<'a>>,
     next_slot: Option<NextSlot<'a>>,
 }
 
 impl Deadline<'_> {
-    /// Waits until the host may get a further request. That is no time of the attempt's.
+    /// Waits until another request may be sent to the host. The attempt's time does not run meanwhile.
     pub async fn with_next_slot(mut self) -> Self {
         if let Some(next_slot) = self.next_slot {
             let begun = Instant::now();
             next_slot().await;
-            self.at += begun.elapsed();
+            self.ends_at += begun.elapsed();
         }
         self
     }
 
-    fn passed(self) -> FetchError {
-        FetchError::new(Kind::Timeout, format!("not complete after {} s", self.whole.as_secs_f64()))
+    fn timed_out(self) -> FetchError {
+        FetchError::new(ErrorKind::Timeout, format!("not complete after {} s", self.timeout.as_secs_f64()))
     }
 }
 
-/// What has not come when the head of an answer has not come whole.
-const NO_HEAD: &str = "no whole head of an answer";
+/// Names the missing part when the head of a response has not arrived completely.
+const MISSING_HEAD: &str = "no whole head of an answer";
 
-/// What comes of the future before the silence lasts too long or the attempt is over. `missing` says what did not come.
-async fn in_time<T>(deadline: Deadline<'_>, missing: &str, future: impl Future<Output = T>) -> Result<T, FetchError> {
+/// Awaits the future until the silence lasts too long or the attempt is over. `missing` names what did not arrive.
+async fn within_deadline<T>(
+    deadline: Deadline<'_>,
+    missing: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, FetchError> {
     let mut future = pin!(future);
     let begun = Instant::now();
-    let step = deadline.gives_up.map_or(deadline.stall, |_| ASKED_EVERY);
+    let step = deadline.should_give_up.map_or(deadline.stall_timeout, |_| GIVE_UP_CHECK_INTERVAL);
     let mut silence = Duration::ZERO;
     loop {
-        silence = (silence + step).min(deadline.stall);
+        silence = (silence + step).min(deadline.stall_timeout);
         let quiet_until = begun + silence;
-        if let Ok(come) = timeout_at(quiet_until.min(deadline.at), future.as_mut()).await {
-            return Ok(come);
+        if let Ok(value) = timeout_at(quiet_until.min(deadline.ends_at), future.as_mut()).await {
+            return Ok(value);
         }
-        if deadline.at <= quiet_until {
-            return Err(deadline.passed());
+        if deadline.ends_at <= quiet_until {
+            return Err(deadline.timed_out());
         }
-        if silence == deadline.stall || deadline.gives_up.is_some_and(|gives_up| gives_up(silence)) {
+        if silence == deadline.stall_timeout
+            || deadline.should_give_up.is_some_and(|should_give_up| should_give_up(silence))
+        {
             let clause = format!("{missing} came within {} s", silence.as_secs_f64());
-            return Err(FetchError::new(Kind::Stalled, clause));
+            return Err(FetchError::new(ErrorKind::Stalled, clause));
         }
     }
 }
 
-/// The head of an answer, and the way to its body.
+/// The head of a response, and access to its body.
 pub struct Response<'a> {
     /// The status code.
     pub status: u16,
-    /// The URL that answered, after redirects.
+    /// The URL of the response, after redirects.
     pub final_url: Cow<'a, Url>,
-    /// The `Content-Type`, as sent.
+    /// The `Content-Type` as sent.
     pub content_type: Option<String>,
-    /// The file name that the server proposes.
+    /// The file name from `Content-Disposition`.
     pub filename: Option<String>,
-    /// The announced length of the body.
+    /// The announced length of the body, in bytes.
     pub length: Option<u64>,
-    /// How long the server asks us to stay away.
+    /// The wait that the server asks for in `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The strong validator of the body, if the rest of it can be asked for later.
+    /// The strong validator of the body, if its rest can be requested later.
     pub validator: Option<HeaderValue>,
-    /// Where the bytes belong, if they are a part.
+    /// The position of the bytes, if they are a part of the body.
     pub range: Option<ContentRange>,
-    body: Body<'a>,
+    body: ResponseBody<'a>,
 }
 
 impl<'a> Response<'a> {
     /// # Errors
-    /// When the body of a good answer is packed in a way that it cannot be unpacked.
-    fn new(answer: Answer<'a>, url: Cow<'a, Url>) -> Result<Self, FetchError> {
-        let head = &answer.head;
+    /// If the body of a success has a content coding that cannot be decoded.
+    fn new(response: RawResponse<'a>, url: Cow<'a, Url>) -> Result<Self, FetchError> {
+        let head = &response.head;
         let headers = head.headers();
-        let coding = if head.status().is_success() { coding(headers)? } else { None };
+        let coding = if head.status().is_success() { content_coding(headers)? } else { None };
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Ok(Self {
             status: head.status().as_u16(),
             content_type: text(CONTENT_TYPE),
             filename: headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::filename(value.as_bytes())),
-            // Lengths, ranges and validators of what is packed say nothing about what comes out.
+            // Lengths, ranges and validators of a compressed body do not apply to the decoded one.
             length: head.content_length().filter(|_| coding.is_none()),
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
             final_url: url,
-            body: answer.body(coding),
+            body: response.body(coding),
         })
     }
 
-    /// The next bytes, as many as the connection had ready; `None` at the end. A body that ends before its announced
-    /// length or without its last chunk is an error (RFC 9112, section 8).
+    /// The next bytes, as many as the connection has ready; `None` at the end.
+    ///
+    /// # Errors
+    /// If the body ends before its announced length or without its last chunk (RFC 9112, section 8), or a deadline
+    /// passes.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         self.body.next(&self.final_url).await
     }
 
-    /// Reads a short rest, so that the connection can serve the next request; drops a long one with its connection.
+    /// Reads a short rest of the body, so that the connection can be used again; drops a long one with its connection.
     pub async fn drain(self) {
         self.body.drain(&self.final_url).await;
     }
 
-    /// What is left of the attempt's time.
+    /// The deadline of the attempt.
     #[must_use]
     pub const fn deadline(&self) -> Deadline<'a> {
         self.body.deadline
     }
 
-    /// The status as a person reads it: `404 Not Found`, or `status 522` where there are no words for it.
+    /// The status for a message: `404 Not Found`, or `status 522` for a status without a reason phrase.
     #[must_use]
     pub fn status_line(&self) -> String {
         let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
@@ -629,64 +665,63 @@ impl<'a> Response<'a> {
     }
 }
 
-/// An answer of which the head has come.
-struct Answer<'a> {
+/// A response of which the head has arrived.
+struct RawResponse<'a> {
     head: reqwest::Response,
     deadline: Deadline<'a>,
-    lease: Lease,
+    lease: ClientLease,
 }
 
-impl<'a> Answer<'a> {
-    fn body(self, coding: Option<Coding>) -> Body<'a> {
-        // Bodies of unknown length may be endless.
-        let is_short = self.head.content_length().is_some_and(|length| length <= DRAINED);
+impl<'a> RawResponse<'a> {
+    fn body(self, coding: Option<ContentCoding>) -> ResponseBody<'a> {
+        // A body of unknown length may be endless.
+        let is_short = self.head.content_length().is_some_and(|length| length <= MAX_DRAIN_BYTES);
         let frames = match coding {
-            None => Frames::Plain(self.head),
-            Some(coding) => Frames::Packed(Unpacker::new(coding, frames(self.head))),
+            None => BodyFrames::Plain(self.head),
+            Some(coding) => BodyFrames::Compressed(ContentDecoder::new(coding, frames(self.head))),
         };
-        Body { frames, is_short, deadline: self.deadline, _lease: self.lease }
+        ResponseBody { frames, is_short, deadline: self.deadline, _lease: self.lease }
     }
 }
 
-/// The body of an answer, frame by frame.
-struct Body<'a> {
-    frames: Frames,
+/// The body of a response, frame by frame.
+struct ResponseBody<'a> {
+    frames: BodyFrames,
     is_short: bool,
     deadline: Deadline<'a>,
-    _lease: Lease,
+    _lease: ClientLease,
 }
 
 #[derive(Debug)]
-enum Frames {
+enum BodyFrames {
     Plain(reqwest::Response),
-    Packed(Unpacker),
+    Compressed(ContentDecoder),
 }
 
-fn frames(answer: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
-    futures::stream::try_unfold(
-        answer,
-        |mut answer| async move { Ok(answer.chunk().await?.map(|frame| (frame, answer))) },
-    )
+fn frames(response: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
+    futures::stream::try_unfold(response, |mut response| async move {
+        Ok(response.chunk().await?.map(|frame| (frame, response)))
+    })
 }
 
-impl Body<'_> {
-    /// The next bytes; `url` is where they come from.
+impl ResponseBody<'_> {
+    /// The next bytes; `url` is their source.
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, FetchError> {
         let next = async {
             match &mut self.frames {
-                Frames::Plain(answer) => answer.chunk().await.map_err(Trouble::Body),
-                Frames::Packed(unpacker) => unpacker.next::<reqwest::Error>().await,
+                BodyFrames::Plain(response) => response.chunk().await.map_err(DecodeError::Body),
+                BodyFrames::Compressed(decoder) => decoder.next::<reqwest::Error>().await,
             }
         };
-        in_time(self.deadline, "nothing", next).await?.map_err(|trouble| match trouble {
-            Trouble::Body(error) => classify(&error, url, Stage::Body),
-            Trouble::Packing(error) => error,
+        within_deadline(self.deadline, "nothing", next).await?.map_err(|error| match error {
+            DecodeError::Body(error) => classify(&error, url, Stage::Body),
+            DecodeError::Coding(error) => error,
         })
     }
 
     async fn drain(mut self, url: &Url) {
         if self.is_short {
-            self.deadline.at = self.deadline.at.min(Instant::now() + LONGEST_DRAIN);
+            self.deadline.ends_at = self.deadline.ends_at.min(Instant::now() + DRAIN_TIMEOUT);
             while let Ok(Some(_)) = self.next(url).await {}
         }
     }

@@ -2,9 +2,9 @@
 
 use percent_encoding::percent_decode_str;
 
-/// The file name of the field, as the sender wrote it: what is unsafe in it is for [`crate::naming`] to clean.
+/// The file name in the field, as the sender wrote it; [`crate::naming`] makes it safe.
 ///
-/// `filename*` (RFC 8187) is preferred to `filename` as RFC 6266, section 4.3, asks.
+/// `filename*` (RFC 8187) is preferred to `filename` (RFC 6266, section 4.3).
 #[must_use]
 pub fn filename(value: &[u8]) -> Option<String> {
     // Field values are Latin-1 by tradition and UTF-8 in practice.
@@ -26,7 +26,7 @@ pub fn filename(value: &[u8]) -> Option<String> {
     extended.or(plain).filter(|name| !name.trim().is_empty())
 }
 
-/// One value, a token or a quoted string (RFC 9110, section 5.6.4), and what follows it.
+/// The value of a parameter, a token or a quoted string (RFC 9110, section 5.6.4), and the text after it.
 fn parameter_value(text: &str) -> (String, &str) {
     let text = text.trim_start();
     let Some(quoted) = text.strip_prefix('"') else {
@@ -38,8 +38,8 @@ fn parameter_value(text: &str) -> (String, &str) {
     while let Some((at, character)) = characters.next() {
         match character {
             '"' => return (value, &quoted[at + 1..]),
-            // A backslash quotes the next character. Windows paths sent unquoted by old servers lose their
-            // separators that way, which is no loss.
+            // A backslash quotes the next character. A Windows path that an old server sends unescaped loses its
+            // separators that way, which does no harm.
             '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
             other => value.push(other),
         }
@@ -47,7 +47,7 @@ fn parameter_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// `UTF-8''na%C3%AFve.png` (RFC 8187, section 3.2.1); ISO-8859-1 is understood as well.
+/// Decodes `UTF-8''na%C3%AFve.png` (RFC 8187, section 3.2.1); ISO-8859-1 is understood as well.
 fn decode_extended(value: &str) -> Option<String> {
     let (charset, rest) = value.split_once('\'')?;
     let (_language, encoded) = rest.split_once('\'')?;

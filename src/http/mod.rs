@@ -1,24 +1,29 @@
-//! HTTP, and the only place that names reqwest.
+//! HTTP: the client, its redirects and deadlines, retries, TLS and DNS. The only folder that names reqwest.
 //!
-//! [`Client`] answers one question: what comes back for this URL, within these deadlines? Redirects are followed here,
-//! one hop at a time, because what may travel to another host is decided here. Foreign errors are sorted into
-//! [`crate::error::Kind`]s in `classify` and nowhere else. Whether to try again is data: [`retry::Policy`].
+//! [`Client`] answers one question: what is the response for this URL, within these deadlines? Redirects are followed
+//! here, one at a time, because what may be sent to another host is decided here. The errors of other crates are sorted
+//! into [`crate::record::ErrorKind`]s in `classify` and nowhere else. Whether to retry is data: [`retry::Policy`].
 
 mod classify;
 mod client;
-mod coding;
+mod content_encoding;
 pub mod disposition;
-mod home;
-mod public;
+mod ip_scope;
+mod options;
 mod range;
 mod request;
 mod resolver;
 pub mod retry;
+mod same_host;
 mod tls;
 
-pub use client::{Client, Deadline, GivesUp, NextSlot, Options, Response, check_proxy};
-pub use home::is_another_host;
+pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response};
+pub use options::{
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REDIRECTS, DEFAULT_RETRIES, DEFAULT_RETRY_WAIT,
+    DEFAULT_STALL_TIMEOUT, USER_AGENT,
+};
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};
+pub use same_host::is_another_host;

@@ -1,20 +1,20 @@
-//! Going on with a body where an earlier attempt broke off (RFC 9110, sections 13.1.5 and 14).
+//! Range requests: continues a body where an earlier attempt broke off (RFC 9110, sections 13.1.5 and 14).
 
 use reqwest::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 
-/// What an earlier attempt has, and of what.
+/// The part of a body that an earlier attempt has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// Bytes that are there already.
+    /// Bytes received so far.
     pub from: u64,
-    /// The strong validator of the body that they belong to.
+    /// The strong validator of the body.
     pub validator: HeaderValue,
 }
 
 impl Resume {
-    /// Asks for the rest, or for the whole if it is not the same body any more.
-    pub(super) fn ask(&self, headers: &mut HeaderMap) {
-        // Digits and a dash are a valid value.
+    /// Requests the rest, or the whole body if it has changed (`Range` with `If-Range`).
+    pub(super) fn set_headers(&self, headers: &mut HeaderMap) {
+        // Digits and a dash are always a valid value.
         if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", self.from)) {
             headers.insert(RANGE, range);
             headers.insert(IF_RANGE, self.validator.clone());
@@ -22,8 +22,8 @@ impl Resume {
     }
 }
 
-/// The validator by which the rest of a body can be asked for: a strong entity tag (section 8.8.3), unless the server
-/// says that it gives no ranges. A date is no strong validator when two versions fall into one second.
+/// The validator with which the rest of a body can be requested: a strong entity tag (section 8.8.3), unless the server
+/// says that it supports no ranges. A date is not used, because two versions may have the same second.
 pub(super) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     if headers.get(ACCEPT_RANGES).is_some_and(|ranges| ranges.as_bytes().eq_ignore_ascii_case(b"none")) {
         return None;
@@ -31,18 +31,19 @@ pub(super) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"") && tag.len() > 2).cloned()
 }
 
-/// Where the bytes of a 206 answer belong.
+/// The range of a 206 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// The position of the first byte.
     pub first: u64,
-    /// The position behind the last byte.
+    /// The position after the last byte.
     pub end: u64,
     /// The length of the whole body, if the server knows it.
     pub total: Option<u64>,
 }
 
-/// Reads `bytes 500-999/1000` (section 14.4). `None` for anything else, and for what contradicts itself.
+/// Parses `bytes 500-999/1000` (section 14.4). `None` for any other unit, for a contradiction, and for a range that
+/// does not reach the end.
 pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
@@ -52,7 +53,7 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
         "*" => None,
         digits => Some(digits.parse::<u64>().ok()?),
     };
-    // The rest was asked for, so the range goes to the end.
+    // The rest was requested, so the range reaches the end.
     let end = last.checked_add(1)?;
     (first <= last && total.is_none_or(|total| end == total)).then_some(ContentRange { first, end, total })
 }
@@ -69,18 +70,18 @@ mod tests {
         content_range(&HeaderMap::from_iter([(CONTENT_RANGE, value)]))
     }
 
-    /// Numbers where sums and comparisons go wrong, and a few others.
+    /// Numbers at which sums and comparisons overflow, and others.
     fn position() -> impl Strategy<Value = u64> {
         prop_oneof![0..4_u64, (u64::MAX - 2)..=u64::MAX, any::<u64>()]
     }
 
     proptest! {
-        // The same cases in every run.
+        // A fixed seed gives the same cases in every run.
         #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
         #[test]
         fn a_content_range_means_what_it_says(first in position(), last in position(), total in position()) {
-            // In a type where nothing overflows.
+            // In a type that does not overflow.
             let wide = |number: u64| u128::from(number);
             let is_rest = first <= last && wide(last) + 1 == wide(total);
             let expected = is_rest.then_some(ContentRange { first, end: total, total: Some(total) });

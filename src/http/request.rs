@@ -1,4 +1,4 @@
-//! What is sent with a request, and to whom it may be sent.
+//! Builds requests: which header fields and credentials are sent, and to which hosts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use reqwest::header::{
 use reqwest::{Method, Request};
 use url::Url;
 
-use super::home::is_at_home;
+use super::same_host::may_receive_credentials;
 
 /// A user name and a password for basic authentication (RFC 7617).
 #[derive(Clone)]
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Who we say we are.
+/// The user agent, credentials and header fields of all requests.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// `-A`; `None` sends no `User-Agent`.
@@ -39,22 +39,22 @@ pub struct Identity {
     pub user: Option<Credentials>,
     /// `--netrc`, by host.
     pub netrc: Option<std::sync::Arc<Netrc>>,
-    /// `-H`, in the order given; no value takes away what would be sent otherwise.
+    /// `-H`, in the order given; `None` removes the field.
     pub headers: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
 impl Identity {
-    /// The request for a URL to which `home`, the URL of the list, has led. What is meant for the host of `home` alone
-    /// (credentials, cookies, custom fields) goes along there; on a redirect to another host it does not.
-    pub fn request(&self, home: &Url, url: &Url) -> Request {
-        let at_home = is_at_home(home, url);
+    /// The request for `url`, to which `list_url`, the URL in the list, has led. Credentials, cookies and custom fields
+    /// are meant for the host of `list_url`; after a redirect to another host they are not sent.
+    pub fn request(&self, list_url: &Url, url: &Url) -> Request {
+        let is_trusted = may_receive_credentials(list_url, url);
         let mut url = url.clone();
-        let own = own_credentials(&mut url).or_else(|| {
-            let is_for_it = at_home && has_user_information(home);
-            is_for_it.then(|| own_credentials(&mut home.clone()))?
+        let from_url = take_credentials(&mut url).or_else(|| {
+            let is_for_target = is_trusted && has_user_information(list_url);
+            is_for_target.then(|| take_credentials(&mut list_url.clone()))?
         });
         let mut headers = HeaderMap::with_capacity(8);
-        // Without this field a server may choose any coding (RFC 9110, section 12.5.3).
+        // Without this field a server may choose any content coding (RFC 9110, section 12.5.3).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(agent) = &self.user_agent {
             headers.insert(USER_AGENT, agent.clone());
@@ -62,19 +62,19 @@ impl Identity {
         if let Some(referer) = &self.referer {
             headers.insert(REFERER, referer.clone());
         }
-        let known = || {
-            // What was asked for under encryption is not told in the open.
-            if home.scheme() == "https" && url.scheme() == "http" {
+        let from_netrc = || {
+            // After a redirect from https to http, credentials would be sent unencrypted.
+            if list_url.scheme() == "https" && url.scheme() == "http" {
                 return None;
             }
             let entry = self.netrc.as_ref()?.hosts.get(url.host_str()?)?;
             Some(Credentials { user: entry.login.clone(), password: entry.password.clone() })
         };
-        let credentials = own.or_else(|| self.user.clone().filter(|_| at_home)).or_else(known);
+        let credentials = from_url.or_else(|| self.user.clone().filter(|_| is_trusted)).or_else(from_netrc);
         if let Some(value) = credentials.as_ref().and_then(basic) {
             headers.insert(AUTHORIZATION, value);
         }
-        if at_home {
+        if is_trusted {
             if let Some(cookie) = &self.cookie {
                 headers.insert(COOKIE, cookie.clone());
             }
@@ -98,7 +98,7 @@ fn has_user_information(url: &Url) -> bool {
 }
 
 /// Takes the user information out of a URL (RFC 3986, section 3.2.1): it is not sent as part of the target.
-fn own_credentials(url: &mut Url) -> Option<Credentials> {
+fn take_credentials(url: &mut Url) -> Option<Credentials> {
     if !has_user_information(url) {
         return None;
     }
@@ -135,17 +135,17 @@ mod tests {
             user_agent: Some(HeaderValue::from_static("fetchimg")),
             ..Identity::default()
         };
-        let home = url("http://ann:p%40w@a.example/x");
-        let request = identity.request(&home, &home);
+        let list_url = url("http://ann:p%40w@a.example/x");
+        let request = identity.request(&list_url, &list_url);
         assert_eq!(request.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
         assert_eq!(request.url().as_str(), "http://a.example/x");
         assert_eq!(request.headers()["x-key"], "1");
         assert!(!request.headers().contains_key(USER_AGENT));
-        let again = identity.request(&home, &url("http://a.example/y"));
+        let again = identity.request(&list_url, &url("http://a.example/y"));
         assert_eq!(again.headers()[AUTHORIZATION], "Basic YW5uOnBAdw==");
         let plain = identity.request(&url("http://a.example/x"), &url("http://a.example/x"));
         assert_eq!(plain.headers()[AUTHORIZATION], "Basic cnVuOnB3");
-        let away = identity.request(&home, &url("http://b.example/x"));
+        let away = identity.request(&list_url, &url("http://b.example/x"));
         assert!(!away.headers().contains_key(AUTHORIZATION) && !away.headers().contains_key(COOKIE));
         assert!(!away.headers().contains_key("x-key"));
         assert_eq!(away.headers()[USER_AGENT], "fetchimg");

@@ -1,15 +1,15 @@
-//! When to try again: the waits between attempts, and what a server asks for.
+//! Retries: the waits between attempts, and the wait that a server asks for.
 
 use std::time::{Duration, SystemTime};
 
-/// The longest wait between two attempts that fetchimg chooses by itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait between two attempts, unless the server asks for more.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// The longest `Retry-After` that is waited for. A row whose server wants more has been told no for this run; the other
-/// rows of the host wait for so long.
-pub const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// The longest `Retry-After` that a row waits for. If the server asks for more, the row fails, and the other rows of
+/// the host wait for this time.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// How often to try again, and after how long.
+/// How often to retry, and after which waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Attempts after the first one.
@@ -19,35 +19,35 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The wait before each further attempt: doubling, at most 30 s, and between half of that and all of it, so that
-    /// tasks that failed together do not come back together.
+    /// The wait before each further attempt. It doubles, up to 30 s, and is shortened at random by up to a half, so
+    /// that tasks that failed together do not retry together.
     pub fn waits(self) -> impl Iterator<Item = Duration> {
-        self.whole_waits().map(|whole| whole.mul_f64(0.5 + fastrand::f64() / 2.0))
+        self.waits_without_jitter().map(|whole| whole.mul_f64(0.5 + fastrand::f64() / 2.0))
     }
 
-    fn whole_waits(self) -> impl Iterator<Item = Duration> {
-        (0..self.retries).map(move |attempt| self.first_wait.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT))
+    fn waits_without_jitter(self) -> impl Iterator<Item = Duration> {
+        (0..self.retries).map(move |attempt| self.first_wait.saturating_mul(1 << attempt.min(16)).min(MAX_WAIT))
     }
 
-    /// What all attempts with the waits between them take at most, when each takes so long.
+    /// The longest time that all attempts take with the waits between them, when each takes `attempt`.
     #[must_use]
-    pub fn longest(self, attempt: Duration) -> Duration {
-        // From the seventeenth on they are all the same, and there may be four billion.
+    pub fn max_duration(self, attempt: Duration) -> Duration {
+        // From the seventeenth on all waits are the same, and there may be four billion.
         let different = Self { retries: self.retries.min(17), ..self };
-        let waits = different.whole_waits().fold(Duration::ZERO, Duration::saturating_add);
-        let last = different.whole_waits().last().unwrap_or_default();
+        let waits = different.waits_without_jitter().fold(Duration::ZERO, Duration::saturating_add);
+        let last = different.waits_without_jitter().last().unwrap_or_default();
         let waits = waits.saturating_add(last.saturating_mul(self.retries - different.retries));
         attempt.saturating_mul(self.retries.saturating_add(1)).saturating_add(waits)
     }
 }
 
-/// The wait asked for by a `Retry-After` field: seconds or a date (RFC 9110, section 10.2.3). A date that has passed
-/// asks for nothing; what is neither is ignored.
+/// The wait that a `Retry-After` field asks for, in seconds or as a date (RFC 9110, section 10.2.3). A date in the past
+/// asks for no wait; any other value is ignored.
 #[must_use]
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a u64 holds mean the same as very many seconds.
+        // More digits than a u64 holds mean a very long time all the same.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
     }
     let date = httpdate::parse_http_date(value).ok()?;
@@ -68,7 +68,7 @@ mod tests {
             assert!((whole / 2.0..=whole).contains(&wait.as_secs_f64()), "{attempt}: {wait:?}");
         }
         assert_eq!(Policy { retries: 0, ..policy }.waits().count(), 0);
-        let longest = Policy { retries: 3, ..policy }.longest(Duration::from_secs(10));
+        let longest = Policy { retries: 3, ..policy }.max_duration(Duration::from_secs(10));
         assert_eq!(longest, Duration::from_millis(40_000 + 500 + 1000 + 2000));
     }
 

@@ -1,4 +1,4 @@
-//! The TLS settings of a run, made once and shared by every connection.
+//! The TLS settings of a run, made once and shared by all connections.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -11,23 +11,26 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use crate::error::RunError;
+use crate::record::RunError;
 
-/// Whom to believe.
+/// Which certificates are trusted.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// The authorities of the system.
+    /// Those of the system's authorities.
     System,
-    /// The given authorities and nobody else (`--cacert`).
+    /// Those of the given authorities alone (`--cacert`).
     Only(RootCertStore),
-    /// Everybody (`--insecure`).
-    Anybody,
-    /// Nobody: for the client that speaks plain HTTP alone, and must not pay for reading certificates.
-    Nobody,
+    /// All (`--insecure`).
+    Unchecked,
+    /// None: for the client that only sends plain HTTP, and must not pay for reading certificates.
+    Nothing,
 }
 
 impl Trust {
     /// The authorities of a PEM file.
+    ///
+    /// # Errors
+    /// [`RunError::Client`] if the file cannot be read or has no valid certificate.
     pub fn only(file: &Path) -> Result<Self, RunError> {
         let fail = |what: String| RunError::Client(format!("--cacert {}: {what}", file.display()));
         let mut roots = RootCertStore::empty();
@@ -42,51 +45,51 @@ impl Trust {
     }
 }
 
-/// The settings for connections. `http2`: offer HTTP/2 beside HTTP/1.1 (RFC 7301).
+/// The settings of connections. `http2`: offer HTTP/2 beside HTTP/1.1 (RFC 7301).
 pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut config = match trust {
         Trust::System => builder
             .dangerous()
-            .with_custom_certificate_verifier(SystemCheck::begin(Arc::clone(&provider)))
+            .with_custom_certificate_verifier(SystemVerifier::start(Arc::clone(&provider)))
             .with_no_client_auth(),
         Trust::Only(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
-        Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-        Trust::Anybody => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoCheck(provider))).with_no_client_auth()
+        Trust::Nothing => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+        Trust::Unchecked => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerifier(provider))).with_no_client_auth()
         }
     };
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
 }
 
-/// Checks certificates against the authorities of the system, which a thread of its own reads meanwhile: hundreds of
-/// files, which nobody needs before the first server has shown its certificate. By then a name has been looked up and a
-/// connection made.
+/// Verifies certificates against the system's authorities. A thread reads these meanwhile: they are hundreds of files,
+/// and not needed before the first server has sent its certificate. By then a name has been looked up and a connection
+/// made.
 #[derive(Debug)]
-struct SystemCheck {
+struct SystemVerifier {
     provider: Arc<CryptoProvider>,
     verifier: OnceLock<Result<Verifier, rustls::Error>>,
 }
 
-impl SystemCheck {
-    fn begin(provider: Arc<CryptoProvider>) -> Arc<Self> {
-        let check = Arc::new(Self { provider, verifier: OnceLock::new() });
-        let reading = Arc::clone(&check);
-        // Where the system gives no thread, the first handshake reads them.
+impl SystemVerifier {
+    fn start(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        let verifier = Arc::new(Self { provider, verifier: OnceLock::new() });
+        let reading = Arc::clone(&verifier);
+        // If no thread can be started, the first handshake reads them.
         let _ = thread::Builder::new().name("authorities".into()).spawn(move || reading.verifier().is_ok());
-        check
+        verifier
     }
 
-    /// Waits for the thread, if it is still reading.
+    /// Waits for the thread if it is still reading.
     fn verifier(&self) -> Result<&Verifier, rustls::Error> {
         let read = self.verifier.get_or_init(|| Verifier::new(Arc::clone(&self.provider)));
         read.as_ref().map_err(Clone::clone)
     }
 }
 
-impl ServerCertVerifier for SystemCheck {
+impl ServerCertVerifier for SystemVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -116,18 +119,19 @@ impl ServerCertVerifier for SystemCheck {
         self.verifier()?.verify_tls13_signature(message, certificate, signature)
     }
 
-    /// Said in the first message, so it must not wait. On every system the verifier would say the same.
+    /// Sent in the first message, so it must not wait for the thread. The verifier of every system supports the same
+    /// schemes.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-/// Accepts every certificate, because the user asked for it with `--insecure`. Signatures are still checked, so a
-/// connection is at least with the holder of the key it shows.
+/// Accepts every certificate, because the user asked for it with `--insecure`. Signatures are still verified, so the
+/// server at least holds the key of its certificate.
 #[derive(Debug)]
-struct NoCheck(Arc<CryptoProvider>);
+struct NoVerifier(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for NoCheck {
+impl ServerCertVerifier for NoVerifier {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -75,7 +75,7 @@ pub(super) fn read(block: &[u8], with_fields: bool) -> Told {
     told().unwrap_or_default()
 }
 
-/// How a picture is to be turned, as [`Measures`](crate::job::Measures) state it.
+/// How a picture is to be turned, as [`Measures`](crate::record::Measures) state it.
 pub(super) fn orientation<R: Read + Seek>(directories: &mut Directories<R>, picture: &Directory) -> Option<u8> {
     let told = directories.whole(picture, ORIENTATION).ok()?;
     u8::try_from(told).ok().filter(|told| (2..=8).contains(told))

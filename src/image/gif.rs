@@ -4,7 +4,7 @@
 use super::fields::le16;
 use super::inspector::Unsound;
 use super::stream::{Step, Walker};
-use crate::job::Measures;
+use crate::record::Measures;
 
 // What blocks begin with (GIF 89a, appendix A).
 const EXTENSION: u8 = 0x21;
@@ -133,7 +133,7 @@ impl Walker for Gif {
 mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
-    use crate::format::Format;
+    use crate::record::Format;
 
     /// One row of a table.
     type Row<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);

@@ -7,8 +7,7 @@ use super::fields::{be32, be64, le16, le32};
 use super::inspector::Unsound;
 use super::stream::{MOST_TOGETHER, Step, Walker};
 use super::{heif, jp2, jxl, svg};
-use crate::format::Format;
-use crate::job::Measures;
+use crate::record::{Format, Measures};
 
 /// How much is looked at first. Most headers are shorter.
 const FIRST: usize = 32;

@@ -4,7 +4,7 @@
 use super::boxes::{boxes, content};
 use super::fields::{Fields, be32};
 use super::header::Told;
-use crate::job::Measures;
+use crate::record::Measures;
 
 /// What the beginning of a file tells; `is_all` says that no more of it will be looked at.
 pub(super) fn look(head: &[u8], is_all: bool) -> Option<Told> {
@@ -199,7 +199,7 @@ mod tests {
     use super::super::header::sized;
     use super::super::inspector::testing::inspect;
     use super::*;
-    use crate::format::Format;
+    use crate::record::Format;
 
     fn boxed(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len() + 8).expect("a short one").to_be_bytes();

@@ -12,8 +12,7 @@ use super::png::Png;
 use super::stream::{MOST_TOGETHER, Stream, Walker};
 use super::webp::Webp;
 use super::{exif, svg, tiff};
-use crate::format::Format;
-use crate::job::Measures;
+use crate::record::{Format, Measures};
 
 /// What is wrong with an image, in words that follow "the image is corrupt:".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

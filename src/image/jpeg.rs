@@ -7,7 +7,7 @@ use super::exif;
 use super::fields::be16;
 use super::inspector::{Unsound, Wanted};
 use super::stream::{Step, Walker};
-use crate::job::Measures;
+use crate::record::Measures;
 
 // Markers (table B.1), by their second byte.
 const FIRST_RESTART: u8 = 0xD0;
@@ -197,7 +197,7 @@ impl Walker for Jpeg {
 mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
-    use crate::format::Format;
+    use crate::record::Format;
 
     const FRAME: &[u8] = b"\xFF\xC0\0\x0B\x08\0\x14\0\x0A\x01\x01\x11\0";
     const SCAN: &[u8] = b"\xFF\xDA\0\x08\x01\x01\0\0\x3F\0";

@@ -27,6 +27,8 @@ mod signature;
 mod stream;
 mod svg;
 mod tiff;
+#[cfg(feature = "transform")]
+pub mod transform;
 mod webp;
 
 pub use inspector::{Fault, Found, Inspector, Unsound, Wanted};

@@ -6,7 +6,7 @@ use super::exif;
 use super::fields::{be32, bytes};
 use super::inspector::{Unsound, Wanted};
 use super::stream::{MOST_TOGETHER, Step, Walker};
-use crate::job::Measures;
+use crate::record::Measures;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1A\n";
 
@@ -209,7 +209,7 @@ impl Walker for Png {
 mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
-    use crate::format::Format;
+    use crate::record::Format;
 
     /// One row of a table.
     type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);

@@ -1,7 +1,7 @@
 //! Signatures at the beginning of files, and one at the end.
 
 use super::fields::le16;
-use crate::format::Format;
+use crate::record::Format;
 
 /// So many bytes decide in every case but one. Binary formats need 16; SVG may open with an XML declaration, a licence
 /// comment and a document type before its root element. A TGA file is told by its end alone.

@@ -6,7 +6,7 @@
 //! cuts in two is gathered.
 
 use super::inspector::Unsound;
-use crate::job::Measures;
+use crate::record::Measures;
 
 /// The most that a walker asks for at once, in bytes. A block of Exif data has no more in a JPEG, whose segments state
 /// their length in 16 bits, and seldom elsewhere.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::header::Told;
 use super::signature::skip_prologue;
-use crate::job::Measures;
+use crate::record::Measures;
 
 /// The size that the root element tells, in CSS pixels.
 pub(super) fn look(head: &[u8]) -> Option<Told> {

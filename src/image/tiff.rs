@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use super::directory::{Directories, Directory, Trouble, Value};
 use super::exif;
 use super::inspector::{Fault, Found, Unsound, Wanted};
-use crate::job::Measures;
+use crate::record::Measures;
 
 // Tags (TIFF 6.0, appendix A).
 const WIDTH: u16 = 256;
@@ -106,8 +106,7 @@ mod tests {
 
     use super::super::inspector::testing::{inspect, measure};
     use super::{Fault, Wanted};
-    use crate::format::Format;
-    use crate::job::Measures;
+    use crate::record::{Format, Measures};
 
     /// A directory of short values, and where the next one is.
     fn directory(values: &[(u16, u16)], next: u32) -> Vec<u8> {

@@ -4,7 +4,7 @@ use super::exif;
 use super::fields::{le16, le24, le32};
 use super::inspector::{Unsound, Wanted};
 use super::stream::{MOST_TOGETHER, Step, Walker};
-use crate::job::Measures;
+use crate::record::Measures;
 
 /// What comes before a chunk's content: its type and its length.
 const HEADER: u64 = 8;
@@ -172,7 +172,7 @@ impl Walker for Webp {
 mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
-    use crate::format::Format;
+    use crate::record::Format;
 
     /// One row of a table.
     type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);

@@ -1,99 +1,105 @@
-//! Takes gzip and zstd off a list, whatever it is called.
+//! Decompresses lists that are compressed with gzip or zstd, whatever their names are.
 //!
-//! What a list is packed with is told by its first bytes. It is unpacked as it comes: what its writer has flushed can
-//! be read at once. Several members or frames in a row are one list, as `cat` and parallel compressors make them.
+//! The first bytes tell the compression. A list is decompressed as it arrives: what its writer has flushed can be read
+//! at once. Several gzip members or zstd frames in a row are one list, as `cat` and parallel compressors make them.
 
 use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
 /// The first bytes of every member of a gzip file (RFC 1952, section 2.3.1).
-const GZIP: &[u8] = b"\x1F\x8B";
+const GZIP_MAGIC: &[u8] = b"\x1F\x8B";
 
 /// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
-const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
+const ZSTD_MAGIC: &[u8] = b"\x28\xB5\x2F\xFD";
 
-/// The last bytes of the four that begin a skippable frame, which parallel compressors put first (RFC 8878, section
-/// 3.1.2). The one before them is from 0x50 to 0x5F.
-const SKIPPABLE: &[u8] = b"\x2A\x4D\x18";
+/// The last three bytes of the magic of a skippable frame, which parallel compressors put first (RFC 8878, section
+/// 3.1.2). The byte before them is 0x50 to 0x5F.
+const SKIPPABLE_MAGIC_TAIL: &[u8] = b"\x2A\x4D\x18";
 
-/// The bytes of a list, unpacked.
-pub enum Unpacked<R: Read> {
-    /// As it came.
-    Plain(Begun<R>),
-    /// Packed as gzip.
-    Gzip(MultiGzDecoder<BufReader<Begun<R>>>),
-    /// Packed as zstd.
-    Zstd(zstd::Decoder<'static, BufReader<Begun<R>>>),
+/// The decompressed bytes of a list.
+pub enum Decompressor<R: Read> {
+    /// Not compressed.
+    Plain(Peeked<R>),
+    /// Compressed with gzip (RFC 1952).
+    Gzip(MultiGzDecoder<BufReader<Peeked<R>>>),
+    /// Compressed with zstd (RFC 8878).
+    Zstd(zstd::Decoder<'static, BufReader<Peeked<R>>>),
 }
 
-/// What had to be looked at, and the rest.
-type Begun<R> = io::Chain<io::Cursor<Vec<u8>>, Uninterrupted<R>>;
+/// The bytes that were read to detect the compression, then the rest.
+type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, RetryInterrupted<R>>;
 
-impl<R: Read> Unpacked<R> {
-    /// Looks at as few bytes as tell how they are packed: a pipe may bring them one by one.
+impl<R: Read> Decompressor<R> {
+    /// Detects the compression from as few bytes as it takes: a pipe may bring them one by one.
     pub fn new(from: R) -> io::Result<Self> {
-        let mut from = Uninterrupted(from);
+        let mut from = RetryInterrupted(from);
         let mut head = Vec::new();
-        let mut packing = recognise(&head);
+        let mut compression = detect(&head);
         let mut byte = [0];
-        while packing.is_err() && from.read(&mut byte)? > 0 {
+        while compression.is_err() && from.read(&mut byte)? > 0 {
             head.extend(byte);
-            packing = recognise(&head);
+            compression = detect(&head);
         }
-        let begun = io::Cursor::new(head).chain(from);
-        Ok(match packing {
-            Ok(None) | Err(Unclear) => Self::Plain(begun),
-            Ok(Some(Packing::Gzip)) => Self::Gzip(MultiGzDecoder::new(BufReader::new(begun))),
-            Ok(Some(Packing::Zstd)) => Self::Zstd(zstd::Decoder::new(begun)?),
+        let peeked = io::Cursor::new(head).chain(from);
+        Ok(match compression {
+            Ok(None) | Err(NeedMoreBytes) => Self::Plain(peeked),
+            Ok(Some(Compression::Gzip)) => Self::Gzip(MultiGzDecoder::new(BufReader::new(peeked))),
+            Ok(Some(Compression::Zstd)) => Self::Zstd(zstd::Decoder::new(peeked)?),
         })
     }
 
-    /// Whether the bytes are those of the list itself.
+    /// Whether the list is not compressed.
     pub const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
 }
 
-impl<R: Read> Read for Unpacked<R> {
+impl<R: Read> Read for Decompressor<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let (read, packing) = match self {
+        let (read, compression) = match self {
             Self::Plain(from) => return from.read(into),
             Self::Gzip(decoder) => (decoder.read(into), "gzip"),
             Self::Zstd(decoder) => (decoder.read(into), "zstd"),
         };
         read.map_err(|error| match error.kind() {
             _ if error.raw_os_error().is_some() => error,
-            kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, format!("its {packing} data is cut short")),
-            kind => io::Error::new(kind, format!("its {packing} data is damaged: {error}")),
+            kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, format!("its {compression} data is cut short")),
+            kind => io::Error::new(kind, format!("its {compression} data is damaged: {error}")),
         })
     }
 }
 
-enum Packing {
+enum Compression {
     Gzip,
     Zstd,
 }
 
-/// More bytes have to be seen.
-struct Unclear;
+/// More bytes are needed to detect the compression.
+struct NeedMoreBytes;
 
-fn recognise(head: &[u8]) -> Result<Option<Packing>, Unclear> {
+/// The compression that these first bytes show; `Ok(None)`: none.
+fn detect(head: &[u8]) -> Result<Option<Compression>, NeedMoreBytes> {
     let (skippable, rest) = head.split_first().map_or((false, head), |(first, rest)| (first >> 4 == 5, rest));
     match () {
-        () if head.starts_with(GZIP) => Ok(Some(Packing::Gzip)),
-        () if head.starts_with(ZSTD) || (skippable && rest.starts_with(SKIPPABLE)) => Ok(Some(Packing::Zstd)),
-        () if GZIP.starts_with(head) || ZSTD.starts_with(head) || (skippable && SKIPPABLE.starts_with(rest)) => {
-            Err(Unclear)
+        () if head.starts_with(GZIP_MAGIC) => Ok(Some(Compression::Gzip)),
+        () if head.starts_with(ZSTD_MAGIC) || (skippable && rest.starts_with(SKIPPABLE_MAGIC_TAIL)) => {
+            Ok(Some(Compression::Zstd))
+        }
+        () if GZIP_MAGIC.starts_with(head)
+            || ZSTD_MAGIC.starts_with(head)
+            || (skippable && SKIPPABLE_MAGIC_TAIL.starts_with(rest)) =>
+        {
+            Err(NeedMoreBytes)
         }
         () => Ok(None),
     }
 }
 
-/// Reads on when a signal has interrupted it: decoders take that for a failure.
-pub struct Uninterrupted<R>(R);
+/// A reader that tries again when a signal has interrupted a read; decoders take that for a failure.
+pub struct RetryInterrupted<R>(R);
 
-impl<R: Read> Read for Uninterrupted<R> {
+impl<R: Read> Read for RetryInterrupted<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(into) {
@@ -109,21 +115,21 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::input::testing::{ByteByByte, told};
+    use crate::input::testing::{ByteByByte, rows_as_text};
     use crate::input::{Options, rows_of};
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(text).expect("written");
-        encoder.finish().expect("packed")
+        encoder.finish().expect("compressed")
     }
 
     fn zstd(text: &[u8]) -> Vec<u8> {
-        zstd::encode_all(text, 0).expect("packed")
+        zstd::encode_all(text, 0).expect("compressed")
     }
 
     #[test]
-    fn what_is_packed_is_unpacked_whatever_it_is_called() {
+    fn compressed_lists_are_detected_by_content() {
         let (one, two): (&[u8], &[u8]) = (b"url,caption\nhttp://a.example/1,one\nhttp://a.", b"example/2,two\n");
         let skippable = [&b"\x5A\x2A\x4D\x18\x03\0\0\0any"[..], &zstd(&[one, two].concat())].concat();
         let plain = [one, two].concat();
@@ -134,34 +140,34 @@ mod tests {
             [zstd(one), zstd(two)].concat(),
             skippable,
         ] {
-            let rows = told(&list, &Options::default());
+            let rows = rows_as_text(&list, &Options::default());
             assert_eq!(rows, [r#"http://a.example/1 {"caption":"one"}"#, r#"http://a.example/2 {"caption":"two"}"#]);
         }
-        assert_eq!(told(&gzip(b""), &Options::default()), [""; 0]);
-        // What only begins as packed data does is text.
+        assert_eq!(rows_as_text(&gzip(b""), &Options::default()), [""; 0]);
+        // These begin as a signature does, and are text.
         for text in ["(http", "PAR", "P", "(\u{b5}/"] {
             assert_eq!(rows_of(text.as_bytes(), "list", &Options::default()).expect("rows").len(), 1, "{text}");
         }
     }
 
     #[test]
-    fn what_is_cut_short_or_damaged_says_so() {
+    fn data_that_is_cut_short_or_damaged_is_an_error() {
         let text = (0..1000).map(|row| format!("http://a.example/{}\n", row * row)).collect::<Vec<_>>().concat();
         for (list, what) in [(gzip(text.as_bytes()), "gzip"), (zstd(text.as_bytes()), "zstd")] {
-            let error = told(&list[..list.len() - 5], &Options::default());
+            let error = rows_as_text(&list[..list.len() - 5], &Options::default());
             assert_eq!(error, [format!("cannot read the list list: its {what} data is cut short")]);
             let mut damaged = list.clone();
             let middle = damaged.len() / 2;
             damaged[middle..middle + 8].fill(0xFF);
-            let error = told(&damaged, &Options::default());
+            let error = rows_as_text(&damaged, &Options::default());
             assert!(error[0].contains(&format!("its {what} data is damaged: ")), "{error:?}");
         }
     }
 
     #[test]
-    fn what_has_been_flushed_is_read_at_once() {
-        struct Nothing;
-        impl Read for Nothing {
+    fn flushed_data_is_read_at_once() {
+        struct NoMoreData;
+        impl Read for NoMoreData {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 panic!("the writer has not gone on")
             }
@@ -172,21 +178,21 @@ mod tests {
         for encoder in [&mut gzip as &mut dyn Write, &mut zstd] {
             encoder.write_all(line).and_then(|()| encoder.flush()).expect("written");
         }
-        for begun in [gzip.get_ref(), zstd.get_ref()] {
-            let mut unpacked = Unpacked::new(begun.chain(Nothing)).expect("read");
+        for peeked in [gzip.get_ref(), zstd.get_ref()] {
+            let mut decompressor = Decompressor::new(peeked.chain(NoMoreData)).expect("read");
             let mut read = [0; 23];
-            unpacked.read_exact(&mut read).expect("unpacked");
+            decompressor.read_exact(&mut read).expect("decompressed");
             assert_eq!(&read, line);
         }
     }
 
     #[test]
-    fn no_more_is_read_than_tells_how_it_is_packed() {
+    fn no_more_bytes_are_read_than_the_detection_needs() {
         for (list, needed) in [("http://a.example/", 1), ("(h", 2), ("P*Mx", 4), ("\u{1f}x", 2)] {
-            let Unpacked::Plain(begun) = Unpacked::new(ByteByByte(list.as_bytes())).expect("read") else {
+            let Decompressor::Plain(peeked) = Decompressor::new(ByteByByte(list.as_bytes())).expect("read") else {
                 panic!("{list}")
             };
-            assert_eq!(begun.get_ref().0.get_ref().len(), needed, "{list}");
+            assert_eq!(peeked.get_ref().0.get_ref().len(), needed, "{list}");
         }
     }
 }

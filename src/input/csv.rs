@@ -1,143 +1,147 @@
-//! Lists with columns as text: fields separated by commas or tabs, under a row with their names.
+//! Parses CSV and TSV: fields separated by commas or tabs, below a header with the names of the columns.
 //!
-//! Read as RFC 4180 says, and as spreadsheets and databases write: a field may stand in quotes, a quote in it is
-//! doubled, and line feeds in it are its own. A row with another number of fields than the header fails alone.
+//! Follows RFC 4180, as spreadsheets and databases write it: a field may be quoted, a quote in it is doubled, and a
+//! quoted field may hold line feeds. A row whose number of fields differs from the header's fails without affecting
+//! other rows.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::LONGEST_ROW;
-use super::columns::Columns;
-use super::rows::{About, Ended, Found, Rows};
-use crate::job::Extra;
+use super::MAX_ROW_BYTES;
+use super::columns::ListColumns;
+use super::rows::{ListContext, RawRow, ReadError, RowSender};
+use crate::record::Extra;
 
-/// What separates the fields of a CSV file.
+/// The separator of the fields of a CSV file.
 pub const COMMA: u8 = b',';
 
-/// What separates the fields of a TSV file.
+/// The separator of the fields of a TSV file.
 pub const TAB: u8 = b'\t';
 
-/// Takes bytes, gives rows.
-pub struct Parser<'a> {
-    about: &'a About<'a>,
+/// Parses a CSV or TSV list that arrives in pieces.
+pub struct CsvParser<'a> {
+    context: &'a ListContext<'a>,
     delimiter: u8,
     reader: csv_core::Reader,
-    row: Fields,
-    /// Bytes of the row under way; 0 between two rows.
-    taken: usize,
-    /// They are nothing but white space.
+    row: CsvFields,
+    /// The number of bytes of the current row so far; 0 between two rows.
+    row_bytes: usize,
+    /// Whether those bytes are white space alone.
     is_blank: bool,
-    quotes: Quotes,
-    /// What has come of the row behind its first line, if it goes on there.
-    behind: Option<Vec<u8>>,
-    /// The number of the line under way, from 1, and of the one in which the row under way begins.
+    quotes: QuoteTracker,
+    /// The bytes of the current row after its first line, if it has more than one line.
+    after_first_line: Option<Vec<u8>>,
+    /// The number of the current line, from 1.
     line: u64,
-    begun: u64,
-    /// A row that was too long has been given up, and the next one begins on the next line.
+    /// The number of the line on which the current row begins.
+    row_line: u64,
+    /// A row was too long and has been abandoned: everything up to the next line feed is skipped.
     is_skipping: bool,
-    /// What the header says, once it has been read.
-    columns: Option<Columns>,
+    /// The columns of the header, once it has been read.
+    columns: Option<ListColumns>,
 }
 
-impl<'a> Parser<'a> {
-    /// A list, from its beginning.
-    pub fn new(delimiter: u8, about: &'a About<'a>) -> Self {
+impl<'a> CsvParser<'a> {
+    /// A parser at the beginning of a list.
+    pub fn new(delimiter: u8, context: &'a ListContext<'a>) -> Self {
         Self {
-            about,
+            context,
             delimiter,
             reader: reader(delimiter),
-            row: Fields::default(),
-            taken: 0,
+            row: CsvFields::default(),
+            row_bytes: 0,
             is_blank: true,
-            quotes: Quotes::default(),
-            behind: None,
+            quotes: QuoteTracker::default(),
+            after_first_line: None,
             line: 1,
-            begun: 1,
+            row_line: 1,
             is_skipping: false,
             columns: None,
         }
     }
 
-    /// Takes the next bytes.
-    pub fn take(&mut self, mut bytes: &[u8], rows: &mut Rows) -> Result<(), Ended> {
+    /// Parses the next bytes, and adds the rows that end in them.
+    pub fn feed(&mut self, mut bytes: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
         while let Some(first) = bytes.first() {
-            if self.is_skipping || (self.taken == 0 && matches!(first, b'\r' | b'\n')) {
-                // Between two rows there may be any number of blank lines.
+            if self.is_skipping || (self.row_bytes == 0 && matches!(first, b'\r' | b'\n')) {
+                // There may be any number of blank lines between two rows.
                 let is_line_feed = *first == b'\n';
                 self.line += u64::from(is_line_feed);
                 self.is_skipping &= !is_line_feed;
                 bytes = &bytes[1..];
                 continue;
             }
-            if self.taken == 0 {
-                self.begun = self.line;
+            if self.row_bytes == 0 {
+                self.row_line = self.line;
             }
-            // Where a row is given up does not depend on how the bytes are cut into reads.
-            let next = &bytes[..bytes.len().min(LONGEST_ROW + 1 - self.taken)];
+            // Limits what is parsed at once, so where a row is abandoned does not depend on how the bytes were cut into
+            // reads.
+            let next = &bytes[..bytes.len().min(MAX_ROW_BYTES + 1 - self.row_bytes)];
             let (taken, is_whole) = self.row.read(&mut self.reader, next);
             let taken = &bytes[..taken];
             bytes = &bytes[taken.len()..];
-            self.taken += taken.len();
+            self.row_bytes += taken.len();
             self.is_blank &= taken.trim_ascii().is_empty();
-            self.quotes.follow(taken, self.delimiter);
+            self.quotes.feed(taken, self.delimiter);
             self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
             if is_whole {
-                self.end_row(rows)?;
+                self.finish_row(rows)?;
                 continue;
             }
-            match &mut self.behind {
-                Some(behind) => behind.extend_from_slice(taken),
-                None => self.behind = memchr::memchr(b'\n', taken).map(|end| taken[end + 1..].to_vec()),
+            match &mut self.after_first_line {
+                Some(rest) => rest.extend_from_slice(taken),
+                None => self.after_first_line = memchr::memchr(b'\n', taken).map(|end| taken[end + 1..].to_vec()),
             }
-            if self.taken > LONGEST_ROW {
-                self.give_up(taken.last() == Some(&b'\n'), rows)?;
+            if self.row_bytes > MAX_ROW_BYTES {
+                self.abandon_row(taken.last() == Some(&b'\n'), rows)?;
             }
         }
         Ok(())
     }
 
-    /// There are no more.
-    pub fn end(mut self, rows: &mut Rows) -> Result<(), Ended> {
-        while self.taken > 0 {
-            // A line feed ends the last row, unless it is part of a field.
+    /// Adds the last row, at the end of the list.
+    pub fn finish(mut self, rows: &mut RowSender) -> Result<(), ReadError> {
+        while self.row_bytes > 0 {
+            // A line feed ends the last row, unless it is within a quoted field.
             if self.row.read(&mut self.reader, b"\n").1 {
-                return self.end_row(rows);
+                return self.finish_row(rows);
             }
-            self.refuse("whose quote is not closed", rows)?;
-            self.begin_again(rows)?;
+            self.push_invalid("whose quote is not closed", rows)?;
+            self.reparse_after_first_line(rows)?;
         }
         Ok(())
     }
 
-    /// Takes the row that has come to its end.
-    fn end_row(&mut self, rows: &mut Rows) -> Result<(), Ended> {
+    /// Adds the current row, which is complete.
+    fn finish_row(&mut self, rows: &mut RowSender) -> Result<(), ReadError> {
         let row = &self.row;
-        let place = self.about.line(self.begun);
-        // A line of white space is blank, too; but `""` is a row whose only field is empty.
+        let position = self.context.line(self.row_line);
+        // A line of white space is blank too; but `""` is a row whose only field is empty.
         let is_blank = row.count == 1 && self.is_blank;
         match &self.columns {
             _ if is_blank => {}
             None => {
                 let names = row.iter().map(|name| String::from_utf8_lossy(name).into()).collect();
-                let columns = Columns::find(names, self.about)?;
-                columns.have_those_in_names(self.about)?;
+                let columns = ListColumns::find(names, self.context)?;
+                columns.require_template_columns(self.context)?;
                 self.columns = Some(columns);
             }
             Some(columns) if row.count != columns.names.len() => {
                 let (count, expected) = (row.count, columns.names.len());
                 let hint = if row.contains(b'\n') { "; perhaps a quote is not closed" } else { "" };
-                let message = format!("{place} has {}, and the header {expected}{hint}", fields_in_words(count));
-                // Which is which cannot be told any more; this is what stands there.
+                let message = format!("{position} has {}, and the header {expected}{hint}", count_of_fields(count));
+                // Fields cannot be assigned to columns in such a row, so the record shows the text in the position of
+                // the URL.
                 let url = if columns.url < count { row.get(columns.url) } else { b"" };
-                rows.refuse(url, &message, Extra::default());
+                rows.push_invalid(url, &message, Extra::default());
             }
-            // By chance the rows that such a quote has made one may have as many fields as one.
-            Some(columns) if self.quotes.are_broken && row.contains(b'\n') => {
+            // The rows that an unclosed quote has joined may happen to have the right number of fields.
+            Some(columns) if self.quotes.are_misplaced && row.contains(b'\n') => {
                 let message = format!(
-                    "{place} has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed"
+                    "{position} has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed"
                 );
-                rows.refuse(row.get(columns.url), &message, Extra::default());
+                rows.push_invalid(row.get(columns.url), &message, Extra::default());
             }
             Some(columns) => {
                 let mut extra = Vec::with_capacity(columns.names.len());
@@ -150,10 +154,10 @@ impl<'a> Parser<'a> {
                 }
                 let (url, extra) = (row.get(columns.url), Extra::new(extra));
                 if let Some(name) = broken {
-                    rows.refuse(url, &format!("{place}: its {name} is not valid UTF-8"), extra);
+                    rows.push_invalid(url, &format!("{position}: its {name} is not valid UTF-8"), extra);
                 } else {
                     let checksum = columns.checksum.map_or(&b""[..], |column| row.get(column));
-                    rows.push(Found { url, checksum: Ok(checksum), extra }, place);
+                    rows.push(RawRow { url, checksum: Ok(checksum), extra }, position);
                 }
             }
         }
@@ -161,16 +165,16 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A quote that nobody closes would make all the rest one row. So the row ends here, and the next one begins on the
-    /// next line, though that may be within a field that really is so long.
-    fn give_up(&mut self, at_line_feed: bool, rows: &mut Rows) -> Result<(), Ended> {
-        let is_open = self.quotes.is_open && self.behind.is_some();
-        let resumed = if is_open { self.begun + 1 } else { self.line + u64::from(!at_line_feed) };
+    /// Ends a row that is too long, usually because of a quote that is not closed: everything after it would be one
+    /// row. Parsing continues on the next line, which may then be in the middle of a field that really is that long.
+    fn abandon_row(&mut self, at_line_feed: bool, rows: &mut RowSender) -> Result<(), ReadError> {
+        let is_open = self.quotes.is_open && self.after_first_line.is_some();
+        let resumed = if is_open { self.row_line + 1 } else { self.line + u64::from(!at_line_feed) };
         let what =
             format!("of more than 1 MiB, perhaps because a quote is not closed; reading goes on at line {resumed}");
-        self.refuse(&what, rows)?;
+        self.push_invalid(&what, rows)?;
         if is_open {
-            return self.begin_again(rows);
+            return self.reparse_after_first_line(rows);
         }
         self.is_skipping = !at_line_feed;
         self.reader = reader(self.delimiter);
@@ -178,38 +182,39 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Reads once more what is behind the first line of a row whose quote is not closed: these are rows of their own. No
-    /// quote is left open in them, because there is an even number of quotes wherever some stand together, so this does
-    /// not begin over and over.
-    fn begin_again(&mut self, rows: &mut Rows) -> Result<(), Ended> {
-        let behind = self.behind.take().unwrap_or_default();
-        self.line = self.begun + 1;
+    /// Parses the lines after the first line of a row whose quote is not closed, as rows of their own. This does not
+    /// repeat itself: every group of adjacent quotes in them has an even number of quotes, so none of them leaves a
+    /// field open.
+    fn reparse_after_first_line(&mut self, rows: &mut RowSender) -> Result<(), ReadError> {
+        let rest = self.after_first_line.take().unwrap_or_default();
+        self.line = self.row_line + 1;
         self.reader = reader(self.delimiter);
         self.clear();
-        self.take(&behind, rows)
+        self.feed(&rest, rows)
     }
 
     fn clear(&mut self) {
         self.row.clear();
-        (self.taken, self.is_blank, self.quotes, self.behind) = (0, true, Quotes::default(), None);
+        (self.row_bytes, self.is_blank, self.quotes, self.after_first_line) = (0, true, QuoteTracker::default(), None);
     }
 
-    /// A row of which it cannot be told what it holds. `what` follows "a row".
-    fn refuse(&self, what: &str, rows: &mut Rows) -> Result<(), Ended> {
-        let place = self.about.line(self.begun);
+    /// Adds a row whose fields are unknown, as a failed record; fails if it is the header. `what` follows "a row" in
+    /// the message.
+    fn push_invalid(&self, what: &str, rows: &mut RowSender) -> Result<(), ReadError> {
+        let position = self.context.line(self.row_line);
         if self.columns.is_none() {
             return Err(self
-                .about
+                .context
                 .not_a_list(format!("where the names of its columns should be, there is a row {what}")));
         }
-        rows.refuse(b"", &format!("{place} begins a row {what}"), Extra::default());
+        rows.push_invalid(b"", &format!("{position} begins a row {what}"), Extra::default());
         Ok(())
     }
 }
 
-/// The fields of one row, such as the first line of a list that may be a header.
+/// The fields of one row, such as a possible header.
 pub fn fields(line: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
-    let mut row = Fields::default();
+    let mut row = CsvFields::default();
     let mut reader = reader(delimiter);
     if !line.is_empty() && (row.read(&mut reader, line).1 || row.read(&mut reader, b"").1) {
         return row.iter().map(<[u8]>::to_vec).collect();
@@ -219,31 +224,32 @@ pub fn fields(line: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
 
 fn reader(delimiter: u8) -> csv_core::Reader {
     let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
-    // It takes a mark at the beginning for a byte-order mark, if that comes in one piece; there is none any more.
+    // csv_core removes a byte-order mark at the beginning, but only if it arrives in one piece. The caller has already
+    // removed it, so the reader is moved past its beginning.
     reader.read_record(b"\n", &mut [0], &mut [0]);
     reader
 }
 
-fn fields_in_words(count: usize) -> String {
+fn count_of_fields(count: usize) -> String {
     if count == 1 { "1 field".to_owned() } else { format!("{count} fields") }
 }
 
-/// Follows the quotes of the row under way. The reader takes everything for a row; here it is told what is none by
-/// RFC 4180.
+/// Tracks the quotes of the current row. The reader accepts any text as a row; this finds what is not allowed by RFC
+/// 4180.
 #[derive(Default)]
-struct Quotes {
-    /// The last byte, if there is one.
+struct QuoteTracker {
+    /// The last byte of the row so far.
     before: Option<u8>,
-    /// A field has begun with a quote.
+    /// The current field began with a quote that may still be open.
     is_open: bool,
-    /// And the last byte may have closed it.
+    /// The last byte is a quote that closes the field, unless another quote follows.
     is_closing: bool,
-    /// Behind the quote that closed a field there was something else than the end of the field.
-    are_broken: bool,
+    /// A quote that closes a field was followed by more text of the same field.
+    are_misplaced: bool,
 }
 
-impl Quotes {
-    fn follow(&mut self, bytes: &[u8], delimiter: u8) {
+impl QuoteTracker {
+    fn feed(&mut self, bytes: &[u8], delimiter: u8) {
         let mut at = 0;
         loop {
             if let (true, Some(next)) = (self.is_closing, bytes.get(at)) {
@@ -252,7 +258,7 @@ impl Quotes {
                     at += 1;
                 } else {
                     self.is_open = false;
-                    self.are_broken |= *next != delimiter && !matches!(next, b'\r' | b'\n');
+                    self.are_misplaced |= *next != delimiter && !matches!(next, b'\r' | b'\n');
                 }
             }
             let Some(quote) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) else { break };
@@ -268,33 +274,33 @@ impl Quotes {
     }
 }
 
-/// The fields of the row under way.
-struct Fields {
-    /// Their bytes, one after the other, and room for more.
+/// The fields of the current row. The buffers grow and are reused.
+struct CsvFields {
+    /// The bytes of the fields, one after the other; `length` of them are in use.
     bytes: Vec<u8>,
     length: usize,
-    /// Where they end, and room for more.
+    /// The ends of the fields in `bytes`; `count` of them are in use.
     ends: Vec<usize>,
     count: usize,
 }
 
-impl Default for Fields {
+impl Default for CsvFields {
     fn default() -> Self {
         Self { bytes: vec![0; 1024], length: 0, ends: vec![0; 16], count: 0 }
     }
 }
 
-impl Fields {
-    /// Takes bytes, up to the end of the row; none at all end the last one. How many it took, and whether the row is
-    /// whole.
+impl CsvFields {
+    /// Parses bytes up to the end of the row; an empty slice ends the last row of a list. Returns the number of bytes
+    /// used, and whether the row is complete.
     fn read(&mut self, reader: &mut csv_core::Reader, bytes: &[u8]) -> (usize, bool) {
         let mut taken = 0;
         loop {
-            let room = (&mut self.bytes[self.length..], &mut self.ends[self.count..]);
-            let (result, read, written, ended) = reader.read_record(&bytes[taken..], room.0, room.1);
+            let free = (&mut self.bytes[self.length..], &mut self.ends[self.count..]);
+            let (result, read, written, ends) = reader.read_record(&bytes[taken..], free.0, free.1);
             taken += read;
             self.length += written;
-            self.count += ended;
+            self.count += ends;
             match result {
                 csv_core::ReadRecordResult::OutputFull => self.bytes.resize(2 * self.bytes.len(), 0),
                 csv_core::ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
@@ -325,8 +331,8 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::testing::{options, told};
-    use crate::input::{Format, Options};
+    use crate::input::testing::{options, rows_as_text};
+    use crate::input::{ListFormat, Options};
 
     #[test]
     fn rows_have_the_columns_of_the_header() {
@@ -350,17 +356,17 @@ mod tests {
             ("\"url\",\"md5\"\n\"http://a/1,2\",\"\"\n", vec!["http://a/1,2 {}"]),
         ];
         for (list, rows) in table {
-            assert_eq!(told(list.as_bytes(), &options(Format::Csv)), rows, "{list:?}");
+            assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Csv)), rows, "{list:?}");
         }
         let list = format!("url,md5\nhttp://a/1, {}\n", md5.to_uppercase());
-        assert_eq!(told(list.as_bytes(), &options(Format::Csv)), ["http://a/1 md5 {}"]);
+        assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Csv)), ["http://a/1 md5 {}"]);
         let list = b"a\turl\tmd5\tb\r\none, two\thttp://a/1,2\t\t\"a\ttab\"\r\n\thttp://a/2\t\t\n";
         let rows = [r#"http://a/1,2 {"a":"one, two","b":"a\ttab"}"#, r#"http://a/2 {"a":"","b":""}"#];
-        assert_eq!(told(list, &options(Format::Tsv)), rows);
+        assert_eq!(rows_as_text(list, &options(ListFormat::Tsv)), rows);
     }
 
     #[test]
-    fn a_broken_row_is_one_failed_record_that_names_its_line() {
+    fn an_invalid_row_is_one_failed_record_with_its_line_number() {
         let list = b"url,md5,c,d\n\
             http://a/1,,\"two\nlines\",\n\
             \n\
@@ -385,27 +391,27 @@ mod tests {
             r"bad_url [\u{1b}[2J?sig=***] line 12 of list has 1 field, and the header 4 {}",
             r#"http://a/6 {"c":"c","d":"d"}"#,
         ];
-        assert_eq!(told(list, &options(Format::Csv)), expected);
+        assert_eq!(rows_as_text(list, &options(ListFormat::Csv)), expected);
     }
 
     #[test]
     fn a_row_whose_only_field_is_empty_is_no_blank_line() {
-        let options = Options { checksum_column: None, ..options(Format::Csv) };
+        let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
         let list = b"url\n\"\"\n\n \t\n\" \"\nhttp://a/1\n\"\"";
-        let gone = |line| format!("bad_url [] line {line} of list has no URL: its url is empty {{}}");
-        assert_eq!(told(list, &options), [gone(2), gone(5), "http://a/1 {}".to_owned(), gone(7)]);
+        let no_url = |line| format!("bad_url [] line {line} of list has no URL: its url is empty {{}}");
+        assert_eq!(rows_as_text(list, &options), [no_url(2), no_url(5), "http://a/1 {}".to_owned(), no_url(7)]);
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_is_named() {
-        let options = Options { checksum_column: None, ..options(Format::Csv) };
+    fn an_unclosed_quote_is_reported() {
+        let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
         let table = [
             ("url,c\n\"http://a/1", "bad_url [] line 2 of list begins a row whose quote is not closed {}"),
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
                 "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",
             ),
-            // Without the second one there would be no trace of the first.
+            // Without the check of the quotes, the unclosed one would go unnoticed.
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,12\" y\n",
                 "bad_url [http://a/1] line 2 of list has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed {}",
@@ -419,13 +425,13 @@ mod tests {
             ),
         ];
         for (list, row) in table {
-            assert_eq!(told(list.as_bytes(), &options), [row]);
+            assert_eq!(rows_as_text(list.as_bytes(), &options), [row]);
         }
     }
 
     #[test]
-    fn the_rows_behind_a_quote_that_is_not_closed_are_rows() {
-        let options = Options { checksum_column: None, ..options(Format::Csv) };
+    fn the_rows_after_an_unclosed_quote_are_parsed() {
+        let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
         let list = "url,c\nhttp://a/1,\"x\nhttp://a/2,y\r\n\nhttp://a/3,\"\"\nhttp://a/4,\"\"\"\"\nhttp://a/5";
         let expected = [
             "bad_url [] line 2 of list begins a row whose quote is not closed {}",
@@ -434,23 +440,23 @@ mod tests {
             r#"http://a/4 {"c":"\""}"#,
             "bad_url [http://a/5] line 7 of list has 1 field, and the header 2 {}",
         ];
-        assert_eq!(told(list.as_bytes(), &options), expected);
-        // More of them than one row may be long.
+        assert_eq!(rows_as_text(list.as_bytes(), &options), expected);
+        // Together they are longer than a row may be.
         let words = "words ".repeat(40);
         let rows = (0..5000).map(|row| format!("http://a.example/{row},{words}\n")).collect::<Vec<_>>().concat();
-        assert!(rows.len() > LONGEST_ROW);
+        assert!(rows.len() > MAX_ROW_BYTES);
         let list = format!("url,c\nhttp://a/1,\"x\n{rows}http://a/2,\"\"\"x\n{rows}");
-        let told = told(list.as_bytes(), &options);
-        let refused = told.iter().filter(|row| row.starts_with("bad_url")).collect::<Vec<_>>();
-        assert_eq!((told.len(), refused.len()), (2 + 2 * 5000, 2), "{refused:?}");
+        let texts = rows_as_text(list.as_bytes(), &options);
+        let refused = texts.iter().filter(|row| row.starts_with("bad_url")).collect::<Vec<_>>();
+        assert_eq!((texts.len(), refused.len()), (2 + 2 * 5000, 2), "{refused:?}");
         assert!(refused[0].contains("line 2 ") && refused[0].contains("reading goes on at line 3 "), "{refused:?}");
         assert!(refused[1].contains("line 5003 "), "{refused:?}");
-        assert!(told[10_001].starts_with("http://a.example/4999 "), "{}", told[10_001]);
+        assert!(texts[10_001].starts_with("http://a.example/4999 "), "{}", texts[10_001]);
     }
 
     #[test]
-    fn a_missing_column_names_those_that_are_there() {
-        let no_checksum = Options { checksum_column: None, ..options(Format::Csv) };
+    fn the_message_about_a_missing_column_lists_the_columns() {
+        let no_checksum = Options { checksum_column: None, ..options(ListFormat::Csv) };
         let many = (0..30).map(|number| format!("c{number}")).collect::<Vec<_>>().join(",");
         let table = [
             (
@@ -463,30 +469,30 @@ mod tests {
             (&many, "c18, c19 and 10 more; name"),
         ];
         for (list, what) in table {
-            let told = told(list.as_bytes(), &options(Format::Csv));
-            assert!(told[0].starts_with("list is no list of URLs: ") && told[0].contains(what), "{told:?}");
+            let texts = rows_as_text(list.as_bytes(), &options(ListFormat::Csv));
+            assert!(texts[0].starts_with("list is no list of URLs: ") && texts[0].contains(what), "{texts:?}");
         }
-        assert_eq!(told(b"url,sha1\nhttp://a/1,x\n", &no_checksum), [r#"http://a/1 {"sha1":"x"}"#]);
+        assert_eq!(rows_as_text(b"url,sha1\nhttp://a/1,x\n", &no_checksum), [r#"http://a/1 {"sha1":"x"}"#]);
     }
 
     #[test]
-    fn a_row_without_end_is_given_up_and_costs_no_memory() {
-        let field = "x".repeat(LONGEST_ROW - 100);
+    fn a_row_that_is_too_long_is_abandoned_and_takes_no_memory() {
+        let field = "x".repeat(MAX_ROW_BYTES - 100);
         let table = [
-            // A long field is still a field.
+            // A long field is valid.
             (format!("{field}\nhttp://a/2,\n"), vec!["http://a/1".to_owned(), "http://a/2".to_owned()]),
-            // One that is too long ends at its line's end,
-            (format!("{field}{field}\nhttp://a/2,\n"), vec![gone(2, 3), "http://a/2".to_owned()]),
-            // and one whose quote is not closed at the end of its first one.
+            // A field that is too long ends with its line,
+            (format!("{field}{field}\nhttp://a/2,\n"), vec![abandoned(2, 3), "http://a/2".to_owned()]),
+            // and one that also has an unclosed quote ends with the first line of its row.
             (
-                format!("\"{}\nhttp://a/2,\n", "x\n".repeat(LONGEST_ROW / 2)),
-                vec![gone(2, 3), "bad_url".to_owned(), "http://a/2".to_owned()],
+                format!("\"{}\nhttp://a/2,\n", "x\n".repeat(MAX_ROW_BYTES / 2)),
+                vec![abandoned(2, 3), "bad_url".to_owned(), "http://a/2".to_owned()],
             ),
-            (",".repeat(LONGEST_ROW + 1), vec![gone(2, 3)]),
+            (",".repeat(MAX_ROW_BYTES + 1), vec![abandoned(2, 3)]),
         ];
         for (rest, expected) in table {
             let list = format!("url,c\nhttp://a/1,{rest}");
-            let rows = told(list.as_bytes(), &Options { checksum_column: None, ..options(Format::Csv) });
+            let rows = rows_as_text(list.as_bytes(), &Options { checksum_column: None, ..options(ListFormat::Csv) });
             let short = |row: &String| {
                 if row.contains("MiB") { row.clone() } else { row.split(' ').next().unwrap_or_default().to_owned() }
             };
@@ -494,12 +500,12 @@ mod tests {
             assert_eq!(short[..short.len().min(2)], expected[..expected.len().min(2)]);
             assert_eq!(short.last(), expected.last());
         }
-        let header = told(field.repeat(2).as_bytes(), &options(Format::Csv));
+        let header = rows_as_text(field.repeat(2).as_bytes(), &options(ListFormat::Csv));
         let what = "where the names of its columns should be, there is a row of more than 1 MiB";
         assert!(header[0].contains(what), "{header:?}");
     }
 
-    fn gone(line: u64, resumed: u64) -> String {
+    fn abandoned(line: u64, resumed: u64) -> String {
         format!(
             "bad_url [] line {line} of list begins a row of more than 1 MiB, perhaps because a quote is not closed; reading \
              goes on at line {resumed} {{}}"

@@ -1,119 +1,130 @@
-//! JSON Lines: one object per line, with the URL under one of its keys.
+//! Parses JSON Lines: one object per line, with the URL under one of its keys.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 
-use super::columns::Names;
-use super::lines::Lines;
-use super::rows::{About, Found, Place, Rows};
-use super::{LONGEST_ROW, Options};
-use crate::job::Extra;
-use crate::shown::harmless;
+use super::lines::LineSplitter;
+use super::rows::{ListContext, RawRow, RowPosition, RowSender};
+use super::{MAX_ROW_BYTES, Options};
+use crate::record::Extra;
+use crate::util::redact::escaped;
 
-/// Takes bytes, gives rows.
-pub struct Parser<'a> {
-    lines: Lines,
-    objects: Objects<'a>,
+/// Parses a JSON Lines list that arrives in pieces.
+pub struct JsonlParser<'a> {
+    lines: LineSplitter,
+    objects: ObjectReader<'a>,
 }
 
-impl<'a> Parser<'a> {
-    /// A list, from its beginning.
-    pub fn new(about: &'a About<'a>) -> Self {
-        let objects = Objects { about, names: Names::default(), lack_checksum: false, have_checksum: false };
-        Self { lines: Lines::new(LONGEST_ROW), objects }
+impl<'a> JsonlParser<'a> {
+    /// A parser at the beginning of a list.
+    pub fn new(context: &'a ListContext<'a>) -> Self {
+        let objects = ObjectReader {
+            context,
+            names: KeyInterner::default(),
+            some_lack_checksum: false,
+            some_have_checksum: false,
+        };
+        Self { lines: LineSplitter::new(MAX_ROW_BYTES), objects }
     }
 
-    /// Takes the next bytes.
-    pub fn take(&mut self, bytes: &[u8], rows: &mut Rows) {
-        self.lines.take(bytes, |line, number| self.objects.push(line, number, rows));
+    /// Parses the next bytes, and adds the rows that end in them.
+    pub fn feed(&mut self, bytes: &[u8], rows: &mut RowSender) {
+        self.lines.feed(bytes, |line, number| self.objects.push(line, number, rows));
     }
 
-    /// There are no more.
-    pub fn end(mut self, rows: &mut Rows) {
-        self.lines.end(|line, number| self.objects.push(line, number, rows));
-        let Objects { about, lack_checksum, have_checksum, .. } = self.objects;
-        if let Some(column) = about.options.checksum_column.as_deref().filter(|_| lack_checksum && !have_checksum) {
-            let (list, column) = (harmless(about.name), harmless(column));
+    /// Adds the last row, at the end of the list. Warns if a checksum is asked for and no object has one: nothing was
+    /// verified then.
+    pub fn finish(mut self, rows: &mut RowSender) {
+        self.lines.finish(|line, number| self.objects.push(line, number, rows));
+        let ObjectReader { context, some_lack_checksum, some_have_checksum, .. } = self.objects;
+        if let Some(column) =
+            context.options.checksum_column.as_deref().filter(|_| some_lack_checksum && !some_have_checksum)
+        {
+            let (list, column) = (escaped(context.name), escaped(column));
             tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
         }
     }
 }
 
-struct Objects<'a> {
-    about: &'a About<'a>,
-    names: Names,
-    /// There are objects without the key of the checksum, and objects with it.
-    lack_checksum: bool,
-    have_checksum: bool,
+/// Parses the objects of all lines.
+struct ObjectReader<'a> {
+    context: &'a ListContext<'a>,
+    names: KeyInterner,
+    /// Whether there are objects without the key of the checksum, and objects with it.
+    some_lack_checksum: bool,
+    some_have_checksum: bool,
 }
 
-impl Objects<'_> {
-    fn push(&mut self, line: &[u8], number: u64, rows: &mut Rows) {
-        let place = self.about.line(number);
-        // What cannot be read may hold a secret in any place, so nothing of it is shown.
-        let refuse = |rows: &mut Rows, what: &str| rows.refuse(b"", &format!("{place} {what}"), Extra::default());
+impl ObjectReader<'_> {
+    fn push(&mut self, line: &[u8], number: u64, rows: &mut RowSender) {
+        let position = self.context.line(number);
+        // A line that cannot be parsed may hold a secret anywhere, so nothing of it is shown.
+        let fail =
+            |rows: &mut RowSender, what: &str| rows.push_invalid(b"", &format!("{position} {what}"), Extra::default());
         if line.trim_ascii().is_empty() {
             return;
         }
-        if line.len() > LONGEST_ROW {
-            return refuse(rows, "is longer than 1 MiB");
+        if line.len() > MAX_ROW_BYTES {
+            return fail(rows, "is longer than 1 MiB");
         }
         let mut json = serde_json::Deserializer::from_slice(line);
-        let object = Reading { options: self.about.options, names: &mut self.names };
+        let object = ObjectSeed { options: self.context.options, names: &mut self.names };
         match object.deserialize(&mut json).and_then(|object| json.end().map(|()| object)) {
             Ok(object) => {
                 let has_checksum = object.checksum.is_some();
-                self.have_checksum |= has_checksum;
-                self.lack_checksum |= !has_checksum;
-                object.push(place, rows);
+                self.some_have_checksum |= has_checksum;
+                self.some_lack_checksum |= !has_checksum;
+                object.push(position, rows);
             }
             Err(error) => {
-                // It counts lines too, and has seen one.
+                // The parser counts lines too, and sees one line only.
                 let what = error.to_string();
                 let what = what.split(" at line ").next().unwrap_or_default();
                 let place = if error.column() > 0 { format!(" at byte {}", error.column()) } else { String::new() };
-                refuse(rows, &format!("is no JSON object: {what}{place}"));
+                fail(rows, &format!("is no JSON object: {what}{place}"));
             }
         }
     }
 }
 
-/// What a line holds.
-struct Object {
+/// The object on a line.
+struct ParsedObject {
     url: Option<Value>,
     checksum: Option<Value>,
     extra: Extra,
 }
 
-impl Object {
-    fn push(self, place: Place, rows: &mut Rows) {
+impl ParsedObject {
+    fn push(self, position: RowPosition, rows: &mut RowSender) {
         let Self { url, checksum, extra } = self;
-        let url_column = &place.about.options.url_column;
+        let url_column = &position.context.options.url_column;
         let url = match url {
             Some(Value::String(url)) => url,
             Some(other) => {
-                let what = kind(&other);
-                return rows.refuse(b"", &format!("{place} has no URL: its {url_column} is {what}"), extra);
+                let what = type_name(&other);
+                return rows.push_invalid(b"", &format!("{position} has no URL: its {url_column} is {what}"), extra);
             }
             None => {
-                let message = format!("{place} has no {url_column}; name the key of the URL with --url-column");
-                return rows.refuse(b"", &message, extra);
+                let message = format!("{position} has no {url_column}; name the key of the URL with --url-column");
+                return rows.push_invalid(b"", &message, extra);
             }
         };
         let checksum = match &checksum {
             None | Some(Value::Null) => Ok(&b""[..]),
             Some(Value::String(checksum)) => Ok(checksum.as_bytes()),
-            Some(other) => Err(kind(other)),
+            Some(other) => Err(type_name(other)),
         };
-        rows.push(Found { url: url.as_bytes(), checksum, extra }, place);
+        rows.push(RawRow { url: url.as_bytes(), checksum, extra }, position);
     }
 }
 
-/// What a value is, for people.
-const fn kind(value: &Value) -> &'static str {
+/// The type of a value, in words for a message.
+const fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -124,36 +135,36 @@ const fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// How an object is read: its URL and its checksum apart, everything else as it stands.
-struct Reading<'a> {
+/// Reads an object: takes its URL and its checksum apart, and keeps everything else in its order.
+struct ObjectSeed<'a> {
     options: &'a Options,
-    names: &'a mut Names,
+    names: &'a mut KeyInterner,
 }
 
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
-    type Value = Object;
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
+    type Value = ParsedObject;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ParsedObject, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Reading<'_> {
-    type Value = Object;
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
+    type Value = ParsedObject;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
     }
 
-    /// A text is not quoted in the message: it may be a URL with a secret, or very long.
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Object, E> {
+    /// The text is not quoted in the message: it may be a URL with a secret, or very long.
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<ParsedObject, E> {
         Err(E::invalid_type(Unexpected::Other("text"), &self))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParsedObject, A::Error> {
         let Self { options, names } = self;
         let (mut url, mut checksum, mut extra) = (None, None, Vec::new());
-        while let Some(name) = map.next_key_seed(Name(names))? {
+        while let Some(name) = map.next_key_seed(KeySeed(names))? {
             let value = map.next_value()?;
             if *name == *options.url_column {
                 url = Some(value);
@@ -163,14 +174,14 @@ impl<'de> Visitor<'de> for Reading<'_> {
                 extra.push((name, value));
             }
         }
-        Ok(Object { url, checksum, extra: Extra::new(extra) })
+        Ok(ParsedObject { url, checksum, extra: Extra::new(extra) })
     }
 }
 
-/// A key, shared with the objects before.
-struct Name<'a>(&'a mut Names);
+/// Reads a key, and interns it.
+struct KeySeed<'a>(&'a mut KeyInterner);
 
-impl<'de> DeserializeSeed<'de> for Name<'_> {
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     type Value = Arc<str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Arc<str>, D::Error> {
@@ -178,7 +189,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
     }
 }
 
-impl Visitor<'_> for Name<'_> {
+impl Visitor<'_> for KeySeed<'_> {
     type Value = Arc<str>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -186,15 +197,40 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Arc<str>, E> {
-        Ok(self.0.shared(name))
+        Ok(self.0.intern(name))
+    }
+}
+
+/// The number of keys that are interned. It is limited because objects may have, for example, one key for each user of
+/// a site.
+const MAX_INTERNED_KEYS: usize = 1000;
+
+/// The length of the longest key that is interned, in bytes. A longer one is hardly used twice.
+const MAX_INTERNED_KEY_BYTES: usize = 1000;
+
+/// Interns the keys of JSON objects: rows with the same key share its text.
+#[derive(Debug, Default)]
+struct KeyInterner(HashSet<Arc<str>, RandomState>);
+
+impl KeyInterner {
+    /// The interned text of a key.
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        if let Some(shared) = self.0.get(name) {
+            return Arc::clone(shared);
+        }
+        let new = Arc::<str>::from(name);
+        if self.0.len() < MAX_INTERNED_KEYS && name.len() <= MAX_INTERNED_KEY_BYTES {
+            self.0.insert(Arc::clone(&new));
+        }
+        new
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::testing::{options, told};
-    use crate::input::{Format, Options};
+    use crate::input::testing::{options, rows_as_text};
+    use crate::input::{ListFormat, Options};
 
     #[test]
     fn each_line_is_an_object() {
@@ -209,14 +245,14 @@ mod tests {
             r"http://a/2 md5 {}",
             r#"http://a/3 {"ok":true}"#,
         ];
-        assert_eq!(told(list.as_bytes(), &options(Format::Jsonl)), expected);
-        assert_eq!(told(b"", &options(Format::Jsonl)), [""; 0]);
+        assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl)), expected);
+        assert_eq!(rows_as_text(b"", &options(ListFormat::Jsonl)), [""; 0]);
     }
 
     #[test]
-    fn a_broken_line_is_one_failed_record() {
+    fn an_invalid_line_is_one_failed_record() {
         let deep = format!("{{\"url\":{}1{}}}", "[".repeat(500), "]".repeat(500));
-        let long = format!("{{\"url\":\"http://a/1\",\"c\":\"{}\"}}", "x".repeat(LONGEST_ROW));
+        let long = format!("{{\"url\":\"http://a/1\",\"c\":\"{}\"}}", "x".repeat(MAX_ROW_BYTES));
         let table: [(&[u8], &str); 17] = [
             (b"http://a/1?sig=secret", "bad_url [] line 1 of list is no JSON object: expected value at byte 1 {}"),
             (
@@ -265,12 +301,12 @@ mod tests {
         ];
         for (line, expected) in table {
             let list = [line, b"\n{\"url\":\"http://a/2\"}"].concat();
-            assert_eq!(told(&list, &options(Format::Jsonl)), [expected, "http://a/2 {}"]);
+            assert_eq!(rows_as_text(&list, &options(ListFormat::Jsonl)), [expected, "http://a/2 {}"]);
         }
     }
 
     #[test]
-    fn keys_are_shared_by_all_rows() {
+    fn keys_are_interned() {
         let list = b"{\"url\":\"http://a/1\",\"c\":1}\n{\"c\":2,\"url\":\"http://a/2\"}\n";
         let rows = crate::input::rows_of(&list[..], "list", &Options::default()).expect("rows");
         let names = rows.iter().flatten().filter_map(|job| job.extra.iter().next()).map(|(name, _)| name.as_ptr());

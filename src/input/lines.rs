@@ -1,31 +1,34 @@
-//! Bytes to lines, however the bytes are cut into reads.
+//! Splits bytes that arrive in pieces into numbered lines.
 
-/// Takes bytes, gives lines without their line feeds.
-pub struct Lines {
-    /// What has come of the line under way.
+/// Splits bytes into lines, and removes their line feeds. The lines do not depend on how the bytes were cut into reads.
+pub struct LineSplitter {
+    /// The beginning of the current line, from earlier reads.
     line: Vec<u8>,
-    /// The number of the last whole line, from 1.
+    /// The number of the last complete line, from 1.
     number: u64,
-    longest: usize,
-    /// A carriage return ends a line too, with a line feed behind it or not.
+    /// The maximum length of a line, in bytes; of a longer one, one byte more is kept.
+    max_bytes: usize,
+    /// Whether a carriage return ends a line too, with or without a line feed after it.
     is_ended_by_cr: bool,
-    /// The last line ended so. A line feed that comes now is no line.
+    /// Whether the last line ended with a carriage return: a line feed that comes next belongs to it.
     after_cr: bool,
 }
 
-impl Lines {
-    /// Of a line of more than `longest` bytes, only the beginning is kept: one byte more, which tells that it is longer.
-    pub const fn new(longest: usize) -> Self {
-        Self { line: Vec::new(), number: 0, longest, is_ended_by_cr: false, after_cr: false }
+impl LineSplitter {
+    /// A splitter whose lines end with line feeds. Of a line of more than `max_bytes` bytes, only the beginning is
+    /// kept, with one byte more, which tells that it is longer.
+    pub const fn new(max_bytes: usize) -> Self {
+        Self { line: Vec::new(), number: 0, max_bytes, is_ended_by_cr: false, after_cr: false }
     }
 
-    /// The same, where nothing in a line can be a carriage return.
-    pub fn ended_by_cr(longest: usize) -> Self {
-        Self { is_ended_by_cr: true, ..Self::new(longest) }
+    /// A splitter whose lines end with line feeds, carriage returns or both, for formats where neither can be part of a
+    /// line.
+    pub fn ended_by_cr(max_bytes: usize) -> Self {
+        Self { is_ended_by_cr: true, ..Self::new(max_bytes) }
     }
 
-    /// Gives each line that has come to its end, with its number.
-    pub fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) {
+    /// Calls `each` with every line that is complete now, and its number.
+    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) {
         let is_ended_by_cr = self.is_ended_by_cr;
         let end_of_line = |bytes: &[u8]| {
             if is_ended_by_cr { memchr::memchr2(b'\n', b'\r', bytes) } else { memchr::memchr(b'\n', bytes) }
@@ -38,7 +41,7 @@ impl Lines {
             }
             self.number += 1;
             if self.line.is_empty() {
-                each(&bytes[..end.min(self.longest + 1)], self.number);
+                each(&bytes[..end.min(self.max_bytes + 1)], self.number);
             } else {
                 self.keep(&bytes[..end]);
                 each(&self.line, self.number);
@@ -49,14 +52,14 @@ impl Lines {
         self.keep(bytes);
     }
 
-    /// The last line needs no line feed.
-    pub fn end(self, mut each: impl FnMut(&[u8], u64)) {
+    /// Calls `each` with the last line, which needs no line feed and may be empty.
+    pub fn finish(self, mut each: impl FnMut(&[u8], u64)) {
         each(&self.line, self.number + 1);
     }
 
     fn keep(&mut self, more: &[u8]) {
-        let room = (self.longest + 1).saturating_sub(self.line.len());
-        self.line.extend_from_slice(&more[..more.len().min(room)]);
+        let free = (self.max_bytes + 1).saturating_sub(self.line.len());
+        self.line.extend_from_slice(&more[..more.len().min(free)]);
     }
 }
 
@@ -69,11 +72,11 @@ mod tests {
         let text = b"one\n\nthree\r\n123456789\nlast";
         let expected = [(&b"one"[..], 1), (b"", 2), (b"three\r", 3), (b"1234567", 4), (b"last", 5)];
         for cut in 1..=text.len() {
-            let mut lines = Lines::new(6);
+            let mut lines = LineSplitter::new(6);
             let mut read = Vec::new();
             let mut each = |line: &[u8], number| read.push((line.to_vec(), number));
-            text.chunks(cut).for_each(|piece| lines.take(piece, &mut each));
-            lines.end(each);
+            text.chunks(cut).for_each(|piece| lines.feed(piece, &mut each));
+            lines.finish(each);
             assert!(read.iter().map(|(line, number)| (&**line, *number)).eq(expected), "{cut}: {read:?}");
         }
     }
@@ -84,11 +87,11 @@ mod tests {
         let expected =
             [(&b"one"[..], 1), (b"two", 2), (b"", 3), (b"four", 4), (b"", 5), (b"", 6), (b"seven", 7), (b"", 8)];
         for cut in 1..=text.len() {
-            let mut lines = Lines::ended_by_cr(99);
+            let mut lines = LineSplitter::ended_by_cr(99);
             let mut read = Vec::new();
             let mut each = |line: &[u8], number| read.push((line.to_vec(), number));
-            text.chunks(cut).for_each(|piece| lines.take(piece, &mut each));
-            lines.end(each);
+            text.chunks(cut).for_each(|piece| lines.feed(piece, &mut each));
+            lines.finish(each);
             assert!(read.iter().map(|(line, number)| (&**line, *number)).eq(expected), "{cut}: {read:?}");
         }
     }

@@ -1,20 +1,21 @@
-//! Bytes to rows.
+//! Reads the lists of URLs: text, CSV, JSON Lines and Parquet, compressed or not, from files, pipes and arguments, and
+//! sends their rows to the run.
 //!
-//! Lists are read on a thread of their own, because reading a pipe blocks for as long as its writer likes. Rows reach
-//! the run through a bounded channel in batches: as many lines as one read brought, so a line that a slow producer has
-//! written is on its way at once, and a fast one does not pay for the channel line by line.
+//! Lists are read on a thread of their own, because a read from a pipe blocks until its writer writes. Rows reach the
+//! run in batches, through a bounded channel. A batch has the lines of one read: a line that a slow producer has
+//! written is sent at once, and a fast producer does not cost one channel operation per line.
 //!
-//! On its way to rows a list is unpacked (`compressed`), its name or its beginning tells what it is (`head`), and the one
-//! file here that is called after its [`Format`] takes it apart. All of them give their rows to `rows`.
+//! A list is decompressed (`compressed`), its format is known by its name or detected by its first bytes (`detect`),
+//! and the module of its [`ListFormat`] parses it. Each of them adds its rows to the sender in `rows`.
 
 mod columns;
 mod compressed;
 mod csv;
-mod head;
+mod detect;
 mod jsonl;
 mod lines;
 mod parquet;
-mod reading;
+mod read_progress;
 mod rows;
 mod text;
 
@@ -29,13 +30,12 @@ use std::sync::Arc;
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::error::RunError;
-use crate::job::Row;
+use crate::record::{Row, RunError};
 
-use compressed::Unpacked;
-use reading::Counted;
-pub use reading::Reading;
-use rows::{About, Ended, Rows};
+use compressed::Decompressor;
+use read_progress::CountingReader;
+pub use read_progress::ReadProgress;
+use rows::{ListContext, ReadError, RowSender};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub enum Source {
     Url(String),
 }
 
-/// The forms of a list.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ListFormat {
     /// One URL per line.
     Text,
-    /// Comma-separated columns under a row with their names (RFC 4180).
+    /// Comma-separated columns below a header (RFC 4180).
     Csv,
-    /// The same, separated by tabs.
+    /// Tab-separated columns below a header.
     Tsv,
     /// One JSON object per line.
     Jsonl,
@@ -63,12 +63,12 @@ pub enum Format {
     Parquet,
 }
 
-impl Format {
-    /// The one that a file's name tells, with `.gz` or `.zst` behind it or not.
-    fn by_name(path: &Path) -> Option<Self> {
+impl ListFormat {
+    /// The format that the extension of a file name stands for, with or without `.gz` or `.zst` after it.
+    fn from_path(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let unpacked = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| name.strip_suffix(suffix));
-        let (_, extension) = unpacked.unwrap_or(&name).rsplit_once('.')?;
+        let uncompressed = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let (_, extension) = uncompressed.unwrap_or(&name).rsplit_once('.')?;
         Some(match extension {
             "txt" => Self::Text,
             "csv" => Self::Csv,
@@ -80,27 +80,35 @@ impl Format {
     }
 }
 
+/// `--url-column`.
+pub const DEFAULT_URL_COLUMN: &str = "url";
+
 /// How lists are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What every list is; `None`: what its name or its beginning tells.
-    pub format: Option<Format>,
-    /// The column, or key, with the URL.
+    /// The format of every list; `None`: by the name or the first bytes of each.
+    pub format: Option<ListFormat>,
+    /// The column, or the key of objects, with the URL.
     pub url_column: String,
-    /// The column, or key, with what the image has to hash to.
+    /// The column, or the key, with the checksum that the image must have.
     pub checksum_column: Option<String>,
-    /// The columns that names hold.
+    /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { format: None, url_column: "url".to_owned(), checksum_column: None, named_columns: Vec::new() }
+        Self {
+            format: None,
+            url_column: DEFAULT_URL_COLUMN.to_owned(),
+            checksum_column: None,
+            named_columns: Vec::new(),
+        }
     }
 }
 
-/// Sources that have been opened: what can be wrong before the first row has been found to be right.
-#[derive(Debug)]
+/// Sources that have been opened, so missing files are found before anything is read.
+#[derive(Debug, Default)]
 pub struct Lists {
     lists: Vec<List>,
     options: Options,
@@ -109,115 +117,124 @@ pub struct Lists {
 #[derive(Debug)]
 struct List {
     name: Arc<str>,
-    /// What its name tells.
-    format: Option<Format>,
-    bytes: Bytes,
+    /// The format by its name.
+    format: Option<ListFormat>,
+    content: ListContent,
 }
 
-/// What tells a file from all others, whatever it is called: its device and the number of its inode.
-type Identity = (u64, u64);
+/// What identifies a file under all its names: its device and its inode number.
+type FileId = (u64, u64);
 
+/// Where the content of a list comes from.
 #[derive(Debug)]
-enum Bytes {
-    /// Opened when its turn comes: a data set may have more files than a program may have open.
-    Path(PathBuf, Identity),
-    /// A pipe by name, or what has been kept of one.
+enum ListContent {
+    /// A regular file, which is opened again when it is read: there may be more lists than a process may have open
+    /// files.
+    Path(PathBuf, FileId),
+    /// A named pipe or the like, or a temporary file with what came from one.
     File(File),
     Stdin,
-    Given(String),
+    Inline(String),
 }
 
-/// How many batches of rows may wait for the run. With some hundred rows each, a fast list is always ahead.
-const BATCHES_AHEAD: usize = 4;
+/// The number of batches that may wait for the run. A batch of a fast list has some hundred rows, so the run does not
+/// wait for it.
+const MAX_QUEUED_BATCHES: usize = 4;
 
 impl Lists {
     /// Opens every source.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, or is a folder.
     pub fn open(sources: &[Source], options: &Options) -> Result<Self, RunError> {
         let open = |source: &Source| {
-            let (name, format, bytes) = match source {
-                Source::Stdin => ("standard input".into(), None, Bytes::Stdin),
-                Source::Url(url) => ("the command line".into(), None, Bytes::Given(url.clone())),
+            let (name, format, content) = match source {
+                Source::Stdin => ("standard input".into(), None, ListContent::Stdin),
+                Source::Url(url) => ("the command line".into(), None, ListContent::Inline(url.clone())),
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
                     let file = File::open(path).map_err(fail)?;
-                    let about = file.metadata().map_err(fail)?;
-                    // A folder can be opened on Unix, and says so only when it is read.
-                    if about.is_dir() {
+                    let metadata = file.metadata().map_err(fail)?;
+                    // On Unix a folder can be opened; only reading it fails.
+                    if metadata.is_dir() {
                         return Err(fail(io::ErrorKind::IsADirectory.into()));
                     }
-                    let is_file = identity(&about);
-                    let bytes = is_file.map_or(Bytes::File(file), |identity| Bytes::Path(path.clone(), identity));
-                    (name, Format::by_name(path), bytes)
+                    let id = file_id(&metadata);
+                    let content = id.map_or(ListContent::File(file), |id| ListContent::Path(path.clone(), id));
+                    (name, ListFormat::from_path(path), content)
                 }
             };
-            Ok(List { name: name.into(), format, bytes })
+            Ok(List { name: name.into(), format, content })
         };
         let lists = sources.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { lists, options: options.clone() })
     }
 
-    /// The same lists, ready to be read more than once: what comes from a pipe is read to its end and kept in a
-    /// temporary file.
+    /// The same lists, such that they can be read more than once: what comes from a pipe is copied to a temporary file,
+    /// which blocks until its end.
+    ///
+    /// # Errors
+    /// When a pipe cannot be read, or the temporary file cannot be written.
     pub fn repeatable(self) -> Result<Self, RunError> {
         let keep = |list: List| {
             let fail = |source| RunError::List { name: list.name.to_string(), source };
-            let mut from: Box<dyn Read> = match list.bytes {
-                Bytes::Given(_) | Bytes::Path(..) => return Ok(list),
-                Bytes::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
-                Bytes::File(ref file) => Box::new(file),
-                Bytes::Stdin => Box::new(io::stdin().lock()),
+            let mut from: Box<dyn Read> = match list.content {
+                ListContent::Inline(_) | ListContent::Path(..) => return Ok(list),
+                ListContent::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
+                ListContent::File(ref file) => Box::new(file),
+                ListContent::Stdin => Box::new(io::stdin().lock()),
             };
-            let kept = kept(&mut from).map_err(fail)?;
+            let spooled = spool(&mut from).map_err(fail)?;
             drop(from);
-            Ok(List { bytes: Bytes::File(kept), ..list })
+            Ok(List { content: ListContent::File(spooled), ..list })
         };
         let lists = self.lists.into_iter().map(keep).collect::<Result<_, _>>()?;
         Ok(Self { lists, ..self })
     }
 
-    /// Whether the file that these are the data of is one of the lists.
+    /// Whether the file with this metadata is one of the lists. The run must not overwrite it then.
     #[must_use]
-    pub fn are_read_from(&self, file: &Metadata) -> bool {
-        let mut read = self.lists.iter().filter_map(|list| match &list.bytes {
-            Bytes::Path(_, identity) => Some(*identity),
-            Bytes::File(file) => identity(&file.metadata().ok()?),
-            Bytes::Stdin => identity(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
-            Bytes::Given(_) => None,
+    pub fn includes(&self, file: &Metadata) -> bool {
+        let mut ids = self.lists.iter().filter_map(|list| match &list.content {
+            ListContent::Path(_, id) => Some(*id),
+            ListContent::File(file) => file_id(&file.metadata().ok()?),
+            ListContent::Stdin => file_id(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
+            ListContent::Inline(_) => None,
         });
-        identity(file).is_some_and(|file| read.any(|read| read == file))
+        file_id(file).is_some_and(|file| ids.any(|id| id == file))
     }
 
-    /// The rows of all lists, one list after the other, read on a thread of their own and from the beginning where that
-    /// is possible. An error of a list is the last thing that comes.
+    /// The rows of all lists, one list after the other and each from its beginning where that is possible, read on a
+    /// thread of their own; and how far they have been read. If a list cannot be read, the error is the last item.
     ///
     /// # Errors
-    /// When the system gives no thread or no more open files.
-    pub fn rows(&self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<Reading>), RunError> {
-        let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(BATCHES_AHEAD);
+    /// When the system has no thread or no open file left.
+    pub fn rows(&self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<ReadProgress>), RunError> {
+        let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(MAX_QUEUED_BATCHES);
         let sizes = self.lists.iter().map(List::size).collect::<Vec<_>>();
         let all_bytes = sizes.iter().copied().sum();
-        let reading = Arc::new(Reading::new(all_bytes));
-        let shared = Arc::clone(&reading);
+        let progress = Arc::new(ReadProgress::new(all_bytes));
+        let shared = Arc::clone(&progress);
         let lists = self.lists.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
         let options = self.options.clone();
         let read = move || {
-            let mut rows = Rows::new(sender, shared);
+            let mut rows = RowSender::new(sender, shared);
             let count = lists.len();
             let mut bytes = 0;
             for (number, list) in (1..).zip(lists) {
                 rows.is_last_list = number == count;
                 bytes += sizes[number - 1].unwrap_or(0);
                 match list.read(&options, &mut rows) {
-                    // Whatever of it was read, and in which order.
-                    Ok(()) => rows.reading.reach(bytes),
-                    Err(Ended::Unwanted) => return,
-                    Err(Ended::Failed(error)) => return rows.fail(error),
+                    // A list that has been read counts as a whole: Parquet files are not read from beginning to end.
+                    Ok(()) => rows.progress.set_bytes(bytes),
+                    Err(ReadError::ReceiverDropped) => return,
+                    Err(ReadError::Failed(error)) => return rows.fail(error),
                 }
             }
-            rows.end();
+            rows.finish();
         };
-        // Not the runtime's pool for blocking calls: the runtime would wait at its end for a read that never ends.
+        // Not on the blocking pool of the runtime: at its end the runtime would wait for a read that may never return.
         std::thread::Builder::new().name("lists".into()).spawn(read).map_err(RunError::System)?;
         let batches = futures::stream::unfold(receiver, |mut receiver| async move {
             let batch = receiver.recv().await?;
@@ -229,27 +246,27 @@ impl Lists {
                 Err(error) => vec![Err(error)],
             })
         });
-        Ok((rows, reading))
+        Ok((rows, progress))
     }
 }
 
-/// `None`: it is a pipe or the like.
-fn identity(file: &Metadata) -> Option<Identity> {
+/// The identity of a regular file; `None` for pipes and the like.
+fn file_id(file: &Metadata) -> Option<FileId> {
     file.is_file().then(|| (file.dev(), file.ino()))
 }
 
-/// All rows of one list at once, for tests: a run takes them as they come, by [`Lists::rows`].
+/// All rows of one list at once, for tests, benchmarks and fuzzing; a run uses [`Lists::rows`].
 ///
 /// # Errors
 /// As the last item of [`Lists::rows`].
 pub fn rows_of(from: impl Read, name: &str, options: &Options) -> Result<Vec<Row>, RunError> {
     let (sender, mut receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
-    let mut rows = Rows::new(sender, Arc::default());
-    // Nobody takes them meanwhile.
-    rows.most = usize::MAX;
-    match read(from, None, None, &About { name, options }, &mut rows) {
-        Ok(()) | Err(Ended::Unwanted) => {}
-        Err(Ended::Failed(error)) => return Err(error),
+    let mut rows = RowSender::new(sender, Arc::default());
+    // No row is taken before all have been read, so the limit would block.
+    rows.max_bytes_in_flight = usize::MAX;
+    match read(from, None, None, &ListContext { name, options }, &mut rows) {
+        Ok(()) | Err(ReadError::ReceiverDropped) => {}
+        Err(ReadError::Failed(error)) => return Err(error),
     }
     let mut read = Vec::new();
     while let Ok(batch) = receiver.try_recv() {
@@ -259,163 +276,167 @@ pub fn rows_of(from: impl Read, name: &str, options: &Options) -> Result<Vec<Row
 }
 
 impl List {
-    /// Another handle on the list.
+    /// Another handle of the list.
     fn reopen(&self) -> Result<Self, RunError> {
-        let bytes = match &self.bytes {
-            Bytes::Given(text) => Bytes::Given(text.clone()),
-            Bytes::Stdin => Bytes::Stdin,
-            Bytes::Path(path, identity) => Bytes::Path(path.clone(), *identity),
-            Bytes::File(file) => {
+        let content = match &self.content {
+            ListContent::Inline(text) => ListContent::Inline(text.clone()),
+            ListContent::Stdin => ListContent::Stdin,
+            ListContent::Path(path, id) => ListContent::Path(path.clone(), *id),
+            ListContent::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
                 let mut file = file.try_clone().map_err(fail)?;
-                // A pipe has no beginning to go back to, and is read only once.
+                // Rewinding fails for a pipe, which is read only once.
                 let _ = file.rewind();
-                Bytes::File(file)
+                ListContent::File(file)
             }
         };
-        Ok(Self { name: Arc::clone(&self.name), format: self.format, bytes })
+        Ok(Self { name: Arc::clone(&self.name), format: self.format, content })
     }
 
-    /// In bytes, if it has an end that is known.
+    /// The size in bytes, if it is known.
     fn size(&self) -> Option<u64> {
-        let file = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|about| about.len());
-        match &self.bytes {
-            Bytes::Given(text) => Some(text.len() as u64),
-            Bytes::Path(path, _) => fs::metadata(path).ok().map(|about| about.len()),
-            Bytes::File(list) => file(list),
-            // It may be a file, as in `fetchimg <urls.txt`.
-            Bytes::Stdin => file(&io::stdin().as_fd().try_clone_to_owned().ok()?.into()),
+        let file = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());
+        match &self.content {
+            ListContent::Inline(text) => Some(text.len() as u64),
+            ListContent::Path(path, _) => fs::metadata(path).ok().map(|metadata| metadata.len()),
+            ListContent::File(list) => file(list),
+            // Standard input may be a file, as in `fetchimg <urls.txt`.
+            ListContent::Stdin => file(&io::stdin().as_fd().try_clone_to_owned().ok()?.into()),
         }
     }
 
-    fn read(self, options: &Options, rows: &mut Rows) -> Result<(), Ended> {
-        let about = About { name: &self.name, options };
-        // What a list holds is somebody else's, and a defect that it brings to light must not look like its end.
-        let read = AssertUnwindSafe(|| match &self.bytes {
-            Bytes::Given(url) => {
-                rows.push_url(url.as_bytes(), about.itself());
+    fn read(self, options: &Options, rows: &mut RowSender) -> Result<(), ReadError> {
+        let context = ListContext { name: &self.name, options };
+        // A list is untrusted input. A panic that it causes must be an error, not look like the end of the list.
+        let read = AssertUnwindSafe(|| match &self.content {
+            ListContent::Inline(url) => {
+                rows.push_url(url.as_bytes(), context.only_row());
                 rows.send()
             }
-            Bytes::Path(path, _) => {
-                let file = File::open(path).map_err(|error| about.unreadable(error))?;
-                read(Counted::new(&file, &rows.reading), Some(&file), self.format, &about, rows)
+            ListContent::Path(path, _) => {
+                let file = File::open(path).map_err(|error| context.unreadable(error))?;
+                read(CountingReader::new(&file, &rows.progress), Some(&file), self.format, &context, rows)
             }
-            Bytes::File(file) => read(Counted::new(file, &rows.reading), Some(file), self.format, &about, rows),
-            Bytes::Stdin => read(Counted::new(io::stdin().lock(), &rows.reading), None, None, &about, rows),
+            ListContent::File(file) => {
+                read(CountingReader::new(file, &rows.progress), Some(file), self.format, &context, rows)
+            }
+            ListContent::Stdin => {
+                read(CountingReader::new(io::stdin().lock(), &rows.progress), None, None, &context, rows)
+            }
         });
         catch_unwind(read)
-            .unwrap_or_else(|_| Err(about.unreadable(io::Error::other("it is damaged, or fetchimg has a defect"))))
+            .unwrap_or_else(|_| Err(context.unreadable(io::Error::other("it is damaged, or fetchimg has a defect"))))
     }
 }
 
-/// One read asks for so much.
-const BLOCK: usize = 64 * 1024;
+/// The number of bytes that one read asks for.
+const READ_BLOCK_BYTES: usize = 64 * 1024;
 
-/// So much of a row is read, in bytes: far more than anybody writes about a picture. A longer one fails, and costs no more
+/// The longest row, in bytes, far longer than any description of an image. A longer one fails without using more
 /// memory.
-const LONGEST_ROW: usize = 1 << 20;
+const MAX_ROW_BYTES: usize = 1 << 20;
 
-/// Reads a list to its end, and hands the rows over as often as there is nothing more to read at once. `file`: what the
-/// bytes come from, if that is a file. `format`: what its name tells.
+/// Reads a list to its end. Sends the rows after each read, because the next read may block. `file`: the file that the
+/// bytes come from, if it is one. `format`: the format by its name.
 fn read(
     from: impl Read,
     file: Option<&File>,
-    format: Option<Format>,
-    about: &About,
-    rows: &mut Rows,
-) -> Result<(), Ended> {
-    let fail = |error| about.unreadable(error);
-    let mut from = Unpacked::new(from).map_err(fail)?;
-    let mut block = vec![0; BLOCK];
-    // What came before it was clear what this is: a pipe may bring its first bytes one by one.
-    let mut begun = Vec::new();
+    format: Option<ListFormat>,
+    context: &ListContext,
+    rows: &mut RowSender,
+) -> Result<(), ReadError> {
+    let fail = |error| context.unreadable(error);
+    let mut from = Decompressor::new(from).map_err(fail)?;
+    let mut block = vec![0; READ_BLOCK_BYTES];
+    // The first bytes, until they decide the format: a pipe may bring them one by one.
+    let mut head = Vec::new();
     let mut length;
     loop {
         length = from.read(&mut block).map_err(fail)?;
-        begun.extend_from_slice(&block[..length]);
-        if length == 0 || head::is_decisive(&begun) {
+        head.extend_from_slice(&block[..length]);
+        if length == 0 || detect::is_conclusive(&head) {
             break;
         }
     }
-    let told = about.options.format.or(format);
-    let format = told.unwrap_or_else(|| head::recognise(&begun, about.options));
-    if let Some(what) = head::refusal(&begun, format) {
-        return Err(about.not_a_list(what));
+    let stated = context.options.format.or(format);
+    let format = stated.unwrap_or_else(|| detect::detect_format(&head, context.options));
+    if let Some(what) = detect::refusal(&head, format) {
+        return Err(context.not_a_list(what));
     }
     let mut parser = match format {
-        Format::Parquet => {
-            let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|about| about.is_file()));
+        ListFormat::Parquet => {
+            let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
             let file = match whole {
                 Some(file) => file.try_clone(),
-                None => kept(&mut begun.chain(from)),
+                None => spool(&mut head.chain(from)),
             };
-            // It is read from its end, and in pieces that do not tell how much is left.
-            rows.reading.reach(0);
-            return parquet::read(file.map_err(fail)?, about, rows);
+            // The reader does not go through the file from its beginning to its end, so bytes say nothing about rows.
+            rows.progress.set_bytes(0);
+            return parquet::read(file.map_err(fail)?, context, rows);
         }
-        Format::Text => {
-            if !begun.is_empty() {
-                about.needs_no_columns(told.is_some())?;
+        ListFormat::Text => {
+            if !head.is_empty() {
+                context.forbid_columns(stated.is_some())?;
             }
-            Parser::Text(text::Parser::new(about))
+            ListParser::Text(text::TextParser::new(context))
         }
-        Format::Csv => Parser::Csv(csv::Parser::new(csv::COMMA, about).into()),
-        Format::Tsv => Parser::Csv(csv::Parser::new(csv::TAB, about).into()),
-        Format::Jsonl => Parser::Jsonl(jsonl::Parser::new(about)),
+        ListFormat::Csv => ListParser::Csv(csv::CsvParser::new(csv::COMMA, context).into()),
+        ListFormat::Tsv => ListParser::Csv(csv::CsvParser::new(csv::TAB, context).into()),
+        ListFormat::Jsonl => ListParser::Jsonl(jsonl::JsonlParser::new(context)),
     };
-    parser.take(begun.strip_prefix(head::BYTE_ORDER_MARK).unwrap_or(&begun), rows)?;
+    parser.feed(head.strip_prefix(detect::BYTE_ORDER_MARK).unwrap_or(&head), rows)?;
     rows.send()?;
     while length > 0 {
         length = from.read(&mut block).map_err(fail)?;
-        parser.take(&block[..length], rows)?;
+        parser.feed(&block[..length], rows)?;
         rows.send()?;
     }
-    parser.end(rows)?;
+    parser.finish(rows)?;
     rows.send()
 }
 
-/// What takes apart the formats that are read from their beginning to their end.
-enum Parser<'a> {
-    Text(text::Parser<'a>),
-    Csv(Box<csv::Parser<'a>>),
-    Jsonl(jsonl::Parser<'a>),
+/// The parsers of the formats that are read from beginning to end.
+enum ListParser<'a> {
+    Text(text::TextParser<'a>),
+    Csv(Box<csv::CsvParser<'a>>),
+    Jsonl(jsonl::JsonlParser<'a>),
 }
 
-impl Parser<'_> {
-    fn take(&mut self, bytes: &[u8], rows: &mut Rows) -> Result<(), Ended> {
+impl ListParser<'_> {
+    fn feed(&mut self, bytes: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
         match self {
-            Self::Text(parser) => parser.take(bytes, rows),
-            Self::Csv(parser) => return parser.take(bytes, rows),
-            Self::Jsonl(parser) => parser.take(bytes, rows),
+            Self::Text(parser) => parser.feed(bytes, rows),
+            Self::Csv(parser) => return parser.feed(bytes, rows),
+            Self::Jsonl(parser) => parser.feed(bytes, rows),
         }
         Ok(())
     }
 
-    fn end(self, rows: &mut Rows) -> Result<(), Ended> {
+    fn finish(self, rows: &mut RowSender) -> Result<(), ReadError> {
         match self {
-            Self::Text(parser) => parser.end(rows),
-            Self::Csv(parser) => return parser.end(rows),
-            Self::Jsonl(parser) => parser.end(rows),
+            Self::Text(parser) => parser.finish(rows),
+            Self::Csv(parser) => return parser.finish(rows),
+            Self::Jsonl(parser) => parser.finish(rows),
         }
         Ok(())
     }
 }
 
-/// A temporary file, from its beginning, with all that there is to read.
-fn kept(from: &mut impl Read) -> io::Result<File> {
-    let mut kept = tempfile::tempfile()?;
-    io::copy(from, &mut kept)?;
-    kept.rewind()?;
-    Ok(kept)
+/// Copies all that can be read to a temporary file, and returns it, rewound to its beginning.
+fn spool(from: &mut impl Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(from, &mut file)?;
+    file.rewind()?;
+    Ok(file)
 }
 
-/// What tests of the formats share.
+/// What the tests of the formats share.
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::job::Outcome;
+    use crate::record::Outcome;
 
-    /// Brings its bytes one by one.
+    /// A reader that returns its bytes one by one.
     pub struct ByteByByte<'a>(pub &'a [u8]);
 
     impl Read for ByteByByte<'_> {
@@ -425,21 +446,21 @@ mod testing {
         }
     }
 
-    pub fn options(format: Format) -> Options {
+    pub fn options(format: ListFormat) -> Options {
         Options { format: Some(format), checksum_column: Some("md5".to_owned()), ..Options::default() }
     }
 
-    /// What a list named `list` comes to, in one piece and byte by byte: each row as its URL, its checksum and its other
-    /// columns, or as what is wrong with it, or why it is no list.
-    pub fn told(bytes: &[u8], options: &Options) -> Vec<String> {
-        let whole = rows_of(bytes, "list", options).map_or_else(|error| vec![error.to_string()], tell);
-        let pieces = rows_of(ByteByByte(bytes), "list", options).map_or_else(|error| vec![error.to_string()], tell);
+    /// Reads a list named `list`, in one piece and byte by byte, and compares the two. Returns a text for each row: its
+    /// URL, its checksum and its other columns, or the error of the row; or the error of the list.
+    pub fn rows_as_text(bytes: &[u8], options: &Options) -> Vec<String> {
+        let whole = rows_of(bytes, "list", options).map_or_else(|error| vec![error.to_string()], texts);
+        let pieces = rows_of(ByteByByte(bytes), "list", options).map_or_else(|error| vec![error.to_string()], texts);
         assert_eq!(whole, pieces);
         whole
     }
 
-    fn tell(rows: Vec<Row>) -> Vec<String> {
-        let tell = |(index, row): (u64, Row)| match row {
+    fn texts(rows: Vec<Row>) -> Vec<String> {
+        let row_as_text = |(index, row): (u64, Row)| match row {
             Ok(job) => {
                 assert_eq!(job.index, index);
                 let checksum = job.checksum.map_or_else(String::new, |sum| format!(" {}", sum.algorithm.name()));
@@ -452,7 +473,7 @@ mod testing {
                 format!("{} [{}] {} {extra}", failed.error, record.url, failed.message)
             }
         };
-        (0..).zip(rows).map(tell).collect()
+        (0..).zip(rows).map(row_as_text).collect()
     }
 }
 
@@ -460,17 +481,17 @@ mod testing {
 mod tests {
     use futures::StreamExt;
 
-    use super::testing::{options, told};
+    use super::testing::{options, rows_as_text};
     use super::*;
-    use crate::job::Outcome;
+    use crate::record::Outcome;
 
-    fn list(bytes: Bytes) -> Lists {
-        let list = List { name: "list".into(), format: None, bytes };
+    fn list(content: ListContent) -> Lists {
+        let list = List { name: "list".into(), format: None, content };
         Lists { lists: vec![list], options: Options::default() }
     }
 
-    fn file(bytes: &[u8]) -> Bytes {
-        Bytes::File(kept(&mut { bytes }).expect("a file"))
+    fn file(bytes: &[u8]) -> ListContent {
+        ListContent::File(spool(&mut { bytes }).expect("a file"))
     }
 
     async fn read(bytes: &[u8]) -> Result<Vec<Row>, RunError> {
@@ -495,28 +516,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_line_is_one_failed_record_in_its_place() {
+    async fn an_invalid_line_is_one_failed_record_in_its_place() {
         let rows =
             read(b"http://a.example/1\nnot a url\nftp://a.example/x\nhttp://\n\xff\xfe\nhttp://a.example/2\n").await;
         let rows = rows.expect("rows");
-        let said = |row: &Row| match row {
+        let text = |row: &Row| match row {
             Ok(job) => format!("{} ok", job.index),
             Err(record) => match &record.outcome {
                 Outcome::Failed(failed) => format!("{} {} {}", record.index, failed.error, failed.message),
                 other => format!("{other:?}"),
             },
         };
-        let said = rows.iter().map(said).collect::<Vec<_>>();
-        assert_eq!(said[0], "0 ok");
-        assert!(said[1].starts_with("1 bad_url line 2 of list is no http(s) URL: it does not begin"), "{}", said[1]);
-        assert!(said[2].contains("ftp: is not http"), "{}", said[2]);
-        assert!(said[3].contains("empty host"), "{}", said[3]);
-        assert!(said[4].contains("not valid UTF-8"), "{}", said[4]);
-        assert_eq!(said[5], "5 ok");
+        let texts = rows.iter().map(text).collect::<Vec<_>>();
+        assert_eq!(texts[0], "0 ok");
+        assert!(texts[1].starts_with("1 bad_url line 2 of list is no http(s) URL: it does not begin"), "{}", texts[1]);
+        assert!(texts[2].contains("ftp: is not http"), "{}", texts[2]);
+        assert!(texts[3].contains("empty host"), "{}", texts[3]);
+        assert!(texts[4].contains("not valid UTF-8"), "{}", texts[4]);
+        assert_eq!(texts[5], "5 ok");
     }
 
     #[tokio::test]
-    async fn an_endless_line_costs_no_memory_and_loses_no_other() {
+    async fn an_endless_line_takes_no_memory_and_loses_no_other() {
         let mut text = b"http://a.example/1\n".to_vec();
         text.resize(text.len() + 3_000_000, b'x');
         text.extend_from_slice(b"\nhttp://a.example/2");
@@ -538,56 +559,56 @@ mod tests {
             b"\xff\n",
             b"",
         ];
-        let asked = [None, Some(Format::Csv), Some(Format::Jsonl), Some(Format::Parquet)];
+        let asked = [None, Some(ListFormat::Csv), Some(ListFormat::Jsonl), Some(ListFormat::Parquet)];
         for options in asked.map(|format| Options { format, ..Options::default() }) {
             for list in lists {
-                told(list, &options);
+                rows_as_text(list, &options);
             }
         }
     }
 
     #[tokio::test]
-    async fn a_pipe_is_kept_to_be_read_again() {
-        let kept = list(file(b"http://a.example/1\nhttp://a.example/2\n")).repeatable().expect("a file");
+    async fn a_pipe_is_spooled_to_be_read_again() {
+        let spooled = list(file(b"http://a.example/1\nhttp://a.example/2\n")).repeatable().expect("a file");
         for _ in 0..2 {
-            let (rows, reading) = kept.rows().expect("rows");
+            let (rows, progress) = spooled.rows().expect("rows");
             assert_eq!(rows.collect::<Vec<_>>().await.len(), 2);
-            assert_eq!(reading.total(), Some(2));
+            assert_eq!(progress.total(), Some(2));
         }
     }
 
     #[test]
     fn a_name_tells_the_format() {
         let table = [
-            ("list.txt", Some(Format::Text)),
+            ("list.txt", Some(ListFormat::Text)),
             ("folder.csv/list", None),
-            ("list.CSV", Some(Format::Csv)),
-            ("list.csv.gz", Some(Format::Csv)),
-            ("list.v1.tsv.zst", Some(Format::Tsv)),
-            ("list.tab", Some(Format::Tsv)),
-            ("list.ndjson.gzip", Some(Format::Jsonl)),
-            ("a/list.jsonl", Some(Format::Jsonl)),
-            ("list.parquet", Some(Format::Parquet)),
-            ("part-0.pq.zstd", Some(Format::Parquet)),
+            ("list.CSV", Some(ListFormat::Csv)),
+            ("list.csv.gz", Some(ListFormat::Csv)),
+            ("list.v1.tsv.zst", Some(ListFormat::Tsv)),
+            ("list.tab", Some(ListFormat::Tsv)),
+            ("list.ndjson.gzip", Some(ListFormat::Jsonl)),
+            ("a/list.jsonl", Some(ListFormat::Jsonl)),
+            ("list.parquet", Some(ListFormat::Parquet)),
+            ("part-0.pq.zstd", Some(ListFormat::Parquet)),
             ("list.gz", None),
             ("list.csv.bz2", None),
             ("csv", None),
         ];
         for (name, format) in table {
-            assert_eq!(Format::by_name(Path::new(name)), format, "{name}");
+            assert_eq!(ListFormat::from_path(Path::new(name)), format, "{name}");
         }
     }
 
     #[test]
     fn columns_that_are_asked_for_are_not_ignored() {
         let text = b"http://a.example/1.png\n";
-        assert!(told(text, &options(Format::Text))[0].contains("which has no column md5"));
-        let by_content = Options { format: None, ..options(Format::Text) };
-        assert!(told(text, &by_content)[0].contains("say what it is with --input-format"));
+        assert!(rows_as_text(text, &options(ListFormat::Text))[0].contains("which has no column md5"));
+        let by_content = Options { format: None, ..options(ListFormat::Text) };
+        assert!(rows_as_text(text, &by_content)[0].contains("say what it is with --input-format"));
         let misspelt = Options { url_column: "link".to_owned(), ..Options::default() };
-        assert!(told(b"lnk,caption\nhttp://a.example/1.png,x\n", &misspelt)[0].contains("has no column link"));
-        assert_eq!(told(b"", &by_content), [""; 0]);
-        let told_so = Options { format: Some(Format::Text), ..misspelt };
-        assert_eq!(told(text, &told_so), ["http://a.example/1.png {}"]);
+        assert!(rows_as_text(b"lnk,caption\nhttp://a.example/1.png,x\n", &misspelt)[0].contains("has no column link"));
+        assert_eq!(rows_as_text(b"", &by_content), [""; 0]);
+        let explicit = Options { format: Some(ListFormat::Text), ..misspelt };
+        assert_eq!(rows_as_text(text, &explicit), ["http://a.example/1.png {}"]);
     }
 }

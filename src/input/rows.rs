@@ -1,4 +1,5 @@
-//! What a list holds to numbered rows, and what is wrong with those that are none.
+//! Turns what a list holds into numbered rows, and sends them to the run in batches. An invalid row becomes a failed
+//! record.
 
 use std::fmt;
 use std::io;
@@ -7,137 +8,147 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::{Options, Reading};
-use crate::digest::Checksum;
-use crate::error::{FetchError, Kind, RunError};
-use crate::job::{Extra, Failed, Job, Outcome, Record, Row};
-use crate::shown::{harmless, masked_text};
-use crate::weight::Weights;
+use super::{Options, ReadProgress};
+use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
+use crate::util::budget::MemoryBudget;
+use crate::util::redact::{escaped, redacted_text};
 
-/// Why reading stops early.
-pub enum Ended {
-    /// Nobody wants more rows.
-    Unwanted,
-    /// There is no going on.
+/// Why the reading of lists stops before their end.
+pub enum ReadError {
+    /// The run has ended and takes no more rows.
+    ReceiverDropped,
+    /// A list cannot be read, or is no list. The lists after it are not read.
     Failed(RunError),
 }
 
-/// What messages about a list need, and what it is read by.
-pub struct About<'a> {
-    /// The list as the user named it.
+/// The list that is read: its name, for messages, and how to read it.
+pub struct ListContext<'a> {
+    /// The list's name, as the user gave it.
     pub name: &'a str,
-    /// How it is read.
+    /// How the list is read.
     pub options: &'a Options,
 }
 
-impl About<'_> {
-    /// A place without a number: there is one row.
-    pub const fn itself(&self) -> Place<'_> {
-        Place { about: self, number: None }
+impl ListContext<'_> {
+    /// The position of the only row of a list, without a number.
+    pub const fn only_row(&self) -> RowPosition<'_> {
+        RowPosition { context: self, number: None }
     }
 
-    /// A line, from 1.
-    pub const fn line(&self, number: u64) -> Place<'_> {
-        Place { about: self, number: Some(("line", number)) }
+    /// The position of a line, counted from 1.
+    pub const fn line(&self, number: u64) -> RowPosition<'_> {
+        RowPosition { context: self, number: Some(("line", number)) }
     }
 
-    /// A row, from 1, of a list without lines.
-    pub const fn row(&self, number: u64) -> Place<'_> {
-        Place { about: self, number: Some(("row", number)) }
+    /// The position of a row, counted from 1, in a format without lines.
+    pub const fn row(&self, number: u64) -> RowPosition<'_> {
+        RowPosition { context: self, number: Some(("row", number)) }
     }
 
-    /// It cannot be read on.
-    pub fn unreadable(&self, source: io::Error) -> Ended {
-        Ended::Failed(RunError::List { name: self.name.to_owned(), source })
+    /// The list cannot be read, or not to its end.
+    pub fn unreadable(&self, source: io::Error) -> ReadError {
+        ReadError::Failed(RunError::List { name: self.name.to_owned(), source })
     }
 
-    /// It is something else, or its columns are others.
-    pub fn not_a_list(&self, what: impl Into<String>) -> Ended {
-        Ended::Failed(RunError::NotAList { name: self.name.to_owned(), what: what.into() })
+    /// The list is of another kind, or lacks a column. `what` is shown to the user after "NAME is no list of URLs: ".
+    pub fn not_a_list(&self, what: impl Into<String>) -> ReadError {
+        ReadError::Failed(RunError::NotAList { name: self.name.to_owned(), what: what.into() })
     }
 }
 
-/// Where a row is in its list.
+/// Where a row is in its list. Displayed as `line 3 of urls.txt`.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
-    /// The list.
-    pub about: &'a About<'a>,
+pub struct RowPosition<'a> {
+    /// The list that holds the row.
+    pub context: &'a ListContext<'a>,
     number: Option<(&'static str, u64)>,
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for RowPosition<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((what, number)) = self.number {
             write!(f, "{what} {number} of ")?;
         }
-        f.write_str(self.about.name)
+        f.write_str(self.context.name)
     }
 }
 
-/// A row of a list with columns.
-pub struct Found<'a> {
-    /// What its column for the URL holds.
+/// A row of a list with columns, before its URL and its checksum have been parsed.
+pub struct RawRow<'a> {
+    /// The value of the URL column.
     pub url: &'a [u8],
-    /// What its column for the checksum holds, empty where there is none; or what is there that is no text.
+    /// The value of the checksum column, empty where there is none. `Err`: the value is not text, but what this says.
     pub checksum: Result<&'a [u8], &'static str>,
     /// All other columns.
     pub extra: Extra,
 }
 
-/// Takes what lists hold, gives numbered rows.
-pub struct Rows {
+/// Numbers the rows of all lists and sends them to the run in batches, within a limit of memory.
+pub struct RowSender {
     sender: mpsc::Sender<Result<Vec<Row>, RunError>>,
-    /// What is known about the lists.
-    pub reading: Arc<Reading>,
+    /// How far the lists have been read.
+    pub progress: Arc<ReadProgress>,
     batch: Vec<Row>,
-    /// What the rows weigh that are on their way through the run, those of the batch included.
-    weights: Arc<Weights>,
-    /// And those of the batch alone.
-    batch_weight: usize,
-    /// The others may weigh so much before another batch is handed over.
-    pub most: usize,
+    /// The memory of the large rows that the run still holds, and of those in `batch`. Each row holds its share until
+    /// it is dropped.
+    budget: Arc<MemoryBudget>,
+    /// The memory of the large rows in `batch`, in bytes.
+    batch_bytes: usize,
+    /// A batch is sent when the rows before it hold no more memory than this, in bytes.
+    pub max_bytes_in_flight: usize,
     next_index: u64,
-    /// No other list comes after the one that is read.
+    /// Whether the list that is read is the last one.
     pub is_last_list: bool,
 }
 
-/// Rows may take so many bytes of memory together, besides what each takes.
-const MOST: usize = 64 << 20;
+/// The memory that large rows may hold together, in bytes, besides the struct of each row.
+const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
-/// Rows that take less are not counted: there are only so many.
-const LIGHT: usize = 4096;
+/// Rows with less memory than this, in bytes, are not counted: the run holds a limited number of rows.
+const MIN_COUNTED_BYTES: usize = 4096;
 
-/// A bad line is shown up to so many characters; it may be all of somebody's hard disk.
-const SHOWN: usize = 500;
+/// The number of characters of an invalid line that its record shows. The line may be arbitrary binary data.
+const MAX_SHOWN_CHARS: usize = 500;
 
-impl Rows {
-    /// None yet.
-    pub fn new(sender: mpsc::Sender<Result<Vec<Row>, RunError>>, reading: Arc<Reading>) -> Self {
-        let (batch, weights) = (Vec::new(), Arc::default());
-        Self { sender, reading, batch, weights, batch_weight: 0, most: MOST, next_index: 0, is_last_list: true }
+impl RowSender {
+    /// A sender that has sent no row yet.
+    pub fn new(sender: mpsc::Sender<Result<Vec<Row>, RunError>>, progress: Arc<ReadProgress>) -> Self {
+        let (batch, budget) = (Vec::new(), Arc::default());
+        Self {
+            sender,
+            progress,
+            batch,
+            budget,
+            batch_bytes: 0,
+            max_bytes_in_flight: MAX_BYTES_IN_FLIGHT,
+            next_index: 0,
+            is_last_list: true,
+        }
     }
 
-    /// A row that is nothing but a URL.
-    pub fn push_url(&mut self, text: &[u8], place: Place) {
+    /// Adds a row that consists of a URL.
+    pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
         match parse(text) {
             Ok(url) => {
                 let job = Job::new(self.next_index, url);
                 self.add(Ok(job));
             }
-            Err(what) => self.refuse(text, &format!("{place} is no http(s) URL: {what}"), Extra::default()),
+            Err(what) => self.push_invalid(text, &format!("{position} is no http(s) URL: {what}"), Extra::default()),
         }
     }
 
-    /// A row of several columns.
-    pub fn push(&mut self, found: Found, place: Place) {
-        let Found { url: text, checksum, extra } = found;
-        let (text, column) = (text.trim_ascii(), &place.about.options.url_column);
+    /// Adds a row of several columns.
+    pub fn push(&mut self, row: RawRow, position: RowPosition) {
+        let RawRow { url: text, checksum, extra } = row;
+        let (text, column) = (text.trim_ascii(), &position.context.options.url_column);
         if text.is_empty() {
-            return self.refuse(text, &format!("{place} has no URL: its {column} is empty"), extra);
+            return self.push_invalid(text, &format!("{position} has no URL: its {column} is empty"), extra);
         }
         let url = match parse(text) {
             Ok(url) => url,
-            Err(what) => return self.refuse(text, &format!("{place}: its {column} is no http(s) URL: {what}"), extra),
+            Err(what) => {
+                return self.push_invalid(text, &format!("{position}: its {column} is no http(s) URL: {what}"), extra);
+            }
         };
         let job = Job { extra, ..Job::new(self.next_index, url) };
         let checksum = match checksum.map(<[u8]>::trim_ascii) {
@@ -148,72 +159,74 @@ impl Rows {
         self.add(match checksum {
             Ok(checksum) => Ok(Job { checksum: Some(Box::new(checksum)), ..job }),
             Err(what) => {
-                let error = FetchError::new(Kind::Checksum, format!("{place}: the checksum {what}"));
+                let error = FetchError::new(ErrorKind::Checksum, format!("{position}: the checksum {what}"));
                 Err(Box::new(Record::of(&job, Outcome::Failed(Failed::new(&error, 0, None)))))
             }
         });
     }
 
-    /// A row whose URL cannot be told. `text`: what stands where it should be.
-    pub fn refuse(&mut self, text: &[u8], message: &str, extra: Extra) {
-        let text = String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]);
-        let url = harmless(&masked_text(&text).chars().take(SHOWN).collect::<String>()).into_owned();
-        let outcome = Outcome::Failed(Failed::new(&FetchError::new(Kind::BadUrl, message), 0, None));
+    /// Adds a row without a valid URL, as a failed record. `text`: what stands where the URL should be.
+    pub fn push_invalid(&mut self, text: &[u8], message: &str, extra: Extra) {
+        let text = String::from_utf8_lossy(&text[..text.len().min(4 * MAX_SHOWN_CHARS)]);
+        let url = escaped(&redacted_text(&text).chars().take(MAX_SHOWN_CHARS).collect::<String>()).into_owned();
+        let outcome = Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::BadUrl, message), 0, None));
         self.add(Err(Box::new(Record { index: self.next_index, url, url_hash: None, outcome, extra })));
     }
 
     fn add(&mut self, mut row: Row) {
         let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
         let size = extra.size();
-        if size >= LIGHT {
-            extra.weigh(size, &self.weights);
-            self.batch_weight += size;
+        if size >= MIN_COUNTED_BYTES {
+            extra.weigh(size, &self.budget);
+            self.batch_bytes += size;
         }
         self.next_index += 1;
         self.batch.push(row);
     }
 
-    /// How many have not been handed over, and what they weigh.
-    pub const fn waiting(&self) -> (usize, usize) {
-        (self.batch.len(), self.batch_weight)
+    /// The number of rows that have not been sent yet, and the memory of the large ones among them, in bytes.
+    pub const fn unsent(&self) -> (usize, usize) {
+        (self.batch.len(), self.batch_bytes)
     }
 
-    /// The list that is read has so many rows, of which none has come yet.
-    pub fn expect(&self, count: u64) {
+    /// Announces the number of rows in a list that has been opened and not yet read. The total is known if this is the
+    /// last list.
+    pub fn announce_rows(&self, count: u64) {
         if self.is_last_list {
-            self.reading.know(self.next_index + count);
+            self.progress.set_total(self.next_index + count);
         }
     }
 
-    /// Hands over what has gathered.
-    pub fn send(&mut self) -> Result<(), Ended> {
+    /// Sends the rows that have been added. Blocks while the rows sent before them hold too much memory.
+    pub fn send(&mut self) -> Result<(), ReadError> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.reading.read(self.next_index);
-        // Thousands of rows are held before they are fetched. What was read before these is fetched without them.
-        self.weights.wait_for(self.most.saturating_add(std::mem::take(&mut self.batch_weight)));
-        self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| Ended::Unwanted)
+        self.progress.set_rows(self.next_index);
+        // The run holds thousands of rows before it fetches them. It can fetch those sent before without this batch, so
+        // waiting for them cannot deadlock.
+        self.budget.wait_for(self.max_bytes_in_flight.saturating_add(std::mem::take(&mut self.batch_bytes)));
+        self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| ReadError::ReceiverDropped)
     }
 
-    /// There is no going on; whatever was read before counts.
+    /// Sends the rows that have been added, then the error.
     pub fn fail(mut self, error: RunError) {
         let _ = self.send().map(|()| self.sender.blocking_send(Err(error)));
     }
 
-    /// All lists have been read.
-    pub fn end(self) {
-        self.reading.know(self.next_index);
+    /// Sets the total number of rows, when all lists have been read.
+    pub fn finish(self) {
+        self.progress.set_total(self.next_index);
     }
 }
 
-/// What can be sent: the HTTP library keeps URLs of so many bytes, servers stop at 8 to 64 KB.
-pub const LONGEST_URL: usize = 65_534;
+/// The longest URL, in bytes. The HTTP library accepts no longer ones; servers stop at 8 to 64 KB.
+pub const MAX_URL_BYTES: usize = 65_534;
 
-/// An http(s) URL with a host, read as a browser reads it (WHATWG URL standard).
+/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard).
 fn parse(text: &[u8]) -> Result<Url, String> {
-    if text.len() > LONGEST_URL {
-        return Err(format!("it is longer than {LONGEST_URL} bytes"));
+    if text.len() > MAX_URL_BYTES {
+        return Err(format!("it is longer than {MAX_URL_BYTES} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
     let url = Url::parse(text).map_err(|error| match error {
@@ -221,7 +234,7 @@ fn parse(text: &[u8]) -> Result<Url, String> {
         other => other.to_string(),
     })?;
     match url.scheme() {
-        _ if url.as_str().len() > LONGEST_URL => Err(format!("it is longer than {LONGEST_URL} bytes")),
+        _ if url.as_str().len() > MAX_URL_BYTES => Err(format!("it is longer than {MAX_URL_BYTES} bytes")),
         "http" | "https" => Ok(url),
         other => Err(format!("{other}: is not http: or https:")),
     }
@@ -234,28 +247,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_rows_wait_until_those_before_them_are_done_with() {
-        const LARGE: usize = 1 << 20;
+    fn large_rows_wait_until_those_before_them_are_dropped() {
+        const ROW_BYTES: usize = 1 << 20;
         let (sender, mut receiver) = mpsc::channel(1000);
-        let reading = std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let options = Options::default();
-            let about = About { name: "list", options: &options };
-            let mut rows = Rows::new(sender, Arc::default());
-            for number in 0..2 * MOST / LARGE {
-                let extra = Extra::new(vec![("c".into(), "x".repeat(LARGE).into())]);
+            let context = ListContext { name: "list", options: &options };
+            let mut rows = RowSender::new(sender, Arc::default());
+            for number in 0..2 * MAX_BYTES_IN_FLIGHT / ROW_BYTES {
+                let extra = Extra::new(vec![("c".into(), "x".repeat(ROW_BYTES).into())]);
                 let url = format!("http://a.example/{number}");
-                rows.push(Found { url: url.as_bytes(), checksum: Ok(b""), extra }, about.row(1));
+                rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.row(1));
                 assert!(rows.send().is_ok());
             }
         });
         let mut held = Vec::new();
-        while held.len() < MOST / LARGE {
+        while held.len() < MAX_BYTES_IN_FLIGHT / ROW_BYTES {
             held.push(receiver.blocking_recv().expect("a batch"));
         }
         std::thread::sleep(Duration::from_millis(50));
-        assert!(receiver.try_recv().is_err(), "no more than there is room for");
-        held.truncate(MOST / LARGE / 2);
+        assert!(receiver.try_recv().is_err(), "no more than the limit allows");
+        held.truncate(MAX_BYTES_IN_FLIGHT / ROW_BYTES / 2);
         while receiver.blocking_recv().is_some() {}
-        reading.join().expect("all have been handed over");
+        reader.join().expect("all have been handed over");
     }
 }

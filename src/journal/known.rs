@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::table::Table;
+use crate::util::compact_table::Table;
 
 /// What a row is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ pub(super) enum Standing {
     /// An earlier pass or run saved it, as the record there says.
     Earlier(Place),
     /// This pass has met it and it is under way; perhaps it was saved before.
-    UnderWay(Option<Place>),
+    InFlight(Option<Place>),
     /// This pass is done with it: what it came to, and the record that says it is saved, if it is.
     Done(Place, Option<Place>),
 }
@@ -58,8 +58,8 @@ impl Known {
     pub fn set(&mut self, key: Key, standing: Standing) {
         let (state, Place(place)) = match standing {
             Standing::Earlier(place) => (Self::EARLIER, place),
-            Standing::UnderWay(None) => (Self::UNDER_WAY, Place(0)),
-            Standing::UnderWay(Some(place)) => (Self::UNDER_WAY_AGAIN, place),
+            Standing::InFlight(None) => (Self::UNDER_WAY, Place(0)),
+            Standing::InFlight(Some(place)) => (Self::UNDER_WAY_AGAIN, place),
             Standing::Done(place, None) => (Self::NOT_SAVED, place),
             Standing::Done(place, Some(saved)) if saved == place => (Self::SAVED, place),
             Standing::Done(place, Some(saved)) => {
@@ -74,8 +74,8 @@ impl Known {
         let place = Place(value & Place::LAST);
         match value >> Place::BITS {
             Self::EARLIER => Standing::Earlier(place),
-            Self::UNDER_WAY => Standing::UnderWay(None),
-            Self::UNDER_WAY_AGAIN => Standing::UnderWay(Some(place)),
+            Self::UNDER_WAY => Standing::InFlight(None),
+            Self::UNDER_WAY_AGAIN => Standing::InFlight(Some(place)),
             Self::SAVED => Standing::Done(place, Some(place)),
             Self::SAVED_BEFORE => Standing::Done(place, self.saved_before.get(&place.0).copied()),
             _ => Standing::Done(place, None),

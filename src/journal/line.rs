@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::KnownBy;
-use crate::digest::{Checksum, Digests};
-use crate::job::{Job, Reason, is_plain_path, url_hash, without_fragment};
+use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, without_fragment};
 
 /// The fields of a record that matter here.
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@
 
 mod known;
 mod line;
+pub mod manifest;
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -21,9 +22,8 @@ use std::path::{Path, PathBuf};
 pub use self::known::Key;
 use self::known::{Known, Place, Standing};
 use self::line::{Line, other_digest};
-use crate::error::RunError;
-use crate::job::{Job, Outcome, Reason, Record, recorded, without_fragment};
-use crate::own;
+use crate::record::{Job, Outcome, Reason, Record, RunError, recorded, without_fragment};
+use crate::util::private_file;
 
 /// So much is noted before it is written, if nobody asks for it earlier.
 const BUFFER: usize = 64 * 1024;
@@ -67,18 +67,18 @@ struct EarlierLines {
 
 /// What is known of a row when its turn comes.
 #[derive(Debug, PartialEq)]
-pub enum Met {
+pub enum Lookup {
     /// This run sees it for the first time. Perhaps an earlier one saved it.
-    First(Option<Stored>),
+    New(Option<StoredFile>),
     /// An earlier row of this list names it, and is under way.
-    UnderWay,
+    InFlight,
     /// An earlier row of this list names it; the file that came of it, if one did.
-    Done(Option<Stored>),
+    Done(Option<StoredFile>),
 }
 
 /// A file that a record speaks of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
+pub struct StoredFile {
     /// Relative to the output folder.
     pub path: String,
     /// Its size when it was stored.
@@ -110,7 +110,7 @@ pub struct Adopted<'a> {
 /// A record read back.
 enum Found {
     /// It is about the URL, and names this file.
-    Same(Option<Stored>),
+    Same(Option<StoredFile>),
     /// It is about another one with the same hash.
     Other,
 }
@@ -129,7 +129,7 @@ impl Journal {
     /// no records are passed over, and the last one of a run that was killed is cut off.
     pub fn open(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
-        let file = own::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
+        let file = private_file::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut journal = Self::new(path, known_by);
         if journal.take_in(&file, &mut saved).map_err(fail)? == End::Torn {
             file.set_len(journal.written).map_err(fail)?;
@@ -143,7 +143,7 @@ impl Journal {
     pub fn apart(path: &Path, known_by: KnownBy, mut saved: impl FnMut(Earlier)) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let mut journal = Self::new(path, known_by);
-        let file = match own::open(OpenOptions::new().read(true), path) {
+        let file = match private_file::open(OpenOptions::new().read(true), path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.map_err(fail)?),
         };
@@ -204,14 +204,9 @@ impl Journal {
     /// `is_there` is asked whether the file still is.
     ///
     /// Its file, if it was taken in.
-    pub fn adopt<'a>(
-        &mut self,
-        line: &'a [u8],
-        is_there: impl FnOnce(&Stored) -> bool,
-    ) -> Result<Option<Adopted<'a>>, RunError> {
+    pub fn adopt<'a>(&mut self, line: &'a [u8]) -> Result<Option<Adopted<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<Line>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
-        let stored = Stored { path: path.to_owned(), bytes: record.bytes, is_own: true, other_digest: None };
         let key = key_of(&self.hasher, self.known_by, record.name(), record.index);
         if let Some(Standing::Earlier(place)) = self.known.get(key) {
             let earlier = self.line(place)?;
@@ -222,16 +217,13 @@ impl Journal {
                 return Ok(None);
             }
         }
-        if !is_there(&stored) {
-            return Ok(None);
-        }
         self.known.set(key, Standing::Earlier(Place::at(self.written + self.unwritten.len() as u64)));
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
-        Ok(Some(Adopted { path: stored.path, sha256: record.sha256 }))
+        Ok(Some(Adopted { path: path.to_owned(), sha256: record.sha256 }))
     }
 
-    /// The key of a row, the same as its record's: records show secrets masked and carry a hash instead.
+    /// The key of a row, the same as its record's: records show secrets redacted and carry a hash instead.
     #[must_use]
     pub fn key(&self, job: &Job) -> Key {
         match recorded(&job.url) {
@@ -241,25 +233,25 @@ impl Journal {
     }
 
     /// What is known of a row. From now on this pass has met it.
-    pub fn meet(&mut self, key: Key, job: &Job) -> Result<Met, RunError> {
+    pub fn meet(&mut self, key: Key, job: &Job) -> Result<Lookup, RunError> {
         Ok(match self.known.get(key) {
             None => {
                 if self.remembers() {
-                    self.known.set(key, Standing::UnderWay(None));
+                    self.known.set(key, Standing::InFlight(None));
                 }
-                Met::First(None)
+                Lookup::New(None)
             }
-            Some(Standing::UnderWay(_)) => Met::UnderWay,
+            Some(Standing::InFlight(_)) => Lookup::InFlight,
             Some(Standing::Done(place, _)) => match self.read(place, job)? {
-                Found::Same(stored) => Met::Done(stored),
-                Found::Other => Met::First(None),
+                Found::Same(stored) => Lookup::Done(stored),
+                Found::Other => Lookup::New(None),
             },
             Some(Standing::Earlier(place)) => match self.read(place, job)? {
                 Found::Same(stored) => {
-                    self.known.set(key, Standing::UnderWay(Some(place)));
-                    Met::First(stored)
+                    self.known.set(key, Standing::InFlight(Some(place)));
+                    Lookup::New(stored)
                 }
-                Found::Other => Met::First(None),
+                Found::Other => Lookup::New(None),
             },
         })
     }
@@ -279,7 +271,7 @@ impl Journal {
                 let (bytes, is_own) = (found.bytes, !found.is_of_another());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
                 let path = if is_foreseen { found.path.as_deref() } else { found.plain_path() };
-                Found::Same(path.map(|path| Stored { path: path.to_owned(), bytes, is_own, other_digest }))
+                Found::Same(path.map(|path| StoredFile { path: path.to_owned(), bytes, is_own, other_digest }))
             }
             _ => Found::Other,
         })
@@ -315,7 +307,7 @@ impl Journal {
         let place = self.add(line);
         if let Some(key) = key.filter(|_| self.remembers()) {
             let before = match self.known.get(key) {
-                Some(Standing::UnderWay(before)) => before,
+                Some(Standing::InFlight(before)) => before,
                 _ => None,
             };
             let standing = match &record.outcome {
@@ -351,7 +343,7 @@ impl Journal {
     }
 
     /// Writes what has been noted. A run that is killed before that loses it, but for what it has saved: notes went
-    /// before those files (see [`crate::intents`]), and the next run finds them.
+    /// before those files (see [`crate::sink::folder::wal`]), and the next run finds them.
     pub fn write(&mut self) -> Result<(), RunError> {
         if self.unwritten.is_empty() {
             return Ok(());
@@ -416,16 +408,14 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::digest::Digests;
-    use crate::error::{FetchError, Kind};
-    use crate::job::{Failed, Measures, Saved, Skipped, Timing};
-    use crate::shown::masked;
+    use crate::record::{Digests, ErrorKind, Failed, FetchError, Measures, Saved, Skipped, Timing};
+    use crate::util::redact::redacted;
 
-    fn meet(journal: &mut Journal, url: &Url) -> Result<Met, RunError> {
+    fn meet(journal: &mut Journal, url: &Url) -> Result<Lookup, RunError> {
         meet_row(journal, 0, url)
     }
 
-    fn meet_row(journal: &mut Journal, index: u64, url: &Url) -> Result<Met, RunError> {
+    fn meet_row(journal: &mut Journal, index: u64, url: &Url) -> Result<Lookup, RunError> {
         let job = Job::new(index, url.clone());
         let key = journal.key(&job);
         journal.meet(key, &job)
@@ -445,7 +435,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("manifest.jsonl");
         let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
-        let stored = |path: &str, bytes| Stored { path: path.to_owned(), bytes, is_own: true, other_digest: None };
+        let stored = |path: &str, bytes| StoredFile { path: path.to_owned(), bytes, is_own: true, other_digest: None };
         let foresee = |journal: &mut Journal, url: &Url, path: &str| {
             let line = format!(r#"{{"index":0,"url":"{url}","status":"planned","path":"{path}"}}"#);
             let key = journal.key(&Job::new(0, url.clone()));
@@ -453,9 +443,9 @@ mod tests {
         };
         // There is no journal yet.
         let mut apart = Journal::apart(&path, KnownBy::Url, |_| panic!("nothing is saved")).expect("open");
-        assert_eq!(meet(&mut apart, &two).expect("meet"), Met::First(None));
+        assert_eq!(meet(&mut apart, &two).expect("meet"), Lookup::New(None));
         foresee(&mut apart, &two, "2.{ext}");
-        assert_eq!(meet(&mut apart, &two).expect("meet"), Met::Done(Some(stored("2.{ext}", 0))));
+        assert_eq!(meet(&mut apart, &two).expect("meet"), Lookup::Done(Some(stored("2.{ext}", 0))));
         drop(apart);
         assert!(!path.exists());
 
@@ -466,14 +456,14 @@ mod tests {
             let mut names = Vec::new();
             let mut apart = Journal::apart(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
             assert_eq!(names, ["1.png"]);
-            assert_eq!(meet(&mut apart, &one).expect("meet"), Met::First(Some(stored("1.png", 5))));
+            assert_eq!(meet(&mut apart, &one).expect("meet"), Lookup::New(Some(stored("1.png", 5))));
             foresee(&mut apart, &one, "1.png");
             for (url, name) in [(&two, "{sha256:0:2}/2.png"), (&three, "3.png")] {
-                assert_eq!(meet(&mut apart, url).expect("meet"), Met::First(None));
+                assert_eq!(meet(&mut apart, url).expect("meet"), Lookup::New(None));
                 foresee(&mut apart, url, name);
-                assert_eq!(meet(&mut apart, url).expect("meet"), Met::Done(Some(stored(name, 0))));
+                assert_eq!(meet(&mut apart, url).expect("meet"), Lookup::Done(Some(stored(name, 0))));
             }
-            assert_eq!(meet(&mut apart, &one).expect("meet"), Met::Done(Some(stored("1.png", 0))));
+            assert_eq!(meet(&mut apart, &one).expect("meet"), Lookup::Done(Some(stored("1.png", 0))));
             drop(apart);
             assert_eq!(fs::read_to_string(&path).expect("read"), text);
         }
@@ -487,7 +477,7 @@ mod tests {
             measures: Measures::default(),
             content_type: None,
             http_status: 200,
-            final_url: masked(url).into_owned(),
+            final_url: redacted(url).into_owned(),
             attempts: 1,
             resumed_from: 0,
             timing: Timing::default(),
@@ -510,11 +500,11 @@ mod tests {
         let signed = url("https://a.example/2.png?sig=secret");
         let mut journal = Journal::open(&path, KnownBy::Url, |_| panic!("there is nothing yet")).expect("open");
         for (url, name) in [(&one, "1.png"), (&signed, "2.png")] {
-            assert_eq!(meet(&mut journal, url).expect("meet"), Met::First(None));
-            assert_eq!(meet(&mut journal, url).expect("meet"), Met::UnderWay);
+            assert_eq!(meet(&mut journal, url).expect("meet"), Lookup::New(None));
+            assert_eq!(meet(&mut journal, url).expect("meet"), Lookup::InFlight);
             note(&mut journal, &saved(url, name), url).expect("note");
-            let stored = Stored { path: name.into(), bytes: 5, is_own: true, other_digest: None };
-            assert_eq!(meet(&mut journal, url).expect("meet"), Met::Done(Some(stored)));
+            let stored = StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None };
+            assert_eq!(meet(&mut journal, url).expect("meet"), Lookup::Done(Some(stored)));
         }
         journal.write().expect("write");
         drop(journal);
@@ -523,12 +513,13 @@ mod tests {
         let mut names = Vec::new();
         let mut journal = Journal::open(&path, KnownBy::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
-        let stored =
-            |path: &str| Met::First(Some(Stored { path: path.into(), bytes: 5, is_own: true, other_digest: None }));
+        let stored = |path: &str| {
+            Lookup::New(Some(StoredFile { path: path.into(), bytes: 5, is_own: true, other_digest: None }))
+        };
         assert_eq!(meet(&mut journal, &url("https://a.example/1.png")).expect("meet"), stored("1.png"));
-        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::UnderWay);
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::InFlight);
         assert_eq!(meet(&mut journal, &signed).expect("meet"), stored("2.png"));
-        assert_eq!(meet(&mut journal, &url("https://a.example/2.png?sig=other")).expect("meet"), Met::First(None));
+        assert_eq!(meet(&mut journal, &url("https://a.example/2.png?sig=other")).expect("meet"), Lookup::New(None));
     }
 
     #[test]
@@ -545,7 +536,7 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 meet(&mut journal, url).expect("meet"),
-                Met::First(Some(Stored { path: name.into(), bytes: 5, is_own: true, other_digest: None }))
+                Lookup::New(Some(StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -554,7 +545,7 @@ mod tests {
         // Only the line feed was lost.
         fs::write(&path, &whole).expect("write");
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-        assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
+        assert!(matches!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(_))));
         drop(journal);
         assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n"));
     }
@@ -566,18 +557,16 @@ mod tests {
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| false).expect("adopt"), None, "it is not there");
-        let is_it = |found: &Stored| *found == stored;
-        assert_eq!(journal.adopt(&line, is_it).expect("adopt"), Some(Adopted { path: "1.png".into(), sha256: None }));
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "it is known now");
+        assert_eq!(journal.adopt(&line).expect("adopt"), Some(Adopted { path: "1.png".into(), sha256: None }));
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
-        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON"), |_| true).expect("adopt"), None);
+        assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON")).expect("adopt"), None);
         drop(journal);
         let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line, |_| true).expect("adopt"), None, "nor is it taken in by a later run");
-        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
+        assert_eq!(journal.adopt(&line).expect("adopt"), None, "nor is it taken in by a later run");
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(stored)));
         assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
     }
 
@@ -588,7 +577,7 @@ mod tests {
         let mut journal = Journal::open(&folder.path().join("m"), KnownBy::Url, |_| {}).expect("open");
         // As if the hashes were the same.
         note(&mut journal, &saved(&one, "1.png"), &two).expect("note");
-        assert_eq!(meet(&mut journal, &two).expect("meet"), Met::First(None));
+        assert_eq!(meet(&mut journal, &two).expect("meet"), Lookup::New(None));
     }
 
     #[test]
@@ -599,16 +588,16 @@ mod tests {
         meet(&mut journal, &one).expect("meet");
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         journal.begin_pass();
-        assert!(matches!(meet(&mut journal, &one).expect("meet"), Met::First(Some(_))));
+        assert!(matches!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(_))));
         let skipped = |reason| {
             let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()), bytes: None });
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         note(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("note");
-        let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
-        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(Some(stored.clone())));
+        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::Done(Some(stored.clone())));
         journal.begin_pass();
-        assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
+        assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(stored)));
 
         let mut journal = Journal::open(&folder.path().join("n"), KnownBy::Url, |_| {}).expect("open");
         meet(&mut journal, &one).expect("meet");
@@ -616,7 +605,7 @@ mod tests {
         journal.begin_pass();
         assert_eq!(
             meet(&mut journal, &one).expect("meet"),
-            Met::First(None),
+            Lookup::New(None),
             "somebody else's file never becomes ours"
         );
     }
@@ -640,10 +629,10 @@ mod tests {
             let met = meet(&mut Journal::open(&path, KnownBy::Url, told).expect("open"), &one).expect("meet");
             (met, saved)
         };
-        let of_another = Stored { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None };
-        assert_eq!(again(&[&skipped]), (Met::First(Some(of_another)), vec![]));
-        let own = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
-        let expected = (Met::First(Some(own)), vec!["1.png".to_owned()]);
+        let of_another = StoredFile { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None };
+        assert_eq!(again(&[&skipped]), (Lookup::New(Some(of_another)), vec![]));
+        let own = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let expected = (Lookup::New(Some(own)), vec!["1.png".to_owned()]);
         assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
     }
 
@@ -656,12 +645,12 @@ mod tests {
         note(&mut journal, &saved(&one, "1.png"), &one).expect("note");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = Stored { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
-            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(Some(stored)));
-            let failed = Failed::new(&FetchError::new(Kind::CutShort, "cut"), 1, None);
+            let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::New(Some(stored)));
+            let failed = Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
             note(&mut journal, &record, &one).expect("note");
-            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::Done(None));
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::Done(None));
         }
     }
 
@@ -674,29 +663,33 @@ mod tests {
             let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
             for index in 1..4 {
                 let record = Record { index, ..saved(&one, &format!("{index}.png")) };
-                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(None));
+                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Lookup::New(None));
                 note(&mut journal, &record, &one).expect("note");
             }
             let key = journal.key(&Job::new(1, one.clone()));
             assert_eq!(journal.known.get(key).is_some(), again, "nothing is remembered that is not asked for again");
             journal.begin_pass();
             for index in 1..4 {
-                let stored =
-                    again.then(|| Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
-                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Met::First(stored));
+                let stored = again.then(|| StoredFile {
+                    path: format!("{index}.png"),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                });
+                assert_eq!(meet_row(&mut journal, index, &one).expect("meet"), Lookup::New(stored));
             }
             drop(journal);
 
             let mut journal = Journal::open(&path, KnownBy::Row { again }, |_| {}).expect("open");
             let stored =
-                |index| Some(Stored { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
-            assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Met::First(stored(2)));
-            assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Met::First(None), "a row that is new");
-            assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Met::First(None));
+                |index| Some(StoredFile { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
+            assert_eq!(meet_row(&mut journal, 2, &one).expect("meet"), Lookup::New(stored(2)));
+            assert_eq!(meet_row(&mut journal, 4, &one).expect("meet"), Lookup::New(None), "a row that is new");
+            assert_eq!(meet_row(&mut journal, 1, &url("https://a.example/")).expect("meet"), Lookup::New(None));
             drop(journal);
 
             let mut journal = Journal::open(&path, KnownBy::Url, |_| {}).expect("open");
-            assert_eq!(meet(&mut journal, &one).expect("meet"), Met::First(stored(3)), "by URL, the last one counts");
+            assert_eq!(meet(&mut journal, &one).expect("meet"), Lookup::New(stored(3)), "by URL, the last one counts");
             drop(journal);
             fs::remove_file(&path).expect("remove");
         }

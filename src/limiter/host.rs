@@ -1,8 +1,8 @@
-//! What is known of one host: its seats, who has them, and who waits for them.
+//! The state of one host: its limit, the requests in flight, and the tasks that wait for a permit.
 //!
-//! Whoever waits is sent a seat, and not merely woken to ask for one: somebody who has just come would often be
-//! quicker. When there is something else to wait for than a seat, or nothing any more, the sender is dropped instead,
-//! and they ask again.
+//! A waiting task is sent a permit, instead of being woken to ask for one: a task that has just arrived would often be
+//! quicker. When the task must wait for something else than a permit, or no longer, its sender is dropped, and it asks
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,177 +10,184 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::breaker::{Failing, GivenUp, Standing};
-use super::learn::Visit;
-use super::level::Level;
-use super::pace::Pace;
-use super::seat::Seat;
-use super::usual::Usual;
-use super::{HostKey, PerHost, Shared, Turn, lock};
+use super::aimd::AdaptiveLimit;
+use super::circuit_breaker::{BreakerState, CircuitOpen, FailureStreak};
+use super::feedback::Feedback;
+use super::latency::Latency;
+use super::permit::Permit;
+use super::rate::RequestRate;
+use super::{Attempt, HostKey, LimiterState, PerHost, lock};
 
-/// One host.
+/// The state of one host.
 #[derive(Debug)]
-pub(super) struct Host {
-    /// Seats there are.
-    pub(super) level: Level,
-    /// How long visits take.
-    pub(super) usual: Usual,
-    /// Seats taken.
-    pub(super) taken: usize,
-    /// Those of them that were taken to see whether the host is back.
-    probing: usize,
-    /// Downloads that have left their seat to try again later, and have none yet.
-    pub(super) resting: usize,
-    /// Nobody enters before.
+pub(super) struct HostState {
+    /// The limit on requests in flight.
+    pub(super) limit: AdaptiveLimit,
+    /// How long requests usually take.
+    pub(super) latency: Latency,
+    /// Requests in flight: permits taken.
+    pub(super) in_flight: usize,
+    /// Those of them that probe whether the host is back.
+    probes: usize,
+    /// Downloads that have released their permit to try again later.
+    pub(super) backing_off: usize,
+    /// No permit is given before this time.
     pub(super) not_before: Option<Instant>,
-    /// Seats were last taken away; visits that began before say nothing new about the host.
-    pub(super) halved: Option<Instant>,
-    /// When the latest of the visits began that went well.
-    pub(super) served: Option<Instant>,
-    /// When something was last heard from it but that it is overloaded.
-    pub(super) heard: Option<Instant>,
-    /// What has come to nothing since.
-    pub(super) failing: Option<Failing>,
-    /// How often the host asked for less, or broke.
+    /// When the limit was last reduced; a request that began before says nothing new about the load.
+    pub(super) last_decrease: Option<Instant>,
+    /// The latest beginning of a request that succeeded.
+    pub(super) last_success: Option<Instant>,
+    /// When the host last answered anything but that it was overloaded.
+    pub(super) last_heard: Option<Instant>,
+    /// The failures since then.
+    pub(super) streak: Option<FailureStreak>,
+    /// Requests that met an overload.
     pub(super) overloads: u64,
-    /// How often it said so with 429 or 503.
+    /// Those of them that were answered with 429 or 503.
     pub(super) throttled: u64,
-    /// What `--rate` leaves to it.
-    pace: Option<Pace>,
-    /// Who waits, first come first served.
-    pub(super) queue: VecDeque<(Turn, oneshot::Sender<Seat>)>,
-    /// Somebody has been refused a seat, and wants to know when there is one.
-    pub(super) wanted: bool,
-    /// They have been told, and will come.
-    pub(super) promised: bool,
+    /// The slots by `--rate`.
+    rate: Option<RequestRate>,
+    /// Tasks that wait for a permit, in the order of their arrival.
+    pub(super) waiters: VecDeque<(Attempt, oneshot::Sender<Permit>)>,
+    /// A new row was refused a permit, and its queue must be notified when there is one.
+    pub(super) new_row_waits: bool,
+    /// The queue has been notified, and the permit is reserved until it asks.
+    pub(super) new_row_notified: bool,
 }
 
-/// Whether there is a seat.
-pub(super) enum Room {
+/// Whether a permit is available.
+pub(super) enum Availability {
     Free,
     Full,
     NotBefore(Instant),
-    GivenUp(GivenUp),
+    CircuitOpen(CircuitOpen),
 }
 
-impl Host {
-    pub(super) fn new(shared: &Shared) -> Self {
-        let level = match shared.options.per_host {
-            PerHost::Auto => Level::new(),
-            PerHost::Fixed(seats) => Level::fixed(seats),
+impl HostState {
+    pub(super) fn new(shared: &LimiterState) -> Self {
+        let limit = match shared.options.per_host {
+            PerHost::Auto => AdaptiveLimit::new(),
+            PerHost::Fixed(permits) => AdaptiveLimit::fixed(permits),
         };
         Self {
-            level,
-            usual: Usual::default(),
-            taken: 0,
-            probing: 0,
-            resting: 0,
+            limit,
+            latency: Latency::default(),
+            in_flight: 0,
+            probes: 0,
+            backing_off: 0,
             not_before: None,
-            halved: None,
-            served: None,
-            heard: None,
-            failing: None,
+            last_decrease: None,
+            last_success: None,
+            last_heard: None,
+            streak: None,
             overloads: 0,
             throttled: 0,
-            pace: shared.options.pace.map(Pace::new),
-            queue: VecDeque::new(),
-            wanted: false,
-            promised: false,
+            rate: shared.options.request_interval.map(RequestRate::new),
+            waiters: VecDeque::new(),
+            new_row_waits: false,
+            new_row_notified: false,
         }
     }
 
-    /// Whether a request may be made now by `--rate`, or when.
+    /// Whether a request may be sent now by `--rate`, or when.
     pub(super) fn due(&self) -> Result<(), Instant> {
-        self.pace.map_or(Ok(()), |pace| pace.due(Instant::now()))
+        self.rate.map_or(Ok(()), |rate| rate.due(Instant::now()))
     }
 
-    /// Takes the next slot by `--rate`, and says when it comes.
+    /// Takes the next slot by `--rate`, and returns its time.
     pub(super) fn take_slot(&mut self) -> Instant {
         let now = Instant::now();
-        self.pace.as_mut().map_or(now, |pace| pace.take(now))
+        self.rate.as_mut().map_or(now, |rate| rate.take_slot(now))
     }
 
-    fn standing(&self, now: Instant, shared: &Shared) -> Standing {
-        self.failing.map_or(Standing::Up, |failing| failing.standing(now, &shared.options.patience))
+    fn breaker_state(&self, now: Instant, shared: &LimiterState) -> BreakerState {
+        self.streak.map_or(BreakerState::Closed, |streak| streak.state(now, &shared.options.open_after))
     }
 
-    pub(super) fn is_down(&self, now: Instant, shared: &Shared) -> bool {
-        self.standing(now, shared) != Standing::Up
+    pub(super) fn is_down(&self, now: Instant, shared: &LimiterState) -> bool {
+        self.breaker_state(now, shared) != BreakerState::Closed
     }
 
-    pub(super) fn room(&self, turn: Turn, shared: &Shared) -> Room {
+    pub(super) fn availability(&self, attempt: Attempt, shared: &LimiterState) -> Availability {
         let now = Instant::now();
-        let paused = self.not_before.filter(|until| *until > now);
-        let is_full = self.taken >= self.level.seats();
-        match self.standing(now, shared) {
-            Standing::GivenUp(given_up, next) => {
-                let may_try = turn == Turn::First && now >= next && paused.is_none();
-                if may_try && !is_full && self.probing == 0 { Room::Free } else { Room::GivenUp(given_up) }
+        let backoff_until = self.not_before.filter(|until| *until > now);
+        let is_full = self.in_flight >= self.limit.permits();
+        match self.breaker_state(now, shared) {
+            BreakerState::Open(open, next) => {
+                let may_probe = attempt == Attempt::First && now >= next && backoff_until.is_none();
+                if may_probe && !is_full && self.probes == 0 {
+                    Availability::Free
+                } else {
+                    Availability::CircuitOpen(open)
+                }
             }
-            standing => match (standing, paused) {
-                (_, Some(until)) => Room::NotBefore(until),
-                _ if is_full => Room::Full,
-                (Standing::Down(_), _) if self.probing > 0 => Room::Full,
-                (Standing::Down(next), _) if turn == Turn::First && now < next => Room::NotBefore(next),
-                _ => Room::Free,
+            state => match (state, backoff_until) {
+                (_, Some(until)) => Availability::NotBefore(until),
+                _ if is_full => Availability::Full,
+                (BreakerState::HalfOpen(_), _) if self.probes > 0 => Availability::Full,
+                (BreakerState::HalfOpen(next), _) if attempt == Attempt::First && now < next => {
+                    Availability::NotBefore(next)
+                }
+                _ => Availability::Free,
             },
         }
     }
 
-    /// A seat, whether there is one or not.
-    pub(super) fn seat(&mut self, key: &HostKey, shared: &Arc<Shared>) -> Seat {
-        let since = Instant::now();
-        let is_probe = self.is_down(since, shared);
-        self.taken += 1;
-        self.probing += usize::from(is_probe);
-        Seat {
+    /// Issues a permit, without a check that one is available.
+    pub(super) fn permit(&mut self, key: &HostKey, shared: &Arc<LimiterState>) -> Permit {
+        let began = Instant::now();
+        let is_probe = self.is_down(began, shared);
+        self.in_flight += 1;
+        self.probes += usize::from(is_probe);
+        Permit {
             shared: Arc::clone(shared),
             key: key.clone(),
-            since,
-            among: self.taken,
+            began,
+            in_flight: self.in_flight,
             is_probe,
-            visit: Visit::Unclear,
-            in_run: None,
-            counted: true,
+            feedback: Feedback::Unclear,
+            run_permit: None,
+            is_counted: true,
         }
     }
 
-    pub(super) fn take_back(&mut self, seat: &Seat) {
-        self.taken -= 1;
-        self.probing -= usize::from(seat.is_probe);
+    pub(super) fn take_back(&mut self, permit: &Permit) {
+        self.in_flight -= 1;
+        self.probes -= usize::from(permit.is_probe);
     }
 
-    /// Gives the free seats to those who wait, unless they are kept for new rows.
-    pub(super) fn serve(&mut self, key: &HostKey, shared: &Arc<Shared>, is_kept: bool) {
-        while let Some((turn, _)) = self.queue.front() {
-            let room = self.room(*turn, shared);
-            if matches!(room, Room::Full) || (is_kept && matches!(room, Room::Free)) {
+    /// Gives available permits to waiting tasks, unless they are reserved for new rows.
+    pub(super) fn grant(&mut self, key: &HostKey, shared: &Arc<LimiterState>, is_reserved: bool) {
+        while let Some((attempt, _)) = self.waiters.front() {
+            let availability = self.availability(*attempt, shared);
+            if matches!(availability, Availability::Full) || (is_reserved && matches!(availability, Availability::Free))
+            {
                 return;
             }
-            let Some((_, next)) = self.queue.pop_front() else { return };
-            if !matches!(room, Room::Free) || self.due().is_err() {
-                // Whoever waits for a seat waits for a time instead, or no longer, as a dropped sender tells.
+            let Some((_, next)) = self.waiters.pop_front() else { return };
+            if !matches!(availability, Availability::Free) || self.due().is_err() {
+                // The task must now wait for a time, or no longer; the dropped sender makes it ask again.
                 continue;
             }
-            if let Err(mut seat) = next.send(self.seat(key, shared)) {
-                // Whoever waited is gone. The seat must not take the lock again on its way out.
-                self.take_back(&seat);
-                seat.counted = false;
+            if let Err(mut permit) = next.send(self.permit(key, shared)) {
+                // The task is gone. The permit must not take the lock again when it is dropped.
+                self.take_back(&permit);
+                permit.is_counted = false;
             }
         }
     }
 
-    /// Puts the host among the freed if somebody was refused a seat and would hear something else now.
-    pub(super) fn tell_if_wanted(&mut self, key: &HostKey, shared: &Shared) {
-        if self.wanted && !matches!(self.room(Turn::First, shared), Room::Full) {
-            (self.wanted, self.promised) = (false, true);
+    /// Adds the host to those with a free permit if a new row was refused one and would now be answered differently.
+    pub(super) fn notify_new_row(&mut self, key: &HostKey, shared: &LimiterState) {
+        if self.new_row_waits && !matches!(self.availability(Attempt::First, shared), Availability::Full) {
+            (self.new_row_waits, self.new_row_notified) = (false, true);
             lock(&shared.freed).push(key.clone());
         }
     }
 
-    /// Whether a host that is met again may begin as new.
-    pub(super) fn is_forgettable(&self, now: Instant, shared: &Shared) -> bool {
-        let is_idle = self.taken == 0 && self.resting == 0 && self.queue.is_empty() && !self.wanted;
+    /// Whether the state may be dropped, so that the host starts anew when it comes again.
+    pub(super) fn is_forgettable(&self, now: Instant, shared: &LimiterState) -> bool {
+        let is_idle = self.in_flight == 0 && self.backing_off == 0 && self.waiters.is_empty() && !self.new_row_waits;
         is_idle && self.overloads == 0 && !self.is_down(now, shared) && self.due().is_ok()
     }
 }
@@ -190,53 +197,53 @@ mod tests {
     use std::time::Duration;
 
     use super::super::testing::{REFUSED, SECOND, key, limiter, options};
-    use super::super::{Entry, Limiter, Options, breaker};
+    use super::super::{Limiter, Options, TryAcquire, circuit_breaker};
     use super::*;
-    use crate::error::Kind;
+    use crate::record::ErrorKind;
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_takes_no_slot_along() {
-        let pace = Duration::from_millis(100);
-        let limiter = Limiter::new(Options { pace: Some(pace), ..options(PerHost::Fixed(2)) });
+    async fn a_cancelled_wait_takes_no_slot() {
+        let interval = Duration::from_millis(100);
+        let limiter = Limiter::new(Options { request_interval: Some(interval), ..options(PerHost::Fixed(2)) });
         let there = key("a");
-        let seat = limiter.again(&there).await;
-        let mut gone = Box::pin(limiter.again(&there));
+        let permit = limiter.retry(&there).await;
+        let mut gone = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut gone).is_pending());
         drop(gone);
-        tokio::time::sleep(pace).await;
-        drop(seat);
-        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
+        tokio::time::sleep(interval).await;
+        drop(permit);
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::Permit(_)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_hear_at_once_that_a_host_is_given_up() {
+    async fn waiting_rows_fail_at_once_when_a_host_is_given_up() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        for _ in 1..breaker::REFUSALS {
-            limiter.again(&there).await.leave(REFUSED);
+        for _ in 1..circuit_breaker::FAILURE_THRESHOLD {
+            limiter.retry(&there).await.release(REFUSED);
         }
-        let seat = limiter.again(&there).await;
-        let mut queued = Box::pin(limiter.enter(&there, Turn::Again));
+        let permit = limiter.retry(&there).await;
+        let mut queued = Box::pin(limiter.acquire(&there, Attempt::Retry));
         assert!(futures::poll!(&mut queued).is_pending());
-        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::HostFull));
         tokio::time::advance(40 * SECOND).await;
-        seat.leave(REFUSED);
-        assert_eq!(queued.await.err().map(|given_up| given_up.kind), Some(Kind::Connect));
+        permit.release(REFUSED);
+        assert_eq!(queued.await.err().map(|open| open.kind), Some(ErrorKind::Connect));
         assert_eq!(limiter.freed().await, [there]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_takes_no_seat_along() {
+    async fn a_cancelled_wait_takes_no_permit() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let seat = limiter.again(&there).await;
-        let mut gone = Box::pin(limiter.again(&there));
-        let mut stays = Box::pin(limiter.again(&there));
+        let permit = limiter.retry(&there).await;
+        let mut gone = Box::pin(limiter.retry(&there));
+        let mut stays = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut gone).is_pending());
         assert!(futures::poll!(&mut stays).is_pending());
         drop(gone);
-        drop(seat);
+        drop(permit);
         drop(stays.await);
-        assert!(limiter.is_at_rest("a"));
+        assert!(limiter.is_idle("a"));
     }
 }

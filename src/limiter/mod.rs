@@ -1,23 +1,25 @@
-//! Who may visit which host, and when.
+//! Per-host rate and concurrency limits: when a request may be sent to which host.
 //!
-//! [`Limiter`] hands out seats: so many per host, so many in the run. It knows nothing about HTTP: a download holds a
-//! [`Seat`] for one attempt, says how the attempt went, and gives the seat back before it waits for another try.
-//! There are two ways to a seat: [`Limiter::enter`] waits for it, and [`Limiter::try_enter`] does not; whoever is
-//! refused by the latter is told by [`Limiter::freed`] when asking again is worth it (see [`crate::lookahead`]).
+//! [`Limiter`] hands out permits, within a limit for each host and one for the whole run. It knows nothing about HTTP:
+//! a download holds a [`Permit`] for one attempt, reports how the attempt ended, and releases the permit before it
+//! waits for a retry. [`Limiter::acquire`] waits for a permit, [`Limiter::try_acquire`] does not; after a refusal,
+//! [`Limiter::freed`] returns when it is worth asking again (see [`crate::limiter::queue`]).
 //!
-//! With [`PerHost::Auto`] the number of seats follows what the host bears (see `level`). A host that says "too many
-//! requests" is left alone by everybody for the time it asks for, or for a while that grows as long as it says nothing
-//! else. A host that serves nobody is visited by one at a time until it answers again, and in the end given up (see
-//! `breaker`). A visit that came to nothing while others, begun since, were served well says something about its page
-//! and nothing about the host (see `learn`).
+//! With [`PerHost::Auto`] the limit of a host adapts to what it can serve (see `aimd`). All rows back off from a host
+//! that answers "too many requests", for the time that it asks for or for a time that doubles while it answers nothing
+//! else. A host that does not answer at all is probed by one request at a time until it does, and is given up in the
+//! end (see `circuit_breaker`). If a request fails while others that began later succeed, the failure says something
+//! about the page and nothing about the host (see `feedback`).
 
-mod breaker;
+mod aimd;
+pub mod bandwidth;
+mod circuit_breaker;
+mod feedback;
 mod host;
-mod learn;
-mod level;
-mod pace;
-mod seat;
-mod usual;
+mod latency;
+mod permit;
+pub mod queue;
+mod rate;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -30,42 +32,43 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-pub use self::breaker::{GivenUp, Patience};
-use self::host::{Host, Room};
-pub use self::learn::Visit;
-pub use self::level::MOST;
-pub use self::seat::{Resting, Seat};
+pub use self::aimd::MAX_PER_HOST;
+pub use self::circuit_breaker::{CircuitOpen, OpenAfter};
+pub use self::feedback::Feedback;
+use self::host::{Availability, HostState};
+pub use self::permit::{BackingOff, Permit};
 
-/// Downloads at once per host (`--per-host`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Requests in flight per host (`--per-host`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PerHost {
-    /// As many as the host bears.
+    /// A limit that adapts to what the host can serve.
+    #[default]
     Auto,
-    /// So many.
+    /// A fixed limit.
     Fixed(usize),
 }
 
-/// What the limiter goes by.
+/// The settings of a [`Limiter`].
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Seats at each host.
+    /// The limit on requests in flight at each host.
     pub per_host: PerHost,
-    /// Seats over all hosts.
-    pub in_run: NonZeroUsize,
-    /// The shortest time between two requests to a host.
-    pub pace: Option<Duration>,
-    /// How long a host that asks for fewer requests is left alone the first time; it doubles from there.
-    pub pause: Duration,
-    /// How long a host may serve nobody.
-    pub patience: Patience,
-    /// While fewer rows than that wait for another try, new ones go before them.
-    pub at_rest: usize,
+    /// The limit on requests in flight at all hosts together.
+    pub concurrency: NonZeroUsize,
+    /// The shortest time between two requests to a host; `None` for no limit.
+    pub request_interval: Option<Duration>,
+    /// The first back-off from a host that asks for fewer requests without naming a time; it doubles from there.
+    pub initial_backoff: Duration,
+    /// When a host that does not answer is given up.
+    pub open_after: OpenAfter,
+    /// While fewer rows than this wait for a retry, new rows get permits before retries.
+    pub new_rows_first_below: usize,
 }
 
-/// From so many hosts on, those that nobody visits are forgotten before another is added.
-const MANY: usize = 4096;
+/// From this number of hosts on, the state of idle ones is dropped before another is added.
+const MIN_HOSTS_TO_SWEEP: usize = 4096;
 
-/// A host as servers count it: name and port.
+/// A host by name and port, as servers count it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostKey(Arc<str>);
 
@@ -76,182 +79,188 @@ impl HostKey {
         Self(url[url::Position::BeforeHost..url::Position::AfterPort].into())
     }
 
-    /// The host and its port, if it is not the usual one.
+    /// The host name, with the port if it is not the default of the URL's scheme.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
     }
 }
 
-/// A host that asked for less, or broke under the load.
+/// A host that asked for fewer requests, or failed under the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overloaded {
-    /// Which.
+    /// The host.
     pub host: HostKey,
-    /// How many visits met that.
+    /// Requests that met the overload.
     pub times: u64,
-    /// How many of them were answered with 429 or 503.
+    /// Those of them that were answered with 429 or 503.
     pub throttled: u64,
 }
 
-/// Seats at hosts and in the run. Clones share them.
+/// Hands out permits for requests to hosts. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Limiter(Arc<Shared>);
+pub struct Limiter(Arc<LimiterState>);
 
-/// The hosts met. They are looked up several times for each image, so with a quick hash, whose seed is random.
-type Hosts = HashMap<HostKey, Host, RandomState>;
+/// The state of each host. It is looked up several times for each image, so the hash is a fast one, with a random seed.
+type Hosts = HashMap<HostKey, HostState, RandomState>;
 
 #[derive(Debug)]
-struct Shared {
+struct LimiterState {
     options: Options,
     hosts: Mutex<Hosts>,
-    run: Arc<Semaphore>,
-    /// Hosts at which a seat has become free since somebody was refused one.
+    run_permits: Arc<Semaphore>,
+    /// Hosts at which a permit has become free since a new row was refused one.
     freed: Mutex<Vec<HostKey>>,
     changed: Notify,
-    /// With so many hosts, those that nobody visits are forgotten. Changed under the lock of the hosts.
+    /// With this number of hosts, idle ones are dropped. Changed under the lock of the hosts.
     sweep_at: AtomicUsize,
-    /// Rows that wait for another try, at all hosts.
-    resting: AtomicUsize,
+    /// Rows that wait for a retry, at all hosts.
+    backing_off: AtomicUsize,
 }
 
-/// Whose turn it is.
+/// Which attempt of a row asks for a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// A row that has not visited the host yet.
+pub enum Attempt {
+    /// The first attempt of a row.
     First,
-    /// A row that has, and has waited since. When a host is down it need not wait for more than the one before it: its
-    /// attempts are numbered.
-    Again,
+    /// A later attempt, after its wait. When a host is down, it only waits for other probes to end and not for the
+    /// probe interval, since the number of attempts is limited.
+    Retry,
 }
 
-/// What comes of asking for a seat without waiting.
+/// The result of asking for a permit without waiting.
 #[derive(Debug)]
-pub enum Entry {
-    /// Here it is.
-    Seat(Seat),
-    /// The host is full; it will be among the [`Limiter::freed`] when it is not.
+pub enum TryAcquire {
+    /// A permit.
+    Permit(Permit),
+    /// The host is at its limit; [`Limiter::freed`] returns it when it is not.
     HostFull,
-    /// The host wants nobody before that time.
+    /// The host must not be contacted before the given time.
     NotBefore(Instant),
-    /// The host has served nobody for long; rows need not wait for it.
-    GivenUp,
-    /// The run is full.
+    /// The host has not answered for long, and the row need not wait for it.
+    CircuitOpen,
+    /// The run is at its limit.
     RunFull,
 }
 
 impl Limiter {
-    /// A limiter that has met no host yet.
+    /// A limiter without any host.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(LimiterState {
             options,
             hosts: Mutex::default(),
-            run: Arc::new(Semaphore::new(options.in_run.get().min(Semaphore::MAX_PERMITS))),
+            run_permits: Arc::new(Semaphore::new(options.concurrency.get().min(Semaphore::MAX_PERMITS))),
             freed: Mutex::default(),
             changed: Notify::new(),
-            sweep_at: AtomicUsize::new(MANY),
-            resting: AtomicUsize::new(0),
+            sweep_at: AtomicUsize::new(MIN_HOSTS_TO_SWEEP),
+            backing_off: AtomicUsize::new(0),
         }))
     }
 
-    /// Waits for a seat, at the host first and in the run last, so that a slow host keeps nobody else from working.
+    /// Waits for a permit, at the host first and in the run last, so that a slow host does not hold permits of the run.
     ///
     /// # Errors
-    /// When the host has been given up.
-    pub async fn enter(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
+    /// If the circuit of the host is open.
+    pub async fn acquire(&self, key: &HostKey, attempt: Attempt) -> Result<Permit, CircuitOpen> {
         loop {
-            let mut seat = self.at_host(key, turn).await?;
-            // Closed never: the semaphore lives as long as the limiter.
-            seat.in_run = Arc::clone(&self.0.run).acquire_owned().await.ok();
-            // Last: slots that were taken before the wait would be used one right after the other. When somebody else
-            // has been quicker, the seats are not held until the next slot comes.
-            if seat.take_slot() {
-                return Ok(seat);
+            let mut permit = self.acquire_at_host(key, attempt).await?;
+            // The semaphore is never closed: it lives as long as the limiter.
+            permit.run_permit = Arc::clone(&self.0.run_permits).acquire_owned().await.ok();
+            // The slot is taken last: slots taken before the wait would be used one right after the other. If another
+            // task has taken it first, the permits are not held until the next slot.
+            if permit.take_slot() {
+                return Ok(permit);
             }
         }
     }
 
-    async fn at_host(&self, key: &HostKey, turn: Turn) -> Result<Seat, GivenUp> {
+    async fn acquire_at_host(&self, key: &HostKey, attempt: Attempt) -> Result<Permit, CircuitOpen> {
         loop {
             let (receiver, until) = {
                 let mut hosts = lock(&self.0.hosts);
                 let host = self.0.host(&mut hosts, key);
-                let until = match host.room(turn, &self.0) {
-                    Room::Free if turn == Turn::Again && host.promised && self.0.has_new_first() => None,
-                    Room::Free => match host.due() {
-                        Ok(()) => return Ok(host.seat(key, &self.0)),
+                let until = match host.availability(attempt, &self.0) {
+                    Availability::Free
+                        if attempt == Attempt::Retry && host.new_row_notified && self.0.prefers_new_rows() =>
+                    {
+                        None
+                    }
+                    Availability::Free => match host.due() {
+                        Ok(()) => return Ok(host.permit(key, &self.0)),
                         Err(until) => Some(until),
                     },
-                    Room::NotBefore(until) => Some(until),
-                    Room::Full => None,
-                    Room::GivenUp(given_up) => return Err(given_up),
+                    Availability::NotBefore(until) => Some(until),
+                    Availability::Full => None,
+                    Availability::CircuitOpen(open) => return Err(open),
                 };
                 let (sender, receiver) = oneshot::channel();
-                host.queue.push_back((turn, sender));
+                host.waiters.push_back((attempt, sender));
                 (receiver, until)
             };
-            // A sender that is dropped means that things have changed: it is asked again.
-            let seat = match until {
+            // A dropped sender means that the state has changed, and the task asks again.
+            let permit = match until {
                 Some(until) => timeout_at(until, receiver).await.ok().and_then(Result::ok),
                 None => receiver.await.ok(),
             };
-            if let Some(seat) = seat {
-                return Ok(seat);
+            if let Some(permit) = permit {
+                return Ok(permit);
             }
         }
     }
 
-    /// Takes a seat for a new row, the `last` one at hand, if there is one now.
+    /// Takes a permit for a new row if one is available now. `is_last`: no further row of the host is at hand.
     #[must_use]
-    pub fn try_enter(&self, key: &HostKey, last: bool) -> Entry {
-        let Ok(in_run) = Arc::clone(&self.0.run).try_acquire_owned() else { return Entry::RunFull };
+    pub fn try_acquire(&self, key: &HostKey, is_last: bool) -> TryAcquire {
+        let Ok(run_permit) = Arc::clone(&self.0.run_permits).try_acquire_owned() else { return TryAcquire::RunFull };
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
-        let room = host.room(Turn::First, &self.0);
-        // Whoever waited for a time and not for a seat may have gone.
-        host.queue.retain(|(_, sender)| !sender.is_closed());
-        // Only whoever is refused now has a row that waits, and will come when told.
-        (host.wanted, host.promised) = (false, false);
-        let entry = match room {
-            // New rows stay in the list when so many of the host's wait for another try.
-            Room::Free if self.0.has_new_first() || (host.queue.is_empty() && host.resting < MOST) => {
+        let availability = host.availability(Attempt::First, &self.0);
+        // Tasks that waited for a time may have been cancelled.
+        host.waiters.retain(|(_, sender)| !sender.is_closed());
+        // Only a row that is refused now waits, and asks again when notified.
+        (host.new_row_waits, host.new_row_notified) = (false, false);
+        let result = match availability {
+            // New rows stay in the list while this host has many rows that wait for a retry.
+            Availability::Free
+                if self.0.prefers_new_rows() || (host.waiters.is_empty() && host.backing_off < MAX_PER_HOST) =>
+            {
                 match host.due() {
                     Ok(()) => {
-                        let mut seat = host.seat(key, &self.0);
+                        let mut permit = host.permit(key, &self.0);
                         host.take_slot();
-                        seat.in_run = Some(in_run);
-                        Entry::Seat(seat)
+                        permit.run_permit = Some(run_permit);
+                        TryAcquire::Permit(permit)
                     }
-                    Err(until) => Entry::NotBefore(until),
+                    Err(until) => TryAcquire::NotBefore(until),
                 }
             }
-            Room::NotBefore(until) => {
-                // A host that is down may be back before.
-                host.wanted = host.failing.is_some();
-                Entry::NotBefore(until)
+            Availability::NotBefore(until) => {
+                // A host that is down may be back earlier.
+                host.new_row_waits = host.streak.is_some();
+                TryAcquire::NotBefore(until)
             }
-            Room::GivenUp(_) => Entry::GivenUp,
-            Room::Free | Room::Full => {
-                host.wanted = true;
-                Entry::HostFull
+            Availability::CircuitOpen(_) => TryAcquire::CircuitOpen,
+            Availability::Free | Availability::Full => {
+                host.new_row_waits = true;
+                TryAcquire::HostFull
             }
         };
-        // What was kept for new rows and is not taken by one goes to the others.
-        if last || !matches!(entry, Entry::Seat(_)) {
-            host.serve(key, &self.0, false);
+        // A permit that was reserved for new rows and is not taken by one goes to the retries.
+        if is_last || !matches!(result, TryAcquire::Permit(_)) {
+            host.grant(key, &self.0, false);
         }
-        entry
+        result
     }
 
-    /// Waits until a seat has become free, in the run or at a host that [`Limiter::try_enter`] found full, and says
-    /// which hosts.
+    /// Waits until a permit has become free, in the run or at a host where [`Limiter::try_acquire`] found none, and
+    /// returns those hosts.
     pub async fn freed(&self) -> Vec<HostKey> {
         self.0.changed.notified().await;
         std::mem::take(&mut *lock(&self.0.freed))
     }
 
-    /// The hosts that asked for less or broke under the load, and how often, the worst first.
+    /// The hosts that asked for fewer requests or failed under the load, the most often overloaded first.
     #[must_use]
     pub fn overloaded(&self) -> Vec<Overloaded> {
         let hosts = lock(&self.0.hosts);
@@ -265,17 +274,16 @@ impl Limiter {
 }
 
 impl Limiter {
-    /// The hosts that are left alone, or have lost seats within the `lately` last time: how often they were overloaded,
-    /// and how long they are left alone still. Those that are for longest come first.
+    /// The hosts in back-off, and those whose limit was reduced within the last `recent`: how often they were
+    /// overloaded, and how long the back-off still lasts. The longest back-off comes first.
     #[must_use]
-    pub fn throttled(&self, lately: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
+    pub fn throttled(&self, recent: Duration) -> Vec<(HostKey, u64, Option<Duration>)> {
         let now = Instant::now();
         let hosts = lock(&self.0.hosts);
         let throttled = hosts.iter().filter(|(_, host)| host.overloads > 0).filter_map(|(key, host)| {
-            let left_alone =
-                host.not_before.and_then(|until| until.checked_duration_since(now)).filter(|t| !t.is_zero());
-            let is_news = host.halved.is_some_and(|halved| now.duration_since(halved) < lately);
-            (left_alone.is_some() || is_news).then(|| (key.clone(), host.overloads, left_alone))
+            let backoff = host.not_before.and_then(|until| until.checked_duration_since(now)).filter(|t| !t.is_zero());
+            let is_recent = host.last_decrease.is_some_and(|last_decrease| now.duration_since(last_decrease) < recent);
+            (backoff.is_some() || is_recent).then(|| (key.clone(), host.overloads, backoff))
         });
         let mut throttled = throttled.collect::<Vec<_>>();
         drop(hosts);
@@ -285,54 +293,54 @@ impl Limiter {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock is held leaves numbers that are off by one seat at worst.
+    // A panic while the lock is held leaves counts that are wrong by one permit at most.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    /// Whether new rows go before those that try again. A page that stalls would otherwise keep others waiting once for
-    /// each of its tries; but those that have tried must not become too many.
-    fn has_new_first(&self) -> bool {
-        self.resting.load(Ordering::Relaxed) < self.options.at_rest
+impl LimiterState {
+    /// Whether new rows get permits before retries. A page that stalls would otherwise delay the others with each of
+    /// its retries; but the number of rows that wait for a retry must stay small.
+    fn prefers_new_rows(&self) -> bool {
+        self.backing_off.load(Ordering::Relaxed) < self.options.new_rows_first_below
     }
 
-    /// What is known about the host.
-    fn host<'a>(&self, hosts: &'a mut Hosts, key: &HostKey) -> &'a mut Host {
+    /// The state of the host, new if there is none.
+    fn host<'a>(&self, hosts: &'a mut Hosts, key: &HostKey) -> &'a mut HostState {
         if hosts.len() >= self.sweep_at.load(Ordering::Relaxed) && !hosts.contains_key(key) {
             let now = Instant::now();
             hosts.retain(|_, host| !host.is_forgettable(now, self));
-            // So that a sweep pays for itself however many hosts there are.
-            self.sweep_at.store(MANY.max(2 * hosts.len()), Ordering::Relaxed);
+            // The cost of a sweep stays proportional to the hosts added since the last one.
+            self.sweep_at.store(MIN_HOSTS_TO_SWEEP.max(2 * hosts.len()), Ordering::Relaxed);
         }
-        hosts.entry(key.clone()).or_insert_with(|| Host::new(self))
+        hosts.entry(key.clone()).or_insert_with(|| HostState::new(self))
     }
 }
 
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::error::Kind;
+    use crate::record::ErrorKind;
 
     pub(super) fn key(host: &str) -> HostKey {
         HostKey::of(&Url::parse(&format!("http://{host}/a.png")).expect("a URL"))
     }
 
     pub(super) const SECOND: Duration = Duration::from_secs(1);
-    pub(super) const BUSY: Visit = Visit::Busy(Kind::HttpStatus(503));
-    pub(super) const REFUSED: Visit = Visit::Unanswered(Kind::Connect);
+    pub(super) const BUSY: Feedback = Feedback::Busy(ErrorKind::HttpStatus(503));
+    pub(super) const REFUSED: Feedback = Feedback::Unanswered(ErrorKind::Connect);
 
-    pub(super) const fn throttled(asked: Option<Duration>) -> Visit {
-        Visit::Throttled(Kind::HttpStatus(429), asked)
+    pub(super) const fn throttled(asked: Option<Duration>) -> Feedback {
+        Feedback::Throttled(ErrorKind::HttpStatus(429), asked)
     }
 
     pub(super) fn options(per_host: PerHost) -> Options {
         Options {
             per_host,
-            in_run: NonZeroUsize::new(100).expect("not zero"),
-            pace: None,
-            pause: Duration::from_millis(500),
-            patience: Patience { tries: 4, connecting: 40 * SECOND, answering: 80 * SECOND },
-            at_rest: 0,
+            concurrency: NonZeroUsize::new(100).expect("not zero"),
+            request_interval: None,
+            initial_backoff: Duration::from_millis(500),
+            open_after: OpenAfter { attempts: 4, unconnected: 40 * SECOND, unanswered: 80 * SECOND },
+            new_rows_first_below: 0,
         }
     }
 
@@ -341,16 +349,16 @@ mod testing {
     }
 
     impl Limiter {
-        pub(super) async fn again(&self, key: &HostKey) -> Seat {
-            self.enter(key, Turn::Again).await.expect("it has not been given up")
+        pub(super) async fn retry(&self, key: &HostKey) -> Permit {
+            self.acquire(key, Attempt::Retry).await.expect("it has not been given up")
         }
 
-        pub(super) fn is_at_rest(&self, host: &str) -> bool {
+        pub(super) fn is_idle(&self, host: &str) -> bool {
             lock(&self.0.hosts)[&key(host)].is_forgettable(Instant::now(), &self.0)
         }
 
-        pub(super) fn seats(&self, host: &str) -> Option<(usize, usize)> {
-            lock(&self.0.hosts).get(&key(host)).map(|host| (host.taken, host.level.seats()))
+        pub(super) fn permits(&self, host: &str) -> Option<(usize, usize)> {
+            lock(&self.0.hosts).get(&key(host)).map(|host| (host.in_flight, host.limit.permits()))
         }
     }
 }
@@ -359,134 +367,135 @@ mod testing {
 mod tests {
     use super::testing::{SECOND, key, limiter, options};
     use super::*;
-    use crate::error::Kind;
+    use crate::record::ErrorKind;
 
     #[tokio::test(start_paused = true)]
     async fn a_fixed_number_is_never_exceeded_and_other_hosts_are_free() {
         let limiter = limiter(PerHost::Fixed(2));
         let there = key("a");
-        let first = limiter.again(&there).await;
-        let _second = limiter.again(&there).await;
-        let mut third = Box::pin(limiter.again(&there));
+        let first = limiter.retry(&there).await;
+        let _second = limiter.retry(&there).await;
+        let mut third = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut third).is_pending());
-        let _other = limiter.again(&key("b")).await;
-        first.leave(Visit::Well);
+        let _other = limiter.retry(&key("b")).await;
+        first.release(Feedback::Success);
         let _third = third.await;
-        assert_eq!(limiter.seats("a"), Some((2, 2)));
+        assert_eq!(limiter.permits("a"), Some((2, 2)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_with_many_resting_rows_gets_no_new_ones() {
+    async fn a_host_with_many_rows_in_back_off_gets_no_new_ones() {
         let limiter = limiter(PerHost::Fixed(1));
         let there = key("a");
-        let mut resting = Vec::new();
-        for _ in 0..MOST {
-            resting.push(limiter.again(&there).await.rest(Visit::Unclear));
+        let mut backing_off = Vec::new();
+        for _ in 0..MAX_PER_HOST {
+            backing_off.push(limiter.retry(&there).await.back_off(Feedback::Unclear));
         }
-        assert!(matches!(limiter.try_enter(&there, false), Entry::HostFull));
-        drop(limiter.again(&there).await);
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::HostFull));
+        drop(limiter.retry(&there).await);
         assert!(
-            matches!(limiter.try_enter(&there, false), Entry::HostFull),
-            "those who rest may come back at any time"
+            matches!(limiter.try_acquire(&there, false), TryAcquire::HostFull),
+            "rows in back-off may come back at any time"
         );
         let _ = futures::poll!(Box::pin(limiter.freed()));
-        drop(resting.pop());
+        drop(backing_off.pop());
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
-        assert!(matches!(limiter.try_enter(&there, false), Entry::Seat(_)));
-        drop(resting);
-        assert!(limiter.is_at_rest("a"));
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::Permit(_)));
+        drop(backing_off);
+        assert!(limiter.is_idle("a"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn new_rows_go_before_those_that_try_again_while_these_are_few() {
-        let limiter = Limiter::new(Options { at_rest: 2, ..options(PerHost::Fixed(1)) });
+    async fn new_rows_go_before_retries_while_these_are_few() {
+        let limiter = Limiter::new(Options { new_rows_first_below: 2, ..options(PerHost::Fixed(1)) });
         let there = key("a");
-        let resting = limiter.again(&there).await.rest(Visit::Unclear);
-        let seat = limiter.again(&there).await;
-        let mut again = Box::pin(limiter.again(&there));
+        let backing_off = limiter.retry(&there).await.back_off(Feedback::Unclear);
+        let permit = limiter.retry(&there).await;
+        let mut again = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut again).is_pending());
         for last in [false, true] {
-            assert!(matches!(limiter.try_enter(&there, last), Entry::HostFull));
+            assert!(matches!(limiter.try_acquire(&there, last), TryAcquire::HostFull));
         }
-        drop(seat);
+        drop(permit);
         assert_eq!(limiter.freed().await, std::slice::from_ref(&there));
-        let mut barging = Box::pin(limiter.again(&there));
-        assert!(futures::poll!(&mut barging).is_pending(), "the seat is promised");
-        let Entry::Seat(new) = limiter.try_enter(&there, true) else { panic!("the new one goes first") };
+        let mut barging = Box::pin(limiter.retry(&there));
+        assert!(futures::poll!(&mut barging).is_pending(), "the permit is reserved");
+        let TryAcquire::Permit(new) = limiter.try_acquire(&there, true) else { panic!("the new one goes first") };
         assert!(futures::poll!(&mut again).is_pending());
         drop(new);
         drop(again.await);
         drop(barging.await);
-        // Now as many rest as may.
-        let _another = limiter.again(&there).await.rest(Visit::Unclear);
-        let seat = limiter.again(&there).await;
-        let mut again = Box::pin(limiter.again(&there));
+        // As many rows wait for a retry as may.
+        let _another = limiter.retry(&there).await.back_off(Feedback::Unclear);
+        let permit = limiter.retry(&there).await;
+        let mut again = Box::pin(limiter.retry(&there));
         assert!(futures::poll!(&mut again).is_pending());
-        assert!(matches!(limiter.try_enter(&there, true), Entry::HostFull));
-        drop(seat);
+        assert!(matches!(limiter.try_acquire(&there, true), TryAcquire::HostFull));
+        drop(permit);
         drop(again.await);
-        drop(resting);
+        drop(backing_off);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pace_is_kept_whatever_the_way_to_the_seat() {
-        let pace = Some(Duration::from_millis(30));
-        let limiter = Limiter::new(Options { pace, ..options(PerHost::Fixed(9)) });
+    async fn a_request_rate_holds_for_both_ways_to_a_permit() {
+        let request_interval = Some(Duration::from_millis(30));
+        let limiter = Limiter::new(Options { request_interval, ..options(PerHost::Fixed(9)) });
         let begin = Instant::now();
         for _ in 0..4 {
-            drop(limiter.again(&key("a")).await);
+            drop(limiter.retry(&key("a")).await);
         }
         assert_eq!(begin.elapsed(), Duration::from_millis(90));
-        assert!(matches!(limiter.try_enter(&key("a"), false), Entry::NotBefore(_)));
-        assert!(matches!(limiter.try_enter(&key("b"), false), Entry::Seat(_)));
+        assert!(matches!(limiter.try_acquire(&key("a"), false), TryAcquire::NotBefore(_)));
+        assert!(matches!(limiter.try_acquire(&key("b"), false), TryAcquire::Permit(_)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slots_are_not_saved_up_by_those_who_wait_for_the_run() {
-        let in_run = NonZeroUsize::MIN;
-        let limiter = Limiter::new(Options { in_run, pace: Some(SECOND), ..options(PerHost::Fixed(9)) });
-        let other = limiter.again(&key("b")).await;
+    async fn slots_are_not_saved_up_while_the_run_is_full() {
+        let concurrency = NonZeroUsize::MIN;
+        let limiter =
+            Limiter::new(Options { concurrency, request_interval: Some(SECOND), ..options(PerHost::Fixed(9)) });
+        let other = limiter.retry(&key("b")).await;
         let begin = Instant::now();
-        let visit = || async {
-            drop(limiter.again(&key("a")).await);
+        let request = || async {
+            drop(limiter.retry(&key("a")).await);
             begin.elapsed().as_secs()
         };
         let run_is_full = async {
             tokio::time::sleep(10 * SECOND).await;
             drop(other);
         };
-        let (one, two, three, ()) = tokio::join!(visit(), visit(), visit(), run_is_full);
+        let (one, two, three, ()) = tokio::join!(request(), request(), request(), run_is_full);
         let mut times = [one, two, three];
         times.sort_unstable();
         assert_eq!(times, [10, 11, 12]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn hosts_that_nobody_visits_are_forgotten_when_there_are_many() {
-        for pace in [None, Some(SECOND)] {
-            let limiter = Limiter::new(Options { pace, ..options(PerHost::Auto) });
-            for number in 0..5 * MANY {
+    async fn idle_hosts_are_dropped_when_there_are_many() {
+        for request_interval in [None, Some(SECOND)] {
+            let limiter = Limiter::new(Options { request_interval, ..options(PerHost::Auto) });
+            for number in 0..5 * MIN_HOSTS_TO_SWEEP {
                 let there = key(&format!("h{number}"));
-                limiter.again(&there).await.leave(Visit::Unanswered(Kind::Dns));
+                limiter.retry(&there).await.release(Feedback::Unanswered(ErrorKind::Dns));
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
             let remembered = lock(&limiter.0.hosts).len();
-            assert!(remembered <= 2 * MANY, "{remembered}");
-            // Forgotten before its next slot, it would be asked too soon.
-            limiter.again(&key("last")).await.leave(Visit::Well);
-            assert_eq!(limiter.is_at_rest("last"), pace.is_none());
+            assert!(remembered <= 2 * MIN_HOSTS_TO_SWEEP, "{remembered}");
+            // Dropped before its next slot, the host would get a request too soon.
+            limiter.retry(&key("last")).await.release(Feedback::Success);
+            assert_eq!(limiter.is_idle("last"), request_interval.is_none());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_run_has_seats_of_its_own() {
-        let in_run = NonZeroUsize::new(2).expect("not zero");
-        let limiter = Limiter::new(Options { in_run, ..options(PerHost::Auto) });
-        let one = limiter.again(&key("a")).await;
-        let _two = limiter.again(&key("b")).await;
-        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::RunFull));
+    async fn the_run_has_a_limit_of_its_own() {
+        let concurrency = NonZeroUsize::new(2).expect("not zero");
+        let limiter = Limiter::new(Options { concurrency, ..options(PerHost::Auto) });
+        let one = limiter.retry(&key("a")).await;
+        let _two = limiter.retry(&key("b")).await;
+        assert!(matches!(limiter.try_acquire(&key("c"), false), TryAcquire::RunFull));
         drop(one);
         assert!(limiter.freed().await.is_empty());
-        assert!(matches!(limiter.try_enter(&key("c"), false), Entry::Seat(_)));
+        assert!(matches!(limiter.try_acquire(&key("c"), false), TryAcquire::Permit(_)));
     }
 }

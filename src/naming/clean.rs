@@ -1,49 +1,49 @@
-//! What comes from outside, made fit to be part of a name, and what a name as a whole has to be.
+//! Makes text from outside fit to be part of a file name, and applies the rules for whole names.
 //!
-//! Everything that comes from outside passes [`clean_text`] and `fit_component`. Their rules:
+//! All text from outside passes [`clean_text`] and `fit_component`. Their rules:
 //!
 //! | what | becomes | why |
 //! |---|---|---|
 //! | `/` `\` and `< > : " \| ? *` | `_` | separators, and what Windows refuses |
 //! | control, line-separating and direction-changing characters | `_` | terminals, and names that read as another name |
-//! | bytes that are no UTF-8 after percent-decoding | `_` | |
+//! | bytes that are not UTF-8 after percent-decoding | `_` | |
 //! | composed characters | NFC | macOS stores either form and takes them for one name |
 //! | spaces at either end, dots at the end | removed | Windows drops them silently |
 //! | a dot in front | `_` before it | `.`, `..`, hidden files, `.fetchimg` |
 //! | `CON` `PRN` `AUX` `NUL` `COM1`… `LPT9`, with any extension | `_` before it | Windows devices |
-//! | more than 255 bytes | the stem is cut between characters, the extension stays | file systems |
+//! | more than 255 bytes | the stem is truncated between characters, the extension stays | file systems |
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::format::{Format, LONGEST_EXTENSION};
-use crate::shown::is_harmful;
+use crate::record::{Format, LONGEST_EXTENSION};
+use crate::util::redact::needs_escaping;
 
-/// Stands in a planned name for the extension that only the bytes can tell. No cleaned name can hold it.
-pub const HOLE: char = '\0';
+/// Stands in a planned name for the extension, which depends on the format of the body. No cleaned name can contain it.
+pub const EXTENSION_PLACEHOLDER: char = '\0';
 
-/// What is written there if the bytes are of no known format.
-pub const UNKNOWN: &str = "bin";
+/// The extension for bytes of an unknown format.
+pub const UNKNOWN_EXTENSION: &str = "bin";
 
-/// Stands in a planned name for one digit of the body's SHA-256. No cleaned name can hold it either.
-pub const DIGIT: char = '\u{1}';
+/// Stands in a planned name for one digit of the body's SHA-256. No cleaned name can contain it.
+pub const DIGIT_PLACEHOLDER: char = '\u{1}';
 
-/// Digits that begin within so many bytes of a name are found from its beginning, others from its end (see
-/// [`super::digits`]).
-pub const NEAR: usize = 80;
+/// SHA-256 digits that begin within this number of bytes of a name are located from its start, others from its end (see
+/// [`super::digest_digits`]).
+pub const MAX_START_OFFSET: usize = 80;
 
 /// The longest name of a file or folder, in bytes (`NAME_MAX` of ext4, XFS, APFS, NTFS).
-const LONGEST: usize = 255;
+const MAX_COMPONENT_BYTES: usize = 255;
 
-/// The part after the last dot of the last component.
+/// The text after the last dot of the last component, if there is text before that dot.
 pub fn extension(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
 }
 
-/// Text from outside without separators, control characters, or anything else a name must not hold.
+/// Text from outside without separators, control characters and whatever else a name must not contain.
 #[must_use]
 pub fn clean_text(text: &str) -> String {
-    // Most names, and nothing in them to be cleaned.
+    // The common case: nothing to clean.
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         && !text.ends_with('.')
     {
@@ -54,16 +54,17 @@ pub fn clean_text(text: &str) -> String {
         .chars()
         .map(|character| match character {
             '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' | char::REPLACEMENT_CHARACTER => '_',
-            other if is_harmful(other) => '_',
+            other if needs_escaping(other) => '_',
             other => other,
         })
         .collect::<String>();
     cleaned.trim_start().trim_end_matches(|last: char| last == '.' || last.is_whitespace()).to_owned()
 }
 
-/// The rendered name with each component fit for a file system and, in the last one, an image extension or a hole.
-/// `has_extension`: it ends in one in any case, also where nothing is before it.
-pub fn fit(rendered: &str, has_extension: bool, fix_extension: bool) -> String {
+/// The rendered path with each component made fit for a file system, and with an image extension or a placeholder for
+/// one at the end. `has_extension`: the template ends with an extension, so none is added, even if nothing is before
+/// it.
+pub fn fit_path(rendered: &str, has_extension: bool, fix_extension: bool) -> String {
     let mut path = String::with_capacity(rendered.len() + 8);
     let mut components = rendered.split('/').peekable();
     while let Some(component) = components.next() {
@@ -74,7 +75,7 @@ pub fn fit(rendered: &str, has_extension: bool, fix_extension: bool) -> String {
         let is_known = |ext: &str| ext == "\0" || Format::from_extension(ext).is_some();
         let complete = has_extension || extension(component).is_some_and(is_known);
         if is_file && !complete {
-            let open = format!("{}.{HOLE}", component.trim_end_matches(['.', ' ']));
+            let open = format!("{}.{EXTENSION_PLACEHOLDER}", component.trim_end_matches(['.', ' ']));
             path.push_str(&fit_component(&open, "", fix_extension));
         } else {
             path.push_str(&fit_component(component, "", fix_extension));
@@ -83,7 +84,7 @@ pub fn fit(rendered: &str, has_extension: bool, fix_extension: bool) -> String {
     path
 }
 
-/// One file or folder name by the rules that concern a whole name, with `suffix` put before its extension.
+/// Applies the rules for whole names to a file or folder name, with `suffix` added before its extension.
 fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
     let trimmed = component.trim_start().trim_end_matches(['.', ' ']);
     let (stem, ext) = match extension(trimmed) {
@@ -91,69 +92,72 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
         Some(ext) if ext.len() <= 8 => trimmed.split_at(trimmed.len() - ext.len() - 1),
         _ => (trimmed, ""),
     };
-    // A hole may stay empty, and then its dot goes.
-    let stem = if ext.contains(HOLE) { stem.trim_end_matches(['.', ' ']) } else { stem };
-    let ext_may_change = ext.contains(HOLE) || (fix_extension && !ext.is_empty());
-    let ext_room = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
-    // Digits at the end stay, with the character that sets them off; what is before them is cut.
-    let kept = stem.find(DIGIT).filter(|first| *first > NEAR).map_or(stem.len(), |first| {
+    // The placeholder may become empty, and then its dot is removed.
+    let stem = if ext.contains(EXTENSION_PLACEHOLDER) { stem.trim_end_matches(['.', ' ']) } else { stem };
+    let ext_may_change = ext.contains(EXTENSION_PLACEHOLDER) || (fix_extension && !ext.is_empty());
+    let max_ext = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
+    // SHA-256 digits at the end are kept, with the punctuation before them; the text before is truncated.
+    let kept = stem.find(DIGIT_PLACEHOLDER).filter(|first| *first > MAX_START_OFFSET).map_or(stem.len(), |first| {
         first - usize::from(stem[..first].ends_with(|before: char| before.is_ascii_punctuation()))
     });
     let (stem, digits) = stem.split_at(kept);
-    let room = LONGEST - suffix.len() - ext_room - digits.len();
-    let mut stem = cut(stem, room);
+    let max_stem = MAX_COMPONENT_BYTES - suffix.len() - max_ext - digits.len();
+    let mut stem = truncated(stem, max_stem);
     let mut guard = "";
-    // What is cut may become a device, and what is guarded is longer.
+    // Truncation can produce a device name, and the underscore before it takes one byte.
     let is_device = if digits.is_empty() { is_device(stem) } else { is_device(&[stem, digits].concat()) };
     if (stem.is_empty() && digits.is_empty()) || stem.starts_with('.') || is_device {
         guard = "_";
-        stem = cut(stem, room - guard.len());
+        stem = truncated(stem, max_stem - guard.len());
     }
     format!("{guard}{stem}{digits}{suffix}{ext}")
 }
 
-/// As much of the stem of a name as there is room for, with holes filled. Where it is cut, it ends like a name.
-fn cut(stem: &str, room: usize) -> &str {
+/// The beginning of a stem that takes at most `max_bytes`, once extensions are in place of its placeholders. If it is
+/// truncated, no dot or space is left at its end.
+fn truncated(stem: &str, max_bytes: usize) -> &str {
     let fits = |end: usize| {
-        stem.is_char_boundary(end) && end + stem[..end].matches(HOLE).count() * (LONGEST_EXTENSION - 1) <= room
+        stem.is_char_boundary(end)
+            && end + stem[..end].matches(EXTENSION_PLACEHOLDER).count() * (LONGEST_EXTENSION - 1) <= max_bytes
     };
     if fits(stem.len()) {
         return stem;
     }
-    match (0..=stem.len().min(room)).rev().find(|end| fits(*end)).unwrap_or(0) {
+    match (0..=stem.len().min(max_bytes)).rev().find(|end| fits(*end)).unwrap_or(0) {
         end if end == stem.len() => stem,
         end => stem[..end].trim_end_matches(['.', ' ']),
     }
 }
 
-/// The longest of the names of devices, in bytes.
-const LONGEST_DEVICE: usize = 7;
+/// The longest device name, in bytes.
+const MAX_DEVICE_BYTES: usize = 7;
 
-/// The names DOS reserved for devices. They are reserved with any extension, so the part before the first dot counts. A
-/// hole for a digit may become any.
+/// Whether a stem is a name that Windows reserves for a device. It is reserved with any extension, so the part before
+/// the first dot counts. A placeholder for a digit may become any hexadecimal digit.
 fn is_device(stem: &str) -> bool {
     let name = stem.split('.').next().unwrap_or(stem).trim_end();
-    if name.len() > LONGEST_DEVICE {
+    if name.len() > MAX_DEVICE_BYTES {
         return false;
     }
     let name = name.to_uppercase();
     let begins_with = |word: &str| {
         let mut rest = name.chars();
-        let is_same =
-            |letter: char| rest.next().is_some_and(|c| c == letter || (c == DIGIT && letter.is_ascii_hexdigit()));
+        let is_same = |letter: char| {
+            rest.next().is_some_and(|c| c == letter || (c == DIGIT_PLACEHOLDER && letter.is_ascii_hexdigit()))
+        };
         word.chars().all(is_same).then_some(rest)
     };
     let is_whole = |word: &&str| begins_with(word).is_some_and(|rest| rest.as_str().is_empty());
     let is_number = |mut rest: std::str::Chars| {
-        matches!((rest.next(), rest.next()), (Some('0'..='9' | '¹' | '²' | '³' | DIGIT), None))
+        matches!((rest.next(), rest.next()), (Some('0'..='9' | '¹' | '²' | '³' | DIGIT_PLACEHOLDER), None))
     };
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"].iter().any(is_whole)
         || ["COM", "LPT"].into_iter().filter_map(begins_with).any(is_number)
 }
 
-/// The path with `-digits` before the extension of its last component.
-pub fn with_suffix(path: &str, digits: &str, fix_extension: bool) -> String {
-    let suffix = format!("-{digits}");
+/// The path with `-suffix` before the extension of its last component.
+pub fn with_suffix(path: &str, suffix: &str, fix_extension: bool) -> String {
+    let suffix = format!("-{suffix}");
     match path.rsplit_once('/') {
         Some((folders, name)) => format!("{folders}/{}", fit_component(name, &suffix, fix_extension)),
         None => fit_component(path, &suffix, fix_extension),
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nasty_names_become_safe_ones() {
+    fn unsafe_names_are_made_safe() {
         let long = "x".repeat(300);
         let long_two_bytes = "ü".repeat(200);
         let table = [
@@ -223,13 +227,13 @@ mod tests {
                     fix_extension,
                     None,
                 );
-                assert!(name.path.split('/').all(|part| part.len() <= LONGEST), "{template}: {name:?}");
+                assert!(name.path.split('/').all(|part| part.len() <= MAX_COMPONENT_BYTES), "{template}: {name:?}");
             }
         }
     }
 
     #[test]
-    fn a_name_that_is_cut_ends_like_a_name() {
+    fn a_truncated_name_does_not_end_in_dots_or_spaces() {
         let spaces = format!("https://a.example/nul{}x/y", "%20".repeat(300));
         assert_eq!(name("{stem}/{index}", spaces.trim_end_matches("/y")), "_nul/16.jpg");
         let dots = format!("https://a.example/{}{}x", "z".repeat(200), ".".repeat(100));
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_column_holds_makes_no_folder_and_no_way_out() {
+    fn a_column_value_makes_no_folder_and_no_path_outside() {
         let long = "x".repeat(10_000);
         let longest = "x".repeat(255);
         for (value, folder, file) in [
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digit_may_make_a_device() {
+    fn a_digit_may_complete_the_name_of_a_device() {
         for (stem, device) in [
             ("com1", true),
             ("com\u{1}", true),

@@ -1,32 +1,32 @@
-//! Which file a URL becomes.
+//! Names the output files: renders the file name template for each job, makes the result safe for file systems, and
+//! resolves collisions.
 //!
 //! A [`Template`] is parsed once, before the run. The [`Namer`] renders it for each job **in list order**, before
-//! anything is concurrent, and settles collisions there; so names depend on the list alone, never on timing. What only
-//! the answer can tell (the extension of a name that has none, digits of the body's SHA-256) is a hole in the [`Planned`]
-//! name, and the collision table knows that such a name may end in any extension, and have any digits.
+//! anything is concurrent, and resolves collisions there, so names depend on the list alone, never on timing. What is
+//! unknown before the response (the extension of a URL without one, digits of the body's SHA-256) is a placeholder in
+//! the [`PlannedName`]; the collision table takes such a name as one that may get any extension and any digits.
 
 mod clean;
-mod digits;
+mod collisions;
+mod digest_digits;
 mod namer;
 mod planned;
-mod taken;
 mod template;
 
 pub use self::clean::clean_text;
+pub use self::collisions::may_be_same_file;
 pub use self::namer::Namer;
-pub use self::planned::{FinalName, Foreseen, Planned};
-pub use self::taken::may_be_one;
-pub use self::template::{Template, TemplateError};
+pub use self::planned::{FinalName, NamePreview, PlannedName};
+pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};
 
-/// What the tests of all these files begin with.
+/// What the tests of these files share.
 #[cfg(test)]
 mod example {
     use serde_json::Value;
     use url::Url;
 
     use super::Namer;
-    use crate::format::Format;
-    use crate::job::{Extra, Job};
+    use crate::record::{Extra, Format, Job};
 
     pub fn namer(template: &str) -> Namer {
         Namer::new(template.parse().expect("a template"), false)

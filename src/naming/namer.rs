@@ -1,119 +1,135 @@
-//! Gives out names, in list order, each once.
+//! Reserves the name of each job, in list order, and resolves collisions.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::clean::{HOLE, clean_text, extension, fit, with_suffix};
-use super::digits::Digits;
-use super::planned::Planned;
-use super::taken::{self, Extension, Rung, Taken, kept_forms, loose_form};
-use super::template::{Field, Template, Values};
-use crate::format::Format;
-use crate::job::{Job, url_hash};
+use super::clean::{EXTENSION_PLACEHOLDER, clean_text, extension, fit_path, with_suffix};
+use super::collisions::{self, ExtensionId, NameTable, SuffixLevel, earlier_stem_hashes, masked_stem_hash};
+use super::digest_digits::DigestDigits;
+use super::planned::PlannedName;
+use super::template::{Field, FieldValues, Template};
+use crate::record::{Format, Job, url_hash};
 
-/// The name of an image whose URL and server offer none.
-const NAMELESS: &str = "image";
+/// The base name of an image for which neither the URL nor the server has a name.
+const DEFAULT_BASENAME: &str = "image";
 
-/// Gives out names in list order and remembers which are taken.
+/// Reserves names in list order, and remembers which are taken.
 #[derive(Clone, Debug)]
 pub struct Namer {
     template: Template,
     fix_extension: bool,
-    /// The rows' numbers keep the names of this run apart, so only those of earlier ones are remembered.
-    tells_rows_apart: bool,
-    taken: Taken,
+    /// The template makes names unique by the number of the row, so only names of earlier runs are remembered.
+    is_unique_per_row: bool,
+    taken: NameTable,
 }
 
 impl Namer {
-    /// `fix_extension`: extensions may change when the bytes are known, so names that differ in nothing else collide.
+    /// `fix_extension`: extensions may change to that of the bytes, so names that differ only in their extension
+    /// collide.
     #[must_use]
     pub fn new(template: Template, fix_extension: bool) -> Self {
-        let tells_rows_apart = template.tells_rows_apart();
-        Self { template, fix_extension, tells_rows_apart, taken: Taken::new() }
+        let is_unique_per_row = template.is_unique_per_row();
+        Self { template, fix_extension, is_unique_per_row, taken: NameTable::new() }
     }
 
-    /// Takes out of circulation a name that an earlier run gave.
-    pub fn keep(&mut self, path: &str) {
-        if self.names_content() {
+    /// Marks as taken a name that an earlier run gave.
+    pub fn mark_taken(&mut self, path: &str) {
+        if self.is_content_addressed() {
             return;
         }
-        let (forms, extension) = (self.kept_forms(path), self.extension(path));
-        // Of several paths with one form each counts, but a path that is kept again does not.
-        if !self.taken.has(forms[0], extension) {
-            for form in forms {
-                self.taken.add(form, extension);
+        let (hashes, extension) = (self.earlier_stem_hashes(path), self.extension(path));
+        // Each of several paths with one hash is counted, but not a path that is marked twice.
+        if !self.taken.contains(hashes[0], extension) {
+            for hash in hashes {
+                self.taken.add(hash, extension);
             }
         }
     }
 
-    /// The name an earlier run or pass gave to the same row.
-    pub fn again(&mut self, path: String) -> Planned {
-        // Names of earlier runs are kept from the beginning; an earlier pass gave it by this very template.
-        if !self.tells_rows_apart {
-            self.keep(&path);
+    /// The name that an earlier run or pass gave to the same row. A content-addressed name gets the digits of the new
+    /// content, because the old name may be that of several rows.
+    pub fn reuse(&mut self, path: String) -> PlannedName {
+        // If names are unique per row, there is nothing to mark: names of earlier runs are marked at the start, and an
+        // earlier pass used this template.
+        if !self.is_unique_per_row {
+            self.mark_taken(&path);
         }
-        // Another content gets its own name, for the old one may be that of several rows.
-        let reopened =
-            self.template.digits().filter(|_| self.names_content()).and_then(|digits| digits.reopened(&path));
-        match reopened {
-            Some(pattern) => Planned { stays: true, ..self.planned(pattern, false) },
-            None => {
-                Planned { pattern: path, digits: None, is_addressed_by_content: false, asks_server: false, stays: true }
-            }
+        let with_placeholders = self
+            .template
+            .digits()
+            .filter(|_| self.is_content_addressed())
+            .and_then(|digits| digits.with_placeholders(&path));
+        match with_placeholders {
+            Some(pattern) => PlannedName { is_fixed: true, ..self.planned(pattern, false) },
+            None => PlannedName {
+                pattern: path,
+                digits: None,
+                is_content_addressed: false,
+                awaits_server_name: false,
+                is_fixed: true,
+            },
         }
     }
 
-    /// Reserves the name of a job. To be called in list order.
-    pub fn reserve(&mut self, job: &Job) -> Planned {
+    /// Reserves the name of a job. Must be called in list order.
+    pub fn reserve(&mut self, job: &Job) -> PlannedName {
         let basename = url_basename(&job.url);
-        let asks_server = basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem(_)));
-        let pattern = self.reserve_as(job, basename.as_deref().unwrap_or(NAMELESS));
-        self.planned(pattern, asks_server)
+        let awaits_server_name =
+            basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem(_)));
+        let pattern = self.reserve_with_basename(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
+        self.planned(pattern, awaits_server_name)
     }
 
-    /// Reserves the name of a job that has `old`, which nobody else gets as long as the run lasts.
-    pub fn reserve_instead(&mut self, job: &Job, old: &str) -> Planned {
-        let (forms, extension) = (self.kept_forms(old), self.extension(old));
-        let was_taken = self.taken.has(forms[0], extension);
+    /// Reserves a new name for a job whose file has the name `old`, which does not count as taken for it. `old` stays
+    /// taken for all other jobs of this run.
+    pub fn reserve_replacement(&mut self, job: &Job, old: &str) -> PlannedName {
+        let (hashes, extension) = (self.earlier_stem_hashes(old), self.extension(old));
+        let was_taken = self.taken.contains(hashes[0], extension);
         if was_taken {
-            for form in forms {
-                self.taken.remove(form, extension);
+            for hash in hashes {
+                self.taken.remove(hash, extension);
             }
         }
         let planned = self.reserve(job);
-        if was_taken || !self.tells_rows_apart {
-            self.keep(old);
+        if was_taken || !self.is_unique_per_row {
+            self.mark_taken(old);
         }
         planned
     }
 
-    /// Reserves the name that the server gave to a job whose URL has none. The one name that is not settled in list
-    /// order, because it is known no earlier.
-    pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<Planned> {
+    /// Reserves the name that the server gave to a job whose URL has none; `None` if nothing is left of it after
+    /// cleaning. This is the only name that is not reserved in list order, because it is not known earlier.
+    pub fn reserve_from_server(&mut self, job: &Job, filename: &str) -> Option<PlannedName> {
         let basename = clean_text(filename.rsplit(['/', '\\']).next()?);
         if basename.is_empty() {
             return None;
         }
-        let pattern = self.reserve_as(job, &basename);
+        let pattern = self.reserve_with_basename(job, &basename);
         Some(self.planned(pattern, false))
     }
 
-    fn planned(&self, pattern: String, asks_server: bool) -> Planned {
-        let digits = self.template.digits().map(Digits::which);
-        Planned { pattern, digits, is_addressed_by_content: self.names_content(), asks_server, stays: false }
+    fn planned(&self, pattern: String, awaits_server_name: bool) -> PlannedName {
+        let digits = self.template.digits().map(DigestDigits::positions);
+        PlannedName {
+            pattern,
+            digits,
+            is_content_addressed: self.is_content_addressed(),
+            awaits_server_name,
+            is_fixed: false,
+        }
     }
 
-    /// Whether contents keep the names of this run apart, and nothing has to be remembered.
-    fn names_content(&self) -> bool {
-        self.template.digits().is_some_and(Digits::names_content)
+    /// Whether names are determined by the content alone, so none has to be remembered.
+    fn is_content_addressed(&self) -> bool {
+        self.template.digits().is_some_and(DigestDigits::is_content_addressed)
     }
 
-    fn kept_forms(&self, path: &str) -> Vec<u64> {
-        let readings = self.template.digits().into_iter().flat_map(|digits| digits.readings(path));
-        kept_forms(path, readings)
+    fn earlier_stem_hashes(&self, path: &str) -> Vec<u64> {
+        let possible_patterns = self.template.digits().into_iter().flat_map(|digits| digits.possible_patterns(path));
+        earlier_stem_hashes(path, possible_patterns)
     }
 
-    fn reserve_as(&mut self, job: &Job, basename: &str) -> String {
+    fn reserve_with_basename(&mut self, job: &Job, basename: &str) -> String {
         let mut hash = String::new();
         if self.template.uses(|field| matches!(field, Field::UrlHash(_))) {
             hash = url_hash(&job.url);
@@ -123,62 +139,66 @@ impl Namer {
             host = clean_text(job.url.host_str().unwrap_or_default());
         }
         let render = |ext: &str| {
-            let values = Values { basename, ext, index: job.index, host: &host, url_hash: &hash, extra: &job.extra };
-            fit(&self.template.render(&values), self.template.ends_in_extension(), self.fix_extension)
+            let values =
+                FieldValues { basename, ext, index: job.index, host: &host, url_hash: &hash, extra: &job.extra };
+            fit_path(&self.template.render(&values), self.template.ends_in_extension(), self.fix_extension)
         };
-        let hole = HOLE.to_string();
-        let plain = render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&hole));
-        let open = if self.template.uses(|field| *field == Field::Ext) { render(&hole) } else { plain.clone() };
-        if self.take(&plain, &open, Rung(0)) {
+        let placeholder = EXTENSION_PLACEHOLDER.to_string();
+        let plain =
+            render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&placeholder));
+        let open = if self.template.uses(|field| *field == Field::Ext) { render(&placeholder) } else { plain.clone() };
+        if self.try_reserve(&plain, &open, SuffixLevel(0)) {
             return plain;
         }
         let hash = url_hash(&job.url);
-        // With `--keep-duplicates`, several rows have this very URL; only their numbers differ.
+        // With `--keep-duplicates`, several rows may have this URL; only their row numbers differ.
         let (short, long) = (format!("{}-{}", &hash[..8], job.index), format!("{hash}-{}", job.index));
         let mut name = plain.clone();
-        for (rung, suffix) in (1..).zip([&hash[..8], &short, &hash[..16], &hash[..32], &hash, &long]) {
+        for (suffix_level, suffix) in (1..).zip([&hash[..8], &short, &hash[..16], &hash[..32], &hash, &long]) {
             name = with_suffix(&plain, suffix, self.fix_extension);
-            if self.take(&name, &with_suffix(&open, suffix, self.fix_extension), Rung(rung)) {
+            if self.try_reserve(&name, &with_suffix(&open, suffix, self.fix_extension), SuffixLevel(suffix_level)) {
                 break;
             }
         }
         name
     }
 
-    /// Whether the name was free; it is not any more. `open`: the same name with holes for every extension in it.
-    fn take(&mut self, name: &str, open: &str, rung: Rung) -> bool {
-        if self.names_content() {
+    /// Reserves the name if it is free, and returns whether it was. `open`: the name with a placeholder for each
+    /// `{ext}` in it.
+    fn try_reserve(&mut self, name: &str, open: &str, suffix_level: SuffixLevel) -> bool {
+        if self.is_content_addressed() {
             return true;
         }
-        let (form, extension) = (taken::form(open), self.extension(name));
+        let (hash, extension) = (collisions::stem_hash(open), self.extension(name));
         let moved = self.template.digits().filter(|digits| digits.are_moved_by_suffixes());
-        let loose = moved.map(|_| loose_form(open));
-        let is_misread = loose.is_some_and(|loose| self.taken.is_misread(loose, rung));
-        // Names of earlier runs are known as they are, whatever in them came from `{ext}`.
-        let is_known = name != open && self.taken.is_in_the_way(taken::form(name), extension);
-        let free = !is_misread && !is_known && !self.taken.is_in_the_way(form, extension);
-        if free && !self.tells_rows_apart {
-            self.taken.insert(form, extension);
-            if let Some(loose) = loose {
-                self.taken.insert_loose(loose, rung);
+        let masked = moved.map(|_| masked_stem_hash(open));
+        let is_ambiguous = masked.is_some_and(|masked| self.taken.is_ambiguous(masked, suffix_level));
+        // Names of earlier runs are marked as they are, with the extension in place of `{ext}`.
+        let is_known = name != open && self.taken.conflicts(collisions::stem_hash(name), extension);
+        let is_free = !is_ambiguous && !is_known && !self.taken.conflicts(hash, extension);
+        if is_free && !self.is_unique_per_row {
+            self.taken.insert(hash, extension);
+            if let Some(masked) = masked {
+                self.taken.insert_masked(masked, suffix_level);
             }
         }
-        free
+        is_free
     }
 
     /// The extension that the name may end in.
-    fn extension(&self, name: &str) -> Extension {
+    fn extension(&self, name: &str) -> ExtensionId {
         let ext = extension(name).unwrap_or_default();
         let mut known = (1..).zip(Format::ALL.iter().flat_map(|format| format.extensions()));
         match known.find(|(_, known)| known.eq_ignore_ascii_case(ext)) {
-            Some((number, _)) if !self.fix_extension => Extension(number),
-            None if ext != "\0" => Extension::NONE,
-            _ => Extension::ANY,
+            Some((number, _)) if !self.fix_extension => ExtensionId(number),
+            None if ext != "\0" => ExtensionId::NONE,
+            _ => ExtensionId::ANY,
         }
     }
 }
 
-/// The last segment of the URL's path, decoded and cleaned; `None` where the path ends in `/` or nothing is left.
+/// The last segment of the path of the URL, percent-decoded and cleaned; `None` if the path ends in `/` or nothing is
+/// left.
 fn url_basename(url: &Url) -> Option<String> {
     let segment = url.path_segments()?.next_back()?;
     let name = clean_text(&percent_decode_str(segment).decode_utf8_lossy());
@@ -206,7 +226,7 @@ mod tests {
         assert_eq!(name("{host}", "http://[::1]/x"), "[__1].jpg");
     }
 
-    /// A digest that begins with these digits.
+    /// A SHA-256 in hexadecimal that begins with these digits.
     fn sha256(beginning: &str) -> String {
         let rest = Sha256::digest(beginning).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         beginning.to_owned() + &rest[beginning.len()..]
@@ -270,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_digests_keep_contents_apart_and_slices_do_not() {
+    fn whole_digests_make_names_unique_and_slices_do_not() {
         let urls = ["https://a.example/x.png", "https://b.example/x.png", "https://c.example/X.PNG"];
         let [_, second, third] = urls.map(|url| url_hash(&Url::parse(url).expect("a URL"))[..8].to_owned());
         let content = sha256("ab");
@@ -288,13 +308,13 @@ mod tests {
                 let planned = namer.reserve(&job(index, url));
                 let name = planned.finish(Some(Format::Png), false, Some(&content));
                 assert_eq!(name.path, expected.replace("-3", &format!("-{third}")), "{template}");
-                assert_eq!(planned.is_addressed_by_content(), is_own, "{template}");
+                assert_eq!(planned.is_content_addressed(), is_own, "{template}");
             }
         }
     }
 
     #[test]
-    fn a_later_run_takes_no_name_that_digits_may_lead_to() {
+    fn a_later_run_takes_no_name_that_digits_may_complete() {
         let hash = sha256("");
         for (template, kept, url, is_taken) in [
             ("{sha256:0:2}/{basename}", "ab/cat.png", "cat.png", true),
@@ -313,12 +333,12 @@ mod tests {
             ("{sha256:0:1}on{stem}", "_con.png", "x", false),
             ("{sha256:0:1}o{stem}", "_con.png", "n", true),
             ("{sha256:0:1}o{stem}", "con.png", "n", false),
-            // Contents keep these apart.
+            // These are distinct by their content.
             ("{sha256}", &format!("{hash}.png"), "x", false),
             ("{stem}-{sha256}", &format!("x-{hash}.png"), "x", false),
         ] {
             let mut namer = namer(template);
-            namer.keep(kept);
+            namer.mark_taken(kept);
             let planned = namer.reserve(&job(0, &format!("https://a.example/{url}"))).pattern;
             let suffix = &url_hash(&Url::parse(&format!("https://a.example/{url}")).expect("a URL"))[..8];
             assert_eq!(planned.contains(suffix), is_taken, "{template} {kept} {url}: {planned:?}");
@@ -341,11 +361,12 @@ mod tests {
             assert!(given[1].starts_with("cat-abcdef01-") && given[2].starts_with("cat-abcdef01-"), "{given:?}");
             assert_ne!(given[1], given[2], "{order:?}");
         }
-        // Where nothing is mistaken, every row has the usual suffix.
+        // Where no digits can be mistaken for a suffix, every row has the usual suffix.
         let mut namer = namer("{stem}-{sha256:0:8}");
         for (index, host) in (0..).zip(["a", "b", "c", "d"]) {
             let url = format!("https://{host}.example/cat-12");
-            let planned = namer.reserve(&job(index, &url)).pattern.replace(crate::naming::clean::DIGIT, ".");
+            let planned =
+                namer.reserve(&job(index, &url)).pattern.replace(crate::naming::clean::DIGIT_PLACEHOLDER, ".");
             let hash = url_hash(&Url::parse(&url).expect("a URL"));
             let expected =
                 if index == 0 { "cat-12-.........\0".into() } else { format!("cat-12-........-{}.\0", &hash[..8]) };
@@ -371,14 +392,14 @@ mod tests {
             let second = second.finish(Some(Format::Webp), false, Some(&content)).path;
             assert!(second.split('/').all(|name| name.len() <= 255) && second.contains(&content[..8]), "{second}");
         }
-        // With the longest suffix that there is.
+        // With the longest possible suffix.
         let planned = namer("{stem}-{sha256}12345678").reserve(&job(0, &format!("https://a.example/{long}")));
         let name = with_suffix(&planned.pattern, &"f".repeat(85), true);
         assert!(name.len() <= 255 && name.contains(&format!("zz-{}12345678-ff", "\u{1}".repeat(64))), "{name:?}");
     }
 
     #[test]
-    fn a_row_that_is_fetched_again_keeps_its_name_unless_that_is_its_contents() {
+    fn a_row_that_is_fetched_again_keeps_its_name_unless_it_is_content_addressed() {
         let (before, now) = (sha256("00"), sha256("11"));
         for (template, old, expected) in [
             ("{sha256:0:2}/{basename}", "00/x.png", "00/x.png".to_owned()),
@@ -386,30 +407,30 @@ mod tests {
             ("{stem}-{sha256}", &format!("other-{before}.jpg"), format!("other-{now}.jpg")),
             ("{sha256}", "x.png", "x.png".to_owned()),
         ] {
-            let planned = namer(template).again(old.to_owned());
+            let planned = namer(template).reuse(old.to_owned());
             let is_own = expected.contains(&now);
             assert_eq!(planned.finish(Some(Format::Png), true, Some(&now)).path, expected, "{template} {old}");
-            assert_eq!((planned.is_addressed_by_content(), planned.known().is_none()), (is_own, is_own), "{old}");
+            assert_eq!((planned.is_content_addressed(), planned.known().is_none()), (is_own, is_own), "{old}");
         }
     }
 
     #[test]
-    fn a_name_that_is_given_anew_is_given_as_if_the_old_one_were_not_there() {
+    fn a_replacement_name_is_reserved_as_if_the_old_one_were_free() {
         let urls = ["https://a.example/cat.png", "https://b.example/cat.png"];
         let suffix = &url_hash(&Url::parse(urls[1]).expect("a URL"))[..8];
         let old = ["ab/cat.png".to_owned(), format!("cd/cat-{suffix}.png")];
         let mut namer = namer("{sha256:0:2}/{basename}");
-        // A journal speaks of a row more than once.
+        // A journal may have several records of a row.
         for path in old.iter().chain(&old) {
-            namer.keep(path);
+            namer.mark_taken(path);
         }
-        let given = [0, 1].map(|number| namer.reserve_instead(&job(number as u64, urls[number]), &old[number]));
+        let given = [0, 1].map(|number| namer.reserve_replacement(&job(number as u64, urls[number]), &old[number]));
         let given = given.map(|planned| planned.finish(Some(Format::Png), false, Some(&sha256("ef"))).path);
         assert_eq!(given, ["ef/cat.png".to_owned(), format!("ef/cat-{suffix}.png")]);
-        // Somebody else's file is still in the way, though its name differs from the old one in digits alone.
-        namer.keep("12/dog.png");
-        namer.keep("34/dog.png");
-        let given = namer.reserve_instead(&job(2, "https://a.example/dog.png"), "12/dog.png");
+        // The file of another row is still taken, though its name differs from `old` in digits alone.
+        namer.mark_taken("12/dog.png");
+        namer.mark_taken("34/dog.png");
+        let given = namer.reserve_replacement(&job(2, "https://a.example/dog.png"), "12/dog.png");
         assert!(given.pattern.contains("/dog-"), "{given:?}");
     }
 
@@ -456,9 +477,9 @@ mod tests {
                 let mut namer = namer(&template);
                 let given = urls.map(|url| namer.reserve(&job(0, url)).finish(Some(Format::Png), false, None).path);
                 assert_ne!(given[0], given[1], "{template} {urls:?}");
-                // Nor does a later run take a name that this one gave.
+                // A later run does not take the name either.
                 let mut later = Namer::new(template.parse().expect("a template"), false);
-                later.keep(&given[0]);
+                later.mark_taken(&given[0]);
                 let other = later.reserve(&job(0, urls[1])).finish(Some(Format::Png), false, None).path;
                 assert_ne!(given[0], other, "{template} {urls:?}");
             }
@@ -466,13 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn fixing_an_extension_can_hit_nobody() {
+    fn fixing_an_extension_causes_no_collision() {
         let mut namer = Namer::new("{basename}".parse().expect("a template"), true);
         let first = namer.reserve(&job(0, "https://a.example/x.png")).finish(Some(Format::Jpeg), true, None);
         assert_eq!(first, FinalName { path: "x.jpg".into(), mismatch: false });
         let second = namer.reserve(&job(1, "https://a.example/x.jpg")).finish(Some(Format::Jpeg), true, None);
         assert!(second.path.starts_with("x-"), "{second:?}");
-        let kept = namer.again("x.png".into()).finish(Some(Format::Jpeg), true, None);
+        let kept = namer.reuse("x.png".into()).finish(Some(Format::Jpeg), true, None);
         assert_eq!(kept, FinalName { path: "x.png".into(), mismatch: true });
     }
 
@@ -491,7 +512,7 @@ mod tests {
             ("{ext}/{stem}", "png/x", "x.png", true),
         ] {
             let mut namer = namer(template);
-            namer.keep(kept);
+            namer.mark_taken(kept);
             let url = format!("https://a.example/{url}");
             let planned = namer.reserve(&job(0, &url)).pattern;
             let suffix = &url_hash(&Url::parse(&url).expect("a URL"))[..8];
@@ -500,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_known_format_gets_nobody_elses_extension() {
+    fn an_unknown_format_gets_no_extension_of_another_name() {
         let mut namer = namer("{basename}");
         let given = [".png", "_.png", "x"].map(|name| namer.reserve(&job(0, &format!("https://a.example/{name}"))));
         assert_eq!(given.map(|planned| planned.finish(None, false, None).path), ["_.png.bin", "_.png", "x"]);
@@ -509,7 +530,7 @@ mod tests {
     #[test]
     fn names_of_earlier_runs_and_long_ones_are_respected() {
         let mut namer = namer("{basename}");
-        namer.keep("x.png");
+        namer.mark_taken("x.png");
         assert_ne!(namer.reserve(&job(0, "https://a.example/x.png")).pattern, "x.png");
         let long = format!("https://a.example/{}.png", "z".repeat(300));
         let first = namer.reserve(&job(1, &long)).pattern;
@@ -522,7 +543,7 @@ mod tests {
     fn a_server_may_name_what_the_url_does_not() {
         let mut namer = namer("{basename}");
         let nameless = job(0, "https://a.example/?id=1");
-        assert!(namer.reserve(&nameless).asks_server());
+        assert!(namer.reserve(&nameless).awaits_server_name());
         let given = namer.reserve_from_server(&nameless, "C:\\fakepath\\cat.png").expect("a name");
         assert_eq!(given.finish(Some(Format::Png), false, None).path, "cat.png");
         assert_eq!(namer.reserve_from_server(&nameless, "../"), None);
@@ -541,17 +562,17 @@ mod tests {
     }
 
     #[test]
-    fn names_that_rows_keep_apart_are_not_remembered_but_those_of_earlier_runs_are() {
+    fn names_that_are_unique_per_row_are_not_remembered_but_those_of_earlier_runs_are() {
         let mut namer = namer("{index:02}-{basename}");
-        namer.keep("03-x.png");
+        namer.mark_taken("03-x.png");
         let before = format!("{:?}", namer.taken.table);
         let given = (0..5).map(|index| namer.reserve(&job(index, "https://a.example/x.png")).pattern);
         let given = given.collect::<Vec<_>>();
         assert_eq!((&*given[2], &*given[4]), ("02-x.png", "04-x.png"));
         assert!(given[3].starts_with("03-x-"), "{given:?}");
-        let old = namer.reserve_instead(&job(3, "https://a.example/x.png"), "03-x.png");
+        let old = namer.reserve_replacement(&job(3, "https://a.example/x.png"), "03-x.png");
         assert_eq!(old.pattern, "03-x.png");
-        namer.again("04-x.png".into());
+        namer.reuse("04-x.png".into());
         assert_eq!(format!("{:?}", namer.taken.table), before);
     }
 }

@@ -1,26 +1,26 @@
-//! The grammar of names: text with fields in braces, parsed once, before the run.
+//! Parses file name templates, which are text with fields in braces, and renders them.
 //!
 //! | field | stands for |
 //! |---|---|
-//! | `{basename}` | the last segment of the URL's path, or what takes its place |
-//! | `{stem}` `{ext}` | what is before and behind its last dot; `{ext}` by content where that is no extension of an image |
+//! | `{basename}` | the last segment of the URL's path, or the name from the server, or `image` |
+//! | `{stem}` `{ext}` | what is before and after its last dot; `{ext}` by content if that is no extension of an image |
 //! | `{index}` `{index:06}` | the number of the row, from 0; with leading zeros |
 //! | `{index/10000}` `{index/10000:04}` | that number divided, the remainder dropped |
 //! | `{host}` | the host of the URL |
-//! | `{url_hash}` | the SHA-256 of the URL, 64 hexadecimal digits ([`crate::job::url_hash`]) |
+//! | `{url_hash}` | the SHA-256 of the URL, 64 hexadecimal digits ([`crate::record::url_hash`]) |
 //! | `{sha256}` | the SHA-256 of the body, 64 hexadecimal digits |
 //! | `{col.NAME}` | the column NAME of the row |
 //! | `{{` `}}` | the braces themselves |
 //!
-//! A slice takes a part of `{stem}`, `{host}`, `{url_hash}`, `{sha256}` or `{col.NAME}`: `{sha256:0:2}` are the characters
-//! from the first number on, counted from 0, up to and not including the second. What is shorter gives what it has.
+//! `{stem}`, `{host}`, `{url_hash}`, `{sha256}` and `{col.NAME}` can have a slice: `{sha256:0:2}` is the characters from
+//! position 0, counted from 0, up to and not including position 2. Positions after the end of the text are ignored.
 //!
-//! A column is written as it is if it is text, and as JSON writes it if it is a number, `true` or `false`; then it is
-//! cleaned like everything from outside. What has no such value (no such column, null, a list, an object) is `none`. NAME
-//! may hold any character but braces, colons included: only two numbers at the very end are a slice. So the column
-//! `a:0:2` is `{col.a:0:2:0:999}`.
+//! The value of a column is written as it is if it is text, and as in JSON if it is a number, `true` or `false`; then it
+//! is cleaned like all text from outside. A missing column, null, a list or an object is written as `none`. NAME may have
+//! any character but braces, colons included: only two numbers at the very end are a slice. So the column `a:0:2` is
+//! `{col.a:0:2:0:999}`.
 //!
-//! `{sha256}` is known last of all, and is subject to a rule of its own (see [`super::digits`]).
+//! `{sha256}` is known after the body, and only allowed in some places (see [`super::digest_digits`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,26 +28,36 @@ use std::num::NonZeroU64;
 
 use serde_json::Value;
 
-use super::clean::{DIGIT, clean_text};
-use super::digits::Digits;
-use crate::job::Extra;
-use crate::shown::is_harmful;
+use super::clean::{DIGIT_PLACEHOLDER, clean_text};
+use super::digest_digits::DigestDigits;
+use crate::record::Extra;
+use crate::util::redact::needs_escaping;
 
-/// Stands for the value of a column that has none.
-const NO_VALUE: &str = "none";
+/// The text for a column without a value.
+const MISSING_VALUE: &str = "none";
 
-/// How many digits a SHA-256 has.
+/// `--name`, the text of [`Template::default`].
+pub const DEFAULT_TEMPLATE: &str = "{basename}";
+
+/// The number of hexadecimal digits of a SHA-256.
 pub const SHA256_DIGITS: usize = 64;
 
 /// A file name template (`--name`), parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    parts: Vec<Part>,
-    digits: Option<Digits>,
+    parts: Vec<TemplatePart>,
+    digits: Option<DigestDigits>,
+}
+
+/// `{basename}`.
+impl Default for Template {
+    fn default() -> Self {
+        Self { parts: vec![TemplatePart::Field(Field::Basename)], digits: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Field(Field),
 }
@@ -64,7 +74,7 @@ pub(super) enum Field {
     Column(String, Slice),
 }
 
-/// The characters of a text from one number on up to another.
+/// A range of characters of a text: `start` is included, `end` is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Slice {
     pub start: usize,
@@ -73,23 +83,23 @@ pub(super) struct Slice {
 
 impl Slice {
     const ALL: Self = Self { start: 0, end: usize::MAX };
-    const OF_SHA256: Self = Self { start: 0, end: SHA256_DIGITS };
+    const SHA256: Self = Self { start: 0, end: SHA256_DIGITS };
 
-    fn of(self, text: &str) -> &str {
+    fn apply(self, text: &str) -> &str {
         let place = |number| text.char_indices().nth(number).map_or(text.len(), |(place, _)| place);
         &text[place(self.start)..place(self.end)]
     }
 
-    /// How many characters it takes of a text that has enough.
+    /// The number of characters of the slice, for a text that is long enough.
     pub const fn width(self) -> usize {
         self.end - self.start
     }
 }
 
-/// Why a template is none, and where.
+/// Why a template is invalid, and where.
 #[derive(Debug, PartialEq)]
 pub struct TemplateError {
-    /// The number of the character, from 1.
+    /// The number of the character in the template, from 1.
     pub at: usize,
     /// What is wrong there.
     pub what: String,
@@ -106,16 +116,17 @@ impl std::error::Error for TemplateError {}
 impl std::str::FromStr for Template {
     type Err = TemplateError;
 
-    /// Text with fields in braces; `{{` and `}}` are the braces themselves.
+    /// Parses text with fields in braces; `{{` and `}}` stand for braces.
     fn from_str(text: &str) -> Result<Self, TemplateError> {
         let fail = |at: usize, what: String| Err(TemplateError { at, what });
         if text.is_empty() {
             return fail(1, "the template is empty".into());
         }
-        // Each with the number of the character where it is known what it is: of a field, its brace.
+        // Each part with the number of the character where it was recognised: for a field, that of its brace.
         let mut parts = Vec::new();
         let mut plain = String::new();
-        // A name with something harmless in its fields, and where each of its characters is from.
+        // A sample name, with an `x` for each field, and the number of the character in the template for each of its
+        // characters.
         let mut sample = Vec::new();
         let mut characters = text.chars().enumerate().map(|(index, character)| (index + 1, character)).peekable();
         while let Some((at, character)) = characters.next() {
@@ -132,24 +143,24 @@ impl std::str::FromStr for Template {
                             Some((_, character)) => inner.push(character),
                         }
                     }
-                    let field = Field::parse(&inner).map_err(|mistake| mistake.in_field(&inner, at))?;
+                    let field = Field::parse(&inner).map_err(|error| error.in_field(&inner, at))?;
                     if !plain.is_empty() {
-                        parts.push((Part::Text(std::mem::take(&mut plain)), at));
+                        parts.push((TemplatePart::Text(std::mem::take(&mut plain)), at));
                     }
-                    parts.push((Part::Field(field), at));
+                    parts.push((TemplatePart::Field(field), at));
                 }
                 '\\' => return fail(at, "folders are separated by /".into()),
                 '<' | '>' | ':' | '"' | '|' | '?' | '*' => {
                     return fail(at, format!("{character} is refused in names by Windows"));
                 }
-                other if is_harmful(other) => return fail(at, "a control character".into()),
+                other if needs_escaping(other) => return fail(at, "a control character".into()),
                 other => plain.push(other),
             }
         }
         if !plain.is_empty() {
-            parts.push((Part::Text(plain), text.len()));
+            parts.push((TemplatePart::Text(plain), text.len()));
         }
-        // Every folder must be a plain name of its own, and so must the file.
+        // Every component must be a visible name.
         let end = sample.last().map(|(at, _)| (*at, '/'));
         let mut begins = true;
         for (at, character) in sample.into_iter().chain(end) {
@@ -158,51 +169,51 @@ impl std::str::FromStr for Template {
             }
             begins = character == '/';
         }
-        let digits = Digits::of(&components(&parts))?;
+        let digits = DigestDigits::of(&components(&parts))?;
         Ok(Self { parts: parts.into_iter().map(|(part, _)| part).collect(), digits })
     }
 }
 
-/// What a folder's name, or the file's, is made of.
+/// A part of the name of a folder or of the file.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Piece<'a> {
+pub(super) enum ComponentPart<'a> {
     Text(&'a str),
-    /// With the number of the character where it begins in the template.
+    /// With the number of the character in the template where the field begins.
     Field(&'a Field, usize),
 }
 
-/// The folders of a template, and the file.
-fn components(parts: &[(Part, usize)]) -> Vec<Vec<Piece<'_>>> {
+/// The components of a template: its folders and its file.
+fn components(parts: &[(TemplatePart, usize)]) -> Vec<Vec<ComponentPart<'_>>> {
     let mut components = Vec::new();
     let mut component = Vec::new();
     for (part, at) in parts {
         match part {
-            Part::Text(text) => {
+            TemplatePart::Text(text) => {
                 for (number, text) in text.split('/').enumerate() {
                     if number > 0 {
                         components.push(std::mem::take(&mut component));
                     }
                     if !text.is_empty() {
-                        component.push(Piece::Text(text));
+                        component.push(ComponentPart::Text(text));
                     }
                 }
             }
-            Part::Field(field) => component.push(Piece::Field(field, *at)),
+            TemplatePart::Field(field) => component.push(ComponentPart::Field(field, *at)),
         }
     }
     components.push(component);
     components
 }
 
-/// What is wrong with a field.
-struct Mistake<'a> {
-    /// The text of the field from the wrong character on; `None`: the field as a whole.
+/// Why a field is invalid, and where.
+struct FieldError<'a> {
+    /// The text of the field from the invalid character on; `None`: the field as a whole.
     from: Option<&'a str>,
     what: String,
 }
 
-impl Mistake<'_> {
-    /// The same, in a field whose brace is the character of this number.
+impl FieldError<'_> {
+    /// The error in the template. `brace`: the number of the character of the field's opening brace.
     fn in_field(self, field: &str, brace: usize) -> TemplateError {
         let right = self.from.map(|from| field.chars().count() - from.chars().count());
         TemplateError { at: right.map_or(brace, |right| brace + 1 + right), what: self.what }
@@ -210,15 +221,15 @@ impl Mistake<'_> {
 }
 
 impl Field {
-    /// The field of this text, which stands between braces.
-    fn parse(text: &str) -> Result<Self, Mistake<'_>> {
+    /// Parses the text between braces.
+    fn parse(text: &str) -> Result<Self, FieldError<'_>> {
         if let Some(column) = text.strip_prefix("col.") {
             return Self::parse_column(column);
         }
         let (name, more) = text.split_at(text.find([':', '/']).unwrap_or(text.len()));
         let whole = |field, advice: &str| match more {
             "" => Ok(field),
-            _ => Err(Mistake { from: Some(more), what: format!("{{{name}}} is taken whole{advice}") }),
+            _ => Err(FieldError { from: Some(more), what: format!("{{{name}}} is taken whole{advice}") }),
         };
         match name {
             "basename" => whole(Self::Basename, "; a part of it is {stem:0:8}"),
@@ -226,18 +237,18 @@ impl Field {
             "index" => Self::parse_index(text, more),
             "stem" => Ok(Self::Stem(slice(name, more, None)?)),
             "host" => Ok(Self::Host(slice(name, more, None)?)),
-            "url_hash" => Ok(Self::UrlHash(slice(name, more, Some(Slice::OF_SHA256))?)),
-            "sha256" => Ok(Self::Sha256(slice(name, more, Some(Slice::OF_SHA256))?)),
+            "url_hash" => Ok(Self::UrlHash(slice(name, more, Some(Slice::SHA256))?)),
+            "sha256" => Ok(Self::Sha256(slice(name, more, Some(Slice::SHA256))?)),
             _ => {
                 let known = "{basename} {stem} {ext} {index} {host} {url_hash} {sha256} {col.NAME}";
-                Err(Mistake { from: None, what: format!("there is no field {{{text}}}; there are {known}") })
+                Err(FieldError { from: None, what: format!("there is no field {{{text}}}; there are {known}") })
             }
         }
     }
 
-    /// `more`: what follows the word `index` in `text`.
-    fn parse_index<'a>(text: &str, more: &'a str) -> Result<Self, Mistake<'a>> {
-        let fail = |from, what: String| Err(Mistake { from: Some(from), what });
+    /// Parses the field of the row number. `more`: the text after `index` in `text`.
+    fn parse_index<'a>(text: &str, more: &'a str) -> Result<Self, FieldError<'a>> {
+        let fail = |from, what: String| Err(FieldError { from: Some(from), what });
         let forms = || format!("{{{text}}} is none of {{index}} {{index:06}} {{index/1000}} {{index/1000:06}}");
         let (divisor, more) = match more.strip_prefix('/') {
             None => (NonZeroU64::MIN, more),
@@ -261,8 +272,8 @@ impl Field {
         Ok(Self::Index { divisor, width })
     }
 
-    /// `column`: what follows `col.`.
-    fn parse_column(column: &str) -> Result<Self, Mistake<'_>> {
+    /// Parses a column. `column`: the text after `col.`.
+    fn parse_column(column: &str) -> Result<Self, FieldError<'_>> {
         let mut words = column.rsplitn(3, ':');
         let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
         let name = match (words.next().filter(is_number), words.next().filter(is_number), words.next()) {
@@ -270,15 +281,16 @@ impl Field {
             _ => column,
         };
         if name.is_empty() {
-            return Err(Mistake { from: Some(column), what: "{col.NAME} needs the name of a column".into() });
+            return Err(FieldError { from: Some(column), what: "{col.NAME} needs the name of a column".into() });
         }
         Ok(Self::Column(name.to_owned(), slice("col.NAME", &column[name.len()..], None)?))
     }
 }
 
-/// The slice that `more` says, behind the name of a field: none at all, or two numbers. `all`: what there is to take of.
-fn slice<'a>(name: &str, more: &'a str, all: Option<Slice>) -> Result<Slice, Mistake<'a>> {
-    let fail = |from, what: String| Err(Mistake { from: Some(from), what });
+/// Parses the slice after the name of a field: nothing, or two numbers. `all`: the whole of the field, if its length is
+/// known.
+fn slice<'a>(name: &str, more: &'a str, all: Option<Slice>) -> Result<Slice, FieldError<'a>> {
+    let fail = |from, what: String| Err(FieldError { from: Some(from), what });
     if more.is_empty() {
         return Ok(all.unwrap_or(Slice::ALL));
     }
@@ -298,13 +310,13 @@ fn slice<'a>(name: &str, more: &'a str, all: Option<Slice>) -> Result<Slice, Mis
     }
 }
 
-/// A number in digits alone; a sign is none.
+/// A number that consists of digits; a sign is not allowed.
 fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// What the fields of a template stand for in one name.
-pub(super) struct Values<'a> {
+/// The values of the fields for one name.
+pub(super) struct FieldValues<'a> {
     pub basename: &'a str,
     pub ext: &'a str,
     pub index: u64,
@@ -314,110 +326,115 @@ pub(super) struct Values<'a> {
 }
 
 impl Template {
-    /// Whether names hold something of the digest of the body, which has to be made then.
+    /// Whether names have digits of the SHA-256 of the body, which must be computed then.
     #[must_use]
     pub const fn wants_sha256(&self) -> bool {
         self.digits.is_some()
     }
 
-    /// Where digits of that digest stand.
-    pub(super) const fn digits(&self) -> Option<&Digits> {
+    /// The places of these digits, if there are any.
+    pub(super) const fn digits(&self) -> Option<&DigestDigits> {
         self.digits.as_ref()
     }
 
-    pub(super) fn render(&self, values: &Values) -> String {
+    /// The name for these values, before it is made fit for file systems; with placeholders for SHA-256 digits.
+    pub(super) fn render(&self, values: &FieldValues) -> String {
         use fmt::Write as _;
         let mut name = String::new();
         for part in &self.parts {
             // Writing to a String cannot fail.
             let _ = match part {
-                Part::Text(text) => name.write_str(text),
-                Part::Field(Field::Basename) => name.write_str(values.basename),
-                Part::Field(Field::Stem(slice)) => {
+                TemplatePart::Text(text) => name.write_str(text),
+                TemplatePart::Field(Field::Basename) => name.write_str(values.basename),
+                TemplatePart::Field(Field::Stem(slice)) => {
                     let stem = values.basename.rsplit_once('.').map_or(values.basename, |(stem, _)| stem);
-                    name.write_str(slice.of(stem))
+                    name.write_str(slice.apply(stem))
                 }
-                Part::Field(Field::Ext) => name.write_str(values.ext),
-                Part::Field(Field::Index { divisor, width }) => write!(name, "{:0width$}", values.index / *divisor),
-                Part::Field(Field::Host(slice)) => name.write_str(slice.of(values.host)),
-                Part::Field(Field::UrlHash(slice)) => name.write_str(slice.of(values.url_hash)),
-                Part::Field(Field::Sha256(slice)) => {
-                    name.extend(std::iter::repeat_n(DIGIT, slice.width()));
+                TemplatePart::Field(Field::Ext) => name.write_str(values.ext),
+                TemplatePart::Field(Field::Index { divisor, width }) => {
+                    write!(name, "{:0width$}", values.index / *divisor)
+                }
+                TemplatePart::Field(Field::Host(slice)) => name.write_str(slice.apply(values.host)),
+                TemplatePart::Field(Field::UrlHash(slice)) => name.write_str(slice.apply(values.url_hash)),
+                TemplatePart::Field(Field::Sha256(slice)) => {
+                    name.extend(std::iter::repeat_n(DIGIT_PLACEHOLDER, slice.width()));
                     Ok(())
                 }
-                Part::Field(Field::Column(column, slice)) => match written(values.extra.get(column)) {
-                    Some(value) => name.write_str(slice.of(&clean_text(&value))),
-                    None => name.write_str(NO_VALUE),
+                TemplatePart::Field(Field::Column(column, slice)) => match column_text(values.extra.get(column)) {
+                    Some(value) => name.write_str(slice.apply(&clean_text(&value))),
+                    None => name.write_str(MISSING_VALUE),
                 },
             };
         }
         name
     }
 
-    /// Whether names are distinct for distinct rows, whatever else is in them.
+    /// Whether different rows always have different names, whatever the other fields are.
     ///
-    /// So it is where a folder or the file begins with a few plain letters and `{index}`, and something that is no digit
-    /// comes then, or the end. What stands before is the same in all names, so they differ where the numbers do: with
-    /// as many zeros in front as are asked for, no number is the beginning of another one followed by what is no digit.
-    /// No rule about whole names touches that: an underscore may be put before (`com1` is a device and `com10` is none;
-    /// then it stands where others have a letter or a digit), and what is too long is cut at its end, far behind the
-    /// number. A dot before the number is not allowed, because suffixes are put before an extension, and the number must
-    /// not be taken for one.
-    pub(super) fn tells_rows_apart(&self) -> bool {
-        /// A name has 255 bytes, of which a suffix takes 86 at most, an extension 9, a number 20, and digits at the end, with
-        /// what is beside them, 72.
-        const LONGEST_BEFORE: usize = 64;
+    /// They do if a folder or the file begins with a few plain characters and `{index}`, followed by a character that
+    /// is no digit, or by the end. The text before the number is the same in all names, so they differ where the
+    /// numbers do: a number is never the start of another one followed by a non-digit, also with leading zeros.
+    ///
+    /// The rules for whole names do not change that. An underscore may be put before (`com1` is a device and `com10` is
+    /// not; the underscore is then where other names have a letter or a digit), and a name that is too long is
+    /// truncated at its end, far after the number. A dot before the number is not allowed, because the number could be
+    /// taken for an extension, and suffixes are put before extensions.
+    pub(super) fn is_unique_per_row(&self) -> bool {
+        /// The length of the text before the number, in bytes. A name has 255 bytes, of which a suffix takes at most
+        /// 86, an extension 9, a number 20, and SHA-256 digits at the end, with the text beside them, 72.
+        const MAX_PREFIX_BYTES: usize = 64;
         let mut begun = true;
         let mut before = 0;
         for (position, part) in self.parts.iter().enumerate() {
             match part {
-                Part::Text(text) => {
+                TemplatePart::Text(text) => {
                     let last = text.rsplit('/').next().unwrap_or(text);
                     if last.len() < text.len() {
                         (begun, before) = (true, 0);
                     }
                     before += last.len();
-                    begun &= before <= LONGEST_BEFORE && last.bytes().all(|byte| byte.is_ascii() && byte != b'.');
+                    begun &= before <= MAX_PREFIX_BYTES && last.bytes().all(|byte| byte.is_ascii() && byte != b'.');
                 }
-                Part::Field(Field::Index { divisor: NonZeroU64::MIN, .. }) if begun => {
+                TemplatePart::Field(Field::Index { divisor: NonZeroU64::MIN, .. }) if begun => {
                     let ends = match self.parts.get(position + 1) {
                         None => true,
-                        Some(Part::Text(next)) => {
+                        Some(TemplatePart::Text(next)) => {
                             next.bytes().next().is_some_and(|b| b.is_ascii() && !b.is_ascii_digit())
                         }
-                        Some(Part::Field(_)) => false,
+                        Some(TemplatePart::Field(_)) => false,
                     };
                     if ends {
                         return true;
                     }
                     begun = false;
                 }
-                Part::Field(_) => begun = false,
+                TemplatePart::Field(_) => begun = false,
             }
         }
         false
     }
 
-    /// Whether the file's name is something and its extension.
+    /// Whether the file's name ends in `.{ext}`.
     pub(super) fn ends_in_extension(&self) -> bool {
-        matches!(&self.parts[..], [.., Part::Text(text), Part::Field(Field::Ext)] if text.ends_with('.'))
+        matches!(&self.parts[..], [.., TemplatePart::Text(text), TemplatePart::Field(Field::Ext)] if text.ends_with('.'))
     }
 
-    /// The columns that names hold.
+    /// The columns that names contain.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Field(Field::Column(name, _)) => Some(&**name),
+            TemplatePart::Field(Field::Column(name, _)) => Some(&**name),
             _ => None,
         })
     }
 
+    /// Whether the template has a field that `wanted` accepts.
     pub(super) fn uses(&self, wanted: impl Fn(&Field) -> bool) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Field(field) if wanted(field)))
+        self.parts.iter().any(|part| matches!(part, TemplatePart::Field(field) if wanted(field)))
     }
 }
 
-/// The value of a column as names hold it, not cleaned yet.
-fn written(value: Option<&Value>) -> Option<Cow<'_, str>> {
+/// The value of a column as text, before cleaning; `None` if it has no text.
+fn column_text(value: Option<&Value>) -> Option<Cow<'_, str>> {
     match value? {
         Value::String(text) => Some(text.into()),
         Value::Number(number) => Some(number.to_string().into()),
@@ -506,13 +523,13 @@ mod tests {
             ("col.a/b.c \t", "a/b.c \t", all),
             ("col.col.x", "col.x", all),
         ] {
-            let field = Field::parse(text).unwrap_or_else(|mistake| panic!("{text}: {}", mistake.what));
+            let field = Field::parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.what));
             assert_eq!(field, Field::Column(name.to_owned(), slice), "{text}");
         }
     }
 
     #[test]
-    fn only_templates_that_keep_rows_apart_are_taken_for_such() {
+    fn templates_with_unique_names_per_row_are_recognised() {
         for (template, apart) in [
             ("{index}", true),
             ("{index:08}", true),
@@ -547,9 +564,9 @@ mod tests {
             ("{col.id}", false),
             ("{col.index}/{stem}", false),
         ] {
-            assert_eq!(template.parse::<Template>().expect(template).tells_rows_apart(), apart, "{template}");
+            assert_eq!(template.parse::<Template>().expect(template).is_unique_per_row(), apart, "{template}");
         }
         let long = |count| format!("{}{{index}}", "x".repeat(count)).parse::<Template>().expect("a template");
-        assert!(long(64).tells_rows_apart() && !long(65).tells_rows_apart());
+        assert!(long(64).is_unique_per_row() && !long(65).is_unique_per_row());
     }
 }

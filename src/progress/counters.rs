@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use url::Url;
 
-use super::under_way::{Place, UnderWay};
-use crate::error::Kind;
+use super::in_flight::{Place, UnderWay};
+use crate::record::ErrorKind;
 
 /// What has happened so far in this pass over the list.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Counters {
     /// Bytes of bodies that have come, no byte counted twice when an attempt covers old ground.
     pub bytes: AtomicU64,
     /// The failed rows by what failed.
-    by_kind: Mutex<BTreeMap<Kind, u64>>,
+    by_kind: Mutex<BTreeMap<ErrorKind, u64>>,
     alive: AtomicU64,
     most_alive: AtomicU64,
     /// Which downloads are under way. Nowhere, when nobody will look.
@@ -44,7 +44,7 @@ impl Counters {
     }
 
     /// A row failed.
-    pub fn fail(&self, kind: Option<Kind>) {
+    pub fn fail(&self, kind: Option<ErrorKind>) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if let Some(kind) = kind {
             *self.by_kind.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
@@ -53,7 +53,7 @@ impl Counters {
 
     /// What failed and how often, the most frequent first.
     #[must_use]
-    pub fn failures(&self) -> Vec<(Kind, u64)> {
+    pub fn failures(&self) -> Vec<(ErrorKind, u64)> {
         let by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         let mut failures = by_kind.iter().map(|(kind, count)| (*kind, *count)).collect::<Vec<_>>();
         drop(by_kind);
@@ -135,10 +135,11 @@ mod tests {
     #[test]
     fn what_fails_most_comes_first() {
         let counters = Counters::default();
-        for kind in [Kind::Dns, Kind::HttpStatus(404), Kind::HttpStatus(503), Kind::HttpStatus(404)] {
+        for kind in [ErrorKind::Dns, ErrorKind::HttpStatus(404), ErrorKind::HttpStatus(503), ErrorKind::HttpStatus(404)]
+        {
             counters.fail(Some(kind));
         }
-        let failures = [(Kind::HttpStatus(404), 2), (Kind::Dns, 1), (Kind::HttpStatus(503), 1)];
+        let failures = [(ErrorKind::HttpStatus(404), 2), (ErrorKind::Dns, 1), (ErrorKind::HttpStatus(503), 1)];
         assert_eq!(counters.failures(), failures);
         assert_eq!(counters.failed.load(Ordering::Relaxed), 4);
     }

@@ -7,15 +7,24 @@
 //! what `terminal` knows of cursors and colours, or in a sentence for the log (`words`).
 
 mod counters;
+mod display;
+mod in_flight;
+#[cfg(feature = "cli")]
 mod rate;
+#[cfg(feature = "cli")]
 mod screen;
 mod status;
+#[cfg(feature = "cli")]
 mod terminal;
-mod under_way;
+#[cfg(feature = "cli")]
 mod view;
+#[cfg(feature = "cli")]
 mod words;
 
 pub use self::counters::{Alive, Counters, HighWater};
-pub use self::screen::{AboveView, Screen, Show, Watch};
+pub use self::display::{Display, Watch};
+#[cfg(feature = "cli")]
+pub use self::screen::{AboveView, Screen, Show};
 pub use self::status::{Facts, Throttled, Total};
+#[cfg(feature = "cli")]
 pub use self::terminal::Paint;

@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::counters::Counters;
 use super::status::{Facts, Observer};
 use super::terminal::{Paint, frame, is_live};
-use super::view::{self, Size};
+use super::view::{self, ViewSize};
 
 /// What is shown while the run goes on (`--progress`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ fn draw(shared: &Shared, observer: &mut Observer<impl Fn() -> Facts>) {
         let mut has_changed = !above.is_empty();
         if now >= next_look {
             let (height, width) = Term::stderr().size();
-            let drawn = view::lines(&observer.look(), Size { width, height }, shared.paint.unicode);
+            let drawn = view::lines(&observer.look(), ViewSize { width, height }, shared.paint.unicode);
             // A terminal of another size may have made something else of the same lines.
             has_changed |= drawn != lines || size.replace((width, height)) != Some((width, height));
             lines = drawn;

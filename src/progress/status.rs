@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::Counters;
+use super::in_flight::Slow;
 use super::rate::{Lately, Look, Rates};
-use super::under_way::Slow;
-use crate::error::Kind;
+use crate::record::ErrorKind;
 
 /// The number of rows in the lists, as far as it can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Status {
     /// How fast it goes.
     pub rates: Rates,
     /// What failed, the most frequent first.
-    pub failures: Vec<(Kind, u64)>,
+    pub failures: Vec<(ErrorKind, u64)>,
     /// Hosts to be spared, the worst first.
     pub throttled: Vec<Throttled>,
     /// The slowest downloads under way, the slowest first.
@@ -186,10 +186,10 @@ mod tests {
         let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
         counters.saved.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);
-        counters.fail(Some(Kind::Dns));
+        counters.fail(Some(ErrorKind::Dns));
         let status = observer.look();
         assert_eq!((status.ended, status.failed, status.bytes, status.total), (4, 1, 700, Total::About(4)));
-        assert_eq!(status.failures, [(Kind::Dns, 1)]);
+        assert_eq!(status.failures, [(ErrorKind::Dns, 1)]);
         assert!(observer.last_look().rates.rows > 0.0);
     }
 }

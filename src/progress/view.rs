@@ -7,12 +7,12 @@
 use std::fmt::Write as _;
 
 use console::measure_text_width;
-use indicatif::HumanCount;
 
+use super::in_flight::Slow;
 use super::status::{Status, Total};
-use super::under_way::Slow;
-use super::words::{byte_rate, failure, left, place, position, rate, roughly, short, size, throttled};
-use crate::shown::harmless;
+use super::words::{byte_rate, failure, left, place, position, rate, roughly, short, throttled};
+use crate::util::human::{Count, Size};
+use crate::util::redact::escaped;
 
 /// However high the terminal is.
 const MOST_LINES: usize = 8;
@@ -33,7 +33,7 @@ const SLOWEST: &str = "slowest ";
 
 /// What a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub struct ViewSize {
     /// Columns.
     pub width: u16,
     /// Lines.
@@ -61,7 +61,7 @@ pub struct Line {
 }
 
 /// The status in lines. `unicode`: whether the terminal shows more than ASCII.
-pub fn lines(status: &Status, size: Size, unicode: bool) -> Vec<Line> {
+pub fn lines(status: &Status, size: ViewSize, unicode: bool) -> Vec<Line> {
     let width = usize::from(size.width).saturating_sub(1).max(1);
     let height = usize::from(size.height);
     // A third of the terminal, so that what the log says stays in sight.
@@ -75,7 +75,7 @@ pub fn lines(status: &Status, size: Size, unicode: bool) -> Vec<Line> {
     } else {
         let mut pieces = view.progress();
         if most == 1 && status.failed > 0 {
-            pieces.push(Piece::new(2, [format!("{} failed", HumanCount(status.failed))]));
+            pieces.push(Piece::new(2, [format!("{} failed", Count(status.failed))]));
         }
         pieces.extend(numbers);
         lines.push(plain(view.line(pieces)));
@@ -83,7 +83,7 @@ pub fn lines(status: &Status, size: Size, unicode: bool) -> Vec<Line> {
     if status.failed > 0 {
         let kinds = status.failures.iter().map(failure).collect();
         lines.push(Line {
-            text: view.list(&format!("{} failed: ", HumanCount(status.failed)), kinds, ", "),
+            text: view.list(&format!("{} failed: ", Count(status.failed)), kinds, ", "),
             tone: Tone::Bad,
         });
     }
@@ -95,7 +95,7 @@ pub fn lines(status: &Status, size: Size, unicode: bool) -> Vec<Line> {
             (true, _) => width.saturating_sub(28).max(8),
         };
         let hosts = status.throttled.iter().map(|spared| {
-            let host = view.shortened(&harmless(&spared.host), room);
+            let host = view.shortened(&escaped(&spared.host), room);
             throttled(&host, spared, is_narrow)
         });
         let lead = if is_narrow { "throttled " } else { "throttled: " };
@@ -151,10 +151,10 @@ impl View<'_> {
         if !matches!(total, Total::Unknown | Total::Known(0)) {
             pieces.push(Piece { is_bar: true, ..Piece::new(4, [" ".repeat(SHORTEST_BAR + 2)]) });
         }
-        let ended = HumanCount(ended).to_string();
+        let ended = Count(ended).to_string();
         pieces.push(match total {
             Total::Known(total) => {
-                let total = HumanCount(total).to_string();
+                let total = Count(total).to_string();
                 Piece::number(0, format!("{ended}/{total}"), 2 * total.len() + 1)
             }
             Total::About(total) => {
@@ -176,13 +176,13 @@ impl View<'_> {
         let status = self.status;
         let mut pieces = Vec::with_capacity(6);
         if status.skipped > 0 {
-            pieces.push(Piece::new(LESS, [format!("{} skipped", HumanCount(status.skipped))]));
+            pieces.push(Piece::new(LESS, [format!("{} skipped", Count(status.skipped))]));
         }
         pieces.push(Piece::number(3, rate(status.rates.rows), 6));
         pieces.push(Piece::number(5, byte_rate(status.rates.bytes), 10));
-        pieces.push(Piece::number(5, size(status.bytes), 8));
+        pieces.push(Piece::number(5, Size::from(status.bytes).to_string(), 8));
         if status.last().is_none() {
-            pieces.push(Piece::new(LESS + 1, [format!("{} under way", HumanCount(status.alive))]));
+            pieces.push(Piece::new(LESS + 1, [format!("{} under way", Count(status.alive))]));
         }
         pieces.push(Piece::new(LESS, [format!("in {}", short(status.elapsed))]));
         if let Some(time) = status.left() {
@@ -282,7 +282,8 @@ impl View<'_> {
             (false, true) => SLOWEST.to_owned(),
             (false, false) => " ".repeat(SLOWEST.len()),
         };
-        let position = if self.width < NARROW && slow.bytes > 0 { size(slow.bytes) } else { position(slow) };
+        let position =
+            if self.width < NARROW && slow.bytes > 0 { Size::from(slow.bytes).to_string() } else { position(slow) };
         let tries = match slow.attempt {
             attempt @ 2.. if self.width >= NARROW => format!(", try {attempt}"),
             _ => String::new(),

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use indicatif::{HumanCount, HumanDuration};
-
+use super::in_flight::Slow;
 use super::status::{Status, Throttled, Total};
-use super::under_way::Slow;
-use crate::error::Kind;
-use crate::shown::harmless;
+use crate::record::ErrorKind;
+use crate::util::human::{Count, Rounded, Size};
+use crate::util::redact::escaped;
 
 /// A time that has passed or is to come, in two units at most: `12s`, `2m05s`, `3h20m`.
 pub fn short(time: Duration) -> String {
@@ -25,53 +24,32 @@ pub fn rate(per_second: f64) -> String {
     if per_second < 99.95 { format!("{per_second:.1}/s") } else { format!("{per_second:.0}/s") }
 }
 
-/// So many bytes, in three digits and seldom four.
-#[expect(clippy::cast_precision_loss, reason = "shown")]
-pub fn size(bytes: u64) -> String {
-    size_of(bytes as f64)
-}
-
-/// The same in a second.
+/// Bytes a second.
 pub fn byte_rate(per_second: f64) -> String {
-    size_of(per_second) + "/s"
-}
-
-fn size_of(bytes: f64) -> String {
-    let (mut number, mut units) = (bytes, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter());
-    let mut unit = units.next().unwrap_or_default();
-    // What would be rounded to 1024 is one of the next unit.
-    while let Some(larger) = units.next().filter(|_| number >= 1023.5) {
-        (number, unit) = (number / 1024.0, larger);
-    }
-    match number {
-        _ if unit == "B" => format!("{number:.0} B"),
-        ..9.995 => format!("{number:.2} {unit}"),
-        ..99.95 => format!("{number:.1} {unit}"),
-        _ => format!("{number:.0} {unit}"),
-    }
+    format!("{}/s", Size::of(per_second))
 }
 
 /// What there is still to wait for.
 pub fn left(left: Duration) -> String {
-    format!("about {:#} left", HumanDuration(left))
+    format!("about {:#} left", Rounded(left))
 }
 
 /// An estimate, without digits that mean nothing.
-pub fn roughly(count: u64) -> HumanCount {
+pub fn roughly(count: u64) -> Count {
     let unit = 10_u64.pow(count.checked_ilog10().unwrap_or(0).saturating_sub(1));
-    HumanCount((count.saturating_add(unit / 2)) / unit * unit)
+    Count((count.saturating_add(unit / 2)) / unit * unit)
 }
 
 /// One kind of failure.
-pub fn failure((kind, count): &(Kind, u64)) -> String {
-    format!("{} {kind}", HumanCount(*count))
+pub fn failure((kind, count): &(ErrorKind, u64)) -> String {
+    format!("{} {kind}", Count(*count))
 }
 
 /// A host that is to be spared, by the name that is shown of it.
 pub fn throttled(host: &str, Throttled { times, left_alone, .. }: &Throttled, is_short: bool) -> String {
     let times = match times {
         1 => "once".to_owned(),
-        times => format!("{}{}", HumanCount(*times), if is_short { "x" } else { " times" }),
+        times => format!("{}{}", Count(*times), if is_short { "x" } else { " times" }),
     };
     match left_alone {
         // The second that has begun counts: "0s more" would say that it is over.
@@ -87,49 +65,49 @@ pub fn throttled(host: &str, Throttled { times, left_alone, .. }: &Throttled, is
 pub fn position(slow: &Slow) -> String {
     match (slow.bytes, slow.length) {
         (0, _) => "no byte yet".to_owned(),
-        (bytes, Some(length)) => format!("{} of {}", size(bytes), size(length)),
-        (bytes, None) => size(bytes),
+        (bytes, Some(length)) => format!("{} of {}", Size::from(bytes), Size::from(length)),
+        (bytes, None) => Size::from(bytes).to_string(),
     }
 }
 
 /// Where a download comes from, without the folders.
 pub fn place(slow: &Slow, ellipsis: &str) -> String {
     let folders = if slow.is_deep { format!("{ellipsis}/") } else { String::new() };
-    harmless(&format!("{}/{folders}{}", slow.host, slow.name)).into_owned()
+    escaped(&format!("{}/{folders}{}", slow.host, slow.name)).into_owned()
 }
 
 /// A sentence for the log: whatever the view says.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ended = HumanCount(self.ended);
+        let ended = Count(self.ended);
         match self.total {
-            Total::Known(total) => write!(f, "{ended} of {}", HumanCount(total))?,
+            Total::Known(total) => write!(f, "{ended} of {}", Count(total))?,
             Total::About(total) => write!(f, "{ended} of about {}", roughly(total))?,
             Total::Unknown => write!(f, "{ended} of a list still being read")?,
         }
         if self.skipped > 0 {
-            write!(f, ", {} skipped", HumanCount(self.skipped))?;
+            write!(f, ", {} skipped", Count(self.skipped))?;
         }
         if self.failed > 0 {
             let kinds = self.failures.iter().map(failure).collect::<Vec<_>>();
-            write!(f, ", {} failed ({})", HumanCount(self.failed), kinds.join(", "))?;
+            write!(f, ", {} failed ({})", Count(self.failed), kinds.join(", "))?;
         }
         let (rate, byte_rate) = (rate(self.rates.rows), byte_rate(self.rates.bytes));
-        write!(f, ", {rate}, {byte_rate}, {} in {}", size(self.bytes), short(self.elapsed))?;
+        write!(f, ", {rate}, {byte_rate}, {} in {}", Size::from(self.bytes), short(self.elapsed))?;
         if let Some(time) = self.left() {
             write!(f, ", {}", left(time))?;
         }
         if let Some(last) = self.last() {
             write!(f, ", the last {last} under way")?;
         } else if self.alive > 0 {
-            write!(f, ", {} under way", HumanCount(self.alive))?;
+            write!(f, ", {} under way", Count(self.alive))?;
         }
         if let Some(slow) = self.slowest.first() {
             write!(f, ", the slowest for {}: {} ({})", short(slow.time), place(slow, "..."), position(slow))?;
         }
         for (number, host) in self.throttled.iter().take(3).enumerate() {
             let lead = if number == 0 { "throttled:" } else { "and" };
-            write!(f, "; {lead} {}", throttled(&harmless(&host.host), host, false))?;
+            write!(f, "; {lead} {}", throttled(&escaped(&host.host), host, false))?;
         }
         Ok(())
     }
@@ -145,10 +123,6 @@ mod tests {
         let times = [0, 99, 100, 5_999, 6_000, 360_000].map(|seconds| short(Duration::from_secs(seconds)));
         assert_eq!(times, ["0s", "99s", "1m40s", "99m59s", "1h40m", "100h00m"]);
         assert_eq!([0.04, 99.94, 99.96, 12_345.6].map(rate), ["0.0/s", "99.9/s", "100/s", "12346/s"]);
-        let sizes = [0, 999, 1_023, 1_024, 10_239, 117 << 20, 1023 << 20, (1 << 30) - 1, u64::MAX].map(size);
-        let expected =
-            ["0 B", "999 B", "1023 B", "1.00 KiB", "10.0 KiB", "117 MiB", "1023 MiB", "1.00 GiB", "16.0 EiB"];
-        assert_eq!(sizes, expected);
         let rough = [0, 7, 12, 123, 1_250, 987_654].map(|count| roughly(count).to_string());
         assert_eq!(rough, ["0", "7", "12", "120", "1,300", "990,000"]);
     }
@@ -164,7 +138,7 @@ mod tests {
             total: Total::Known(10_000),
             elapsed: Duration::from_secs(20),
             rates: Rates { rows: 200.0, bytes: 6e6 },
-            failures: vec![(Kind::HttpStatus(404), 12), (Kind::Dns, 1)],
+            failures: vec![(ErrorKind::HttpStatus(404), 12), (ErrorKind::Dns, 1)],
             ..Status::default()
         };
         assert_eq!(

@@ -3,9 +3,10 @@
 //! Each is worth its share of the run, the share of rows or of time that it concerns, and the weightiest are said. None is
 //! said of what concerns little, and none that the numbers do not carry: whoever follows it should see a difference.
 
+use super::Summary;
 use super::trace::{FailureGroup, HostRow};
-use super::{Mode, Summary};
-use crate::shown::harmless;
+use crate::record::Mode;
+use crate::util::redact::escaped;
 
 /// So many sentences at most.
 const MOST: usize = 3;
@@ -74,7 +75,7 @@ fn throttled(summary: &Summary) -> Found {
     if worst.throttled < FEW || share_of_host < WORTH_IT {
         return None;
     }
-    let host = harmless(&worst.host);
+    let host = escaped(&worst.host);
     let rate = bearable(row, summary.wall_seconds);
     let sentence = format!(
         "{host} turned {} of its requests away (429 or 503); --rate {rate} asks it for no more than it served.",
@@ -127,7 +128,7 @@ fn patience(summary: &Summary, allowed: Allowed) -> Found {
     if !is_full(places) {
         return None;
     }
-    let host = harmless(&only.host);
+    let host = escaped(&only.host);
     let more = places.saturating_mul(2).min(allowed.at_once);
     (more > places).then(|| {
         (

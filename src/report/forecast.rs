@@ -4,14 +4,14 @@
 //! from the others, and its shares and means hold for all of these, give or take chance (`statistics` has the intervals).
 //! The time is worked out from the pace at which its downloads ended.
 
+use crate::util::human::{Count, Size};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::{BinaryBytes, HumanCount};
 use serde::Serialize;
 
-use super::plan::Outlook;
+use super::plan::RowCounts;
 use super::statistics::{self, Interval, number};
 use super::words::{counted, listed};
 
@@ -109,10 +109,10 @@ const LARGE_SHARE: f64 = 0.1;
 impl Forecast {
     /// What these rows say about the list. `wall`: how long they took together; `most_alive`: how many were under way at once.
     #[must_use]
-    pub fn new(outlook: &Outlook, observed: &[Observed], wall: Duration, most_alive: u64, seed: u64) -> Self {
+    pub fn new(counts: &RowCounts, observed: &[Observed], wall: Duration, most_alive: u64, seed: u64) -> Self {
         let sampled = observed.len() as u64;
-        let remaining = outlook.to_fetch.saturating_sub(sampled);
-        let (n, all, bad) = (number(observed.len()), real(outlook.to_fetch), real(outlook.bad()));
+        let remaining = counts.to_fetch.saturating_sub(sampled);
+        let (n, all, bad) = (number(observed.len()), real(counts.to_fetch), real(counts.bad()));
         let failed = number(observed.iter().filter(|row| row.failed).count());
         let share = (sampled > 0).then(|| Estimate::new(failed / n, Some(statistics::share(failed, n, all))));
         let sizes = observed.iter().map(|row| real(row.bytes)).collect::<Vec<_>>();
@@ -135,13 +135,13 @@ impl Forecast {
             time(observed, wall, most_alive, remaining, parts)
         };
         Self {
-            rows: outlook.rows,
-            to_fetch: outlook.to_fetch,
+            rows: counts.rows,
+            to_fetch: counts.to_fetch,
             sampled,
             remaining,
             seed,
-            skipped_by_reason: outlook.skipped_by_reason.clone(),
-            bad: outlook.bad(),
+            skipped_by_reason: counts.skipped_by_reason.clone(),
+            bad: counts.bad(),
             confidence: 0.95,
             failed_share: share.map(|share| share.map(|share| round(share, 1e6))),
             failed_rows: share.map(|share| share.map(|share| (share * all + bad).round())),
@@ -161,11 +161,11 @@ impl Forecast {
         let from = match (self.to_fetch, is_whole) {
             (0, _) => "nothing is left to fetch".to_owned(),
             (_, true) => "the sample was all there was to fetch".to_owned(),
-            _ => format!("from {} of {} drawn at random", HumanCount(self.sampled), counted(self.to_fetch, "row")),
+            _ => format!("from {} of {} drawn at random", Count(self.sampled), counted(self.to_fetch, "row")),
         };
         writeln!(out, "Forecast for the list: {from}")?;
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
-        line("rows", format!("{}, of which {} to fetch", HumanCount(self.rows), HumanCount(self.to_fetch)))?;
+        line("rows", format!("{}, of which {} to fetch", Count(self.rows), Count(self.to_fetch)))?;
         if !self.skipped_by_reason.is_empty() {
             line("skipped", listed(&self.skipped_by_reason))?;
         }
@@ -178,12 +178,12 @@ impl Forecast {
                 "failures",
                 format!("{} % of what is to fetch{}", percent(share.expected), range(share, percent, " %")),
             )?;
-            let count = |rows: f64| HumanCount(whole(rows)).to_string();
+            let count = |rows: f64| Count(whole(rows)).to_string();
             line("", format!("{} of the list{}", counted(whole(rows.expected), "row"), range(rows, count, "")))?;
         }
         match self.bytes {
             Some(bytes) => {
-                let size = |bytes: f64| BinaryBytes(whole(bytes)).to_string();
+                let size = |bytes: f64| Size::from(whole(bytes)).to_string();
                 line("bytes", format!("{}{}", size(bytes.expected), range(bytes, size, "")))?;
             }
             None if self.sampled > 0 => line("bytes", "not known: no image was saved".to_owned())?,
@@ -324,8 +324,8 @@ const fn whole(value: f64) -> u64 {
 mod tests {
     use super::*;
 
-    fn outlook(to_fetch: u64) -> Outlook {
-        Outlook {
+    fn counts(to_fetch: u64) -> RowCounts {
+        RowCounts {
             rows: to_fetch + 105,
             to_fetch,
             skipped_by_reason: BTreeMap::from([("duplicate_url", 100)]),
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_steady_sample_says_what_the_list_comes_to() {
         let sample = rows(400, 0.1);
-        let forecast = Forecast::new(&outlook(100_000), &sample, wall(&sample), 8, 7);
+        let forecast = Forecast::new(&counts(100_000), &sample, wall(&sample), 8, 7);
         assert_eq!((forecast.sampled, forecast.remaining, forecast.bad), (400, 99_600, 5));
         let share = forecast.failed_share.expect("a share");
         assert_near(share.expected, 0.05);
@@ -394,13 +394,13 @@ mod tests {
             row.ended += Duration::from_secs(2);
         }
         sample[399].ended = Duration::from_secs(82);
-        let forecast = Forecast::new(&outlook(10_400), &sample, wall(&sample), 8, 7);
+        let forecast = Forecast::new(&counts(10_400), &sample, wall(&sample), 8, 7);
         assert_near(forecast.seconds.expect("a time").expected, 500.0 + 2.0 + 60.0);
         // A pace that changes has wide bounds.
         for row in &mut sample[..200] {
             row.ended /= 4;
         }
-        let seconds = Forecast::new(&outlook(10_400), &sample, wall(&sample), 8, 7).seconds.expect("a time");
+        let seconds = Forecast::new(&counts(10_400), &sample, wall(&sample), 8, 7).seconds.expect("a time");
         assert!(seconds.high.expect("a bound") > 1.3 * seconds.expected, "{seconds:?}");
     }
 
@@ -411,7 +411,7 @@ mod tests {
         for (place, row) in sample[370..].iter_mut().enumerate() {
             (row.bytes, row.ended) = (20_000, Duration::from_secs_f64(2.0 + number(place + 1) * 0.2));
         }
-        let forecast = Forecast::new(&outlook(4400), &sample, wall(&sample), 64, 7);
+        let forecast = Forecast::new(&counts(4400), &sample, wall(&sample), 64, 7);
         let seconds = forecast.seconds.expect("a time");
         assert_near(seconds.expected, 80.0);
         assert!(seconds.low < Some(70.0) && seconds.high > Some(95.0), "as sure as the bytes: {forecast:?}");
@@ -424,14 +424,14 @@ mod tests {
         for row in &mut sample {
             row.ended += Duration::from_millis(500);
         }
-        let forecast = Forecast::new(&outlook(1100), &sample, wall(&sample), 6, 7);
+        let forecast = Forecast::new(&counts(1100), &sample, wall(&sample), 6, 7);
         let seconds = forecast.seconds.expect("a time");
         assert_eq!(forecast.pace, Some(Pace::Whole));
         assert_near(seconds.low.expect("a bound"), 1.0);
         assert_near(seconds.expected, 6.0);
         assert!(seconds.high > Some(seconds.expected), "{seconds:?}");
         assert!(shown(&forecast).contains("too short for a steady pace"), "{}", shown(&forecast));
-        let at_once = Forecast::new(&outlook(1100), &sample, wall(&sample), 100, 7);
+        let at_once = Forecast::new(&counts(1100), &sample, wall(&sample), 100, 7);
         assert_eq!(at_once.seconds.and_then(|seconds| seconds.low), None);
         assert!(shown(&at_once).contains("too short to tell a pace"), "{}", shown(&at_once));
     }
@@ -439,21 +439,21 @@ mod tests {
     #[test]
     fn little_is_said_of_little() {
         let sample = rows(1, 0.5);
-        let one = Forecast::new(&outlook(2), &sample, wall(&sample), 1, 7);
+        let one = Forecast::new(&counts(2), &sample, wall(&sample), 1, 7);
         assert_eq!(one.failed_share, Some(Estimate { expected: 0.0, low: Some(0.0), high: Some(0.5) }));
         assert_eq!(one.bytes, Some(Estimate { expected: 2000.0, low: None, high: None }));
         assert_near(one.seconds.expect("a time").expected, 0.5);
         assert!(shown(&one).contains("Fewer than 10 rows"), "{}", shown(&one));
 
-        let whole = Forecast::new(&outlook(1), &sample, wall(&sample), 1, 7);
+        let whole = Forecast::new(&counts(1), &sample, wall(&sample), 1, 7);
         assert_eq!(whole.failed_share, Some(Estimate { expected: 0.0, low: Some(0.0), high: Some(0.0) }));
         assert_eq!(whole.bytes, Some(Estimate { expected: 1000.0, low: Some(1000.0), high: Some(1000.0) }));
         assert!(shown(&whole).contains("all there was to fetch"), "{}", shown(&whole));
 
-        let nothing = Forecast::new(&outlook(0), &[], Duration::ZERO, 0, 7);
+        let nothing = Forecast::new(&counts(0), &[], Duration::ZERO, 0, 7);
         assert_eq!((nothing.failed_share, nothing.bytes), (None, None));
         assert!(shown(&nothing).contains("nothing is left to fetch"), "{}", shown(&nothing));
-        let empty = Forecast::new(&Outlook::default(), &[], Duration::ZERO, 0, 7);
+        let empty = Forecast::new(&RowCounts::default(), &[], Duration::ZERO, 0, 7);
         assert_eq!(shown(&empty), "The list is empty: there is nothing to forecast.\n");
     }
 
@@ -463,7 +463,7 @@ mod tests {
         for row in &mut sample {
             (row.failed, row.bytes) = (true, 0);
         }
-        let forecast = Forecast::new(&outlook(10_000), &sample, wall(&sample), 8, 7);
+        let forecast = Forecast::new(&counts(10_000), &sample, wall(&sample), 8, 7);
         let share = forecast.failed_share.expect("a share");
         assert_eq!((share.expected, share.high), (1.0, Some(1.0)));
         assert!(share.low.is_some_and(|low| (0.92..0.94).contains(&low)), "{share:?}");
@@ -475,9 +475,9 @@ mod tests {
     fn large_numbers_fit_and_a_large_file_is_mentioned() {
         let mut sample = rows(10_000, 9.0);
         sample[77].bytes = 999_999_999_999;
-        let mut outlook = outlook(9_999_999_999);
-        outlook.skipped_by_reason.insert("already_saved", 1_234_567_890);
-        let text = shown(&Forecast::new(&outlook, &sample, wall(&sample), 256, u64::MAX));
+        let mut counts = counts(9_999_999_999);
+        counts.skipped_by_reason.insert("already_saved", 1_234_567_890);
+        let text = shown(&Forecast::new(&counts, &sample, wall(&sample), 256, u64::MAX));
         assert!(text.contains("One file has 100 % of the sample's bytes"), "{text}");
         assert!(text.contains(" days\n") && text.contains("for the 9,999,989,999 rows left"), "{text}");
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Summary};
-use crate::own;
+use super::Summary;
+use crate::record::Mode;
+use crate::util::private_file;
 
 /// One pass of an earlier run, one line of `.fetchimg/runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
     };
     let mut line = serde_json::to_vec(&run)?;
     line.push(b'\n');
-    own::open(OpenOptions::new().create(true).append(true), file)?.write_all(&line)
+    private_file::open(OpenOptions::new().create(true).append(true), file)?.write_all(&line)
 }
 
 /// How long the other mode took for the same list and the same bytes, and when that was; the last time, if often.
@@ -58,7 +59,7 @@ pub fn other_mode(file: &Path, summary: &Summary) -> Option<(f64, SystemTime)> {
             && run.saved == summary.saved
             && run.bytes == summary.bytes
     };
-    let lines = io::read_to_string(own::open(OpenOptions::new().read(true), file).ok()?).ok()?;
+    let lines = io::read_to_string(private_file::open(OpenOptions::new().read(true), file).ok()?).ok()?;
     let run = lines.lines().rev().filter_map(|line| serde_json::from_str::<Run>(line).ok()).find(same)?;
     Some((run.wall_seconds, SystemTime::UNIX_EPOCH + Duration::from_secs(run.date)))
 }

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use super::Report;
-use crate::shown;
+use crate::util::redact;
 
 /// Writes the report as one indented JSON object and a line feed.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    out.write_all(&shown::json(report, true)?)?;
+    out.write_all(&redact::json(report, true)?)?;
     out.write_all(b"\n")
 }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use indicatif::{BinaryBytes, HumanCount};
-
 use super::trace::{Bar, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
-use super::{COMPLETED, Mode, Report, Summary};
-use crate::shown::harmless;
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
+use crate::util::human::{Count, Size};
+use crate::util::redact::escaped;
 
 /// Writes the report.
 pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
@@ -104,7 +104,7 @@ fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
 /// The end of a URL in 16 columns.
 fn name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
-    let name = harmless(path.rsplit('/').next().unwrap_or(path)).into_owned();
+    let name = escaped(path.rsplit('/').next().unwrap_or(path)).into_owned();
     console::pad_str(&name, 16, console::Alignment::Left, Some("…")).into_owned()
 }
 
@@ -127,7 +127,7 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Hosts\n")?;
     if trace.hosts_met > trace.hosts.len() as u64 {
         let more = if trace.more_hosts { " that were counted; there were more" } else { "" };
-        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), HumanCount(trace.hosts_met))?;
+        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), Count(trace.hosts_met))?;
     }
     writeln!(out, "| host | saved | failed | requests | size | first byte, mean | whole, mean |")?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
@@ -136,10 +136,10 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
             out,
             "| {} | {} | {} | {} | {} | {:.3} s | {:.3} s |",
             code(&host.host),
-            HumanCount(host.saved),
-            HumanCount(host.failed),
-            HumanCount(host.requests),
-            BinaryBytes(host.bytes),
+            Count(host.saved),
+            Count(host.failed),
+            Count(host.requests),
+            Size::from(host.bytes),
             host.mean_first_byte_seconds,
             host.mean_download_seconds,
         )?;
@@ -154,7 +154,7 @@ fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Failures\n")?;
     for group in &trace.failures {
         let advice = group.advice.map_or_else(String::new, |advice| format!(" ({advice})"));
-        writeln!(out, "- {} × `{}`{advice}", HumanCount(group.count), group.kind)?;
+        writeln!(out, "- {} × `{}`{advice}", Count(group.count), group.kind)?;
         for example in &group.examples {
             writeln!(out, "  - {}", [&*example.url, &*example.message].map(code).join(" "))?;
         }
@@ -164,7 +164,7 @@ fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
 
 /// Text from outside, as it is: neither Markdown nor HTML can begin in it, nor a cell of a table end.
 fn code(text: &str) -> String {
-    let text = harmless(text).replace('`', "'").replace('|', "\\|");
+    let text = escaped(text).replace('`', "'").replace('|', "\\|");
     if text.is_empty() { text } else { format!("`{text}`") }
 }
 

@@ -6,11 +6,14 @@
 pub mod advice;
 pub mod forecast;
 pub mod history;
+#[cfg(feature = "cli")]
 pub mod html;
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod markdown;
 pub mod plan;
 mod statistics;
+#[cfg(feature = "cli")]
 pub mod text;
 pub mod timeline;
 pub mod trace;
@@ -20,46 +23,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::advice::Allowed;
 pub use self::forecast::{Forecast, Observed};
-pub use self::plan::{HostRows, NAMES_TOLD, Outlook, Plan};
+pub use self::plan::{HostRows, NAMES_TOLD, Plan, RowCounts};
 use self::trace::{Trace, Tracer};
-use crate::error::Kind;
-use crate::job::{Outcome, Record, Timing};
-
-/// How the list is gone through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// One URL after the other, in the order of the list.
-    Sequential,
-    /// One task per URL, many at once.
-    Concurrent,
-}
-
-impl Mode {
-    /// The name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Concurrent => "concurrent",
-        }
-    }
-
-    /// The one that it is compared with.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Sequential => Self::Concurrent,
-            Self::Concurrent => Self::Sequential,
-        }
-    }
-}
+use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
 
 /// Folds the records of a pass.
 pub struct Tally {
@@ -250,7 +222,7 @@ impl Tally {
                 self.whole.add(total_ms);
             }
             Outcome::Failed(failed) => {
-                let kind = Kind::by_name(&failed.error, failed.http_status);
+                let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 *self.failed.entry(name).or_default() += 1;
                 self.retries += u64::from(failed.attempts.saturating_sub(1));
@@ -429,9 +401,7 @@ fn estimate(ran: &Summary, window: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digests;
-    use crate::error::FetchError;
-    use crate::job::{Extra, Failed, Measures, Reason, Saved, Skipped};
+    use crate::record::{Digests, Extra, Failed, FetchError, Measures, Reason, Saved, Skipped};
 
     fn record(outcome: Outcome) -> Record {
         Record { index: 0, url: "http://a.example/1.png".into(), url_hash: None, outcome, extra: Extra::default() }
@@ -464,7 +434,7 @@ mod tests {
         for n in 1..=100 {
             pass.add(&saved(f64::from(n), f64::from(n) * 10.0));
         }
-        let error = FetchError::new(Kind::HttpStatus(404), "404 Not Found");
+        let error = FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found");
         let timing = Timing { total_ms: 500.0, ..Timing::default() };
         pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
         pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));

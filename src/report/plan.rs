@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::COMPLETED;
 use super::words::{counted, listed};
-use crate::shown::{self, harmless};
+use crate::util::human::Count;
+use crate::util::redact::{self, escaped};
 
 /// The rows of a list, by what a run would do with them: `to_fetch`, `skipped_by_reason` and `bad_by_kind` add up to `rows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outlook {
+pub struct RowCounts {
     /// All there are.
     pub rows: u64,
     /// Those that would be fetched.
@@ -23,7 +23,7 @@ pub struct Outlook {
     pub bad_by_kind: BTreeMap<String, u64>,
 }
 
-impl Outlook {
+impl RowCounts {
     /// Rows that would be skipped.
     #[must_use]
     pub fn skipped(&self) -> u64 {
@@ -86,7 +86,7 @@ impl Plan {
     pub fn new(
         output: String,
         ended: String,
-        outlook: Outlook,
+        counts: RowCounts,
         hosts: u64,
         most_rows: Vec<HostRows>,
         first_names: Vec<String>,
@@ -96,12 +96,12 @@ impl Plan {
             dry_run: true,
             output,
             ended,
-            rows: outlook.rows,
-            to_fetch: outlook.to_fetch,
-            skipped: outlook.skipped(),
-            bad: outlook.bad(),
-            skipped_by_reason: outlook.skipped_by_reason,
-            bad_by_kind: outlook.bad_by_kind,
+            rows: counts.rows,
+            to_fetch: counts.to_fetch,
+            skipped: counts.skipped(),
+            bad: counts.bad(),
+            skipped_by_reason: counts.skipped_by_reason,
+            bad_by_kind: counts.bad_by_kind,
             hosts,
             most_rows,
             first_names,
@@ -110,7 +110,7 @@ impl Plan {
 
     /// Writes it as one indented JSON object and a line feed.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&shown::json(self, true)?)?;
+        out.write_all(&redact::json(self, true)?)?;
         out.write_all(b"\n")
     }
 
@@ -120,19 +120,19 @@ impl Plan {
             return writeln!(out, "The list is empty: there is nothing to download.");
         }
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
-        line("rows", HumanCount(self.rows).to_string())?;
+        line("rows", Count(self.rows).to_string())?;
         line(
             "to fetch",
             match self.hosts {
                 0 => "none".to_owned(),
-                hosts => format!("{}, from {}", HumanCount(self.to_fetch), counted(hosts, "host")),
+                hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;
         if self.skipped > 0 {
-            line("skipped", format!("{}: {}", HumanCount(self.skipped), listed(&self.skipped_by_reason)))?;
+            line("skipped", format!("{}: {}", Count(self.skipped), listed(&self.skipped_by_reason)))?;
         }
         if self.bad > 0 {
-            line("bad", format!("{}: {}", HumanCount(self.bad), listed(&self.bad_by_kind)))?;
+            line("bad", format!("{}: {}", Count(self.bad), listed(&self.bad_by_kind)))?;
         }
         let shown = self.most_rows.len() as u64;
         for (number, HostRows { host, rows }) in self.most_rows.iter().enumerate() {
@@ -141,15 +141,15 @@ impl Plan {
                 0 => "rows by host",
                 _ => "",
             };
-            line(name, format!("{:>9}  {}", HumanCount(*rows).to_string(), harmless(host)))?;
+            line(name, format!("{:>9}  {}", Count(*rows).to_string(), escaped(host)))?;
         }
         for (number, path) in self.first_names.iter().enumerate() {
-            line(if number == 0 { "first names" } else { "" }, harmless(path).into_owned())?;
+            line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;
         }
         if self.ended != COMPLETED {
-            writeln!(out, "The list was not read to its end: {}", harmless(&self.ended))?;
+            writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;
         }
-        writeln!(out, "Nothing was fetched. The images would be in {}", harmless(&self.output))
+        writeln!(out, "Nothing was fetched. The images would be in {}", escaped(&self.output))
     }
 }
 
@@ -157,8 +157,8 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn outlook() -> Outlook {
-        Outlook {
+    fn counts() -> RowCounts {
+        RowCounts {
             rows: 2000,
             to_fetch: 1890,
             skipped_by_reason: BTreeMap::from([("already_saved", 60), ("duplicate_url", 40)]),
@@ -176,7 +176,7 @@ mod tests {
     fn a_plan_says_what_would_be_done() {
         let hosts = vec![HostRows { host: "a.example".into(), rows: 1500 }];
         let names = vec!["cat.png".into(), "dog.{ext}".into()];
-        let plan = Plan::new("images".into(), COMPLETED.into(), outlook(), 12, hosts, names);
+        let plan = Plan::new("images".into(), COMPLETED.into(), counts(), 12, hosts, names);
         assert_eq!(
             text(&plan),
             "  rows              2,000
@@ -199,7 +199,7 @@ Nothing was fetched. The images would be in images
     #[test]
     fn what_is_not_there_is_not_told() {
         let plan =
-            |ended: &str| Plan::new("images".into(), ended.into(), Outlook::default(), 0, Vec::new(), Vec::new());
+            |ended: &str| Plan::new("images".into(), ended.into(), RowCounts::default(), 0, Vec::new(), Vec::new());
         assert_eq!(text(&plan(COMPLETED)), "The list is empty: there is nothing to download.\n");
         assert!(text(&plan("interrupted")).contains("not read to its end: interrupted"));
     }

@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use super::words::{figures, note, remarks, worth};
-use super::{COMPLETED, Mode, Report, Summary};
-use crate::shown::harmless;
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
+use crate::util::redact::escaped;
 
 /// Writes the report.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -30,10 +31,10 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
         forecast.write_text(out)?;
     }
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
-        writeln!(out, "The images are in {}", harmless(&report.output))?;
+        writeln!(out, "The images are in {}", escaped(&report.output))?;
     }
     if report.ended != COMPLETED {
-        writeln!(out, "The run did not end by itself: {}", harmless(&report.ended))?;
+        writeln!(out, "The run did not end by itself: {}", escaped(&report.ended))?;
         writeln!(out, "Rows not reached have no record yet; the same command goes on with them.")?;
     }
     Ok(())

@@ -10,9 +10,7 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use super::timeline::{Bins, Timeline};
-use crate::error::Kind;
-use crate::format::Format;
-use crate::job::{Outcome, Record, Saved, Timing};
+use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing};
 
 /// Downloads are shown one by one as long as there are no more; of more, between half as many and as many are kept.
 pub const MOST_BARS: usize = 100;
@@ -67,7 +65,7 @@ pub struct Trace {
 pub struct Bar {
     /// The number of the row.
     pub index: u64,
-    /// Its URL, secrets masked.
+    /// Its URL, secrets redacted.
     pub url: String,
     /// When it began and how long it took.
     pub timing: Timing,
@@ -137,7 +135,7 @@ pub struct FailureGroup {
 /// A row that failed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
-    /// Its URL, secrets masked; empty where there was none.
+    /// Its URL, secrets redacted; empty where there was none.
     pub url: String,
     /// What happened.
     pub message: String,
@@ -217,7 +215,7 @@ impl Tracer {
                 self.show(record.index, saved);
             }
             Outcome::Failed(failed) => {
-                let kind = Kind::by_name(&failed.error, failed.http_status);
+                let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 if let Some(timing) = failed.timing {
                     self.run(record, timing, failed.attempts, Some(&name));
@@ -226,7 +224,7 @@ impl Tracer {
                     host.failed += 1;
                     host.requests += u64::from(failed.attempts);
                 }
-                let advice = kind.and_then(Kind::advice);
+                let advice = kind.and_then(ErrorKind::advice);
                 let group = self.failures.entry(name.clone()).or_insert_with(|| FailureGroup {
                     kind: name,
                     count: 0,
@@ -375,12 +373,11 @@ fn host(url: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::FetchError;
-    use crate::job::{Extra, Failed};
+    use crate::record::{Extra, Failed, FetchError};
 
     fn failed(index: u64, url: &str, start_ms: f64, total_ms: f64) -> Record {
         let timing = Timing { start_ms, total_ms, ..Timing::default() };
-        let error = FetchError::new(Kind::CutShort, format!("cut {index}"));
+        let error = FetchError::new(ErrorKind::CutShort, format!("cut {index}"));
         let outcome = Outcome::Failed(Failed::new(&error, 2, Some(timing)));
         Record { index, url: url.into(), url_hash: None, outcome, extra: Extra::default() }
     }

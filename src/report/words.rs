@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use indicatif::{BinaryBytes, HumanCount};
-
-use super::{Basis, Comparison, Mode, Report, Summary, Times};
-use crate::shown::harmless;
+use super::{Basis, Comparison, Report, Summary, Times};
+use crate::record::Mode;
+use crate::util::human::{Count, Size};
+use crate::util::redact::escaped;
 
 /// The name of a mode and what it means.
 #[must_use]
@@ -22,7 +22,7 @@ pub const fn title(mode: Mode) -> &'static str {
 pub fn headline(report: &Report) -> String {
     let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
     let images = counted(last.saved, "image");
-    let failed = if last.failed > 0 { format!(", {} failed", HumanCount(last.failed)) } else { String::new() };
+    let failed = if last.failed > 0 { format!(", {} failed", Count(last.failed)) } else { String::new() };
     match (&*report.modes, &report.comparison) {
         ([_, _], Some(comparison)) => {
             format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)
@@ -63,8 +63,8 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
         times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
     };
     vec![
-        ("saved", format!("{}, {}", counted(summary.saved, "image"), BinaryBytes(summary.bytes))),
-        ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, BinaryBytes(byte_rate))),
+        ("saved", format!("{}, {}", counted(summary.saved, "image"), Size::from(summary.bytes))),
+        ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, Size::from(byte_rate))),
         ("", "median, p95, max".to_owned()),
         ("first byte", times(summary.first_byte_seconds)),
         ("whole download", times(summary.download_seconds)),
@@ -79,11 +79,11 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         remarks.push(("tried again", counted(summary.retries, "time")));
     }
     if summary.extension_mismatches > 0 {
-        let count = HumanCount(summary.extension_mismatches);
+        let count = Count(summary.extension_mismatches);
         remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
     }
     if summary.links > 0 {
-        let (links, bytes) = (counted(summary.links, "link"), BinaryBytes(summary.link_bytes));
+        let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
         remarks.push(("same content", format!("{links}, {bytes} not stored again")));
     }
     if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
@@ -92,23 +92,23 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         } else {
             format!(" and {} more", counted(others.len() as u64, "host"))
         };
-        remarks.push(("overloaded", format!("{} ({}){others}", harmless(&worst.host), counted(worst.times, "time"))));
+        remarks.push(("overloaded", format!("{} ({}){others}", escaped(&worst.host), counted(worst.times, "time"))));
     }
     if summary.skipped > 0 {
-        remarks.push(("skipped", format!("{}: {}", HumanCount(summary.skipped), listed(&summary.skipped_by_reason))));
+        remarks.push(("skipped", format!("{}: {}", Count(summary.skipped), listed(&summary.skipped_by_reason))));
     }
     if summary.failed > 0 {
-        remarks.push(("failed", format!("{}: {}", HumanCount(summary.failed), listed(&summary.failed_by_kind))));
+        remarks.push(("failed", format!("{}: {}", Count(summary.failed), listed(&summary.failed_by_kind))));
     }
     remarks
 }
 
 pub fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+    format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
 pub fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
-    counts.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect::<Vec<_>>().join(", ")
+    counts.iter().map(|(name, count)| format!("{} {name}", Count(*count))).collect::<Vec<_>>().join(", ")
 }
 
 /// The forecast of a sample, in lines.

@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
-use fetchimg::format::Format;
-use fetchimg::image::{Fault, Found, Inspector, Wanted};
+use fetchimg::internals::image::{Fault, Found, Inspector, Wanted};
+use fetchimg::internals::record::Format;
 
 /// What is found in pieces of these sizes, in turn, or what is wrong.
 pub fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) -> Result<Found, String> {

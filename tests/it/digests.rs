@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use fetchimg::digest::hex;
+use fetchimg::internals::record::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

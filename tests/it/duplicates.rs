@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use fetchimg::job::url_hash;
+use fetchimg::internals::record::url_hash;
 use url::Url;
 
 use crate::common::told::{in_words, manifest};

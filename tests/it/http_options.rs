@@ -139,8 +139,8 @@ fn credentials_come_from_netrc_when_asked_for() {
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.file("a.png"), server.body(target), "{run}");
     for (place, content) in traces(&run) {
-        let masked = String::from_utf8_lossy(&content).replace(target, "");
-        assert!(!masked.contains("geheim"), "{place}\n{run}");
+        let redacted = String::from_utf8_lossy(&content).replace(target, "");
+        assert!(!redacted.contains("geheim"), "{place}\n{run}");
     }
 
     let dir = TestDir::new();
@@ -219,7 +219,7 @@ fn signatures_are_sent_and_never_shown() {
     }
     keeps_secret(&run, &signed.map(|(_, _, value)| value));
     let again = fetchimg().in_dir(&run.dir).lines(targets.iter().map(|target| server.url(target))).run();
-    assert_eq!(again.record(0)["reason"], "already_saved", "a masked URL is known again\n{again}");
+    assert_eq!(again.record(0)["reason"], "already_saved", "a redacted URL is known again\n{again}");
     keeps_secret(&again, &signed.map(|(_, _, value)| value));
 }
 

@@ -7,9 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fetchimg::format::Format;
-use fetchimg::image::{Found, Inspector, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::job::Measures;
+use fetchimg::internals::image::{Found, Inspector, Recogniser, Verdict, Wanted, recognise};
+use fetchimg::internals::record::{Format, Measures};
 use serde_json::{Value, json};
 
 use crate::inspected::inspected;

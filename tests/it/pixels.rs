@@ -1,6 +1,6 @@
 //! `--resize`, `--encode`, `--verify decode`, `--phash` and `--exif`: what is done with pixels, and said of them.
 
-use fetchimg::digest::hex;
+use fetchimg::internals::record::hex;
 use image::{GenericImageView as _, ImageFormat};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -8,14 +8,13 @@ use std::io::{self, Read};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use fetchimg::format::Format;
-use fetchimg::http::disposition::filename;
-use fetchimg::http::retry::{Policy, retry_after};
-use fetchimg::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
-use fetchimg::input::{Format as ListFormat, Options, rows_of};
-use fetchimg::job::{Extra, Job, url_hash};
-use fetchimg::naming::{Namer, Planned, clean_text};
-use fetchimg::shown::{harmless, is_harmful, masked, masked_text};
+use fetchimg::internals::http::disposition::filename;
+use fetchimg::internals::http::retry::{Policy, retry_after};
+use fetchimg::internals::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
+use fetchimg::internals::input::{ListFormat, Options, rows_of};
+use fetchimg::internals::naming::{Namer, PlannedName, clean_text};
+use fetchimg::internals::record::{Extra, Format, Job, url_hash};
+use fetchimg::internals::util::redact::{escaped, needs_escaping, redacted, redacted_text};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
@@ -154,7 +153,7 @@ proptest! {
             prop_assert_eq!(rules::danger(&name), None, "{:?} became {:?}", row, &name);
             prop_assert!(planned.known().is_none_or(|known| known == name || fix_extension), "{:?}", planned);
             let other = given.insert(rules::folded(&name), (content.clone(), &row.url));
-            let is_alone = other.as_ref().is_none_or(|(same, _)| planned.is_addressed_by_content() && *same == content);
+            let is_alone = other.as_ref().is_none_or(|(same, _)| planned.is_content_addressed() && *same == content);
             prop_assert!(is_alone, "{:?} and {} share {:?}", other, row.url, &name);
         }
     }
@@ -177,7 +176,7 @@ proptest! {
         formats in prop::collection::vec(prop::option::of(prop::sample::select(Format::ALL)), 12),
         contents in prop::collection::vec(0..6_u8, 24),
     ) {
-        let finish = |planned: &Planned, row: &Job, number: usize, shift: usize| {
+        let finish = |planned: &PlannedName, row: &Job, number: usize, shift: usize| {
             let content = digest(&row.url, contents[number + shift]);
             (planned.finish(formats[number], false, Some(&content)).path, content)
         };
@@ -190,14 +189,14 @@ proptest! {
         }
         let mut namer = Namer::new(if same { earlier } else { later }.parse().expect("a template"), false);
         for (name, _) in kept.values() {
-            namer.keep(name);
+            namer.mark_taken(name);
         }
         for (number, row) in rows.iter().enumerate().skip(half) {
             let planned = namer.reserve(row);
             let (name, content) = finish(&planned, row, number, 12);
             let before = kept.get(&rules::folded(&name));
             // Two templates may both say what the content is.
-            let is_free = before.is_none_or(|(_, same)| planned.is_addressed_by_content() && *same == content);
+            let is_free = before.is_none_or(|(_, same)| planned.is_content_addressed() && *same == content);
             prop_assert!(is_free, "{:?} became {:?}, which is {:?}", row, name, before);
         }
     }
@@ -326,10 +325,10 @@ proptest! {
         let pair = format!("{parameter}={token}");
         let query = if first { format!("{pair}&{other}") } else { format!("{other}&{pair}") };
         let text = format!("http://ann:{password}@a.example/x.png?{query}");
-        let shown = masked(&Url::parse(&text).expect("a URL")).into_owned();
+        let shown = redacted(&Url::parse(&text).expect("a URL")).into_owned();
         prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{}", shown);
         prop_assert!(shown.contains(&other), "the rest stays: {}", shown);
-        prop_assert_eq!(masked(&Url::parse(&shown).expect("a URL")).into_owned(), shown);
+        prop_assert_eq!(redacted(&Url::parse(&shown).expect("a URL")).into_owned(), shown);
     }
 
     #[test]
@@ -343,23 +342,23 @@ proptest! {
         parameter in prop::sample::select(PARAMETERS),
     ) {
         let text = format!("{before}http{slashes}ann:{password}{middle}@{host}/x.png?a=1&{parameter}={token}");
-        let shown = masked_text(&text);
+        let shown = redacted_text(&text);
         prop_assert!(!shown.contains(&token) && !shown.contains(&password), "{:?} is shown as {:?}", text, shown);
-        prop_assert_eq!(masked_text(&shown), shown);
+        prop_assert_eq!(redacted_text(&shown), shown);
     }
 
     #[test]
     fn any_text_is_masked_once(text in "([a-z@:/?&=\t\\\\ ]|token=|http:|\\PC){0,30}") {
-        let shown = masked_text(&text);
-        prop_assert_eq!(masked_text(&shown), shown);
+        let shown = redacted_text(&text);
+        prop_assert_eq!(redacted_text(&shown), shown);
     }
 
     #[test]
     fn harmless_text_moves_no_cursor_and_stays(text in ".{0,20}|[\u{0}-\u{2fff}]{0,20}") {
-        let shown = harmless(&text).into_owned();
-        prop_assert!(!shown.chars().any(|character| character.is_control() || is_harmful(character)), "{:?}", shown);
-        prop_assert_eq!(harmless(&shown), &*shown);
-        if text.chars().all(|character| !is_harmful(character)) {
+        let shown = escaped(&text).into_owned();
+        prop_assert!(!shown.chars().any(|character| character.is_control() || needs_escaping(character)), "{:?}", shown);
+        prop_assert_eq!(escaped(&shown), &*shown);
+        if text.chars().all(|character| !needs_escaping(character)) {
             prop_assert_eq!(shown, text);
         }
     }

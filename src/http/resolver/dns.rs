@@ -1,9 +1,11 @@
-//! Asking name servers: one after the other, both families of addresses at once, and only so much at a time.
+//! DNS client: asks one name server after the other, for both address families at once, with a bounded number of
+//! queries.
 //!
-//! hickory does what is between us and one server: sockets with random ports and identifiers, a packet sent again after
-//! a third of a second, truncated answers asked for again over TCP (RFC 7766), aliases followed. Which server is asked,
-//! how often, and under which names is decided here, as the C library decides it: hickory asks two servers at a time
-//! and takes the failure of one for the answer.
+//! hickory exchanges messages with one server: sockets with random ports and query identifiers, a packet resent after a
+//! third of a second, truncated answers asked for again over TCP (RFC 7766), aliases followed. Which server is
+//! asked, how often, and for which names is decided here, as the C library decides it: hickory-resolver 0.26.3 asks two
+//! servers at a time, and takes SERVFAIL or REFUSED from one of them for the answer (`try_send` in
+//! `name_server_pool.rs`).
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -22,158 +24,166 @@ use hickory_resolver::{Hosts, Resolver};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::sockets::Sockets;
-use super::system::{Settings, getaddrinfo};
-use super::{Asking, Family};
+use super::sockets::ConnectedRuntime;
+use super::system::{ResolvConf, getaddrinfo};
+use super::{DnsOptions, Family};
 
-/// Queries under way, all names together. A forwarding server in a router has a ceiling of its own, 150 with dnsmasq, and
-/// drops what is above it. With half as many, names that take 100 ms each held 256 downloads up: 4,000 of them took
-/// 13 s instead of 6.6 s.
-const CEILING: u32 = 128;
+/// Queries in flight, for all names together. A forwarding server in a router has a limit of its own, 150 with dnsmasq,
+/// and drops queries beyond it. With half of this limit, names that take 100 ms each held up 256 downloads: 4,000 of
+/// them took 13 s instead of 6.6 s.
+const MAX_QUERIES_IN_FLIGHT: u32 = 128;
 
-/// So often hickory sends a query within its time.
-const PACKETS: usize = 3;
+/// Packets that hickory sends for one query until its timeout.
+const PACKETS_PER_QUERY: usize = 3;
 
-/// When IPv4 addresses are there, IPv6 ones are waited for so long: some servers never answer for what they do not
-/// have. RFC 8305, section 3, gives 50 ms, for a person who waits.
+/// The time that IPv6 addresses are waited for once IPv4 addresses are there, because some servers never answer for
+/// records that they do not have. RFC 8305, section 3, gives 50 ms, for a person who waits.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(300);
 
-/// A server that could not be reached is asked last for so long.
-const AVOIDED: Duration = Duration::from_secs(30);
+/// A server that could not be reached is asked last for this time.
+const AVOID_TIME: Duration = Duration::from_secs(30);
 
-/// How long what `/etc/hosts` says is used.
-const FILE_KEPT: Duration = Duration::from_secs(3600);
+/// The time for which the addresses from `/etc/hosts` are used.
+const HOSTS_FILE_TTL: Duration = Duration::from_secs(3600);
 
 /// The addresses of a name.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ResolvedAddresses {
     pub addresses: Vec<IpAddr>,
     pub ttl: Duration,
-    /// Whether the addresses of one family have not been learnt.
-    pub half: bool,
+    /// Whether the addresses of one family are missing, because their query failed.
+    pub is_partial: bool,
 }
 
-impl Found {
-    /// All there are.
-    pub const fn whole(addresses: Vec<IpAddr>, ttl: Duration) -> Self {
-        Self { addresses, ttl, half: false }
+impl ResolvedAddresses {
+    /// Addresses of all families that were asked for.
+    pub const fn complete(addresses: Vec<IpAddr>, ttl: Duration) -> Self {
+        Self { addresses, ttl, is_partial: false }
     }
 }
 
 /// Why there are no addresses.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// There is no such name, which holds for so long.
-    NoName(Duration),
-    /// The name has no address, which holds for so long.
-    NoAddress(Duration),
-    /// Nobody could say, for this reason.
-    Passing(String),
+pub enum LookupFailure {
+    /// The name does not exist (NXDOMAIN), for the given time to live.
+    NxDomain(Duration),
+    /// The name has no address (NODATA, RFC 2308), for the given time to live.
+    NoData(Duration),
+    /// No server gave an answer, for the given reason.
+    Transient(String),
 }
 
-/// Asks for names.
+/// Looks up the addresses of names.
 #[derive(Debug)]
-pub struct Asker {
-    servers: Vec<Server>,
+pub struct DnsClient {
+    servers: Vec<NameServer>,
     hosts: Hosts,
-    settings: Settings,
-    /// Whether the servers were named on the command line.
-    given: bool,
-    patience: Duration,
-    /// A place for each query under way.
-    places: Semaphore,
-    turn: AtomicUsize,
+    conf: ResolvConf,
+    /// Whether the servers were given by `--dns-servers`.
+    servers_given: bool,
+    timeout: Duration,
+    /// One slot for each query in flight.
+    query_slots: Semaphore,
+    next_server: AtomicUsize,
 }
 
 /// One name server.
 #[derive(Debug)]
-struct Server {
+struct NameServer {
     address: SocketAddr,
-    client: Resolver<Sockets>,
+    client: Resolver<ConnectedRuntime>,
     avoided_until: Mutex<Option<Instant>>,
 }
 
-impl Asker {
-    /// Reads the files of the system.
-    pub fn new(asking: &Asking) -> Self {
-        let mut settings = Settings::read();
-        let given = !asking.servers.is_empty();
-        if given {
-            settings.servers.clone_from(&asking.servers);
+impl DnsClient {
+    /// Reads the resolver settings of the system.
+    pub fn new(options: &DnsOptions) -> Self {
+        let mut conf = ResolvConf::read();
+        let servers_given = !options.servers.is_empty();
+        if servers_given {
+            conf.servers.clone_from(&options.servers);
         }
-        let servers = settings.servers.iter().filter_map(|address| Server::new(*address, &settings)).collect();
+        let servers = conf.servers.iter().filter_map(|address| NameServer::new(*address, &conf)).collect();
         Self {
             servers,
             hosts: hosts(),
-            settings,
-            given,
-            patience: asking.patience,
-            places: Semaphore::new(CEILING as usize),
-            turn: AtomicUsize::new(0),
+            conf,
+            servers_given,
+            timeout: options.timeout,
+            query_slots: Semaphore::new(MAX_QUERIES_IN_FLIGHT as usize),
+            next_server: AtomicUsize::new(0),
         }
     }
 
-    /// The addresses of the host, of one family or of both.
-    pub async fn ask(&self, host: &str, family: Option<Family>) -> Result<Found, Failure> {
+    /// Looks up the addresses of the host, of one family or of both.
+    pub async fn ask(&self, host: &str, family: Option<Family>) -> Result<ResolvedAddresses, LookupFailure> {
         let types: &[RecordType] = match family {
             Some(Family::V4) => &[RecordType::A],
             Some(Family::V6) => &[RecordType::AAAA],
-            None if self.settings.no_aaaa => &[RecordType::A],
+            None if self.conf.no_aaaa => &[RecordType::A],
             None => &[RecordType::A, RecordType::AAAA],
         };
-        let places = u32::try_from(types.len()).unwrap_or(CEILING);
-        let Ok(_places) = self.places.acquire_many(places).await else {
-            return Err(Failure::Passing("the run has ended".into()));
+        let slots = u32::try_from(types.len()).unwrap_or(MAX_QUERIES_IN_FLIGHT);
+        let Ok(_slots) = self.query_slots.acquire_many(slots).await else {
+            return Err(LookupFailure::Transient("the run has ended".into()));
         };
-        // The time counts from here: waiting for a place is nobody's failure.
-        let deadline = Instant::now() + self.patience;
-        if self.belongs_to_the_system(host) {
+        // The timeout starts here: it does not count the wait for a slot.
+        let deadline = Instant::now() + self.timeout;
+        if self.is_left_to_system(host) {
             let asked = timeout_at(deadline, getaddrinfo(host)).await;
-            return asked.unwrap_or_else(|_| Err(Failure::Passing("no answer from the system in time".into())));
+            return asked.unwrap_or_else(|_| Err(LookupFailure::Transient("no answer from the system in time".into())));
         }
         let Some(name) = name(host) else {
-            return Err(Failure::Passing("DNS knows no such names: a part is 1 to 63 bytes long, all are 253".into()));
+            return Err(LookupFailure::Transient(
+                "DNS knows no such names: a part is 1 to 63 bytes long, all are 253".into(),
+            ));
         };
-        if let Some(found) = self.in_hosts(&name) {
+        if let Some(found) = self.from_hosts_file(&name) {
             return Ok(found);
         }
-        let mut no = Failure::NoName(Duration::MAX);
+        let mut negative = LookupFailure::NxDomain(Duration::MAX);
         for name in self.candidates(host, name) {
             match self.addresses(&name, types, deadline).await {
-                // The name as it was given is the last to be asked for, and speaks for all.
-                Err(failure @ (Failure::NoName(_) | Failure::NoAddress(_))) => no = failure,
+                // The name as it was given is asked for last, and its answer counts.
+                Err(failure @ (LookupFailure::NxDomain(_) | LookupFailure::NoData(_))) => negative = failure,
                 ended => return ended,
             }
         }
-        Err(no)
+        Err(negative)
     }
 
-    /// Without name servers there is the system's resolver, never a public one that nobody chose; and names of the
-    /// local link are a matter of multicast DNS (RFC 6762, section 3), which the system knows about.
-    fn belongs_to_the_system(&self, host: &str) -> bool {
+    /// Without name servers, lookups are left to the system's resolver, and never to a public server that the user did
+    /// not choose. Names of the local link are resolved by multicast DNS (RFC 6762, section 3), which the system knows
+    /// about.
+    fn is_left_to_system(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
-        self.servers.is_empty() || (!self.given && host.rsplit_once('.').is_some_and(|(_, top)| top == "local"))
+        self.servers.is_empty() || (!self.servers_given && host.rsplit_once('.').is_some_and(|(_, top)| top == "local"))
     }
 
-    /// What `/etc/hosts` says stands for both families, as with the C library.
-    fn in_hosts(&self, name: &Name) -> Option<Found> {
-        let said = [RecordType::A, RecordType::AAAA]
+    /// An entry in `/etc/hosts` holds for both families, as with the C library.
+    fn from_hosts_file(&self, name: &Name) -> Option<ResolvedAddresses> {
+        let lookups = [RecordType::A, RecordType::AAAA]
             .map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
-        let addresses = said.iter().flatten().flat_map(addresses).collect::<Vec<_>>();
-        (!addresses.is_empty()).then_some(Found::whole(addresses, FILE_KEPT))
+        let addresses = lookups.iter().flatten().flat_map(addresses).collect::<Vec<_>>();
+        (!addresses.is_empty()).then_some(ResolvedAddresses::complete(addresses, HOSTS_FILE_TTL))
     }
 
-    /// The names to ask for in turn. One with dots enough is complete and not looked for in the search domains, where
-    /// the C library would go on: what is found there would be another host than the list means.
+    /// The names to ask for in turn. A name with enough dots is complete and is not tried in the search domains, where
+    /// the C library would go on: a match there would be another host than the list means.
     fn candidates(&self, host: &str, name: Name) -> Vec<Name> {
-        let complete = host.ends_with('.') || host.matches('.').count() >= self.settings.ndots;
-        let search = if complete { &[][..] } else { &self.settings.search };
+        let complete = host.ends_with('.') || host.matches('.').count() >= self.conf.ndots;
+        let search = if complete { &[][..] } else { &self.conf.search };
         let mut names = search.iter().filter_map(|domain| name.clone().append_domain(domain).ok()).collect::<Vec<_>>();
         names.push(name);
         names
     }
 
-    async fn addresses(&self, name: &Name, types: &[RecordType], deadline: Instant) -> Result<Found, Failure> {
+    async fn addresses(
+        &self,
+        name: &Name,
+        types: &[RecordType],
+        deadline: Instant,
+    ) -> Result<ResolvedAddresses, LookupFailure> {
         if let [only] = types {
             return self.query(name, *only, deadline).await;
         }
@@ -181,40 +191,45 @@ impl Asker {
         let v6 = pin!(self.query(name, RecordType::AAAA, deadline));
         let (v4, v6) = match select(v4, v6).await {
             Either::Left((v4 @ Ok(_), v6)) => {
-                let late = || Err(Failure::Passing("no answer in time".into()));
+                let late = || Err(LookupFailure::Transient("no answer in time".into()));
                 (v4, timeout(RESOLUTION_DELAY, v6).await.unwrap_or_else(|_| late()))
             }
             Either::Left((v4, v6)) => (v4, v6.await),
-            // A machine without IPv6 has no use for these alone.
+            // IPv6 addresses alone are of no use on a machine without IPv6.
             Either::Right((v6, v4)) => (v4.await, v6),
         };
-        together(v6, v4)
+        merge(v6, v4)
     }
 
-    /// Asks the servers in turn until one knows.
-    async fn query(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Found, Failure> {
+    /// Asks the servers in turn until one gives an answer.
+    async fn query(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        deadline: Instant,
+    ) -> Result<ResolvedAddresses, LookupFailure> {
         let mut servers = self.in_order();
-        let mut said = None;
-        for _ in 0..self.settings.attempts.div_ceil(PACKETS) {
-            let mut silent = Vec::new();
+        let mut first_error = None;
+        for _ in 0..self.conf.attempts.div_ceil(PACKETS_PER_QUERY) {
+            let mut timed_out = Vec::new();
             for server in servers {
                 match server.ask(name, kind, deadline).await {
-                    Ok(lookup) => return found(&lookup),
+                    Ok(lookup) => return resolved(&lookup),
                     Err(NetError::Dns(DnsError::NoRecordsFound(none))) => return Err(no_records(&none)),
-                    Err(NetError::Timeout) => silent.push(server),
-                    // Asked again at once, it would say the same.
-                    Err(error) => said = said.or_else(|| Some(words(server.address, &error))),
+                    Err(NetError::Timeout) => timed_out.push(server),
+                    // An immediate second query would get the same error.
+                    Err(error) => first_error = first_error.or_else(|| Some(describe(server.address, &error))),
                 }
             }
-            servers = silent;
+            servers = timed_out;
         }
-        Err(Failure::Passing(said.unwrap_or_else(|| silence(&servers))))
+        Err(LookupFailure::Transient(first_error.unwrap_or_else(|| describe_timeout(&servers))))
     }
 
-    /// All servers, those last that could not be reached lately.
-    fn in_order(&self) -> Vec<&Server> {
+    /// All servers, with those last that could not be reached recently.
+    fn in_order(&self) -> Vec<&NameServer> {
         let first =
-            if self.settings.rotate { self.turn.fetch_add(1, Ordering::Relaxed) % self.servers.len() } else { 0 };
+            if self.conf.rotate { self.next_server.fetch_add(1, Ordering::Relaxed) % self.servers.len() } else { 0 };
         let mut servers = self.servers[first..].iter().chain(&self.servers[..first]).collect::<Vec<_>>();
         let now = Instant::now();
         servers.sort_by_key(|server| server.is_avoided(now));
@@ -222,10 +237,10 @@ impl Asker {
     }
 }
 
-impl Server {
-    fn new(address: SocketAddr, settings: &Settings) -> Option<Self> {
+impl NameServer {
+    fn new(address: SocketAddr, conf: &ResolvConf) -> Option<Self> {
         let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        if settings.tcp_only {
+        if conf.tcp_only {
             connections.remove(0);
         }
         for connection in &mut connections {
@@ -233,22 +248,22 @@ impl Server {
         }
         let server = NameServerConfig::new(address.ip(), true, connections);
         let mut builder =
-            Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), Sockets::default());
-        let options = builder.options_mut();
-        options.timeout = settings.timeout;
-        options.edns0 = settings.edns;
-        // All of these are done by us.
-        options.attempts = 0;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.num_concurrent_reqs = 1;
-        options.preserve_intermediates = false;
-        // On one connection over TCP; there are never more.
-        options.max_active_requests = CEILING as usize;
+            Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), ConnectedRuntime::default());
+        let resolver_options = builder.options_mut();
+        resolver_options.timeout = conf.timeout;
+        resolver_options.edns0 = conf.edns;
+        // All of these are done here instead.
+        resolver_options.attempts = 0;
+        resolver_options.cache_size = 0;
+        resolver_options.use_hosts_file = ResolveHosts::Never;
+        resolver_options.num_concurrent_reqs = 1;
+        resolver_options.preserve_intermediates = false;
+        // On one TCP connection; there are never more.
+        resolver_options.max_active_requests = MAX_QUERIES_IN_FLIGHT as usize;
         Some(Self { address, client: builder.build().ok()?, avoided_until: Mutex::default() })
     }
 
-    /// One query, which is over by the deadline.
+    /// Sends one query, which ends by the deadline.
     async fn ask(&self, name: &Name, kind: RecordType, deadline: Instant) -> Result<Lookup, NetError> {
         if Instant::now() >= deadline {
             return Err(NetError::Timeout);
@@ -258,13 +273,13 @@ impl Server {
             asked.unwrap_or(Err(NetError::Timeout))
         };
         let mut asked = once().await;
-        // A connection has ended while the query waited for its turn on it, or the queue was full: that says nothing
-        // about the server, and the query goes out on another one (RFC 7766, section 6.2.4).
+        // The connection ended while the query waited for its turn on it, or the queue was full. That says nothing
+        // about the server, and the query is sent on another connection (RFC 7766, section 6.2.4).
         if matches!(asked, Err(NetError::Busy | NetError::Message(_) | NetError::Msg(_))) {
             asked = once().await;
         }
         let unreachable = matches!(asked, Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections));
-        self.avoid(unreachable.then(|| Instant::now() + AVOIDED));
+        self.avoid(unreachable.then(|| Instant::now() + AVOID_TIME));
         asked
     }
 
@@ -277,17 +292,17 @@ impl Server {
     }
 }
 
-/// A host as DNS writes it, complete. The names of hosts in URLs hold more than letters, digits and hyphens.
+/// A host as a complete DNS name. Hosts of URLs may hold more than letters, digits and hyphens.
 pub fn name(host: &str) -> Option<Name> {
     let host = host.strip_suffix('.').unwrap_or(host);
     Name::from_labels(host.split('.').map(str::as_bytes)).ok()
 }
 
-/// `/etc/hosts`, or nothing.
+/// The entries of `/etc/hosts`, if it can be read.
 fn hosts() -> Hosts {
     let mut hosts = Hosts::default();
     let text = std::fs::read("/etc/hosts").unwrap_or_default();
-    // One line in another encoding should not cost the others. Reading from memory does not fail.
+    // A line in another encoding must not invalidate the others. Reading from memory does not fail.
     let _ = hosts.read_hosts_conf(String::from_utf8_lossy(&text).as_bytes());
     hosts
 }
@@ -296,45 +311,50 @@ fn addresses(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
     lookup.answers().iter().filter_map(|record| record.data.ip_addr())
 }
 
-fn found(lookup: &Lookup) -> Result<Found, Failure> {
+fn resolved(lookup: &Lookup) -> Result<ResolvedAddresses, LookupFailure> {
     let records = lookup.answers().iter().filter(|record| record.data.ip_addr().is_some());
     match records.map(|record| record.ttl).min() {
-        Some(ttl) => Ok(Found::whole(addresses(lookup).collect(), Duration::from_secs(ttl.into()))),
-        None => Err(Failure::NoAddress(Duration::ZERO)),
+        Some(ttl) => Ok(ResolvedAddresses::complete(addresses(lookup).collect(), Duration::from_secs(ttl.into()))),
+        None => Err(LookupFailure::NoData(Duration::ZERO)),
     }
 }
 
-fn no_records(none: &NoRecords) -> Failure {
-    // Without the zone's record nothing says for how long.
+fn no_records(none: &NoRecords) -> LookupFailure {
+    // Without the zone's SOA record the time to live is unknown.
     let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
-    if none.response_code == ResponseCode::NXDomain { Failure::NoName(ttl) } else { Failure::NoAddress(ttl) }
+    if none.response_code == ResponseCode::NXDomain { LookupFailure::NxDomain(ttl) } else { LookupFailure::NoData(ttl) }
 }
 
-/// What the answers for the two families come to.
-fn together(first: Result<Found, Failure>, second: Result<Found, Failure>) -> Result<Found, Failure> {
-    use Failure::{NoAddress, NoName, Passing};
+/// Merges the answers for the two families.
+fn merge(
+    first: Result<ResolvedAddresses, LookupFailure>,
+    second: Result<ResolvedAddresses, LookupFailure>,
+) -> Result<ResolvedAddresses, LookupFailure> {
+    use LookupFailure::{NoData, NxDomain, Transient};
     match (first, second) {
         (Ok(mut first), Ok(second)) => {
             first.addresses.extend(second.addresses);
-            Ok(Found { ttl: first.ttl.min(second.ttl), ..first })
+            Ok(ResolvedAddresses { ttl: first.ttl.min(second.ttl), ..first })
         }
-        (Ok(found), Err(Passing(_))) | (Err(Passing(_)), Ok(found)) => Ok(Found { half: true, ..found }),
+        (Ok(found), Err(Transient(_))) | (Err(Transient(_)), Ok(found)) => {
+            Ok(ResolvedAddresses { is_partial: true, ..found })
+        }
         (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-        (Err(NoName(first)), Err(NoName(second))) => Err(NoName(first.min(second))),
+        (Err(NxDomain(first)), Err(NxDomain(second))) => Err(NxDomain(first.min(second))),
         // A name that does not exist has no records of any type (RFC 8020).
-        (Err(NoName(ttl)), _) | (_, Err(NoName(ttl))) => Err(NoName(ttl)),
-        (Err(Passing(why)), _) | (_, Err(Passing(why))) => Err(Passing(why)),
-        (Err(NoAddress(first)), Err(NoAddress(second))) => Err(NoAddress(first.min(second))),
+        (Err(NxDomain(ttl)), _) | (_, Err(NxDomain(ttl))) => Err(NxDomain(ttl)),
+        (Err(Transient(why)), _) | (_, Err(Transient(why))) => Err(Transient(why)),
+        (Err(NoData(first)), Err(NoData(second))) => Err(NoData(first.min(second))),
     }
 }
 
-/// The server as a person knows it.
-fn shown(address: SocketAddr) -> String {
+/// The server for a message.
+fn server_name(address: SocketAddr) -> String {
     if address.port() == 53 { address.ip().to_string() } else { address.to_string() }
 }
 
-fn words(server: SocketAddr, error: &NetError) -> String {
-    let server = shown(server);
+fn describe(server: SocketAddr, error: &NetError) -> String {
+    let server = server_name(server);
     match error {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => {
             format!("the name server {server} failed (SERVFAIL)")
@@ -345,20 +365,20 @@ fn words(server: SocketAddr, error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => {
             format!("the name server {server} failed (code {})", u16::from(*code))
         }
-        // hickory says the latter of a server that refuses connections.
+        // hickory reports `NoConnections` for a server that refuses connections.
         NetError::Io(_) | NetError::NoConnections => format!("cannot reach the name server {server}"),
         _ => format!("the name server {server} gave no valid answer"),
     }
 }
 
-fn silence(servers: &[&Server]) -> String {
+fn describe_timeout(servers: &[&NameServer]) -> String {
     let mut text = "no answer from the name server".to_owned();
     if servers.len() > 1 {
         text.push('s');
     }
     for (index, server) in servers.iter().enumerate() {
         // Writing to a string does not fail.
-        let _ = write!(text, "{} {}", if index > 0 { "," } else { "" }, shown(server.address));
+        let _ = write!(text, "{} {}", if index > 0 { "," } else { "" }, server_name(server.address));
     }
     text + " in time"
 }
@@ -367,22 +387,22 @@ fn silence(servers: &[&Server]) -> String {
 mod tests {
     use super::*;
 
-    fn asker(conf: &[u8]) -> Asker {
-        let settings = Settings::parse(conf);
-        Asker {
-            servers: settings.servers.iter().filter_map(|address| Server::new(*address, &settings)).collect(),
+    fn client(text: &[u8]) -> DnsClient {
+        let conf = ResolvConf::parse(text);
+        DnsClient {
+            servers: conf.servers.iter().filter_map(|address| NameServer::new(*address, &conf)).collect(),
             hosts: Hosts::default(),
-            settings,
-            given: false,
-            patience: Duration::from_secs(1),
-            places: Semaphore::new(1),
-            turn: AtomicUsize::new(0),
+            conf,
+            servers_given: false,
+            timeout: Duration::from_secs(1),
+            query_slots: Semaphore::new(1),
+            next_server: AtomicUsize::new(0),
         }
     }
 
     #[test]
     fn short_names_are_looked_for_in_the_search_domains_and_complete_ones_are_not() {
-        let asker = asker(b"nameserver 192.0.2.1\nsearch one.example two.example\noptions ndots:2");
+        let client = client(b"nameserver 192.0.2.1\nsearch one.example two.example\noptions ndots:2");
         for (host, expected) in [
             ("a", vec!["a.one.example.", "a.two.example.", "a."]),
             ("a.b", vec!["a.b.one.example.", "a.b.two.example.", "a.b."]),
@@ -390,7 +410,7 @@ mod tests {
             ("a.", vec!["a."]),
             ("my_host.x_.example", vec!["my_host.x_.example."]),
         ] {
-            let names = asker.candidates(host, name(host).expect(host));
+            let names = client.candidates(host, name(host).expect(host));
             assert_eq!(names.iter().map(Name::to_ascii).collect::<Vec<_>>(), expected, "{host}");
         }
         for host in ["", "a..b", &"x".repeat(64), &"x.".repeat(200)] {
@@ -399,49 +419,60 @@ mod tests {
     }
 
     #[test]
-    fn some_names_belong_to_the_system() {
-        let asker = asker(b"nameserver 192.0.2.1");
-        assert!(asker.belongs_to_the_system("printer.local") && asker.belongs_to_the_system("printer.local."));
-        assert!(!asker.belongs_to_the_system("local.example") && !asker.belongs_to_the_system("mylocal"));
-        assert!(super::tests::asker(b"").belongs_to_the_system("example.org"));
-        assert!(!Asker { given: true, ..asker }.belongs_to_the_system("printer.local"));
+    fn some_names_are_left_to_the_system() {
+        let client = client(b"nameserver 192.0.2.1");
+        assert!(client.is_left_to_system("printer.local") && client.is_left_to_system("printer.local."));
+        assert!(!client.is_left_to_system("local.example") && !client.is_left_to_system("mylocal"));
+        assert!(super::tests::client(b"").is_left_to_system("example.org"));
+        assert!(!DnsClient { servers_given: true, ..client }.is_left_to_system("printer.local"));
     }
 
     #[test]
     fn servers_keep_their_order_take_turns_or_are_asked_last() {
-        let last = |servers: Vec<&Server>| -> Vec<u8> {
+        let last = |servers: Vec<&NameServer>| -> Vec<u8> {
             servers.iter().map(|server| server.address.to_string().as_bytes()[8] - b'0').collect()
         };
         let three = b"nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
-        let fixed = asker(three);
+        let fixed = client(three);
         assert_eq!([last(fixed.in_order()), last(fixed.in_order())], [[1, 2, 3]; 2]);
-        fixed.servers[0].avoid(Some(Instant::now() + AVOIDED));
+        fixed.servers[0].avoid(Some(Instant::now() + AVOID_TIME));
         assert_eq!(last(fixed.in_order()), [2, 3, 1]);
         fixed.servers[0].avoid(Some(Instant::now()));
         assert_eq!(last(fixed.in_order()), [1, 2, 3]);
-        let rotating = asker(&[three, &b"options rotate"[..]].concat());
+        let rotating = client(&[three, &b"options rotate"[..]].concat());
         let orders = [rotating.in_order(), rotating.in_order(), rotating.in_order(), rotating.in_order()].map(last);
         assert_eq!(orders, [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
     }
 
     #[test]
     fn one_family_is_enough() {
-        let found = |address: &str, ttl| Found::whole(vec![address.parse().expect(address)], Duration::from_secs(ttl));
+        let found = |address: &str, ttl| {
+            ResolvedAddresses::complete(vec![address.parse().expect(address)], Duration::from_secs(ttl))
+        };
         let (v6, v4) = (|| found("::1", 60), || found("127.0.0.1", 40));
-        let passing = || Failure::Passing("no".into());
+        let transient = || LookupFailure::Transient("no".into());
         let ttl = Duration::from_secs;
-        let whole = Found { addresses: [v6().addresses, v4().addresses].concat(), ttl: ttl(40), half: false };
+        let whole =
+            ResolvedAddresses { addresses: [v6().addresses, v4().addresses].concat(), ttl: ttl(40), is_partial: false };
         for (first, second, expected) in [
             (Ok(v6()), Ok(v4()), Ok(whole)),
-            (Ok(v6()), Err(passing()), Ok(Found { half: true, ..v6() })),
-            (Err(passing()), Ok(v4()), Ok(Found { half: true, ..v4() })),
-            (Err(Failure::NoAddress(ttl(9))), Ok(v4()), Ok(v4())),
-            (Err(Failure::NoAddress(ttl(9))), Err(passing()), Err(passing())),
-            (Err(Failure::NoName(ttl(9))), Err(passing()), Err(Failure::NoName(ttl(9)))),
-            (Err(Failure::NoName(ttl(9))), Err(Failure::NoName(ttl(5))), Err(Failure::NoName(ttl(5)))),
-            (Err(Failure::NoAddress(ttl(9))), Err(Failure::NoAddress(ttl(5))), Err(Failure::NoAddress(ttl(5)))),
+            (Ok(v6()), Err(transient()), Ok(ResolvedAddresses { is_partial: true, ..v6() })),
+            (Err(transient()), Ok(v4()), Ok(ResolvedAddresses { is_partial: true, ..v4() })),
+            (Err(LookupFailure::NoData(ttl(9))), Ok(v4()), Ok(v4())),
+            (Err(LookupFailure::NoData(ttl(9))), Err(transient()), Err(transient())),
+            (Err(LookupFailure::NxDomain(ttl(9))), Err(transient()), Err(LookupFailure::NxDomain(ttl(9)))),
+            (
+                Err(LookupFailure::NxDomain(ttl(9))),
+                Err(LookupFailure::NxDomain(ttl(5))),
+                Err(LookupFailure::NxDomain(ttl(5))),
+            ),
+            (
+                Err(LookupFailure::NoData(ttl(9))),
+                Err(LookupFailure::NoData(ttl(5))),
+                Err(LookupFailure::NoData(ttl(5))),
+            ),
         ] {
-            assert_eq!(together(first, second), expected);
+            assert_eq!(merge(first, second), expected);
         }
     }
 }

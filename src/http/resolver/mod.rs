@@ -1,11 +1,11 @@
-//! Host names to addresses: what `--resolve` pins first, then what is remembered, then the name servers.
+//! DNS resolver: addresses from `--resolve`, from the cache, or from the name servers, in this order.
 //!
-//! [`dns`] asks, [`system`] knows what the system says about asking, [`memory`] keeps the answers. Tasks that ask for
-//! the same name at the same time share one lookup. It runs in a task of its own: whoever asked may have gone before
-//! the answer is there, and a lookup that nobody drives would hold its turn for ever.
+//! [`dns`] sends the queries, [`system`] reads the system's resolver settings, [`cache`] keeps the answers. Tasks that
+//! ask for the same name at the same time share one lookup. It runs in a task of its own: the task that started it may
+//! be cancelled before the answer arrives, and a lookup that is not polled would hold its slot for ever.
 
+mod cache;
 mod dns;
-mod memory;
 mod sockets;
 mod system;
 
@@ -19,43 +19,42 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use self::dns::{Asker, Failure, Found};
-use self::memory::{Lookup, Memory};
-use super::public::is_public;
+use self::cache::{LookupCache, SharedLookup};
+use self::dns::{DnsClient, LookupFailure, ResolvedAddresses};
+use super::ip_scope::is_public;
 
-/// An answer is used for its time to live, but at least for so long: a run comes back to a host again and again, and
-/// names that are balanced by short times are balanced well enough by this one.
-const SHORTEST: Duration = Duration::from_secs(30);
+/// The shortest time for which addresses are used, even if their time to live is shorter: a run returns to the same
+/// host again and again, and this is short enough for load balancing by DNS.
+const MIN_TTL: Duration = Duration::from_secs(30);
 
-/// And at most for so long.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest time for which addresses are used.
+const MAX_TTL: Duration = Duration::from_secs(3600);
 
-/// That there is no such name, or no address, is believed for the time that the zone says (RFC 2308, section 5), but at
-/// least for so long.
-const SHORTEST_NO: Duration = Duration::from_secs(5);
+/// The shortest time for which a negative answer is used. Its time to live comes from the zone (RFC 2308, section 5).
+const MIN_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 
-/// And at most for so long.
-const LONGEST_NO: Duration = Duration::from_secs(300);
+/// The longest time for which a negative answer is used.
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
 
-/// When one family of addresses is known and the other has not been learnt, somebody asks again soon: the known one
-/// may be the one that leads nowhere from here.
-const HALF_KNOWN: Duration = Duration::from_secs(1);
+/// The time for which the addresses of one family are used when the query for the other has failed: the known ones may
+/// be unreachable from here.
+const PARTIAL_TTL: Duration = Duration::from_secs(1);
 
-/// More addresses of one family are not tried: the time to connect is shared out among them.
-const PER_FAMILY: usize = 8;
+/// Further addresses of one family are not tried: the addresses share the time to connect.
+const MAX_ADDRESSES_PER_FAMILY: usize = 8;
 
 /// An address given by `--resolve HOST:PORT:ADDRESS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
     /// The host name in lower case.
     pub host: String,
-    /// The port of the URLs that it holds for.
+    /// The port of the URLs that it applies to.
     pub port: u16,
-    /// Where to connect instead of asking. Port 0 stands for the URL's port.
+    /// The address to connect to, without a lookup. Port 0 stands for the URL's port.
     pub address: SocketAddr,
 }
 
-/// One of the two families of addresses (`-4`, `-6`).
+/// An address family (`-4`, `-6`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -75,16 +74,16 @@ impl Family {
 /// The name has no usable address.
 #[derive(Clone, Debug)]
 pub enum ResolveError {
-    /// There is none, or the lookup failed.
-    None(Arc<str>),
-    /// There is this one, which is not allowed.
+    /// It has no address, or the lookup failed, for the given reason.
+    Unresolved(Arc<str>),
+    /// It has this address, which is not allowed.
     Forbidden(IpAddr),
 }
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None(why) => f.write_str(why),
+            Self::Unresolved(why) => f.write_str(why),
             Self::Forbidden(address) => write!(f, "{address} is not public"),
         }
     }
@@ -94,27 +93,27 @@ impl std::error::Error for ResolveError {}
 
 /// Which addresses may be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Of one family alone.
+pub struct AddressFilter {
+    /// Only addresses of this family.
     pub family: Option<Family>,
-    /// Of the public internet alone.
+    /// Only addresses of the public internet.
     pub public_only: bool,
 }
 
-/// Whom to ask, and for how long.
+/// Which name servers are asked, and for how long.
 #[derive(Clone, Debug)]
-pub struct Asking {
-    /// `--dns-servers`; none: those of the system.
+pub struct DnsOptions {
+    /// `--dns-servers`; empty for those of the system.
     pub servers: Vec<SocketAddr>,
-    /// The longest time for a lookup from its turn on.
-    pub patience: Duration,
+    /// The timeout of a lookup, without the wait for its turn.
+    pub timeout: Duration,
 }
 
-/// What is known about a name, and until when.
+/// The result of a lookup, and how long it is used.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct CachedAnswer {
     addresses: Result<Arc<[SocketAddr]>, ResolveError>,
-    /// Who asks later asks anew.
+    /// A request after this time starts a new lookup.
     until: Instant,
 }
 
@@ -122,45 +121,47 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Resolver {
     pinned: HashMap<String, Vec<SocketAddr>>,
-    wanted: Wanted,
-    shared: Arc<Common>,
+    filter: AddressFilter,
+    shared: Arc<ResolverState>,
 }
 
-/// What the resolvers of a run have in common.
+/// The state that all resolvers of a run share.
 #[derive(Debug)]
-struct Common {
-    asking: Asking,
-    /// Made for the first name: a list of addresses reads no files of the system.
-    asker: OnceLock<Asker>,
-    memory: Mutex<Memory>,
-    /// Of all requests together, in microseconds.
+struct ResolverState {
+    options: DnsOptions,
+    /// Made for the first name: a list of IP addresses does not read the system's settings.
+    client: OnceLock<DnsClient>,
+    cache: Mutex<LookupCache>,
+    /// The time that requests have waited for lookups, all together, in microseconds.
     waited: AtomicU64,
 }
 
 impl Resolver {
-    pub fn new(wanted: Wanted, asking: Asking) -> Self {
-        let shared = Common { asking, asker: OnceLock::new(), memory: Mutex::default(), waited: AtomicU64::new(0) };
-        Self { pinned: HashMap::new(), wanted, shared: Arc::new(shared) }
+    pub fn new(filter: AddressFilter, options: DnsOptions) -> Self {
+        let shared =
+            ResolverState { options, client: OnceLock::new(), cache: Mutex::default(), waited: AtomicU64::new(0) };
+        Self { pinned: HashMap::new(), filter, shared: Arc::new(shared) }
     }
 
-    /// The same resolver with the same memory, and these addresses fixed.
+    /// A resolver with the same cache, and these addresses pinned.
     pub fn with<'a>(&self, pinned: impl Iterator<Item = &'a Pinned>) -> Self {
         let mut by_host = HashMap::<String, Vec<SocketAddr>>::new();
         for entry in pinned {
             by_host.entry(entry.host.clone()).or_default().push(entry.address);
         }
-        Self { pinned: by_host, wanted: self.wanted, shared: Arc::clone(&self.shared) }
+        Self { pinned: by_host, filter: self.filter, shared: Arc::clone(&self.shared) }
     }
 
-    /// Waits until the name has been looked up, unless it has been before: there may be a connection still.
+    /// Waits until the name has been looked up. Does nothing if it was looked up before, since a connection may still
+    /// be open.
     ///
-    /// A connection has only so much time, which should not pass while other names have their turn.
+    /// The time to connect is limited, and must not pass while other lookups are ahead in the queue.
     pub async fn prepare(&self, host: &str) -> Result<(), ResolveError> {
         let lookup = {
-            let mut memory = self.memory();
-            match memory.recall(host) {
+            let mut cache = self.cache();
+            match cache.get(host) {
                 Some(lookup) if lookup.peek().is_some_and(|answer| answer.addresses.is_ok()) => return Ok(()),
-                _ => self.lookup(&mut memory, host),
+                _ => self.lookup(&mut cache, host),
             }
         };
         let begun = Instant::now();
@@ -170,109 +171,111 @@ impl Resolver {
         answer.addresses.map(drop)
     }
 
-    /// How long requests have waited for names, all together.
+    /// The time that requests have waited for lookups, all together.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.shared.waited.load(Ordering::Relaxed))
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> std::sync::MutexGuard<'_, LookupCache> {
+        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lookup(&self, memory: &mut Memory, host: &str) -> Lookup {
-        if let Some(lookup) = memory.recall(host).filter(is_current) {
+    fn lookup(&self, cache: &mut LookupCache, host: &str) -> SharedLookup {
+        if let Some(lookup) = cache.get(host).filter(is_current) {
             return lookup;
         }
-        let (shared, wanted, name) = (Arc::clone(&self.shared), self.wanted, host.to_owned());
-        let asked = tokio::spawn(async move { shared.ask(&name, wanted).await });
-        let asked = asked.map(|answer| answer.unwrap_or_else(|_| Answer::fails("the lookup ended early")));
+        let (shared, filter, name) = (Arc::clone(&self.shared), self.filter, host.to_owned());
+        let asked = tokio::spawn(async move { shared.ask(&name, filter).await });
+        let asked = asked.map(|answer| answer.unwrap_or_else(|_| CachedAnswer::fails("the lookup ended early")));
         let lookup = asked.boxed().shared();
-        memory.keep(host, lookup.clone());
+        cache.insert(host, lookup.clone());
         lookup
     }
 }
 
-/// Whether the lookup is under way, or its answer may be used.
-fn is_current(lookup: &Lookup) -> bool {
+/// Whether the lookup is in flight, or its answer may still be used.
+fn is_current(lookup: &SharedLookup) -> bool {
     lookup.peek().is_none_or(|answer| Instant::now() < answer.until)
 }
 
-impl Common {
-    async fn ask(&self, host: &str, wanted: Wanted) -> Answer {
+impl ResolverState {
+    async fn ask(&self, host: &str, filter: AddressFilter) -> CachedAnswer {
         if is_localhost(host) {
             let found = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-            return Answer::of(Ok(Found::whole(found, LONGEST)), wanted);
+            return CachedAnswer::of(Ok(ResolvedAddresses::complete(found, MAX_TTL)), filter);
         }
-        let asker = self.asker.get_or_init(|| Asker::new(&self.asking));
-        Answer::of(asker.ask(host, wanted.family).await, wanted)
+        let client = self.client.get_or_init(|| DnsClient::new(&self.options));
+        CachedAnswer::of(client.ask(host, filter.family).await, filter)
     }
 }
 
-/// `localhost` and what is below it are this machine, and no name server is asked (RFC 6761, section 6.3).
+/// `localhost` and the names below it are this machine, and no name server is asked (RFC 6761, section 6.3).
 fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host == "localhost" || host.ends_with(".localhost")
 }
 
-impl Answer {
-    fn of(asked: Result<Found, Failure>, wanted: Wanted) -> Self {
-        let none = |why: &str| Err(ResolveError::None(why.into()));
-        let (addresses, kept) = match asked {
-            Ok(found) if found.half => (allowed(&found.addresses, wanted), HALF_KNOWN),
-            Ok(found) => (allowed(&found.addresses, wanted), found.ttl.clamp(SHORTEST, LONGEST)),
-            Err(Failure::NoName(ttl)) => (none("no such name (NXDOMAIN)"), ttl.clamp(SHORTEST_NO, LONGEST_NO)),
-            Err(Failure::NoAddress(ttl)) => {
-                let why = match wanted.family {
+impl CachedAnswer {
+    fn of(asked: Result<ResolvedAddresses, LookupFailure>, filter: AddressFilter) -> Self {
+        let unresolved = |why: &str| Err(ResolveError::Unresolved(why.into()));
+        let (addresses, ttl) = match asked {
+            Ok(found) if found.is_partial => (allowed(&found.addresses, filter), PARTIAL_TTL),
+            Ok(found) => (allowed(&found.addresses, filter), found.ttl.clamp(MIN_TTL, MAX_TTL)),
+            Err(LookupFailure::NxDomain(ttl)) => {
+                (unresolved("no such name (NXDOMAIN)"), ttl.clamp(MIN_NEGATIVE_TTL, MAX_NEGATIVE_TTL))
+            }
+            Err(LookupFailure::NoData(ttl)) => {
+                let why = match filter.family {
                     None => "the name has no address",
                     Some(Family::V4) => "the name has no IPv4 address",
                     Some(Family::V6) => "the name has no IPv6 address",
                 };
-                (none(why), ttl.clamp(SHORTEST_NO, LONGEST_NO))
+                (unresolved(why), ttl.clamp(MIN_NEGATIVE_TTL, MAX_NEGATIVE_TTL))
             }
-            Err(Failure::Passing(why)) => return Self::fails(&why),
+            Err(LookupFailure::Transient(why)) => return Self::fails(&why),
         };
-        Self { addresses, until: Instant::now() + kept }
+        Self { addresses, until: Instant::now() + ttl }
     }
 
-    /// Failures pass: those who wait for the lookup share this one, and the next asks anew.
+    /// A failure may be transient: the tasks that wait for this lookup share it, and the next one starts a new lookup.
     fn fails(why: &str) -> Self {
-        Self { addresses: Err(ResolveError::None(why.into())), until: Instant::now() }
+        Self { addresses: Err(ResolveError::Unresolved(why.into())), until: Instant::now() }
     }
 }
 
 /// The addresses that may be connected to, IPv6 first (RFC 8305, section 4). The connection is made to one of these and
-/// to no other, so nothing can change between the look and the connection.
+/// to no other, so nothing can change between the check and the connection.
 ///
-/// The connector takes the family of the first one, gives it 300 ms, and goes on with the other beside it; where there
-/// is no route for the first family, at once.
-fn allowed(found: &[IpAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+/// The connector first tries the family of the first address; after 300 ms, or at once if there is no route, it tries
+/// the other family in parallel.
+fn allowed(found: &[IpAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let mut forbidden = None;
     let mut addresses = Vec::new();
     for family in [Family::V6, Family::V4] {
-        if wanted.family.is_some_and(|only| only != family) {
+        if filter.family.is_some_and(|only| only != family) {
             continue;
         }
         let mut usable = found.iter().copied().filter(|address| family.holds(*address)).collect::<Vec<_>>();
-        if wanted.public_only {
+        if filter.public_only {
             usable.retain(|address| {
                 let public = is_public(*address);
                 forbidden = forbidden.or((!public).then_some(*address));
                 public
             });
         }
-        addresses.extend(usable.into_iter().take(PER_FAMILY).map(|address| SocketAddr::new(address, 0)));
+        addresses.extend(usable.into_iter().take(MAX_ADDRESSES_PER_FAMILY).map(|address| SocketAddr::new(address, 0)));
     }
     match (addresses.is_empty(), forbidden) {
         (false, _) => Ok(addresses.into()),
         (true, Some(address)) => Err(ResolveError::Forbidden(address)),
-        (true, None) => Err(ResolveError::None("no address of the wanted family".into())),
+        (true, None) => Err(ResolveError::Unresolved("no address of the wanted family".into())),
     }
 }
 
-/// The addresses given by `--resolve`, which may carry ports of their own and are tried in their order.
-fn allowed_pins(pins: &[SocketAddr], wanted: Wanted) -> Result<Arc<[SocketAddr]>, ResolveError> {
+/// The addresses given by `--resolve`, in their order, with the ports that they may have.
+fn allowed_pins(pins: &[SocketAddr], filter: AddressFilter) -> Result<Arc<[SocketAddr]>, ResolveError> {
     let addresses = pins.iter().map(SocketAddr::ip).collect::<Vec<_>>();
-    let allowed = allowed(&addresses, wanted)?;
+    let allowed = allowed(&addresses, filter)?;
     let is_allowed = |pin: &&SocketAddr| allowed.iter().any(|address| address.ip() == pin.ip());
     Ok(pins.iter().filter(is_allowed).copied().collect())
 }
@@ -281,8 +284,8 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_ascii_lowercase();
         let addresses = match self.pinned.get(&host) {
-            Some(pins) => std::future::ready(allowed_pins(pins, self.wanted)).left_future(),
-            None => self.lookup(&mut self.memory(), &host).map(|answer| answer.addresses).right_future(),
+            Some(pins) => std::future::ready(allowed_pins(pins, self.filter)).left_future(),
+            None => self.lookup(&mut self.cache(), &host).map(|answer| answer.addresses).right_future(),
         };
         Box::pin(async move {
             let addresses = addresses.await?;
@@ -295,11 +298,11 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
-    const ANY: Wanted = Wanted { family: None, public_only: false };
+    const ANY: AddressFilter = AddressFilter { family: None, public_only: false };
 
-    fn kept(asked: Result<Found, Failure>) -> u64 {
-        let answer = Answer::of(asked, ANY);
-        // Rounded up, since a little of the time has passed already.
+    fn kept(asked: Result<ResolvedAddresses, LookupFailure>) -> u64 {
+        let answer = CachedAnswer::of(asked, ANY);
+        // Rounded up, because a little of the time has passed already.
         (answer.until.saturating_duration_since(Instant::now()) + Duration::from_millis(900)).as_secs()
     }
 
@@ -307,16 +310,19 @@ mod tests {
     fn times_to_live_are_kept_within_bounds() {
         let secs = |ttl: u32| Duration::from_secs(ttl.into());
         for (ttl, seconds) in [(0, 30), (29, 30), (60, 60), (3600, 3600), (u32::MAX, 3600)] {
-            let found = Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(ttl));
+            let found = ResolvedAddresses::complete(vec![Ipv4Addr::LOCALHOST.into()], secs(ttl));
             assert_eq!(kept(Ok(found)), seconds, "{ttl}");
         }
         for (ttl, seconds) in [(0, 5), (60, 60), (86400, 300), (u32::MAX, 300)] {
-            assert_eq!(kept(Err(Failure::NoName(secs(ttl)))), seconds, "{ttl}");
-            assert_eq!(kept(Err(Failure::NoAddress(secs(ttl)))), seconds, "{ttl}");
+            assert_eq!(kept(Err(LookupFailure::NxDomain(secs(ttl)))), seconds, "{ttl}");
+            assert_eq!(kept(Err(LookupFailure::NoData(secs(ttl)))), seconds, "{ttl}");
         }
-        let half = Found { half: true, ..Found::whole(vec![Ipv4Addr::LOCALHOST.into()], secs(600)) };
+        let half = ResolvedAddresses {
+            is_partial: true,
+            ..ResolvedAddresses::complete(vec![Ipv4Addr::LOCALHOST.into()], secs(600))
+        };
         assert_eq!(kept(Ok(half)), 1);
-        assert_eq!(kept(Err(Failure::Passing("no answer".into()))), 0);
+        assert_eq!(kept(Err(LookupFailure::Transient("no answer".into()))), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sockets for hickory, tied to the one server that they ask.
+//! UDP and TCP sockets for hickory, each connected to one name server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle,
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
-/// As hickory's own, but sockets are connected to the server: the system drops what others send, and says at once when
-/// nobody listens there, where a socket that is free would wait in silence for the timeout.
+/// Like hickory's own runtime, but UDP sockets are connected to the server: the system drops packets from other
+/// senders, and reports at once if no process listens there, where an unconnected socket would wait for the timeout.
 #[derive(Clone, Default)]
-pub struct Sockets(TokioRuntimeProvider);
+pub struct ConnectedRuntime(TokioRuntimeProvider);
 
-/// A socket that hears one server alone.
-pub struct Connected {
+/// A UDP socket that receives from one server alone.
+pub struct ConnectedSocket {
     socket: UdpSocket,
     server: SocketAddr,
 }
 
-type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+type IoFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-impl RuntimeProvider for Sockets {
+impl RuntimeProvider for ConnectedRuntime {
     type Handle = TokioHandle;
     type Timer = TokioTime;
-    type Udp = Connected;
+    type Udp = ConnectedSocket;
     type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
 
     fn create_handle(&self) -> Self::Handle {
@@ -38,22 +38,22 @@ impl RuntimeProvider for Sockets {
         &self,
         server: SocketAddr,
         from: Option<SocketAddr>,
-        patience: Option<Duration>,
-    ) -> Opening<Self::Tcp> {
-        self.0.connect_tcp(server, from, patience)
+        timeout: Option<Duration>,
+    ) -> IoFuture<Self::Tcp> {
+        self.0.connect_tcp(server, from, timeout)
     }
 
-    fn bind_udp(&self, from: SocketAddr, server: SocketAddr) -> Opening<Connected> {
+    fn bind_udp(&self, from: SocketAddr, server: SocketAddr) -> IoFuture<ConnectedSocket> {
         Box::pin(async move {
             let socket = UdpSocket::bind(from).await?;
             socket.connect(server).await?;
-            Ok(Connected { socket, server })
+            Ok(ConnectedSocket { socket, server })
         })
     }
 }
 
 #[async_trait]
-impl DnsUdpSocket for Connected {
+impl DnsUdpSocket for ConnectedSocket {
     type Time = TokioTime;
 
     fn poll_recv_from(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
@@ -64,7 +64,7 @@ impl DnsUdpSocket for Connected {
 
     async fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
-            // That nobody listens is told by an error alone, and whoever waits for bytes is not woken by it.
+            // A closed port is reported by an error alone, which does not wake a task that waits for readability.
             let ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
             if let Some(error) = self.socket.take_error()? {
                 return Err(error);

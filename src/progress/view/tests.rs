@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::Kind;
 use crate::progress::rate::Rates;
 use crate::progress::status::Throttled;
+use crate::record::ErrorKind;
 
 /// A pass with something of everything.
 fn busy() -> Status {
@@ -28,7 +28,12 @@ fn busy() -> Status {
         total: Total::Known(10_000),
         elapsed: Duration::from_secs(20),
         rates: Rates { rows: 200.0, bytes: 6e6 },
-        failures: vec![(Kind::HttpStatus(404), 8), (Kind::Dns, 3), (Kind::Timeout, 1), (Kind::NotAnImage, 1)],
+        failures: vec![
+            (ErrorKind::HttpStatus(404), 8),
+            (ErrorKind::Dns, 3),
+            (ErrorKind::Timeout, 1),
+            (ErrorKind::NotAnImage, 1),
+        ],
         throttled: vec![
             Throttled { host: "a.example".into(), times: 12, left_alone: Some(Duration::from_millis(6_500)) },
             Throttled { host: "images.of.a.very.long.name.example:8443".into(), times: 1, left_alone: None },
@@ -43,7 +48,7 @@ fn busy() -> Status {
 }
 
 fn shown(status: &Status, width: u16, height: u16, unicode: bool) -> Vec<String> {
-    lines(status, Size { width, height }, unicode).into_iter().map(|line| line.text).collect()
+    lines(status, ViewSize { width, height }, unicode).into_iter().map(|line| line.text).collect()
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn what_comes_from_outside_moves_no_cursor() {
     status.throttled[0].host = "a\u{1b}[2J".to_owned();
     status.slowest[0].name = "\u{202e}gnp.a\r".to_owned();
     let lines = shown(&status, 120, 40, true);
-    assert!(lines.iter().all(|line| !line.chars().any(crate::shown::is_harmful)), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.chars().any(crate::util::redact::needs_escaping)), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("a\\u{1b}[2J")), "{lines:?}");
 }
 

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
+use crate::record::Mode;
+use crate::report::Summary;
 use crate::report::timeline::Timeline;
 use crate::report::trace::{Bar, Bucket};
 use crate::report::words::{title, whole};
-use crate::report::{Mode, Summary};
-use crate::shown::harmless;
+use crate::util::human::{Count, Size};
+use crate::util::redact::escaped;
 
 /// Up to so many bars have names beside them.
 const NAMED: usize = 40;
@@ -45,7 +46,7 @@ pub fn waterfall(summary: &Summary, span: f64) -> Markup {
                 caption {
                     b { (title(summary.mode)) } ": " (format!("{:.3} s", summary.wall_seconds))
                     @if shown < trace.downloads {
-                        ". " (HumanCount(shown)) " of " (HumanCount(trace.downloads)) " downloads, picked evenly from the list."
+                        ". " (Count(shown)) " of " (Count(trace.downloads)) " downloads, picked evenly from the list."
                     }
                 }
                 thead { tr {
@@ -89,7 +90,7 @@ fn row(bar: &Bar, span: f64) -> Markup {
     let width = |part: f64| format!("width:{:.3}%", (part / span.max(0.001) * 100.0).clamp(0.0, 100.0));
     html! {
         tr {
-            th scope="row" title=(harmless(&bar.url)) { (harmless(name(&bar.url))) }
+            th scope="row" title=(escaped(&bar.url)) { (escaped(name(&bar.url))) }
             td {
                 div.track aria-hidden="true" {
                     @for (class, part) in parts { @if part > 0.0 { i class=(class) style=(width(part)) {} } }
@@ -117,8 +118,8 @@ pub fn timeline(summary: &Summary, span: f64) -> Markup {
     let Timeline { bin_seconds, bytes, alive } = &summary.trace.timeline;
     let rates = bytes.iter().map(|bytes| bytes / bin_seconds).collect::<Vec<_>>();
     let width = span / bin_seconds;
-    let most_rate = BinaryBytes(whole(rates.iter().copied().fold(0.0, f64::max)));
-    let mean_rate = BinaryBytes(whole(summary.bytes_per_second));
+    let most_rate = Size::from(whole(rates.iter().copied().fold(0.0, f64::max)));
+    let mean_rate = Size::from(whole(summary.bytes_per_second));
     let mean_alive = summary.sum_of_downloads_seconds / summary.wall_seconds.max(0.001);
     let speed = format!("{mean_rate}/s on average, {most_rate}/s at most");
     let crowd = format!("{mean_alive:.1} on average, {} at most", summary.most_alive);
@@ -176,7 +177,7 @@ fn table(summary: &Summary, bin_seconds: f64, bytes: &[f64], alive: &[f64]) -> M
                         @let seconds = float(bytes.len()) * bin_seconds;
                         tr {
                             th scope="row" { (format!("{:.3} s", float(row * together) * bin_seconds)) }
-                            td { (BinaryBytes(whole(bytes.iter().sum::<f64>() / seconds))) "/s" }
+                            td { (Size::from(whole(bytes.iter().sum::<f64>() / seconds))) "/s" }
                             td { (format!("{:.1}", alive.iter().sum::<f64>() / float(alive.len()))) }
                         }
                     }
@@ -207,7 +208,7 @@ fn histogram(mode: Mode, buckets: &[Bucket]) -> Markup {
                         tr {
                             th scope="row" { (format!("{:.3} s", bucket.at_most_seconds)) }
                             td { div.track aria-hidden="true" { i.body style=(width(bucket.count)) {} } }
-                            td { (HumanCount(bucket.count)) }
+                            td { (Count(bucket.count)) }
                         }
                     }
                 }

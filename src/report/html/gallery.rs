@@ -3,13 +3,13 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use indicatif::HumanCount;
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::format::Format;
+use crate::record::Format;
 use crate::report::trace::{Picture, Trace};
-use crate::shown::harmless;
+use crate::util::human::Count;
+use crate::util::redact::escaped;
 
 /// How to get from the page to the images.
 pub struct Place(Option<String>);
@@ -65,7 +65,7 @@ pub fn show(trace: &Trace, saved: u64, place: &Place) -> Markup {
         @if !trace.gallery.is_empty() {
             h2 { "Images" }
             @if saved > trace.gallery.len() as u64 {
-                p.soft { (trace.gallery.len()) " of " (HumanCount(saved)) ", among the first that came." }
+                p.soft { (trace.gallery.len()) " of " (Count(saved)) ", among the first that came." }
             }
             ul.gallery { @for picture in &trace.gallery { li { (one(picture, place)) } } }
         }
@@ -76,7 +76,7 @@ fn one(picture: &Picture, place: &Place) -> Markup {
     let format = picture.format.map_or("unknown format", Format::name);
     let size = picture.size.map(|(width, height)| format!("{width} × {height}"));
     let words = html! {
-        span { (harmless(&picture.path)) }
+        span { (escaped(&picture.path)) }
         br;
         span.soft { (format) @if let Some(size) = size { ", " (size) } }
     };

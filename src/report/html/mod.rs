@@ -2,7 +2,7 @@
 //! shows files beside it.
 //!
 //! What can be read off a picture stands in words or in a table beside it. Everything that comes from outside, URLs, names
-//! and messages, goes through the template's escaping and through [`harmless`]; the page's own policy forbids scripts.
+//! and messages, goes through the template's escaping and through [`escaped`]; the page's own policy forbids scripts.
 
 mod charts;
 mod gallery;
@@ -10,14 +10,15 @@ mod gallery;
 use std::io::{self, Write};
 use std::path::Path;
 
-use indicatif::{BinaryBytes, HumanCount};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::charts::{durations, timeline, waterfall};
 use super::trace::{FailureGroup, Trace};
 use super::words::{figures, forecast, headline, note, remarks, title, worth};
-use super::{COMPLETED, Mode, Report, Summary};
-use crate::shown::harmless;
+use super::{COMPLETED, Report, Summary};
+use crate::record::Mode;
+use crate::util::human::{Count, Size};
+use crate::util::redact::escaped;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -48,12 +49,12 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
             body {
                 header {
                     h1 { (headline) }
-                    p.soft { "fetchimg " (report.version) ", " (report.date) ", into " code { (harmless(&report.output)) } }
+                    p.soft { "fetchimg " (report.version) ", " (report.date) ", into " code { (escaped(&report.output)) } }
                 }
                 main {
                     @if report.ended != COMPLETED {
                         p.bad role="note" {
-                            "The run did not end by itself: " (harmless(&report.ended))
+                            "The run did not end by itself: " (escaped(&report.ended))
                             ". Rows not reached have no record yet; the same command goes on with them."
                         }
                     }
@@ -108,9 +109,9 @@ fn answer(report: &Report) -> Markup {
                 }
             }
             @if let Some(last) = report.modes.last() {
-                li { b { (HumanCount(last.saved)) } "saved, " (BinaryBytes(last.bytes)) }
-                li { b.bad[last.failed > 0] { (HumanCount(last.failed)) } "failed" }
-                @if last.skipped > 0 { li { b { (HumanCount(last.skipped)) } "skipped" } }
+                li { b { (Count(last.saved)) } "saved, " (Size::from(last.bytes)) }
+                li { b.bad[last.failed > 0] { (Count(last.failed)) } "failed" }
+                @if last.skipped > 0 { li { b { (Count(last.skipped)) } "skipped" } }
             }
         }
     }
@@ -170,7 +171,7 @@ fn slowest(trace: &Trace) -> Markup {
             (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
                 @for bar in &trace.slowest {
                     tr {
-                        th scope="row" { (harmless(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
+                        th scope="row" { (escaped(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
                         td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
                         td { (charts::seconds(bar.timing.total_ms)) }
                         td { (bar.attempts) }
@@ -206,21 +207,21 @@ fn hosts(summary: &Summary) -> Markup {
             h2 { "Hosts" }
             @if trace.hosts_met > trace.hosts.len() as u64 {
                 p.soft {
-                    "The " (trace.hosts.len()) " with the most rows, of " (HumanCount(trace.hosts_met))
+                    "The " (trace.hosts.len()) " with the most rows, of " (Count(trace.hosts_met))
                     @if trace.more_hosts { " that were counted; there were more" } "."
                 }
             }
             (numbers("Hosts", &HOST_COLUMNS, &html! {
                 @for host in &trace.hosts {
                     tr {
-                        th scope="row" { (harmless(&host.host)) }
-                        td { (HumanCount(host.saved)) }
-                        td.bad[host.failed > 0] { (HumanCount(host.failed)) }
-                        td { (HumanCount(host.requests)) }
-                        td { (BinaryBytes(host.bytes)) }
+                        th scope="row" { (escaped(&host.host)) }
+                        td { (Count(host.saved)) }
+                        td.bad[host.failed > 0] { (Count(host.failed)) }
+                        td { (Count(host.requests)) }
+                        td { (Size::from(host.bytes)) }
                         td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
                         td { (format!("{:.3} s", host.mean_download_seconds)) }
-                        td { (HumanCount(told_off(&host.host))) }
+                        td { (Count(told_off(&host.host))) }
                     }
                 }
             }))
@@ -234,13 +235,13 @@ fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
         @if !trace.failures.is_empty() {
             h2 { "Failures" @if passes > 1 { " (" (mode.name()) ")" } }
             @for group in &trace.failures {
-                h3 { (HumanCount(group.count)) " × " code { (group.kind) } }
+                h3 { (Count(group.count)) " × " code { (group.kind) } }
                 @if let Some(advice) = group.advice { p { (advice) } }
                 ul {
                     @for example in &group.examples {
-                        li { (harmless(&example.url)) @if !example.url.is_empty() { ": " } (harmless(&example.message)) }
+                        li { (escaped(&example.url)) @if !example.url.is_empty() { ": " } (escaped(&example.message)) }
                     }
-                    @if others(group) > 0 { li.soft { "and " (HumanCount(others(group))) " more" } }
+                    @if others(group) > 0 { li.soft { "and " (Count(others(group))) " more" } }
                 }
             }
         }

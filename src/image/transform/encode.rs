@@ -1,0 +1,205 @@
+//! Pixels to bytes.
+//!
+//! Colour profiles are kept, in every format: without it a picture would change its colours. What is not kept is all that
+//! is no pixel: Exif, XMP, comments. Baseline JPEG, PNG of eight bits, lossy WebP.
+
+use std::borrow::Cow;
+
+use jpeg_encoder::{ColorType, SamplingFactor};
+
+use super::TransformError;
+use super::picture::{Colour, Picture};
+use crate::record::Format;
+
+/// Formats that pictures can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Baseline JPEG; what is transparent becomes white.
+    Jpeg,
+    /// PNG, without loss.
+    Png,
+    /// WebP, with loss.
+    Webp,
+}
+
+impl Target {
+    /// The one that files of this format can be written in again.
+    #[must_use]
+    pub const fn of(format: Format) -> Option<Self> {
+        match format {
+            Format::Jpeg => Some(Self::Jpeg),
+            Format::Png => Some(Self::Png),
+            Format::Webp => Some(Self::Webp),
+            _ => None,
+        }
+    }
+
+    /// What is written.
+    #[must_use]
+    pub const fn format(self) -> Format {
+        match self {
+            Self::Jpeg => Format::Jpeg,
+            Self::Png => Format::Png,
+            Self::Webp => Format::Webp,
+        }
+    }
+}
+
+/// The encoders give colours as many samples as brightness from this quality on, as `ImageMagick` and libvips do.
+const FULL_COLOUR: u8 = 90;
+
+/// Writes a picture. `quality`, from 1 to 100, is for the formats with loss.
+pub fn encode(picture: Picture, target: Target, quality: u8) -> Result<Vec<u8>, TransformError> {
+    let profile = picture.profile.clone().filter(|profile| is_for(profile, picture.colour));
+    match target {
+        Target::Jpeg => jpeg(picture, quality, profile.as_deref()),
+        Target::Png => png(&picture, profile),
+        Target::Webp => webp(&picture, quality, profile.as_deref()),
+    }
+}
+
+/// Whether a profile describes such colours: that of a picture that was in four colours does not any more (ICC.1, section
+/// 7.2.6).
+fn is_for(profile: &[u8], colour: Colour) -> bool {
+    let space: &[u8] = match colour {
+        Colour::Grey | Colour::GreyAlpha => b"GRAY",
+        Colour::Rgb | Colour::Rgba => b"RGB ",
+    };
+    profile.get(16..20) == Some(space)
+}
+
+fn jpeg(picture: Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
+    let picture = picture.flattened();
+    let size = |size: u32| {
+        u16::try_from(size).map_err(|_| TransformError::Unsupported(format!("JPEG holds no {size} pixels in a row")))
+    };
+    let (width, height) = (size(picture.width)?, size(picture.height)?);
+    let mut bytes = Vec::with_capacity(usize::from(width) * usize::from(height) / 2 + 1024);
+    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
+    let is_full = quality >= FULL_COLOUR;
+    encoder.set_sampling_factor(if is_full { SamplingFactor::R_4_4_4 } else { SamplingFactor::R_4_2_0 });
+    encoder.set_chroma_subsampling_method(jpeg_encoder::ChromaSubsamplingMethod::Average);
+    if let Some(profile) = profile {
+        // One that is too long for its segments is left out.
+        let _ = encoder.add_icc_profile(profile);
+    }
+    let kind = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
+    encoder.encode(&picture.data, width, height, kind).map_err(TransformError::internal)?;
+    Ok(bytes)
+}
+
+fn png(picture: &Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {
+    let mut info = png::Info::with_size(picture.width, picture.height);
+    info.bit_depth = png::BitDepth::Eight;
+    info.color_type = match picture.colour {
+        Colour::Grey => png::ColorType::Grayscale,
+        Colour::GreyAlpha => png::ColorType::GrayscaleAlpha,
+        Colour::Rgb => png::ColorType::Rgb,
+        Colour::Rgba => png::ColorType::Rgba,
+    };
+    info.icc_profile = profile.map(Into::into);
+    let mut bytes = Vec::new();
+    let write = || {
+        let mut writer = png::Encoder::with_info(&mut bytes, info)?.write_header()?;
+        writer.write_image_data(&picture.data)?;
+        writer.finish()
+    };
+    write().map_err(TransformError::internal)?;
+    Ok(bytes)
+}
+
+fn webp(picture: &Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
+    /// 14 bits hold the size of a side (RFC 9649, section 2.7).
+    const LONGEST: u32 = 16_383;
+    let (width, height) = (picture.width, picture.height);
+    if width > LONGEST || height > LONGEST {
+        return Err(TransformError::Unsupported(format!("WebP holds no {} pixels in a row", width.max(height))));
+    }
+    // There is no grey.
+    let coloured = |channels: usize| {
+        let pixels = picture.data.chunks_exact(channels);
+        Cow::Owned(pixels.flat_map(|pixel| [&[pixel[0]; 3][..], &pixel[1..]].concat()).collect::<Vec<_>>())
+    };
+    let pixels = match picture.colour {
+        Colour::Grey | Colour::GreyAlpha => coloured(picture.colour.channels()),
+        Colour::Rgb | Colour::Rgba => Cow::Borrowed(&*picture.data),
+    };
+    let encoder = if picture.colour.has_alpha() {
+        webp::Encoder::from_rgba(&pixels, width, height)
+    } else {
+        webp::Encoder::from_rgb(&pixels, width, height)
+    };
+    let file = encoder
+        .encode_simple(false, f32::from(quality))
+        .map_err(|error| TransformError::Internal(format!("WebP: {error:?}")))?;
+    Ok(match profile {
+        Some(profile) => with_profile(&file, (width, height), profile),
+        None => file.to_vec(),
+    })
+}
+
+/// A WebP file with a colour profile put into it (RFC 9649, section 2.7), which the encoder does not do.
+fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec<u8> {
+    const PROFILE: u8 = 0x20;
+    let chunks = file.get(12..).unwrap_or_default();
+    let mut head = [0; 10];
+    let mut rest = chunks;
+    if let Some(extended) = chunks.strip_prefix(b"VP8X\x0A\0\0\0").and_then(|chunk| chunk.split_at_checked(10)) {
+        head.copy_from_slice(extended.0);
+        rest = extended.1;
+    } else {
+        head[4..7].copy_from_slice(&(width - 1).to_le_bytes()[..3]);
+        head[7..10].copy_from_slice(&(height - 1).to_le_bytes()[..3]);
+    }
+    head[0] |= PROFILE;
+    let padding = &[0][..profile.len() % 2];
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let body = [b"WEBPVP8X\x0A\0\0\0", &head[..], b"ICCP", &length(profile), profile, padding, rest].concat();
+    [b"RIFF", &length(&body)[..], &body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(colour: Colour, data: &[u8], profile: Option<Vec<u8>>) -> Picture {
+        let width = u32::try_from(data.len() / colour.channels()).expect("a width");
+        Picture { width, height: 1, colour, data: data.to_vec(), profile }
+    }
+
+    #[test]
+    fn every_colour_can_be_written_in_every_format() {
+        for (target, format) in [
+            (Target::Jpeg, image::ImageFormat::Jpeg),
+            (Target::Png, image::ImageFormat::Png),
+            (Target::Webp, image::ImageFormat::WebP),
+        ] {
+            for (colour, data) in [
+                (Colour::Grey, &[9, 200, 9][..]),
+                (Colour::GreyAlpha, &[9, 255, 200, 0]),
+                (Colour::Rgb, &[9, 200, 9, 0, 0, 0]),
+                (Colour::Rgba, &[9, 200, 9, 255, 1, 2, 3, 4]),
+            ] {
+                let picture = picture(colour, data, None);
+                let width = picture.width;
+                let bytes = encode(picture, target, 90).expect("written");
+                assert_eq!(image::guess_format(&bytes).ok(), Some(format), "{colour:?}");
+                let read = image::load_from_memory(&bytes).expect("a sound image");
+                assert_eq!((read.width(), read.height()), (width, 1), "{target:?} {colour:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_colour_profile_stays_where_it_describes_the_colours() {
+        let mut profile = vec![7; 200];
+        profile[16..20].copy_from_slice(b"RGB ");
+        let holds = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+        for (target, name) in [(Target::Jpeg, &b"ICC_PROFILE"[..]), (Target::Png, b"iCCP"), (Target::Webp, b"ICCP")] {
+            let colours = picture(Colour::Rgb, &[1, 2, 3], Some(profile.clone()));
+            assert!(holds(&encode(colours, target, 90).expect("written"), name), "{target:?}");
+            let grey = picture(Colour::Grey, &[1], Some(profile.clone()));
+            assert!(!holds(&encode(grey, target, 90).expect("written"), name), "{target:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What decoders stumble over, though everybody else shows the picture, is left out before they see it.
+//!
+//! An [`Inspector`](crate::image::Inspector) takes such files for sound. The libraries that decode here are stricter in
+//! these few places, and what they say of them is that the image is corrupt.
+
+use std::borrow::Cow;
+
+use crate::record::Format;
+
+/// The picture to decode, and its format. Hardly any has to be changed, and only of those a copy is made.
+pub fn tidied(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
+    let changed = match format {
+        Format::Jpeg => changed(bytes, jpeg),
+        Format::Png => changed(bytes, png),
+        Format::Gif => changed(bytes, gif),
+        Format::Ico => match png_of(bytes) {
+            Some(picture) => return tidied(picture, Format::Png),
+            None => None,
+        },
+        _ => None,
+    };
+    (changed.map_or(Cow::Borrowed(bytes), Cow::Owned), format)
+}
+
+/// Goes through a file and shows the parts that it is to have. Whether these are all of it; nothing where the file is
+/// damaged, which the decoder shall say.
+type Walk = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<bool>;
+
+fn changed(bytes: &[u8], walk: Walk) -> Option<Vec<u8>> {
+    if walk(bytes, &mut |_| {})? {
+        return None;
+    }
+    let mut copy = Vec::new();
+    walk(bytes, &mut |part| copy.extend_from_slice(part))?;
+    Some(copy)
+}
+
+/// Without what stands between two segments before the first scan: a wrong length that nobody minds.
+fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
+    const START: u8 = 0xD8;
+    const END: u8 = 0xD9;
+    const SCAN: u8 = 0xDA;
+    // Two bytes of nothing else, whatever stands before them (ISO/IEC 10918-1, table B.1).
+    let begins_segment = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0x01 | 0xD0..=0xD7 | 0xFF);
+    keep(bytes.get(..2)?);
+    let (mut at, mut is_all) = (2, true);
+    loop {
+        let rest = bytes.get(at..)?;
+        let skipped = rest.windows(2).position(begins_segment)?;
+        is_all &= skipped == 0;
+        let segment = &rest[skipped..];
+        let length = match segment[1] {
+            START | END => return None,
+            SCAN => {
+                keep(segment);
+                return Some(is_all);
+            }
+            // It counts itself.
+            _ => Some(u16::from_be_bytes(*segment.get(2..)?.first_chunk()?)).filter(|length| *length >= 2)?,
+        };
+        let segment = segment.get(..2 + usize::from(length))?;
+        keep(segment);
+        at += skipped + segment.len();
+    }
+}
+
+/// Without a lot of text and the like, which is kept in memory in small pieces.
+fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
+    /// So many bytes of it do no harm.
+    const HARMLESS: usize = 1 << 20;
+    keep(bytes.get(..8)?);
+    let (mut at, mut text) = (8, 0_usize);
+    loop {
+        let rest = bytes.get(at..)?;
+        let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk()?)).ok()?;
+        let chunk = rest.get(..length.checked_add(12)?)?;
+        match &chunk[4..8] {
+            b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" => text += chunk.len(),
+            _ => keep(chunk),
+        }
+        if &chunk[4..8] == b"IEND" {
+            return Some(text <= HARMLESS);
+        }
+        at += chunk.len();
+    }
+}
+
+/// Without extensions that nobody knows and without a second end of a block, with a size of the screen and with an end of
+/// the file.
+fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
+    const EXTENSION: u8 = 0x21;
+    const PICTURE: u8 = 0x2C;
+    const TRAILER: u8 = 0x3B;
+    // Text, control, comment and application (GIF 89a, appendix A).
+    const KNOWN: [u8; 4] = [0x01, 0xF9, 0xFE, 0xFF];
+    let colours = |packed: u8| if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) };
+    let after_blocks = |mut at: usize| -> Option<usize> {
+        loop {
+            let length = *bytes.get(at)?;
+            at += 1 + usize::from(length);
+            if length == 0 {
+                return Some(at);
+            }
+        }
+    };
+    let start = 13 + colours(*bytes.get(10)?);
+    let mut at = start;
+    let mut is_all = true;
+    if bytes[6..8] == [0, 0] || bytes[8..10] == [0, 0] {
+        let mut picture = start;
+        while bytes.get(picture) == Some(&EXTENSION) {
+            picture = after_blocks(picture + 2)?;
+        }
+        // As large as the first picture.
+        keep(&bytes[..6]);
+        keep(bytes.get(picture + 5..picture + 9)?);
+        keep(bytes.get(10..start)?);
+        is_all = false;
+    } else {
+        keep(bytes.get(..start)?);
+    }
+    loop {
+        let (end, is_kept) = match bytes.get(at) {
+            Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN.contains(bytes.get(at + 1)?)),
+            Some(&PICTURE) => (after_blocks(at + 11 + colours(*bytes.get(at + 9)?))?, true),
+            Some(0) => (at + 1, false),
+            Some(&TRAILER) => {
+                keep(&[TRAILER]);
+                return Some(is_all);
+            }
+            Some(_) => return None,
+            None => {
+                keep(&[TRAILER]);
+                return Some(false);
+            }
+        };
+        if is_kept {
+            keep(bytes.get(at..end)?);
+        }
+        is_all &= is_kept;
+        at = end;
+    }
+}
+
+/// The largest picture of an icon, if it is a PNG: the decoder of icons takes those of four colours alone, and none of
+/// more than 256 pixels.
+fn png_of(bytes: &[u8]) -> Option<&[u8]> {
+    let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
+    let side = |byte: u8| u32::from(byte.wrapping_sub(1)) + 1;
+    let entries = bytes.get(6..)?.chunks_exact(16).take(count.into());
+    let largest = entries.max_by_key(|entry| side(entry[0]) * side(entry[1]))?;
+    let [length, start] = [8, 12].map(|at| largest.get(at..).and_then(|number| number.first_chunk()));
+    let number = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
+    let (start, length) = (number(start?)?, number(length?)?);
+    let picture = bytes.get(start..start.checked_add(length)?)?;
+    picture.starts_with(b"\x89PNG\r\n\x1A\n").then_some(picture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Image, Plan, Target, transform};
+    use super::*;
+
+    /// What comes of a file when all of it is decoded, and when it is made anew: its size.
+    #[track_caller]
+    fn decoded(bytes: &[u8], format: Format) -> (u32, u32) {
+        let verified = transform(bytes, format, None, &Plan { verify: true, ..Plan::default() }).expect("sound");
+        assert_eq!(verified.image, Image::Unchanged);
+        let target = if format == Format::Png { Target::Webp } else { Target::Png };
+        match transform(bytes, format, None, &Plan { target: Some(target), ..Plan::default() }).expect("sound").image {
+            Image::New { width, height, .. } => (width, height),
+            Image::Unchanged => panic!("it is in another format now"),
+        }
+    }
+
+    fn sample(name: &str) -> Vec<u8> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name);
+        std::fs::read(path).expect("a sample")
+    }
+
+    #[test]
+    fn nothing_is_copied_of_a_file_that_is_as_it_should_be() {
+        let table = [
+            ("photo.jpg", Format::Jpeg),
+            ("progressive.jpg", Format::Jpeg),
+            ("plain.png", Format::Png),
+            ("animation.gif", Format::Gif),
+            ("still.bmp", Format::Bmp),
+        ];
+        for (name, format) in table {
+            assert!(matches!(tidied(&sample(name), format), (Cow::Borrowed(_), _)), "{name}");
+            // Nor of one that is damaged.
+            let file = sample(name);
+            for end in 0..file.len() {
+                let cut = tidied(&file[..end], format);
+                assert!(*cut.0 == file[..end] || format == Format::Gif, "{name}, cut at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_between_the_segments_of_a_jpeg_do_not_matter() {
+        let file = sample("photo.jpg");
+        let first = 4 + usize::from(u16::from_be_bytes([file[4], file[5]]));
+        let junk = [&file[..first], b"\0some\xFF\0junk\xFF\xFF", &file[first..]].concat();
+        assert_eq!(decoded(&junk, Format::Jpeg), decoded(&file, Format::Jpeg));
+        assert_eq!(tidied(&junk, Format::Jpeg).0, file);
+    }
+
+    #[test]
+    fn a_gif_may_lack_its_end_and_hold_what_nobody_knows() {
+        const SCREEN: &[u8] = b"GIF89a\x02\0\x01\0\x80\0\0rgbRGB";
+        const FRAME: &[u8] = b",\0\0\0\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
+        let no_screen = b"GIF89a\0\0\0\0\x80\0\0rgbRGB";
+        let unknown = b"!\x42\x03abc\0";
+        let table: [(&str, &[&[u8]]); 6] = [
+            ("plain", &[SCREEN, FRAME, b";"]),
+            ("no trailer", &[SCREEN, FRAME, FRAME]),
+            ("an unknown extension", &[SCREEN, unknown, FRAME, b";"]),
+            ("ended twice", &[SCREEN, FRAME, b"\0", FRAME, b"\0\0;"]),
+            ("no screen", &[no_screen, unknown, FRAME, b";"]),
+            ("more behind it", &[SCREEN, FRAME, b";\0,more"]),
+        ];
+        for (what, parts) in table {
+            assert_eq!(decoded(&parts.concat(), Format::Gif), (2, 1), "{what}");
+        }
+        let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
+        assert!(transform(&cut, Format::Gif, None, &Plan { verify: true, ..Plan::default() }).is_err());
+    }
+
+    #[test]
+    fn a_png_in_an_icon_may_have_any_colours_and_any_size() {
+        for (name, size) in [("plain.png", (41, 19)), ("indexed.png", (43, 21))] {
+            let png = sample(name);
+            let length = u32::try_from(png.len()).expect("a small file").to_le_bytes();
+            let entry = [b"\0\0\0\0\x01\0\x20\0".as_slice(), &length, b"\x16\0\0\0"].concat();
+            let icon = [b"\0\0\x01\0\x01\0".as_slice(), &entry, &png].concat();
+            assert_eq!(decoded(&icon, Format::Ico), size, "{name}");
+        }
+    }
+
+    #[test]
+    fn much_text_in_a_png_is_left_out() {
+        let file = sample("plain.png");
+        let chunk = |length: usize| {
+            let content = [b"tEXtk\0".as_slice(), &vec![b'x'; length - 2]].concat();
+            let checksum = crc32fast::hash(&content).to_be_bytes();
+            [&u32::try_from(length).expect("a short one").to_be_bytes(), content.as_slice(), &checksum].concat()
+        };
+        let with = |text: Vec<u8>| [&file[..33], &text, &file[33..]].concat();
+        let some = with(chunk(1000));
+        assert_eq!(tidied(&some, Format::Png).0, some);
+        for text in [chunk(2_000_000), chunk(2).repeat(80_000)] {
+            assert!(tidied(&with(text), Format::Png).0.len() <= file.len());
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Detects the format of a list by its first bytes, and refuses what is not a list.
+
+use super::{ListFormat, Options, csv};
+
+/// The number of bytes at the beginning of a list that decide its format, unless its first line does.
+const MAX_HEAD_BYTES: usize = 4096;
+
+/// The byte-order mark that some editors put before text in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The first and the last bytes of a Parquet file.
+pub const PARQUET_MAGIC: &[u8] = b"PAR1";
+
+/// Signatures of files that are not lists as they are, and what the user can do about it.
+const REFUSED_SIGNATURES: [(&[u8], &str); 11] = [
+    (b"\x1F\x8B", "it is compressed twice; decompress it once"),
+    (b"\x28\xB5\x2F\xFD", "it is compressed twice; decompress it once"),
+    (b"\xFF\xFE", "it is written in UTF-16; save it as UTF-8"),
+    (b"\xFE\xFF", "it is written in UTF-16; save it as UTF-8"),
+    (PARQUET_MAGIC, "it is a Parquet file; read it with --input-format parquet"),
+    (b"PARE", "it is an encrypted Parquet file"),
+    (b"PK\x03\x04", "it is a zip archive, as spreadsheets are too; unpack it, or save it as CSV"),
+    (b"7z\xBC\xAF\x27\x1C", "it is a 7z archive; unpack it"),
+    (b"\xFD7zXZ\0", "it is xz-compressed; pipe it in: xz -dc LIST | fetchimg"),
+    (b"BZh91AY&SY", "it is bzip2-compressed; pipe it in: bzip2 -dc LIST | fetchimg"),
+    (b"\x04\x22\x4D\x18", "it is lz4-compressed; pipe it in: lz4 -dc LIST | fetchimg"),
+];
+
+/// Whether these first bytes decide the format, whatever follows: if there are enough of them, or if the first line is
+/// complete and is text.
+pub fn is_conclusive(head: &[u8]) -> bool {
+    head.len() >= MAX_HEAD_BYTES || (head.contains(&b'\n') && is_text(first_line(head)))
+}
+
+/// Why the bytes are no list of the given format, for the user. One message at once is better than a failed row for
+/// each line of an archive.
+pub fn refusal(head: &[u8], format: ListFormat) -> Option<&'static str> {
+    let head = &head[..head.len().min(MAX_HEAD_BYTES)];
+    if format == ListFormat::Parquet {
+        let is_other = !head.starts_with(PARQUET_MAGIC);
+        let known = REFUSED_SIGNATURES.iter().find(|(signature, _)| is_other && head.starts_with(signature));
+        return known.map(|(_, what)| *what).or(is_other.then_some("it does not begin as a Parquet file does (PAR1)"));
+    }
+    if let Some((_, what)) = REFUSED_SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
+        return Some(what);
+    }
+    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head).trim_ascii_start();
+    if text.strip_prefix(b"[").is_some_and(|array| array.trim_ascii_start().starts_with(b"{")) {
+        return Some("it is a JSON array; put each object on a line of its own: jq -c '.[]' LIST | fetchimg");
+    }
+    if is_text(first_line(head)) || !head.contains(&0) {
+        return None;
+    }
+    // The magic of a tar header (POSIX.1, ustar interchange format) is at offset 257.
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    Some(if is_tar { "it is a tar archive; unpack it" } else { "it is binary data; a list is text, or a Parquet file" })
+}
+
+/// The format of a list whose name does not tell it and for which the user has named none.
+pub fn detect_format(head: &[u8], options: &Options) -> ListFormat {
+    if head.starts_with(PARQUET_MAGIC) {
+        return ListFormat::Parquet;
+    }
+    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
+    if text.trim_ascii_start().starts_with(b"{") {
+        return ListFormat::Jsonl;
+    }
+    // A header of several lines, or one that is not complete here, cannot be told from text.
+    let is_header = |delimiter| {
+        let names = csv::fields(first_line(text), delimiter);
+        // A URL may hold commas, and any word between two of them; but no column name is a URL.
+        let is_url = names.first().is_some_and(|name| name.starts_with(b"http://") || name.starts_with(b"https://"));
+        names.len() > 1 && !is_url && names.iter().any(|name| name == options.url_column.as_bytes())
+    };
+    match () {
+        () if is_header(csv::COMMA) => ListFormat::Csv,
+        () if is_header(csv::TAB) => ListFormat::Tsv,
+        () => ListFormat::Text,
+    }
+}
+
+/// The first line, as far as it has been read and decides the format.
+fn first_line(head: &[u8]) -> &[u8] {
+    head[..head.len().min(MAX_HEAD_BYTES)].split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// Whether the bytes are text, which may be cut within a character.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_utf8 = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !bytes.contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_format() {
+        let table: [(&[u8], ListFormat); 15] = [
+            (b"", ListFormat::Text),
+            (b"http://a.example/1.png\n", ListFormat::Text),
+            (b"PAR1\x15\x04", ListFormat::Parquet),
+            (b"{\"url\":\"http://a.example/1.png\"}\n", ListFormat::Jsonl),
+            (b"\xEF\xBB\xBF\n  {\"url\"", ListFormat::Jsonl),
+            (b"url,caption\n", ListFormat::Csv),
+            (b"\xEF\xBB\xBFcaption,\"url\"\r\nx", ListFormat::Csv),
+            (b"caption\turl", ListFormat::Tsv),
+            // A single column is a text list with an invalid first line, and a column name must match exactly.
+            (b"url\nhttp://a.example/1.png\n", ListFormat::Text),
+            (b"Url,caption\n", ListFormat::Text),
+            (b"url ,caption\n", ListFormat::Text),
+            (b"http://a.example/url,1\n", ListFormat::Text),
+            (b"https://a.example/fetch,url,w_300/1.png\n", ListFormat::Text),
+            (b"a;url\n", ListFormat::Text),
+            (b"[\"http://a.example/1.png\"]\n", ListFormat::Text),
+        ];
+        for (head, format) in table {
+            assert_eq!(detect_format(head, &Options::default()), format, "{}", head.escape_ascii());
+        }
+        let options = Options { url_column: "image".to_owned(), ..Options::default() };
+        assert_eq!(detect_format(b"image,url\n", &options), ListFormat::Csv);
+        assert_eq!(detect_format(b"link,url\n", &options), ListFormat::Text);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_with_a_hint() {
+        let tar = [&b"list.txt"[..], &[0; 249], b"ustar\0", &[0; 250]].concat();
+        let table: [(&[u8], &str); 15] = [
+            (b"\xEF\xBB\xBF[\n  {\"url\"", "jq -c"),
+            (b"\x1f\x8b\x08\0\0\0\0\0", "compressed twice"),
+            (b"\x28\xb5\x2f\xfd\0", "compressed twice"),
+            (b"\xff\xfeh\0t\0t\0p\0", "UTF-16"),
+            (b"\xfe\xff\0h\0t\0t\0p", "UTF-16"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary"),
+            (b"\x7fELF\0\0\0\n", "binary"),
+            (b"PAR1\x15\x04", "--input-format parquet"),
+            (b"PARE\x15\x04", "encrypted"),
+            (b"PK\x03\x04\x14\0", "zip archive"),
+            (b"7z\xBC\xAF\x27\x1C\0", "7z"),
+            (b"\xFD7zXZ\0\0", "xz -dc"),
+            (b"BZh91AY&SY", "bzip2 -dc"),
+            (b"\x04\x22\x4D\x18", "lz4 -dc"),
+            (&tar, "tar archive"),
+        ];
+        for (head, hint) in table {
+            for format in [ListFormat::Text, ListFormat::Csv, ListFormat::Tsv, ListFormat::Jsonl] {
+                let refusal = refusal(head, format).unwrap_or_else(|| panic!("{hint}"));
+                assert!(refusal.contains(hint), "{refusal}");
+            }
+            assert_eq!(refusal(head, ListFormat::Parquet).is_none(), head.starts_with(PARQUET_MAGIC), "{hint}");
+        }
+        assert_eq!(refusal(b"url,caption\n\0", ListFormat::Csv), None);
+        assert_eq!(refusal(b"", ListFormat::Text), None);
+        assert!(refusal(b"", ListFormat::Parquet).is_some_and(|what| what.contains("PAR1")));
+    }
+}

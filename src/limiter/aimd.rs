@@ -1,0 +1,302 @@
+//! Adaptive concurrency limit of one host (additive increase, multiplicative decrease), learned from how its requests
+//! ended.
+//!
+//! It works as TCP's congestion control does. The limit grows by one with every success until the first overload, which
+//! halves it and is remembered as a ceiling. It grows back quickly to just below the number that was too many, and from
+//! there by one permit now and then. A failed increase doubles the number of successes before the next one, so that a
+//! host with a fixed limit refuses very few of many requests; a successful increase is followed by a larger one.
+//!
+//! Requests spend time on the network, so of nine in flight a host that serves eight at once does not always hold all
+//! nine, and an increase to nine may succeed by chance. Failed increases are not forgotten because of that, nor when
+//! nine turn out to be too many later: a limit that seems to move a little is still the same limit.
+
+/// The initial limit of a host: the number of connections that browsers open to one host over HTTP/1.1.
+pub const INITIAL_PERMITS: usize = 6;
+/// The largest limit that a host can reach by itself: a server that serves 64 requests at once is not faster with 65.
+pub const MAX_PER_HOST: usize = 64;
+
+/// Successes add one to the trust in the present limit, up to this number.
+const MAX_TRUST: u32 = 50;
+/// What one overload takes from the trust, at most: one refusal in 25 requests is blamed on the page, not on the load.
+/// It is less for a host that also refuses every tenth request when few are in flight.
+const MAX_OVERLOAD_COST: u32 = 25;
+/// What one overload takes from the trust, at least: a host that refuses more than one request in six is either
+/// overloaded, or not harmed by fewer requests.
+const MIN_OVERLOAD_COST: u32 = 5;
+
+/// Requests with few in flight that are needed to estimate how many refusals have nothing to do with the load.
+const MIN_BASELINE_REQUESTS: u32 = 30;
+/// Requests with few in flight after which the counts are halved, so that older ones weigh less.
+const MAX_BASELINE_REQUESTS: u32 = 300;
+
+/// The wait for the next increase doubles with each failed one, at most this many times.
+const MAX_DOUBLINGS: u32 = 10;
+
+/// The adaptive limit of one host, in permits.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveLimit {
+    permits: usize,
+    /// The user chose the limit, and nothing changes it.
+    is_fixed: bool,
+    /// The highest limit not known to be too high.
+    ceiling: usize,
+    /// Successes since the limit last changed.
+    successes: u32,
+    /// Successes since the limit last changed, less what overloads have cost.
+    trust: u32,
+    /// Permits that the next increase adds.
+    step: usize,
+    /// Increases that failed; halved by each one that succeeds.
+    failed_increases: u32,
+    /// Requests that began with at most [`INITIAL_PERMITS`] in flight, and the refusals among them.
+    baseline: (u32, u32),
+}
+
+impl AdaptiveLimit {
+    /// The limit of a host of which nothing is known.
+    pub const fn new() -> Self {
+        Self {
+            permits: INITIAL_PERMITS,
+            is_fixed: false,
+            ceiling: MAX_PER_HOST,
+            successes: 0,
+            trust: 0,
+            step: 1,
+            failed_increases: 0,
+            baseline: (0, 0),
+        }
+    }
+
+    /// A limit that never changes.
+    pub const fn fixed(permits: usize) -> Self {
+        Self { permits, is_fixed: true, ..Self::new() }
+    }
+
+    /// The limit as it was at first.
+    pub const fn restarted(self) -> Self {
+        if self.is_fixed { self } else { Self::new() }
+    }
+
+    /// How many requests may be in flight at once.
+    pub const fn permits(&self) -> usize {
+        self.permits
+    }
+
+    /// A request succeeded; `in_flight` requests were in flight when it began, itself included.
+    pub fn on_success(&mut self, in_flight: usize) {
+        self.note_baseline(in_flight, false);
+        // Permits that are not used prove nothing.
+        if self.is_fixed || self.permits >= 2 * in_flight {
+            return;
+        }
+        self.successes = self.successes.saturating_add(1);
+        self.trust = (self.trust + 1).min(MAX_TRUST);
+        let needed = u32::try_from(2 * self.permits).unwrap_or(u32::MAX);
+        if self.permits < self.ceiling {
+            self.set(self.permits + 1);
+        } else if self.permits > self.ceiling {
+            if self.successes >= needed {
+                // The increase has succeeded, but perhaps by chance.
+                self.ceiling = self.permits;
+                self.failed_increases /= 2;
+                self.step *= 2;
+                self.set(self.permits + self.step);
+            }
+        } else if self.permits < MAX_PER_HOST && self.successes >= needed << self.failed_increases.min(MAX_DOUBLINGS) {
+            self.set(self.permits + self.step);
+        }
+    }
+
+    /// A request met an overload; `in_flight` requests were in flight when it began. The limit is halved, but not below
+    /// `floor`. Returns whether the overload was believed, which it always is if `is_explicit`: the host itself asked
+    /// for fewer requests.
+    pub fn on_overload(&mut self, in_flight: usize, floor: usize, is_explicit: bool) -> bool {
+        self.note_baseline(in_flight, true);
+        let cost = self.overload_cost();
+        if !is_explicit && self.trust >= cost {
+            self.trust -= cost;
+            return false;
+        }
+        if self.is_fixed {
+            return true;
+        }
+        let half = (self.permits / 2).max(self.permits.min(floor)).max(1);
+        let before = self.ceiling;
+        if self.permits <= before {
+            self.ceiling = half;
+        }
+        // The number that was too high was above the ceiling. A single refusal with few others in flight says less, and
+        // must not lower it further.
+        let highest = self.permits.saturating_sub(1).max(self.ceiling);
+        self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
+        // A ceiling that is a little lower is the same limit, met at another moment. A much lower one is a new limit.
+        let is_same_limit = before.saturating_sub(self.ceiling) <= (before / 4).max(1);
+        self.failed_increases = if is_same_limit { self.failed_increases.saturating_add(1) } else { 0 };
+        self.step = 1;
+        self.set(half);
+        true
+    }
+
+    /// A request met an overload that has halved the limit already; it may have been met with fewer requests in flight.
+    pub fn on_same_overload(&mut self, in_flight: usize) {
+        if !self.is_fixed {
+            self.ceiling = self.ceiling.min(in_flight.saturating_sub(1).max(self.permits));
+        }
+    }
+
+    fn set(&mut self, permits: usize) {
+        // At each limit, one refusal of the expected rate is forgiven.
+        let trust = Some(self.overload_cost()).filter(|cost| *cost < MAX_OVERLOAD_COST).unwrap_or_default();
+        (self.permits, self.successes, self.trust) = (permits.min(MAX_PER_HOST), 0, trust);
+    }
+
+    fn note_baseline(&mut self, in_flight: usize, is_refusal: bool) {
+        if in_flight > INITIAL_PERMITS {
+            return;
+        }
+        let (requests, refusals) = &mut self.baseline;
+        if *requests >= MAX_BASELINE_REQUESTS {
+            (*requests, *refusals) = (*requests / 2, *refusals / 2);
+        }
+        *requests += 1;
+        *refusals += u32::from(is_refusal);
+    }
+
+    /// What an overload costs in trust. At twice the rate of refusals that is seen with few requests in flight,
+    /// refusals use up what successes earn.
+    fn overload_cost(&self) -> u32 {
+        match self.baseline {
+            (requests @ MIN_BASELINE_REQUESTS.., refusals @ 1..) => {
+                (requests / (2 * refusals)).clamp(MIN_OVERLOAD_COST, MAX_OVERLOAD_COST)
+            }
+            _ => MAX_OVERLOAD_COST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends requests in rounds to a host that refuses those beyond its limit. Returns the number of refusals.
+    fn send(adaptive: &mut AdaptiveLimit, limit: usize, requests: usize) -> usize {
+        let (mut sent, mut refused) = (0, 0);
+        while sent < requests {
+            let permits = adaptive.permits();
+            let mut believed = false;
+            for in_flight in 1..=permits {
+                if in_flight <= limit {
+                    adaptive.on_success(in_flight);
+                } else if believed {
+                    adaptive.on_same_overload(in_flight);
+                } else {
+                    believed = adaptive.on_overload(in_flight, 1, false);
+                }
+            }
+            sent += permits;
+            refused += permits.saturating_sub(limit);
+        }
+        refused
+    }
+
+    #[test]
+    fn the_limit_grows_quickly_without_overload() {
+        let mut adaptive = AdaptiveLimit::new();
+        assert_eq!(send(&mut adaptive, MAX_PER_HOST, 6 + 12 + 24 + 48), 0);
+        assert!(adaptive.permits() >= 48, "{adaptive:?}");
+        send(&mut adaptive, MAX_PER_HOST, 100);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
+    }
+
+    #[test]
+    fn a_fixed_limit_of_the_host_is_found_and_seldom_exceeded() {
+        for limit in [1, 2, 3, 5, 8, 13, 40] {
+            let mut adaptive = AdaptiveLimit::new();
+            let refused = send(&mut adaptive, limit, 2000);
+            assert!(refused <= 60, "{refused} of 2000 with a limit of {limit}");
+            let permits = adaptive.permits();
+            assert!(
+                permits + 1 >= limit && permits <= limit + 1,
+                "{permits} permits with a limit of {limit}: {adaptive:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_overload_halves_the_limit_which_grows_back_quickly() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, MAX_PER_HOST, 200);
+        assert!(adaptive.on_overload(MAX_PER_HOST, 1, true));
+        assert_eq!(adaptive.permits(), MAX_PER_HOST / 2);
+        send(&mut adaptive, MAX_PER_HOST, 100);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST - 1, "just below what was too many");
+    }
+
+    #[test]
+    fn a_host_that_serves_more_than_before_gets_more() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, 8, 300);
+        assert!((8..=9).contains(&adaptive.permits()), "{adaptive:?}");
+        send(&mut adaptive, MAX_PER_HOST, 2000);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
+    }
+
+    #[test]
+    fn one_bad_page_among_many_takes_no_permit() {
+        let mut adaptive = AdaptiveLimit::new();
+        send(&mut adaptive, MAX_PER_HOST, 300);
+        for _ in 0..20 {
+            assert!(!adaptive.on_overload(30, 1, false));
+            send(&mut adaptive, MAX_PER_HOST, 40);
+        }
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
+        assert!((0..9).any(|_| adaptive.on_overload(30, 1, false)), "several in a row are blamed on the load");
+    }
+
+    #[test]
+    fn pages_that_always_fail_take_no_permits() {
+        let mut adaptive = AdaptiveLimit::new();
+        let mut sum = 0;
+        // Every tenth request, whatever the number in flight.
+        for number in 0..3000_usize {
+            let in_flight = adaptive.permits();
+            if number * 7 % 10 == 0 {
+                adaptive.on_overload(in_flight, 1, false);
+            } else {
+                adaptive.on_success(in_flight);
+            }
+            sum += if number >= 1000 { adaptive.permits() } else { 0 };
+        }
+        assert!(sum / 2000 > MAX_PER_HOST / 2, "{} permits on average: {adaptive:?}", sum / 2000);
+    }
+
+    #[test]
+    fn silence_leaves_a_few_permits() {
+        let mut adaptive = AdaptiveLimit::new();
+        for _ in 0..9 {
+            adaptive.on_overload(6, INITIAL_PERMITS, false);
+        }
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS);
+        for _ in 0..9 {
+            adaptive.on_overload(6, 1, false);
+        }
+        assert_eq!(adaptive.permits(), 1);
+        adaptive.on_overload(6, INITIAL_PERMITS, false);
+        assert_eq!(adaptive.permits(), 1, "it does not raise the limit either");
+    }
+
+    #[test]
+    fn unused_permits_do_not_raise_the_limit() {
+        let mut adaptive = AdaptiveLimit::new();
+        (0..100).for_each(|_| adaptive.on_success(1));
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS);
+    }
+
+    #[test]
+    fn a_limit_of_the_user_stays() {
+        let mut adaptive = AdaptiveLimit::fixed(3);
+        assert!(adaptive.on_overload(3, 1, true));
+        (0..100).for_each(|_| adaptive.on_success(3));
+        assert_eq!((adaptive.permits(), adaptive.restarted().permits()), (3, 3));
+    }
+}

@@ -1,0 +1,117 @@
+//! Permits for requests, and the back-off between two attempts.
+//!
+//! Both end when they are dropped: a download that is cancelled or panics keeps no permit from others.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use super::feedback::Feedback;
+use super::host::HostState;
+use super::{HostKey, LimiterState, lock};
+
+/// Permission for one attempt, counted at its host and in the run. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) shared: Arc<LimiterState>,
+    pub(super) key: HostKey,
+    pub(super) began: Instant,
+    /// Requests in flight at the host when the permit was issued, this one included.
+    pub(super) in_flight: usize,
+    pub(super) is_probe: bool,
+    pub(super) feedback: Feedback,
+    pub(super) run_permit: Option<OwnedSemaphorePermit>,
+    /// Whether the host still counts the permit. Not if the task that waited for it was gone when it was sent.
+    pub(super) is_counted: bool,
+}
+
+impl Permit {
+    /// Whether a silence is far longer than whole requests to this host usually take.
+    #[must_use]
+    pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
+        let hosts = lock(&self.shared.hosts);
+        let unusual_silence = hosts.get(&self.key).and_then(|host| host.latency.unusual_silence());
+        unusual_silence.is_some_and(|unusual_silence| silence >= unusual_silence)
+    }
+
+    /// Takes a slot by `--rate` for the first request, if there is one now. The request begins with that.
+    pub(super) fn take_slot(&mut self) -> bool {
+        self.began = Instant::now();
+        let mut hosts = lock(&self.shared.hosts);
+        let Some(host) = hosts.get_mut(&self.key) else { return true };
+        let is_due = host.due().is_ok();
+        if is_due {
+            host.take_slot();
+        }
+        is_due
+    }
+
+    /// Waits for a slot by `--rate` for one more request of this attempt, such as the target of a redirect.
+    pub async fn next_slot(&self) {
+        let slot = lock(&self.shared.hosts).get_mut(&self.key).map(HostState::take_slot);
+        if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
+            sleep_until(slot).await;
+        }
+    }
+
+    /// Reports how the attempt ended, and gives the permit back.
+    pub fn release(mut self, feedback: Feedback) {
+        self.feedback = feedback;
+    }
+
+    /// Like [`Permit::release`], for a row that will retry.
+    #[must_use]
+    pub fn back_off(mut self, feedback: Feedback) -> BackingOff {
+        self.feedback = feedback;
+        let backing_off = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
+        if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
+            host.backing_off += 1;
+            self.shared.backing_off.fetch_add(1, Ordering::Relaxed);
+        }
+        backing_off
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
+        // Before waiting tasks are notified, which need it.
+        drop(self.run_permit.take());
+        let shared = Arc::clone(&self.shared);
+        let mut hosts = lock(&shared.hosts);
+        let Some(host) = hosts.get_mut(&self.key) else { return };
+        host.take_back(self);
+        host.apply(&shared, self);
+        let is_reserved = (host.new_row_waits || host.new_row_notified) && shared.prefers_new_rows();
+        host.grant(&self.key, &shared, is_reserved);
+        host.notify_new_row(&self.key, &shared);
+        drop(hosts);
+        shared.changed.notify_one();
+    }
+}
+
+/// A row that waits for a retry. It holds no permit, but a host with many of them gets no new rows. Dropping it ends
+/// the wait.
+#[derive(Debug)]
+pub struct BackingOff {
+    shared: Arc<LimiterState>,
+    key: HostKey,
+}
+
+impl Drop for BackingOff {
+    fn drop(&mut self) {
+        let mut hosts = lock(&self.shared.hosts);
+        if let Some(host) = hosts.get_mut(&self.key) {
+            host.backing_off -= 1;
+            self.shared.backing_off.fetch_sub(1, Ordering::Relaxed);
+            host.notify_new_row(&self.key, &self.shared);
+        }
+        drop(hosts);
+        self.shared.changed.notify_one();
+    }
+}

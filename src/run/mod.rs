@@ -1,0 +1,77 @@
+//! A run: the output is opened, the list is gone through once or twice, and the report is written.
+//!
+//! [`run`] wires it, and nothing else. A row goes through `pass`: `admission` decides about it, `schedule` makes it a task,
+//! and the `ledger` takes its record.
+
+mod admission;
+pub mod dry_run;
+mod ledger;
+mod options;
+mod output;
+mod pass;
+mod passes;
+mod reporting;
+pub mod reservoir;
+mod sample;
+pub mod schedule;
+pub mod shutdown;
+mod state;
+mod stream;
+mod survey;
+
+pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
+use self::pass::{Control, Rows};
+use self::passes::Passes;
+use self::reporting::Outputs;
+use self::shutdown::Stop;
+use self::state::State;
+pub use self::stream::{Records, Run};
+use crate::input::Lists;
+use crate::progress::Display;
+use crate::record::{Exit, Phase, RunError};
+
+/// Does what the options say.
+///
+/// # Errors
+/// When the run could not start or go on.
+pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
+    let lists = Lists::open(&options.sources, &options.input)?;
+    let mut state = State::open(options)?;
+    let folder = state.folder.clone();
+    let mut outputs = Outputs::create(options, &lists, &folder)?;
+    let Some(lists) = repeatable_if_needed(lists, options, stop).await? else {
+        return Ok(stop.asked().unwrap_or(Exit::Aborted));
+    };
+    let mut drawn = None;
+    if let Some(sample) = options.sample {
+        drawn = Some(sample::draw(options, sample, &lists, &mut state, stop).await?);
+        if !stop.is_running() {
+            return Ok(stop.asked().unwrap_or(Exit::Aborted));
+        }
+    }
+    let rows = drawn.as_mut().map_or(Rows::Lists(&lists), |drawn| Rows::Sample(std::mem::take(&mut drawn.works)));
+    let mut passes = Passes::go(options, Control { display, stop }, state, &mut outputs, rows).await?;
+    let (ended, failure) = (passes.ended(stop), passes.failure.take());
+    let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
+    let report = match &drawn {
+        None => reporting::of_lists(options, &folder.private("runs.jsonl"), ended, passes),
+        Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
+    };
+    outputs.write(options, &report)?;
+    passes::exit(failure, has_failed_rows, stop)
+}
+
+/// The lists, kept for a second pass if there will be one. `None`: the run was asked to end in the meantime, for reading a
+/// pipe may take long.
+async fn repeatable_if_needed(lists: Lists, options: &Options, stop: &Stop) -> Result<Option<Lists>, RunError> {
+    if options.modes.len() < 2 {
+        return Ok(Some(lists));
+    }
+    tokio::select! {
+        kept = tokio::task::spawn_blocking(|| lists.repeatable()) => match kept {
+            Ok(kept) => kept.map(Some),
+            Err(panicked) => Err(RunError::System(panicked.into())),
+        },
+        () = stop.reached(Phase::Finishing) => Ok(None),
+    }
+}

@@ -1,0 +1,312 @@
+//! One pass over the list: wires the folders that a row goes through.
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, future, stream};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::ledger::{Ledger, with_slots};
+use super::shutdown::Stop;
+use super::{Options, schedule};
+use crate::fetch::{Fetched, Fetcher, Work};
+use crate::http::Client;
+#[cfg(feature = "transform")]
+use crate::image::transform::Pool;
+use crate::input::{Lists, ReadProgress};
+use crate::journal::manifest::Manifest;
+use crate::journal::{Journal, Key};
+use crate::limiter::bandwidth::BandwidthLimit;
+use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
+use crate::naming::Namer;
+use crate::progress::{Counters, Display, Facts, Throttled, Total, Watch};
+use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
+use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
+use crate::sink::Sink;
+
+/// Rows of the list that are held at most, in search of one whose host has a permit. Half a kilobyte each.
+const MAX_ROWS_AHEAD: usize = 8192;
+
+/// Tasks for each permit of the run, and some more: tasks that wait for a retry have no permit, and a few hosts with many
+/// of them must not keep the other hosts idle. One or two kilobytes each.
+const TASKS_PER_PERMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+const MAX_WAITING_TASKS: usize = 2048;
+
+/// Time after which records are written at the latest. Written one by one, each would cost a system call per image; what
+/// a killed run has not written is in the write-ahead log.
+const WRITE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How a run is watched, and how it is ended before its time.
+#[derive(Clone, Copy)]
+pub struct Control<'a> {
+    /// Where the run is shown.
+    pub display: &'a Display,
+    /// When it is to end early.
+    pub stop: &'a Stop,
+}
+
+/// A pass that is about to begin.
+pub struct Pass<'a> {
+    /// How the list is gone through.
+    pub mode: Mode,
+    /// What the run does.
+    pub options: &'a Options,
+    /// How the pass is watched and ended.
+    pub control: Control<'a>,
+    /// HTTP, with connections of this pass alone.
+    pub client: Client,
+    /// Where images go.
+    pub sink: &'a Arc<Sink>,
+    /// Names as they are taken before the pass.
+    pub namer: Namer,
+    /// Where each record goes too, for a program that reads them as they come.
+    pub records: Option<UnboundedSender<Record>>,
+}
+
+/// The rows of a pass.
+pub enum Rows<'a> {
+    /// Those of the lists.
+    Lists(&'a Lists),
+    /// Those that were drawn from them, and were admitted then.
+    Sample(Vec<(Key, Box<Work>)>),
+    /// Those that another program hands over.
+    Stream(BoxStream<'a, Row>),
+}
+
+impl Rows<'_> {
+    /// The rows of the next pass. Only lists can be gone through more than once.
+    pub fn take(&mut self) -> Self {
+        match self {
+            Self::Lists(lists) => Self::Lists(lists),
+            others => std::mem::replace(others, Self::Sample(Vec::new())),
+        }
+    }
+}
+
+/// What came of a pass.
+pub struct Passed {
+    /// Its numbers.
+    pub summary: Summary,
+    /// Why it could not go on, if it could not.
+    pub failure: Option<RunError>,
+    /// What came of each row of a sample.
+    pub observed: Vec<Observed>,
+}
+
+impl Pass<'_> {
+    /// Goes through the rows.
+    ///
+    /// # Errors
+    /// When it could not begin.
+    pub async fn go(
+        mut self,
+        rows: Rows<'_>,
+        journal: &mut Journal,
+        manifest: Option<&mut Manifest>,
+    ) -> Result<Passed, RunError> {
+        let (mode, options, stop) = (self.mode, self.options, self.control.stop);
+        let is_sample = matches!(rows, Rows::Sample(_));
+        let (listed, total, drawn) = open(rows)?;
+        let limiter = Limiter::new(limits(options));
+        let counters = Arc::new(self.control.display.counters(options.concurrency));
+        let watch = self.watch(&counters, total, &limiter)?;
+        let (records, started) = (self.records.take(), Instant::now());
+        let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
+        let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
+
+        let listed = with_slots(listed).take_until(stop.reached(Phase::Finishing));
+        let jobs = listed.filter_map(|(row, slot)| {
+            let mut ledger = lock(&ledger);
+            let admitted = match row {
+                Ok(row) => ledger.admit(row, slot),
+                Err(error) => {
+                    ledger.fail(error);
+                    None
+                }
+            };
+            stop_if_failed(&ledger, stop);
+            future::ready(admitted)
+        });
+        let drawn = stream::iter(drawn).take_until(stop.reached(Phase::Finishing));
+        let jobs = jobs.chain(drawn.map(|(key, work)| (key, *work)));
+        let work = |((key, work), permit): ((Key, Work), Option<Permit>)| {
+            let fetcher = Arc::clone(&fetcher);
+            // In a box: until it runs, a task is moved several times.
+            Box::pin(async move { (key, fetcher.fetch(&work, permit).await) })
+        };
+        let mut observed = Vec::new();
+        let done = |ended: &mut Vec<(Key, Box<Fetched>)>| {
+            if is_sample {
+                observed.extend(ended.iter().map(|(_, fetched)| observe(&fetched.record, started.elapsed())));
+            }
+            let mut ledger = lock(&ledger);
+            ended.drain(..).for_each(|(key, fetched)| ledger.fetched(key, fetched));
+            stop_if_failed(&ledger, stop);
+        };
+        let passing = async {
+            match mode {
+                Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
+                Mode::Concurrent => {
+                    let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
+                    let ending = stop.reached(Phase::Finishing);
+                    let jobs = queue::with_permits(jobs, host, limiter, MAX_ROWS_AHEAD, ending);
+                    let tasks = options.concurrency.saturating_mul(TASKS_PER_PERMIT).saturating_add(MAX_WAITING_TASKS);
+                    schedule::concurrent(jobs, tasks, work, done).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = passing => {}
+            never = stop.leave_after_grace() => match never {},
+            never = keep_writing(&ledger, stop) => match never {},
+        }
+
+        let wall = started.elapsed();
+        drop(watch);
+        let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        let summary = Summary {
+            overloaded_hosts: overloaded_hosts(&fetcher.limiter),
+            lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
+            ..tally.summary(wall, counters.most_alive())
+        };
+        Ok(Passed { summary, failure, observed })
+    }
+
+    /// Shows the pass until the watch is dropped.
+    fn watch(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<Watch, RunError> {
+        let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
+        let limiter = limiter.clone();
+        let facts = move || Facts { total: total(), throttled: throttled(&limiter) };
+        self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
+    }
+
+    /// What all downloads of the pass share.
+    fn fetcher(self, limiter: &Limiter, counters: &Arc<Counters>, started: Instant) -> Fetcher {
+        let Self { options, control, client, sink, namer, .. } = self;
+        Fetcher {
+            client,
+            limiter: limiter.clone(),
+            sink: Arc::clone(sink),
+            #[cfg(feature = "transform")]
+            pool: Pool::of_this_machine(),
+            namer: Arc::new(Mutex::new(namer)),
+            counters: Arc::clone(counters),
+            options: options.fetch.clone(),
+            bandwidth: options.fetch.limit_rate.map(BandwidthLimit::new),
+            started,
+            phase: control.stop.subscribe(),
+        }
+    }
+}
+
+/// Tells how many rows there are, as far as that is known.
+type TotalOf = Box<dyn Fn() -> Total + Send>;
+
+/// Rows as they are read, or the error that ends them.
+type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
+
+/// Opens the rows: those to be admitted, how many there are, and those that were admitted before.
+fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<(Key, Box<Work>)>), RunError> {
+    Ok(match rows {
+        Rows::Lists(lists) => {
+            let (listed, reading) = lists.rows()?;
+            (listed.boxed(), Box::new(move || total(&reading)), Vec::new())
+        }
+        Rows::Sample(drawn) => {
+            let count = drawn.len() as u64;
+            (stream::empty().boxed(), Box::new(move || Total::Known(count)), drawn)
+        }
+        Rows::Stream(rows) => (rows.map(Ok).boxed(), Box::new(|| Total::Unknown), Vec::new()),
+    })
+}
+
+/// A run that cannot go on takes no further rows.
+fn stop_if_failed(ledger: &Ledger, stop: &Stop) {
+    if ledger.failure().is_some() {
+        stop.end(Phase::Finishing);
+    }
+}
+
+/// Writes records at intervals, until it is dropped.
+async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
+    let mut ticks = tokio::time::interval(WRITE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut ledger = lock(ledger);
+        ledger.write();
+        stop_if_failed(&ledger, stop);
+    }
+}
+
+/// The hosts that the report names.
+fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
+    let worst = limiter.overloaded().into_iter().take(HOSTS_NAMED);
+    let named = |Overloaded { host, times, throttled }: Overloaded| OverloadedHost {
+        host: host.name().to_owned(),
+        times,
+        throttled,
+    };
+    worst.map(named).collect()
+}
+
+fn observe(record: &Record, ended: Duration) -> Observed {
+    let (failed, bytes) = match &record.outcome {
+        Outcome::Saved(saved) => (false, saved.bytes),
+        Outcome::Failed(_) => (true, 0),
+        Outcome::Skipped(_) => (false, 0),
+    };
+    Observed { failed, bytes, ended }
+}
+
+/// The ledger is locked for one step at a time. A panic in a step ends the run, so what it left behind does not matter.
+fn lock<'a, 'b>(ledger: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Time for which a host that asked for fewer requests is shown.
+const SHOWN_AFTER_THROTTLING: Duration = Duration::from_secs(30);
+
+/// How many rows there are, as far as that is known.
+fn total(reading: &ReadProgress) -> Total {
+    match (reading.total(), reading.estimate()) {
+        (Some(total), _) => Total::Known(total),
+        (None, Some(estimate)) => Total::About(estimate),
+        (None, None) => Total::Unknown,
+    }
+}
+
+/// The hosts that get fewer requests now.
+fn throttled(limiter: &Limiter) -> Vec<Throttled> {
+    let throttled = limiter.throttled(SHOWN_AFTER_THROTTLING).into_iter();
+    let shown = |(host, times, left_alone): (HostKey, u64, Option<Duration>)| Throttled {
+        host: host.name().to_owned(),
+        times,
+        left_alone,
+    };
+    throttled.map(shown).collect()
+}
+
+/// The limits of the run. A host may fail to answer for as long as one row would keep trying.
+fn limits(options: &Options) -> limiter::Options {
+    let (policy, http) = (options.fetch.policy, &options.http);
+    // An attempt without a single byte of an answer ends then, whatever it waits for.
+    let silence = http.stall_timeout.min(http.attempt_timeout);
+    let open_after = OpenAfter {
+        attempts: policy.retries.saturating_add(1),
+        unconnected: policy.max_duration(http.connect_timeout.min(silence)),
+        unanswered: policy.max_duration(silence),
+    };
+    limiter::Options {
+        per_host: options.per_host,
+        concurrency: options.concurrency,
+        request_interval: options.pace,
+        initial_backoff: policy.first_wait,
+        open_after,
+        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        new_rows_first_below: MAX_WAITING_TASKS,
+    }
+}

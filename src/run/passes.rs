@@ -1,0 +1,85 @@
+//! The passes of a run over its list: one, or one for each mode that is compared (`--compare`).
+
+use super::Options;
+use super::pass::{Control, Pass, Rows};
+use super::reporting::Outputs;
+use super::shutdown::Stop;
+use super::state::State;
+use crate::http::Client;
+use crate::record::{Exit, RunError};
+use crate::report::{COMPLETED, Observed, Summary};
+
+/// What came of the passes.
+#[derive(Debug, Default)]
+pub struct Passes {
+    /// The numbers of each.
+    pub summaries: Vec<Summary>,
+    /// What came of each row of a sample.
+    pub observed: Vec<Observed>,
+    /// Why the run could not go on, if it could not.
+    pub failure: Option<RunError>,
+}
+
+impl Passes {
+    /// Goes through the rows once for each mode.
+    ///
+    /// # Errors
+    /// When a pass could not begin.
+    pub async fn go(
+        options: &Options,
+        control: Control<'_>,
+        state: State,
+        outputs: &mut Outputs,
+        mut rows: Rows<'_>,
+    ) -> Result<Self, RunError> {
+        let mut passes = Self::default();
+        let State { sink, mut journal, namer, .. } = state;
+        let mut namer = Some(namer);
+        for (number, mode) in options.modes.iter().enumerate() {
+            let is_last = number + 1 == options.modes.len();
+            // The last pass takes the names themselves: a copy would be as large as the journal is long.
+            let Some(namer) = (if is_last { namer.take() } else { namer.clone() }) else { break };
+            // The manifest holds one record per row: those of the last pass that was begun.
+            let mut manifest = outputs.manifest.as_mut().filter(|manifest| is_last || manifest.can_start_over());
+            if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
+                return Err(RunError::Output { path: "the manifest".into(), source });
+            }
+            // Each pass makes its own connections: the second must not profit from those of the first.
+            let client = Client::new(options.http.clone())?;
+            let records = outputs.records.clone();
+            let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
+            let passed = pass.go(rows.take(), &mut journal, manifest).await?;
+            journal.begin_pass();
+            passes.summaries.push(passed.summary);
+            passes.observed = passed.observed;
+            passes.failure = passed.failure;
+            if passes.failure.is_some() || !control.stop.is_running() {
+                break;
+            }
+        }
+        Ok(passes)
+    }
+
+    /// How the run ended, in a few words for the report.
+    pub fn ended(&self, stop: &Stop) -> String {
+        match (&self.failure, stop.asked()) {
+            (Some(error), _) => error.to_string(),
+            (None, Some(_)) => "interrupted".to_owned(),
+            (None, None) => COMPLETED.to_owned(),
+        }
+    }
+
+    /// Whether rows failed in the last pass.
+    pub fn have_failed_rows(&self) -> bool {
+        self.summaries.last().is_some_and(|summary| summary.failed > 0)
+    }
+}
+
+/// The exit status of a run that came to its end.
+pub fn exit(failure: Option<RunError>, has_failed_rows: bool, stop: &Stop) -> Result<Exit, RunError> {
+    match (failure, stop.asked()) {
+        (Some(error), _) => Err(error),
+        (None, Some(exit)) => Ok(exit),
+        (None, None) => Ok(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }),
+    }
+}

@@ -1,0 +1,120 @@
+//! The report of a run: what it is made of, and where it goes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::output::{create, manifest, tell};
+use super::passes::Passes;
+use super::sample::Drawn;
+use super::{Options, ReportFormat};
+use crate::input::Lists;
+use crate::journal::manifest::Manifest;
+use crate::limiter::{self, PerHost};
+use crate::record::{Record, RunError};
+use crate::report::advice::Allowed;
+use crate::report::{self, COMPLETED, Forecast, Report};
+use crate::sink::folder::FolderView;
+
+/// The files of a run besides its output. They are made before anything is fetched, so that a path that cannot be written
+/// ends the run at once.
+pub struct Outputs {
+    /// Where records go besides the journal.
+    pub manifest: Option<Manifest>,
+    /// Where they go too, for a program that reads them as they come.
+    pub records: Option<UnboundedSender<Record>>,
+    reports: Vec<(ReportFormat, PathBuf, File)>,
+}
+
+impl Outputs {
+    /// Makes the files.
+    ///
+    /// # Errors
+    /// When one cannot be made, or is something that the run reads or keeps.
+    pub fn create(options: &Options, lists: &Lists, folder: &FolderView) -> Result<Self, RunError> {
+        let create = |path: &Path| create(path, lists, |path| folder.is_private(path));
+        let manifest = manifest(options, create)?;
+        let reports = options.reports.files.iter().map(|(format, path)| Ok((*format, path.clone(), create(path)?)));
+        Ok(Self { manifest, records: None, reports: reports.collect::<Result<_, RunError>>()? })
+    }
+
+    /// The files of a run whose rows come from another program.
+    ///
+    /// # Errors
+    /// When one cannot be made, or is something that the run keeps.
+    pub fn of_stream(options: &Options, folder: &FolderView) -> Result<Self, RunError> {
+        Self::create(options, &Lists::default(), folder)
+    }
+
+    /// Writes the report wherever it is wanted.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
+        tell(options, |out, format| write(out, format, report, (Path::new(""), &options.output)))?;
+        for (format, path, file) in self.reports {
+            let written = write(&mut BufWriter::new(file), format, report, (&path, &options.output));
+            written.map_err(|source| RunError::Output { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the report in a form. `file`: where it will be, for links from there to the images in `output`.
+fn write(
+    mut out: &mut dyn Write,
+    format: ReportFormat,
+    report: &Report,
+    (file, output): (&Path, &Path),
+) -> io::Result<()> {
+    match format {
+        #[cfg(feature = "cli")]
+        ReportFormat::Text => report::text::write(&mut out, report)?,
+        ReportFormat::Json => report::json::write(&mut out, report)?,
+        #[cfg(feature = "cli")]
+        ReportFormat::Html => report::html::write(&mut out, report, file, output)?,
+        #[cfg(feature = "cli")]
+        ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
+    }
+    out.flush()
+}
+
+/// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
+/// what other runs have.
+pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes) -> Report {
+    let summaries = passes.summaries;
+    let before = match &*summaries {
+        [only] => report::history::other_mode(history, only),
+        _ => None,
+    };
+    for summary in summaries.iter().filter(|_| ended == COMPLETED) {
+        if let Err(error) = report::history::remember(history, summary) {
+            let history = history.display();
+            tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
+        }
+    }
+    Report::new(options.output.display().to_string(), ended, summaries, allowed(options), before)
+}
+
+/// The report of a sample. Only one that was fetched as a whole says something about the list.
+pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn) -> Report {
+    let summary = passes.summaries.last().filter(|_| ended == COMPLETED);
+    let forecast = summary.map(|summary| {
+        let wall = Duration::from_secs_f64(summary.wall_seconds);
+        Forecast::new(&drawn.counts, &passes.observed, wall, summary.most_alive, drawn.seed)
+    });
+    let output = options.output.display().to_string();
+    Report::new(output, ended, passes.summaries, allowed(options), None).of_sample(forecast)
+}
+
+/// The limits that advice goes by.
+const fn allowed(options: &Options) -> Allowed {
+    let per_host = match options.per_host {
+        PerHost::Fixed(permits) => Some(permits),
+        PerHost::Auto => None,
+    };
+    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MAX_PER_HOST }
+}

@@ -1,0 +1,128 @@
+//! A reading of the list without requests: what a run would do with each of its rows.
+//!
+//! Rows are judged in list order by the same rules as in a run ([`crate::run::admission`]), so they get the very names that a run
+//! would give them. What only the answers can tell stays open.
+
+use std::collections::HashMap;
+use std::pin::pin;
+
+use foldhash::fast::RandomState;
+use futures::StreamExt;
+
+use super::admission::{Admission, Admitted};
+use super::shutdown::Stop;
+use crate::fetch::Work;
+use crate::input::Lists;
+use crate::journal::{Journal, Key};
+use crate::limiter::HostKey;
+use crate::naming::Namer;
+use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
+use crate::report::{HOSTS_NAMED, HostRows, RowCounts};
+use crate::sink::OnConflict;
+use crate::sink::folder::FolderView;
+
+/// What a run would do with a row.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Fetch it.
+    Fetch(Key, Box<Work>),
+    /// Nothing: its record is known. With its key, if it is the first row of its URL.
+    Settled(Option<Key>, Box<Record>),
+}
+
+/// Judges rows and counts them.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    existing: Existing,
+    folder: FolderView,
+    journal: &'a mut Journal,
+    namer: &'a mut Namer,
+    counts: RowCounts,
+    hosts: HashMap<HostKey, u64, RandomState>,
+}
+
+impl<'a> Survey<'a> {
+    /// No row has come yet.
+    pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
+        Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
+    }
+
+    /// Goes through the lists and hands over each row with its verdict, until they end or the run is asked to.
+    ///
+    /// # Errors
+    /// Those of the lists, of the journal, and of `each`.
+    pub async fn go(
+        &mut self,
+        lists: &Lists,
+        stop: &Stop,
+        mut each: impl FnMut(&mut Self, Verdict) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let (rows, _) = lists.rows()?;
+        let mut rows = pin!(rows.take_until(stop.reached(Phase::Finishing)));
+        while let Some(row) = rows.next().await {
+            let verdict = self.judge(row?)?;
+            each(self, verdict)?;
+        }
+        Ok(())
+    }
+
+    /// Judges the next row of the list.
+    fn judge(&mut self, row: Row) -> Result<Verdict, RunError> {
+        self.counts.rows += 1;
+        let job = match row {
+            Ok(job) => job,
+            Err(record) => {
+                if let Outcome::Failed(failed) = &record.outcome {
+                    let kind = ErrorKind::by_name(&failed.error, failed.http_status);
+                    let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
+                    *self.counts.bad_by_kind.entry(name).or_default() += 1;
+                }
+                return Ok(Verdict::Settled(None, record));
+            }
+        };
+        let key = self.journal.key(&job);
+        let size = |path: &str| self.folder.size(path);
+        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
+        let (key, reason, path) = match admission.admit(&job, key)? {
+            Admitted::Fetch { name, on_conflict, replaces } => {
+                let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
+                let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
+                    self.counts.to_fetch += 1;
+                    *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
+                    return Ok(Verdict::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
+                };
+                (Some(key), Reason::FileExists, Some(path))
+            }
+            Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
+            Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
+            Admitted::InFlight => (None, Reason::DuplicateUrl, None),
+        };
+        *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
+        let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
+        Ok(Verdict::Settled(key, Box::new(record)))
+    }
+
+    /// Later rows with the same URL are told the file that this line names (see [`Journal::foresee`]).
+    ///
+    /// # Errors
+    /// When that cannot be kept.
+    pub fn foresee(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
+        self.journal.foresee(line, key)
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub const fn counts(&self) -> &RowCounts {
+        &self.counts
+    }
+
+    /// How many hosts would be asked, and those with the most rows.
+    #[must_use]
+    pub fn hosts(&self) -> (u64, Vec<HostRows>) {
+        let mut hosts = self.hosts.iter().map(|(host, rows)| (*rows, host.name())).collect::<Vec<_>>();
+        hosts.sort_unstable_by(|(one, name), (other, next)| other.cmp(one).then_with(|| name.cmp(next)));
+        let most =
+            hosts.iter().take(HOSTS_NAMED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
+        (hosts.len() as u64, most.collect())
+    }
+}

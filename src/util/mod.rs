@@ -1,0 +1,8 @@
+//! Small tools that know nothing of images, HTTP or runs, and are used by several folders.
+
+pub mod boot_id;
+pub mod budget;
+pub mod compact_table;
+pub mod human;
+pub mod private_file;
+pub mod redact;
