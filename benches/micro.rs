@@ -43,10 +43,10 @@ use criterion::{BatchSize, BenchmarkId, Throughput};
 use fetchimg::internals::fetch::{Fetcher, Work};
 use fetchimg::internals::http::Client;
 use fetchimg::internals::http::disposition::filename;
-use fetchimg::internals::image::transform::Pool;
-use fetchimg::internals::image::{Inspector, Verdict, Wanted, recognise};
+use fetchimg::internals::image::transform::CpuPool;
+use fetchimg::internals::image::{InspectOptions, Inspector, Recognition, recognise};
 use fetchimg::internals::input::{Options, rows_of};
-use fetchimg::internals::journal::{Journal, Key, KnownBy, Lookup};
+use fetchimg::internals::journal::{Journal, Key, Lookup, RowIdentity};
 use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
 use fetchimg::internals::naming::Namer;
 use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
@@ -256,13 +256,13 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 fn header(criterion: &mut Criterion) {
     let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1A";
     let svg = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- Drawn by hand -->\n<svg width=\"9\" height=\"9\">";
-    let html = Verdict::Other("an HTML page");
-    let signatures: [(&str, &[u8], Verdict); 6] = [
-        ("jpeg", b"\xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01", Verdict::Image(Format::Jpeg)),
-        ("png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Verdict::Image(Format::Png)),
-        ("webp", b"RIFF\x24\x60\0\0WEBPVP8 ", Verdict::Image(Format::Webp)),
-        ("avif", avif, Verdict::Image(Format::Avif)),
-        ("svg", svg, Verdict::Image(Format::Svg)),
+    let html = Recognition::Other("an HTML page");
+    let signatures: [(&str, &[u8], Recognition); 6] = [
+        ("jpeg", b"\xFF\xD8\xFF\xE0\0\x10JFIF\0\x01\x01", Recognition::Image(Format::Jpeg)),
+        ("png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Recognition::Image(Format::Png)),
+        ("webp", b"RIFF\x24\x60\0\0WEBPVP8 ", Recognition::Image(Format::Webp)),
+        ("avif", avif, Recognition::Image(Format::Avif)),
+        ("svg", svg, Recognition::Image(Format::Svg)),
         ("html", b"<!DOCTYPE html>\n<html lang=\"en\"><head><title>Not found</title></head>", html),
     ];
     let mut group = criterion.benchmark_group("header");
@@ -292,7 +292,7 @@ fn inspector(criterion: &mut Criterion) {
         for pieces in [PIECES[0], 16_384] {
             for (how, structure) in [("sound", true), ("size", false)] {
                 let inspect = || {
-                    let mut inspector = Inspector::new(*format, Wanted { structure, exif: false });
+                    let mut inspector = Inspector::new(*format, InspectOptions { structure, exif: false });
                     for piece in black_box(file).chunks(pieces) {
                         inspector.feed(piece).expect("it is sound");
                     }
@@ -361,12 +361,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     // The one before is gone, so that the file does not grow from one to the next.
     let empty = || {
         let _ = fs::remove_file(&path);
-        Journal::open(&path, KnownBy::Url, |_| {}).expect("a journal")
+        Journal::open(&path, RowIdentity::Url, |_| {}).expect("a journal")
     };
     let meet = |mut journal: Journal| {
         let meet = |job: &Job| {
             let key = journal.key(job);
-            assert_eq!(journal.meet(key, job).expect("met"), Lookup::New(None));
+            assert_eq!(journal.look_up(key, job).expect("met"), Lookup::New(None));
             key
         };
         let keys = jobs.iter().map(meet).collect::<Vec<_>>();
@@ -375,12 +375,12 @@ fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     let note = |(mut journal, keys): (Journal, Vec<Key>), each: bool| {
         for (record, key) in records.iter().zip(keys) {
             let line = redact::json(record, false).expect("JSON");
-            journal.note(record, &line, Some(key)).expect("noted");
+            journal.append(record, &line, Some(key)).expect("noted");
             if each {
-                journal.write().expect("written");
+                journal.flush().expect("written");
             }
         }
-        journal.write().expect("written");
+        journal.flush().expect("written");
         journal
     };
     let mut group = criterion.benchmark_group("record");
@@ -491,7 +491,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
             new_rows_first_below: 0,
         }),
         sink: Arc::new(sink),
-        pool: Pool::of_this_machine(),
+        pool: CpuPool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
         counters: Arc::default(),
         options: fetch,

@@ -28,10 +28,10 @@ use std::time::Duration;
 use common::measure::{self, measure};
 use common::nginx::Nginx;
 use common::{Result, spread};
-use fetchimg::internals::image::transform::picture::{Colour, Picture};
+use fetchimg::internals::image::transform::pixel_buffer::{Colour, PixelBuffer};
 use fetchimg::internals::image::transform::resize::Fit;
 use fetchimg::internals::image::transform::{
-    Image, Limits, Mode, Plan, Quality, Resize, Target, decode, encode, resize, transform, verify,
+    Encoding, Image, Limits, Quality, Resize, ResizeMode, TransformOptions, decode, encode, resize, transform, verify,
 };
 use fetchimg::internals::record::Format;
 use nix::time::{ClockId, clock_gettime};
@@ -80,7 +80,7 @@ fn given(from: &Path, to: &Path) -> Result<Pictures> {
 fn made(to: &Path) -> Result<Pictures> {
     let mut files = Vec::new();
     for number in 0..24 {
-        let bytes = encode::encode(plasma(1200, 800, number), Target::Jpeg, 88)?;
+        let bytes = encode::encode(plasma(1200, 800, number), Encoding::Jpeg, 88)?;
         let name = format!("{number:04}.jpg");
         fs::write(to.join(&name), &bytes)?;
         files.push((name, bytes));
@@ -88,7 +88,7 @@ fn made(to: &Path) -> Result<Pictures> {
     Ok(files)
 }
 
-fn plasma(width: u32, height: u32, seed: u64) -> Picture {
+fn plasma(width: u32, height: u32, seed: u64) -> PixelBuffer {
     let mut random = fastrand::Rng::with_seed(seed);
     let lattice = (0..1 << 16).map(|_| random.f32() - 0.5).collect::<Vec<_>>();
     let at = |x: usize, y: usize, layer: usize| lattice[(x * 2609 + y * 8117 + layer * 15_731) % lattice.len()];
@@ -122,17 +122,17 @@ fn plasma(width: u32, height: u32, seed: u64) -> Picture {
             data.extend([base + warm, base, base + cold].map(|value| value.clamp(0.0, 255.0) as u8));
         }
     }
-    Picture { width, height, colour: Colour::Rgb, data, profile: None }
+    PixelBuffer { width, height, colour: Colour::Rgb, data, profile: None }
 }
 
 fn thumbnails() -> Resize {
     let side = NonZeroU32::new(SIDE).unwrap_or(NonZeroU32::MIN);
-    Resize { width: side, height: side, mode: Mode::KeepRatio, enlarge: false }
+    Resize { width: side, height: side, mode: ResizeMode::KeepRatio, enlarge: false }
 }
 
-fn plan(target: Target) -> Plan {
+fn plan(target: Encoding) -> TransformOptions {
     let quality = Quality::new(QUALITY).unwrap_or_default();
-    Plan { resize: Some(thumbnails()), target: Some(target), quality, ..Plan::default() }
+    TransformOptions { resize: Some(thumbnails()), target: Some(target), quality, ..TransformOptions::default() }
 }
 
 /// Prints what each step costs.
@@ -152,17 +152,17 @@ fn steps(files: &Pictures) -> Result<()> {
     println!("\nfetchimg, a picture:");
     time("verify", all.clone(), |at| drop(black_box(verify(&files[at].1, Format::Jpeg, &limits))));
     time("decode", all.clone(), |at| {
-        drop(black_box(open(&files[at].1).and_then(decode::Opened::decode)));
+        drop(black_box(open(&files[at].1).and_then(decode::OpenedImage::decode)));
     });
     time("resize", all.clone(), |at| drop(black_box(resize::scale(decoded[at].0.clone(), &decoded[at].1))));
-    for target in [Target::Jpeg, Target::Png, Target::Webp] {
+    for target in [Encoding::Jpeg, Encoding::Png, Encoding::Webp] {
         time(&format!("encode as {}", target.format()), all.clone(), |at| {
             drop(black_box(encode::encode(pictures[at].clone(), target, QUALITY)));
         });
     }
-    let look = Plan { hash: true, ..Plan::default() };
+    let look = TransformOptions { hash: true, ..TransformOptions::default() };
     time("perceptual hash", all.clone(), |at| drop(black_box(transform(&files[at].1, Format::Jpeg, None, &look))));
-    let whole = plan(Target::Jpeg);
+    let whole = plan(Encoding::Jpeg);
     time("all: JPEG to JPEG", all, |at| {
         drop(black_box(transform(&files[at].1, Format::Jpeg, None, &whole)));
     });
@@ -207,8 +207,8 @@ fn likeness(folder: &Path, files: &Pictures) -> Result<()> {
             Image::New { bytes, .. } => Ok::<_, Box<dyn std::error::Error>>(bytes),
             Image::Unchanged => Ok(bytes.clone()),
         };
-        rows[0].push(similarity(&ours(Target::Png)?, &reference)?);
-        rows[1].push(similarity(&ours(Target::Jpeg)?, &reference)?);
+        rows[0].push(similarity(&ours(Encoding::Png)?, &reference)?);
+        rows[1].push(similarity(&ours(Encoding::Jpeg)?, &reference)?);
         rows[2].push(similarity(&fs::read(&again)?, &reference)?);
     }
     println!("\nSSIM of brightness, beside ImageMagick's `-filter Lanczos -resize` as PNG:");

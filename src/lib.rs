@@ -52,6 +52,11 @@
 //! | `record` | the vocabulary: job, record, errors, formats, digests |
 //! | `util` | small tools that know nothing of the rest |
 
+#![cfg_attr(
+    not(all(feature = "cli", feature = "parquet", feature = "transform")),
+    allow(dead_code, reason = "parts of some folders serve a feature alone")
+)]
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -82,7 +87,7 @@ pub mod options {
     pub use crate::fetch::{Accept, Bounds, Options as Fetch, Verify, Wanted};
     pub use crate::http::retry::Policy as RetryPolicy;
     pub use crate::http::{Credentials, Family, HeaderName, HeaderValue, Identity, Options as Http, Pinned};
-    pub use crate::journal::KnownBy;
+    pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
     pub use crate::naming::{Template, TemplateError};
     pub use crate::sink::folder::Options as Folder;

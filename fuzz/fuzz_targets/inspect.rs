@@ -4,14 +4,14 @@
 use std::io::Cursor;
 
 use fetchimg::internals::record::Format;
-use fetchimg::internals::image::{Fault, Found, Inspector, Wanted, exif};
+use fetchimg::internals::image::{InspectError, Inspection, Inspector, InspectOptions, exif};
 use libfuzzer_sys::fuzz_target;
 
 // The first byte chooses the format, the next four the cuts and what is wanted: seeds are files with five bytes in front.
 fuzz_target!(|input: &[u8]| {
     let Some(([format, wanted, cuts @ ..], body)) = input.split_first_chunk::<5>() else { return };
     let format = Format::ALL[usize::from(*format) % Format::ALL.len()];
-    let wanted = Wanted { structure: wanted & 1 == 0, exif: wanted & 2 == 0 };
+    let wanted = InspectOptions { structure: wanted & 1 == 0, exif: wanted & 2 == 0 };
     let whole = inspected(format, body, wanted, &[usize::MAX]);
     assert_eq!(inspected(format, body, wanted, &cuts.map(usize::from)), whole);
     assert!(wanted.structure || whole.is_ok(), "nobody wants to know: {whole:?}");
@@ -19,10 +19,10 @@ fuzz_target!(|input: &[u8]| {
         assert!(found.measures.width != Some(0) && found.measures.height != Some(0), "{found:?}");
         assert!(found.measures.frames.is_none_or(|frames| frames > 1), "{found:?}");
     }
-    assert!(exif::of_interest(body).len() <= 21);
+    assert!(exif::selected_fields(body).len() <= 21);
 });
 
-fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) -> Result<Found, String> {
+fn inspected(format: Format, body: &[u8], wanted: InspectOptions, cuts: &[usize]) -> Result<Inspection, String> {
     let mut inspector = Inspector::new(format, wanted);
     let mut rest = body;
     for cut in cuts.iter().cycle() {
@@ -33,12 +33,12 @@ fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) -> Res
         rest = after;
         let was_final = inspector.size_is_final();
         let before = inspector.measures();
-        inspector.feed(piece).map_err(|unsound| unsound.to_string())?;
+        inspector.feed(piece).map_err(|corruption| corruption.to_string())?;
         let after = inspector.measures();
         assert!(!was_final || (before.width, before.height) == (after.width, after.height), "{before:?} {after:?}");
     }
-    inspector.end(|| Ok(Cursor::new(body))).map_err(|fault| match fault {
-        Fault::Unsound(unsound) => unsound.to_string(),
-        Fault::Io(error) => panic!("memory can be read: {error}"),
+    inspector.end(|| Ok(Cursor::new(body))).map_err(|error| match error {
+        InspectError::Corrupt(corruption) => corruption.to_string(),
+        InspectError::Io(error) => panic!("memory can be read: {error}"),
     })
 }

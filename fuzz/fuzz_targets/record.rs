@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use fetchimg::internals::record::{Digests, Format, Extra, Failed, Measures, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds};
-use fetchimg::internals::journal::{Journal, KnownBy};
+use fetchimg::internals::journal::{Journal, RowIdentity};
 use fetchimg::internals::util::redact;
 use libfuzzer_sys::fuzz_target;
 
@@ -87,7 +87,7 @@ fuzz_target!(|input: Input| {
     std::fs::write(&path, bytes).expect("a file");
     let open = || {
         let mut files = Vec::new();
-        drop(Journal::open(&path, KnownBy::Url, |file| files.push(file.path.to_owned())).expect("a journal"));
+        drop(Journal::open(&path, RowIdentity::Url, |file| files.push(file.path.to_owned())).expect("a journal"));
         (files, std::fs::read(&path).expect("a file"))
     };
     let (files, mended) = open();

@@ -1,12 +1,12 @@
 //! A verdict on the beginning of a body, once it is clear, stays what it is however much more comes.
 #![no_main]
 
-use fetchimg::internals::image::{ENOUGH, Recogniser, Verdict, recognise};
+use fetchimg::internals::image::{MAX_HEAD_BYTES, Recogniser, Recognition, recognise};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
     let complete = recognise(body, true);
-    assert_ne!(complete, Verdict::Unclear, "the end of a body leaves nothing open");
+    assert_ne!(complete, Recognition::Unclear, "the end of a body leaves nothing open");
     let mut clear = None;
     // Every length where something is decided, and then some.
     let ends = (0..=body.len().min(300)).chain((300..=body.len()).step_by(97)).chain([body.len()]);
@@ -14,18 +14,18 @@ fuzz_target!(|body: &[u8]| {
         let verdict = recognise(&body[..end], false);
         match (clear, verdict) {
             // Only what may be a TGA is read to its end: its third byte is one of these.
-            (None, Verdict::Unclear) => {
-                assert!(end < ENOUGH || matches!(body[2], 1..=3 | 9..=11), "undecided after {end} bytes");
+            (None, Recognition::Unclear) => {
+                assert!(end < MAX_HEAD_BYTES || matches!(body[2], 1..=3 | 9..=11), "undecided after {end} bytes");
             }
             (None, verdict) => clear = Some(verdict),
             // The words for what is no image may become more precise.
-            (Some(Verdict::Other(_)), Verdict::Other(_)) => {}
+            (Some(Recognition::Other(_)), Recognition::Other(_)) => {}
             (Some(before), verdict) => assert_eq!(before, verdict, "after {end} bytes"),
         }
     }
     match clear {
-        Some(Verdict::Image(format)) => assert_eq!(complete, Verdict::Image(format)),
-        Some(Verdict::Other(_)) => assert!(matches!(complete, Verdict::Other(_)), "{complete:?}"),
+        Some(Recognition::Image(format)) => assert_eq!(complete, Recognition::Image(format)),
+        Some(Recognition::Other(_)) => assert!(matches!(complete, Recognition::Other(_)), "{complete:?}"),
         _ => {}
     }
     let mut recogniser = Recogniser::default();
@@ -33,7 +33,7 @@ fuzz_target!(|body: &[u8]| {
         recogniser.feed(piece);
     }
     match (recogniser.end(), complete) {
-        (Verdict::Other(_), Verdict::Other(_)) => {}
+        (Recognition::Other(_), Recognition::Other(_)) => {}
         (in_pieces, whole) => assert_eq!(in_pieces, whole),
     }
 });

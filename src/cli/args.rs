@@ -14,6 +14,7 @@ use crate::{fetch, http, input, naming, run};
 
 /// Command lines that show what the program is for, and what each does; at the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("fetchimg --demo", "a demonstration, offline"),
     ("fetchimg urls.txt -o images", "all at once"),
     ("fetchimg urls.txt -o images --sequential", "one after the other"),
     ("fetchimg urls.txt -o images --compare", "both, side by side"),
@@ -63,6 +64,14 @@ pub struct Args {
     #[arg(long)]
     pub man: bool,
 
+    /// Show what this program does without the internet: the five pictures of a tutorial, from a server of its own
+    ///
+    /// A small HTTPS server on loopback plays codeflex.co, draws a picture for each URL, and lets each answer wait 150 ms,
+    /// as one from the other side of an ocean. Then both modes fetch the list (--compare) into codeflex_images, and the
+    /// files are compared with what the server sent. Other flags may follow, such as --sequential, -j 2 or -o DIR.
+    #[arg(long, conflicts_with_all = ["completions", "man"])]
+    pub demo: bool,
+
     /// What lists are; auto: by their names (.csv), else by their first bytes; all may be packed as gzip or zstd
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
     pub input_format: InputFormat,
@@ -78,6 +87,10 @@ pub struct Args {
     /// Folder for the images; made if missing
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
+
+    /// Whether that was said.
+    #[arg(skip)]
+    pub output_is_given: bool,
 
     /// File name, with / for folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
     /// {col.NAME}
@@ -210,6 +223,10 @@ pub struct Args {
     /// Downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = run::DEFAULT_CONCURRENCY.get(), help_heading = "Modes")]
     pub concurrency: usize,
+
+    /// Whether that was said.
+    #[arg(skip)]
+    pub concurrency_is_given: bool,
 
     /// Downloads at once per host; auto grows from 6 to 64 while the host keeps up
     #[arg(long, value_name = "N|auto", default_value = "auto", help_heading = "Modes")]
@@ -399,7 +416,10 @@ impl Args {
         use clap::parser::ValueSource;
         let matches = Self::command().try_get_matches_from(line).map_err(CommandLineError)?;
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
-        args.stall_timeout_is_given = matches.value_source("stall_timeout") != Some(ValueSource::DefaultValue);
+        let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
+        args.output_is_given = is_given("output");
+        args.stall_timeout_is_given = is_given("stall_timeout");
+        args.concurrency_is_given = is_given("concurrency");
         Ok(args)
     }
 

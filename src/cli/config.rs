@@ -14,13 +14,13 @@ use bytesize::ByteSize;
 use super::args::{Args, EncodeChoice, InputFormat, LogFormat, ProgressChoice, ResizeModeChoice, VerifyChoice};
 use crate::fetch::{self, Accept, Bounds, Verify, Wanted};
 use crate::http::{self, Credentials, Family, HeaderName, HeaderValue, Identity, Pinned, retry};
-use crate::image::transform::{self, Limits, Plan, Quality, Resize, resize};
+use crate::image::transform::{Encoding, Limits, Quality, Resize, ResizeMode, TransformOptions};
 use crate::input::{self, Source};
-use crate::journal::KnownBy;
+use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
-use crate::progress::Show;
+use crate::progress::ProgressMode;
 use crate::record::{Algorithm, Existing, Format, Mode};
 use crate::run::reservoir::{MOST_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
@@ -45,7 +45,7 @@ pub struct Log {
     /// The form of the log.
     pub format: LogFormat,
     /// What is shown meanwhile.
-    pub show: Show,
+    pub show: ProgressMode,
 }
 
 /// The command line contradicts itself or cannot be understood (exit status 2).
@@ -104,7 +104,11 @@ impl TryFrom<Args> for Config {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
             existing,
-            known_by: if args.keep_duplicates { KnownBy::Row { again: modes.len() > 1 } } else { KnownBy::Url },
+            row_identity: if args.keep_duplicates {
+                RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
+            } else {
+                RowIdentity::Url
+            },
             manifest,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
@@ -287,7 +291,7 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
 }
 
 /// What is done with the pixels; nothing if there is nothing to do.
-fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
+fn plan(args: &Args) -> Result<Option<Arc<TransformOptions>>, UsageError> {
     for (flag, is_given) in [("--resize-mode", args.resize_mode.is_some()), ("--enlarge", args.enlarge)] {
         if is_given && args.resize.is_none() {
             return usage(format!("{flag} says how to resize; say to what size, such as --resize 256"));
@@ -303,22 +307,22 @@ fn plan(args: &Args) -> Result<Option<Arc<Plan>>, UsageError> {
         return usage("--accept any saves whatever comes, sound or not; leave out that or --verify decode");
     }
     let mode = match args.resize_mode.unwrap_or(ResizeModeChoice::KeepRatio) {
-        ResizeModeChoice::KeepRatio => resize::Mode::KeepRatio,
-        ResizeModeChoice::CenterCrop => resize::Mode::CenterCrop,
-        ResizeModeChoice::Border => resize::Mode::Border,
+        ResizeModeChoice::KeepRatio => ResizeMode::KeepRatio,
+        ResizeModeChoice::CenterCrop => ResizeMode::CenterCrop,
+        ResizeModeChoice::Border => ResizeMode::Border,
     };
     let resize = args.resize.as_deref().map(sides).transpose()?;
     let target = args.encode.map(|format| match format {
-        EncodeChoice::Jpeg => transform::Target::Jpeg,
-        EncodeChoice::Png => transform::Target::Png,
-        EncodeChoice::Webp => transform::Target::Webp,
+        EncodeChoice::Jpeg => Encoding::Jpeg,
+        EncodeChoice::Png => Encoding::Png,
+        EncodeChoice::Webp => Encoding::Webp,
     });
     let quality = match args.quality.map(Quality::new) {
         None => Quality::default(),
         Some(Some(quality)) => quality,
         Some(None) => return usage("--quality: from 1 (small) to 100 (good); 90 is usual"),
     };
-    let plan = Plan {
+    let plan = TransformOptions {
         limits: Limits::default(),
         verify: args.verify == VerifyChoice::Decode,
         resize: resize.map(|(width, height)| Resize { width, height, mode, enlarge: args.enlarge }),
@@ -532,11 +536,11 @@ fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports, Us
 
 fn log(args: &Args) -> Log {
     let show = match args.progress {
-        _ if args.quiet => Show::Nothing,
-        ProgressChoice::Auto => Show::what_fits(),
-        ProgressChoice::Bar => Show::Bar,
-        ProgressChoice::Log => Show::Log,
-        ProgressChoice::None => Show::Nothing,
+        _ if args.quiet => ProgressMode::Off,
+        ProgressChoice::Auto => ProgressMode::auto(),
+        ProgressChoice::Bar => ProgressMode::Bar,
+        ProgressChoice::Log => ProgressMode::Log,
+        ProgressChoice::None => ProgressMode::Off,
     };
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
     Log { verbosity, format: args.log_format, show }

@@ -1,4 +1,4 @@
-//! The limit on open files (RLIMIT_NOFILE): it is raised, and a run that it does not allow is made smaller.
+//! The limit on open files (`RLIMIT_NOFILE`): it is raised, and a run that it does not allow is made smaller.
 
 use std::num::NonZeroUsize;
 

@@ -9,15 +9,15 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::args::LogFormat;
-use crate::progress::{Screen, Show};
+use crate::progress::{ProgressMode, Screen};
 
 /// Starts the log. `verbosity`: -1 only failures, 0 what happens, 1 and more details. `RUST_LOG` has the last word.
-pub fn start(verbosity: i8, show: Show, format: LogFormat, screen: Screen) {
+pub fn start(verbosity: i8, show: ProgressMode, format: LogFormat, screen: Screen) {
     let level = match (verbosity, show) {
         (..=-1, _) => LevelFilter::ERROR,
         // The bar tells what a line for each image would.
-        (0, Show::Bar | Show::Nothing) => LevelFilter::WARN,
-        (0, Show::Log) => LevelFilter::INFO,
+        (0, ProgressMode::Bar | ProgressMode::Off) => LevelFilter::WARN,
+        (0, ProgressMode::Log) => LevelFilter::INFO,
         (1, _) => LevelFilter::DEBUG,
         (2.., _) => LevelFilter::TRACE,
     };

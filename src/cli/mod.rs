@@ -5,6 +5,7 @@
 
 mod args;
 mod config;
+mod demo;
 mod fd_limit;
 mod logging;
 mod signals;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use self::args::Args;
 use self::config::{Config, Log};
 use self::signals::Signals;
-use crate::progress::{Display, Paint, Screen};
+use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run};
@@ -25,13 +26,23 @@ use crate::util::redact::escaped;
 /// The whole program: a command line, the program's name first, to an exit status.
 #[must_use]
 pub fn main(line: Vec<OsString>) -> Exit {
-    let args = match Args::parse_line(line) {
-        Ok(args) => args,
-        Err(error) => {
-            error.print();
-            return if error.is_mistake() { Exit::Usage } else { Exit::Clean };
-        }
-    };
+    match parse(line.iter().cloned()) {
+        Ok(args) if args.demo => demo::demonstrate(line, &args),
+        Ok(args) => carry_out(args),
+        Err(exit) => exit,
+    }
+}
+
+/// The command line as [`Args`]. Where it asks for help or is wrong, that is printed, and the exit for it comes back.
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    Args::parse_line(line).map_err(|error| {
+        error.print();
+        if error.is_mistake() { Exit::Usage } else { Exit::Clean }
+    })
+}
+
+/// Does what was asked for: prints a document, or runs.
+fn carry_out(args: Args) -> Exit {
     match args.document() {
         Ok(None) => {}
         Ok(Some(document)) => return print(&document),
@@ -42,7 +53,7 @@ pub fn main(line: Vec<OsString>) -> Exit {
         Err(error) => return complain(&error, Exit::Usage),
     };
     let Log { verbosity, format, show } = config.log;
-    let screen = Screen::new(show, Paint::of_locale(logging::colours()));
+    let screen = Screen::new(show, TerminalStyle::of_locale(logging::colours()));
     logging::start(verbosity, show, format, screen.clone());
     if !config.dry_run {
         fd_limit::apply(&mut config.run);
@@ -81,7 +92,7 @@ fn supervise(config: Config, screen: &Screen) -> io::Result<Exit> {
             exit = signals.end_run(&stop) => exit,
         })
     });
-    screen.leave();
+    screen.close();
     // A lookup by the system's resolver may still hold a thread, or the reader of a log; nobody waits for them any more.
     runtime.shutdown_background();
     watch.shutdown_background();
@@ -102,10 +113,14 @@ fn print(document: &[u8]) -> Exit {
 
 /// The last word. It may quote what was typed or read.
 fn complain(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    let text = format!("fetchimg: {error}");
+    say(&format!("fetchimg: {error}"));
+    exit
+}
+
+/// Prints on standard error. The text may quote what was typed or read.
+fn say(text: &str) {
     for line in text.lines() {
         // Whoever has closed standard error does not want to know.
         let _ = writeln!(io::stderr(), "{}", escaped(line));
     }
-    exit
 }

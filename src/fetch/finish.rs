@@ -70,6 +70,7 @@ impl Fetcher {
 
     /// Without the feature `transform`, images are stored as they came.
     #[cfg(not(feature = "transform"))]
+    #[expect(clippy::unused_async, reason = "it waits where there is something to do")]
     async fn transform_pixels(&self, _: &mut Body<'_>, found: Found) -> Result<Found, FetchError> {
         Ok(found)
     }

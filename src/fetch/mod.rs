@@ -24,11 +24,11 @@ use tokio::sync::watch;
 
 use crate::http::{self, Client, Deadline, Response, retry};
 #[cfg(feature = "transform")]
-use crate::image::transform::{Plan, Pool};
+use crate::image::transform::{CpuPool, TransformOptions};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limiter, Permit};
 use crate::naming::{Namer, PlannedName};
-use crate::progress::{Alive, Counters, HighWater};
+use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
     ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
 };
@@ -68,7 +68,7 @@ pub struct Options {
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
     #[cfg(feature = "transform")]
-    pub plan: Option<Arc<Plan>>,
+    pub plan: Option<Arc<TransformOptions>>,
     /// Bytes a second at most, all downloads together.
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again, and when.
@@ -104,7 +104,7 @@ pub struct Fetcher {
     pub sink: Arc<Sink>,
     /// Processors for pixels.
     #[cfg(feature = "transform")]
-    pub pool: Pool,
+    pub pool: CpuPool,
     /// Names that only the server can tell are reserved late.
     pub namer: Arc<Mutex<Namer>>,
     /// What has happened so far.
@@ -148,7 +148,7 @@ struct AttemptState {
     resumed_from: u64,
     /// Bytes of it that an earlier run had.
     from_before: u64,
-    water: HighWater,
+    water: HighWaterMark,
 }
 
 impl Fetcher {
@@ -178,7 +178,7 @@ impl Fetcher {
         let mut phase = self.phase.clone();
         tokio::select! {
             biased;
-            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Leaving) => Err(interrupted()),
+            Ok(_) = phase.wait_for(|phase| *phase >= Phase::Cancelling) => Err(interrupted()),
             ended = self.attempts(work, permit, state) => ended,
         }
     }
@@ -228,9 +228,9 @@ impl Fetcher {
                 permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.asked_wait().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
+            let asks_too_much = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.asked_wait().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
+            let asked = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let visit = visit(&error, asked, state, state.first_byte != answered);
             let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
             let Some(wait) = wait else {
@@ -289,7 +289,7 @@ impl Fetcher {
             if let Some(error) = refusal(&response, &self.options) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;
-                return Err(error.from_elsewhere(is_elsewhere));
+                return Err(error.from_other_host(is_elsewhere));
             }
             if let Some(former) = begun.take() {
                 former.discard();
@@ -305,7 +305,7 @@ impl Fetcher {
             PartialBody { body, checks, validator, source, total }
         };
         if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
-            let error = error.from_elsewhere(http::is_another_host(&work.job.url, &response.final_url));
+            let error = error.from_other_host(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             // What cannot be laid aside is fetched from its beginning.
             if broke_off && body.validator.is_some() && body.body.length() > 0 && body.body.spill().is_ok() {
@@ -347,7 +347,7 @@ impl Fetcher {
         body: &mut PartialBody<'_>,
         state: &mut AttemptState,
         response: &mut Response<'_>,
-        alive: &Alive<'_>,
+        alive: &DownloadGuard<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
             if body.body.length() + frame.len() as u64 > self.options.max_bytes {
@@ -410,7 +410,7 @@ fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, 
 fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
     match error.kind() {
         // The host answered, with a redirect; what another one does is not its fault.
-        _ if error.is_from_elsewhere() => Feedback::Success,
+        _ if error.is_from_other_host() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
         // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
         kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
@@ -454,7 +454,7 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
             if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
                 clause = format!("{clause}, and asks to come back after {}", spoken(asked));
             }
-            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).retry_after(response.retry_after))
+            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).with_retry_after(response.retry_after))
         }
     }
 }
@@ -510,7 +510,7 @@ mod tests {
             bandwidth: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
             #[cfg(feature = "transform")]
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {

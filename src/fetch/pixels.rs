@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Fetcher;
 use super::validate::Found;
-use crate::image::transform::{self, Image, Panicked, Plan, TransformError, Transformed};
+use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
 use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
 use crate::sink::Body;
 
@@ -16,7 +16,7 @@ impl Fetcher {
         let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
         let size = found.measures.width.zip(found.measures.height);
         let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
-        let expected = transform::weight(format, size, plan);
+        let expected = transform::memory_needed(format, size, plan);
         let mut transformed = self.transform_within(expected, body, format, orientation, plan).await?;
         // The image is larger inside than its header says. It is decoded all the same, but with all memory to itself.
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
@@ -59,7 +59,7 @@ impl Fetcher {
         body: &mut Body<'_>,
         format: Format,
         orientation: Option<u8>,
-        plan: &Plan,
+        plan: &TransformOptions,
     ) -> Result<Result<Transformed, TransformError>, FetchError> {
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let mut plan = plan.clone();

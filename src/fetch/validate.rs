@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use serde_json::{Map, Value};
 
-use crate::image::{self, Fault, Inspector, Recogniser, Unsound, Verdict};
+use crate::image::{CorruptImage, InspectError, InspectOptions, Inspection, Inspector, Recogniser, Recognition};
 use crate::record::{Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original};
 use crate::util::human::Size;
 
@@ -113,8 +113,8 @@ impl Wanted {
     }
 
     /// What is looked for inside an image.
-    fn inspection(&self) -> image::Wanted {
-        image::Wanted { structure: self.asks_whether_sound(), exif: self.exif }
+    fn inspection(&self) -> InspectOptions {
+        InspectOptions { structure: self.asks_whether_sound(), exif: self.exif }
     }
 }
 
@@ -185,7 +185,7 @@ impl<'a> BodyValidator<'a> {
     fn recognise(&mut self, piece: &[u8]) -> Result<(), FetchError> {
         let verdict = self.recogniser.feed(piece);
         self.judge(verdict)?;
-        if let Verdict::Image(format) = verdict {
+        if let Recognition::Image(format) = verdict {
             let mut inspector = self.begin(format)?;
             inspector.feed(piece).map_err(corrupt)?;
             self.inspector = Some(inspector);
@@ -227,12 +227,12 @@ impl<'a> BodyValidator<'a> {
         let verdict = self.recogniser.end();
         self.judge(verdict)?;
         let mut found = Found::default();
-        if let Verdict::Image(format) = verdict {
+        if let Recognition::Image(format) = verdict {
             // Some formats are told by their last bytes alone.
             let inspector = self.inspector.take().map_or_else(|| self.begin(format), Ok)?;
-            let image::Found { measures, exif } = inspector.end(whole).map_err(|fault| match fault {
-                Fault::Unsound(unsound) => corrupt(unsound),
-                Fault::Io(error) => unreadable(error),
+            let Inspection { measures, exif } = inspector.end(whole).map_err(|error| match error {
+                InspectError::Corrupt(corruption) => corrupt(corruption),
+                InspectError::Io(error) => unreadable(error),
             })?;
             found = Found { format: Some(format), measures, exif, ..Found::default() };
         }
@@ -255,12 +255,12 @@ impl<'a> BodyValidator<'a> {
         Ok(found)
     }
 
-    fn judge(&self, verdict: Verdict) -> Result<(), FetchError> {
+    fn judge(&self, verdict: Recognition) -> Result<(), FetchError> {
         match (verdict, &self.wanted.accept) {
-            (Verdict::Other(what), Accept::Images | Accept::Formats(_)) => {
+            (Recognition::Other(what), Accept::Images | Accept::Formats(_)) => {
                 Err(FetchError::new(ErrorKind::NotAnImage, format!("the body is {what}")))
             }
-            (Verdict::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
+            (Recognition::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
                 Err(FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}")))
             }
             _ => Ok(()),
@@ -268,6 +268,6 @@ impl<'a> BodyValidator<'a> {
     }
 }
 
-fn corrupt(unsound: Unsound) -> FetchError {
-    FetchError::new(ErrorKind::CorruptImage, format!("the image is corrupt: {unsound}"))
+fn corrupt(corruption: CorruptImage) -> FetchError {
+    FetchError::new(ErrorKind::CorruptImage, format!("the image is corrupt: {corruption}"))
 }

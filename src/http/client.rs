@@ -172,8 +172,8 @@ impl Client {
             let response = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error
-                    .within(&format!("redirected to {}", shortened(&redacted(&current))))
-                    .from_elsewhere(is_another_host(url, &current)),
+                    .with_context(&format!("redirected to {}", shortened(&redacted(&current))))
+                    .from_other_host(is_another_host(url, &current)),
             })?;
             if !matches!(response.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Response::new(response, current);
@@ -228,7 +228,7 @@ impl Client {
             let error = classify(&error, url, Stage::Head);
             match self.options.proxy.as_deref() {
                 Some(proxy) if !proxy.is_empty() => {
-                    error.within(&format!("through the proxy {}", redacted_text(proxy)))
+                    error.with_context(&format!("through the proxy {}", redacted_text(proxy)))
                 }
                 _ => error,
             }

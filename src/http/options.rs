@@ -1,11 +1,11 @@
-//! The defaults of HTTP, which are those of the command line too.
+//! Default options of the HTTP client, which the command line shows as its own.
 
 use std::time::Duration;
 
 use super::retry::Policy;
 use super::{HeaderValue, Identity, Options};
 
-/// `--connect-timeout`.
+/// `--connect-timeout`: the longest time to connect, TLS included.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `--stall-timeout`: the longest time without a byte.
@@ -14,10 +14,10 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// `--timeout`: the longest time for one attempt with its redirects and its body.
 pub const DEFAULT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// `--max-redirs`.
+/// `--max-redirs`: redirects that one attempt follows.
 pub const DEFAULT_MAX_REDIRECTS: u32 = 10;
 
-/// `--retries`.
+/// `--retries`: attempts after the first one.
 pub const DEFAULT_RETRIES: u32 = 3;
 
 /// `--retry-wait`: the wait before the second attempt.

@@ -1,25 +1,25 @@
-//! Boxes of ISO base media files (ISO/IEC 14496-12, section 4.2): a length, a type, content, which may be boxes again.
-//! HEIF, AVIF, JPEG 2000 and JPEG XL are made of them.
+//! Boxes of ISO base media files (ISO/IEC 14496-12, section 4.2): a length, a type, and content, which may again be
+//! boxes. HEIF, AVIF, JPEG 2000 and JPEG XL consist of them.
 
-use super::fields::Fields;
+use super::integers::BigEndianReader;
 
-/// A box, as much of it as there is.
+/// A box, of which the end may be missing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Boxed<'a> {
+pub(super) struct IsoBox<'a> {
     pub(super) kind: [u8; 4],
     pub(super) content: &'a [u8],
-    /// Whether all of the content is there.
+    /// Whether the content is complete.
     pub(super) is_whole: bool,
-    /// Where the box ends, from the beginning of what it was found in; none where it goes on to the end of the file.
+    /// Offset of the end of the box in the slice that was searched; `None` if the box extends to the end of the file.
     pub(super) end: Option<u64>,
 }
 
-/// The boxes of a file or of a box. A length that is impossible ends them.
-pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = Boxed<'_>> {
+/// Iterates over the boxes of a file or of a box. A box with an impossible length ends the iteration.
+pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = IsoBox<'_>> {
     let mut rest = Some(within);
     std::iter::from_fn(move || {
         let start = rest?;
-        let mut fields = Fields(start);
+        let mut fields = BigEndianReader(start);
         let short = fields.number(4)?;
         let kind = *fields.take(4)?.first_chunk()?;
         let length = match short {
@@ -36,7 +36,7 @@ pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = Boxed<'_>> {
         let there = usize::try_from(content).map_or(fields.0.len(), |content| content.min(fields.0.len()));
         let is_whole = there as u64 == content;
         rest = fields.0.get(there..).filter(|_| is_whole);
-        Some(Boxed {
+        Some(IsoBox {
             kind,
             content: &fields.0[..there],
             is_whole,
@@ -45,7 +45,7 @@ pub(super) fn boxes(within: &[u8]) -> impl Iterator<Item = Boxed<'_>> {
     })
 }
 
-/// The content of the first box of this type, if it is all there.
+/// The content of the first box of this type, if it is complete.
 pub(super) fn content(within: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
     boxes(within).find(|boxed| boxed.kind == kind && boxed.is_whole).map(|boxed| boxed.content)
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_are_found_as_far_as_they_are_there() {
+    fn boxes_are_read_as_far_as_they_are_there() {
         let file = b"\0\0\0\x0Aftypav\0\0\0\x01free\0\0\0\0\0\0\0\x12..\0\0\0\x14mdat0123456789";
         let found = |bytes| boxes(bytes).map(|one| (one.kind, one.content, one.is_whole, one.end)).collect::<Vec<_>>();
         assert_eq!(

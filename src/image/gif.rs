@@ -1,27 +1,27 @@
-//! GIF 87a and 89a: a screen, and blocks on it that begin with a byte of their kind and hold their data in sub-blocks of
-//! up to 255 bytes.
+//! GIF 87a and 89a: a logical screen, followed by blocks, each with a label and its data in sub-blocks of up to 255
+//! bytes.
 
-use super::fields::le16;
-use super::inspector::Unsound;
-use super::stream::{Step, Walker};
+use super::integers::le16;
+use super::parser::{FormatParser, ParseStep};
+use super::types::CorruptImage;
 use crate::record::Measures;
 
-// What blocks begin with (GIF 89a, appendix A).
+// First bytes of blocks (GIF 89a, appendix A).
 const EXTENSION: u8 = 0x21;
 const PICTURE: u8 = 0x2C;
 const TRAILER: u8 = 0x3B;
 
-/// Codes have 12 bits at most and the first one more than the pixels, so pixels have not more than this.
-const MOST_BITS: u8 = 11;
+/// Largest LZW minimum code size in bits: codes have at most 12 bits, and the first codes one more than the pixels.
+const MAX_CODE_SIZE_BITS: u8 = 11;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
+enum GifState {
     Screen,
-    /// The kind of the next block.
+    /// The first byte of the next block.
     Kind,
     Picture,
-    /// What follows the picture's own colours.
+    /// The LZW minimum code size, behind the local colour table.
     Bits,
     Label,
     /// The length of a sub-block; 0 ends the block.
@@ -29,83 +29,86 @@ enum Expect {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Gif {
-    expect: Expect,
+pub(super) struct GifParser {
+    state: GifState,
     width: u32,
     height: u32,
     frames: u32,
-    /// The block is a picture's.
+    /// The current block holds a picture.
     is_frame: bool,
-    /// Zeros have come where a block should.
-    is_strange: bool,
+    /// Zeros have come in place of a block.
+    has_stray_zeros: bool,
 }
 
-impl Gif {
+impl GifParser {
     pub(super) const fn new() -> Self {
-        Self { expect: Expect::Screen, width: 0, height: 0, frames: 0, is_frame: false, is_strange: false }
+        Self { state: GifState::Screen, width: 0, height: 0, frames: 0, is_frame: false, has_stray_zeros: false }
     }
 
-    fn next(&mut self, expect: Expect, after: u64, length: usize) -> Step {
-        self.expect = expect;
-        Step::Take { after, length }
+    fn next(&mut self, state: GifState, skip: u64, length: usize) -> ParseStep {
+        self.state = state;
+        ParseStep::Take { skip, length }
     }
 
-    fn block(&mut self, kind: u8) -> Result<Step, Unsound> {
+    fn block(&mut self, kind: u8) -> Result<ParseStep, CorruptImage> {
         match kind {
-            EXTENSION => Ok(self.next(Expect::Label, 0, 1)),
-            PICTURE => Ok(self.next(Expect::Picture, 0, 9)),
-            TRAILER if self.frames == 0 => Err(Unsound("it ends without a picture")),
-            // Whatever comes after the end, decoders do not look at it.
-            TRAILER => Ok(Step::Over),
-            // Some writers end a block twice. What follows decides: zeros to the end are what a cut file was filled with.
+            EXTENSION => Ok(self.next(GifState::Label, 0, 1)),
+            PICTURE => Ok(self.next(GifState::Picture, 0, 9)),
+            TRAILER if self.frames == 0 => Err(CorruptImage("it ends without a picture")),
+            // Decoders ignore bytes after the trailer.
+            TRAILER => Ok(ParseStep::Done),
+            // Some writers end a block twice. The bytes that follow decide: a truncated file may have been filled with
+            // zeros to its end.
             0 => {
-                self.is_strange = true;
-                Ok(self.next(Expect::Kind, 0, 1))
+                self.has_stray_zeros = true;
+                Ok(self.next(GifState::Kind, 0, 1))
             }
-            _ => Err(Unsound("there is no block where one has to be")),
+            _ => Err(CorruptImage("there is no block where one has to be")),
         }
     }
 }
 
-/// The length of a table of colours, which the low bits of this byte tell where the highest is set.
+/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
 fn colours(packed: u8) -> u64 {
     if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
 }
 
-impl Walker for Gif {
-    const START: Step = Step::Take { after: 0, length: 13 };
+impl FormatParser for GifParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 13 };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
         let first = bytes.first().copied().unwrap_or_default();
-        match self.expect {
-            Expect::Screen => {
+        match self.state {
+            GifState::Screen => {
                 if !bytes.starts_with(b"GIF") {
-                    return Err(Unsound("it does not begin as a GIF"));
+                    return Err(CorruptImage("it does not begin as a GIF"));
                 }
                 self.width = le16(bytes, 6).unwrap_or_default().into();
                 self.height = le16(bytes, 8).unwrap_or_default().into();
-                let after = colours(bytes.get(10).copied().unwrap_or_default());
-                Ok(self.next(Expect::Kind, after, 1))
+                let skip = colours(bytes.get(10).copied().unwrap_or_default());
+                Ok(self.next(GifState::Kind, skip, 1))
             }
-            Expect::Kind => self.block(first),
-            Expect::Picture => {
-                // A screen without a size is as large as the first picture on it.
+            GifState::Kind => self.block(first),
+            GifState::Picture => {
+                // A logical screen without a size is as large as the first picture on it.
                 if self.width == 0 || self.height == 0 {
                     self.width = le16(bytes, 4).unwrap_or_default().into();
                     self.height = le16(bytes, 6).unwrap_or_default().into();
                 }
                 self.is_frame = true;
-                let after = colours(bytes.get(8).copied().unwrap_or_default());
-                Ok(self.next(Expect::Bits, after, 1))
+                let skip = colours(bytes.get(8).copied().unwrap_or_default());
+                Ok(self.next(GifState::Bits, skip, 1))
             }
-            Expect::Bits if first > MOST_BITS => Err(Unsound("its pixels have an impossible number of bits")),
-            Expect::Bits | Expect::Label => Ok(self.next(Expect::Length, 0, 1)),
-            Expect::Length if first > 0 => Ok(self.next(Expect::Length, first.into(), 1)),
-            Expect::Length => {
+            GifState::Bits if first > MAX_CODE_SIZE_BITS => {
+                Err(CorruptImage("its pixels have an impossible number of bits"))
+            }
+            GifState::Bits | GifState::Label => Ok(self.next(GifState::Length, 0, 1)),
+            GifState::Length if first > 0 => Ok(self.next(GifState::Length, first.into(), 1)),
+            GifState::Length => {
                 self.frames = self.frames.saturating_add(u32::from(self.is_frame));
                 self.is_frame = false;
-                self.is_strange = false;
-                Ok(self.next(Expect::Kind, 0, 1))
+                self.has_stray_zeros = false;
+                Ok(self.next(GifState::Kind, 0, 1))
             }
         }
     }
@@ -120,12 +123,12 @@ impl Walker for Gif {
         }
     }
 
-    fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), Unsound> {
-        // Some writers forget the trailer, and every decoder shows their files: all the pictures are there.
-        if self.expect == Expect::Kind && missing == 0 && self.frames > 0 && !self.is_strange {
+    fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
+        // Some writers leave out the trailer, and viewers show such files: all pictures are there.
+        if self.state == GifState::Kind && missing == 0 && self.frames > 0 && !self.has_stray_zeros {
             return Ok(());
         }
-        Err(Unsound("it ends before its trailer"))
+        Err(CorruptImage("it ends before its trailer"))
     }
 }
 
@@ -135,18 +138,18 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
-    type Row<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
+    /// Description, parts of the file, expected number of frames.
+    type GifCase<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
 
     const SCREEN: &[u8] = b"GIF89a\x0A\0\x14\0\x80\0\0rgbRGB";
     const CONTROL: &[u8] = b"!\xF9\x04\0\x0A\0\0\0";
     const FRAME: &[u8] = b",\0\0\0\0\x0A\0\x14\0\0\x02\x03abc\x02de\0";
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let own_colours = b",\0\0\0\0\x0A\0\x14\0\x81rgbrgbrgbrgb\x02\x01a\0";
         let no_screen = b"GIF87a\0\0\0\0\0\0\0";
-        let table: [Row; 8] = [
+        let table: [GifCase; 8] = [
             ("still", &[SCREEN, CONTROL, FRAME, b";"], None),
             ("animated", &[SCREEN, CONTROL, FRAME, CONTROL, FRAME, FRAME, b";"], Some(3)),
             ("colours of its own", &[SCREEN, own_colours, b";"], None),
@@ -165,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = [SCREEN, CONTROL, FRAME, CONTROL, FRAME, b";"].concat();
-        // Where nothing but the trailer is missing, or nothing but further frames.
+        // Cuts that cannot be detected: only the trailer is missing, or only further frames.
         let first = SCREEN.len() + CONTROL.len() + FRAME.len();
         let ends = [first, first + CONTROL.len(), whole.len() - 1];
         for end in 0..whole.len() {

@@ -1,248 +1,237 @@
-//! Formats that tell their size at the beginning, in a header of no fixed length.
+//! Formats that state their size at the beginning, in a header of variable length.
 //!
-//! The beginning is kept, and looked at when it has become twice as long as it was. What is told depends on those lengths
-//! and not on how the body was cut. Where a file is made of boxes, these are followed to its end.
+//! The beginning is buffered and parsed each time its length has doubled, so the result depends on those lengths and
+//! not on how the body was cut. If the file consists of boxes, these are followed to the end of the file.
 
-use super::fields::{be32, be64, le16, le32};
-use super::inspector::Unsound;
-use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::integers::{be32, be64, le16, le32};
+use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
+use super::types::{CorruptImage, HeaderInfo, TRUNCATED, sized};
 use super::{heif, jp2, jxl, svg};
 use crate::record::{Format, Measures};
 
-/// How much is looked at first. Most headers are shorter.
-const FIRST: usize = 32;
+/// Length in bytes at which a header is first parsed. Most headers are shorter.
+const FIRST_READ_BYTES: usize = 32;
 
-/// The most that is kept, in bytes. The description of a picture from hundreds of tiles (HEIC) has some 10 KB.
-const MOST: usize = 2 * MOST_TOGETHER;
+/// The most that is buffered, in bytes. The description of a picture of hundreds of tiles (HEIC) has some 10 KB.
+const MAX_HEADER_BYTES: usize = 2 * MAX_TAKE_BYTES;
 
-/// What a header has told.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
-    pub(super) measures: Measures,
-    /// How many bytes the file has at least if it is whole.
-    pub(super) least: u64,
-    /// Where an Exif block is, and its length.
-    pub(super) exif: Option<(u64, u64)>,
-    /// More of the file would tell more.
-    pub(super) is_partial: bool,
-    /// Where the next box begins, and has not been looked at.
-    pub(super) next_box: Option<u64>,
-    /// No box with the picture's data has been seen.
-    pub(super) lacks_data: bool,
-}
-
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
+enum HeaderState {
     Head,
     /// Length and type of a box.
     Box,
-    /// The length of a box that is longer than 32 bits say.
+    /// The 64-bit length of a box.
     LongBox,
 }
 
-/// What is wrong with a file that is shorter than it says.
-pub(super) const CUT: &str = "it ends before its data does";
-
-/// A picture of this size.
-pub(super) fn sized(width: u32, height: u32) -> Measures {
-    let some = |side| Some(side).filter(|side| *side > 0);
-    Measures { width: some(width), height: some(height), ..Measures::default() }
-}
-
 #[derive(Clone, Debug)]
-pub(super) struct Header {
+pub(super) struct HeaderParser {
     format: Format,
-    expect: Expect,
+    state: HeaderState,
     head: Vec<u8>,
-    told: Option<Told>,
+    info: Option<HeaderInfo>,
 }
 
-impl Header {
+impl HeaderParser {
     pub(super) const fn new(format: Format) -> Self {
-        Self { format, expect: Expect::Head, head: Vec::new(), told: None }
+        Self { format, state: HeaderState::Head, head: Vec::new(), info: None }
     }
 
-    pub(super) fn told(&self) -> Told {
-        self.told.unwrap_or_default()
+    pub(super) fn info(&self) -> HeaderInfo {
+        self.info.unwrap_or_default()
     }
 
-    /// Bytes of memory that are kept.
+    /// Bytes of memory in use.
     #[cfg(test)]
     pub(super) const fn memory(&self) -> usize {
         self.head.capacity()
     }
 
-    fn look(&mut self, is_all: bool) {
-        self.told = look(self.format, &self.head, is_all);
+    fn parse_head(&mut self, is_final: bool) {
+        self.info = parse(self.format, &self.head, is_final);
     }
 
-    /// Everything has been told that will be. What is missing is missing.
-    fn judge(&self) -> Result<(), Unsound> {
-        let told = self.told();
-        // An SVG need not tell its size, and a HEIF may describe its picture somewhere else.
-        let may_be_silent = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
-        if told.lacks_data {
-            Err(Unsound(CUT))
-        } else if !may_be_silent && (told.measures.width.is_none() || told.measures.height.is_none()) {
-            Err(Unsound("its header does not tell its size"))
+    /// Checks the result when nothing more is to be parsed.
+    fn check_complete(&self) -> Result<(), CorruptImage> {
+        let info = self.info();
+        // An SVG need not state its size, and a HEIF may describe its picture elsewhere.
+        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
+        if info.lacks_data {
+            Err(CorruptImage(TRUNCATED))
+        } else if !may_lack_size && (info.measures.width.is_none() || info.measures.height.is_none()) {
+            Err(CorruptImage("its header does not tell its size"))
         } else {
             Ok(())
         }
     }
 
-    /// On to the next box, which begins after so many bytes; or there is none.
-    fn next_box(&mut self, after: Option<u64>) -> Result<Step, Unsound> {
-        self.expect = Expect::Box;
-        match after {
-            Some(after) => Ok(Step::Take { after, length: 8 }),
-            None => self.judge().map(|()| Step::Over),
+    /// Goes on to the next box after skipping this number of bytes; `None` if there is no further box.
+    fn next_box(&mut self, skip: Option<u64>) -> Result<ParseStep, CorruptImage> {
+        self.state = HeaderState::Box;
+        match skip {
+            Some(skip) => Ok(ParseStep::Take { skip, length: 8 }),
+            None => self.check_complete().map(|()| ParseStep::Done),
         }
     }
 }
 
-impl Walker for Header {
-    const START: Step = Step::Take { after: 0, length: FIRST };
+impl FormatParser for HeaderParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: FIRST_READ_BYTES };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
-        match self.expect {
-            Expect::Head => {
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        match self.state {
+            HeaderState::Head => {
                 self.head.extend_from_slice(bytes);
                 let length = self.head.len();
-                self.look(length >= MOST);
-                // Where the first box begins that is not there; one may be there in part.
-                let next = self.told().next_box.map(|next| next.checked_sub(length as u64));
-                if length < MOST && (next == Some(None) || self.told.is_none_or(|told| told.is_partial)) {
-                    return Ok(Step::Take { after: 0, length });
+                self.parse_head(length >= MAX_HEADER_BYTES);
+                // Bytes up to the first box that has not been read; `Some(None)` if that box is in the buffer in part.
+                let next = self.info().next_box.map(|next| next.checked_sub(length as u64));
+                if length < MAX_HEADER_BYTES && (next == Some(None) || self.info.is_none_or(|info| info.is_partial)) {
+                    return Ok(ParseStep::Take { skip: 0, length });
                 }
                 self.head = Vec::new();
                 match next {
-                    // So many boxes in front, and half a one: nobody knows what comes.
-                    Some(None) => Ok(Step::Over),
+                    // The buffer is full and ends within the header of a box: the rest cannot be followed.
+                    Some(None) => Ok(ParseStep::Done),
                     next => self.next_box(next.flatten()),
                 }
             }
-            Expect::Box => {
-                if let Some(told) = &mut self.told {
-                    told.lacks_data &= !matches!(&bytes[4..], b"mdat" | b"jp2c");
+            HeaderState::Box => {
+                if let Some(info) = &mut self.info {
+                    info.lacks_data &= !matches!(&bytes[4..], b"mdat" | b"jp2c");
                 }
                 match be32(bytes, 0) {
                     Some(1) => {
-                        self.expect = Expect::LongBox;
-                        Ok(Step::Take { after: 0, length: 8 })
+                        self.state = HeaderState::LongBox;
+                        Ok(ParseStep::Take { skip: 0, length: 8 })
                     }
-                    // The length counts itself and the type. 0 is for the rest of the file, and less is no box any more:
-                    // whatever comes after the boxes is left alone.
+                    // The length includes itself and the type. 0 means the rest of the file. A length from 2 to 7 is no
+                    // box: data that follows the boxes is ignored.
                     length => self.next_box(length.and_then(|length| u64::from(length).checked_sub(8))),
                 }
             }
-            Expect::LongBox => self.next_box(be64(bytes, 0).and_then(|length| length.checked_sub(16))),
+            HeaderState::LongBox => self.next_box(be64(bytes, 0).and_then(|length| length.checked_sub(16))),
         }
     }
 
     fn measures(&self) -> Measures {
-        self.told().measures
+        self.info().measures
     }
 
-    fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), Unsound> {
-        if self.expect == Expect::Head {
+    fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
+        if self.state == HeaderState::Head {
             self.head.extend_from_slice(rest);
-            self.look(true);
+            self.parse_head(true);
         }
-        if missing > 0 { Err(Unsound(CUT)) } else { self.judge() }
+        if missing > 0 { Err(CorruptImage(TRUNCATED)) } else { self.check_complete() }
     }
 }
 
-/// What the beginning of a file tells, once it is long enough; `is_all` says that it will not become longer.
-fn look(format: Format, head: &[u8], is_all: bool) -> Option<Told> {
+/// Parses the beginning of a file; `None` until it is long enough. `is_final` says that it will not grow.
+fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
     match format {
-        Format::Avif | Format::Heic => heif::look(head, is_all),
-        Format::Jp2 => jp2::look(head, is_all),
-        Format::Jxl => jxl::look(head, is_all),
-        Format::Svg => svg::look(head),
+        Format::Avif | Format::Heic => heif::parse(head, is_final),
+        Format::Jp2 => jp2::parse(head, is_final),
+        Format::Jxl => jxl::parse(head, is_final),
+        Format::Svg => svg::parse(head),
         Format::Bmp => bitmap(head),
-        Format::Ico => icon(head, is_all),
+        Format::Ico => icon(head, is_final),
         Format::Pnm => portable_map(head),
         Format::Hdr => radiance(head),
         Format::Exr => open_exr(head),
-        // A header, one byte of pixels at least, and eight that end it (QOI specification).
-        Format::Qoi => {
-            Some(Told { measures: sized(be32(head, 4)?, be32(head, 8)?), least: 14 + 1 + 8, ..Told::default() })
-        }
-        Format::Dds => Some(Told { measures: sized(le32(head, 16)?, le32(head, 12)?), least: 128, ..Told::default() }),
-        // Header, and the lengths of three sections (Adobe Photoshop file formats specification).
-        Format::Psd => {
-            Some(Told { measures: sized(be32(head, 18)?, be32(head, 14)?), least: 26 + 12, ..Told::default() })
-        }
-        // Its end has proved it.
+        // A header, at least one byte of pixels, and an end marker of eight bytes (QOI specification).
+        Format::Qoi => Some(HeaderInfo {
+            measures: sized(be32(head, 4)?, be32(head, 8)?),
+            min_length: 14 + 1 + 8,
+            ..HeaderInfo::default()
+        }),
+        Format::Dds => Some(HeaderInfo {
+            measures: sized(le32(head, 16)?, le32(head, 12)?),
+            min_length: 128,
+            ..HeaderInfo::default()
+        }),
+        // A header and the lengths of three sections (Adobe Photoshop file formats specification).
+        Format::Psd => Some(HeaderInfo {
+            measures: sized(be32(head, 18)?, be32(head, 14)?),
+            min_length: 26 + 12,
+            ..HeaderInfo::default()
+        }),
+        // Its footer has been found, so the file is complete.
         Format::Tga => {
             let (width, height) = (le16(head, 12)?.into(), le16(head, 14)?.into());
-            Some(Told { measures: sized(width, height), ..Told::default() })
+            Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
         }
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp | Format::Tiff => None,
     }
 }
 
-/// Windows and OS/2 bitmaps: a header of 14 bytes, and another one of many kinds that begins with its length.
-fn bitmap(head: &[u8]) -> Option<Told> {
+/// Windows and OS/2 bitmaps: a file header of 14 bytes, and an information header of one of several kinds, which begins
+/// with its length.
+fn bitmap(head: &[u8]) -> Option<HeaderInfo> {
     let start = u64::from(le32(head, 10)?);
     let (width, height, depth, compression) = if le32(head, 14)? == 12 {
         (le16(head, 18)?.into(), le16(head, 20)?.into(), le16(head, 24)?, 0)
     } else {
-        // A height below 0 says that the top row comes first.
+        // A negative height says that the top row comes first.
         (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, le32(head, 30)?)
     };
     let bits = u64::from(width) * u64::from(depth);
-    // Rows fill words of 32 bits; some writers leave out what fills the last one. 0 and 3 are pixels as they are.
+    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 and 3 mean
+    // uncompressed pixels.
     let rows = u64::from(height).saturating_sub(1).saturating_mul(bits.div_ceil(32) * 4);
     let pixels = if matches!(compression, 0 | 3) { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
-    Some(Told { measures: sized(width, height), least: start.saturating_add(pixels), ..Told::default() })
+    Some(HeaderInfo {
+        measures: sized(width, height),
+        min_length: start.saturating_add(pixels),
+        ..HeaderInfo::default()
+    })
 }
 
-/// Icons and cursors: the largest of the pictures in it.
-fn icon(head: &[u8], is_all: bool) -> Option<Told> {
+/// Icons and cursors: the size of the largest picture in the file.
+fn icon(head: &[u8], is_final: bool) -> Option<HeaderInfo> {
     let count = usize::from(le16(head, 4)?);
     let entries = head.get(6..)?.chunks_exact(16).take(count);
-    if entries.len() < count && !is_all {
+    if entries.len() < count && !is_final {
         return None;
     }
-    let mut told = Told::default();
+    let mut info = HeaderInfo::default();
     let mut largest = 0;
     for entry in entries {
-        // A byte holds 256 as 0.
+        // 0 means 256.
         let side = |at: usize| u32::from(entry[at].wrapping_sub(1)) + 1;
         let (width, height) = (side(0), side(1));
         if width * height > largest {
             largest = width * height;
-            told.measures = sized(width, height);
+            info.measures = sized(width, height);
         }
-        told.least = told.least.max(u64::from(le32(entry, 8)?) + u64::from(le32(entry, 12)?));
+        info.min_length = info.min_length.max(u64::from(le32(entry, 8)?) + u64::from(le32(entry, 12)?));
     }
-    Some(told)
+    Some(info)
 }
 
-/// Netpbm: P1 to P6 with their numbers one after the other, P7 with a line for each.
-fn portable_map(head: &[u8]) -> Option<Told> {
+/// Netpbm: P1 to P6 list their numbers one after the other, P7 has a line for each.
+fn portable_map(head: &[u8]) -> Option<HeaderInfo> {
     let kind = *head.get(1)?;
-    let mut words = Words(head.get(2..)?);
+    let mut tokens = PnmTokens(head.get(2..)?);
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u32>().ok();
     let (mut width, mut height, mut depth, mut largest) = (0, 0, 1, 1);
     if kind == b'7' {
         loop {
-            match words.next()? {
-                b"WIDTH" => width = number(words.next()?)?,
-                b"HEIGHT" => height = number(words.next()?)?,
-                b"DEPTH" => depth = number(words.next()?)?,
-                b"MAXVAL" => largest = number(words.next()?)?,
+            match tokens.next()? {
+                b"WIDTH" => width = number(tokens.next()?)?,
+                b"HEIGHT" => height = number(tokens.next()?)?,
+                b"DEPTH" => depth = number(tokens.next()?)?,
+                b"MAXVAL" => largest = number(tokens.next()?)?,
                 b"ENDHDR" => break,
                 _ => {}
             }
         }
     } else {
-        width = number(words.next()?)?;
-        height = number(words.next()?)?;
+        width = number(tokens.next()?)?;
+        height = number(tokens.next()?)?;
         if !matches!(kind, b'1' | b'4') {
-            largest = number(words.next()?)?;
+            largest = number(tokens.next()?)?;
         }
         depth = if matches!(kind, b'3' | b'6') { 3 } else { 1 };
     }
@@ -250,21 +239,21 @@ fn portable_map(head: &[u8]) -> Option<Told> {
     let row = match kind {
         b'4' => samples.div_ceil(8),
         b'1' => samples,
-        // A digit and what parts it from the next one.
+        // A digit and a separator.
         b'2' | b'3' => samples.saturating_mul(2),
         _ => samples.saturating_mul(if largest > 255 { 2 } else { 1 }),
     };
-    let header = (head.len() - words.0.len()) as u64;
+    let header = (head.len() - tokens.0.len()) as u64;
     let gap = u64::from(matches!(kind, b'2' | b'3'));
-    let least = row.saturating_mul(height.into()).saturating_add(header).saturating_sub(gap);
-    Some(Told { measures: sized(width, height), least, ..Told::default() })
+    let min_length = row.saturating_mul(height.into()).saturating_add(header).saturating_sub(gap);
+    Some(HeaderInfo { measures: sized(width, height), min_length, ..HeaderInfo::default() })
 }
 
-/// Words with white space behind them, of which one byte belongs to the word. A comment goes to the end of its line, and
-/// may begin within a word's white space or right behind the word.
-struct Words<'a>(&'a [u8]);
+/// Words, each with one byte of white space behind it. A comment extends to the end of its line; it may begin in the
+/// white space or directly behind a word.
+struct PnmTokens<'a>(&'a [u8]);
 
-impl<'a> Words<'a> {
+impl<'a> PnmTokens<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             self.0 = self.0.trim_ascii_start();
@@ -280,19 +269,19 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Radiance: lines, an empty one, and one with the axes and their lengths, the one of the rows first.
-fn radiance(head: &[u8]) -> Option<Told> {
+/// Radiance: lines of text, an empty line, and a line with the axes and their lengths, that of the rows first.
+fn radiance(head: &[u8]) -> Option<HeaderInfo> {
     let mut lines = head.split_inclusive(|byte| *byte == b'\n');
     lines.find(|line| line.trim_ascii().is_empty())?;
     let line = lines.next().filter(|line| line.ends_with(b"\n"))?;
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_ascii_whitespace().skip(1).step_by(2).map(|word| word.parse::<u32>().ok());
     let (height, width) = (words.next()??, words.next()??);
-    Some(Told { measures: sized(width, height), ..Told::default() })
+    Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
 }
 
-/// `OpenEXR`: attributes with a name, a type and a length; one is the box of the pixels that are stored.
-fn open_exr(head: &[u8]) -> Option<Told> {
+/// `OpenEXR`: attributes with a name, a type and a length; `dataWindow` is the rectangle of the stored pixels.
+fn open_exr(head: &[u8]) -> Option<HeaderInfo> {
     let mut rest = head.get(8..)?;
     loop {
         let mut text = || {
@@ -309,7 +298,7 @@ fn open_exr(head: &[u8]) -> Option<Told> {
                 u32::try_from(to - from + 1).ok()
             };
             let (width, height) = (side(0, 8)?, side(4, 12)?);
-            return Some(Told { measures: sized(width, height), ..Told::default() });
+            return Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() });
         }
         rest = value.get(length..)?;
     }
@@ -320,7 +309,7 @@ mod tests {
     use super::super::inspector::testing::{inspect, measure};
     use super::*;
 
-    /// The least that is a bitmap, of 24 bits for each pixel.
+    /// A bitmap header for 24 bits per pixel.
     fn bitmap_of(width: i32, height: i32) -> Vec<u8> {
         let mut file = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
         file.extend(width.to_le_bytes());
@@ -357,7 +346,7 @@ mod tests {
                 10,
                 20,
             ),
-            // Further away than what is looked at first.
+            // A header that is longer than the part that is parsed first.
             (Format::Pnm, [b"P5 #".as_slice(), &vec![b'c'; 50_000], b"\n1 1 255 x"].concat(), 1, 1),
         ];
         for (format, file, width, height) in table {
@@ -398,8 +387,8 @@ mod tests {
         ];
         for (format, file) in table {
             assert_eq!(inspect(format, file), Err("its header does not tell its size"), "{format}");
-            // Zeros are a picture of one pixel in some.
-            let filled = [file, &vec![0; 2 * MOST]].concat();
+            // In some formats, zeros describe a picture of one pixel.
+            let filled = [file, &vec![0; 2 * MAX_HEADER_BYTES]].concat();
             let is_pixel = matches!(format, Format::Exr | Format::Jxl);
             assert_eq!(inspect(format, &filled).is_ok(), is_pixel, "{format}, filled with zeros");
         }

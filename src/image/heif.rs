@@ -1,82 +1,82 @@
-//! HEIF, and AVIF in it (ISO/IEC 23008-12; AV1 Image File Format): a `meta` box tells of items and their properties, a
-//! `moov` box of the frames of a sequence.
+//! HEIF, and AVIF in it (ISO/IEC 23008-12; AV1 Image File Format): a `meta` box describes items and their properties, a
+//! `moov` box the frames of a sequence.
 
 use super::boxes::{boxes, content};
-use super::fields::{Fields, be32};
-use super::header::Told;
+use super::integers::{BigEndianReader, be32};
+use super::types::HeaderInfo;
 use crate::record::Measures;
 
-/// What the beginning of a file tells; `is_all` says that no more of it will be looked at.
-pub(super) fn look(head: &[u8], is_all: bool) -> Option<Told> {
-    let mut told = Told { lacks_data: true, ..Told::default() };
-    let (mut is_described, mut has_all) = (false, is_all);
+/// Parses the beginning of a file; `is_final` says that no more of the file will be parsed.
+pub(super) fn parse(head: &[u8], is_final: bool) -> Option<HeaderInfo> {
+    let mut info = HeaderInfo { lacks_data: true, ..HeaderInfo::default() };
+    let (mut is_described, mut has_all) = (false, is_final);
     for found in boxes(head) {
-        told.next_box = found.end;
-        told.least = found.end.unwrap_or_default();
+        info.next_box = found.end;
+        info.min_length = found.end.unwrap_or_default();
         match &found.kind {
-            // A sequence has one box more before its data.
+            // A sequence has one more box before its data.
             b"ftyp" => has_all |= !found.content.chunks_exact(4).any(|brand| SEQUENCES.contains(&brand)),
             b"meta" if found.is_whole && !is_described => {
                 is_described = true;
-                told.lacks_data &= found.content.get(4..).and_then(|meta| content(meta, *b"idat")).is_none();
+                info.lacks_data &= found.content.get(4..).and_then(|meta| content(meta, *b"idat")).is_none();
                 // Version and flags come first.
                 if let Some(described) = found.content.get(4..).and_then(picture) {
-                    let frames = told.measures.frames;
-                    (told.measures, told.exif) = described;
-                    told.measures.frames = frames;
+                    let frames = info.measures.frames;
+                    (info.measures, info.exif) = described;
+                    info.measures.frames = frames;
                 }
             }
             b"moov" if found.is_whole => {
                 has_all = true;
-                told.measures.frames = sequence(found.content).filter(|frames| *frames > 1);
+                info.measures.frames = sequence(found.content).filter(|frames| *frames > 1);
             }
-            b"mdat" => (has_all, told.lacks_data) = (true, false),
+            b"mdat" => (has_all, info.lacks_data) = (true, false),
             _ => {}
         }
     }
-    told.is_partial = !(is_described && has_all);
-    (is_all || is_described).then_some(told)
+    info.is_partial = !(is_described && has_all);
+    (is_final || is_described).then_some(info)
 }
 
 /// Brands of files with sequences (AV1 Image File Format, 6.3; ISO/IEC 23008-12, annex B).
 const SEQUENCES: [&[u8]; 4] = [b"avis", b"msf1", b"hevc", b"hevx"];
 
-/// The primary item (`pitm`), and where the file's Exif block is.
+/// Measures of the primary item (`pitm`), and offset and length of the file's Exif block.
 fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
     let properties = content(meta, *b"iprp")?;
     let all = content(properties, *b"ipco")?;
     let primary = content(meta, *b"pitm").and_then(|pitm| {
-        let mut fields = Fields(pitm);
+        let mut fields = BigEndianReader(pitm);
         let version = fields.number(4)? >> 24;
         fields.number(if version == 0 { 2 } else { 4 })
     });
-    let places = primary.and_then(|primary| {
+    let indices = primary.and_then(|primary| {
         let mut associations = boxes(properties).filter(|found| &found.kind == b"ipma");
-        associations.find_map(|found| associated(found.content, primary))
+        associations.find_map(|found| property_indices(found.content, primary))
     });
     let mut measures = Measures::default();
-    let mut turn = Turn::default();
-    for place in places.into_iter().flatten() {
-        // They are counted from 1.
-        let Some(property) = usize::from(place).checked_sub(1).and_then(|place| boxes(all).nth(place)) else {
+    let mut transform = DisplayTransform::default();
+    for index in indices.into_iter().flatten() {
+        // Property indices start at 1.
+        let Some(property) = usize::from(index).checked_sub(1).and_then(|index| boxes(all).nth(index)) else {
             continue;
         };
         match &property.kind {
             b"ispe" => (measures.width, measures.height) = size(property.content),
-            b"irot" => turn.rotate(property.content.first().copied().unwrap_or_default() & 3),
-            b"imir" => turn.mirror(property.content.first().copied().unwrap_or_default() & 1),
+            b"irot" => transform.rotate(property.content.first().copied().unwrap_or_default() & 3),
+            b"imir" => transform.mirror(property.content.first().copied().unwrap_or_default() & 1),
             _ => {}
         }
     }
     if measures.width.is_none() {
-        // The largest of all, where it is not told which one it is.
+        // The largest size of all, if the primary item is not known.
         let sizes = boxes(all).filter(|property| &property.kind == b"ispe").map(|property| size(property.content));
         let largest =
             sizes.max_by_key(|(width, height)| width.map(u64::from).zip(height.map(u64::from)).map(|(w, h)| w * h));
         (measures.width, measures.height) = largest.unwrap_or_default();
     }
-    measures.orientation = turn.orientation();
-    Some((measures, exif(meta)))
+    measures.orientation = transform.orientation();
+    Some((measures, exif_location(meta)))
 }
 
 fn size(ispe: &[u8]) -> (Option<u32>, Option<u32>) {
@@ -84,43 +84,43 @@ fn size(ispe: &[u8]) -> (Option<u32>, Option<u32>) {
     (number(4), number(8))
 }
 
-/// The properties of an item, by their places in `ipco` (ISO/IEC 23008-12, 9.3).
-fn associated(ipma: &[u8], wanted: u64) -> Option<Vec<u16>> {
-    let mut fields = Fields(ipma);
+/// Indices in `ipco` of the properties of an item, counted from 1 (ISO/IEC 23008-12, 9.3).
+fn property_indices(ipma: &[u8], wanted: u64) -> Option<Vec<u16>> {
+    let mut fields = BigEndianReader(ipma);
     let head = fields.number(4)?;
     let (version, is_wide) = (head >> 24, head & 1 == 1);
     for _ in 0..fields.number(4)? {
         let item = fields.number(if version == 0 { 2 } else { 4 })?;
         let count = fields.number(1)?;
-        let places = fields.take(usize::try_from(count).ok()? * if is_wide { 2 } else { 1 })?;
+        let indices = fields.take(usize::try_from(count).ok()? * if is_wide { 2 } else { 1 })?;
         if item == wanted {
-            // The highest bit says whether a reader has to understand it.
-            let place = |bytes: &[u8]| match *bytes {
+            // The highest bit says whether the property is essential.
+            let index = |bytes: &[u8]| match *bytes {
                 [high, low] => u16::from_be_bytes([high & 0x7F, low]),
-                [place] => u16::from(place & 0x7F),
+                [low] => u16::from(low & 0x7F),
                 _ => 0,
             };
-            return Some(places.chunks_exact(if is_wide { 2 } else { 1 }).map(place).collect());
+            return Some(indices.chunks_exact(if is_wide { 2 } else { 1 }).map(index).collect());
         }
     }
     None
 }
 
-/// How the picture is to be turned: first so many quarters against the clock, then mirrored.
+/// How a picture is to be displayed: rotated anticlockwise by quarter turns, then mirrored top to bottom.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct DisplayTransform {
     quarters: u8,
     is_mirrored: bool,
 }
 
-impl Turn {
+impl DisplayTransform {
     fn rotate(&mut self, quarters: u8) {
-        // Turning what is mirrored is mirroring what has been turned the other way.
+        // Rotating a mirrored picture equals mirroring a picture rotated the other way.
         let quarters = if self.is_mirrored { 4 - quarters } else { quarters };
         self.quarters = (self.quarters + quarters) % 4;
     }
 
-    /// Axis 0 swaps top and bottom, axis 1 left and right, which is the same upside down.
+    /// Axis 0 swaps top and bottom. Axis 1 swaps left and right, which is the same and half a turn.
     fn mirror(&mut self, axis: u8) {
         let more = if axis == 1 { 2 } else { 0 };
         let more = if self.is_mirrored { 4 - more } else { more };
@@ -128,7 +128,7 @@ impl Turn {
         self.quarters = (self.quarters + more) % 4;
     }
 
-    /// The same as Exif says it.
+    /// The Exif orientation, from 2 to 8; `None` if upright.
     fn orientation(self) -> Option<u8> {
         match (self.is_mirrored, self.quarters) {
             (false, 0) => None,
@@ -143,36 +143,36 @@ impl Turn {
     }
 }
 
-/// Where the file's Exif block is and how long it is, if it lies in one piece: the first item of that type (`iinf`), and
-/// its place (`iloc`, ISO/IEC 14496-12, 8.11.3).
-fn exif(meta: &[u8]) -> Option<(u64, u64)> {
-    let mut items = Fields(content(meta, *b"iinf")?);
+/// Offset and length of the file's Exif block, if it lies in one piece: the first item of that type (`iinf`) and its
+/// location (`iloc`, ISO/IEC 14496-12, 8.11.3).
+fn exif_location(meta: &[u8]) -> Option<(u64, u64)> {
+    let mut items = BigEndianReader(content(meta, *b"iinf")?);
     let version = items.number(4)? >> 24;
     items.number(if version == 0 { 2 } else { 4 })?;
     let wanted = boxes(items.0).filter(|found| &found.kind == b"infe").find_map(|found| {
-        let mut fields = Fields(found.content);
+        let mut fields = BigEndianReader(found.content);
         let version = fields.number(4)? >> 24;
         let item = fields.number(if version < 3 { 2 } else { 4 })?;
         fields.number(2)?;
         (version >= 2 && fields.take(4)? == b"Exif").then_some(item)
     })?;
 
-    let mut places = Fields(content(meta, *b"iloc")?);
-    let version = places.number(4)? >> 24;
-    let sizes = places.number(2)?;
+    let mut locations = BigEndianReader(content(meta, *b"iloc")?);
+    let version = locations.number(4)? >> 24;
+    let sizes = locations.number(2)?;
     let size = |shift: u32| u8::try_from(sizes >> shift & 15).ok().filter(|size| *size <= 8);
     let (offset_size, length_size, base_size) = (size(12)?, size(8)?, size(4)?);
     let index_size = if version == 0 { 0 } else { size(0)? };
-    for _ in 0..places.number(if version < 2 { 2 } else { 4 })? {
-        let item = places.number(if version < 2 { 2 } else { 4 })?;
-        let method = if version == 0 { 0 } else { places.number(2)? & 15 };
-        // Where the data is: 0 is this file.
-        let reference = places.number(2)?;
-        let base = places.number(base_size)?;
-        let extents = places.number(2)?;
+    for _ in 0..locations.number(if version < 2 { 2 } else { 4 })? {
+        let item = locations.number(if version < 2 { 2 } else { 4 })?;
+        let method = if version == 0 { 0 } else { locations.number(2)? & 15 };
+        // Data reference: 0 means this file.
+        let reference = locations.number(2)?;
+        let base = locations.number(base_size)?;
+        let extents = locations.number(2)?;
         for _ in 0..extents {
-            places.number(index_size)?;
-            let (offset, length) = (places.number(offset_size)?, places.number(length_size)?);
+            locations.number(index_size)?;
+            let (offset, length) = (locations.number(offset_size)?, locations.number(length_size)?);
             if item == wanted {
                 return (method == 0 && reference == 0 && extents == 1).then_some((base.checked_add(offset)?, length));
             }
@@ -181,7 +181,7 @@ fn exif(meta: &[u8]) -> Option<(u64, u64)> {
     None
 }
 
-/// The frames of a sequence: of its first track of pictures. Transparency has a track of its own.
+/// Number of frames of a sequence: those of its first picture track. Transparency has a track of its own.
 fn sequence(moov: &[u8]) -> Option<u32> {
     boxes(moov).filter(|found| &found.kind == b"trak").find_map(|track| {
         let media = content(track.content, *b"mdia")?;
@@ -196,8 +196,8 @@ fn sequence(moov: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::sized;
     use super::super::inspector::testing::inspect;
+    use super::super::types::sized;
     use super::*;
     use crate::record::Format;
 
@@ -219,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn the_primary_item_tells_its_size_and_how_it_is_turned() {
+    fn size_and_orientation_of_the_primary_item_are_read() {
         let (rotate, mirror) = (|quarters| boxed(*b"irot", &[quarters]), |axis| boxed(*b"imir", &[axis]));
-        // As libavif maps them to Exif; the last two are the same turns the other way round.
+        // The first eight as libavif maps them to Exif.
         let table: [(&[Vec<u8>], Option<u8>); 12] = [
             (&[], None),
             (&[mirror(1)], Some(2)),
@@ -247,11 +247,11 @@ mod tests {
         let whole = file(&[]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Heic, &whole[..end]), Err("it ends before its data does"), "{end}");
-            // The data itself is not looked at.
+            // The data itself is not parsed.
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
             assert_eq!(inspect(Format::Heic, &filled).is_ok(), end >= whole.len() - 40, "{end}");
         }
-        // Boxes behind the first 128 KB count too, and bytes that are none do not.
+        // Boxes behind the first 128 KB count too; trailing bytes that are no boxes do not.
         let long = [whole, boxed(*b"free", &vec![0; 300_000]), boxed(*b"free", &[0; 30])].concat();
         assert!(inspect(Format::Heic, &long).is_ok());
         assert!(inspect(Format::Heic, &[long.as_slice(), b"\0\0\0\x03more"].concat()).is_ok());
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_size_counts_where_it_is_not_told_which() {
+    fn the_largest_size_counts_where_the_primary_item_is_not_named() {
         let whole = file(&[]);
         let at = whole.windows(4).position(|window| window == b"pitm").expect("it is there");
         let without = [&whole[..at], b"free", &whole[at + 4..]].concat();

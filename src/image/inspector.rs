@@ -1,227 +1,185 @@
-//! An image while it comes: its measures as soon as it tells them, and at its end whether it is sound.
+//! Inspects an image while it is downloaded: size, frames and orientation as soon as they are known, and at the end
+//! whether the file is intact.
 
-use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use serde_json::{Map, Value};
-
-use super::gif::Gif;
-use super::header::{CUT, Header};
-use super::jpeg::Jpeg;
-use super::png::Png;
-use super::stream::{MOST_TOGETHER, Stream, Walker};
-use super::webp::Webp;
+use super::gif::GifParser;
+use super::header::HeaderParser;
+use super::jpeg::JpegParser;
+use super::parser::{FormatParser, MAX_TAKE_BYTES, ParserDriver};
+use super::png::PngParser;
+use super::types::{CorruptImage, InspectError, InspectOptions, Inspection, TRUNCATED};
+use super::webp::WebpParser;
 use super::{exif, svg, tiff};
 use crate::record::{Format, Measures};
 
-/// What is wrong with an image, in words that follow "the image is corrupt:".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsound(pub &'static str);
-
-impl fmt::Display for Unsound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// Why there is no end to an inspection.
-#[derive(Debug)]
-pub enum Fault {
-    /// The image is not sound.
-    Unsound(Unsound),
-    /// What has been stored of it cannot be read.
-    Io(io::Error),
-}
-
-impl From<Unsound> for Fault {
-    fn from(unsound: Unsound) -> Self {
-        Self::Unsound(unsound)
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// What is looked for besides the measures.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
-    /// Whether the image is sound. Without it nothing is ever wrong.
-    pub structure: bool,
-    /// What its Exif block says.
-    pub exif: bool,
-}
-
-/// What has been found out about an image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    /// Its size, frames and orientation.
-    pub measures: Measures,
-    /// What [`exif::of_interest`] tells, if it was wanted.
-    pub exif: Map<String, Value>,
-}
-
-/// Looks at an image that comes in pieces of any size. What it finds does not depend on how the body was cut.
+/// Inspects an image that comes in pieces of any size. The result does not depend on how the body was cut.
 #[derive(Clone, Debug)]
 pub struct Inspector {
     format: Format,
-    wanted: Wanted,
-    walk: Walk,
-    stream: Stream,
-    /// Bytes that have come.
+    options: InspectOptions,
+    parser: AnyParser,
+    driver: ParserDriver,
+    /// Bytes fed so far.
     length: u64,
-    unsound: Option<Unsound>,
+    corruption: Option<CorruptImage>,
 }
 
 #[derive(Clone, Debug)]
-enum Walk {
-    Jpeg(Jpeg),
-    Png(Png),
-    Gif(Gif),
-    Webp(Webp),
-    Header(Header),
+enum AnyParser {
+    Jpeg(JpegParser),
+    Png(PngParser),
+    Gif(GifParser),
+    Webp(WebpParser),
+    Header(HeaderParser),
 }
 
-/// The same for whichever it is.
+/// Runs the same expression on the parser of any format.
 macro_rules! each {
-    ($walk:expr, $walker:ident => $what:expr) => {
-        match $walk {
-            Walk::Jpeg($walker) => $what,
-            Walk::Png($walker) => $what,
-            Walk::Gif($walker) => $what,
-            Walk::Webp($walker) => $what,
-            Walk::Header($walker) => $what,
+    ($any:expr, $parser:ident => $what:expr) => {
+        match $any {
+            AnyParser::Jpeg($parser) => $what,
+            AnyParser::Png($parser) => $what,
+            AnyParser::Gif($parser) => $what,
+            AnyParser::Webp($parser) => $what,
+            AnyParser::Header($parser) => $what,
         }
     };
 }
 
-/// Where a walker begins, whichever it is.
-const fn start<W: Walker>(_walker: &W) -> Stream {
-    Stream::new(W::START)
+/// A driver at the first step of this parser.
+const fn start<P: FormatParser>(_parser: &P) -> ParserDriver {
+    ParserDriver::new(P::START)
 }
 
 impl Inspector {
-    /// Nothing has come yet.
+    /// An inspector that has been fed nothing yet.
     #[must_use]
-    pub fn new(format: Format, wanted: Wanted) -> Self {
-        let walk = match format {
-            Format::Jpeg => Walk::Jpeg(Jpeg::new(wanted)),
-            Format::Png => Walk::Png(Png::new(wanted)),
-            Format::Gif => Walk::Gif(Gif::new()),
-            Format::Webp => Walk::Webp(Webp::new(wanted)),
-            _ => Walk::Header(Header::new(format)),
+    pub fn new(format: Format, options: InspectOptions) -> Self {
+        let parser = match format {
+            Format::Jpeg => AnyParser::Jpeg(JpegParser::new(options)),
+            Format::Png => AnyParser::Png(PngParser::new(options)),
+            Format::Gif => AnyParser::Gif(GifParser::new()),
+            Format::Webp => AnyParser::Webp(WebpParser::new(options)),
+            _ => AnyParser::Header(HeaderParser::new(format)),
         };
-        let mut stream = each!(&walk, walker => start(walker));
+        let mut driver = each!(&parser, parser => start(parser));
         if format == Format::Tiff {
-            stream.give_up();
+            driver.stop();
         }
-        Self { format, wanted, walk, stream, length: 0, unsound: None }
+        Self { format, options, parser, driver, length: 0, corruption: None }
     }
 
-    /// Takes the next piece.
+    /// Takes the next piece of the body.
     ///
     /// # Errors
-    /// The image is not sound, whatever comes. Never where that is not wanted.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<(), Unsound> {
+    /// The image is corrupt, whatever comes after this. Never without [`InspectOptions::structure`].
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), CorruptImage> {
         self.length += piece.len() as u64;
-        if let Err(unsound) = each!(&mut self.walk, walker => self.stream.feed(walker, piece)) {
-            self.unsound = Some(unsound);
-            self.stream.give_up();
+        if let Err(corruption) = each!(&mut self.parser, parser => self.driver.feed(parser, piece)) {
+            self.corruption = Some(corruption);
+            self.driver.stop();
         }
-        self.unsound.filter(|_| self.wanted.structure).map_or(Ok(()), Err)
+        self.corruption.filter(|_| self.options.structure).map_or(Ok(()), Err)
     }
 
-    /// What is known so far. Frames of an animation may become more.
+    /// What is known so far. The number of frames may still grow.
     #[must_use]
     pub fn measures(&self) -> Measures {
-        each!(&self.walk, walker => walker.measures())
+        each!(&self.parser, parser => parser.measures())
     }
 
-    /// Whether width and height will stay as they are now: known, or not to be known before the end.
+    /// Whether width and height are final: known, or not to be known before the end of the body.
     #[must_use]
     pub fn size_is_final(&self) -> bool {
         let Measures { width, height, .. } = self.measures();
-        (width.is_some() && height.is_some()) || self.stream.is_over()
+        (width.is_some() && height.is_some()) || self.driver.is_done()
     }
 
-    /// The end of the body. Some formats have to be read back from where it was stored: `whole` opens that, and is called
-    /// for no others.
+    /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
+    /// (TIFF, SVG, Exif of HEIF).
     ///
     /// # Errors
-    /// The image is not sound, where that is wanted, or cannot be read back.
-    pub fn end<R: Read + Seek>(mut self, whole: impl FnOnce() -> io::Result<R>) -> Result<Found, Fault> {
-        let ended = match self.unsound {
-            Some(unsound) => Err(unsound),
-            None => each!(&mut self.walk, walker => self.stream.end(walker)),
+    /// The image is corrupt (only with [`InspectOptions::structure`]), or the stored body cannot be read back.
+    pub fn end<R: Read + Seek>(mut self, whole: impl FnOnce() -> io::Result<R>) -> Result<Inspection, InspectError> {
+        let ended = match self.corruption {
+            Some(corruption) => Err(corruption),
+            None => each!(&mut self.parser, parser => self.driver.end(parser)),
         };
-        if self.wanted.structure {
+        if self.options.structure {
             ended?;
         }
         let measures = self.measures();
-        let told = match &mut self.walk {
-            Walk::Jpeg(walker) => walker.exif(),
-            Walk::Png(walker) => walker.exif(),
-            Walk::Webp(walker) => walker.exif(),
-            Walk::Gif(_) => None,
-            Walk::Header(_) if self.format == Format::Tiff => {
-                return tiff::inspect(whole()?, self.length, self.wanted);
+        let exif = match &mut self.parser {
+            AnyParser::Jpeg(parser) => parser.exif(),
+            AnyParser::Png(parser) => parser.exif(),
+            AnyParser::Webp(parser) => parser.exif(),
+            AnyParser::Gif(_) => None,
+            AnyParser::Header(_) if self.format == Format::Tiff => {
+                return tiff::inspect(whole()?, self.length, self.options);
             }
-            Walk::Header(walker) => {
-                let told = walker.told();
-                if self.wanted.structure && self.length < told.least {
-                    return Err(Unsound(CUT).into());
+            AnyParser::Header(parser) => {
+                let info = parser.info();
+                if self.options.structure && self.length < info.min_length {
+                    return Err(CorruptImage(TRUNCATED).into());
                 }
-                if self.wanted.structure && self.format == Format::Svg {
-                    svg::has_end(whole()?)?.then_some(()).ok_or(Unsound("it ends before its root element does"))?;
+                if self.options.structure && self.format == Format::Svg {
+                    svg::has_end(whole()?)?
+                        .then_some(())
+                        .ok_or(CorruptImage("it ends before its root element does"))?;
                     None
                 } else {
-                    // What lies beyond the end, the system may refuse to look for.
-                    let place = told.exif.filter(|(place, _)| self.wanted.exif && *place < self.length);
-                    place.map(|place| exif_at(whole()?, place)).transpose()?
+                    // Seeking beyond the end of the file may be an error of the system.
+                    let block = info.exif.filter(|(offset, _)| self.options.exif && *offset < self.length);
+                    block.map(|block| exif_at(whole()?, block)).transpose()?
                 }
             }
         };
-        Ok(Found { measures, exif: told.unwrap_or_default().fields })
+        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields })
     }
 }
 
-/// The Exif block of a HEIF file, behind the length of what comes before it (ISO/IEC 23008-12, A.2.1).
-fn exif_at(mut whole: impl Read + Seek, (place, length): (u64, u64)) -> io::Result<exif::Told> {
-    whole.seek(SeekFrom::Start(place))?;
+/// Reads the Exif block of a HEIF file. Its first four bytes state the number of bytes between them and the TIFF header
+/// (ISO/IEC 23008-12, A.2.1).
+fn exif_at(mut whole: impl Read + Seek, (offset, length): (u64, u64)) -> io::Result<exif::ExifInfo> {
+    whole.seek(SeekFrom::Start(offset))?;
     let mut block = Vec::new();
-    whole.take(length.min(MOST_TOGETHER as u64)).read_to_end(&mut block)?;
-    let before = super::fields::be32(&block, 0).and_then(|before| usize::try_from(before).ok());
-    let start = before.and_then(|before| before.checked_add(4));
+    whole.take(length.min(MAX_TAKE_BYTES as u64)).read_to_end(&mut block)?;
+    let gap = super::integers::be32(&block, 0).and_then(|gap| usize::try_from(gap).ok());
+    let start = gap.and_then(|gap| gap.checked_add(4));
     Ok(start.and_then(|start| block.get(start..)).map(|block| exif::read(block, true)).unwrap_or_default())
 }
 
 #[cfg(test)]
 pub(super) mod testing {
-    //! What becomes of a body, however it is cut.
+    //! Inspects whole bodies, cut in several ways.
 
     use std::io::Cursor;
 
     use super::*;
 
-    /// What is found out about a sound image, or what is wrong.
-    pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Found, &'static str> {
-        let wanted = Wanted { structure: true, exif: true };
-        let whole = in_pieces(format, body, wanted, body.len());
+    /// The result of inspecting an image, or why it is corrupt; the same however the body is cut.
+    pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Inspection, &'static str> {
+        let options = InspectOptions { structure: true, exif: true };
+        let whole = in_pieces(format, body, options, body.len());
         for size in [1, 2, 3, 7, 64, 512, 4096] {
-            assert_eq!(in_pieces(format, body, wanted, size), whole, "{format} in pieces of {size}");
+            assert_eq!(in_pieces(format, body, options, size), whole, "{format} in pieces of {size}");
         }
         whole
     }
 
-    /// The measures of an image that nobody wants to be sound.
+    /// The measures of an image whose structure is not checked.
     pub(in crate::image) fn measure(format: Format, body: &[u8]) -> Measures {
-        in_pieces(format, body, Wanted::default(), 512).expect("nothing is wrong").measures
+        in_pieces(format, body, InspectOptions::default(), 512).expect("nothing is wrong").measures
     }
 
-    fn in_pieces(format: Format, body: &[u8], wanted: Wanted, size: usize) -> Result<Found, &'static str> {
-        let mut inspector = Inspector::new(format, wanted);
+    fn in_pieces(
+        format: Format,
+        body: &[u8],
+        options: InspectOptions,
+        size: usize,
+    ) -> Result<Inspection, &'static str> {
+        let mut inspector = Inspector::new(format, options);
         let mut fed = Ok(());
         for piece in body.chunks(size.max(1)) {
             fed = inspector.feed(piece);
@@ -229,10 +187,10 @@ pub(super) mod testing {
                 break;
             }
         }
-        fed.map_err(|unsound| unsound.0)?;
-        inspector.end(|| Ok(Cursor::new(body))).map_err(|fault| match fault {
-            Fault::Unsound(unsound) => unsound.0,
-            Fault::Io(error) => panic!("memory can be read: {error}"),
+        fed.map_err(|corruption| corruption.0)?;
+        inspector.end(|| Ok(Cursor::new(body))).map_err(|error| match error {
+            InspectError::Corrupt(corruption) => corruption.0,
+            InspectError::Io(error) => panic!("memory can be read: {error}"),
         })
     }
 }
@@ -260,15 +218,15 @@ mod tests {
             (Format::Exr, b"v/1\x01\x02\0\0\0", b"a\0b\0\0\0\0\0"),
         ];
         for (format, start, unit) in table {
-            let mut inspector = Inspector::new(format, Wanted { structure: true, exif: true });
+            let mut inspector = Inspector::new(format, InspectOptions { structure: true, exif: true });
             inspector.feed(start).expect("sound so far");
             for _ in 0..4_000_000 / unit.len() {
                 if inspector.feed(unit).is_err() {
                     break;
                 }
-                let kept = inspector.stream.memory();
-                let head = if let Walk::Header(walker) = &inspector.walk { walker.memory() } else { 0 };
-                assert!(kept + head <= 5 * MOST_TOGETHER, "{format} keeps {kept} and {head} bytes");
+                let kept = inspector.driver.memory();
+                let head = if let AnyParser::Header(parser) = &inspector.parser { parser.memory() } else { 0 };
+                assert!(kept + head <= 5 * MAX_TAKE_BYTES, "{format} keeps {kept} and {head} bytes");
             }
         }
     }
@@ -290,34 +248,34 @@ mod tests {
             (Format::Png, b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x0A\0\0\0\x14\x08\0\0\0\0"),
         ];
         for (format, start) in table {
-            let mut inspector = Inspector::new(format, Wanted { structure: true, exif: false });
+            let mut inspector = Inspector::new(format, InspectOptions { structure: true, exif: false });
             let (last, before) = start.split_last().expect("some bytes");
             inspector.feed(before).expect("sound so far");
             assert!(!inspector.size_is_final(), "{format}");
             inspector.feed(&[*last]).expect("sound so far");
             assert!(inspector.size_is_final(), "{format}");
-            assert_eq!(inspector.measures(), super::super::header::sized(10, 20), "{format}");
+            assert_eq!(inspector.measures(), super::super::types::sized(10, 20), "{format}");
         }
-        let tiff = Inspector::new(Format::Tiff, Wanted::default());
+        let tiff = Inspector::new(Format::Tiff, InspectOptions::default());
         assert!(tiff.size_is_final(), "nothing but its end tells");
     }
 
     #[test]
-    fn what_is_wrong_stays_wrong_and_is_not_said_to_who_does_not_want_to_know() {
+    fn a_corrupt_image_stays_corrupt_and_is_not_reported_where_that_is_not_wanted() {
         let body = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDX";
-        let mut inspector = Inspector::new(Format::Png, Wanted { structure: true, exif: false });
-        let unsound = inspector.feed(body).expect_err("it has no IHDR");
-        assert_eq!(inspector.feed(b"more"), Err(unsound));
+        let mut inspector = Inspector::new(Format::Png, InspectOptions { structure: true, exif: false });
+        let corruption = inspector.feed(body).expect_err("it has no IHDR");
+        assert_eq!(inspector.feed(b"more"), Err(corruption));
         let ended = inspector.end(|| Ok(Cursor::new(body)));
-        assert!(matches!(ended, Err(Fault::Unsound(again)) if again == unsound), "{ended:?}");
+        assert!(matches!(ended, Err(InspectError::Corrupt(again)) if again == corruption), "{ended:?}");
         assert_eq!(testing::measure(Format::Png, body), Measures::default());
     }
 
     #[test]
     fn a_body_that_cannot_be_read_back_is_no_corrupt_image() {
-        let mut inspector = Inspector::new(Format::Tiff, Wanted { structure: true, exif: false });
+        let mut inspector = Inspector::new(Format::Tiff, InspectOptions { structure: true, exif: false });
         inspector.feed(b"II\x2A\0\x08\0\0\0").expect("nothing is looked at yet");
         let ended = inspector.end(|| Err::<Cursor<&[u8]>, _>(io::Error::other("the disk is gone")));
-        assert!(matches!(&ended, Err(Fault::Io(error)) if error.to_string() == "the disk is gone"), "{ended:?}");
+        assert!(matches!(&ended, Err(InspectError::Io(error)) if error.to_string() == "the disk is gone"), "{ended:?}");
     }
 }

@@ -1,15 +1,15 @@
-//! JPEG (ISO/IEC 10918-1, annex B): segments behind markers, and between them the picture's data, in which a byte of
-//! FF is a marker unless a 0 follows it.
+//! JPEG (ISO/IEC 10918-1, annex B): segments behind markers, and entropy-coded data, in which a byte FF begins a marker
+//! unless a 0 follows it.
 
 use memchr::memchr;
 
 use super::exif;
-use super::fields::be16;
-use super::inspector::{Unsound, Wanted};
-use super::stream::{Step, Walker};
+use super::integers::be16;
+use super::parser::{FormatParser, ParseStep};
+use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
-// Markers (table B.1), by their second byte.
+// Second bytes of markers (table B.1).
 const FIRST_RESTART: u8 = 0xD0;
 const LAST_RESTART: u8 = 0xD7;
 const START_OF_IMAGE: u8 = 0xD8;
@@ -19,153 +19,166 @@ const NUMBER_OF_LINES: u8 = 0xDC;
 const APP1: u8 = 0xE1;
 const TEMPORARY: u8 = 0x01;
 
-/// What an APP1 segment with an Exif block begins with (Exif 2.32, 4.7.2).
-const EXIF: &[u8] = b"Exif\0\0";
+/// First bytes of an APP1 segment with an Exif block (Exif 2.32, 4.7.2).
+const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
-enum Expect {
+enum JpegState {
     Start,
     Marker,
     /// The length of the segment behind this marker.
     Length(u8),
-    /// The beginning of a frame header that is so long.
+    /// The beginning of a frame header of this length in bytes.
     Frame(u16),
-    /// The first bytes of an APP1 segment, and how many more it has.
+    /// The first bytes of an APP1 segment, and the number of bytes behind them.
     App1(u64),
     Exif,
-    /// What a number-of-lines segment says.
+    /// The content of a number-of-lines (DNL) segment.
     Lines,
-    /// Nothing: the data of a picture begins.
+    /// Nothing: the entropy-coded data begins.
     Data,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Jpeg {
-    wanted: Wanted,
-    expect: Expect,
+pub(super) struct JpegParser {
+    options: InspectOptions,
+    state: JpegState,
     width: Option<u32>,
-    /// 0 where only a number-of-lines segment after the first scan tells it.
+    /// 0 if only a number-of-lines segment after the first scan states it.
     height: Option<u32>,
     has_data: bool,
-    /// The last byte of the picture's data was FF.
+    /// The last byte of the entropy-coded data was FF.
     is_marker: bool,
-    exif: Option<exif::Told>,
+    exif: Option<exif::ExifInfo>,
 }
 
-impl Jpeg {
-    pub(super) const fn new(wanted: Wanted) -> Self {
-        Self { wanted, expect: Expect::Start, width: None, height: None, has_data: false, is_marker: false, exif: None }
-    }
-
-    pub(super) fn exif(&mut self) -> Option<exif::Told> {
-        self.exif.take()
-    }
-
-    fn next(&mut self, expect: Expect, after: u64, length: usize) -> Step {
-        self.expect = expect;
-        Step::Take { after, length }
-    }
-
-    fn next_marker(&mut self, after: u64) -> Step {
-        self.next(Expect::Marker, after, 2)
-    }
-
-    fn marker(&mut self, code: u8) -> Result<Step, Unsound> {
-        match code {
-            START_OF_IMAGE => Err(Unsound("it begins a second time before its end")),
-            END_OF_IMAGE if !self.has_data => Err(Unsound("it ends without a picture")),
-            END_OF_IMAGE if self.height == Some(0) => Err(Unsound("its height is told nowhere")),
-            // Thumbnails, further pictures (MPF), videos and padding come after the end of many good files.
-            END_OF_IMAGE => Ok(Step::Over),
-            FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
-            _ => Ok(self.next(Expect::Length(code), 0, 2)),
+impl JpegParser {
+    pub(super) const fn new(options: InspectOptions) -> Self {
+        Self {
+            options,
+            state: JpegState::Start,
+            width: None,
+            height: None,
+            has_data: false,
+            is_marker: false,
+            exif: None,
         }
     }
 
-    fn segment(&mut self, code: u8, length: u16) -> Result<Step, Unsound> {
-        // The length counts itself.
-        let Some(content) = length.checked_sub(2) else { return Err(Unsound("a segment has an impossible length")) };
+    pub(super) fn exif(&mut self) -> Option<exif::ExifInfo> {
+        self.exif.take()
+    }
+
+    fn next(&mut self, state: JpegState, skip: u64, length: usize) -> ParseStep {
+        self.state = state;
+        ParseStep::Take { skip, length }
+    }
+
+    fn next_marker(&mut self, skip: u64) -> ParseStep {
+        self.next(JpegState::Marker, skip, 2)
+    }
+
+    fn marker(&mut self, code: u8) -> Result<ParseStep, CorruptImage> {
+        match code {
+            START_OF_IMAGE => Err(CorruptImage("it begins a second time before its end")),
+            END_OF_IMAGE if !self.has_data => Err(CorruptImage("it ends without a picture")),
+            END_OF_IMAGE if self.height == Some(0) => Err(CorruptImage("its height is told nowhere")),
+            // Many intact files have thumbnails, further pictures (MPF), videos or padding after this marker.
+            END_OF_IMAGE => Ok(ParseStep::Done),
+            FIRST_RESTART..=LAST_RESTART | TEMPORARY => Ok(self.next_marker(0)),
+            _ => Ok(self.next(JpegState::Length(code), 0, 2)),
+        }
+    }
+
+    fn segment(&mut self, code: u8, length: u16) -> Result<ParseStep, CorruptImage> {
+        // The length includes its own two bytes.
+        let Some(content) = length.checked_sub(2) else {
+            return Err(CorruptImage("a segment has an impossible length"));
+        };
         let whole = u64::from(content);
         Ok(match code {
-            // Frames of every kind of coding; among their codes are three tables.
+            // Frame headers of every coding process; three codes in the range mean tables instead.
             0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) && self.width.is_none() => {
                 if content < 6 {
-                    return Err(Unsound("its frame header is too short"));
+                    return Err(CorruptImage("its frame header is too short"));
                 }
-                self.next(Expect::Frame(length), 0, 6)
+                self.next(JpegState::Frame(length), 0, 6)
             }
-            APP1 if self.exif.is_none() && usize::from(content) > EXIF.len() => {
-                self.next(Expect::App1(whole - EXIF.len() as u64), 0, EXIF.len())
+            APP1 if self.exif.is_none() && usize::from(content) > EXIF_PREFIX.len() => {
+                self.next(JpegState::App1(whole - EXIF_PREFIX.len() as u64), 0, EXIF_PREFIX.len())
             }
-            NUMBER_OF_LINES if self.height == Some(0) && content == 2 => self.next(Expect::Lines, 0, 2),
-            START_OF_SCAN if self.width.is_none() => return Err(Unsound("its picture comes before its frame header")),
-            // All has been told.
-            START_OF_SCAN if !self.wanted.structure && self.height != Some(0) => Step::Over,
-            START_OF_SCAN => self.next(Expect::Data, whole, 0),
+            NUMBER_OF_LINES if self.height == Some(0) && content == 2 => self.next(JpegState::Lines, 0, 2),
+            START_OF_SCAN if self.width.is_none() => {
+                return Err(CorruptImage("its picture comes before its frame header"));
+            }
+            // Size and orientation are known.
+            START_OF_SCAN if !self.options.structure && self.height != Some(0) => ParseStep::Done,
+            START_OF_SCAN => self.next(JpegState::Data, whole, 0),
             _ => self.next_marker(whole),
         })
     }
 
     /// Decoders refuse a frame header whose length does not agree with its number of components (B.2.2).
-    fn frame(&mut self, header: &[u8], length: u16) -> Result<Step, Unsound> {
+    fn frame(&mut self, header: &[u8], length: u16) -> Result<ParseStep, CorruptImage> {
         let components = u16::from(header.get(5).copied().unwrap_or_default());
         if components == 0 || length != 8 + 3 * components {
-            return Err(Unsound("its frame header has a wrong length"));
+            return Err(CorruptImage("its frame header has a wrong length"));
         }
-        let width = be16(header, 3).filter(|width| *width > 0).ok_or(Unsound("it has no width"))?;
+        let width = be16(header, 3).filter(|width| *width > 0).ok_or(CorruptImage("it has no width"))?;
         (self.width, self.height) = (Some(width.into()), be16(header, 1).map(u32::from));
         Ok(self.next_marker(u64::from(3 * components)))
     }
 }
 
-impl Walker for Jpeg {
-    const START: Step = Step::Take { after: 0, length: 2 };
+impl FormatParser for JpegParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 2 };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
-        match self.expect {
-            Expect::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
-            Expect::Start => Err(Unsound("it does not begin as a JPEG")),
-            Expect::Marker => match *bytes {
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        match self.state {
+            JpegState::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
+            JpegState::Start => Err(CorruptImage("it does not begin as a JPEG")),
+            JpegState::Marker => match *bytes {
                 [0xFF, code] if code != 0 && code != 0xFF => self.marker(code),
-                // Any number of FF may come before a marker (B.1.1.2). And where something else does, every decoder looks
-                // for the next marker and warns: a wrong length that nobody minds is no reason to lose a picture.
+                // Any number of FF bytes may precede a marker (B.1.1.2). Where other bytes do, because a segment states
+                // a wrong length, libjpeg warns and goes on at the next marker; so the image is not refused here
+                // either.
                 _ => {
                     self.is_marker = bytes.last() == Some(&0xFF);
-                    Ok(Step::Scan)
+                    Ok(ParseStep::Scan)
                 }
             },
-            Expect::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
-            Expect::Frame(length) => self.frame(bytes, length),
-            Expect::App1(left) if bytes == EXIF => {
-                Ok(self.next(Expect::Exif, 0, usize::try_from(left).unwrap_or_default()))
+            JpegState::Length(code) => self.segment(code, be16(bytes, 0).unwrap_or_default()),
+            JpegState::Frame(length) => self.frame(bytes, length),
+            JpegState::App1(remaining) if bytes == EXIF_PREFIX => {
+                Ok(self.next(JpegState::Exif, 0, usize::try_from(remaining).unwrap_or_default()))
             }
-            Expect::App1(left) => Ok(self.next_marker(left)),
-            Expect::Exif => {
-                self.exif = Some(exif::read(bytes, self.wanted.exif));
+            JpegState::App1(remaining) => Ok(self.next_marker(remaining)),
+            JpegState::Exif => {
+                self.exif = Some(exif::read(bytes, self.options.exif));
                 Ok(self.next_marker(0))
             }
-            Expect::Lines => {
+            JpegState::Lines => {
                 self.height = be16(bytes, 0).map(u32::from);
                 Ok(self.next_marker(0))
             }
-            Expect::Data => {
+            JpegState::Data => {
                 self.has_data = true;
                 self.is_marker = false;
-                Ok(Step::Scan)
+                Ok(ParseStep::Scan)
             }
         }
     }
 
-    fn scan(&mut self, bytes: &[u8]) -> Result<(usize, Step), Unsound> {
+    fn scan(&mut self, bytes: &[u8]) -> Result<(usize, ParseStep), CorruptImage> {
         let mut at = 0;
         loop {
             if !self.is_marker {
-                let Some(found) = memchr(0xFF, &bytes[at..]) else { return Ok((bytes.len(), Step::Scan)) };
+                let Some(found) = memchr(0xFF, &bytes[at..]) else { return Ok((bytes.len(), ParseStep::Scan)) };
                 at += found + 1;
                 self.is_marker = true;
             }
-            let Some(code) = bytes.get(at) else { return Ok((at, Step::Scan)) };
+            let Some(code) = bytes.get(at) else { return Ok((at, ParseStep::Scan)) };
             at += 1;
             match *code {
                 0xFF => {}
@@ -187,9 +200,9 @@ impl Walker for Jpeg {
         }
     }
 
-    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), Unsound> {
-        // A file that lacks nothing but its last marker cannot be told from one that was cut, but by decoding it.
-        Err(Unsound("it ends before its end-of-image marker"))
+    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
+        // Only decoding would tell a file that lacks nothing but its last marker from a truncated one.
+        Err(CorruptImage("it ends before its end-of-image marker"))
     }
 }
 
@@ -207,7 +220,7 @@ mod tests {
         [b"\xFF\xD8".as_slice(), &parts.concat()].concat()
     }
 
-    /// A segment with an Exif block that says nothing but how the picture lies.
+    /// A segment with an Exif block that holds nothing but an orientation.
     fn turned(orientation: u8) -> Vec<u8> {
         let mut segment = b"\xFF\xE1\0\x22Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         segment.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
@@ -215,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_tells_its_size_and_how_it_lies() {
+    fn an_intact_file_states_its_size_and_orientation() {
         let comment = b"\xFF\xFE\0\x06\xFF\xD9ab";
         let table: [(&str, Vec<u8>, Option<u8>); 11] = [
             ("plain", jpeg(&[FRAME, SCAN, b"abc", END]), None),
@@ -250,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = jpeg(&[&turned(6), FRAME, SCAN, b"abc", END]);
         for end in 2..whole.len() {
             let cut = "it ends before its end-of-image marker";

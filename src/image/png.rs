@@ -1,32 +1,32 @@
-//! PNG and APNG (W3C PNG, third edition, section 5): chunks with their length before and their checksum behind them.
+//! PNG and APNG (W3C PNG, third edition, section 5): chunks with their length in front and their checksum behind.
 
 use crc32fast::Hasher;
 
 use super::exif;
-use super::fields::{be32, bytes};
-use super::inspector::{Unsound, Wanted};
-use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::integers::{be32, bytes};
+use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
+use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1A\n";
 
-/// What comes before a chunk's content: its length and its type.
-const HEADER: usize = 8;
+/// Bytes before the content of a chunk: its length and its type.
+const CHUNK_HEADER_BYTES: usize = 8;
 
-/// What comes behind it.
-const CHECKSUM: usize = 4;
+/// Bytes behind the content of a chunk: its checksum.
+const CRC_BYTES: usize = 4;
 
-/// Lengths and sizes have 31 bits (5.3, 11.2.1).
-const LARGEST: u32 = 0x7FFF_FFFF;
+/// Largest length, width and height: they have 31 bits (5.3, 11.2.1).
+const MAX_INTEGER: u32 = 0x7FFF_FFFF;
 
-const INDEXED: u8 = 3;
+const INDEXED_COLOUR: u8 = 3;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
-enum Expect {
+enum PngState {
     /// The signature and the header of the first chunk.
     Start,
-    /// The content of a chunk that is looked at.
+    /// The content of a chunk that is parsed.
     Content,
     /// The checksum of a chunk, and the header of the next one.
     Next,
@@ -35,23 +35,23 @@ enum Expect {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Png {
-    wanted: Wanted,
-    expect: Expect,
+pub(super) struct PngParser {
+    options: InspectOptions,
+    state: PngState,
     kind: [u8; 4],
-    /// The checksum of the chunk so far, where it is looked at.
+    /// Running checksum of the current chunk, if it is to be checked.
     checksum: Option<Hasher>,
     measures: Measures,
     lacks_palette: bool,
     has_data: bool,
-    exif: Option<exif::Told>,
+    exif: Option<exif::ExifInfo>,
 }
 
-impl Png {
-    pub(super) fn new(wanted: Wanted) -> Self {
+impl PngParser {
+    pub(super) fn new(options: InspectOptions) -> Self {
         Self {
-            wanted,
-            expect: Expect::Start,
+            options,
+            state: PngState::Start,
             kind: [0; 4],
             checksum: None,
             measures: Measures::default(),
@@ -61,131 +61,131 @@ impl Png {
         }
     }
 
-    pub(super) fn exif(&mut self) -> Option<exif::Told> {
+    pub(super) fn exif(&mut self) -> Option<exif::ExifInfo> {
         self.exif.take()
     }
 
-    /// A chunk begins.
-    fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<Step, Unsound> {
-        if length > LARGEST {
-            return Err(Unsound("a chunk has an impossible length"));
+    /// Begins a chunk.
+    fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<ParseStep, CorruptImage> {
+        if length > MAX_INTEGER {
+            return Err(CorruptImage("a chunk has an impossible length"));
         }
         if !kind.iter().all(u8::is_ascii_alphabetic) {
-            return Err(Unsound("there is no chunk where one has to be"));
+            return Err(CorruptImage("there is no chunk where one has to be"));
         }
         if self.measures.width.is_none() && &kind != b"IHDR" {
-            return Err(Unsound("its first chunk is not IHDR"));
+            return Err(CorruptImage("its first chunk is not IHDR"));
         }
         self.kind = kind;
-        // Decoders leave out other chunks with a wrong checksum and show the picture.
+        // Decoders skip other chunks with a wrong checksum and show the picture.
         let is_needed = kind[0].is_ascii_uppercase() || matches!(&kind, b"acTL" | b"fcTL" | b"fdAT");
-        self.checksum = (self.wanted.structure && is_needed).then(|| {
+        self.checksum = (self.options.structure && is_needed).then(|| {
             let mut checksum = Hasher::new();
             checksum.update(&kind);
             checksum
         });
         let whole = usize::try_from(length).unwrap_or(usize::MAX);
-        let is_told = match &kind {
-            b"IHDR" if length != 13 => return Err(Unsound("its IHDR chunk has a wrong length")),
+        let is_read = match &kind {
+            b"IHDR" if length != 13 => return Err(CorruptImage("its IHDR chunk has a wrong length")),
             b"IHDR" => self.measures.width.is_none(),
-            // After the picture's data it means nothing.
+            // It has no meaning after the image data.
             b"acTL" => length == 8 && !self.has_data,
-            b"eXIf" => whole <= MOST_TOGETHER && self.exif.is_none(),
+            b"eXIf" => whole <= MAX_TAKE_BYTES && self.exif.is_none(),
             b"PLTE" => {
                 self.lacks_palette = false;
                 false
             }
-            b"IDAT" if self.lacks_palette => return Err(Unsound("it has no palette for its colours")),
+            b"IDAT" if self.lacks_palette => return Err(CorruptImage("it has no palette for its colours")),
             b"IDAT" => {
                 self.has_data = true;
                 false
             }
-            b"IEND" if !self.has_data => return Err(Unsound("it ends without a picture")),
+            b"IEND" if !self.has_data => return Err(CorruptImage("it ends without a picture")),
             b"IEND" => {
-                self.expect = Expect::Last;
-                return Ok(Step::Take { after: u64::from(length), length: CHECKSUM });
+                self.state = PngState::Last;
+                return Ok(ParseStep::Take { skip: u64::from(length), length: CRC_BYTES });
             }
             _ => false,
         };
-        Ok(if is_told {
-            self.expect = Expect::Content;
-            Step::Take { after: 0, length: whole }
+        Ok(if is_read {
+            self.state = PngState::Content;
+            ParseStep::Take { skip: 0, length: whole }
         } else {
-            self.next_after(u64::from(length))
+            self.next_chunk(u64::from(length))
         })
     }
 
-    fn next_after(&mut self, after: u64) -> Step {
-        self.expect = Expect::Next;
-        Step::Take { after, length: CHECKSUM + HEADER }
+    fn next_chunk(&mut self, skip: u64) -> ParseStep {
+        self.state = PngState::Next;
+        ParseStep::Take { skip, length: CRC_BYTES + CHUNK_HEADER_BYTES }
     }
 
-    fn content(&mut self, content: &[u8]) -> Result<(), Unsound> {
+    fn content(&mut self, content: &[u8]) -> Result<(), CorruptImage> {
         match &self.kind {
             b"IHDR" => {
                 let (width, height) = (be32(content, 0), be32(content, 4));
-                let is_size = |size: Option<u32>| size.is_some_and(|size| (1..=LARGEST).contains(&size));
+                let is_size = |size: Option<u32>| size.is_some_and(|size| (1..=MAX_INTEGER).contains(&size));
                 if !is_size(width) || !is_size(height) {
-                    return Err(Unsound("its size is impossible"));
+                    return Err(CorruptImage("its size is impossible"));
                 }
                 let [depth, colours, compression, filter, interlace] = bytes(content, 8).unwrap_or_default();
-                // Table 11.1; and nothing but 0 has been defined for compression and filter.
+                // Table 11.1. Only 0 is defined for compression and filter.
                 let is_depth = match colours {
                     0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
-                    INDEXED => matches!(depth, 1 | 2 | 4 | 8),
+                    INDEXED_COLOUR => matches!(depth, 1 | 2 | 4 | 8),
                     2 | 4 | 6 => matches!(depth, 8 | 16),
                     _ => false,
                 };
                 if !is_depth || compression != 0 || filter != 0 || interlace > 1 {
-                    return Err(Unsound("its header is no PNG's"));
+                    return Err(CorruptImage("its header is no PNG's"));
                 }
-                self.lacks_palette = colours == INDEXED;
+                self.lacks_palette = colours == INDEXED_COLOUR;
                 (self.measures.width, self.measures.height) = (width, height);
             }
             b"acTL" => self.measures.frames = be32(content, 0).filter(|frames| *frames > 1),
             _ => {
-                let told = exif::read(content, self.wanted.exif);
-                self.measures.orientation = told.orientation;
-                self.exif = Some(told);
+                let info = exif::read(content, self.options.exif);
+                self.measures.orientation = info.orientation;
+                self.exif = Some(info);
             }
         }
         Ok(())
     }
 
-    /// The checksum behind a chunk.
-    fn check(&mut self, told: &[u8]) -> Result<(), Unsound> {
-        let is_right = self.checksum.take().is_none_or(|checksum| Some(checksum.finalize()) == be32(told, 0));
-        is_right.then_some(()).ok_or(Unsound("a chunk has a wrong checksum"))
+    /// Compares the checksum behind a chunk with the computed one.
+    fn check(&mut self, stored: &[u8]) -> Result<(), CorruptImage> {
+        let is_right = self.checksum.take().is_none_or(|checksum| Some(checksum.finalize()) == be32(stored, 0));
+        is_right.then_some(()).ok_or(CorruptImage("a chunk has a wrong checksum"))
     }
 
-    fn header(&mut self, header: &[u8]) -> Result<Step, Unsound> {
+    fn header(&mut self, header: &[u8]) -> Result<ParseStep, CorruptImage> {
         self.chunk(be32(header, 0).unwrap_or_default(), bytes(header, 4).unwrap_or_default())
     }
 }
 
-impl Walker for Png {
-    const START: Step = Step::Take { after: 0, length: SIGNATURE.len() + HEADER };
+impl FormatParser for PngParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: SIGNATURE.len() + CHUNK_HEADER_BYTES };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
-        match self.expect {
-            Expect::Start => {
-                let header = bytes.strip_prefix(SIGNATURE).ok_or(Unsound("it does not begin as a PNG"))?;
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        match self.state {
+            PngState::Start => {
+                let header = bytes.strip_prefix(SIGNATURE).ok_or(CorruptImage("it does not begin as a PNG"))?;
                 self.header(header)
             }
-            Expect::Content => {
+            PngState::Content => {
                 self.pass(bytes);
                 self.content(bytes)?;
-                Ok(self.next_after(0))
+                Ok(self.next_chunk(0))
             }
-            Expect::Next => {
-                let (checksum, header) = bytes.split_at(CHECKSUM);
+            PngState::Next => {
+                let (checksum, header) = bytes.split_at(CRC_BYTES);
                 self.check(checksum)?;
                 self.header(header)
             }
-            Expect::Last => {
+            PngState::Last => {
                 self.check(bytes)?;
-                // Whatever comes after the end, decoders do not look at it.
-                Ok(Step::Over)
+                // Decoders ignore bytes after IEND.
+                Ok(ParseStep::Done)
             }
         }
     }
@@ -200,8 +200,8 @@ impl Walker for Png {
         self.measures
     }
 
-    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), Unsound> {
-        Err(Unsound("it ends before its IEND chunk"))
+    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
+        Err(CorruptImage("it ends before its IEND chunk"))
     }
 }
 
@@ -211,8 +211,8 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
-    type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
+    /// Description, file, expected number of frames, expected orientation.
+    type PngCase<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
 
     fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len()).expect("a short one").to_be_bytes();
@@ -228,19 +228,19 @@ mod tests {
         [SIGNATURE, &chunks.concat()].concat()
     }
 
-    /// The same with one bit changed in the last checksum.
+    /// The same chunk with one bit of its checksum flipped.
     fn damaged(mut chunk: Vec<u8>) -> Vec<u8> {
         *chunk.last_mut().expect("a checksum") ^= 1;
         chunk
     }
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
         let exif = chunk(*b"eXIf", b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0");
         let animated = chunk(*b"acTL", b"\0\0\0\x05\0\0\0\0");
         let still = chunk(*b"acTL", b"\0\0\0\x01\0\0\0\0");
-        let table: [Row; 9] = [
+        let table: [PngCase; 9] = [
             ("plain", png(&[&grey, &data, &end]), None, None),
             ("data in two chunks", png(&[&grey, &data, &data, &end]), None, None),
             ("indexed", png(&[&header(3, 4), &chunk(*b"PLTE", b"rgb"), &data, &end]), None, None),
@@ -264,13 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let (grey, data, end) = (header(0, 8), chunk(*b"IDAT", b"abc"), chunk(*b"IEND", b""));
         let whole = png(&[&grey, &chunk(*b"tEXt", b"note"), &data, &end]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Png, &whole[..end]), Err("it ends before its IEND chunk"), "{end}");
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
-            // Its last checksum may end with zeros of its own.
+            // The last checksum may itself end with zeros.
             assert!(filled == whole || inspect(Format::Png, &filled).is_err(), "{end}");
         }
         let wrong = "a chunk has a wrong checksum";

@@ -1,71 +1,74 @@
-//! Signatures at the beginning of files, and one at the end.
+//! Detects image formats by signatures at the beginning of files, and TGA by one at the end.
 
-use super::fields::le16;
+use super::integers::le16;
 use crate::record::Format;
 
-/// So many bytes decide in every case but one. Binary formats need 16; SVG may open with an XML declaration, a licence
-/// comment and a document type before its root element. A TGA file is told by its end alone.
-pub const ENOUGH: usize = 4096;
+/// Bytes at the beginning of a body that are examined. They decide in all cases but one: a TGA file is recognised only
+/// by its end. Binary formats need far fewer; an SVG may have an XML declaration, a licence comment and a document type
+/// before its root element.
+pub const MAX_HEAD_BYTES: usize = 4096;
 
-/// Every binary signature lies within 22 bytes, and of a HEIF brand list so many bytes count.
-const DECIDED: usize = 64;
+/// Bytes after which no binary signature is waited for: all of them lie within 22 bytes, and of the brand list of a
+/// HEIF only this part counts.
+const BINARY_HEAD_BYTES: usize = 64;
 
-/// What the first bytes of a body tell.
+/// Result of recognising a body by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Recognition {
     /// An image of this format.
     Image(Format),
-    /// Something else, in words for a message ("an HTML page").
+    /// Something else, worded for a message ("an HTML page").
     Other(&'static str),
-    /// Too few bytes to tell.
+    /// More bytes are needed.
     Unclear,
 }
 
-/// Looks at the beginning of a body, of which [`ENOUGH`] bytes count; `complete` says that there is no more to come, and
-/// that `head` is all of it.
+/// Recognises a body by its beginning, of which [`MAX_HEAD_BYTES`] bytes count. `complete` says that `head` is the
+/// whole body.
 #[must_use]
-pub fn recognise(head: &[u8], complete: bool) -> Verdict {
-    judge(head, complete.then_some(head))
+pub fn recognise(head: &[u8], complete: bool) -> Recognition {
+    recognise_with_end(head, complete.then_some(head))
 }
 
-/// Looks at the beginning of a body, and at its last bytes once they are known: [`FOOTER`] is found in them.
-fn judge(head: &[u8], end: Option<&[u8]>) -> Verdict {
-    // Whatever comes later changes nothing: a verdict does not depend on how a body was cut into pieces.
-    let head = &head[..head.len().min(ENOUGH)];
+/// Recognises a body by its beginning and, once it is complete, by its last bytes, in which [`TGA_FOOTER`] is searched.
+fn recognise_with_end(head: &[u8], end: Option<&[u8]>) -> Recognition {
+    // Later bytes are not examined, so the result does not depend on how a body was cut into pieces.
+    let head = &head[..head.len().min(MAX_HEAD_BYTES)];
     let complete = end.is_some();
     if head.is_empty() && complete {
-        return Verdict::Other("empty");
+        return Recognition::Other("empty");
     }
-    let decided = complete || head.len() >= DECIDED;
-    // The brands of a HEIF file are a list; the one that decides may come last.
+    let decided = complete || head.len() >= BINARY_HEAD_BYTES;
+    // The brands of a HEIF file are a list; the deciding one may come last.
     let box_length = head.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
     let is_listing = head.first() == Some(&0) && head.get(4..8) == Some(b"ftyp") && head.len() < box_length;
     if !decided && is_listing {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     if let Some(format) = binary(head) {
-        return Verdict::Image(format);
+        return Recognition::Image(format);
     }
     if !decided {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     if let Some(other) = other_binary(head) {
-        return Verdict::Other(other);
+        return Recognition::Other(other);
     }
     if may_be_tga(head) {
         return match end {
-            None => Verdict::Unclear,
-            Some(end) if end.ends_with(FOOTER) => Verdict::Image(Format::Tga),
-            Some(_) => Verdict::Other(UNKNOWN),
+            None => Recognition::Unclear,
+            Some(end) if end.ends_with(TGA_FOOTER) => Recognition::Image(Format::Tga),
+            Some(_) => Recognition::Other(UNKNOWN_DATA),
         };
     }
-    textual(head, complete || head.len() >= ENOUGH)
+    textual(head, complete || head.len() >= MAX_HEAD_BYTES)
 }
 
-/// The last bytes of a TGA file (Truevision TGA 2.0, field 32). Older files have no mark at all, and are not recognised.
-const FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
+/// The last bytes of a TGA file (Truevision TGA 2.0, field 32). Files of version 1 have no signature and are not
+/// recognised.
+const TGA_FOOTER: &[u8] = b"TRUEVISION-XFILE.\0";
 
-/// Whether a body begins as a TGA file may: its header has no signature, but few values that make sense.
+/// Whether a body may be a TGA file: its header has no signature, but only few values of its fields are valid.
 fn may_be_tga(head: &[u8]) -> bool {
     let Some([_, has_map, kind, map @ .., depth, descriptor]) = head.first_chunk::<18>() else { return false };
     let is_mapped = *has_map == 1 && map[2..4] != [0, 0] && matches!(map[4], 15 | 16 | 24 | 32);
@@ -75,63 +78,64 @@ fn may_be_tga(head: &[u8]) -> bool {
         _ => false,
     };
     let has_size = le16(head, 12) > Some(0) && le16(head, 14) > Some(0);
-    // Bits of transparency; two bits above the two of the orientation are reserved.
+    // The lower four bits are the number of alpha bits, the upper two are reserved.
     let is_described = descriptor & 15 <= 8 && descriptor & 0xC0 == 0;
     is_map && has_size && matches!(depth, 8 | 15 | 16 | 24 | 32) && is_described
 }
 
-/// Tells what a body is while it comes, in pieces of any size.
+/// Recognises a body that comes in pieces of any size.
 #[derive(Clone, Debug)]
 pub struct Recogniser {
-    verdict: Verdict,
+    recognition: Recognition,
     head: Vec<u8>,
-    end: [u8; FOOTER.len()],
+    end: [u8; TGA_FOOTER.len()],
 }
 
 impl Default for Recogniser {
     fn default() -> Self {
-        Self { verdict: Verdict::Unclear, head: Vec::new(), end: [0; FOOTER.len()] }
+        Self { recognition: Recognition::Unclear, head: Vec::new(), end: [0; TGA_FOOTER.len()] }
     }
 }
 
 impl Recogniser {
-    /// Takes the next piece and tells what is known now. A verdict that is clear stays.
-    pub fn feed(&mut self, piece: &[u8]) -> Verdict {
-        if self.verdict != Verdict::Unclear {
-            return self.verdict;
+    /// Takes the next piece and returns what is known now. A result other than `Unclear` is final.
+    pub fn feed(&mut self, piece: &[u8]) -> Recognition {
+        if self.recognition != Recognition::Unclear {
+            return self.recognition;
         }
         let before = self.head.len();
-        let counts = &piece[..piece.len().min(ENOUGH - before)];
-        // Mostly the first piece settles it and nothing has to be kept. And what is unclear for so long stays unclear.
+        let counts = &piece[..piece.len().min(MAX_HEAD_BYTES - before)];
+        // The first piece mostly decides, and nothing has to be kept. A body that is unclear after [`MAX_HEAD_BYTES`]
+        // stays so until its end.
         if before == 0 {
-            self.verdict = recognise(counts, false);
+            self.recognition = recognise(counts, false);
         } else if !counts.is_empty() {
             self.head.extend_from_slice(counts);
-            self.verdict = recognise(&self.head, false);
+            self.recognition = recognise(&self.head, false);
             self.head.truncate(before);
         }
-        if self.verdict == Verdict::Unclear {
+        if self.recognition == Recognition::Unclear {
             self.head.extend_from_slice(counts);
             let passed = piece.len().min(self.end.len());
             self.end.copy_within(passed.., 0);
             let kept = self.end.len() - passed;
             self.end[kept..].copy_from_slice(&piece[piece.len() - passed..]);
         }
-        self.verdict
+        self.recognition
     }
 
-    /// What came before the piece that made the verdict clear: all of it, or [`ENOUGH`] bytes of a body that nothing but
-    /// its end made clear.
+    /// The bytes before the piece that decided. If only the end of the body decided, its first [`MAX_HEAD_BYTES`]
+    /// bytes.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// The verdict on a body that is complete.
+    /// The result for the complete body.
     #[must_use]
-    pub fn end(&self) -> Verdict {
-        match self.verdict {
-            Verdict::Unclear => judge(&self.head, Some(&self.end)),
+    pub fn end(&self) -> Recognition {
+        match self.recognition {
+            Recognition::Unclear => recognise_with_end(&self.head, Some(&self.end)),
             clear => clear,
         }
     }
@@ -146,7 +150,7 @@ fn binary(head: &[u8]) -> Option<Format> {
         0x89 if at(0, b"\x89PNG\r\n\x1A\n") => Format::Png,
         b'G' if at(0, b"GIF87a") || at(0, b"GIF89a") => Format::Gif,
         b'R' if at(0, b"RIFF") && at(8, b"WEBP") => Format::Webp,
-        // The size in bytes 2 to 5 is often wrong; the header length at 14 is one of a handful.
+        // The file size in bytes 2 to 5 is often wrong; the header length at 14 has only a few valid values.
         b'B' if at(0, b"BM") && matches!(head.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])) => {
             Format::Bmp
         }
@@ -166,22 +170,23 @@ fn binary(head: &[u8]) -> Option<Format> {
     })
 }
 
-/// An icon directory has no signature worth the name: four bytes that many files begin with. So its first entry must
-/// make sense too: at least one image, a reserved byte that nobody uses, a picture of some size behind the directory.
+/// Many files begin with the four bytes of an icon directory. So its first entry must be valid too: at least one
+/// picture, an unused reserved byte, and a picture that is not empty and lies behind the directory.
 fn icon(head: &[u8]) -> Option<Format> {
     let count = u16::from_le_bytes([*head.get(4)?, *head.get(5)?]);
     let entry = head.get(6..22)?;
     let size = u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]]);
     let offset = u32::from_le_bytes([entry[12], entry[13], entry[14], entry[15]]);
-    // It is to be 0; .NET writes 255, and nobody minds.
+    // It should be 0. .NET writes 255, and viewers accept that.
     let is_reserved = matches!(entry[3], 0 | 255);
     (count > 0 && is_reserved && size > 0 && offset >= 6 + 16 * u32::from(count)).then_some(Format::Ico)
 }
 
-/// The brands of an ISO base media file tell still pictures from video (ISO/IEC 23008-12, annex B; AVIF, section 6).
+/// Tells still pictures from video by the brands of an ISO base media file (ISO/IEC 23008-12, annex B; AVIF, section
+/// 6).
 fn heif(head: &[u8]) -> Option<Format> {
     let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    let brands = head.get(8..length.min(DECIDED).clamp(12, head.len().max(12)))?;
+    let brands = head.get(8..length.min(BINARY_HEAD_BYTES).clamp(12, head.len().max(12)))?;
     let mut heic = false;
     for (position, brand) in brands.chunks_exact(4).enumerate() {
         match brand {
@@ -195,7 +200,7 @@ fn heif(head: &[u8]) -> Option<Format> {
     heic.then_some(Format::Heic)
 }
 
-/// What is often found where an image should be.
+/// Names other binary formats that are often served in place of an image.
 fn other_binary(head: &[u8]) -> Option<&'static str> {
     const TABLE: &[(usize, &[u8], &str)] = &[
         (0, b"%PDF-", "a PDF document"),
@@ -226,7 +231,7 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
         (0, b"MZ", "a Windows program"),
         (0, b"PAR1", "a Parquet file"),
         (0, b"SQLite format 3\0", "an SQLite database"),
-        // Pictures of kinds that no browser shows.
+        // Images in formats that no browser shows.
         (0, b"gimp xcf ", "a GIMP picture"),
         (0, b"icns", "a Macintosh icon"),
         (0, b"II\xBC\x01", "a JPEG XR picture"),
@@ -239,21 +244,21 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
         .map(|(_, _, what)| *what)
 }
 
-/// Tells SVG from the other things that are written as text.
-fn textual(head: &[u8], decided: bool) -> Verdict {
-    let Some(rest) = skip_prologue(head) else {
-        return if decided { Verdict::Other("an XML document") } else { Verdict::Unclear };
+/// Tells SVG from other text formats.
+fn textual(head: &[u8], decided: bool) -> Recognition {
+    let Some(rest) = skip_prolog(head) else {
+        return if decided { Recognition::Other("an XML document") } else { Recognition::Unclear };
     };
-    // A tag tells what it is once its name is all there, and every tag that is looked for is that long.
+    // A tag is recognised once its whole name is there.
     let is_cut = rest.is_empty() || (rest.starts_with(b"<") && name(rest).is_none());
     if is_cut && !decided {
-        return Verdict::Unclear;
+        return Recognition::Unclear;
     }
     let starts = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     if !rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
-        return Verdict::Image(Format::Svg);
+        return Recognition::Image(Format::Svg);
     }
-    Verdict::Other(match rest.first() {
+    Recognition::Other(match rest.first() {
         _ if [
             "<!doctype html",
             "<html",
@@ -276,26 +281,26 @@ fn textual(head: &[u8], decided: bool) -> Verdict {
         Some(b'{' | b'[') => "a JSON document",
         None => "white space",
         Some(_) if head.iter().take(512).all(|byte| !matches!(byte, 0..=8 | 14..=31)) => "text",
-        Some(_) => UNKNOWN,
+        Some(_) => UNKNOWN_DATA,
     })
 }
 
-const UNKNOWN: &str = "data of an unknown kind";
+const UNKNOWN_DATA: &str = "data of an unknown kind";
 
-/// What comes after declaration, comments and document type, which may stand before the root element. Nothing where these
-/// do not end.
-pub(super) fn skip_prologue(head: &[u8]) -> Option<&[u8]> {
+/// Skips the XML declaration, comments and document type that may precede the root element; `None` if one of them is
+/// not complete.
+pub(super) fn skip_prolog(head: &[u8]) -> Option<&[u8]> {
     let mut rest = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
     loop {
         match skip_markup(rest) {
-            Prologue::Over => return Some(rest),
-            Prologue::Until(after) => rest = after.trim_ascii_start(),
-            Prologue::Unfinished => return None,
+            Prolog::Done => return Some(rest),
+            Prolog::Skipped(after) => rest = after.trim_ascii_start(),
+            Prolog::Incomplete => return None,
         }
     }
 }
 
-/// The name of a tag, or of the root element that a document type announces, once it is all there.
+/// The name of a tag, or of the root element in a document type, once the whole name is there.
 fn name(tag: &[u8]) -> Option<&[u8]> {
     const DECLARED: &[u8] = b"<!doctype";
     let is_declared = tag.get(..DECLARED.len()).is_some_and(|start| start.eq_ignore_ascii_case(DECLARED));
@@ -304,33 +309,33 @@ fn name(tag: &[u8]) -> Option<&[u8]> {
     Some(&rest[..end])
 }
 
-/// Whether that is the root element of an SVG. It may have a prefix, which is whatever its writer likes: Python's
-/// `ElementTree` calls it `ns0:svg`.
+/// Whether a name is that of the root element of an SVG. It may have any namespace prefix: Python's `ElementTree`
+/// writes `ns0:svg`.
 fn is_svg(name: &[u8]) -> bool {
     name.rsplit(|byte| *byte == b':').next().is_some_and(|local| local.eq_ignore_ascii_case(b"svg"))
 }
 
-/// What stands before the root element of an XML document.
-enum Prologue<'a> {
-    /// Nothing more.
-    Over,
-    /// One piece, which ends before these bytes.
-    Until(&'a [u8]),
-    /// One piece, which does not end here.
-    Unfinished,
+/// The next part of an XML prolog.
+enum Prolog<'a> {
+    /// None: the root element follows.
+    Done,
+    /// One part, followed by these bytes.
+    Skipped(&'a [u8]),
+    /// One part, whose end is not there.
+    Incomplete,
 }
 
-fn skip_markup(rest: &[u8]) -> Prologue<'_> {
+fn skip_markup(rest: &[u8]) -> Prolog<'_> {
     let skip_to = |mark: &[u8]| match rest.windows(mark.len()).position(|window| window == mark) {
-        Some(at) => Prologue::Until(&rest[at + mark.len()..]),
-        None => Prologue::Unfinished,
+        Some(at) => Prolog::Skipped(&rest[at + mark.len()..]),
+        None => Prolog::Incomplete,
     };
     if rest.starts_with(b"<?") {
         skip_to(b"?>")
     } else if rest.starts_with(b"<!--") {
         skip_to(b"-->")
     } else if rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
-        // An internal subset in brackets holds `>` of its own.
+        // An internal subset in brackets may contain `>`.
         let bracket = rest.iter().position(|byte| *byte == b'[');
         let close = rest.iter().position(|byte| *byte == b'>');
         if bracket.is_none() || (close.is_some() && close < bracket) {
@@ -338,11 +343,11 @@ fn skip_markup(rest: &[u8]) -> Prologue<'_> {
         }
         let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b']');
         match ends.find_map(|(at, _)| rest[at + 1..].trim_ascii_start().strip_prefix(b">")) {
-            Some(after) => Prologue::Until(after),
-            None => Prologue::Unfinished,
+            Some(after) => Prolog::Skipped(after),
+            None => Prolog::Incomplete,
         }
     } else {
-        Prologue::Over
+        Prolog::Done
     }
 }
 
@@ -384,11 +389,11 @@ mod tests {
             ),
         ];
         for (bytes, format) in table {
-            assert_eq!(recognise(bytes, true), Verdict::Image(format), "{format}");
+            assert_eq!(recognise(bytes, true), Recognition::Image(format), "{format}");
             for end in 0..bytes.len() {
                 let early = recognise(&bytes[..end], false);
                 assert!(
-                    matches!(early, Verdict::Unclear) || early == Verdict::Image(format),
+                    matches!(early, Recognition::Unclear) || early == Recognition::Image(format),
                     "{format} at {end}: {early:?}"
                 );
             }
@@ -432,97 +437,97 @@ mod tests {
             (b"<!DOCTYPE note SYSTEM 'a.dtd'><note/>", "an XML document"),
         ];
         for (bytes, what) in table {
-            assert_eq!(recognise(bytes, true), Verdict::Other(what), "{what}");
-            // And long before its end.
-            let long = [bytes, &[b' '; ENOUGH]].concat();
-            assert!(bytes.is_empty() || recognise(&long, false) == Verdict::Other(what), "{what}");
+            assert_eq!(recognise(bytes, true), Recognition::Other(what), "{what}");
+            // The same when more bytes follow.
+            let long = [bytes, &[b' '; MAX_HEAD_BYTES]].concat();
+            assert!(bytes.is_empty() || recognise(&long, false) == Recognition::Other(what), "{what}");
         }
     }
 
     #[test]
-    fn a_long_list_of_brands_is_read_as_far_whatever_has_come() {
+    fn a_long_list_of_brands_is_read_to_the_same_limit_however_much_has_come() {
         // The deciding brand comes after 64 bytes.
         let file = [b"\0\0\0\x60ftypmif1\0\0\0\0".as_slice(), &b"miaf".repeat(19), b"avif"].concat();
         for end in [64, 80, file.len()] {
-            assert_eq!(recognise(&file[..end], false), Verdict::Image(Format::Heic), "{end}");
+            assert_eq!(recognise(&file[..end], false), Recognition::Image(Format::Heic), "{end}");
         }
-        // What is another format already is no list of brands.
-        assert_eq!(recognise(b"P2\n", false), Verdict::Image(Format::Pnm));
-        assert_eq!(recognise(b"P2\nPftyp", false), Verdict::Image(Format::Pnm));
-        let late = [b"<!--".as_slice(), &[b'x'; ENOUGH], b"--><svg/>"].concat();
-        assert_eq!(recognise(&late, false), Verdict::Other("an XML document"));
-        assert_eq!(recognise(&late, true), Verdict::Other("an XML document"));
+        // A body of another format is no list of brands.
+        assert_eq!(recognise(b"P2\n", false), Recognition::Image(Format::Pnm));
+        assert_eq!(recognise(b"P2\nPftyp", false), Recognition::Image(Format::Pnm));
+        let late = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
+        assert_eq!(recognise(&late, false), Recognition::Other("an XML document"));
+        assert_eq!(recognise(&late, true), Recognition::Other("an XML document"));
     }
 
     #[test]
     fn a_short_beginning_waits_and_a_long_one_decides() {
-        assert_eq!(recognise(b"", false), Verdict::Unclear);
-        assert_eq!(recognise(b"\x89PN", false), Verdict::Unclear);
-        assert_eq!(recognise(b"<?xml version='1.0'?>", false), Verdict::Unclear);
+        assert_eq!(recognise(b"", false), Recognition::Unclear);
+        assert_eq!(recognise(b"\x89PN", false), Recognition::Unclear);
+        assert_eq!(recognise(b"<?xml version='1.0'?>", false), Recognition::Unclear);
         let licence = [b"<?xml version='1.0'?><!--".as_slice(), &[b'x'; 300]].concat();
-        assert_eq!(recognise(&licence, false), Verdict::Unclear);
-        let endless = [b"<!--".as_slice(), &[b'x'; ENOUGH]].concat();
-        assert_eq!(recognise(&endless, false), Verdict::Other("an XML document"));
-        assert_eq!(recognise(&[b'x'; 64], false), Verdict::Other("text"));
-        assert_eq!(recognise(&[b' '; 64], false), Verdict::Unclear);
-        assert_eq!(recognise(&[b' '; ENOUGH], false), Verdict::Other("white space"));
+        assert_eq!(recognise(&licence, false), Recognition::Unclear);
+        let endless = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES]].concat();
+        assert_eq!(recognise(&endless, false), Recognition::Other("an XML document"));
+        assert_eq!(recognise(&[b'x'; 64], false), Recognition::Other("text"));
+        assert_eq!(recognise(&[b' '; 64], false), Recognition::Unclear);
+        assert_eq!(recognise(&[b' '; MAX_HEAD_BYTES], false), Recognition::Other("white space"));
     }
 
     /// A TGA of one grey pixel.
     fn tga() -> Vec<u8> {
         let header = b"\0\0\x03\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x08\x20";
-        [header.as_slice(), &[0x7F], &[0; 8], FOOTER].concat()
+        [header.as_slice(), &[0x7F], &[0; 8], TGA_FOOTER].concat()
     }
 
     #[test]
-    fn a_tga_is_proved_by_its_end() {
+    fn a_tga_is_recognised_by_its_end() {
         let file = tga();
         for end in 0..file.len() {
-            assert_eq!(recognise(&file[..end], false), Verdict::Unclear, "{end}");
+            assert_eq!(recognise(&file[..end], false), Recognition::Unclear, "{end}");
         }
-        assert_eq!(recognise(&file, true), Verdict::Image(Format::Tga));
-        assert_eq!(recognise(&file[..file.len() - 1], true), Verdict::Other(UNKNOWN));
-        let longer = [&file[..19], &[0; 3 * ENOUGH], FOOTER].concat();
-        assert_eq!(recognise(&longer[..2 * ENOUGH], false), Verdict::Unclear);
-        assert_eq!(recognise(&longer, true), Verdict::Image(Format::Tga));
-        // What cannot be one is not read to its end.
+        assert_eq!(recognise(&file, true), Recognition::Image(Format::Tga));
+        assert_eq!(recognise(&file[..file.len() - 1], true), Recognition::Other(UNKNOWN_DATA));
+        let longer = [&file[..19], &[0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
+        assert_eq!(recognise(&longer[..2 * MAX_HEAD_BYTES], false), Recognition::Unclear);
+        assert_eq!(recognise(&longer, true), Recognition::Image(Format::Tga));
+        // A body with an invalid header is not read to its end.
         for (at, value) in [(1, 2), (2, 4), (5, 1), (12, 0), (14, 0), (16, 7), (17, 0x40), (17, 9)] {
             let mut other = longer.clone();
             other[at] = value;
-            assert_eq!(recognise(&other[..64], false), Verdict::Other(UNKNOWN), "{at}");
-            assert_eq!(recognise(&other, true), Verdict::Other(UNKNOWN), "{at}");
+            assert_eq!(recognise(&other[..64], false), Recognition::Other(UNKNOWN_DATA), "{at}");
+            assert_eq!(recognise(&other, true), Recognition::Other(UNKNOWN_DATA), "{at}");
         }
         let mut mapped = longer.clone();
         mapped[1..8].copy_from_slice(&[1, 9, 0, 0, 0, 1, 24]);
-        assert_eq!(recognise(&mapped, true), Verdict::Image(Format::Tga));
+        assert_eq!(recognise(&mapped, true), Recognition::Image(Format::Tga));
     }
 
     #[test]
     fn a_recogniser_says_the_same_however_a_body_is_cut() {
-        let long = |file: &[u8], length| [&file[..19], &vec![0; length], FOOTER].concat();
+        let long = |file: &[u8], length| [&file[..19], &vec![0; length], TGA_FOOTER].concat();
         let (tga, late) = (tga(), [b"<!--".as_slice(), &[b'x'; 3000], b"--><svg/>"].concat());
         let files: [&[u8]; 8] = [
             b"",
             b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR",
             b"Not found",
             &tga,
-            &long(&tga, ENOUGH - 30),
-            &long(&tga, 3 * ENOUGH),
+            &long(&tga, MAX_HEAD_BYTES - 30),
+            &long(&tga, 3 * MAX_HEAD_BYTES),
             &[long(&tga, 100), vec![0]].concat(),
             &late,
         ];
         for file in files {
-            for size in [1, 2, 7, 17, 18, 19, 512, ENOUGH, file.len().max(1)] {
+            for size in [1, 2, 7, 17, 18, 19, 512, MAX_HEAD_BYTES, file.len().max(1)] {
                 let mut recogniser = Recogniser::default();
                 let mut seen = 0;
                 for piece in file.chunks(size) {
-                    if recogniser.feed(piece) != Verdict::Unclear {
+                    if recogniser.feed(piece) != Recognition::Unclear {
                         break;
                     }
                     seen += piece.len();
                 }
                 assert_eq!(recogniser.end(), recognise(file, true), "{} bytes in pieces of {size}", file.len());
-                assert_eq!(recogniser.head(), &file[..seen.min(ENOUGH)]);
+                assert_eq!(recogniser.head(), &file[..seen.min(MAX_HEAD_BYTES)]);
             }
         }
     }

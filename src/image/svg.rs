@@ -1,13 +1,13 @@
-//! SVG (Scalable Vector Graphics 1.1, section 5.1.2): the root element may tell a size, or a box to show.
+//! SVG (Scalable Vector Graphics 1.1, section 5.1.2): the root element may state a size or a view box.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::header::Told;
-use super::signature::skip_prologue;
+use super::signature::skip_prolog;
+use super::types::HeaderInfo;
 use crate::record::Measures;
 
-/// The size that the root element tells, in CSS pixels.
-pub(super) fn look(head: &[u8]) -> Option<Told> {
+/// The size that the root element states, in CSS pixels; `None` until the whole tag is there.
+pub(super) fn parse(head: &[u8]) -> Option<HeaderInfo> {
     let root = root(head)?;
     let (width, height) = (root.width.and_then(length), root.height.and_then(length));
     let (width, height) = match (width, height, root.view_box.and_then(proportions)) {
@@ -17,33 +17,33 @@ pub(super) fn look(head: &[u8]) -> Option<Told> {
         (width, height, _) => (width, height),
     };
     let measures = Measures { width: width.and_then(pixels), height: height.and_then(pixels), ..Measures::default() };
-    Some(Told { measures, ..Told::default() })
+    Some(HeaderInfo { measures, ..HeaderInfo::default() })
 }
 
-/// Whether the document has an end: the last bytes close the root element, or at least some element.
+/// Whether the document is complete: its last bytes close the root element, or at least some element.
 pub(super) fn has_end(mut source: impl Read + Seek) -> io::Result<bool> {
-    // Comments may come after the root element, and what an editor leaves.
-    const LOOKED_AT: u64 = 4096;
+    // Comments and data of editors may follow the root element.
+    const TAIL_BYTES: u64 = 4096;
     let length = source.seek(SeekFrom::End(0))?;
-    source.seek(SeekFrom::Start(length.saturating_sub(LOOKED_AT)))?;
+    source.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let mut end = Vec::new();
-    source.take(LOOKED_AT).read_to_end(&mut end)?;
+    source.take(TAIL_BYTES).read_to_end(&mut end)?;
     let closes_root = |tag: &[u8]| end.windows(tag.len()).any(|window| window.eq_ignore_ascii_case(tag));
     Ok(end.trim_ascii_end().ends_with(b">") || closes_root(b"</svg") || closes_root(b"</svg:svg"))
 }
 
 #[derive(Default)]
-struct Root<'a> {
+struct SvgRoot<'a> {
     width: Option<&'a str>,
     height: Option<&'a str>,
     view_box: Option<&'a str>,
 }
 
-/// The attributes of the root element, once all of its tag is there.
-fn root(head: &[u8]) -> Option<Root<'_>> {
-    let tag = skip_prologue(head)?.strip_prefix(b"<")?;
+/// The attributes of the root element, once its whole tag is there.
+fn root(head: &[u8]) -> Option<SvgRoot<'_>> {
+    let tag = skip_prolog(head)?.strip_prefix(b"<")?;
     let mut rest = &tag[tag.iter().position(|byte| ends_name(*byte))?..];
-    let mut root = Root::default();
+    let mut root = SvgRoot::default();
     loop {
         rest = rest.trim_ascii_start();
         if rest.starts_with(b">") || rest.starts_with(b"/>") {
@@ -52,7 +52,7 @@ fn root(head: &[u8]) -> Option<Root<'_>> {
         let (name, after) = rest.split_at(rest.iter().position(|byte| ends_name(*byte))?);
         rest = after.trim_ascii_start();
         let Some(value) = rest.strip_prefix(b"=").map(<[u8]>::trim_ascii_start) else {
-            // No XML any more; what has been told is told.
+            // Not well-formed: what has been read so far counts.
             return if rest.is_empty() { None } else { Some(root) };
         };
         let (quote, value) = value.split_first()?;
@@ -75,7 +75,7 @@ const fn ends_name(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'=' | b'>' | b'/')
 }
 
-/// A length in CSS pixels. What depends on the surroundings (`%`, `em`) is none.
+/// A length in CSS pixels; `None` for relative lengths (`%`, `em`).
 fn length(text: &str) -> Option<f64> {
     // CSS Values and Units, section 6.2.
     const UNITS: [(&str, f64); 7] = [
@@ -139,8 +139,8 @@ mod tests {
             ("<svg", None),
         ];
         for (text, size) in table {
-            let told = look(text.as_bytes()).map(|told| (told.measures.width, told.measures.height));
-            assert_eq!(told, size, "{text}");
+            let size_read = parse(text.as_bytes()).map(|info| (info.measures.width, info.measures.height));
+            assert_eq!(size_read, size, "{text}");
         }
     }
 

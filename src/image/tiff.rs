@@ -1,70 +1,76 @@
-//! TIFF 6.0 and `BigTIFF`. Their directories may lie anywhere, and mostly come last, so they are read when all is there.
+//! TIFF 6.0 and `BigTIFF`. The image file directories (IFDs) may lie anywhere, mostly at the end, so they are read from
+//! the stored file when it is complete.
 
 use std::io::{Read, Seek};
 
-use super::directory::{Directories, Directory, Trouble, Value};
 use super::exif;
-use super::inspector::{Fault, Found, Unsound, Wanted};
+use super::ifd::{Ifd, IfdError, IfdReader, IfdValue};
+use super::types::{CorruptImage, InspectError, InspectOptions, Inspection};
 use crate::record::Measures;
 
 // Tags (TIFF 6.0, appendix A).
 const WIDTH: u16 = 256;
 const HEIGHT: u16 = 257;
-/// Where the data is, and how long it is, in strips or in tiles.
-const DATA: [(u16, u16); 2] = [(273, 279), (324, 325)];
+/// Tags of offsets and of lengths of the image data, in strips or in tiles.
+const DATA_TAGS: [(u16, u16); 2] = [(273, 279), (324, 325)];
 
-/// Bits of `NewSubfileType`: a smaller version of another picture, and the mask of one.
-const NO_PAGE: u64 = 1 | 4;
+/// Bits of `NewSubfileType` that mark a smaller version or the mask of another picture.
+const NOT_A_PAGE: u64 = 1 | 4;
 
-/// The most pages that are counted: each takes three small reads.
-const MOST_PAGES: u32 = 10_000;
+/// The most pages that are counted; each takes three small reads.
+const MAX_PAGES: u32 = 10_000;
 
-/// Reads the directories of a file of `length` bytes.
-pub(super) fn inspect<R: Read + Seek>(source: R, length: u64, wanted: Wanted) -> Result<Found, Fault> {
-    let look = || {
-        let (mut directories, at) = Directories::open(source)?;
-        let first = directories.directory(at)?;
+/// Inspects a file of `length` bytes.
+pub(super) fn inspect<R: Read + Seek>(
+    source: R,
+    length: u64,
+    options: InspectOptions,
+) -> Result<Inspection, InspectError> {
+    let parse = || {
+        let (mut reader, at) = IfdReader::open(source)?;
+        let first = reader.ifd(at)?;
         let number = |number| u32::try_from(number).ok().filter(|number| *number > 0);
-        let (width, height) = (number(directories.whole(&first, WIDTH)?), number(directories.whole(&first, HEIGHT)?));
-        let (pages, are_whole) = pages(&mut directories, at)?;
+        let (width, height) = (number(reader.integer(&first, WIDTH)?), number(reader.integer(&first, HEIGHT)?));
+        let (pages, are_whole) = pages(&mut reader, at)?;
         let frames = Some(pages).filter(|pages| *pages > 1);
-        let orientation = exif::orientation(&mut directories, &first);
-        let unsound = if width.is_none() || height.is_none() {
+        let orientation = exif::orientation(&mut reader, &first);
+        let corruption = if width.is_none() || height.is_none() {
             Some("it has no size")
         } else if !are_whole {
             Some("a page lies beyond its end")
-        } else if !holds_data(&mut directories, &first, length)? {
+        } else if !holds_data(&mut reader, &first, length)? {
             Some("its picture lies beyond its end")
         } else {
             None
         };
-        let exif = if wanted.exif { exif::fields(&mut directories, &first) } else { serde_json::Map::new() };
-        Ok((Found { measures: Measures { width, height, frames, orientation }, exif }, unsound))
+        let exif = if options.exif { exif::fields(&mut reader, &first) } else { serde_json::Map::new() };
+        Ok((Inspection { measures: Measures { width, height, frames, orientation }, exif }, corruption))
     };
-    let (found, unsound) = match look() {
-        Ok(seen) => seen,
-        Err(Trouble::Absent) => (Found::default(), Some("it has no directory that tells its size")),
-        Err(Trouble::Io(error)) => return Err(error.into()),
+    let (found, corruption) = match parse() {
+        Ok(parsed) => parsed,
+        Err(IfdError::Absent) => (Inspection::default(), Some("it has no directory that tells its size")),
+        Err(IfdError::Io(error)) => return Err(error.into()),
     };
-    match unsound.filter(|_| wanted.structure) {
-        Some(what) => Err(Unsound(what).into()),
+    match corruption.filter(|_| options.structure) {
+        Some(what) => Err(CorruptImage(what).into()),
         None => Ok(found),
     }
 }
 
-/// Pages from this directory on, and whether the chain of them lies within the file. One that comes back to where it has
-/// been is left.
-fn pages<R: Read + Seek>(directories: &mut Directories<R>, first: u64) -> Result<(u32, bool), Trouble> {
+/// Counts the pages from this IFD on, and says whether the whole chain lies within the file. Counting stops where the
+/// chain forms a ring.
+fn pages<R: Read + Seek>(reader: &mut IfdReader<R>, first: u64) -> Result<(u32, bool), IfdError> {
     let (mut at, mut pages) = (first, 0);
-    // One place that has been seen is kept, ever later ones (Brent): a ring is found without remembering all of it.
+    // One offset that has been seen is kept, and replaced ever more rarely (Brent's algorithm): a ring is found without
+    // keeping all offsets.
     let (mut kept, mut steps, mut limit) = (first, 0, 1);
-    for _ in 0..MOST_PAGES {
-        let (next, kind) = match directories.glance(at) {
-            Ok(told) => told,
-            Err(Trouble::Absent) => return Ok((pages, false)),
+    for _ in 0..MAX_PAGES {
+        let (next, kind) = match reader.next_and_type(at) {
+            Ok(next) => next,
+            Err(IfdError::Absent) => return Ok((pages, false)),
             Err(error) => return Err(error),
         };
-        pages += u32::from(kind & NO_PAGE == 0);
+        pages += u32::from(kind & NOT_A_PAGE == 0);
         if next == 0 || next == kept {
             break;
         }
@@ -77,23 +83,19 @@ fn pages<R: Read + Seek>(directories: &mut Directories<R>, first: u64) -> Result
     Ok((pages, true))
 }
 
-/// Whether the data of a picture lies within the file, as far as it says where it is. What a cut file lacks is mostly this
-/// when its directory comes first; when it comes last, it is the directory.
-fn holds_data<R: Read + Seek>(
-    directories: &mut Directories<R>,
-    picture: &Directory,
-    length: u64,
-) -> Result<bool, Trouble> {
-    for (places, lengths) in DATA {
-        let mut numbers = |tag| match directories.value(picture, tag) {
-            Ok(Value::Whole(numbers)) => Ok(Some(numbers)),
-            // The list itself lies beyond the end.
-            Err(Trouble::Absent) if picture.has_numbers(tag) => Ok(None),
-            Ok(_) | Err(Trouble::Absent) => Ok(Some(Vec::new())),
+/// Whether the data of a picture lies within the file, as far as its offsets are given. A truncated file lacks its data
+/// if the IFD comes first, and its IFD if that comes last.
+fn holds_data<R: Read + Seek>(reader: &mut IfdReader<R>, picture: &Ifd, length: u64) -> Result<bool, IfdError> {
+    for (offsets, lengths) in DATA_TAGS {
+        let mut integers = |tag| match reader.value(picture, tag) {
+            Ok(IfdValue::Integers(integers)) => Ok(Some(integers)),
+            // The list itself lies beyond the end of the file.
+            Err(IfdError::Absent) if picture.has_integers(tag) => Ok(None),
+            Ok(_) | Err(IfdError::Absent) => Ok(Some(Vec::new())),
             Err(error) => Err(error),
         };
-        let (Some(places), Some(lengths)) = (numbers(places)?, numbers(lengths)?) else { return Ok(false) };
-        if places.iter().zip(&lengths).any(|(place, size)| place.checked_add(*size).is_none_or(|end| end > length)) {
+        let (Some(offsets), Some(lengths)) = (integers(offsets)?, integers(lengths)?) else { return Ok(false) };
+        if offsets.iter().zip(&lengths).any(|(offset, size)| offset.checked_add(*size).is_none_or(|end| end > length)) {
             return Ok(false);
         }
     }
@@ -105,10 +107,10 @@ mod tests {
     use std::io::Write as _;
 
     use super::super::inspector::testing::{inspect, measure};
-    use super::{Fault, Wanted};
+    use super::{InspectError, InspectOptions};
     use crate::record::{Format, Measures};
 
-    /// A directory of short values, and where the next one is.
+    /// An IFD of short values with the offset of the next one.
     fn directory(values: &[(u16, u16)], next: u32) -> Vec<u8> {
         let mut bytes = u16::try_from(values.len()).expect("a few").to_le_bytes().to_vec();
         for (tag, value) in values {
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn pages_are_counted_without_small_versions_of_them() {
-        // Directories of three values are 42 bytes long, of two 30.
+        // An IFD of three values is 42 bytes long, of two 30.
         let small = directory(&[(254, 1), SIZE[0], SIZE[1]], 80);
         let file = tiff(&[directory(&SIZE, 38), small, directory(&SIZE, 110), directory(&SIZE, 0)]);
         assert_eq!(inspect(Format::Tiff, &file).map(|found| found.measures), Ok(of(Some(3))));
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn a_chain_without_an_end_is_left() {
         for (file, frames) in [
-            // To itself; to one before; to nowhere.
+            // The chain leads to itself, to an earlier IFD, and beyond the end.
             (tiff(&[directory(&SIZE, 8)]), None),
             (tiff(&[directory(&SIZE, 38), directory(&SIZE, 68), directory(&SIZE, 38)]), Some(3)),
             (tiff(&[directory(&SIZE, 0xFFFF_FFFF)]), None),
@@ -152,7 +154,7 @@ mod tests {
         }
         let nowhere = tiff(&[directory(&SIZE, 0xFFFF_FFFF)]);
         assert_eq!(inspect(Format::Tiff, &nowhere), Err("a page lies beyond its end"));
-        // So many directories on top of each other that no page is seen twice.
+        // 11,000 overlapping IFDs, none of which is seen twice.
         let mut endless = tiff(&[directory(&SIZE, 38)]);
         for at in 0..11_000_u32 {
             endless.extend(b"\0\0");
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_within_its_list_of_strips_is_refused() {
-        // Two strips, whose places and lengths do not fit into the directory's entries.
+        // Two strips, whose offsets and lengths do not fit into the entries of the IFD.
         let mut file = tiff(&[directory(&[SIZE[0], SIZE[1], (273, 0), (279, 0)], 0)]);
         for (entry, place) in [(2, 62_u32), (3, 70)] {
             let at = 8 + 2 + 12 * entry;
@@ -182,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_no_file_has_is_no_trouble_of_the_disk() {
-        // A BigTIFF whose first directory lies where not even the system can count to.
+    fn an_impossible_offset_is_no_error_of_the_disk() {
+        // A BigTIFF whose first IFD has an offset that no file can have.
         let far = [b"II\x2B\0\x08\0\0\0".as_slice(), &[0xFF; 8]].concat();
         let file = tempfile::tempfile().expect("a file");
         (&file).write_all(&far).expect("written");
-        let found = super::inspect(&file, far.len() as u64, Wanted { structure: true, exif: true });
-        assert!(matches!(found, Err(Fault::Unsound(_))), "{found:?}");
+        let found = super::inspect(&file, far.len() as u64, InspectOptions { structure: true, exif: true });
+        assert!(matches!(found, Err(InspectError::Corrupt(_))), "{found:?}");
         assert_eq!(measure(Format::Tiff, &far), Measures::default());
     }
 

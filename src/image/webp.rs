@@ -1,45 +1,46 @@
-//! WebP (RFC 9649): chunks in a RIFF container, one of which holds the picture, or several the frames of an animation.
+//! WebP (RFC 9649): chunks in a RIFF container; one of them holds the picture, or several hold the frames of an
+//! animation.
 
 use super::exif;
-use super::fields::{le16, le24, le32};
-use super::inspector::{Unsound, Wanted};
-use super::stream::{MOST_TOGETHER, Step, Walker};
+use super::integers::{le16, le24, le32};
+use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
+use super::types::{CorruptImage, InspectOptions};
 use crate::record::Measures;
 
-/// What comes before a chunk's content: its type and its length.
-const HEADER: u64 = 8;
+/// Bytes before the content of a chunk: its type and its length.
+const CHUNK_HEADER_BYTES: u64 = 8;
 
-/// What the bytes are that come next.
+/// What the next slice holds.
 #[derive(Clone, Copy, Debug)]
-enum Expect {
+enum WebpState {
     Start,
     Header,
-    /// The beginning of the content of a chunk of this type, and how many bytes come after it.
+    /// The beginning of the content of a chunk of this type, and the number of bytes behind it.
     Content([u8; 4], u64),
     /// Nothing: the container has ended.
     Nothing,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Webp {
-    wanted: Wanted,
-    expect: Expect,
-    /// What the container still holds, in bytes.
-    left: u64,
-    /// The bytes that pass by now end with one that only makes their number even.
+pub(super) struct WebpParser {
+    options: InspectOptions,
+    state: WebpState,
+    /// Bytes left in the container.
+    remaining: u64,
+    /// The bytes that are skipped now end with a padding byte.
     is_padded: bool,
     measures: Measures,
     frames: u32,
     has_picture: bool,
-    exif: Option<exif::Told>,
+    exif: Option<exif::ExifInfo>,
 }
 
-impl Webp {
-    pub(super) fn new(wanted: Wanted) -> Self {
+impl WebpParser {
+    pub(super) fn new(options: InspectOptions) -> Self {
         Self {
-            wanted,
-            expect: Expect::Start,
-            left: 0,
+            options,
+            state: WebpState::Start,
+            remaining: 0,
             is_padded: false,
             measures: Measures::default(),
             frames: 0,
@@ -48,32 +49,33 @@ impl Webp {
         }
     }
 
-    pub(super) fn exif(&mut self) -> Option<exif::Told> {
+    pub(super) fn exif(&mut self) -> Option<exif::ExifInfo> {
         self.exif.take()
     }
 
-    /// On to the chunk after this one, of which so many bytes are left.
-    fn next_chunk(&mut self, after: u64) -> Step {
-        // A byte that is too few for a chunk is the padding that its writer has counted.
-        let (expect, length) = if self.left < HEADER { (Expect::Nothing, 0) } else { (Expect::Header, 8) };
-        self.expect = expect;
-        Step::Take { after, length }
+    /// Goes on to the next chunk after skipping the rest of this one, in bytes.
+    fn next_chunk(&mut self, skip: u64) -> ParseStep {
+        // Fewer bytes than a chunk header are padding that the writer has included in the length.
+        let (state, length) =
+            if self.remaining < CHUNK_HEADER_BYTES { (WebpState::Nothing, 0) } else { (WebpState::Header, 8) };
+        self.state = state;
+        ParseStep::Take { skip, length }
     }
 
-    fn chunk(&mut self, header: &[u8]) -> Result<Step, Unsound> {
+    fn chunk(&mut self, header: &[u8]) -> Result<ParseStep, CorruptImage> {
         let kind = *header.first_chunk().unwrap_or(&[0; 4]);
         let length = u64::from(le32(header, 4).unwrap_or_default());
-        // libwebp refuses it too. The last padding may be missing.
-        self.left = (self.left - HEADER)
+        // libwebp refuses it too. The last padding byte may be missing.
+        self.remaining = (self.remaining - CHUNK_HEADER_BYTES)
             .checked_sub(length)
-            .ok_or(Unsound("a chunk is longer than the container says that all of them are"))?;
+            .ok_or(CorruptImage("a chunk is longer than the container says that all of them are"))?;
         self.is_padded = length % 2 == 1;
-        self.left = self.left.saturating_sub(u64::from(self.is_padded));
+        self.remaining = self.remaining.saturating_sub(u64::from(self.is_padded));
         let padded = length + u64::from(self.is_padded);
-        let looked_at = match &kind {
+        let read_bytes = match &kind {
             b"VP8X" | b"VP8 " => 10,
             b"VP8L" => 5,
-            b"EXIF" if length <= MOST_TOGETHER as u64 && self.exif.is_none() => length,
+            b"EXIF" if length <= MAX_TAKE_BYTES as u64 && self.exif.is_none() => length,
             b"ANMF" => {
                 self.frames = self.frames.saturating_add(1);
                 self.has_picture = true;
@@ -81,49 +83,50 @@ impl Webp {
             }
             _ => 0,
         };
-        if looked_at > length {
-            return Err(Unsound("a chunk is too short for what it has to hold"));
+        if read_bytes > length {
+            return Err(CorruptImage("a chunk is too short for what it has to hold"));
         }
-        if looked_at == 0 {
+        if read_bytes == 0 {
             return Ok(self.next_chunk(padded));
         }
-        self.expect = Expect::Content(kind, padded - looked_at);
-        Ok(Step::Take { after: 0, length: usize::try_from(looked_at).unwrap_or_default() })
+        self.state = WebpState::Content(kind, padded - read_bytes);
+        Ok(ParseStep::Take { skip: 0, length: usize::try_from(read_bytes).unwrap_or_default() })
     }
 
-    fn content(&mut self, kind: [u8; 4], content: &[u8]) -> Result<(), Unsound> {
+    fn content(&mut self, kind: [u8; 4], content: &[u8]) -> Result<(), CorruptImage> {
         let size = match &kind {
-            // Flags, and what the canvas has more than one pixel (2.7).
+            // Flags, then width and height of the canvas less one (2.7).
             b"VP8X" => le24(content, 4).zip(le24(content, 7)).map(|(width, height)| (width + 1, height + 1)),
-            // A frame tag, a start code, and sizes whose two upper bits scale them (RFC 6386, 9.1).
+            // A frame tag, a start code, then width and height in 14 bits each, below two bits of scaling (RFC 6386,
+            // 9.1).
             b"VP8 " => {
                 if content.get(3..6) != Some(b"\x9D\x01\x2A") {
-                    return Err(Unsound("its picture does not begin as one"));
+                    return Err(CorruptImage("its picture does not begin as one"));
                 }
                 let size = |at| le16(content, at).map(|size| u32::from(size & 0x3FFF));
                 size(6).zip(size(8))
             }
-            // A signature, and twice 14 bits (RFC 9649, 3.4).
+            // A signature, then width and height less one in 14 bits each (RFC 9649, 3.4).
             b"VP8L" => {
                 if content.first() != Some(&0x2F) {
-                    return Err(Unsound("its picture does not begin as one"));
+                    return Err(CorruptImage("its picture does not begin as one"));
                 }
                 le32(content, 1).map(|bits| ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1))
             }
             _ => {
-                let told = exif::read(content, self.wanted.exif);
-                self.measures.orientation = told.orientation;
-                self.exif = Some(told);
+                let info = exif::read(content, self.options.exif);
+                self.measures.orientation = info.orientation;
+                self.exif = Some(info);
                 return Ok(());
             }
         };
         self.has_picture |= &kind != b"VP8X";
-        // The canvas comes first where there is one.
+        // If there is a canvas, its chunk comes first and its size counts.
         if self.measures.width.is_none()
             && let Some((width, height)) = size
         {
             if width == 0 || height == 0 {
-                return Err(Unsound("it has no size"));
+                return Err(CorruptImage("it has no size"));
             }
             (self.measures.width, self.measures.height) = (Some(width), Some(height));
         }
@@ -131,27 +134,27 @@ impl Webp {
     }
 }
 
-impl Walker for Webp {
-    const START: Step = Step::Take { after: 0, length: 12 };
+impl FormatParser for WebpParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 12 };
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Step, Unsound> {
-        match self.expect {
-            Expect::Start => {
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        match self.state {
+            WebpState::Start => {
                 if !bytes.starts_with(b"RIFF") || !bytes.ends_with(b"WEBP") {
-                    return Err(Unsound("it does not begin as a WebP"));
+                    return Err(CorruptImage("it does not begin as a WebP"));
                 }
                 // The length counts the four bytes WEBP.
-                self.left = u64::from(le32(bytes, 4).unwrap_or_default()).saturating_sub(4);
+                self.remaining = u64::from(le32(bytes, 4).unwrap_or_default()).saturating_sub(4);
                 Ok(self.next_chunk(0))
             }
-            Expect::Header => self.chunk(bytes),
-            Expect::Content(kind, after) => {
+            WebpState::Header => self.chunk(bytes),
+            WebpState::Content(kind, after) => {
                 self.content(kind, bytes)?;
                 Ok(self.next_chunk(after))
             }
-            Expect::Nothing if !self.has_picture => Err(Unsound("it ends without a picture")),
-            // Whatever comes after the end, decoders do not look at it.
-            Expect::Nothing => Ok(Step::Over),
+            WebpState::Nothing if !self.has_picture => Err(CorruptImage("it ends without a picture")),
+            // Decoders ignore bytes after the end.
+            WebpState::Nothing => Ok(ParseStep::Done),
         }
     }
 
@@ -159,12 +162,12 @@ impl Walker for Webp {
         Measures { frames: Some(self.frames).filter(|frames| *frames > 1), ..self.measures }
     }
 
-    fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), Unsound> {
-        // Some writers leave out the padding behind the last chunk.
-        if matches!(self.expect, Expect::Nothing) && missing == 1 && self.is_padded && self.has_picture {
+    fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
+        // Some writers leave out the padding byte behind the last chunk.
+        if matches!(self.state, WebpState::Nothing) && missing == 1 && self.is_padded && self.has_picture {
             return Ok(());
         }
-        Err(Unsound("it ends before its container does"))
+        Err(CorruptImage("it ends before its container does"))
     }
 }
 
@@ -174,8 +177,8 @@ mod tests {
     use super::*;
     use crate::record::Format;
 
-    /// One row of a table.
-    type Row<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
+    /// Description, file, expected number of frames, expected orientation.
+    type WebpCase<'a> = (&'a str, Vec<u8>, Option<u32>, Option<u8>);
 
     const LOSSY: &[u8] = b"VP8 \x0A\0\0\0\x30\x01\0\x9D\x01\x2A\x0A\x40\x14\xC0";
     const LOSSLESS: &[u8] = b"VP8L\x06\0\0\0\x2F\x09\xC0\x04\0x";
@@ -193,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_tells_what_it_holds() {
+    fn measures_of_an_intact_file_are_reported() {
         let exif = b"EXIF\x16\0\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
         let marked = b"EXIF\x1C\0\0\0Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
-        let table: [Row; 11] = [
+        let table: [WebpCase; 11] = [
             ("lossy", webp(&[LOSSY]), None, None),
             ("lossless", webp(&[LOSSLESS]), None, None),
             ("with a canvas", webp(&[CANVAS, LOSSY]), None, None),
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_damage_is_refused() {
+    fn a_damaged_file_is_refused() {
         let whole = webp(&[CANVAS, LOSSY, FRAME, FRAME]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Webp, &whole[..end]), Err("it ends before its container does"), "{end}");

@@ -14,6 +14,7 @@ mod csv;
 mod detect;
 mod jsonl;
 mod lines;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod read_progress;
 mod rows;
@@ -364,6 +365,14 @@ fn read(
         return Err(context.not_a_list(what));
     }
     let mut parser = match format {
+        #[cfg(not(feature = "parquet"))]
+        ListFormat::Parquet => {
+            let _ = file;
+            return Err(
+                context.not_a_list("it is a Parquet file, and this fetchimg was built without the feature parquet")
+            );
+        }
+        #[cfg(feature = "parquet")]
         ListFormat::Parquet => {
             let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
             let file = match whole {

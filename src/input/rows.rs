@@ -177,7 +177,7 @@ impl RowSender {
         let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
         let size = extra.size();
         if size >= MIN_COUNTED_BYTES {
-            extra.weigh(size, &self.budget);
+            extra.charge_to(&self.budget, size);
             self.batch_bytes += size;
         }
         self.next_index += 1;
@@ -205,7 +205,7 @@ impl RowSender {
         self.progress.set_rows(self.next_index);
         // The run holds thousands of rows before it fetches them. It can fetch those sent before without this batch, so
         // waiting for them cannot deadlock.
-        self.budget.wait_for(self.max_bytes_in_flight.saturating_add(std::mem::take(&mut self.batch_bytes)));
+        self.budget.wait_until_at_most(self.max_bytes_in_flight.saturating_add(std::mem::take(&mut self.batch_bytes)));
         self.sender.blocking_send(Ok(std::mem::take(&mut self.batch))).map_err(|_| ReadError::ReceiverDropped)
     }
 

@@ -1,15 +1,15 @@
-//! A record read back: what matters of it here.
+//! A record read back from the journal.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::KnownBy;
+use super::RowIdentity;
 use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, without_fragment};
 
-/// The fields of a record that matter here.
+/// The fields of a record that the journal needs.
 #[derive(Deserialize)]
-pub(super) struct Line<'a> {
+pub(super) struct RecordFields<'a> {
     #[serde(default)]
     pub index: u64,
     #[serde(borrow)]
@@ -28,39 +28,41 @@ pub(super) struct Line<'a> {
     pub sha256: Option<Cow<'a, str>>,
 }
 
-impl Line<'_> {
-    /// The file, if the record speaks of one that fetchimg can have written.
+impl RecordFields<'_> {
+    /// The path of the record, if fetchimg can have written a file there.
     pub fn plain_path(&self) -> Option<&str> {
         self.path.as_deref().filter(|path| is_plain_path(path))
     }
 
-    /// Whether there was nothing to store, because another row had stored the same content.
-    pub fn is_of_another(&self) -> bool {
+    /// Whether the row was skipped because another row had stored the same content.
+    pub fn is_duplicate_content(&self) -> bool {
         self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
     }
 
-    /// What the key of its URL is made of.
-    pub fn name(&self) -> &str {
+    /// The text from which the key of the row is made: the hash of the URL, or else the URL without its fragment.
+    pub fn url_identity(&self) -> &str {
         self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default())
     }
 
-    pub fn is_about(&self, job: &Job, known_by: KnownBy) -> bool {
+    /// Whether this is the record of the same row.
+    pub fn is_about(&self, job: &Job, identity: RowIdentity) -> bool {
         let is_same_url = match &self.url_hash {
             Some(hash) => *hash == url_hash(&job.url),
             None => self.url.split('#').next() == Some(without_fragment(&job.url)),
         };
-        is_same_url && (known_by == KnownBy::Url || self.index == job.index)
+        is_same_url && (identity == RowIdentity::Url || self.index == job.index)
     }
 }
 
-/// The digest that a record has of what came, if that is not what a row asks for. A record need not have one.
+/// The digest of the received body in a record, if it differs from the checksum that a row asks for. `None` also if the
+/// record has no digest by that algorithm.
 pub(super) fn other_digest(line: &[u8], wanted: &Checksum) -> Option<String> {
     #[derive(Deserialize)]
-    struct Came {
+    struct Received {
         #[serde(default)]
         original: Option<Digests>,
     }
-    let came = serde_json::from_slice::<Came>(line).ok()?.original;
-    let digests = came.or_else(|| serde_json::from_slice(line).ok())?;
+    let received = serde_json::from_slice::<Received>(line).ok()?.original;
+    let digests = received.or_else(|| serde_json::from_slice(line).ok())?;
     digests.get(wanted.algorithm).filter(|digest| *digest != wanted.digest).map(str::to_owned)
 }

@@ -1,47 +1,50 @@
-//! Records for other programs (`--manifest`), one JSON object per row.
+//! The manifest: records for other programs (`--manifest`), one JSON object per row.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::PathBuf;
 
-/// A place for data.
+/// Where the manifest is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestTarget {
     /// Standard output.
     Stdout,
-    /// A file, which is replaced.
+    /// A file, whose content is replaced.
     File(PathBuf),
 }
 
-/// Where the records go.
+/// An open manifest.
 #[derive(Debug)]
 pub enum Manifest {
-    /// To whoever reads standard output.
+    /// Standard output.
     Stdout(BufWriter<io::Stdout>),
-    /// Into a file.
+    /// A file.
     File(BufWriter<File>),
 }
 
 impl Manifest {
-    /// Standard output as a manifest.
+    /// A manifest on standard output.
     #[must_use]
     pub fn stdout() -> Self {
         Self::Stdout(BufWriter::new(io::stdout()))
     }
 
-    /// A file, opened for writing, as a manifest.
+    /// A manifest in a file that is open for writing.
     #[must_use]
     pub fn file(file: File) -> Self {
         Self::File(BufWriter::new(file))
     }
 
-    /// Whether what has been written can be taken back.
+    /// Whether the records that have been written can be removed again.
     #[must_use]
     pub const fn can_start_over(&self) -> bool {
         matches!(self, Self::File(_))
     }
 
-    /// Takes back what has been written, where that is possible: another pass over the list speaks of the same rows.
+    /// Removes all records if that is possible, because another pass over the list writes a record for each row again.
+    ///
+    /// # Errors
+    /// When the file cannot be written or truncated.
     pub fn start_over(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(_) => Ok(()),

@@ -6,9 +6,9 @@
 //! there by one permit now and then. A failed increase doubles the number of successes before the next one, so that a
 //! host with a fixed limit refuses very few of many requests; a successful increase is followed by a larger one.
 //!
-//! Requests spend time on the network, so of nine in flight a host that serves eight at once does not always hold all
-//! nine, and an increase to nine may succeed by chance. Failed increases are not forgotten because of that, nor when
-//! nine turn out to be too many later: a limit that seems to move a little is still the same limit.
+//! Requests take time to arrive, so a host that serves eight at once does not always meet nine of them together, and an
+//! increase to nine may succeed by luck. A success therefore only halves the count of failed increases, and a ceiling
+//! that moves a little counts as the same ceiling.
 
 /// The initial limit of a host: the number of connections that browsers open to one host over HTTP/1.1.
 pub const INITIAL_PERMITS: usize = 6;
@@ -96,7 +96,7 @@ impl AdaptiveLimit {
             self.set(self.permits + 1);
         } else if self.permits > self.ceiling {
             if self.successes >= needed {
-                // The increase has succeeded, but perhaps by chance.
+                // The increase has succeeded, but perhaps by luck.
                 self.ceiling = self.permits;
                 self.failed_increases /= 2;
                 self.step *= 2;
@@ -129,9 +129,9 @@ impl AdaptiveLimit {
         // must not lower it further.
         let highest = self.permits.saturating_sub(1).max(self.ceiling);
         self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
-        // A ceiling that is a little lower is the same limit, met at another moment. A much lower one is a new limit.
-        let is_same_limit = before.saturating_sub(self.ceiling) <= (before / 4).max(1);
-        self.failed_increases = if is_same_limit { self.failed_increases.saturating_add(1) } else { 0 };
+        // A slightly lower ceiling is the same limit, met at another moment. A much lower one is a new limit.
+        let is_same_ceiling = before - self.ceiling.min(before) <= (before / 4).max(1);
+        self.failed_increases = if is_same_ceiling { self.failed_increases.saturating_add(1) } else { 0 };
         self.step = 1;
         self.set(half);
         true

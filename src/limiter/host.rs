@@ -146,7 +146,7 @@ impl HostState {
             in_flight: self.in_flight,
             is_probe,
             feedback: Feedback::Unclear,
-            run_permit: None,
+            in_run: None,
             is_counted: true,
         }
     }

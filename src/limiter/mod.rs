@@ -166,7 +166,7 @@ impl Limiter {
         loop {
             let mut permit = self.acquire_at_host(key, attempt).await?;
             // The semaphore is never closed: it lives as long as the limiter.
-            permit.run_permit = Arc::clone(&self.0.run_permits).acquire_owned().await.ok();
+            permit.in_run = Arc::clone(&self.0.run_permits).acquire_owned().await.ok();
             // The slot is taken last: slots taken before the wait would be used one right after the other. If another
             // task has taken it first, the permits are not held until the next slot.
             if permit.take_slot() {
@@ -212,7 +212,7 @@ impl Limiter {
     /// Takes a permit for a new row if one is available now. `is_last`: no further row of the host is at hand.
     #[must_use]
     pub fn try_acquire(&self, key: &HostKey, is_last: bool) -> TryAcquire {
-        let Ok(run_permit) = Arc::clone(&self.0.run_permits).try_acquire_owned() else { return TryAcquire::RunFull };
+        let Ok(in_run) = Arc::clone(&self.0.run_permits).try_acquire_owned() else { return TryAcquire::RunFull };
         let mut hosts = lock(&self.0.hosts);
         let host = self.0.host(&mut hosts, key);
         let availability = host.availability(Attempt::First, &self.0);
@@ -229,7 +229,7 @@ impl Limiter {
                     Ok(()) => {
                         let mut permit = host.permit(key, &self.0);
                         host.take_slot();
-                        permit.run_permit = Some(run_permit);
+                        permit.in_run = Some(in_run);
                         TryAcquire::Permit(permit)
                     }
                     Err(until) => TryAcquire::NotBefore(until),

@@ -23,7 +23,7 @@ pub struct Permit {
     pub(super) in_flight: usize,
     pub(super) is_probe: bool,
     pub(super) feedback: Feedback,
-    pub(super) run_permit: Option<OwnedSemaphorePermit>,
+    pub(super) in_run: Option<OwnedSemaphorePermit>,
     /// Whether the host still counts the permit. Not if the task that waited for it was gone when it was sent.
     pub(super) is_counted: bool,
 }
@@ -81,7 +81,7 @@ impl Drop for Permit {
             return;
         }
         // Before waiting tasks are notified, which need it.
-        drop(self.run_permit.take());
+        drop(self.in_run.take());
         let shared = Arc::clone(&self.shared);
         let mut hosts = lock(&shared.hosts);
         let Some(host) = hosts.get_mut(&self.key) else { return };

@@ -53,7 +53,7 @@ pub fn with_permits<J>(
 /// Rows that have been read and wait for a permit.
 struct HostQueue<J> {
     limiter: Limiter,
-    hosts: HashMap<HostKey, HostRows<J>, RandomState>,
+    hosts: HashMap<HostKey, QueuedRows<J>, RandomState>,
     /// Hosts with queued rows that may have a free permit, in the order in which they are asked.
     ready: VecDeque<HostKey>,
     /// Hosts with queued rows that must not be contacted before a given time.
@@ -65,7 +65,7 @@ struct HostQueue<J> {
 }
 
 /// The queued rows of one host, in the order of the list.
-struct HostRows<J> {
+struct QueuedRows<J> {
     jobs: VecDeque<J>,
     /// Whether the host is in `ready`. Twice there, it would be asked for permits without rows.
     is_ready: bool,
@@ -82,7 +82,7 @@ impl<J> HostQueue<J> {
         if let Some(rows) = self.hosts.get_mut(&host) {
             rows.jobs.push_back(job);
         } else {
-            self.hosts.insert(host.clone(), HostRows { jobs: VecDeque::from([job]), is_ready: false });
+            self.hosts.insert(host.clone(), QueuedRows { jobs: VecDeque::from([job]), is_ready: false });
             self.mark_ready(host);
         }
     }
@@ -179,9 +179,9 @@ mod tests {
     use crate::limiter::{Attempt, Feedback, OpenAfter, Options, PerHost};
     use crate::record::ErrorKind;
 
-    type Job = (&'static str, usize);
+    type TestJob = (&'static str, usize);
 
-    fn host(job: &Job) -> HostKey {
+    fn host(job: &TestJob) -> HostKey {
         HostKey::of(&Url::parse(&format!("http://{}/", job.0)).expect("a URL"))
     }
 
@@ -200,7 +200,11 @@ mod tests {
         })
     }
 
-    fn ahead(jobs: Vec<Job>, limiter: Limiter, max_queued: usize) -> impl Stream<Item = (Job, Option<Permit>)> + Unpin {
+    fn ahead(
+        jobs: Vec<TestJob>,
+        limiter: Limiter,
+        max_queued: usize,
+    ) -> impl Stream<Item = (TestJob, Option<Permit>)> + Unpin {
         Box::pin(with_permits(stream::iter(jobs), host, limiter, max_queued, futures::future::pending()))
     }
 
@@ -295,7 +299,7 @@ mod tests {
             let rows = random.usize(1..600);
             let list = (0..rows).map(|n| (["a", "b", "c"][random.usize(0..3)], n)).collect::<Vec<_>>();
             let jobs = with_permits(stream::iter(list), host, limiter.clone(), 100, futures::future::pending());
-            let work = |(job, mut permit): (Job, Option<Permit>)| {
+            let work = |(job, mut permit): (TestJob, Option<Permit>)| {
                 let (limiter, mut random) = (limiter.clone(), fastrand::Rng::with_seed(seed ^ job.1 as u64));
                 async move {
                     let mut backing_off = None;

@@ -15,7 +15,7 @@
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::record::{Format, LONGEST_EXTENSION};
+use crate::record::{Format, MAX_EXTENSION_BYTES};
 use crate::util::redact::needs_escaping;
 
 /// Stands in a planned name for the extension, which depends on the format of the body. No cleaned name can contain it.
@@ -95,7 +95,7 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
     // The placeholder may become empty, and then its dot is removed.
     let stem = if ext.contains(EXTENSION_PLACEHOLDER) { stem.trim_end_matches(['.', ' ']) } else { stem };
     let ext_may_change = ext.contains(EXTENSION_PLACEHOLDER) || (fix_extension && !ext.is_empty());
-    let max_ext = if ext_may_change { ext.len().max(LONGEST_EXTENSION + 1) } else { ext.len() };
+    let max_ext = if ext_may_change { ext.len().max(MAX_EXTENSION_BYTES + 1) } else { ext.len() };
     // SHA-256 digits at the end are kept, with the punctuation before them; the text before is truncated.
     let kept = stem.find(DIGIT_PLACEHOLDER).filter(|first| *first > MAX_START_OFFSET).map_or(stem.len(), |first| {
         first - usize::from(stem[..first].ends_with(|before: char| before.is_ascii_punctuation()))
@@ -118,7 +118,7 @@ fn fit_component(component: &str, suffix: &str, fix_extension: bool) -> String {
 fn truncated(stem: &str, max_bytes: usize) -> &str {
     let fits = |end: usize| {
         stem.is_char_boundary(end)
-            && end + stem[..end].matches(EXTENSION_PLACEHOLDER).count() * (LONGEST_EXTENSION - 1) <= max_bytes
+            && end + stem[..end].matches(EXTENSION_PLACEHOLDER).count() * (MAX_EXTENSION_BYTES - 1) <= max_bytes
     };
     if fits(stem.len()) {
         return stem;

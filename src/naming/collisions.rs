@@ -7,14 +7,14 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::clean::{DIGIT_PLACEHOLDER, EXTENSION_PLACEHOLDER, UNKNOWN_EXTENSION, extension};
 use crate::record::Format;
-use crate::util::compact_table::Table;
+use crate::util::compact_table::CompactTable;
 
 /// The names that are taken, in 7 bytes each: 7 bytes of its [`stem_hash`], of which one is implied by its place, and
 /// one byte for its extension. If two names have the same hash, one of them gets a needless suffix, and nothing worse
 /// happens.
 #[derive(Clone, Debug)]
 pub struct NameTable {
-    pub table: Table<6, 1>,
+    pub table: CompactTable<6, 1>,
     /// Two odd numbers, random for each run, that permute the hashes. They do not change which names collide, only
     /// where a name is stored. An attacker who could predict that could craft names that all fall into one part of the
     /// table.
@@ -39,7 +39,7 @@ pub struct SuffixLevel(pub u8);
 impl NameTable {
     pub fn new() -> Self {
         let random = RandomState::new();
-        Self { table: Table::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
+        Self { table: CompactTable::default(), secret: [1_u8, 2].map(|number| random.hash_one(number) | 1) }
     }
 
     /// The key of a hash in the table. The steps are reversible on 56 bits, so two hashes have the same key only if

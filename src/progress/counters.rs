@@ -1,107 +1,109 @@
-//! What has happened so far, in numbers that downloads add to.
+//! Counters of a pass over the list, which downloads update and the display reads.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use url::Url;
 
-use super::in_flight::{Place, UnderWay};
+use super::in_flight::{InFlight, SlotGuard};
 use crate::record::ErrorKind;
+use crate::util::lock;
 
-/// What has happened so far in this pass over the list.
+/// Counters of one pass over the list.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows that ended as files.
+    /// Rows whose image was saved.
     pub saved: AtomicU64,
     /// Rows that failed.
     pub failed: AtomicU64,
-    /// Rows that needed nothing.
+    /// Rows that were skipped.
     pub skipped: AtomicU64,
-    /// Bytes of bodies that have come, no byte counted twice when an attempt covers old ground.
+    /// Bytes of bodies that were received. A byte that a retry receives again is not counted again.
     pub bytes: AtomicU64,
-    /// The failed rows by what failed.
+    /// The failed rows by kind of error.
     by_kind: Mutex<BTreeMap<ErrorKind, u64>>,
-    alive: AtomicU64,
-    most_alive: AtomicU64,
-    /// Which downloads are under way. Nowhere, when nobody will look.
-    pub(super) under_way: Option<UnderWay>,
+    in_flight: AtomicU64,
+    peak_in_flight: AtomicU64,
+    /// The single downloads in flight; `None` if there is no display.
+    pub(super) downloads: Option<InFlight>,
 }
 
 impl Counters {
-    /// Counters that somebody will look at, who wants to see the downloads under way as well: about so many at once.
+    /// Counters for a display, which also shows single downloads. About `at_once` downloads are in flight at the same time.
     #[must_use]
     pub fn watched(at_once: NonZeroUsize) -> Self {
-        Self { under_way: Some(UnderWay::new(at_once)), ..Self::default() }
+        Self { downloads: Some(InFlight::new(at_once)), ..Self::default() }
     }
 
-    /// A download begins, or another attempt at it; it ends when the guard is dropped.
-    pub fn begin(&self, url: &Url, attempt: u32) -> Alive<'_> {
-        let now = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most_alive.fetch_max(now, Ordering::Relaxed);
-        Alive { counters: self, place: self.under_way.as_ref().and_then(|under_way| under_way.enter(url, attempt)) }
+    /// Counts an attempt at a download as in flight until the guard is dropped. `attempt` is its number, from 1.
+    pub fn begin(&self, url: &Url, attempt: u32) -> DownloadGuard<'_> {
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.peak_in_flight.fetch_max(now, Ordering::Relaxed);
+        let slot = self.downloads.as_ref().and_then(|downloads| downloads.enter(url, attempt));
+        DownloadGuard { counters: self, slot }
     }
 
-    /// A row failed.
+    /// Counts a failed row.
     pub fn fail(&self, kind: Option<ErrorKind>) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if let Some(kind) = kind {
-            *self.by_kind.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+            *lock(&self.by_kind).entry(kind).or_default() += 1;
         }
     }
 
-    /// What failed and how often, the most frequent first.
+    /// The failures by kind, the most frequent first.
     #[must_use]
     pub fn failures(&self) -> Vec<(ErrorKind, u64)> {
-        let by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_kind = lock(&self.by_kind);
         let mut failures = by_kind.iter().map(|(kind, count)| (*kind, *count)).collect::<Vec<_>>();
         drop(by_kind);
         failures.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
         failures
     }
 
-    /// Downloads under way.
+    /// Downloads that are in flight.
     #[must_use]
-    pub fn alive(&self) -> u64 {
-        self.alive.load(Ordering::Relaxed)
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The most downloads that were alive at once.
+    /// The most downloads that were in flight at the same time.
     #[must_use]
-    pub fn most_alive(&self) -> u64 {
-        self.most_alive.load(Ordering::Relaxed)
+    pub fn peak_in_flight(&self) -> u64 {
+        self.peak_in_flight.load(Ordering::Relaxed)
     }
 }
 
-/// A download under way.
+/// An attempt at a download, which counts as in flight until this is dropped.
 #[derive(Debug)]
-pub struct Alive<'a> {
+pub struct DownloadGuard<'a> {
     counters: &'a Counters,
-    place: Option<Place<'a>>,
+    slot: Option<SlotGuard<'a>>,
 }
 
-impl Alive<'_> {
-    /// So much of its body is here, of so much.
-    pub fn reach(&self, position: u64, of: Option<u64>) {
-        if let Some(place) = &self.place {
-            place.reach(position, of);
+impl DownloadGuard<'_> {
+    /// Sets how many bytes of the body there are, and its length if that is known.
+    pub fn reach(&self, position: u64, length: Option<u64>) {
+        if let Some(slot) = &self.slot {
+            slot.reach(position, length);
         }
     }
 }
 
-impl Drop for Alive<'_> {
+impl Drop for DownloadGuard<'_> {
     fn drop(&mut self) {
-        self.counters.alive.fetch_sub(1, Ordering::Relaxed);
+        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// How far one image has got, over all its attempts.
+/// The highest position that the body of one image has reached, over all attempts.
 #[derive(Debug, Default)]
-pub struct HighWater(u64);
+pub struct HighWaterMark(u64);
 
-impl HighWater {
-    /// Bytes newly reached: none while a retry covers old ground.
+impl HighWaterMark {
+    /// Raises the mark to `position` and returns by how many bytes: none while a retry receives bytes again.
     pub fn reach(&mut self, position: u64) -> u64 {
         let new = position.saturating_sub(self.0);
         self.0 += new;
@@ -114,26 +116,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_retry_does_not_count_old_ground() {
-        let mut water = HighWater::default();
-        let reached = [10, 25, 5, 25, 30].map(|position| water.reach(position));
+    fn bytes_that_a_retry_receives_again_are_not_counted() {
+        let mut mark = HighWaterMark::default();
+        let reached = [10, 25, 5, 25, 30].map(|position| mark.reach(position));
         assert_eq!(reached, [10, 15, 0, 0, 5]);
     }
 
     #[test]
-    fn the_most_alive_at_once_is_remembered() {
+    fn the_peak_of_downloads_in_flight_is_remembered() {
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         for counters in [Counters::default(), Counters::watched(NonZeroUsize::MIN)] {
             let one = counters.begin(&url, 1);
             drop(counters.begin(&url, 1));
             drop(one);
             drop(counters.begin(&url, 2));
-            assert_eq!((counters.alive(), counters.most_alive()), (0, 2));
+            assert_eq!((counters.in_flight(), counters.peak_in_flight()), (0, 2));
         }
     }
 
     #[test]
-    fn what_fails_most_comes_first() {
+    fn the_most_frequent_failure_comes_first() {
         let counters = Counters::default();
         for kind in [ErrorKind::Dns, ErrorKind::HttpStatus(404), ErrorKind::HttpStatus(503), ErrorKind::HttpStatus(404)]
         {

@@ -1,15 +1,15 @@
-//! Where a run is shown, if anywhere.
+//! Where the progress of a run is shown: on the screen, or not at all, as in a library without a terminal.
 
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::Counters;
+use super::facts::Facts;
 #[cfg(feature = "cli")]
 use super::screen::{self, Screen};
-use super::status::Facts;
 
-/// Where a run is shown while it goes on.
+/// Where the progress of a run is shown.
 #[derive(Clone, Debug, Default)]
 pub enum Display {
     /// Nowhere.
@@ -20,15 +20,15 @@ pub enum Display {
     Screen(Screen),
 }
 
-/// Shows a pass until it is dropped.
+/// Shows the progress of a pass until it is dropped.
 #[derive(Debug)]
-pub struct Watch {
+pub struct DisplayGuard {
     #[cfg(feature = "cli")]
-    _on_screen: Option<screen::Watch>,
+    _on_screen: Option<screen::WatchGuard>,
 }
 
 impl Display {
-    /// Counters that know what is shown of them: about `at_once` downloads in flight, if anything.
+    /// Counters with what is shown; about `at_once` downloads are in flight at the same time.
     #[must_use]
     pub fn counters(&self, at_once: NonZeroUsize) -> Counters {
         match self {
@@ -41,24 +41,25 @@ impl Display {
         }
     }
 
-    /// Shows a pass until the watch is dropped. `title`: its name, where there is more than one.
+    /// Shows the progress of a pass until the guard is dropped. `title` is the name of the pass, or empty if there is only
+    /// one.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<Watch>
+    /// When the system cannot start a thread.
+    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<DisplayGuard>
     where
         F: Fn() -> Facts + Send + 'static,
     {
         match self {
             Self::None => {
                 drop((title, counters, facts));
-                Ok(Watch {
+                Ok(DisplayGuard {
                     #[cfg(feature = "cli")]
                     _on_screen: None,
                 })
             }
             #[cfg(feature = "cli")]
-            Self::Screen(screen) => Ok(Watch { _on_screen: Some(screen.watch(title, counters, facts)?) }),
+            Self::Screen(screen) => Ok(DisplayGuard { _on_screen: Some(screen.watch(title, counters, facts)?) }),
         }
     }
 }

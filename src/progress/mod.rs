@@ -1,18 +1,20 @@
-//! Counters, and what is shown of them.
+//! The progress of a run: counters that downloads update, and the live view and log lines that show them.
 //!
-//! The downloads add to [`Counters`]; a thread of the [`Screen`] looks at them ten times a second. Nobody who downloads
-//! knows whether anything is drawn, and what nobody looks at is not kept.
+//! Downloads add to [`Counters`] and know nothing of the display. A thread of the [`Screen`] reads the counters ten times a
+//! second. What only the display needs is not recorded when there is no display.
 //!
-//! A look becomes a `Status` (`status`), which is plain values. It is told in lines that fit the terminal (`view`), with
-//! what `terminal` knows of cursors and colours, or in a sentence for the log (`words`).
+//! Each reading becomes a `Status` (in `status`), which holds plain values. `view` arranges it in lines that fit the
+//! terminal, and `terminal` adds cursor movements and colours. `words` makes a sentence of it for the log.
 
 mod counters;
 mod display;
+mod facts;
 mod in_flight;
 #[cfg(feature = "cli")]
 mod rate;
 #[cfg(feature = "cli")]
 mod screen;
+#[cfg(feature = "cli")]
 mod status;
 #[cfg(feature = "cli")]
 mod terminal;
@@ -21,10 +23,10 @@ mod view;
 #[cfg(feature = "cli")]
 mod words;
 
-pub use self::counters::{Alive, Counters, HighWater};
-pub use self::display::{Display, Watch};
+pub use self::counters::{Counters, DownloadGuard, HighWaterMark};
+pub use self::display::{Display, DisplayGuard};
+pub use self::facts::{Facts, ThrottledHost, Total};
 #[cfg(feature = "cli")]
-pub use self::screen::{AboveView, Screen, Show};
-pub use self::status::{Facts, Throttled, Total};
+pub use self::screen::{LogWriter, ProgressMode, Screen};
 #[cfg(feature = "cli")]
-pub use self::terminal::Paint;
+pub use self::terminal::TerminalStyle;

@@ -1,78 +1,78 @@
-//! How fast it goes lately.
+//! The current rates of rows and bytes, over a sliding window of time.
 //!
-//! What happened a minute ago says little about the rest: ten thousand rows may have needed nothing at the start, a host
-//! may ask for less since. What happened in the last tenth of a second says nothing. So a rate is that of the last ten
-//! seconds, or of longer when little happened in them, but no higher than what did happen in them allows.
+//! The mean of a whole pass says little about its rest: thousands of rows may have been skipped at its start, and a host may
+//! have begun to throttle. A tenth of a second is too short to say anything. So a rate is the mean of the last ten seconds,
+//! or of up to a minute if few rows ended in them. It is never higher than the last ten seconds allow.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A rate is that of so long ...
-const SHORT: Duration = Duration::from_secs(10);
-/// ... or of longer, until so many images are in it ...
-const ENOUGH: u64 = 20;
-/// ... or it is that of so long.
-const LONG: Duration = Duration::from_secs(60);
+/// The window of a rate ...
+const MIN_WINDOW: Duration = Duration::from_secs(10);
+/// ... which is extended until this number of rows ended in it ...
+const MIN_ROWS_IN_WINDOW: u64 = 20;
+/// ... but to no more than this.
+const MAX_WINDOW: Duration = Duration::from_secs(60);
 
-/// Looks are remembered when they are so far from each other.
-const APART: Duration = Duration::from_millis(200);
+/// The shortest time between two samples that are kept.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How far a pass had got at one look.
+/// The progress of a pass at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Since its beginning.
+pub struct RateSample {
+    /// Time since the pass began.
     pub at: Duration,
     /// Rows that have ended.
     pub ended: u64,
-    /// Bytes that have come.
+    /// Bytes that have been received.
     pub bytes: u64,
 }
 
-/// Rows and bytes a second.
+/// Rows and bytes per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Rows that end in a second.
+    /// Rows that end per second.
     pub rows: f64,
-    /// Bytes that come in a second.
+    /// Bytes that are received per second.
     pub bytes: f64,
 }
 
-/// The looks of the last minute.
+/// The samples of the last minute.
 #[derive(Debug)]
-pub struct Lately(VecDeque<Look>);
+pub struct RateWindow(VecDeque<RateSample>);
 
-impl Default for Lately {
-    /// At the beginning nothing had happened.
+impl Default for RateWindow {
+    /// A window with the sample of the beginning, when nothing had ended.
     fn default() -> Self {
-        Self(VecDeque::from([Look::default()]))
+        Self(VecDeque::from([RateSample::default()]))
     }
 }
 
-impl Lately {
-    /// The rates as of this look.
-    pub fn rates(&mut self, now: Look) -> Rates {
-        let age = |look: &Look| now.at.saturating_sub(look.at);
-        // One that is older stays, so that what is remembered is never shorter than it should be.
-        while self.0.get(1).is_some_and(|second| age(second) >= LONG) {
+impl RateWindow {
+    /// Adds a sample and returns the rates at its time.
+    pub fn rates(&mut self, now: RateSample) -> Rates {
+        let age = |sample: &RateSample| now.at.saturating_sub(sample.at);
+        // One sample older than the window is kept, so that the samples always cover the whole window.
+        while self.0.get(1).is_some_and(|second| age(second) >= MAX_WINDOW) {
             self.0.pop_front();
         }
-        let since = |is_long_enough: &dyn Fn(&&Look) -> bool| {
+        let since = |is_long_enough: &dyn Fn(&&RateSample) -> bool| {
             self.0.iter().rev().find(is_long_enough).or_else(|| self.0.front()).copied().unwrap_or_default()
         };
-        let short = since(&|look| age(look) >= SHORT);
-        let long = since(&|look| age(look) >= SHORT && now.ended - look.ended >= ENOUGH);
-        if self.0.back().is_none_or(|last| age(last) >= APART) {
+        let short = since(&|sample| age(sample) >= MIN_WINDOW);
+        let long = since(&|sample| age(sample) >= MIN_WINDOW && now.ended - sample.ended >= MIN_ROWS_IN_WINDOW);
+        if self.0.back().is_none_or(|last| age(last) >= SAMPLE_INTERVAL) {
             self.0.push_back(now);
         }
-        // When most hosts are done, the last one may be far slower than the whole minute was. One more row may be about to
-        // end.
-        let at_most = short.until(Look { ended: now.ended + 1, ..now }).rows;
+        // When most hosts are done, the remaining one may be far slower than the mean of the minute. One row is added,
+        // because one may be about to end.
+        let at_most = short.until(RateSample { ended: now.ended + 1, ..now }).rows;
         Rates { rows: long.until(now).rows.min(at_most), bytes: short.until(now).bytes }
     }
 }
 
-impl Look {
-    /// The rates from here to there.
+impl RateSample {
+    /// The mean rates from this sample to a later one.
     #[expect(clippy::cast_precision_loss, reason = "shown")]
     pub fn until(self, later: Self) -> Rates {
         let seconds = later.at.saturating_sub(self.at).as_secs_f64().max(0.001);
@@ -84,19 +84,19 @@ impl Look {
 mod tests {
     use super::*;
 
-    /// The rate of rows after each of so many tenths of a second, of which each brings so many rows.
+    /// The rate of rows after each tenth of a second; `rows` are the numbers of rows that end in each of them.
     fn rates(rows: impl IntoIterator<Item = u64>) -> Vec<f64> {
-        let (mut lately, mut ended) = (Lately::default(), 0);
+        let (mut window, mut ended) = (RateWindow::default(), 0);
         let each = rows.into_iter().zip(1..).map(|(rows, tenths)| {
             ended += rows;
-            lately.rates(Look { at: Duration::from_millis(100 * tenths), ended, bytes: 0 }).rows
+            window.rates(RateSample { at: Duration::from_millis(100 * tenths), ended, bytes: 0 }).rows
         });
         each.collect()
     }
 
     #[test]
-    fn a_rate_is_that_of_the_last_seconds() {
-        // Rows that need nothing, then others.
+    fn a_rate_is_the_mean_of_the_last_seconds() {
+        // Rows that are skipped, then rows that are fetched.
         let rates = rates([100_000].into_iter().chain([2; 300]));
         assert!(rates[0] > 999_999.0, "{}", rates[0]);
         assert!(rates[50] > 10_000.0);
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn where_little_happens_a_rate_is_that_of_a_minute() {
-        // One row in four seconds.
+    fn a_rate_is_the_mean_of_a_minute_if_few_rows_end() {
+        // One row every four seconds.
         let rates = rates((0..1200).map(|tenth| u64::from(tenth % 40 == 0)));
         assert!(rates[700..].iter().all(|rate| (0.23..0.27).contains(rate)), "{:?}", &rates[700..]);
     }
 
     #[test]
-    fn what_has_become_slow_is_not_taken_for_fast() {
+    fn a_pass_that_has_become_slow_is_not_shown_as_fast() {
         let rates = rates((0..300).map(|tenth| if tenth < 150 { 10 } else { u64::from(tenth % 40 == 0) }));
         assert!((99.0..101.0).contains(&rates[149]), "{}", rates[149]);
         assert!(rates[260..].iter().all(|rate| *rate < 0.5), "{:?}", &rates[260..]);

@@ -1,8 +1,12 @@
-//! Who draws, and when.
+//! Writes the live view and the log lines to standard error.
 //!
-//! While a pass is watched, one thread alone writes to the terminal: the view ten times a second, and the log lines that
-//! have come meanwhile above it. So no line is ever torn, and whoever logs waits for nobody, however slow the terminal
-//! is, until very much has gathered.
+//! While a pass is shown, a single thread writes to the terminal: the view ten times a second, and above it the log lines
+//! that have been queued since. So the view never tears a log line. Logging only appends to the queue, and does not wait for
+//! the terminal, however slow that is, unless the queue is full.
+//!
+//! That is why the view is drawn here and not by `MultiProgress` of the crate indicatif (0.18): its `println` and `suspend`
+//! draw in the thread that logs, and hold the lock of all bars meanwhile. There, a log line waits for the terminal, and a
+//! terminal that does not read would stop every download that logs one.
 
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -14,248 +18,253 @@ use console::Term;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::counters::Counters;
-use super::status::{Facts, Observer};
-use super::terminal::{Paint, frame, is_live};
+use super::facts::Facts;
+use super::status::Observer;
+use super::terminal::{TerminalStyle, frame, supports_live_view};
 use super::view::{self, ViewSize};
+use crate::util::lock;
 
-/// What is shown while the run goes on (`--progress`).
+/// How progress is shown while the run goes on (`--progress`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
+pub enum ProgressMode {
     /// A live view.
     Bar,
-    /// A log line now and then.
+    /// A log line every ten seconds.
     Log,
-    /// Nothing.
-    Nothing,
+    /// Not at all.
+    Off,
 }
 
-impl Show {
-    /// What suits standard error (`--progress auto`).
+impl ProgressMode {
+    /// A live view if standard error supports one, log lines otherwise (`--progress auto`).
     #[must_use]
-    pub fn what_fits() -> Self {
-        if is_live() { Self::Bar } else { Self::Log }
+    pub fn auto() -> Self {
+        if supports_live_view() { Self::Bar } else { Self::Log }
     }
 }
 
-/// Between two looks that are drawn ...
-const TICK: Duration = Duration::from_millis(100);
-/// ... and between two log lines that tell how far the run has got.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+/// Time between two frames of the live view.
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two log lines with the progress.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Log lines that come sooner after each other are written together, so that a thousand of them do not draw the view a
-/// thousand times.
-const GATHER: Duration = Duration::from_millis(20);
+/// The shortest time between two writes. Log lines that come faster are written together, so that a thousand of them do
+/// not draw the view a thousand times.
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whoever logs waits from so many bytes on that the terminal has not taken.
-const ROOM: usize = 256 * 1024;
+/// If the queue of log lines has more bytes than this, logging waits until the terminal has taken them.
+const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
-/// A program that is told to leave at once waits no longer than this for its terminal.
-const PARTING: Duration = Duration::from_millis(200);
+/// The longest time for which a program that is told to exit at once waits for its terminal.
+const MAX_CLOSE_WAIT: Duration = Duration::from_millis(200);
 
-/// Standard error, with a view at its bottom or not. Clones share it.
+/// Standard error, with or without a live view below the log lines. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Screen(Arc<Shared>);
+pub struct Screen(Arc<SharedScreen>);
 
 #[derive(Debug)]
-struct Shared {
-    show: Show,
-    paint: Paint,
-    state: Mutex<State>,
-    /// Somebody has something for the thread that draws.
-    called: Condvar,
-    /// It has taken it.
+struct SharedScreen {
+    mode: ProgressMode,
+    style: TerminalStyle,
+    state: Mutex<ScreenState>,
+    /// Notified when the drawing thread has something to do.
+    wake: Condvar,
+    /// Notified when the drawing thread has taken the queue or has ended.
     taken: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// There is a thread that draws. Nobody else writes while there is.
+struct ScreenState {
+    /// A thread draws the view; no other thread writes to standard error.
     is_drawing: bool,
-    /// It is to end.
+    /// The thread is asked to end.
     stop: bool,
-    /// Log lines that it has not written.
-    pending: Vec<u8>,
+    /// Log lines that the drawing thread has not taken yet.
+    queue: Vec<u8>,
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedScreen {
+    fn state(&self) -> MutexGuard<'_, ScreenState> {
+        lock(&self.state)
     }
 
-    /// Waits until it is time for a look, or until there is something to write and it is time for that. What is to be
-    /// written, and whether it is the last.
-    fn next(&self, look: Instant, write: Instant) -> (Vec<u8>, bool) {
+    /// Waits until the next frame is due, or until log lines are queued and the next write is due. Returns the queued lines,
+    /// and whether the thread is to end.
+    fn next(&self, frame: Instant, write: Instant) -> (Vec<u8>, bool) {
         let mut state = self.state();
         loop {
-            let until = if state.pending.is_empty() { look } else { look.min(write) };
+            let until = if state.queue.is_empty() { frame } else { frame.min(write) };
             let left = until.saturating_duration_since(Instant::now());
             if state.stop || left.is_zero() {
-                let pending = std::mem::take(&mut state.pending);
+                let queue = std::mem::take(&mut state.queue);
                 self.taken.notify_all();
-                return (pending, state.stop);
+                return (queue, state.stop);
             }
-            state = self.called.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-/// Standard error is this thread's. When it ends, by a panic as well, whoever logs writes there again.
-struct Drawing<'a>(&'a Shared);
+/// Held by the thread that draws. When it is dropped, also by a panic, log lines go directly to standard error again.
+struct DrawingGuard<'a>(&'a SharedScreen);
 
-impl Drop for Drawing<'_> {
+impl Drop for DrawingGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        put(&std::mem::take(&mut state.pending));
+        write_stderr(&std::mem::take(&mut state.queue));
         state.is_drawing = false;
         self.0.taken.notify_all();
     }
 }
 
-/// Writes to standard error. Whoever has closed it does not want to know.
-fn put(bytes: &[u8]) {
+/// Writes to standard error. Errors are ignored: there is no other place to report them.
+fn write_stderr(bytes: &[u8]) {
     if !bytes.is_empty() {
         let _ = io::stderr().lock().write_all(bytes);
     }
 }
 
 impl Screen {
-    /// A screen that shows nothing until [`Screen::watch`]. A view is for terminals; elsewhere there is nothing instead.
+    /// A screen that shows no progress until [`Screen::watch`]. If standard error is not a terminal, a live view is replaced
+    /// by no progress at all.
     #[must_use]
-    pub fn new(show: Show, paint: Paint) -> Self {
-        let show = if show == Show::Bar && !io::stderr().is_terminal() { Show::Nothing } else { show };
-        let (state, called, taken) = Default::default();
-        Self(Arc::new(Shared { show, paint, state, called, taken }))
+    pub fn new(mode: ProgressMode, style: TerminalStyle) -> Self {
+        let mode = if mode == ProgressMode::Bar && !io::stderr().is_terminal() { ProgressMode::Off } else { mode };
+        let (state, wake, taken) = Default::default();
+        Self(Arc::new(SharedScreen { mode, style, state, wake, taken }))
     }
 
-    /// Counters that know what this screen shows: about so many downloads at once, if anything.
+    /// Counters with what this screen shows; about `at_once` downloads are in flight at the same time.
     #[must_use]
     pub fn counters(&self, at_once: NonZeroUsize) -> Counters {
-        if self.0.show == Show::Nothing { Counters::default() } else { Counters::watched(at_once) }
+        if self.0.mode == ProgressMode::Off { Counters::default() } else { Counters::watched(at_once) }
     }
 
-    /// Shows a pass until the watch is dropped. `title`: its name, where there is more than one.
+    /// Shows the progress of a pass until the guard is dropped. `title` is the name of the pass, or empty if there is only
+    /// one.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<Watch>
+    /// When the system cannot start a thread.
+    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<WatchGuard>
     where
         F: Fn() -> Facts + Send + 'static,
     {
-        let mut watch = Watch { screen: self.clone(), thread: None };
+        let mut watch = WatchGuard { screen: self.clone(), thread: None };
         let (shared, mut observer) = (Arc::clone(&self.0), Observer::new(title, counters, facts));
         self.0.state().stop = false;
-        let show: Box<dyn FnOnce() + Send> = match self.0.show {
-            Show::Nothing => return Ok(watch),
-            Show::Bar => {
-                // Before there is a thread: whatever is logged from here on waits for it.
+        let run: Box<dyn FnOnce() + Send> = match self.0.mode {
+            ProgressMode::Off => return Ok(watch),
+            ProgressMode::Bar => {
+                // Set before the thread starts, so that lines logged from here on are queued for it.
                 self.0.state().is_drawing = true;
                 Box::new(move || draw(&shared, &mut observer))
             }
-            Show::Log => Box::new(move || log(&shared, &mut observer)),
+            ProgressMode::Log => Box::new(move || log(&shared, &mut observer)),
         };
-        match std::thread::Builder::new().name("progress".into()).spawn(show) {
+        match std::thread::Builder::new().name("progress".into()).spawn(run) {
             Ok(thread) => watch.thread = Some(thread),
             Err(error) => {
-                drop(Drawing(&self.0));
+                drop(DrawingGuard(&self.0));
                 return Err(error);
             }
         }
         Ok(watch)
     }
 
-    /// Takes the view away before the program ends, whatever is still going on. Who does not read gets no say in that.
-    pub fn leave(&self) {
+    /// Removes the view before the program exits, even if downloads go on. Waits at most 200 milliseconds for a terminal
+    /// that does not read.
+    pub fn close(&self) {
         let mut state = self.0.state();
         state.stop = true;
-        self.0.called.notify_all();
-        drop(self.0.taken.wait_timeout_while(state, PARTING, |state| state.is_drawing));
+        self.0.wake.notify_all();
+        drop(self.0.taken.wait_timeout_while(state, MAX_CLOSE_WAIT, |state| state.is_drawing));
     }
 }
 
-/// Draws until it is told to stop.
-fn draw(shared: &Shared, observer: &mut Observer<impl Fn() -> Facts>) {
-    let _drawing = Drawing(shared);
-    let (mut next_look, mut next_write) = (Instant::now() + TICK, Instant::now());
+/// Draws the view until it is asked to stop.
+fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
+    let _guard = DrawingGuard(shared);
+    let (mut next_frame, mut next_write) = (Instant::now() + FRAME_INTERVAL, Instant::now());
     let (mut lines, mut size) = (Vec::new(), None);
     loop {
-        let (above, is_last) = shared.next(next_look, next_write);
-        let is_there = !lines.is_empty();
+        let (above, is_last) = shared.next(next_frame, next_write);
+        let is_shown = !lines.is_empty();
         let now = Instant::now();
         if is_last {
-            put(&frame(&above, &[], is_there, shared.paint.colours));
+            write_stderr(&frame(&above, &[], is_shown, shared.style.colours));
             return;
         }
         let mut has_changed = !above.is_empty();
-        if now >= next_look {
+        if now >= next_frame {
             let (height, width) = Term::stderr().size();
-            let drawn = view::lines(&observer.look(), ViewSize { width, height }, shared.paint.unicode);
-            // A terminal of another size may have made something else of the same lines.
-            has_changed |= drawn != lines || size.replace((width, height)) != Some((width, height));
-            lines = drawn;
-            next_look = now + TICK;
+            let new_lines = view::lines(&observer.status(), ViewSize { width, height }, shared.style.unicode);
+            // After a change of its size, the terminal may show the same lines differently.
+            has_changed |= new_lines != lines || size.replace((width, height)) != Some((width, height));
+            lines = new_lines;
+            next_frame = now + FRAME_INTERVAL;
         }
         if has_changed {
-            put(&frame(&above, &lines, is_there, shared.paint.colours));
+            write_stderr(&frame(&above, &lines, is_shown, shared.style.colours));
         }
-        next_write = now + GATHER;
+        next_write = now + MIN_WRITE_INTERVAL;
     }
 }
 
-/// Logs until it is told to stop. Whoever has read one such line is told how it ended, too.
-fn log(shared: &Shared, observer: &mut Observer<impl Fn() -> Facts>) {
-    let mut has_said = false;
+/// Logs the progress until it is asked to stop. If it has logged a line, it logs a last one at the end of the pass.
+fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
+    let mut has_logged = false;
     loop {
-        let waited = shared.called.wait_timeout_while(shared.state(), LOG_EVERY, |state| !state.stop);
+        let waited = shared.wake.wait_timeout_while(shared.state(), LOG_INTERVAL, |state| !state.stop);
         let is_last = waited.unwrap_or_else(PoisonError::into_inner).0.stop;
-        if is_last && !has_said {
+        if is_last && !has_logged {
             return;
         }
-        let status = if is_last { observer.last_look() } else { observer.look() };
+        let status = if is_last { observer.final_status() } else { observer.status() };
         let title = if status.title.is_empty() { "Progress" } else { status.title };
         tracing::info!(target: "fetchimg", "{title}: {status}");
         if is_last {
             return;
         }
-        has_said = true;
+        has_logged = true;
     }
 }
 
-/// Shows a pass until it is dropped.
+/// Shows the progress of a pass until it is dropped.
 #[derive(Debug)]
-pub struct Watch {
+pub struct WatchGuard {
     screen: Screen,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Watch {
+impl Drop for WatchGuard {
     fn drop(&mut self) {
         self.screen.0.state().stop = true;
-        self.screen.0.called.notify_all();
+        self.screen.0.wake.notify_all();
         if let Some(thread) = self.thread.take() {
-            // It has nothing to say; if it panicked, it has said so.
+            // A panic of the thread has been reported by the panic handler.
             let _ = thread.join();
         }
     }
 }
 
-/// Writes log lines to standard error, above the view.
+/// Writes log lines to standard error, above the view if there is one.
 #[derive(Debug)]
-pub struct AboveView<'a>(&'a Shared);
+pub struct LogWriter<'a>(&'a SharedScreen);
 
-impl Write for AboveView<'_> {
+impl Write for LogWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let state = self.0.state();
-        let is_full = |state: &mut State| state.is_drawing && state.pending.len() > ROOM;
+        let is_full = |state: &mut ScreenState| state.is_drawing && state.queue.len() > MAX_QUEUED_BYTES;
         let mut state = self.0.taken.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
         if state.is_drawing {
-            // Whoever draws knows of the lines that are there already.
-            if state.pending.is_empty() {
-                self.0.called.notify_all();
+            // If the queue is not empty, the drawing thread has been notified already.
+            if state.queue.is_empty() {
+                self.0.wake.notify_all();
             }
-            state.pending.extend_from_slice(line);
+            state.queue.extend_from_slice(line);
         } else {
             drop(state);
-            put(line);
+            write_stderr(line);
         }
         Ok(line.len())
     }
@@ -266,9 +275,9 @@ impl Write for AboveView<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Screen {
-    type Writer = AboveView<'a>;
+    type Writer = LogWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        AboveView(&self.0)
+        LogWriter(&self.0)
     }
 }

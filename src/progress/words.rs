@@ -1,15 +1,16 @@
-//! The words and numbers that the view and the log have in common.
+//! The words and numbers that the live view and the log lines share, and the sentence for a log line.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::in_flight::Slow;
-use super::status::{Status, Throttled, Total};
+use super::facts::{ThrottledHost, Total};
+use super::in_flight::SlowDownload;
+use super::status::Status;
 use crate::record::ErrorKind;
 use crate::util::human::{Count, Rounded, Size};
 use crate::util::redact::escaped;
 
-/// A time that has passed or is to come, in two units at most: `12s`, `2m05s`, `3h20m`.
+/// A duration in at most two units: `12s`, `2m05s`, `3h20m`.
 pub fn short(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -19,40 +20,40 @@ pub fn short(time: Duration) -> String {
     }
 }
 
-/// A rate without digits that change too quickly to be read.
+/// A rate per second, with few digits: others would change too quickly to be read.
 pub fn rate(per_second: f64) -> String {
     if per_second < 99.95 { format!("{per_second:.1}/s") } else { format!("{per_second:.0}/s") }
 }
 
-/// Bytes a second.
+/// A rate of bytes per second.
 pub fn byte_rate(per_second: f64) -> String {
     format!("{}/s", Size::of(per_second))
 }
 
-/// What there is still to wait for.
-pub fn left(left: Duration) -> String {
+/// The time that is left.
+pub fn time_left(left: Duration) -> String {
     format!("about {:#} left", Rounded(left))
 }
 
-/// An estimate, without digits that mean nothing.
+/// An estimated count with two significant digits.
 pub fn roughly(count: u64) -> Count {
     let unit = 10_u64.pow(count.checked_ilog10().unwrap_or(0).saturating_sub(1));
     Count((count.saturating_add(unit / 2)) / unit * unit)
 }
 
-/// One kind of failure.
+/// The number of failures of one kind.
 pub fn failure((kind, count): &(ErrorKind, u64)) -> String {
     format!("{} {kind}", Count(*count))
 }
 
-/// A host that is to be spared, by the name that is shown of it.
-pub fn throttled(host: &str, Throttled { times, left_alone, .. }: &Throttled, is_short: bool) -> String {
+/// A host that has throttled. `host` is its name as it is shown.
+pub fn throttled(host: &str, ThrottledHost { times, backoff_left, .. }: &ThrottledHost, is_short: bool) -> String {
     let times = match times {
         1 => "once".to_owned(),
         times => format!("{}{}", Count(*times), if is_short { "x" } else { " times" }),
     };
-    match left_alone {
-        // The second that has begun counts: "0s more" would say that it is over.
+    match backoff_left {
+        // The second that has begun counts: "0s more" would mean that the time is over.
         Some(time) => {
             let time = short(*time + Duration::from_secs(1));
             if is_short { format!("{host} {times}, {time}") } else { format!("{host} {times}, left alone {time} more") }
@@ -61,8 +62,8 @@ pub fn throttled(host: &str, Throttled { times, left_alone, .. }: &Throttled, is
     }
 }
 
-/// How far a download has got.
-pub fn position(slow: &Slow) -> String {
+/// How many bytes a download has received.
+pub fn position(slow: &SlowDownload) -> String {
     match (slow.bytes, slow.length) {
         (0, _) => "no byte yet".to_owned(),
         (bytes, Some(length)) => format!("{} of {}", Size::from(bytes), Size::from(length)),
@@ -70,13 +71,13 @@ pub fn position(slow: &Slow) -> String {
     }
 }
 
-/// Where a download comes from, without the folders.
-pub fn place(slow: &Slow, ellipsis: &str) -> String {
+/// The host and the file name of a download, with `ellipsis` in place of the folders.
+pub fn origin(slow: &SlowDownload, ellipsis: &str) -> String {
     let folders = if slow.is_deep { format!("{ellipsis}/") } else { String::new() };
     escaped(&format!("{}/{folders}{}", slow.host, slow.name)).into_owned()
 }
 
-/// A sentence for the log: whatever the view says.
+/// The sentence for the log, which says the same as the view.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ended = Count(self.ended);
@@ -94,16 +95,16 @@ impl fmt::Display for Status {
         }
         let (rate, byte_rate) = (rate(self.rates.rows), byte_rate(self.rates.bytes));
         write!(f, ", {rate}, {byte_rate}, {} in {}", Size::from(self.bytes), short(self.elapsed))?;
-        if let Some(time) = self.left() {
-            write!(f, ", {}", left(time))?;
+        if let Some(time) = self.time_left() {
+            write!(f, ", {}", time_left(time))?;
         }
-        if let Some(last) = self.last() {
+        if let Some(last) = self.last_in_flight() {
             write!(f, ", the last {last} under way")?;
-        } else if self.alive > 0 {
-            write!(f, ", {} under way", Count(self.alive))?;
+        } else if self.in_flight > 0 {
+            write!(f, ", {} under way", Count(self.in_flight))?;
         }
         if let Some(slow) = self.slowest.first() {
-            write!(f, ", the slowest for {}: {} ({})", short(slow.time), place(slow, "..."), position(slow))?;
+            write!(f, ", the slowest for {}: {} ({})", short(slow.time), origin(slow, "..."), position(slow))?;
         }
         for (number, host) in self.throttled.iter().take(3).enumerate() {
             let lead = if number == 0 { "throttled:" } else { "and" };
@@ -119,7 +120,7 @@ mod tests {
     use crate::progress::rate::Rates;
 
     #[test]
-    fn numbers_are_short() {
+    fn times_and_numbers_have_few_digits() {
         let times = [0, 99, 100, 5_999, 6_000, 360_000].map(|seconds| short(Duration::from_secs(seconds)));
         assert_eq!(times, ["0s", "99s", "1m40s", "99m59s", "1h40m", "100h00m"]);
         assert_eq!([0.04, 99.94, 99.96, 12_345.6].map(rate), ["0.0/s", "99.9/s", "100/s", "12346/s"]);
@@ -128,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn the_log_tells_it_in_a_sentence() {
+    fn the_log_has_the_status_as_a_sentence() {
         let mut status = Status {
             ended: 4_000,
             failed: 13,
             skipped: 3,
             bytes: 123_456_789,
-            alive: 64,
+            in_flight: 64,
             total: Total::Known(10_000),
             elapsed: Duration::from_secs(20),
             rates: Rates { rows: 200.0, bytes: 6e6 },
@@ -146,9 +147,9 @@ mod tests {
             "4,000 of 10,000, 3 skipped, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
              about 30s left, 64 under way"
         );
-        (status.total, status.alive, status.skipped) = (Total::Unknown, 0, 0);
-        status.throttled.push(Throttled { host: "a.example".into(), times: 1, left_alone: None });
-        status.slowest.push(Slow {
+        (status.total, status.in_flight, status.skipped) = (Total::Unknown, 0, 0);
+        status.throttled.push(ThrottledHost { host: "a.example".into(), times: 1, backoff_left: None });
+        status.slowest.push(SlowDownload {
             host: "b.example".into(),
             name: "b\u{7}.png".into(),
             is_deep: true,

@@ -1,4 +1,4 @@
-//! Digests of bodies, several at once while they stream, and checksums that a list asks for.
+//! Digests of bodies, computed while they stream, and the checksums that a list gives for them.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
-/// A way to make a digest of bytes.
+/// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// MD5 (RFC 1321): broken, and still what many lists hold.
+    /// MD5 (RFC 1321): broken, but many lists have no other digest.
     Md5,
-    /// SHA-1 (FIPS 180-4): broken too.
+    /// SHA-1 (FIPS 180-4): also broken.
     Sha1,
     /// SHA-256 (FIPS 180-4).
     Sha256,
     /// SHA-512 (FIPS 180-4).
     Sha512,
-    /// BLAKE3, with its usual 32 bytes.
+    /// BLAKE3 with its default output of 32 bytes.
     Blake3,
 }
 
 impl Algorithm {
-    /// Every one.
+    /// Every algorithm.
     pub const ALL: [Self; 5] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512, Self::Blake3];
 
     /// The name in records and in `--hash`.
@@ -37,19 +37,19 @@ impl Algorithm {
         }
     }
 
-    /// The one of that name.
+    /// The algorithm with this name; upper and lower case are equal.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 }
 
-/// Makes digests of one body by several algorithms.
+/// Computes the digests of one body by several algorithms.
 #[derive(Clone, Debug, Default)]
-pub struct Digester(Vec<State>);
+pub struct Digester(Vec<HasherState>);
 
 #[derive(Clone, Debug)]
-enum State {
+enum HasherState {
     Md5(md5::Md5),
     Sha1(sha1::Sha1),
     Sha256(sha2::Sha256),
@@ -58,60 +58,60 @@ enum State {
 }
 
 impl Digester {
-    /// Nothing has come yet. Each algorithm counts once.
+    /// A digester that has got no bytes yet. An algorithm that is given twice is used once.
     pub fn new(algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        let mut wanted = algorithms.into_iter().collect::<Vec<_>>();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let mut algorithms = algorithms.into_iter().collect::<Vec<_>>();
+        algorithms.sort_unstable();
+        algorithms.dedup();
         let begin = |algorithm| match algorithm {
-            Algorithm::Md5 => State::Md5(md5::Md5::new()),
-            Algorithm::Sha1 => State::Sha1(sha1::Sha1::new()),
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => State::Sha512(Box::new(sha2::Sha512::new())),
-            Algorithm::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
+            Algorithm::Md5 => HasherState::Md5(md5::Md5::new()),
+            Algorithm::Sha1 => HasherState::Sha1(sha1::Sha1::new()),
+            Algorithm::Sha256 => HasherState::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => HasherState::Sha512(Box::new(sha2::Sha512::new())),
+            Algorithm::Blake3 => HasherState::Blake3(Box::new(blake3::Hasher::new())),
         };
-        Self(wanted.into_iter().map(begin).collect())
+        Self(algorithms.into_iter().map(begin).collect())
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes of the body.
     pub fn update(&mut self, bytes: &[u8]) {
         for state in &mut self.0 {
             match state {
-                State::Md5(hasher) => hasher.update(bytes),
-                State::Sha1(hasher) => hasher.update(bytes),
-                State::Sha256(hasher) => hasher.update(bytes),
-                State::Sha512(hasher) => hasher.update(bytes),
-                State::Blake3(hasher) => drop(hasher.update(bytes)),
+                HasherState::Md5(hasher) => hasher.update(bytes),
+                HasherState::Sha1(hasher) => hasher.update(bytes),
+                HasherState::Sha256(hasher) => hasher.update(bytes),
+                HasherState::Sha512(hasher) => hasher.update(bytes),
+                HasherState::Blake3(hasher) => drop(hasher.update(bytes)),
             }
         }
     }
 
-    /// What came of it.
+    /// The digests of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Digests {
         let end = |state| match state {
-            State::Md5(hasher) => (Algorithm::Md5, hex(&hasher.finalize())),
-            State::Sha1(hasher) => (Algorithm::Sha1, hex(&hasher.finalize())),
-            State::Sha256(hasher) => (Algorithm::Sha256, hex(&hasher.finalize())),
-            State::Sha512(hasher) => (Algorithm::Sha512, hex(&hasher.finalize())),
-            State::Blake3(hasher) => (Algorithm::Blake3, hex(hasher.finalize().as_bytes())),
+            HasherState::Md5(hasher) => (Algorithm::Md5, hex(&hasher.finalize())),
+            HasherState::Sha1(hasher) => (Algorithm::Sha1, hex(&hasher.finalize())),
+            HasherState::Sha256(hasher) => (Algorithm::Sha256, hex(&hasher.finalize())),
+            HasherState::Sha512(hasher) => (Algorithm::Sha512, hex(&hasher.finalize())),
+            HasherState::Blake3(hasher) => (Algorithm::Blake3, hex(hasher.finalize().as_bytes())),
         };
         Digests(self.0.into_iter().map(end).collect())
     }
 }
 
-/// Digests by their algorithms, in hexadecimal digits of lower case.
+/// Digests by algorithm, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digests(Vec<(Algorithm, String)>);
 
 impl Digests {
-    /// The one that this algorithm has made, if it was asked to.
+    /// The digest by this algorithm, if there is one.
     #[must_use]
     pub fn get(&self, wanted: Algorithm) -> Option<&str> {
         self.0.iter().find(|(algorithm, _)| *algorithm == wanted).map(|(_, digest)| &**digest)
     }
 
-    /// Only those by these algorithms.
+    /// Only the digests by these algorithms.
     #[must_use]
     pub fn only(mut self, wanted: &[Algorithm]) -> Self {
         self.0.retain(|(algorithm, _)| wanted.contains(algorithm));
@@ -126,10 +126,10 @@ impl Serialize for Digests {
 }
 
 impl<'de> Deserialize<'de> for Digests {
-    /// Out of a map that holds other things too.
+    /// Reads the digests from a map and ignores its other entries: in records, they are fields among others.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
+        struct DigestsVisitor;
+        impl<'de> Visitor<'de> for DigestsVisitor {
             type Value = Digests;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -147,26 +147,26 @@ impl<'de> Deserialize<'de> for Digests {
                 Ok(Digests(digests))
             }
         }
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(DigestsVisitor)
     }
 }
 
-/// What a body has to hash to.
+/// The digest that a body must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checksum {
-    /// How it was made.
+    /// The algorithm of the digest.
     pub algorithm: Algorithm,
-    /// In hexadecimal digits of lower case.
+    /// The digest in lower-case hexadecimal digits.
     pub digest: String,
 }
 
 impl std::str::FromStr for Checksum {
     type Err = String;
 
-    /// Hexadecimal digits, whose number tells the algorithm; white space around them is passed over.
+    /// Reads hexadecimal digits, whose number determines the algorithm. White space around them is ignored.
     ///
     /// # Errors
-    /// What is wrong, in words that follow "the checksum".
+    /// A clause that follows the words "the checksum" and says what is wrong.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if let Some(other) = text.chars().find(|character| !character.is_ascii_hexdigit()) {
@@ -183,11 +183,24 @@ impl std::str::FromStr for Checksum {
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// The two lower-case hexadecimal digits of each byte value.
+const HEX_DIGITS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
+/// Bytes as lower-case hexadecimal digits. Every URL hash is printed with it, so it looks up both digits of a byte at once
+/// instead of appending characters one by one.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let digits = bytes.iter().map(|byte| HEX_DIGITS[usize::from(*byte)]).collect::<Vec<_>>();
+    String::from_utf8(digits.into_flattened()).unwrap_or_else(|_| unreachable!("the digits are ASCII"))
 }
 
 #[cfg(test)]
@@ -195,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_those_that_everybody_else_makes() {
+    fn digests_equal_the_published_test_vectors() {
         let mut digester = Digester::new(Algorithm::ALL.into_iter().chain([Algorithm::Md5]));
         digester.update(b"a");
         digester.update(b"bc");
@@ -217,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_checksum_tells_its_algorithm() {
+    fn the_length_of_a_checksum_determines_its_algorithm() {
         for (digits, algorithm) in
             [(32, Algorithm::Md5), (40, Algorithm::Sha1), (64, Algorithm::Sha256), (128, Algorithm::Sha512)]
         {

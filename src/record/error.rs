@@ -1,8 +1,8 @@
-//! The two kinds of failure.
+//! The two types of errors: those that end the run and those that end one row.
 //!
-//! [`RunError`] ends the run (exit status 3): there is no list to read or no place to write. [`FetchError`] ends one
-//! row: it becomes that row's record and nothing else is disturbed. Errors of other libraries are sorted into a
-//! [`ErrorKind`] once, at the wall where they enter; the program acts on kinds and counts kinds, never on words.
+//! A [`RunError`] ends the run (exit status 3): the list cannot be read, or the output cannot be written. A [`FetchError`]
+//! ends one row: it becomes the record of that row and affects no other. An error of another crate is classified as an
+//! [`ErrorKind`] once, where it enters this program. Decisions and counts depend on the kind and never on the text.
 
 use std::error::Error;
 use std::fmt;
@@ -12,56 +12,56 @@ use std::time::Duration;
 
 use crate::util::redact::escaped;
 
-/// Any error, kept as the cause of one of ours.
+/// Any error, as the source of a [`FetchError`].
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why a row failed. The names are part of the contract (`error` in a record).
+/// Why a row failed. The names are part of the program's interface (`error` in a record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorKind {
-    /// The line is no http(s) URL.
+    /// The line is not an `http` or `https` URL.
     BadUrl,
-    /// The host name has no address, or the lookup failed.
+    /// The host name has no address, or the look-up failed.
     Dns,
-    /// No connection: refused, unreachable, or broken before the first byte of an answer.
+    /// The connection was refused, the host is unreachable, or the connection broke before the first byte of a response.
     Connect,
     /// The TLS handshake failed, for instance on the certificate.
     Tls,
-    /// A deadline for connecting or for the whole attempt passed.
+    /// Connecting or the whole attempt took longer than its timeout.
     Timeout,
-    /// The connection is open but nothing came for too long.
+    /// The connection is open, but no byte arrived within the stall timeout.
     Stalled,
-    /// The body ended before its announced end.
+    /// The body ended before its announced length.
     CutShort,
-    /// The server answered with a status that is no success.
+    /// The server answered with a status other than success.
     HttpStatus(u16),
-    /// Too many redirects, or one that leads nowhere fetchimg goes.
+    /// Too many redirects, or a redirect to a URL that fetchimg does not fetch.
     Redirect,
-    /// The address is not a public one (`--public-only`).
+    /// The address is not public (`--public-only`).
     ForbiddenAddress,
-    /// The body is something else than an image.
+    /// The body is not an image.
     NotAnImage,
-    /// The image is none that was asked for: its format (`--accept`), its size in pixels or its proportions.
+    /// The image has a format, a size in pixels or an aspect ratio that the options exclude (`--accept` and others).
     NotAccepted,
-    /// The bytes begin as an image and are none to the end (`--verify`).
+    /// The body begins like an image, but is damaged (`--verify`).
     CorruptImage,
     /// The image is smaller than `--min-width`, `--min-height` or `--min-bytes`.
     TooSmall,
-    /// The body does not hash to what the list says (`--checksum-column`).
+    /// The body does not have the checksum that the list gives (`--checksum-column`).
     Checksum,
     /// The body is larger than `--max-bytes`.
     TooLarge,
-    /// What came is no valid HTTP.
+    /// The response is not valid HTTP.
     Protocol,
     /// The image could not be stored.
     Disk,
-    /// The run was interrupted while this row was under way.
+    /// The run was interrupted while the row was in flight.
     Interrupted,
     /// A defect in fetchimg.
     Internal,
 }
 
 impl ErrorKind {
-    /// The name in records and reports, as the contract lists it.
+    /// The name in records and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl ErrorKind {
         }
     }
 
-    /// The kind by its name in a record, with the status that goes with it.
+    /// The kind with this name in a record; `http_status` is needed for the kind of that name.
     #[must_use]
     pub fn by_name(name: &str, http_status: Option<u16>) -> Option<Self> {
         if name == "http_status" {
@@ -120,13 +120,13 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// Whether another attempt may end differently. The list is the contract's.
+    /// Whether another attempt may succeed.
     #[must_use]
     pub const fn retryable(self) -> bool {
         match self {
             Self::Dns | Self::Connect | Self::Timeout | Self::Stalled | Self::CutShort => true,
-            // 408 Request Timeout, 425 Too Early, 429 Too Many Requests and the server errors that pass.
-            // 501 and 505 do not: the server will never learn what it lacks.
+            // 408 Request Timeout, 425 Too Early, 429 Too Many Requests and the server errors that may be temporary.
+            // 501 and 505 are not: a server does not gain a missing feature within a run.
             Self::HttpStatus(code) => matches!(code, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             Self::BadUrl
             | Self::Tls
@@ -145,7 +145,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the user can do about it, where there is something.
+    /// What the user can do about it, if there is something.
     #[must_use]
     pub const fn advice(self) -> Option<&'static str> {
         Some(match self {
@@ -176,59 +176,60 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why one row has no image: a kind to act on, a short clause, and the cause for the person who must understand.
+/// Why one row has no image: a kind for decisions, a short clause, and the source error for the reader of the log.
 #[derive(Debug)]
 pub struct FetchError {
     kind: ErrorKind,
     message: String,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
-    elsewhere: bool,
+    other_host: bool,
     ends_run: bool,
 }
 
 impl FetchError {
-    /// An error of ours, said in one clause.
+    /// An error of this kind, with a message of one clause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, retry_after: None, elsewhere: false, ends_run: false }
+        Self { kind, message: message.into(), source: None, retry_after: None, other_host: false, ends_run: false }
     }
 
-    /// The same with the foreign error behind it.
+    /// Sets the source error.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The same, said to have happened in these circumstances.
+    /// Puts a context before the message, with a colon between them.
     #[must_use]
-    pub fn within(mut self, circumstances: &str) -> Self {
-        self.message = format!("{circumstances}: {}", self.message);
+    pub fn with_context(mut self, context: &str) -> Self {
+        self.message = format!("{context}: {}", self.message);
         self
     }
 
-    /// The server asked not to come back before so long (RFC 9110, section 10.2.3).
+    /// Sets the wait that the server asked for in `Retry-After` (RFC 9110, section 10.2.3).
     #[must_use]
-    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
-        self.retry_after = wait;
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
         self
     }
 
-    /// The same; `elsewhere`: it came from another host than that of the list, to which a redirect has led.
+    /// Notes whether the error came from another host than that of the row's URL, to which a redirect led. Once noted, it
+    /// stays so.
     #[must_use]
-    pub fn from_elsewhere(mut self, elsewhere: bool) -> Self {
-        self.elsewhere |= elsewhere;
+    pub fn from_other_host(mut self, other_host: bool) -> Self {
+        self.other_host |= other_host;
         self
     }
 
-    /// Whether it says nothing about the host of the list.
+    /// Whether the error came from another host than that of the row's URL, and says nothing about the latter.
     #[must_use]
-    pub const fn is_from_elsewhere(&self) -> bool {
-        self.elsewhere
+    pub const fn is_from_other_host(&self) -> bool {
+        self.other_host
     }
 
-    /// A storage error. Those that would meet every later row as well also end the run: a full disk, or an output
-    /// folder that is no longer `usable`.
+    /// A storage error. One that every later row would meet as well also ends the run: a full disk, or an output folder
+    /// that is no longer `usable`.
     pub fn disk(what: impl Into<String>, source: io::Error, usable: bool) -> Self {
         let is_full = matches!(
             source.kind(),
@@ -238,19 +239,19 @@ impl FetchError {
         Self { ends_run, ..Self::new(ErrorKind::Disk, what).caused_by(source) }
     }
 
-    /// What to act on and to count.
+    /// The kind of the error.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// How long the server asked us to stay away, if it did.
+    /// The wait that the server asked for in `Retry-After`, if it did.
     #[must_use]
-    pub const fn asked_wait(&self) -> Option<Duration> {
+    pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether going on would only repeat this error (a full disk, a folder that is gone).
+    /// Whether every later row would fail with the same error (a full disk, a folder that was removed).
     #[must_use]
     pub const fn ends_run(&self) -> bool {
         self.ends_run
@@ -258,17 +259,17 @@ impl FetchError {
 }
 
 impl fmt::Display for FetchError {
-    /// The clause and, after colons, what each cause adds to it. Causes speak of the outside world, so control
-    /// characters in them are made escaped here, once.
+    /// The message and, after colons, each source error whose text is not already part of the text before it. Texts may come
+    /// from outside, so their control characters are escaped here.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escaped(&self.message))?;
-        let mut said = self.message.clone();
+        let mut shown = self.message.clone();
         let mut cause = self.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !said.contains(&text) {
+            if !shown.contains(&text) {
                 write!(f, ": {}", escaped(&text))?;
-                said = text;
+                shown = text;
             }
             cause = error.source();
         }
@@ -292,27 +293,27 @@ pub enum RunError {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// A list is readable, but no list of URLs.
+    /// A list can be read, but is not a list of URLs.
     NotAList {
         /// The list as the user named it.
         name: String,
         /// What it is instead, and what to do.
         what: String,
     },
-    /// The output folder, the journal, the manifest or a report cannot be made or written.
+    /// The output folder, the journal, the manifest or a report cannot be created or written.
     Output {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Another run works in the same output folder.
+    /// Another run is working in the same output folder.
     Busy(PathBuf),
-    /// An image could not be stored for a reason that meets every later image too.
+    /// An image could not be stored, for a reason that applies to every later image too.
     Disk {
         /// The output folder.
         folder: PathBuf,
-        /// What happened to the first image that met it.
+        /// The error of the first image that could not be stored.
         message: String,
     },
     /// The HTTP client cannot be built from the options (certificates, proxy).
@@ -352,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_shows_its_causes_once_and_harmless() {
+    fn an_error_shows_each_source_once_and_escaped() {
         let inner = io::Error::other("refused\u{1b}[31m");
         let error = FetchError::new(ErrorKind::Connect, "no connection").caused_by(inner);
         assert_eq!(error.to_string(), "no connection: refused\\u{1b}[31m");
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_retried() {
+    fn only_errors_that_may_be_temporary_are_retried() {
         let codes = (100..600).filter(|code| ErrorKind::HttpStatus(*code).retryable()).collect::<Vec<_>>();
         assert_eq!(codes, [408, 425, 429, 500, 502, 503, 504]);
         assert!(ErrorKind::Dns.retryable() && ErrorKind::CutShort.retryable() && ErrorKind::Stalled.retryable());

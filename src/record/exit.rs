@@ -1,11 +1,11 @@
-//! The exit status: all that a shell script sees.
+//! The exit status of the program, which is what a shell script sees of a run.
 
 use std::process::ExitCode;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Every row is saved or knowingly skipped.
+    /// Every row is saved or skipped on purpose.
     Clean,
     /// The run finished; some rows failed.
     SomeFailed,
@@ -20,7 +20,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number, as the contract lists it.
+    /// The exit status as a number; the numbers are part of the program's interface.
     #[must_use]
     pub const fn status(self) -> u8 {
         match self {

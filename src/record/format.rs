@@ -1,5 +1,6 @@
-//! The image formats fetchimg knows by name: their extensions and media types. How bytes are told apart is the
-//! business of [`crate::image`]; what an extension means for a file name is that of [`crate::naming`].
+//! The image formats that fetchimg knows, with their names and file extensions.
+//!
+//! [`crate::image`] detects the format of bytes, and [`crate::naming`] decides which extension a file gets.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident $name:literal [$($extension:literal),+];)+) => {
-        /// An image format, named in records as here in lower case.
+        /// An image format. Its name in records is the variant's name in lower case.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "lowercase")]
         pub enum Format { $($(#[$doc])* $variant,)+ }
@@ -22,7 +23,7 @@ macro_rules! formats {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The extensions that agree with the format, without the dot; the first is the one fetchimg gives.
+            /// The extensions of the format, without the dot. The first is the one that fetchimg uses for new names.
             #[must_use]
             pub const fn extensions(self) -> &'static [&'static str] {
                 match self { $(Self::$variant => &[$($extension),+],)+ }
@@ -77,28 +78,28 @@ formats! {
     Tga "tga" ["tga", "icb", "vda", "vst"];
 }
 
-/// The longest of the extensions, in bytes.
-pub const LONGEST_EXTENSION: usize = 5;
+/// The length of the longest extension, in bytes.
+pub const MAX_EXTENSION_BYTES: usize = 5;
 
 impl Format {
-    /// The extension fetchimg gives to such a file, without the dot.
+    /// The extension that fetchimg gives to a file of this format, without the dot.
     #[must_use]
     pub const fn extension(self) -> &'static str {
         self.extensions()[0]
     }
 
-    /// The format an extension promises, in any case of letters.
+    /// The format that an extension stands for; upper and lower case are equal.
     #[must_use]
     pub fn from_extension(extension: &str) -> Option<Self> {
-        // Asked several times for each image, so without a loop over them all.
-        let mut lower = [0; LONGEST_EXTENSION];
+        // Called several times for each image, so this avoids a loop over all formats.
+        let mut lower = [0; MAX_EXTENSION_BYTES];
         let lower = lower.get_mut(..extension.len())?;
         lower.copy_from_slice(extension.as_bytes());
         lower.make_ascii_lowercase();
         Self::from_lower_case(lower)
     }
 
-    /// The format by its name or one of its extensions, as `--accept` takes it.
+    /// The format with this name or extension, as `--accept` takes them.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
@@ -120,18 +121,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_extension_means_two_formats() {
+    fn no_extension_belongs_to_two_formats() {
         let mut all = Format::ALL.iter().flat_map(|format| format.extensions()).collect::<Vec<_>>();
         all.sort_unstable();
         let count = all.len();
         all.dedup();
         assert_eq!(all.len(), count);
-        assert!(count <= 64, "naming keeps them as bits of one word");
-        assert_eq!(all.iter().map(|extension| extension.len()).max(), Some(LONGEST_EXTENSION));
+        assert!(count <= 64, "naming stores a set of them in the bits of one word");
+        assert_eq!(all.iter().map(|extension| extension.len()).max(), Some(MAX_EXTENSION_BYTES));
     }
 
     #[test]
-    fn names_and_extensions_are_understood_in_any_case() {
+    fn names_and_extensions_are_found_in_upper_and_lower_case() {
         assert_eq!(Format::from_extension("JPG"), Some(Format::Jpeg));
         assert_eq!(Format::from_name("jpg"), Some(Format::Jpeg));
         assert_eq!(Format::from_name("AVIF"), Some(Format::Avif));

@@ -1,8 +1,8 @@
-//! The vocabulary of a run: what a row is, what becomes of it, and by which names errors, formats, digests and exit
-//! statuses are known.
+//! The vocabulary that every other folder uses: jobs and records, and the names of errors, formats, digests, modes and exit
+//! statuses.
 //!
-//! A [`Job`] is one row of the list, a [`Record`] is what became of it. Nothing here does anything: every other folder
-//! speaks in these terms.
+//! A [`Job`] is one row of the list, and a [`Record`] says how it ended. These types hold values and do no work; only the
+//! digests are computed here.
 
 mod digest;
 mod error;
@@ -11,14 +11,15 @@ mod format;
 mod job;
 mod line;
 mod modes;
+mod outcome;
 
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
 pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
-pub use self::format::{Format, LONGEST_EXTENSION};
-pub use self::job::{
-    Extra, Failed, Job, Measures, Original, Outcome, Reason, Record, Row, Saved, Skipped, Timing, is_plain_path,
-    milliseconds, recorded, url_hash, without_fragment,
-};
+pub use self::format::{Format, MAX_EXTENSION_BYTES};
+pub use self::job::{Extra, Job, Row, recorded_url, url_hash, without_fragment};
 pub use self::line::RecordLine;
 pub use self::modes::{Existing, Mode, Phase};
+pub use self::outcome::{
+    Failed, Measures, Original, Outcome, Reason, Record, Saved, Skipped, Timing, is_plain_path, milliseconds,
+};

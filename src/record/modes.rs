@@ -1,14 +1,14 @@
-//! How a run goes through its list, what it does with images that are there, and how far it is from its end.
+//! The mode of a run, what it does with existing images, and its phases.
 
 use serde::{Deserialize, Serialize};
 
-/// How the list is gone through.
+/// In which order rows are downloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// One URL after the other, in the order of the list.
+    /// One URL after another, in the order of the list.
     Sequential,
-    /// One task per URL, many at once.
+    /// One task per URL, many of them at the same time.
     Concurrent,
 }
 
@@ -22,7 +22,7 @@ impl Mode {
         }
     }
 
-    /// The one that it is compared with.
+    /// The mode that this one is compared with.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -32,25 +32,25 @@ impl Mode {
     }
 }
 
-/// What to do with images that are there.
+/// What to do about files that already exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Existing {
     #[default]
-    /// Skip what is saved; leave other files alone.
+    /// Skip rows whose image is saved; keep other files as they are.
     Keep,
-    /// Fetch everything; replace what fetchimg wrote, leave other files alone (`--compare`).
+    /// Fetch every row; replace the files that fetchimg wrote, keep other files as they are (`--compare`).
     Refresh,
-    /// Fetch and replace everything (`--overwrite`).
+    /// Fetch every row and replace every file (`--overwrite`).
     Replace,
 }
 
-/// How far the run is from its end.
+/// The phase of a run, in the order in which a shutdown passes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Rows are taken and fetched.
+    /// Rows are read and fetched.
     Running,
-    /// No new rows and no new attempts; what is under way may finish.
+    /// No new row and no new attempt begins; attempts in flight may finish.
     Finishing,
-    /// What is still under way is given up.
-    Leaving,
+    /// Attempts that are still in flight are cancelled.
+    Cancelling,
 }

@@ -1,150 +1,159 @@
-//! What to do about it: up to three sentences that follow from the numbers of a pass.
+//! Advice for the user: up to three sentences that follow from the numbers of a pass.
 //!
-//! Each is worth its share of the run, the share of rows or of time that it concerns, and the weightiest are said. None is
-//! said of what concerns little, and none that the numbers do not carry: whoever follows it should see a difference.
+//! Each sentence has a weight: the share of the rows or of the time that it is about. The sentences with the largest weights
+//! are shown. A sentence is not shown if its share is small, or if following it would not make a visible difference.
 
 use super::Summary;
-use super::trace::{FailureGroup, HostRow};
+use super::trace::{FailureGroup, HostSummary};
 use crate::record::Mode;
 use crate::util::redact::escaped;
 
-/// So many sentences at most.
-const MOST: usize = 3;
+/// The most sentences.
+const MAX_SENTENCES: usize = 3;
 
-/// What concerns less of a run than this is not worth a sentence.
-const WORTH_IT: f64 = 0.02;
+/// The smallest share of a run that is worth a sentence.
+const MIN_SHARE: f64 = 0.02;
 
-/// And what happened less often than this is none.
-const FEW: u64 = 3;
+/// The smallest number of occurrences that is worth a sentence.
+const MIN_COUNT: u64 = 3;
 
-/// What the run was allowed, as far as advice goes by it.
+/// The limits on concurrent downloads in the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// Downloads at once (`-j`).
+pub struct ConcurrencyLimits {
+    /// The most downloads at the same time (`-j`).
     pub at_once: usize,
-    /// Downloads at once at one host: `None`, as many as it bears (`--per-host auto`).
+    /// The most downloads at the same time from one host; `None` if the limit adapts to the host (`--per-host auto`).
     pub per_host: Option<usize>,
-    /// Downloads at once that a host gets at most when the number is left to the program.
-    pub most_per_host: usize,
+    /// The highest value of the adaptive limit.
+    pub max_per_host: usize,
 }
 
-/// The sentences, the weightiest first.
+/// A sentence and its weight.
+struct Suggestion {
+    /// The share of the run that the sentence is about, from 0 to 1.
+    weight: f64,
+    sentence: String,
+}
+
+/// The sentences for a pass, those with the largest weights first.
 #[must_use]
-pub fn advice(summary: &Summary, allowed: Allowed) -> Vec<String> {
+pub fn advice(summary: &Summary, limits: ConcurrencyLimits) -> Vec<String> {
     if summary.mode == Mode::Sequential || summary.rows == 0 {
         return Vec::new();
     }
-    let mut found =
-        [failures(summary), throttled(summary), names(summary), patience(summary, allowed), extensions(summary)]
+    let mut suggestions =
+        [failures(summary), throttled(summary), look_ups(summary), idle_network(summary, limits), extensions(summary)]
             .into_iter()
             .flatten()
-            .filter(|(weight, _)| *weight >= WORTH_IT)
+            .filter(|suggestion| suggestion.weight >= MIN_SHARE)
             .collect::<Vec<_>>();
-    found.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    found.into_iter().take(MOST).map(|(_, sentence)| sentence).collect()
+    suggestions.sort_by(|one, other| other.weight.total_cmp(&one.weight));
+    suggestions.into_iter().take(MAX_SENTENCES).map(|suggestion| suggestion.sentence).collect()
 }
 
-type Found = Option<(f64, String)>;
-
-/// The kind of failure that met most rows, if there is something to be done about it.
-fn failures(summary: &Summary) -> Found {
-    // The log has told of each one, and what is met once or twice is no habit.
-    let is_habit = |group: &&FailureGroup| group.kind != "interrupted" && group.count >= FEW;
-    let group = summary.trace.failures.iter().find(is_habit)?;
-    let share = share(group.count, summary.rows);
+/// The most frequent kind of failure, if the user can do something about it.
+fn failures(summary: &Summary) -> Option<Suggestion> {
+    // The log has a line for each failure, so a kind that occurred only once or twice needs no sentence.
+    let is_frequent = |group: &&FailureGroup| group.kind != "interrupted" && group.count >= MIN_COUNT;
+    let group = summary.trace.failures.iter().find(is_frequent)?;
+    let weight = share(group.count, summary.rows);
     let what = match &*group.kind {
         "not_an_image" => "gave something that is no image; the list may name pages instead of the pictures on them",
         "bad_url" => "are no URLs; check what writes the list, and --url-column and --input-format",
         "http_status 404" | "http_status 410" => "are gone from their servers; the list may be old",
-        _ => return said_of(group, share),
+        kind => {
+            let advice = group.advice?;
+            let sentence = format!("{} failed with {kind}: {advice}.", rows(weight, group.count));
+            return Some(Suggestion { weight, sentence });
+        }
     };
-    Some((share, format!("{} {what}.", rows(share, group.count))))
+    Some(Suggestion { weight, sentence: format!("{} {what}.", rows(weight, group.count)) })
 }
 
-/// A failure whose remedy is the same for every row.
-fn said_of(group: &FailureGroup, share: f64) -> Found {
-    let advice = group.advice?;
-    Some((share, format!("{} failed with {}: {advice}.", rows(share, group.count), group.kind)))
-}
-
-/// The host that said most often that it was too much.
-fn throttled(summary: &Summary) -> Found {
+/// The host that throttled most often.
+fn throttled(summary: &Summary) -> Option<Suggestion> {
     let worst = summary.overloaded_hosts.iter().max_by_key(|host| host.throttled)?;
     let row = summary.trace.hosts.iter().find(|row| row.host == worst.host)?;
     let share_of_host = share(worst.throttled, row.requests);
-    if worst.throttled < FEW || share_of_host < WORTH_IT {
+    if worst.throttled < MIN_COUNT || share_of_host < MIN_SHARE {
         return None;
     }
     let host = escaped(&worst.host);
-    let rate = bearable(row, summary.wall_seconds);
+    let rate = served_rate(row, summary.wall_seconds);
     let sentence = format!(
         "{host} turned {} of its requests away (429 or 503); --rate {rate} asks it for no more than it served.",
         percent(share_of_host)
     );
-    Some((share(worst.throttled, summary.trace.hosts.iter().map(|row| row.requests).sum()), sentence))
+    let weight = share(worst.throttled, summary.trace.hosts.iter().map(|row| row.requests).sum());
+    Some(Suggestion { weight, sentence })
 }
 
-/// Requests a second that the host has answered well, on average.
-fn bearable(row: &HostRow, seconds: f64) -> String {
+/// Images per second that the host served, on average over the pass.
+fn served_rate(row: &HostSummary, seconds: f64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = row.saved as f64 / seconds.max(0.001);
     if rate >= 1.0 { format!("{:.0}", rate.floor()) } else { format!("{:.1}", rate.max(0.1)) }
 }
 
-/// Time that went into looking names up.
-fn names(summary: &Summary) -> Found {
+/// A large share of the time to first byte that was spent on the look-up of host names.
+fn look_ups(summary: &Summary) -> Option<Suggestion> {
     let first_bytes = summary.first_byte_seconds.filter(|times| times.median > 0.0)?;
-    let share = (summary.lookup_seconds / summary.sum_of_first_bytes_seconds).min(1.0);
-    // Of a few milliseconds, it does not matter what they went into.
-    if !share.is_finite() || share < 0.3 || first_bytes.p95 < 0.05 {
+    let weight = (summary.lookup_seconds / summary.sum_of_first_bytes_seconds).min(1.0);
+    // If the time to first byte is a few milliseconds, its parts do not matter.
+    if !weight.is_finite() || weight < 0.3 || first_bytes.p95 < 0.05 {
         return None;
     }
     let sentence = format!(
         "Looking host names up took {} of the time to first byte; a resolver nearby (--dns-servers, or a cache on this \
          machine) would help.",
-        percent(share)
+        percent(weight)
     );
-    Some((share, sentence))
+    Some(Suggestion { weight, sentence })
 }
 
-/// Whether everything waited for servers, with every place taken.
-fn patience(summary: &Summary, allowed: Allowed) -> Found {
+/// A network that was idle because all downloads waited for servers while a limit on concurrent downloads was reached.
+fn idle_network(summary: &Summary, limits: ConcurrencyLimits) -> Option<Suggestion> {
     let (first_byte, whole) = (summary.first_byte_seconds?, summary.download_seconds?);
-    // A server that answers at once leaves nothing to be had from more connections, nor does a full line.
+    // More connections bring nothing if the servers answer quickly, or if most of the time is spent on the bodies.
     if first_byte.median < 0.02 || first_byte.median < 0.6 * whole.median || !summary.overloaded_hosts.is_empty() {
         return None;
     }
-    let alive = summary.sum_of_downloads_seconds / summary.wall_seconds.max(0.001);
+    let in_flight = summary.sum_of_downloads_seconds / summary.wall_seconds.max(0.001);
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let is_full = |places: usize| alive >= 0.75 * places as f64 && summary.saved as f64 >= 4.0 * places as f64;
+    let is_reached = |limit: usize| in_flight >= 0.75 * limit as f64 && summary.saved as f64 >= 4.0 * limit as f64;
     let waited = percent((first_byte.median / whole.median).min(1.0));
     let begin = format!("The network was idle: downloads spent {waited} of their time waiting for the first byte");
-    if is_full(allowed.at_once) {
-        let at_once = allowed.at_once;
-        return Some((0.5, format!("{begin}, all {at_once} that -j allows at once; raise -j.")));
+    // A sentence about the whole run, so one fixed weight.
+    let suggestion = |sentence| Suggestion { weight: 0.5, sentence };
+    if is_reached(limits.at_once) {
+        let at_once = limits.at_once;
+        return Some(suggestion(format!("{begin}, all {at_once} that -j allows at once; raise -j.")));
     }
     let [only] = &*summary.trace.hosts else { return None };
-    let places = allowed.per_host.unwrap_or(allowed.most_per_host);
-    if !is_full(places) {
+    let per_host = limits.per_host.unwrap_or(limits.max_per_host);
+    if !is_reached(per_host) {
         return None;
     }
     let host = escaped(&only.host);
-    let more = places.saturating_mul(2).min(allowed.at_once);
-    (more > places).then(|| {
-        (
-            0.5,
-            format!("{begin}, all {places} that one host gets; if {host} is yours or bears it, try --per-host {more}."),
-        )
+    let more = per_host.saturating_mul(2).min(limits.at_once);
+    (more > per_host).then(|| {
+        suggestion(format!(
+            "{begin}, all {per_host} that one host gets; if {host} is yours or bears it, try --per-host {more}."
+        ))
     })
 }
 
-/// Files whose names lie.
-fn extensions(summary: &Summary) -> Found {
+/// Files whose extension belongs to another format than their bytes.
+fn extensions(summary: &Summary) -> Option<Suggestion> {
     let share = share(summary.extension_mismatches, summary.saved);
     (summary.extension_mismatches > 0).then(|| {
         let count = summary.extension_mismatches;
-        // A nuisance, no failure.
-        (share / 4.0, format!("{} of the files ({count}) hold another format than their names say; --fix-extension names them by content.", percent(share)))
+        let sentence = format!(
+            "{} of the files ({count}) hold another format than their names say; --fix-extension names them by content.",
+            percent(share)
+        );
+        // The files are usable, so this matters less than failures.
+        Suggestion { weight: share / 4.0, sentence }
     })
 }
 
@@ -164,15 +173,15 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{OverloadedHost, Times};
+    use crate::report::{OverloadedHost, Percentiles};
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    const ALLOWED: Allowed = Allowed { at_once: 256, per_host: None, most_per_host: 64 };
+    const LIMITS: ConcurrencyLimits = ConcurrencyLimits { at_once: 256, per_host: None, max_per_host: 64 };
 
     /// A thousand images in ten seconds from one host, quickly answered.
     fn summary() -> Summary {
-        let times = |median| Some(Times { median, p95: 2.0 * median, max: 3.0 * median });
+        let times = |median| Some(Percentiles { median, p95: 2.0 * median, max: 3.0 * median });
         let mut summary = crate::report::Tally::new(Mode::Concurrent).summary(Duration::from_secs(10), 64);
         (summary.rows, summary.saved) = (1000, 1000);
         (summary.first_byte_seconds, summary.download_seconds) = (times(0.005), times(0.01));
@@ -181,8 +190,8 @@ mod tests {
         summary
     }
 
-    fn host(name: &str, saved: u64, requests: u64) -> HostRow {
-        HostRow {
+    fn host(name: &str, saved: u64, requests: u64) -> HostSummary {
+        HostSummary {
             host: name.into(),
             saved,
             failed: 0,
@@ -200,92 +209,92 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_trouble_gets_no_advice() {
-        assert_eq!(advice(&summary(), ALLOWED), Vec::<String>::new());
+    fn a_run_without_problems_gets_no_advice() {
+        assert_eq!(advice(&summary(), LIMITS), Vec::<String>::new());
         let mut few = summary();
         failed(&mut few, "not_an_image", 19, None);
-        assert_eq!(advice(&few, ALLOWED), Vec::<String>::new(), "19 of 1,000 are no pattern");
+        assert_eq!(advice(&few, LIMITS), Vec::<String>::new(), "19 of 1,000 are no pattern");
         few.rows = 5;
         failed(&mut few, "not_an_image", 2, None);
-        assert_eq!(advice(&few, ALLOWED), Vec::<String>::new(), "nor are 2 of 5");
+        assert_eq!(advice(&few, LIMITS), Vec::<String>::new(), "nor are 2 of 5");
     }
 
     #[test]
-    fn a_host_that_turns_requests_away_is_named_with_a_rate_that_it_bears() {
+    fn a_host_that_throttles_is_named_with_the_rate_that_it_served() {
         let mut summary = summary();
         summary.trace.hosts = vec![host("slow.example", 55, 200), host("b.example", 800, 800)];
         summary.overloaded_hosts = vec![OverloadedHost { host: "slow.example".into(), times: 80, throttled: 76 }];
-        let said = advice(&summary, ALLOWED);
+        let sentences = advice(&summary, LIMITS);
         assert_eq!(
-            said,
+            sentences,
             [
                 "slow.example turned 38 % of its requests away (429 or 503); --rate 5 asks it for no more than it served."
             ]
         );
         summary.trace.hosts[0].saved = 3;
-        assert!(advice(&summary, ALLOWED)[0].contains("--rate 0.3 "), "less than one a second");
+        assert!(advice(&summary, LIMITS)[0].contains("--rate 0.3 "), "less than one a second");
         summary.overloaded_hosts[0].throttled = 2;
-        assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new(), "twice is no habit");
+        assert_eq!(advice(&summary, LIMITS), Vec::<String>::new(), "twice is not frequent");
     }
 
     #[test]
-    fn names_that_take_long_are_told() {
+    fn slow_look_ups_of_names_are_mentioned() {
         let mut summary = summary();
-        summary.first_byte_seconds = Some(Times { median: 0.1, p95: 0.2, max: 0.3 });
-        summary.download_seconds = Some(Times { median: 0.3, p95: 0.4, max: 0.5 });
+        summary.first_byte_seconds = Some(Percentiles { median: 0.1, p95: 0.2, max: 0.3 });
+        summary.download_seconds = Some(Percentiles { median: 0.3, p95: 0.4, max: 0.5 });
         (summary.sum_of_first_bytes_seconds, summary.lookup_seconds) = (100.0, 60.0);
-        assert!(advice(&summary, ALLOWED)[0].starts_with("Looking host names up took 60 % of the time to first byte"));
+        assert!(advice(&summary, LIMITS)[0].starts_with("Looking host names up took 60 % of the time to first byte"));
         summary.lookup_seconds = 20.0;
-        assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new());
+        assert_eq!(advice(&summary, LIMITS), Vec::<String>::new());
     }
 
     #[test]
-    fn an_idle_network_asks_for_more_at_once() {
+    fn an_idle_network_calls_for_more_downloads_at_the_same_time() {
         let mut summary = summary();
-        summary.first_byte_seconds = Some(Times { median: 0.05, p95: 0.06, max: 0.07 });
-        summary.download_seconds = Some(Times { median: 0.052, p95: 0.06, max: 0.07 });
-        // Four at once, all the time.
+        summary.first_byte_seconds = Some(Percentiles { median: 0.05, p95: 0.06, max: 0.07 });
+        summary.download_seconds = Some(Percentiles { median: 0.052, p95: 0.06, max: 0.07 });
+        // Four downloads in flight, all the time.
         summary.sum_of_downloads_seconds = 39.0;
-        let four = Allowed { at_once: 4, ..ALLOWED };
-        let said = advice(&summary, four);
-        assert!(said[0].ends_with("all 4 that -j allows at once; raise -j."), "{said:?}");
-        assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new(), "there was room");
+        let four = ConcurrencyLimits { at_once: 4, ..LIMITS };
+        let sentences = advice(&summary, four);
+        assert!(sentences[0].ends_with("all 4 that -j allows at once; raise -j."), "{sentences:?}");
+        assert_eq!(advice(&summary, LIMITS), Vec::<String>::new(), "the limit was not reached");
         summary.sum_of_downloads_seconds = 630.0;
-        assert!(advice(&summary, ALLOWED)[0].ends_with("if a.example is yours or bears it, try --per-host 128."));
+        assert!(advice(&summary, LIMITS)[0].ends_with("if a.example is yours or bears it, try --per-host 128."));
         summary.trace.hosts.push(host("b.example", 1, 1));
-        assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new());
+        assert_eq!(advice(&summary, LIMITS), Vec::<String>::new());
     }
 
     #[test]
-    fn what_failed_most_comes_with_its_remedy() {
+    fn the_most_frequent_failure_is_shown_with_its_remedy() {
         let mut summary = summary();
         failed(&mut summary, "not_an_image", 212, Some("--accept any saves whatever comes"));
-        assert!(advice(&summary, ALLOWED)[0].starts_with("21 % of the rows (212) gave something that is no image;"));
+        assert!(advice(&summary, LIMITS)[0].starts_with("21 % of the rows (212) gave something that is no image;"));
         failed(&mut summary, "http_status 401", 30, Some("give credentials with -u"));
         assert_eq!(
-            advice(&summary, ALLOWED),
+            advice(&summary, LIMITS),
             ["3.0 % of the rows (30) failed with http_status 401: give credentials with -u."]
         );
         failed(&mut summary, "dns", 1000, Some("check the host name"));
-        assert_eq!(advice(&summary, ALLOWED), ["All rows (1000) failed with dns: check the host name."]);
+        assert_eq!(advice(&summary, LIMITS), ["All rows (1000) failed with dns: check the host name."]);
         failed(&mut summary, "cut_short", 500, None);
-        assert_eq!(advice(&summary, ALLOWED), Vec::<String>::new(), "nothing is known to help");
+        assert_eq!(advice(&summary, LIMITS), Vec::<String>::new(), "no remedy is known");
     }
 
     #[test]
-    fn three_sentences_at_most_the_weightiest_first() {
+    fn at_most_three_sentences_are_shown_those_with_the_largest_weights_first() {
         let mut summary = summary();
         failed(&mut summary, "stalled", 100, Some("--stall-timeout waits longer"));
         summary.extension_mismatches = 900;
-        summary.first_byte_seconds = Some(Times { median: 0.1, p95: 0.2, max: 0.3 });
-        summary.download_seconds = Some(Times { median: 0.3, p95: 0.4, max: 0.5 });
+        summary.first_byte_seconds = Some(Percentiles { median: 0.1, p95: 0.2, max: 0.3 });
+        summary.download_seconds = Some(Percentiles { median: 0.3, p95: 0.4, max: 0.5 });
         (summary.sum_of_first_bytes_seconds, summary.lookup_seconds) = (100.0, 60.0);
         summary.overloaded_hosts = vec![OverloadedHost { host: "a.example".into(), times: 80, throttled: 76 }];
-        let said = advice(&summary, ALLOWED);
-        assert_eq!(said.len(), 3);
+        let sentences = advice(&summary, LIMITS);
+        assert_eq!(sentences.len(), 3);
         assert!(
-            said[0].contains("names up") && said[1].contains("extension") && said[2].contains("stalled"),
-            "{said:?}"
+            sentences[0].contains("names up") && sentences[1].contains("extension") && sentences[2].contains("stalled"),
+            "{sentences:?}"
         );
     }
 }

@@ -1,10 +1,9 @@
-//! What a sample says about the whole list (`--sample`).
+//! The forecast for the whole list from a random sample of its rows (`--sample`).
 //!
-//! What can be told without a request, such as how many rows are duplicates, is known of the whole list. The sample is drawn
-//! from the others, and its shares and means hold for all of these, give or take chance (`statistics` has the intervals).
-//! The time is worked out from the pace at which its downloads ended.
+//! What needs no request, such as the number of duplicates, is counted for the whole list. The sample is drawn from the rows
+//! that would be fetched, and its shares and means are estimates for all of these rows (`statistics` has the confidence
+//! intervals). The time is estimated from the pace at which the downloads of the sample ended.
 
-use crate::util::human::{Count, Size};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -14,26 +13,27 @@ use serde::Serialize;
 use super::plan::RowCounts;
 use super::statistics::{self, Interval, number};
 use super::words::{counted, listed};
+use crate::util::human::{Count, Size};
 
-/// What came of one row of the sample.
+/// The result of one row of the sample.
 #[derive(Clone, Copy, Debug)]
-pub struct Observed {
-    /// It has failed.
+pub struct SampledRow {
+    /// Whether the row failed.
     pub failed: bool,
-    /// The size of its file, 0 if there is none.
+    /// The size of its file in bytes; 0 if there is none.
     pub bytes: u64,
-    /// From the start of the pass to its record.
+    /// The time from the start of the pass to the record of the row.
     pub ended: Duration,
 }
 
-/// What is expected, and what it lies between.
+/// An estimate with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The best guess.
+    /// The expected value.
     pub expected: f64,
-    /// Hardly less; absent where the sample is too small to tell.
+    /// The lower bound; absent if the sample is too small.
     pub low: Option<f64>,
-    /// Hardly more.
+    /// The upper bound; absent if the sample is too small.
     pub high: Option<f64>,
 }
 
@@ -48,91 +48,94 @@ impl Estimate {
     }
 }
 
-/// Which part of the sample the time was worked out from.
+/// The part of the sample from which the time was estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pace {
-    /// What is left without the opening of connections and the wait for the last rows, which are counted once. The bounds are
-    /// a 95 % interval, of the pace or of the bytes, whichever is wider.
+pub enum PaceBasis {
+    /// The steady part: all but the opening of connections and the wait for the last rows, which are counted once and not for
+    /// each row. The bounds are the 95 % interval of the pace or that of the bytes, whichever is wider.
     Steady,
-    /// All of it: it was too short. `expected` is by its whole, in which connections had to be opened first, and `low` by its
-    /// second half.
+    /// The whole sample, because it was too short for a steady part. `expected` is from the whole sample, in which connections
+    /// had to be opened first, and `low` from its second half.
     Whole,
 }
 
-/// What the whole list is likely to come to.
+/// The forecast for the whole list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// Rows of the list.
     pub rows: u64,
-    /// Rows that would be fetched; the sample was drawn from these.
+    /// Rows that would be fetched. The sample was drawn from these.
     pub to_fetch: u64,
     /// Rows of the sample.
     pub sampled: u64,
-    /// Rows that are left to fetch after it.
+    /// Rows that are left to fetch after the sample.
     pub remaining: u64,
-    /// `--sample-seed` of this sample.
+    /// The seed of the random choice (`--sample-seed`).
     pub seed: u64,
     /// Rows that need no request, by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Rows that fail without a request.
     pub bad: u64,
-    /// How often the intervals hold the truth, as far as chance goes.
+    /// The confidence level of the intervals, from 0 to 1.
     pub confidence: f64,
-    /// The share of the rows to fetch that fail (Wilson's interval, closing as the sample nears the whole).
+    /// The share of the rows to fetch that fail (Wilson's interval with finite population correction).
     pub failed_share: Option<Estimate>,
-    /// Rows of the list that fail, those that are bad included.
+    /// Rows of the list that fail, including those that fail without a request.
     pub failed_rows: Option<Estimate>,
-    /// Bytes of all files to fetch, the sample's included (normal, corrected for skew: Hall 1992). Absent where nothing was
-    /// saved.
+    /// Bytes of all files to fetch, including those of the sample (t interval with Hall's correction for skewness). Absent if
+    /// nothing was saved.
     pub bytes: Option<Estimate>,
-    /// The largest file's share of the sample's bytes.
+    /// The share of the largest file in the bytes of the sample.
     pub largest_share: Option<f64>,
-    /// How long the rows take that are left, on the same machine and line and from the same hosts.
+    /// The time in seconds for the rows that are left, on the same machine and network and from the same hosts.
     pub seconds: Option<Estimate>,
-    /// How that is known.
-    pub pace: Option<Pace>,
+    /// The part of the sample from which the time was estimated.
+    pub pace: Option<PaceBasis>,
 }
 
-/// A steady part is at least so long, for what is shorter says more about chance than about pace.
-const STEADY_SECONDS: f64 = 2.0;
+/// The shortest steady part. In less time, the pace depends mostly on chance.
+const MIN_STEADY_SECONDS: f64 = 2.0;
 
-/// It is taken apart into so many pieces, whose paces tell how much it varies.
-const PIECES: usize = 10;
+/// The steady part is divided into this number of batches, and the variance of their paces gives the interval of the mean
+/// pace.
+const BATCHES: usize = 10;
 
-/// Each of at least so many rows.
-const ROWS_IN_PIECE: usize = 5;
+/// The smallest number of rows in a batch.
+const MIN_ROWS_PER_BATCH: usize = 5;
 
-/// From so large a part of the sample's bytes on, one file says that others like it matter.
-const LARGE_SHARE: f64 = 0.1;
+/// If one file has more than this share of the sample's bytes, a remark says that rare large files matter.
+const LARGE_FILE_SHARE: f64 = 0.1;
 
 impl Forecast {
-    /// What these rows say about the list. `wall`: how long they took together; `most_alive`: how many were under way at once.
+    /// The forecast from the rows of a sample. `wall` is the duration of the pass over the sample, and `most_alive` the most
+    /// downloads that were in flight at the same time.
     #[must_use]
-    pub fn new(counts: &RowCounts, observed: &[Observed], wall: Duration, most_alive: u64, seed: u64) -> Self {
-        let sampled = observed.len() as u64;
+    pub fn new(counts: &RowCounts, sample: &[SampledRow], wall: Duration, most_alive: u64, seed: u64) -> Self {
+        let sampled = sample.len() as u64;
         let remaining = counts.to_fetch.saturating_sub(sampled);
-        let (n, all, bad) = (number(observed.len()), real(counts.to_fetch), real(counts.bad()));
-        let failed = number(observed.iter().filter(|row| row.failed).count());
+        let (n, all, bad) = (number(sample.len()), real(counts.to_fetch), real(counts.bad()));
+        let failed = number(sample.iter().filter(|row| row.failed).count());
         let share = (sampled > 0).then(|| Estimate::new(failed / n, Some(statistics::share(failed, n, all))));
-        let sizes = observed.iter().map(|row| real(row.bytes)).collect::<Vec<_>>();
+        let sizes = sample.iter().map(|row| real(row.bytes)).collect::<Vec<_>>();
         let sum = sizes.iter().sum::<f64>();
         let largest = sizes.iter().copied().fold(0.0, f64::max);
-        // Of what is never saved, the sizes are not known.
+        // If nothing was saved, no size is known.
         let bytes = (sum > 0.0).then(|| {
             let (mean, interval) = statistics::mean(&sizes, all);
-            // What there is already is certain.
+            // The bytes of the sample are certain.
             Estimate::new(mean, interval).map(|mean| (mean * all).max(sum).round())
         });
         let time = if remaining == 0 {
             Some(none_left())
         } else {
-            // Those of the rows that are left.
-            let parts = bytes.filter(|bytes| bytes.expected > sum).and_then(|Estimate { expected, low, high }| {
-                let part = |bytes: f64| (bytes - sum) / (expected - sum);
-                Some(Interval { low: part(low?), high: part(high?) })
-            });
-            time(observed, wall, most_alive, remaining, parts)
+            // The bounds of the bytes that are left, relative to their expected value.
+            let relative_bytes =
+                bytes.filter(|bytes| bytes.expected > sum).and_then(|Estimate { expected, low, high }| {
+                    let relative = |bytes: f64| (bytes - sum) / (expected - sum);
+                    Some(Interval { low: relative(low?), high: relative(high?) })
+                });
+            time(sample, wall, most_alive, remaining, relative_bytes)
         };
         Self {
             rows: counts.rows,
@@ -152,7 +155,10 @@ impl Forecast {
         }
     }
 
-    /// Writes it for people, within 80 columns.
+    /// Writes the forecast as text, within 80 columns.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         if self.rows == 0 {
             return writeln!(out, "The list is empty: there is nothing to forecast.");
@@ -190,7 +196,7 @@ impl Forecast {
             None => {}
         }
         if let Some(seconds) = self.seconds.filter(|_| !is_whole) {
-            line("time", format!("{}{}", span(seconds.expected), range(seconds, span, "")))?;
+            line("time", format!("{}{}", duration(seconds.expected), range(seconds, duration, "")))?;
             line("", format!("for the {} left", counted(self.remaining, "row")))?;
         }
         for remark in self.remarks() {
@@ -199,7 +205,7 @@ impl Forecast {
         Ok(())
     }
 
-    /// How much the numbers are worth, in lines of at most 80 characters.
+    /// Remarks on the accuracy of the numbers, in lines of at most 80 characters.
     fn remarks(&self) -> Vec<String> {
         if self.remaining == 0 {
             return Vec::new();
@@ -209,20 +215,20 @@ impl Forecast {
             "The time takes this machine and line, the same hosts and the same options.".to_owned(),
         ];
         match (self.pace, self.seconds) {
-            (Some(Pace::Whole), Some(Estimate { low: Some(_), .. })) => remarks.extend([
+            (Some(PaceBasis::Whole), Some(Estimate { low: Some(_), .. })) => remarks.extend([
                 "The sample was too short for a steady pace: connections had to be opened first.".to_owned(),
                 "So its time is rather too long, and its lower bound is by the second half.".to_owned(),
             ]),
-            (Some(Pace::Whole), _) => {
+            (Some(PaceBasis::Whole), _) => {
                 remarks
                     .push("The sample was too short to tell a pace: the time is hardly longer than that.".to_owned());
             }
             _ => {}
         }
         if self.bytes.is_some_and(|bytes| bytes.high.is_none()) {
-            remarks.push(format!("Fewer than {} rows say little about bytes.", statistics::ENOUGH));
+            remarks.push(format!("Fewer than {} rows say little about bytes.", statistics::MIN_VALUES));
         }
-        if let Some(share) = self.largest_share.filter(|share| *share > LARGE_SHARE && self.sampled > 20) {
+        if let Some(share) = self.largest_share.filter(|share| *share > LARGE_FILE_SHARE && self.sampled > 20) {
             remarks.push(format!(
                 "One file has {:.0} % of the sample's bytes: rare large files may add to",
                 share * 100.0
@@ -234,56 +240,57 @@ impl Forecast {
     }
 }
 
-/// How long the rows take that are left. `bytes`: what the sizes of their files may be, in parts of what is expected; where
-/// the line is what holds the downloads up, they take as much longer.
+/// The time for the rows that are left. `relative_bytes` are the bounds of their bytes relative to the expected value: if the
+/// bandwidth limits the downloads, the time varies in proportion.
 fn time(
-    observed: &[Observed],
+    sample: &[SampledRow],
     wall: Duration,
     most_alive: u64,
     remaining: u64,
-    bytes: Option<Interval>,
-) -> Option<(Estimate, Option<Pace>)> {
-    let mut rows = observed.iter().map(|row| (row.ended.as_secs_f64(), real(row.bytes))).collect::<Vec<_>>();
+    relative_bytes: Option<Interval>,
+) -> Option<(Estimate, Option<PaceBasis>)> {
+    let mut rows = sample.iter().map(|row| (row.ended.as_secs_f64(), real(row.bytes))).collect::<Vec<_>>();
     rows.sort_unstable_by(|(one, _), (other, _)| one.total_cmp(other));
     let (n, left, wall) = (rows.len(), real(remaining), wall.as_secs_f64());
-    // In the last tenth there is not always another row to begin, and in the first two connections are opened and hosts tried
-    // with few.
+    // The steady part is without the first fifth, in which connections are opened and the limits of hosts are still low, and
+    // without the last tenth, in which no more rows may be left to begin.
     let (first, last) = (n / 5, n * 9 / 10);
     if last < 2 || first < 1 {
-        return (n > 0).then(|| (Estimate::new(wall / number(n) * left, None), Some(Pace::Whole)));
+        return (n > 0).then(|| (Estimate::new(wall / number(n) * left, None), Some(PaceBasis::Whole)));
     }
     let at = |row: usize| rows[row - 1].0;
     let middle_each = (at(last) - at(first)) / number(last - first);
-    // Large files end last, and are work like any other. A few rows that nothing comes of are not: in a long list others are
-    // fetched meanwhile, so what they take is taken once.
+    // The last rows may be large files, which take their share of the time as any row. Or they may be a few rows that receive
+    // nothing: in a long list, other rows are fetched during that wait, so it is counted once.
     let rate = |rows: &[(f64, f64)], seconds: f64| rows.iter().map(|(_, bytes)| bytes).sum::<f64>() / seconds;
     let drain = (wall - at(last)).max(f64::MIN_POSITIVE);
-    let waits = rate(&rows[last..], drain) < rate(&rows[..last], at(last).max(f64::MIN_POSITIVE)) / 2.0;
-    let waited = if waits { (drain - number(n - last) * middle_each).max(0.0) } else { 0.0 };
-    let Interval { low, high } = bytes.unwrap_or(Interval { low: 1.0, high: 1.0 });
-    let alive = usize::try_from(most_alive).unwrap_or(usize::MAX);
-    let is_steady = at(last) - at(first) >= STEADY_SECONDS
-        && n >= alive.saturating_mul(4)
-        && last - first >= PIECES * ROWS_IN_PIECE;
+    let is_waiting = rate(&rows[last..], drain) < rate(&rows[..last], at(last).max(f64::MIN_POSITIVE)) / 2.0;
+    let waited = if is_waiting { (drain - number(n - last) * middle_each).max(0.0) } else { 0.0 };
+    let Interval { low, high } = relative_bytes.unwrap_or(Interval { low: 1.0, high: 1.0 });
+    let in_flight = usize::try_from(most_alive).unwrap_or(usize::MAX);
+    let is_steady = at(last) - at(first) >= MIN_STEADY_SECONDS
+        && n >= in_flight.saturating_mul(4)
+        && last - first >= BATCHES * MIN_ROWS_PER_BATCH;
     if is_steady {
-        let edges = (0..=PIECES).map(|piece| first + (last - first) * piece / PIECES).collect::<Vec<_>>();
-        let pieces = edges.windows(2).map(|edge| (at(edge[1]) - at(edge[0])) / number(edge[1] - edge[0]));
-        let variance = pieces.map(|piece| (piece - middle_each).powi(2)).sum::<f64>() / number(PIECES - 1);
-        let error = statistics::student(number(PIECES - 1)) * (variance / number(PIECES)).sqrt() / middle_each;
+        let edges = (0..=BATCHES).map(|batch| first + (last - first) * batch / BATCHES).collect::<Vec<_>>();
+        let paces = edges.windows(2).map(|edge| (at(edge[1]) - at(edge[0])) / number(edge[1] - edge[0]));
+        let variance = paces.map(|pace| (pace - middle_each).powi(2)).sum::<f64>() / number(BATCHES - 1);
+        let error =
+            statistics::student_quantile(number(BATCHES - 1)) * (variance / number(BATCHES)).sqrt() / middle_each;
         let once = waited + (at(first) - number(first) * middle_each).max(0.0);
         let each = (wall - once).max(0.0) / number(n);
         let interval = Interval { low: each * low.min(1.0 - error).max(0.0), high: each * high.max(1.0 + error) };
-        return Some((Estimate::new(each, Some(interval)).map(|each| once + each * left), Some(Pace::Steady)));
+        return Some((Estimate::new(each, Some(interval)).map(|each| once + each * left), Some(PaceBasis::Steady)));
     }
     let each = (wall - waited).max(0.0) / number(n);
     let middle = last / 2;
-    // When all rows were under way from the start, the second half is none.
-    let later = (n >= alive.saturating_mul(2)).then(|| (at(last) - at(middle)) / number(last - middle));
+    // If most rows were in flight from the start, the second half of the sample has no pace of its own.
+    let later = (n >= in_flight.saturating_mul(2)).then(|| (at(last) - at(middle)) / number(last - middle));
     let interval = later.map(|later| Interval { low: later.min(each * low), high: each * high });
-    Some((Estimate::new(each, interval).map(|each| waited + each * left), Some(Pace::Whole)))
+    Some((Estimate::new(each, interval).map(|each| waited + each * left), Some(PaceBasis::Whole)))
 }
 
-const fn none_left() -> (Estimate, Option<Pace>) {
+const fn none_left() -> (Estimate, Option<PaceBasis>) {
     (Estimate { expected: 0.0, low: Some(0.0), high: Some(0.0) }, None)
 }
 
@@ -295,8 +302,8 @@ fn range(estimate: Estimate, show: impl Fn(f64) -> String, unit: &str) -> String
     }
 }
 
-/// A time as one says it.
-fn span(seconds: f64) -> String {
+/// A duration with a unit that fits.
+fn duration(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{seconds:.1} s"),
         ..90.0 => format!("{seconds:.0} s"),
@@ -315,7 +322,7 @@ const fn real(count: u64) -> f64 {
     count as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown; such casts end at the bounds")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown; these casts saturate")]
 const fn whole(value: f64) -> u64 {
     value as u64
 }
@@ -333,17 +340,17 @@ mod tests {
         }
     }
 
-    /// Rows that end one after the other in so many seconds each; every twentieth fails, the others have 1,000 bytes.
-    fn rows(count: u32, each: f64) -> Vec<Observed> {
+    /// Rows that end one after another, each after `each` seconds. Every twentieth row fails, and the others have 1,000 bytes.
+    fn rows(count: u32, each: f64) -> Vec<SampledRow> {
         let row = |number| {
             let failed = number % 20 == 0;
             let bytes = if failed { 0 } else { 1000 };
-            Observed { failed, bytes, ended: Duration::from_secs_f64(f64::from(number) * each) }
+            SampledRow { failed, bytes, ended: Duration::from_secs_f64(f64::from(number) * each) }
         };
         (1..=count).map(row).collect()
     }
 
-    fn wall(rows: &[Observed]) -> Duration {
+    fn wall(rows: &[SampledRow]) -> Duration {
         rows.iter().map(|row| row.ended).max().unwrap_or_default()
     }
 
@@ -363,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_sample_says_what_the_list_comes_to() {
+    fn a_steady_sample_gives_a_forecast_with_bounds() {
         let sample = rows(400, 0.1);
         let forecast = Forecast::new(&counts(100_000), &sample, wall(&sample), 8, 7);
         assert_eq!((forecast.sampled, forecast.remaining, forecast.bad), (400, 99_600, 5));
@@ -376,7 +383,7 @@ mod tests {
         assert_near(bytes.expected, 95e6);
         assert!(bytes.low < Some(95e6) && bytes.high > Some(95e6), "{bytes:?}");
         let seconds = forecast.seconds.expect("a time");
-        assert_eq!(forecast.pace, Some(Pace::Steady));
+        assert_eq!(forecast.pace, Some(PaceBasis::Steady));
         assert_near(seconds.expected, 9960.0);
         let (low, high) = (seconds.low.expect("a bound"), seconds.high.expect("a bound"));
         assert!((9650.0..9750.0).contains(&low) && (10_100.0..10_200.0).contains(&high), "{seconds:?}");
@@ -387,16 +394,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_start_and_the_last_rows_take_is_taken_once() {
+    fn the_time_of_the_start_and_of_the_last_rows_is_counted_once() {
         let mut sample = rows(400, 0.05);
-        // Two seconds until the first one ends, and one that hangs for a minute.
+        // Two seconds until the first row ends, and one row that stalls for a minute.
         for row in &mut sample {
             row.ended += Duration::from_secs(2);
         }
         sample[399].ended = Duration::from_secs(82);
         let forecast = Forecast::new(&counts(10_400), &sample, wall(&sample), 8, 7);
         assert_near(forecast.seconds.expect("a time").expected, 500.0 + 2.0 + 60.0);
-        // A pace that changes has wide bounds.
+        // If the pace changes, the bounds are wide.
         for row in &mut sample[..200] {
             row.ended /= 4;
         }
@@ -405,8 +412,8 @@ mod tests {
     }
 
     #[test]
-    fn large_files_that_end_last_are_work() {
-        // A line of 100,000 bytes a second: two seconds of small files, and then the large ones, which began as early.
+    fn large_files_that_end_last_are_not_counted_as_a_wait() {
+        // A bandwidth of 100,000 bytes per second: small files for two seconds, and then the large ones, which began as early.
         let mut sample = rows(400, 0.005);
         for (place, row) in sample[370..].iter_mut().enumerate() {
             (row.bytes, row.ended) = (20_000, Duration::from_secs_f64(2.0 + number(place + 1) * 0.2));
@@ -414,19 +421,22 @@ mod tests {
         let forecast = Forecast::new(&counts(4400), &sample, wall(&sample), 64, 7);
         let seconds = forecast.seconds.expect("a time");
         assert_near(seconds.expected, 80.0);
-        assert!(seconds.low < Some(70.0) && seconds.high > Some(95.0), "as sure as the bytes: {forecast:?}");
+        assert!(
+            seconds.low < Some(70.0) && seconds.high > Some(95.0),
+            "the bounds are as wide as those of the bytes: {forecast:?}"
+        );
     }
 
     #[test]
-    fn a_short_sample_says_that_it_is_short() {
-        // Half a second to connect, then quickly.
+    fn a_short_sample_is_said_to_be_too_short() {
+        // Half a second to connect, then a thousand rows per second.
         let mut sample = rows(100, 0.001);
         for row in &mut sample {
             row.ended += Duration::from_millis(500);
         }
         let forecast = Forecast::new(&counts(1100), &sample, wall(&sample), 6, 7);
         let seconds = forecast.seconds.expect("a time");
-        assert_eq!(forecast.pace, Some(Pace::Whole));
+        assert_eq!(forecast.pace, Some(PaceBasis::Whole));
         assert_near(seconds.low.expect("a bound"), 1.0);
         assert_near(seconds.expected, 6.0);
         assert!(seconds.high > Some(seconds.expected), "{seconds:?}");
@@ -437,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn little_is_said_of_little() {
+    fn a_tiny_sample_gives_few_numbers() {
         let sample = rows(1, 0.5);
         let one = Forecast::new(&counts(2), &sample, wall(&sample), 1, 7);
         assert_eq!(one.failed_share, Some(Estimate { expected: 0.0, low: Some(0.0), high: Some(0.5) }));
@@ -458,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_fail_nothing_is_known_of_bytes() {
+    fn if_all_rows_fail_no_bytes_are_forecast() {
         let mut sample = rows(50, 0.1);
         for row in &mut sample {
             (row.failed, row.bytes) = (true, 0);
@@ -472,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_fit_and_a_large_file_is_mentioned() {
+    fn large_numbers_fit_into_a_line_and_a_large_file_is_mentioned() {
         let mut sample = rows(10_000, 9.0);
         sample[77].bytes = 999_999_999_999;
         let mut counts = counts(9_999_999_999);

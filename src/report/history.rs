@@ -1,4 +1,4 @@
-//! What earlier runs in the same folder measured, so that a run can be compared with the other mode's.
+//! The times of earlier runs in the same folder, so that a run can be compared with one in the other mode.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -11,30 +11,35 @@ use super::Summary;
 use crate::record::Mode;
 use crate::util::private_file;
 
-/// One pass of an earlier run, one line of `.fetchimg/runs.jsonl`.
+/// One pass of an earlier run: one line of `.fetchimg/runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Run {
+struct EarlierPass {
     mode: Mode,
-    /// Seconds since 1970.
+    /// When it ended, in seconds since 1970.
     date: u64,
+    /// The hash of the list ([`Summary::list`]).
     list: u64,
     saved: u64,
     bytes: u64,
     wall_seconds: f64,
 }
 
-/// Only a pass that fetched the whole list says how long the list takes: nothing failed, and nothing was there already.
+/// Whether a pass fetched the whole list: nothing failed, and nothing was saved before. Only such a pass shows how long the
+/// list takes.
 fn is_whole(summary: &Summary) -> bool {
     let duplicates = summary.skipped_by_reason.get("duplicate_url").copied().unwrap_or(0);
     summary.saved > 0 && summary.saved + duplicates == summary.rows
 }
 
-/// Remembers a pass.
+/// Appends a pass to the file, if it fetched the whole list.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
     if !is_whole(summary) {
         return Ok(());
     }
-    let run = Run {
+    let pass = EarlierPass {
         mode: summary.mode,
         date: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
         list: summary.list,
@@ -42,26 +47,26 @@ pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
         bytes: summary.bytes,
         wall_seconds: summary.wall_seconds,
     };
-    let mut line = serde_json::to_vec(&run)?;
+    let mut line = serde_json::to_vec(&pass)?;
     line.push(b'\n');
     private_file::open(OpenOptions::new().create(true).append(true), file)?.write_all(&line)
 }
 
-/// How long the other mode took for the same list and the same bytes, and when that was; the last time, if often.
+/// The wall time in seconds of the last pass in the other mode over the same list with the same bytes, and its date.
 #[must_use]
 pub fn other_mode(file: &Path, summary: &Summary) -> Option<(f64, SystemTime)> {
     if !is_whole(summary) {
         return None;
     }
-    let same = |run: &Run| {
-        run.mode == summary.mode.other()
-            && run.list == summary.list
-            && run.saved == summary.saved
-            && run.bytes == summary.bytes
+    let is_same = |pass: &EarlierPass| {
+        pass.mode == summary.mode.other()
+            && pass.list == summary.list
+            && pass.saved == summary.saved
+            && pass.bytes == summary.bytes
     };
     let lines = io::read_to_string(private_file::open(OpenOptions::new().read(true), file).ok()?).ok()?;
-    let run = lines.lines().rev().filter_map(|line| serde_json::from_str::<Run>(line).ok()).find(same)?;
-    Some((run.wall_seconds, SystemTime::UNIX_EPOCH + Duration::from_secs(run.date)))
+    let pass = lines.lines().rev().filter_map(|line| serde_json::from_str::<EarlierPass>(line).ok()).find(is_same)?;
+    Some((pass.wall_seconds, SystemTime::UNIX_EPOCH + Duration::from_secs(pass.date)))
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
-//! The report as Markdown, as GitHub renders it: for pull requests, issues and blog posts.
+//! The report as GitHub Flavored Markdown, for pull requests, issues and blog posts.
 
 use std::io::{self, Write};
 
-use super::trace::{Bar, Trace};
-use super::words::{figures, forecast, headline, note, remarks, title, worth};
+use super::trace::{Trace, WaterfallBar};
+use super::words::{basis, figures, forecast, headline, note, remarks, title};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
 /// Writes the report.
+///
+/// # Errors
+/// When `out` cannot be written.
 pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     writeln!(out, "# {}\n", headline(report))?;
     if report.ended != COMPLETED {
@@ -21,7 +24,7 @@ pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()>
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
         writeln!(out, "- One after the other: {sequential:.3} seconds{}", noted(Mode::Sequential))?;
         writeln!(out, "- All at once: {concurrent:.3} seconds{}", noted(Mode::Concurrent))?;
-        writeln!(out, "- Speed-up: **{:.1} times** ({})\n", comparison.speed_up, worth(comparison))?;
+        writeln!(out, "- Speed-up: **{:.1} times** ({})\n", comparison.speed_up, basis(comparison))?;
     }
     if let Some(forecast) = forecast(report) {
         writeln!(out, "## The whole list\n\n```text\n{}\n```\n", forecast.trim_end())?;
@@ -41,7 +44,7 @@ pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()>
     writeln!(out, "fetchimg {}, {}, into {}", report.version, report.date, code(&report.output))
 }
 
-/// The figures, a column for each mode.
+/// The figures, with a column for each mode.
 fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     if report.modes.is_empty() {
         return Ok(());
@@ -53,7 +56,7 @@ fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     row("", &|summary| title(summary.mode).to_owned())?;
     row("---", &|_| "---".to_owned())?;
     row("download time", &|summary| format!("{:.3} seconds", summary.wall_seconds))?;
-    // The line that says what the three numbers below it are is a part of their names here.
+    // In the text report, a heading explains the three numbers below it. Here the names of the rows do.
     let names = [
         ("saved", "saved"),
         ("rate", "rate"),
@@ -76,15 +79,15 @@ fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Up to so many downloads are drawn one by one.
-const MOST_BARS: usize = 40;
+/// Downloads are drawn as bars if a pass has at most this number of them.
+const MAX_BARS: usize = 40;
 
-/// Columns of the drawing.
-const COLUMNS: usize = 56;
+/// The width of the chart, in characters.
+const CHART_COLUMNS: usize = 56;
 
-/// The downloads as bars of letters, both modes on one scale.
+/// The downloads as bars of characters, with both modes on one scale.
 fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
-    let is_short = |summary: &Summary| (1..=MOST_BARS).contains(&summary.trace.bars.len());
+    let is_short = |summary: &Summary| (1..=MAX_BARS).contains(&summary.trace.bars.len());
     let span = report.modes.iter().map(|summary| summary.wall_seconds * 1000.0).fold(0.0, f64::max);
     if !report.modes.iter().all(is_short) || span <= 0.0 {
         return Ok(());
@@ -93,7 +96,7 @@ fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     for summary in &report.modes {
         writeln!(out, "{}: {:.3} seconds", title(summary.mode), summary.wall_seconds)?;
         for bar in &summary.trace.bars {
-            // What closes the block would end it.
+            // Three backticks would end the code block.
             writeln!(out, "{} {}", name(&bar.url).replace('`', "'"), drawn(bar, span).trim_end())?;
         }
         writeln!(out)?;
@@ -101,22 +104,22 @@ fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
     writeln!(out, "· its turn had not come  ░ connecting and first byte  █ body  x failed\n```\n")
 }
 
-/// The end of a URL in 16 columns.
+/// The last segment of the path of a URL, in 16 columns.
 fn name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
     let name = escaped(path.rsplit('/').next().unwrap_or(path)).into_owned();
     console::pad_str(&name, 16, console::Alignment::Left, Some("…")).into_owned()
 }
 
-fn drawn(bar: &Bar, span: f64) -> String {
+fn drawn(bar: &WaterfallBar, span: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]
-    let column = |time: f64| ((time / span * COLUMNS as f64).round() as usize).min(COLUMNS);
+    let column = |time: f64| ((time / span * CHART_COLUMNS as f64).round() as usize).min(CHART_COLUMNS);
     let timing = bar.timing;
     let begin = column(timing.start_ms);
     let end = column(timing.start_ms + timing.total_ms).max(begin + 1);
-    // A failure is seen even where it came with the head of the answer.
-    let (body, least) = if bar.failure.is_some() { ("x", 1) } else { ("█", 0) };
-    let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end - least);
+    // A failure is visible even if it came with the header of the response.
+    let (body, min_columns) = if bar.failure.is_some() { ("x", 1) } else { ("█", 0) };
+    let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end - min_columns);
     ["·".repeat(begin), "░".repeat(first - begin), body.repeat(end - first)].concat()
 }
 
@@ -162,13 +165,13 @@ fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Text from outside, as it is: neither Markdown nor HTML can begin in it, nor a cell of a table end.
+/// Text from outside as a code span, in which it is neither Markdown nor HTML and cannot end a table cell.
 fn code(text: &str) -> String {
     let text = escaped(text).replace('`', "'").replace('|', "\\|");
     if text.is_empty() { text } else { format!("`{text}`") }
 }
 
-/// Our own sentence with a word or two from outside.
+/// A sentence of this program, which may contain text from outside, with the characters of Markdown and HTML escaped.
 fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_outside_stays_text() {
+    fn text_from_outside_is_neither_markdown_nor_html() {
         assert_eq!(code("a`<b>`|c\u{1b}"), "`a'<b>'\\|c\\u{1b}`");
         assert_eq!(plain("[x](y) <img> a_b"), "\\[x\\](y) \\<img\\> a\\_b");
     }

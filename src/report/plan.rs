@@ -1,4 +1,4 @@
-//! What a run would do (`--dry-run`), as text and as JSON.
+//! The report of a dry run (`--dry-run`): what a run would do, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,16 +10,17 @@ use super::words::{counted, listed};
 use crate::util::human::Count;
 use crate::util::redact::{self, escaped};
 
-/// The rows of a list, by what a run would do with them: `to_fetch`, `skipped_by_reason` and `bad_by_kind` add up to `rows`.
+/// Numbers of rows by what a run would do with them. `rows` is the sum of `to_fetch` and all values of `skipped_by_reason`
+/// and `bad_by_kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
-    /// All there are.
+    /// All rows of the list.
     pub rows: u64,
-    /// Those that would be fetched.
+    /// Rows that would be fetched.
     pub to_fetch: u64,
-    /// Those that would be skipped, by reason.
+    /// Rows that would be skipped, by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
-    /// Those that fail without a request, by the kind of error.
+    /// Rows that fail without a request, by kind of error.
     pub bad_by_kind: BTreeMap<String, u64>,
 }
 
@@ -37,28 +38,37 @@ impl RowCounts {
     }
 }
 
-/// How many rows a host would serve.
+/// A host and the number of rows that would be fetched from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostRows {
-    /// The name, and the port if it is not the usual one.
+    /// The name, and the port if it is not the default one.
     pub host: String,
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
 }
 
-/// So many names of files are told.
-pub const NAMES_TOLD: usize = 10;
+/// The hosts from which rows would be fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedHosts {
+    /// The number of all hosts.
+    pub count: u64,
+    /// The hosts with the most rows, at most [`MAX_HOSTS_LISTED`](super::MAX_HOSTS_LISTED).
+    pub most_rows: Vec<HostRows>,
+}
 
-/// What a run would do.
+/// The most names of files in a plan.
+pub const MAX_NAMES_LISTED: usize = 10;
+
+/// What a run would do with a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct DryRunPlan {
     /// The version of fetchimg.
     pub version: &'static str,
-    /// Nothing was fetched.
+    /// Always true: nothing was fetched.
     pub dry_run: bool,
-    /// The output folder as it was given.
+    /// The output folder, as the user named it.
     pub output: String,
-    /// `completed`, `interrupted`, or why the list could not be read on.
+    /// `completed`, `interrupted`, or the error that ended the reading of the list.
     pub ended: String,
     /// Rows of the list.
     pub rows: u64,
@@ -66,29 +76,28 @@ pub struct Plan {
     pub to_fetch: u64,
     /// Rows that would be skipped.
     pub skipped: u64,
-    /// Those by reason.
+    /// Skipped rows by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Rows that fail without a request.
     pub bad: u64,
-    /// Those by the kind of error.
+    /// Bad rows by kind of error.
     pub bad_by_kind: BTreeMap<String, u64>,
-    /// How many hosts would be asked.
+    /// The number of hosts from which rows would be fetched.
     pub hosts: u64,
-    /// Those with the most rows, ten at most.
+    /// The hosts with the most rows, at most ten.
     pub most_rows: Vec<HostRows>,
-    /// The names of the first files, ten at most, as far as they are known.
+    /// The names of the first files, at most ten. Parts that depend on the response are still fields of the template.
     pub first_names: Vec<String>,
 }
 
-impl Plan {
+impl DryRunPlan {
     /// The plan for a list.
     #[must_use]
     pub fn new(
         output: String,
         ended: String,
         counts: RowCounts,
-        hosts: u64,
-        most_rows: Vec<HostRows>,
+        hosts: PlannedHosts,
         first_names: Vec<String>,
     ) -> Self {
         Self {
@@ -102,19 +111,25 @@ impl Plan {
             bad: counts.bad(),
             skipped_by_reason: counts.skipped_by_reason,
             bad_by_kind: counts.bad_by_kind,
-            hosts,
-            most_rows,
+            hosts: hosts.count,
+            most_rows: hosts.most_rows,
             first_names,
         }
     }
 
-    /// Writes it as one indented JSON object and a line feed.
+    /// Writes the plan as one indented JSON object and a line feed.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&redact::json(self, true)?)?;
         out.write_all(b"\n")
     }
 
-    /// Writes it for people.
+    /// Writes the plan as text.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         if self.rows == 0 && self.ended == COMPLETED {
             return writeln!(out, "The list is empty: there is nothing to download.");
@@ -166,17 +181,18 @@ mod tests {
         }
     }
 
-    fn text(plan: &Plan) -> String {
+    fn text(plan: &DryRunPlan) -> String {
         let mut out = Vec::new();
         plan.write_text(&mut out).expect("written");
         String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
-    fn a_plan_says_what_would_be_done() {
-        let hosts = vec![HostRows { host: "a.example".into(), rows: 1500 }];
+    fn a_plan_shows_what_a_run_would_do() {
+        let most_rows = vec![HostRows { host: "a.example".into(), rows: 1500 }];
+        let hosts = PlannedHosts { count: 12, most_rows };
         let names = vec!["cat.png".into(), "dog.{ext}".into()];
-        let plan = Plan::new("images".into(), COMPLETED.into(), counts(), 12, hosts, names);
+        let plan = DryRunPlan::new("images".into(), COMPLETED.into(), counts(), hosts, names);
         assert_eq!(
             text(&plan),
             "  rows              2,000
@@ -197,9 +213,10 @@ Nothing was fetched. The images would be in images
     }
 
     #[test]
-    fn what_is_not_there_is_not_told() {
-        let plan =
-            |ended: &str| Plan::new("images".into(), ended.into(), RowCounts::default(), 0, Vec::new(), Vec::new());
+    fn an_empty_or_interrupted_list_is_said_to_be_one() {
+        let plan = |ended: &str| {
+            DryRunPlan::new("images".into(), ended.into(), RowCounts::default(), PlannedHosts::default(), Vec::new())
+        };
         assert_eq!(text(&plan(COMPLETED)), "The list is empty: there is nothing to download.\n");
         assert!(text(&plan("interrupted")).contains("not read to its end: interrupted"));
     }

@@ -2,25 +2,28 @@
 
 use std::io::{self, Write};
 
-use super::words::{figures, note, remarks, worth};
+use super::words::{basis, figures, note, remarks, title};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
 use crate::util::redact::escaped;
 
 /// Writes the report.
+///
+/// # Errors
+/// When `out` cannot be written.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     match &*report.modes {
         [first, second] => side_by_side(out, first, second)?,
-        // Where nothing was left to fetch, the forecast says so.
+        // If there was nothing to fetch, the forecast says so.
         [only] if only.rows == 0 && report.forecast.is_some() => {}
-        modes => modes.iter().try_for_each(|summary| alone(out, summary, report.ended == COMPLETED))?,
+        modes => modes.iter().try_for_each(|summary| single_mode(out, summary, report.ended == COMPLETED))?,
     }
     if let Some(comparison) = &report.comparison {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
         let noted = |mode| note(report, mode).map_or_else(String::new, |note| format!("  {note}"));
         writeln!(out, "One after the other: {sequential:>9.3} seconds{}", noted(Mode::Sequential))?;
         writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", noted(Mode::Concurrent))?;
-        writeln!(out, "Speed-up:            {:>9.1} times    ({})", comparison.speed_up, worth(comparison))?;
+        writeln!(out, "Speed-up:            {:>9.1} times    ({})", comparison.speed_up, basis(comparison))?;
     }
     for sentence in &report.advice {
         for line in textwrap::wrap(sentence, textwrap::Options::new(78).initial_indent("- ").subsequent_indent("  ")) {
@@ -40,19 +43,15 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// One mode.
-fn alone(out: &mut impl Write, summary: &Summary, completed: bool) -> io::Result<()> {
+/// The section for a run with one mode.
+fn single_mode(out: &mut impl Write, summary: &Summary, completed: bool) -> io::Result<()> {
     if summary.rows == 0 && !completed {
         return Ok(());
     }
     if summary.rows == 0 {
         return writeln!(out, "The list is empty: there was nothing to download.");
     }
-    let title = match summary.mode {
-        Mode::Sequential => "Sequential, one after the other",
-        Mode::Concurrent => "Concurrent, one task per URL",
-    };
-    writeln!(out, "{title}")?;
+    writeln!(out, "{}", title(summary.mode))?;
     writeln!(out, "{}", download_time(summary))?;
     for (name, value) in figures(summary).iter().filter(|_| summary.saved > 0) {
         writeln!(out, "  {name:<18}{value}")?;
@@ -63,7 +62,7 @@ fn alone(out: &mut impl Write, summary: &Summary, completed: bool) -> io::Result
     writeln!(out)
 }
 
-/// Both modes, a column each; what may be long comes below.
+/// The section for a run with both modes, a column each. Lines that may be long are below the columns.
 fn side_by_side(out: &mut impl Write, first: &Summary, second: &Summary) -> io::Result<()> {
     if first.rows + second.rows == 0 {
         return writeln!(out, "The list is empty: there was nothing to download.");
@@ -101,14 +100,14 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::report::advice::Allowed;
-    use crate::report::{OverloadedHost, Tally, Times};
+    use crate::report::advice::ConcurrencyLimits;
+    use crate::report::{OverloadedHost, Percentiles, Tally};
 
-    const ALLOWED: Allowed = Allowed { at_once: 256, per_host: None, most_per_host: 64 };
+    const LIMITS: ConcurrencyLimits = ConcurrencyLimits { at_once: 256, per_host: None, max_per_host: 64 };
 
-    /// A summary with numbers as large as they get.
+    /// A summary with the largest numbers that are expected.
     fn large(mode: Mode, saved: u64) -> Summary {
-        let times = Times { median: 0.123, p95: 12.345, max: 123.456 };
+        let times = Percentiles { median: 0.123, p95: 12.345, max: 123.456 };
         Summary {
             rows: saved + 300,
             saved,
@@ -136,9 +135,9 @@ mod tests {
         }
     }
 
-    fn shown(ended: &str, modes: Vec<Summary>, before: Option<(f64, SystemTime)>) -> String {
+    fn shown(ended: &str, modes: Vec<Summary>, earlier: Option<(f64, SystemTime)>) -> String {
         let mut out = Vec::new();
-        let report = Report::new("images".into(), ended.into(), modes, ALLOWED, before);
+        let report = Report::new("images".into(), ended.into(), modes, LIMITS, earlier);
         write(&mut out, &report).expect("written");
         String::from_utf8(out).expect("UTF-8")
     }
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_happen_is_not_said() {
+    fn an_empty_or_interrupted_run_has_a_short_report() {
         let text = shown(COMPLETED, vec![Tally::new(Mode::Concurrent).summary(Duration::ZERO, 0)], None);
         assert_eq!(text, "The list is empty: there was nothing to download.\n");
         let refused = shown("the list is no list", vec![Tally::new(Mode::Concurrent).summary(Duration::ZERO, 0)], None);

@@ -1,34 +1,34 @@
-//! What happened when, in bins of equal length, of which there are never many however long a run takes.
+//! Bytes and downloads over time, in a bounded number of bins of equal length.
 
 use serde::Serialize;
 
-/// What happened when, in bins of equal length from the start of the pass.
+/// Bytes and downloads over time, in bins of equal length from the start of the pass.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timeline {
-    /// The length of a bin.
+    /// The length of a bin, in seconds.
     pub bin_seconds: f64,
-    /// Bytes of bodies that came in each bin, spread evenly between a download's first byte and its end.
+    /// Bytes of bodies per bin. Those of a download are distributed evenly between its first byte and its end.
     pub bytes: Vec<f64>,
-    /// Downloads that were under way in each bin, on average.
+    /// The mean number of downloads in flight per bin.
     pub alive: Vec<f64>,
 }
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { bin_seconds: SHORTEST_BIN / 1000.0, bytes: Vec::new(), alive: Vec::new() }
+        Self { bin_seconds: MIN_BIN_MILLISECONDS / 1000.0, bytes: Vec::new(), alive: Vec::new() }
     }
 }
 
-/// In milliseconds.
-const SHORTEST_BIN: f64 = 1.0;
+/// The length of a bin at the start, in milliseconds.
+const MIN_BIN_MILLISECONDS: f64 = 1.0;
 
-/// When there are so many, two become one.
-const MOST_BINS: usize = 512;
+/// The most bins while amounts are added. Beyond that, each two bins are merged.
+const MAX_BINS: usize = 512;
 
-/// In a trace there are no more than that.
-const BINS_SHOWN: usize = 128;
+/// The most bins in a timeline.
+const MAX_BINS_SHOWN: usize = 128;
 
-/// Amounts over time, in milliseconds.
+/// Amounts over time; times are in milliseconds.
 #[derive(Clone)]
 pub struct Bins {
     width: f64,
@@ -36,19 +36,19 @@ pub struct Bins {
 }
 
 impl Default for Bins {
-    /// Nothing has come yet.
+    /// Bins without amounts.
     fn default() -> Self {
-        Self { width: SHORTEST_BIN, amounts: Vec::new() }
+        Self { width: MIN_BIN_MILLISECONDS, amounts: Vec::new() }
     }
 }
 
 impl Bins {
-    /// Spreads an amount evenly over a time.
+    /// Distributes an amount evenly over a time. A time that is not finite, or negative, is ignored.
     pub fn spread(&mut self, from: f64, until: f64, amount: f64) {
         if !(from >= 0.0 && until >= from && until.is_finite()) {
             return;
         }
-        while until >= self.width * count(MOST_BINS) {
+        while until >= self.width * float(MAX_BINS) {
             self.widen();
         }
         let (first, last) = (self.bin(from), self.bin(until));
@@ -61,7 +61,7 @@ impl Bins {
         }
         let rate = amount / (until - from);
         for bin in first..=last {
-            let (begin, end) = (count(bin) * self.width, count(bin + 1) * self.width);
+            let (begin, end) = (float(bin) * self.width, float(bin + 1) * self.width);
             self.amounts[bin] += rate * (until.min(end) - from.max(begin));
         }
     }
@@ -78,19 +78,19 @@ impl Bins {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-const fn count(number: usize) -> f64 {
+const fn float(number: usize) -> f64 {
     number as f64
 }
 
 impl Timeline {
-    /// Of bytes, and of milliseconds in which downloads were alive.
+    /// A timeline from the bins of bytes and those of milliseconds in which downloads were in flight.
     pub fn of(bytes: &Bins, alive: &Bins) -> Self {
         let (mut bytes, mut alive) = (bytes.clone(), alive.clone());
-        // More are needed to add up, but tell nobody more.
-        while bytes.amounts.len() > BINS_SHOWN {
+        // More bins are kept for accurate sums than are useful in a report.
+        while bytes.amounts.len() > MAX_BINS_SHOWN {
             bytes.widen();
         }
-        while alive.amounts.len() > BINS_SHOWN {
+        while alive.amounts.len() > MAX_BINS_SHOWN {
             alive.widen();
         }
         while bytes.width < alive.width {
@@ -117,18 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_keep_what_they_are_given_however_wide_they_become() {
+    fn bins_keep_the_sum_of_all_amounts_when_they_are_merged() {
         let mut bins = Bins::default();
         for (from, until, amount) in
             [(0.0, 0.0, 1.0), (0.25, 3.5, 10.0), (511.0, 700.0, 100.0), (0.0, 90_000.0, 1000.0)]
         {
             bins.spread(from, until, amount);
-            assert!(bins.amounts.len() <= MOST_BINS);
+            assert!(bins.amounts.len() <= MAX_BINS);
         }
         assert!((bins.amounts.iter().sum::<f64>() - 1111.0).abs() < 1e-6);
-        for nonsense in [f64::NAN, f64::INFINITY, -1.0] {
-            bins.spread(0.0, nonsense, 1.0);
+        for invalid in [f64::NAN, f64::INFINITY, -1.0] {
+            bins.spread(0.0, invalid, 1.0);
         }
-        assert!((bins.amounts.iter().sum::<f64>() - 1111.0).abs() < 1e-6, "nothing came of it");
+        assert!((bins.amounts.iter().sum::<f64>() - 1111.0).abs() < 1e-6, "invalid times are ignored");
     }
 }

@@ -1,9 +1,9 @@
-//! What is said the same way in every report, so that they cannot differ.
+//! The words and numbers that all formats of the report share, so that the formats agree.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Basis, Comparison, Report, Summary, Times};
+use super::{Basis, Comparison, Percentiles, Report, Summary};
 use crate::record::Mode;
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
@@ -17,7 +17,7 @@ pub const fn title(mode: Mode) -> &'static str {
     }
 }
 
-/// The run in one line.
+/// The result of the run in one line.
 #[must_use]
 pub fn headline(report: &Report) -> String {
     let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
@@ -31,9 +31,9 @@ pub fn headline(report: &Report) -> String {
     }
 }
 
-/// What a speed-up is worth.
+/// Whether a speed-up was measured or estimated.
 #[must_use]
-pub const fn worth(comparison: &Comparison) -> &'static str {
+pub const fn basis(comparison: &Comparison) -> &'static str {
     match comparison.basis {
         Basis::Measured => "measured",
         Basis::MeasuredBefore { .. } => "measured in two runs",
@@ -41,7 +41,7 @@ pub const fn worth(comparison: &Comparison) -> &'static str {
     }
 }
 
-/// Where the time of a mode that did not run now is from.
+/// Where the time of a mode comes from, if it did not run in this run.
 #[must_use]
 pub fn note(report: &Report, mode: Mode) -> Option<String> {
     match &report.comparison.as_ref()?.basis {
@@ -56,11 +56,11 @@ pub fn note(report: &Report, mode: Mode) -> Option<String> {
     }
 }
 
-/// What can be compared: at most 30 characters each.
+/// The figures that can be compared between modes, by name. Each has at most 30 characters.
 pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
     let byte_rate = whole(summary.bytes_per_second);
-    let times = |times: Option<Times>| {
-        times.map_or("none".to_owned(), |Times { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
+    let times = |times: Option<Percentiles>| {
+        times.map_or("none".to_owned(), |Percentiles { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
     };
     vec![
         ("saved", format!("{}, {}", counted(summary.saved, "image"), Size::from(summary.bytes))),
@@ -72,7 +72,7 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is worth a line only when it happened.
+/// The remarks on a pass, by name: numbers that are shown only if they are not zero.
 pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
     if summary.retries > 0 {
@@ -103,15 +103,17 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     remarks
 }
 
+/// A count with its noun, which gets an `s` in the plural.
 pub fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
+/// Counts with their names, separated by commas.
 pub fn listed<K: Display>(counts: &BTreeMap<K, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{} {name}", Count(*count))).collect::<Vec<_>>().join(", ")
 }
 
-/// The forecast of a sample, in lines.
+/// The forecast as text, if there is one.
 #[must_use]
 pub fn forecast(report: &Report) -> Option<String> {
     let mut text = Vec::new();
@@ -119,7 +121,7 @@ pub fn forecast(report: &Report) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Without what is behind the point.
+/// The integer part of a number; negative numbers become 0.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown")]
 pub fn whole(number: f64) -> u64 {

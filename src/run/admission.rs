@@ -45,7 +45,7 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
     /// When the journal cannot be read.
     pub fn admit(self, job: &Job, key: Key) -> Result<Admitted, RunError> {
         let Self { existing, journal, namer, size } = self;
-        let earlier = match journal.meet(key, job)? {
+        let earlier = match journal.look_up(key, job)? {
             Lookup::New(earlier) => earlier,
             Lookup::Done(stored) => return Ok(Admitted::Duplicate(stored)),
             Lookup::InFlight => return Ok(Admitted::InFlight),

@@ -13,10 +13,10 @@ use super::survey::{Survey, Verdict};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::manifest::Manifest;
-use crate::journal::{Earlier, Journal, Key};
+use crate::journal::{EarlierFile, Journal, Key};
 use crate::naming::{NamePreview, Namer};
-use crate::record::{Exit, Extra, RunError, recorded};
-use crate::report::{COMPLETED, NAMES_TOLD, Plan};
+use crate::record::{Exit, Extra, RunError, recorded_url};
+use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::FolderView;
 use crate::util::boot_id;
 use crate::util::redact::{self, escaped};
@@ -45,8 +45,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let mut keep = |Earlier { path, .. }: Earlier| namer.mark_taken(path);
-    let mut journal = Journal::apart(&folder.private("manifest.jsonl"), options.known_by, &mut keep)?;
+    let mut keep = |EarlierFile { path, .. }: EarlierFile| namer.mark_taken(path);
+    let mut journal = Journal::open_overlay(&folder.private("manifest.jsonl"), options.row_identity, &mut keep)?;
     // A run would take in what a killed run has noted, so it counts.
     adopt(folder.unrecorded(boot_id::id().as_deref())?, &mut journal, keep)?;
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
@@ -61,7 +61,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         let (key, line) = match &verdict {
             Verdict::Fetch(key, work) => {
                 let NamePreview { path, awaits } = work.name.preview();
-                if first_names.len() < NAMES_TOLD {
+                if first_names.len() < MAX_NAMES_LISTED {
                     first_names.push(path.clone());
                 }
                 (Some(*key), manifest.is_some().then(|| planned(work, path, awaits)))
@@ -85,9 +85,10 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         (Ok(()), Some(_)) => "interrupted".to_owned(),
         (Ok(()), None) => COMPLETED.to_owned(),
     };
-    let (hosts, most_rows) = survey.hosts();
+    let (count, most_rows) = survey.hosts();
+    let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan = Plan::new(output, ended, survey.counts().clone(), hosts, most_rows, first_names);
+    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
     tell(
         options,
         |mut out, format| {
@@ -99,7 +100,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
 }
 
 fn planned(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {
-    let (url, url_hash) = recorded(&work.job.url);
+    let (url, url_hash) = recorded_url(&work.job.url);
     let (index, extra) = (work.job.index, &work.job.extra);
     redact::json(&Planned { index, url, url_hash, status: "planned", path, awaits, extra }, false)
 }

@@ -111,7 +111,7 @@ impl<'a> Ledger<'a> {
                 return None;
             }
         };
-        self.tally.name_url(&job.url);
+        self.tally.add_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +185,7 @@ impl<'a> Ledger<'a> {
             };
             let other_digest = checksum.as_deref().and_then(|checksum| match &record.outcome {
                 Outcome::Saved(saved) => {
-                    saved.digest_of_what_came(checksum.algorithm).filter(|made| *made != checksum.digest)
+                    saved.received_digest(checksum.algorithm).filter(|made| *made != checksum.digest)
                 }
                 _ => None,
             });
@@ -201,7 +201,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn write_down(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
-        if let Err(error) = self.journal.note(record, line, key) {
+        if let Err(error) = self.journal.append(record, line, key) {
             self.fail(error);
         }
         if let Some(manifest) = &mut self.manifest
@@ -213,7 +213,7 @@ impl<'a> Ledger<'a> {
 
     /// Writes the records since the last call; with `--fsync`, so that they survive a loss of power.
     pub fn write(&mut self) {
-        let written = self.journal.write();
+        let written = self.journal.flush();
         if let Err(error) = written.and_then(|()| if self.sink.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
@@ -277,7 +277,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::journal::KnownBy;
+    use crate::journal::RowIdentity;
     use crate::sink::folder::wal::{Mark, Wal};
     use crate::sink::{Folder, folder};
 
@@ -310,7 +310,7 @@ mod tests {
     fn receipts_are_kept_until_the_records_are_on_the_disk() {
         let folder = tempfile::tempdir().expect("a folder");
         // What is written there cannot be synced.
-        let mut journal = Journal::open(Path::new("/dev/null"), KnownBy::Url, |_| {}).expect("a journal");
+        let mut journal = Journal::open(Path::new("/dev/null"), RowIdentity::Url, |_| {}).expect("a journal");
         let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_list_waits_while_too_many_of_its_rows_do() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut journal = Journal::open(&folder.path().join("journal"), KnownBy::Url, |_| {}).expect("a journal");
+        let mut journal = Journal::open(&folder.path().join("journal"), RowIdentity::Url, |_| {}).expect("a journal");
         let mut rows = rows(folder.path(), false, &mut journal);
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));

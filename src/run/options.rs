@@ -8,7 +8,7 @@ use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
-use crate::journal::KnownBy;
+use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
 use crate::limiter::PerHost;
 use crate::naming::Template;
@@ -37,7 +37,7 @@ pub struct Options {
     /// What happens to images that are there.
     pub existing: Existing,
     /// Which rows are one (`--keep-duplicates`).
-    pub known_by: KnownBy,
+    pub row_identity: RowIdentity,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
     /// The passes over the list.
@@ -67,7 +67,7 @@ impl Default for Options {
             template: Template::default(),
             folder: folder::Options::default(),
             existing: Existing::default(),
-            known_by: KnownBy::Url,
+            row_identity: RowIdentity::Url,
             manifest: None,
             modes: vec![Mode::Concurrent],
             sample: None,
@@ -86,7 +86,7 @@ impl Options {
     pub fn agree(&mut self) {
         self.http.concurrency = self.concurrency.get();
         // Unfinished bodies are known by their URLs.
-        self.folder.resume &= self.known_by == KnownBy::Url;
+        self.folder.resume &= self.row_identity == RowIdentity::Url;
         // What else needs a digest gets it, and records have it then too.
         let digests = &mut self.fetch.wanted.digests;
         if (self.folder.dedupe || self.template.wants_sha256()) && !digests.contains(&Algorithm::Sha256) {

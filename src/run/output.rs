@@ -8,7 +8,7 @@ use std::path::Path;
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::{Manifest, ManifestTarget};
-use crate::journal::{Earlier, Journal};
+use crate::journal::{EarlierFile, Journal};
 use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
 use crate::util::redact::escaped;
 
@@ -19,11 +19,11 @@ use crate::util::redact::escaped;
 pub fn adopt(
     unrecorded: Vec<Vec<u8>>,
     journal: &mut Journal,
-    mut take_in: impl FnMut(Earlier),
+    mut take_in: impl FnMut(EarlierFile),
 ) -> Result<(), RunError> {
     for record in unrecorded {
         if let Some(adopted) = journal.adopt(&record)? {
-            take_in(Earlier { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+            take_in(EarlierFile { path: &adopted.path, sha256: adopted.sha256.as_deref() });
         }
     }
     Ok(())

@@ -15,16 +15,16 @@ use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 #[cfg(feature = "transform")]
-use crate::image::transform::Pool;
+use crate::image::transform::CpuPool;
 use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
 use crate::naming::Namer;
-use crate::progress::{Counters, Display, Facts, Throttled, Total, Watch};
+use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
-use crate::report::{HOSTS_NAMED, Observed, OverloadedHost, Summary};
+use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Sink;
 
 /// Rows of the list that are held at most, in search of one whose host has a permit. Half a kilobyte each.
@@ -93,7 +93,7 @@ pub struct Passed {
     /// Why it could not go on, if it could not.
     pub failure: Option<RunError>,
     /// What came of each row of a sample.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<SampledRow>,
 }
 
 impl Pass<'_> {
@@ -112,7 +112,7 @@ impl Pass<'_> {
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let watch = self.watch(&counters, total, &limiter)?;
+        let _shown = self.watch(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
@@ -165,18 +165,17 @@ impl Pass<'_> {
         }
 
         let wall = started.elapsed();
-        drop(watch);
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
-            ..tally.summary(wall, counters.most_alive())
+            ..tally.summary(wall, counters.peak_in_flight())
         };
         Ok(Passed { summary, failure, observed })
     }
 
     /// Shows the pass until the watch is dropped.
-    fn watch(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<Watch, RunError> {
+    fn watch(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
         let facts = move || Facts { total: total(), throttled: throttled(&limiter) };
@@ -191,7 +190,7 @@ impl Pass<'_> {
             limiter: limiter.clone(),
             sink: Arc::clone(sink),
             #[cfg(feature = "transform")]
-            pool: Pool::of_this_machine(),
+            pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
             counters: Arc::clone(counters),
             options: options.fetch.clone(),
@@ -205,11 +204,14 @@ impl Pass<'_> {
 /// Tells how many rows there are, as far as that is known.
 type TotalOf = Box<dyn Fn() -> Total + Send>;
 
+/// A row that was admitted.
+type AdmittedRow = (Key, Box<Work>);
+
 /// Rows as they are read, or the error that ends them.
 type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
 
 /// Opens the rows: those to be admitted, how many there are, and those that were admitted before.
-fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<(Key, Box<Work>)>), RunError> {
+fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunError> {
     Ok(match rows {
         Rows::Lists(lists) => {
             let (listed, reading) = lists.rows()?;
@@ -244,7 +246,7 @@ async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
 
 /// The hosts that the report names.
 fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
-    let worst = limiter.overloaded().into_iter().take(HOSTS_NAMED);
+    let worst = limiter.overloaded().into_iter().take(MAX_HOSTS_LISTED);
     let named = |Overloaded { host, times, throttled }: Overloaded| OverloadedHost {
         host: host.name().to_owned(),
         times,
@@ -253,13 +255,13 @@ fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
     worst.map(named).collect()
 }
 
-fn observe(record: &Record, ended: Duration) -> Observed {
+fn observe(record: &Record, ended: Duration) -> SampledRow {
     let (failed, bytes) = match &record.outcome {
         Outcome::Saved(saved) => (false, saved.bytes),
         Outcome::Failed(_) => (true, 0),
         Outcome::Skipped(_) => (false, 0),
     };
-    Observed { failed, bytes, ended }
+    SampledRow { failed, bytes, ended }
 }
 
 /// The ledger is locked for one step at a time. A panic in a step ends the run, so what it left behind does not matter.
@@ -280,12 +282,12 @@ fn total(reading: &ReadProgress) -> Total {
 }
 
 /// The hosts that get fewer requests now.
-fn throttled(limiter: &Limiter) -> Vec<Throttled> {
+fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
     let throttled = limiter.throttled(SHOWN_AFTER_THROTTLING).into_iter();
-    let shown = |(host, times, left_alone): (HostKey, u64, Option<Duration>)| Throttled {
+    let shown = |(host, times, backoff_left): (HostKey, u64, Option<Duration>)| ThrottledHost {
         host: host.name().to_owned(),
         times,
-        left_alone,
+        backoff_left,
     };
     throttled.map(shown).collect()
 }

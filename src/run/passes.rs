@@ -7,7 +7,7 @@ use super::shutdown::Stop;
 use super::state::State;
 use crate::http::Client;
 use crate::record::{Exit, RunError};
-use crate::report::{COMPLETED, Observed, Summary};
+use crate::report::{COMPLETED, SampledRow, Summary};
 
 /// What came of the passes.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Passes {
     /// The numbers of each.
     pub summaries: Vec<Summary>,
     /// What came of each row of a sample.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<SampledRow>,
     /// Why the run could not go on, if it could not.
     pub failure: Option<RunError>,
 }
@@ -48,11 +48,11 @@ impl Passes {
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
-            let passed = pass.go(rows.take(), &mut journal, manifest).await?;
+            let result = pass.go(rows.take(), &mut journal, manifest).await?;
             journal.begin_pass();
-            passes.summaries.push(passed.summary);
-            passes.observed = passed.observed;
-            passes.failure = passed.failure;
+            passes.summaries.push(result.summary);
+            passes.observed = result.observed;
+            passes.failure = result.failure;
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
             }

@@ -15,7 +15,7 @@ use crate::input::Lists;
 use crate::journal::manifest::Manifest;
 use crate::limiter::{self, PerHost};
 use crate::record::{Record, RunError};
-use crate::report::advice::Allowed;
+use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Forecast, Report};
 use crate::sink::folder::FolderView;
 
@@ -63,19 +63,18 @@ impl Outputs {
     }
 }
 
-/// Writes the report in a form. `file`: where it will be, for links from there to the images in `output`.
-fn write(
-    mut out: &mut dyn Write,
-    format: ReportFormat,
-    report: &Report,
-    (file, output): (&Path, &Path),
-) -> io::Result<()> {
+/// Writes the report in a form. `paths`: where it will be, for links from there, and the output folder with the images.
+fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: (&Path, &Path)) -> io::Result<()> {
     match format {
         #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
-        ReportFormat::Json => report::json::write(&mut out, report)?,
+        ReportFormat::Json => {
+            // The other forms have links, or are read at a terminal.
+            let _ = paths;
+            report::json::write(&mut out, report)?;
+        }
         #[cfg(feature = "cli")]
-        ReportFormat::Html => report::html::write(&mut out, report, file, output)?,
+        ReportFormat::Html => report::html::write(&mut out, report, paths.0, paths.1)?,
         #[cfg(feature = "cli")]
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }
@@ -111,10 +110,10 @@ pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn
 }
 
 /// The limits that advice goes by.
-const fn allowed(options: &Options) -> Allowed {
+const fn allowed(options: &Options) -> ConcurrencyLimits {
     let per_host = match options.per_host {
         PerHost::Fixed(permits) => Some(permits),
         PerHost::Auto => None,
     };
-    Allowed { at_once: options.concurrency.get(), per_host, most_per_host: limiter::MAX_PER_HOST }
+    ConcurrencyLimits { at_once: options.concurrency.get(), per_host, max_per_host: limiter::MAX_PER_HOST }
 }

@@ -73,7 +73,7 @@ impl Stop {
     pub async fn leave_after_grace(&self) -> std::convert::Infallible {
         self.reached(Phase::Finishing).await;
         tokio::time::sleep(GRACE).await;
-        self.end(Phase::Leaving);
+        self.end(Phase::Cancelling);
         futures::future::pending().await
     }
 }

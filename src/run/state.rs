@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::output::adopt;
-use crate::journal::{Earlier, Journal};
+use crate::journal::{EarlierFile, Journal};
 use crate::naming::Namer;
 use crate::record::RunError;
 use crate::sink::folder::FolderView;
@@ -30,16 +30,16 @@ impl State {
     pub fn open(options: &Options) -> Result<Self, RunError> {
         let folder = Folder::open(&options.output, options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-        let mut take_in = |Earlier { path, sha256 }: Earlier| {
+        let mut take_in = |EarlierFile { path, sha256 }: EarlierFile| {
             namer.mark_taken(path);
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }
         };
         let view = folder.view().clone();
-        let mut journal = Journal::open(&view.private("manifest.jsonl"), options.known_by, &mut take_in)?;
+        let mut journal = Journal::open(&view.private("manifest.jsonl"), options.row_identity, &mut take_in)?;
         adopt(folder.unrecorded()?, &mut journal, take_in)?;
-        journal.write()?;
+        journal.flush()?;
         if folder.syncs() {
             journal.sync()?;
         }

@@ -17,7 +17,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
 use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HOSTS_NAMED, HostRows, RowCounts};
+use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::sink::folder::FolderView;
 
@@ -102,12 +102,12 @@ impl<'a> Survey<'a> {
         Ok(Verdict::Settled(key, Box::new(record)))
     }
 
-    /// Later rows with the same URL are told the file that this line names (see [`Journal::foresee`]).
+    /// Later rows with the same URL are told the file that this line names (see [`Journal::append_planned`]).
     ///
     /// # Errors
     /// When that cannot be kept.
     pub fn foresee(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
-        self.journal.foresee(line, key)
+        self.journal.append_planned(line, key)
     }
 
     /// What has come so far.
@@ -122,7 +122,7 @@ impl<'a> Survey<'a> {
         let mut hosts = self.hosts.iter().map(|(host, rows)| (*rows, host.name())).collect::<Vec<_>>();
         hosts.sort_unstable_by(|(one, name), (other, next)| other.cmp(one).then_with(|| name.cmp(next)));
         let most =
-            hosts.iter().take(HOSTS_NAMED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
+            hosts.iter().take(MAX_HOSTS_LISTED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
         (hosts.len() as u64, most.collect())
     }
 }

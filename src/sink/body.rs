@@ -1,6 +1,6 @@
 //! The bytes of one download, until it is complete.
 //!
-//! A body of up to 256 KiB is_kept in memory and is written in one call when it is complete. A larger one is written to a
+//! A body of up to 256 KiB stays in memory and is written in one call when it is complete. A larger one is written to a
 //! part file (see [`SpillDir`]), and so is one whose download waits for a retry: memory is for downloads in progress. When
 //! a body is dropped before it is complete, its part file is kept if a later run can resume it.
 

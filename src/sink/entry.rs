@@ -42,7 +42,7 @@ pub struct Replaced<'a> {
     pub remove: bool,
 }
 
-impl<'a> Entry<'a> {
+impl Entry<'_> {
     /// The line of the record, now that the image is about to appear: as a file of its own, or with the content of
     /// `same_as`.
     pub(super) fn line(&mut self, same_as: Option<&str>) -> serde_json::Result<RecordLine> {
@@ -71,6 +71,7 @@ impl<'a> Entry<'a> {
 
 /// How storing an image ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is nearly always New, and taken apart where it comes back")]
 pub enum Stored {
     /// It is there.
     New {

@@ -1,12 +1,14 @@
-//! Which start of the system this is.
+//! An identifier of the current boot of the system.
 //!
-//! What a killed program has written is in the hands of the system, and safe; what a loss of power has met may be in
-//! the folder by name and size and yet not on the disk. The two are told apart by the boot in which it was written.
+//! Data that a killed program has written stays with the kernel and is safe. After a loss of power, a file may have its
+//! name and size in the folder while its data never reached the disk. The boot in which a file was written tells the two
+//! cases apart.
 
 use std::fs;
 
-/// A short name of this boot, the same for every process until the next one. `None` where the system does not tell
-/// (outside Linux): then nothing unfinished is trusted later.
+/// The first 8 hexadecimal digits of the kernel's boot id (`random(4)`), the same for every process until the next boot.
+///
+/// `None` outside Linux: then no unfinished file is trusted later.
 #[must_use]
 pub fn id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -17,8 +19,8 @@ pub fn id() -> Option<String> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]
-    fn a_boot_has_a_name_that_stays() {
-        let name = super::id().expect("Linux tells");
-        assert_eq!((name.len(), super::id()), (8, Some(name.clone())));
+    fn the_id_stays_the_same_within_a_boot() {
+        let id = super::id().expect("Linux has one");
+        assert_eq!((id.len(), super::id()), (8, Some(id.clone())));
     }
 }

@@ -1,39 +1,41 @@
-//! How much memory rows take while they are under way, so that it stays within bounds.
+//! A limit on the memory that rows in progress may take together.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The bytes that are held, all together.
+use crate::util::lock;
+
+/// Counts the bytes that are held, so that a producer can wait until there are fewer.
 #[derive(Debug, Default)]
 pub struct MemoryBudget {
     held: Mutex<usize>,
-    less: Condvar,
+    released: Condvar,
 }
 
-/// Some of them, as long as it is there.
+/// Bytes counted in a [`MemoryBudget`] until this value is dropped.
 #[derive(Debug)]
 pub struct MemoryShare {
     bytes: usize,
-    all: Arc<MemoryBudget>,
+    budget: Arc<MemoryBudget>,
 }
 
 impl MemoryBudget {
-    /// So many more are held now.
+    /// Counts `bytes` as held. This never blocks: the producer waits before it reads more.
     #[must_use]
     pub fn hold(self: &Arc<Self>, bytes: usize) -> MemoryShare {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
-        MemoryShare { bytes, all: Arc::clone(self) }
+        *lock(&self.held) += bytes;
+        MemoryShare { bytes, budget: Arc::clone(self) }
     }
 
-    /// Waits until no more than so many are held. Whoever holds them must not wait for the caller.
-    pub fn wait_for(&self, most: usize) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.less.wait_while(held, |held| *held > most).unwrap_or_else(PoisonError::into_inner));
+    /// Blocks until at most `limit` bytes are held. A holder must never wait for the caller, or both deadlock.
+    pub fn wait_until_at_most(&self, limit: usize) {
+        let held = lock(&self.held);
+        drop(self.released.wait_while(held, |held| *held > limit).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        *self.all.held.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
-        self.all.less.notify_all();
+        *lock(&self.budget.held) -= self.bytes;
+        self.budget.released.notify_all();
     }
 }

@@ -1,44 +1,45 @@
-//! What is remembered of millions of rows, in a few bytes each.
+//! A hash table of small numbers for millions of rows, which takes a few bytes for each entry.
 //!
-//! A [`Table`] keeps small numbers under hashes. It never holds what was hashed, so two things with one hash are one
-//! thing here, and whoever asks has to live with that or look at the things themselves.
+//! A [`CompactTable`] stores numbers under hashes and never the keys that were hashed. Two keys with the same hash are the
+//! same key here; the caller must tolerate that or compare the keys itself.
 //!
-//! It is made of 256 parts, told apart by the first byte of the hash, which is therefore not stored. In a part the
-//! entries stand in the order of their hashes, each near the place that its hash asks for: a quarter of the way along
-//! if the hash is a quarter of the way to the largest. Where entries crowd, they push each other back; the free slots
-//! between them take up the pushing. Because hashes are spread evenly, an entry is found a few slots from where it
-//! should be, even when nine slots of ten are taken.
+//! The table has 256 partitions, selected by the first byte of the hash, which therefore is not stored. A partition is a
+//! hash table with linear probing whose entries are kept in the order of their hashes. The home slot of a hash is
+//! proportional to it: a hash at a quarter of the range has its home slot at a quarter of the partition. Entries with
+//! neighbouring home slots push each other back into the free slots that follow. Hashes are distributed evenly, so an entry
+//! is found a few slots after its home slot, even when nine of ten slots are in use.
 //!
-//! That is why there is no hash table of the usual kind here. Those double when they are full, and are half empty just
-//! after that; here a part grows by a quarter. Growing keeps the order, so it happens in place, one part after the
-//! other, and never holds the old and the new beside each other.
+//! The hash table of the standard library doubles when it is full and is half empty after that. Here a partition grows by
+//! a quarter. Growing keeps the order of the entries, so it is done in place, one partition at a time; the old and the new
+//! entries never exist side by side.
 //!
-//! The hashes must be spread so that nobody outside can arrange that they crowd.
+//! The hash must be keyed or cryptographic. Otherwise a list of URLs could be written so that its hashes collide, and every
+//! look-up would become a linear search.
 
-/// The first byte of a hash selects the part.
-const PARTS: usize = 256;
+/// Number of partitions: the values of the first byte of a hash.
+const PARTITIONS: usize = 256;
 
-/// Room in a part for so many entries to begin with.
-const FIRST_ROOM: usize = 16;
+/// Slots that a partition has when it gets its first entry, and by which it is lengthened beyond its home slots.
+const MIN_SLOTS: usize = 16;
 
-/// Values of `VALUE` bytes under hashes, of which the first `1 + KEY` bytes count. An entry takes `KEY + VALUE` bytes,
-/// and a quarter more for the free slots.
+/// A hash table of numbers of `VALUE` bytes. Of a hash, only the first `1 + KEY` bytes are compared. An entry takes
+/// `KEY + VALUE` bytes, and about a quarter more for free slots.
 ///
-/// A value is a number other than zero. Several may stand under one hash.
+/// A value is any number except zero. One hash may have several values.
 #[derive(Clone, Debug)]
-pub struct Table<const KEY: usize, const VALUE: usize> {
-    parts: Box<[Part<KEY, VALUE>]>,
+pub struct CompactTable<const KEY: usize, const VALUE: usize> {
+    partitions: Box<[Partition<KEY, VALUE>]>,
 }
 
-impl<const KEY: usize, const VALUE: usize> Default for Table<KEY, VALUE> {
+impl<const KEY: usize, const VALUE: usize> Default for CompactTable<KEY, VALUE> {
     fn default() -> Self {
-        const { assert!(4 <= KEY && KEY <= 7 && 1 <= VALUE && VALUE <= 8, "what the arithmetic below is made for") };
-        Self { parts: vec![Part::default(); PARTS].into_boxed_slice() }
+        const { assert!(4 <= KEY && KEY <= 7 && 1 <= VALUE && VALUE <= 8, "the arithmetic below needs these sizes") };
+        Self { partitions: vec![Partition::default(); PARTITIONS].into_boxed_slice() }
     }
 }
 
-impl<const KEY: usize, const VALUE: usize> Table<KEY, VALUE> {
-    /// The part of a hash, and what is stored of it there.
+impl<const KEY: usize, const VALUE: usize> CompactTable<KEY, VALUE> {
+    /// The partition of a hash, and the part of the hash that is stored there as the key.
     fn split(hash: u64) -> (usize, u64) {
         let [first, ..] = hash.to_be_bytes();
         (usize::from(first), (hash << 8) >> (64 - 8 * KEY))
@@ -46,65 +47,65 @@ impl<const KEY: usize, const VALUE: usize> Table<KEY, VALUE> {
 
     /// The values under a hash.
     pub fn values(&self, hash: u64) -> impl Iterator<Item = u64> {
-        let (part, key) = Self::split(hash);
-        let part = &self.parts[part];
-        (part.lower_bound(key)..part.slots()).map_while(move |slot| match part.entry(slot) {
+        let (partition, key) = Self::split(hash);
+        let partition = &self.partitions[partition];
+        (partition.lower_bound(key)..partition.slots()).map_while(move |slot| match partition.entry(slot) {
             Some((found, value)) if found == key => Some(value),
             _ => None,
         })
     }
 
-    /// The value under a hash that has one at most.
+    /// The value under a hash that has at most one value.
     #[must_use]
     pub fn get(&self, hash: u64) -> Option<u64> {
         self.values(hash).next()
     }
 
-    /// Puts a value beside those that are there.
+    /// Adds a value to those that the hash already has.
     pub fn add(&mut self, hash: u64, value: u64) {
-        let (part, key) = Self::split(hash);
-        self.parts[part].add(key, value);
+        let (partition, key) = Self::split(hash);
+        self.partitions[partition].add(key, value);
     }
 
-    /// Puts a value in the place of the one that is there, if there is one.
+    /// Replaces the value of a hash, or adds it if there is none.
     pub fn set(&mut self, hash: u64, value: u64) {
-        let (part, key) = Self::split(hash);
-        let part = &mut self.parts[part];
-        let slot = part.lower_bound(key);
-        match part.entry(slot) {
-            Some((found, _)) if found == key => part.put(slot, key, value),
-            _ => part.add(key, value),
+        let (partition, key) = Self::split(hash);
+        let partition = &mut self.partitions[partition];
+        let slot = partition.lower_bound(key);
+        match partition.entry(slot) {
+            Some((found, _)) if found == key => partition.put(slot, key, value),
+            _ => partition.add(key, value),
         }
     }
 
-    /// Takes a value away, once.
+    /// Removes one occurrence of a value.
     pub fn remove(&mut self, hash: u64, value: u64) {
-        let (part, key) = Self::split(hash);
-        let part = &mut self.parts[part];
-        let mut slot = part.lower_bound(key);
-        while let Some((found, there)) = part.entry(slot)
+        let (partition, key) = Self::split(hash);
+        let partition = &mut self.partitions[partition];
+        let mut slot = partition.lower_bound(key);
+        while let Some((found, stored)) = partition.entry(slot)
             && found == key
         {
-            if there == value {
-                part.remove(slot);
+            if stored == value {
+                partition.remove(slot);
                 return;
             }
             slot += 1;
         }
     }
 
-    /// Changes every value to what it becomes; those that become nothing go.
-    pub fn revise(&mut self, mut becomes: impl FnMut(u64) -> Option<u64>) {
-        for part in &mut self.parts {
+    /// Replaces every value by what `change` returns for it, and removes the entry where that is `None`.
+    pub fn filter_map_in_place(&mut self, mut change: impl FnMut(u64) -> Option<u64>) {
+        for partition in &mut self.partitions {
             let mut slot = 0;
-            while slot < part.slots() {
-                if let Some((key, value)) = part.entry(slot) {
-                    let Some(value) = becomes(value) else {
-                        // Another entry may stand here now.
-                        part.remove(slot);
+            while slot < partition.slots() {
+                if let Some((key, value)) = partition.entry(slot) {
+                    let Some(value) = change(value) else {
+                        // The next entry may have moved into this slot.
+                        partition.remove(slot);
                         continue;
                     };
-                    part.put(slot, key, value);
+                    partition.put(slot, key, value);
                 }
                 slot += 1;
             }
@@ -112,33 +113,33 @@ impl<const KEY: usize, const VALUE: usize> Table<KEY, VALUE> {
     }
 }
 
-/// The entries whose hashes begin with the same byte.
+/// The entries whose hashes begin with the same byte, in the order of their hashes.
 #[derive(Clone, Debug, Default)]
-struct Part<const KEY: usize, const VALUE: usize> {
-    /// Slots of `KEY + VALUE` bytes: the rest of the hash and the value, each with its first byte first. No value, no
-    /// entry.
+struct Partition<const KEY: usize, const VALUE: usize> {
+    /// Slots of `KEY + VALUE` bytes: the stored part of the hash and the value, both big-endian. A slot is free if its value
+    /// is zero.
     bytes: Vec<u8>,
-    /// Places that hashes ask for. Entries that were pushed back at the end stand beyond.
-    room: usize,
+    /// Number of slots that are the home slot of some hash. Further slots hold the entries pushed back beyond these.
+    home_slots: usize,
     entries: usize,
 }
 
-impl<const KEY: usize, const VALUE: usize> Part<KEY, VALUE> {
-    const SLOT: usize = KEY + VALUE;
+impl<const KEY: usize, const VALUE: usize> Partition<KEY, VALUE> {
+    const SLOT_BYTES: usize = KEY + VALUE;
 
     fn slots(&self) -> usize {
-        self.bytes.len() / Self::SLOT
+        self.bytes.len() / Self::SLOT_BYTES
     }
 
-    /// The place that a hash asks for, among so many.
-    fn home(key: u64, room: usize) -> usize {
-        // The product fits: no part has room for 2^32 entries, for all of them together would be many terabytes.
-        (((key >> (8 * KEY - 32)) * room as u64) >> 32) as usize
+    /// The home slot of a key among `home_slots`.
+    fn home(key: u64, home_slots: usize) -> usize {
+        // The product does not overflow: with 2^32 slots in a partition, the table would take many terabytes.
+        (((key >> (8 * KEY - 32)) * home_slots as u64) >> 32) as usize
     }
 
-    /// What stands in a slot.
+    /// The key and the value in a slot; `None` for a free slot and beyond the end.
     fn entry(&self, slot: usize) -> Option<(u64, u64)> {
-        let (key, value) = self.bytes.get(slot * Self::SLOT..)?.get(..Self::SLOT)?.split_at(KEY);
+        let (key, value) = self.bytes.get(slot * Self::SLOT_BYTES..)?.get(..Self::SLOT_BYTES)?.split_at(KEY);
         let (mut key_bytes, mut value_bytes) = ([0; 8], [0; 8]);
         key_bytes[8 - KEY..].copy_from_slice(key);
         value_bytes[8 - VALUE..].copy_from_slice(value);
@@ -147,19 +148,19 @@ impl<const KEY: usize, const VALUE: usize> Part<KEY, VALUE> {
     }
 
     fn put(&mut self, slot: usize, key: u64, value: u64) {
-        let slot = &mut self.bytes[slot * Self::SLOT..][..Self::SLOT];
+        let slot = &mut self.bytes[slot * Self::SLOT_BYTES..][..Self::SLOT_BYTES];
         slot[..KEY].copy_from_slice(&key.to_be_bytes()[8 - KEY..]);
         slot[KEY..].copy_from_slice(&value.to_be_bytes()[8 - VALUE..]);
     }
 
-    /// Moves the slots of a range so that they begin at another one.
+    /// Moves a range of slots so that it begins at the slot `to`.
     fn shift(&mut self, slots: std::ops::Range<usize>, to: usize) {
-        self.bytes.copy_within(slots.start * Self::SLOT..slots.end * Self::SLOT, to * Self::SLOT);
+        self.bytes.copy_within(slots.start * Self::SLOT_BYTES..slots.end * Self::SLOT_BYTES, to * Self::SLOT_BYTES);
     }
 
-    /// The first slot, from where the key asks to be, that is free or holds no smaller key.
+    /// The first slot, from the key's home slot on, that is free or holds a key that is not smaller.
     fn lower_bound(&self, key: u64) -> usize {
-        let mut slot = Self::home(key, self.room);
+        let mut slot = Self::home(key, self.home_slots);
         while self.entry(slot).is_some_and(|(found, _)| found < key) {
             slot += 1;
         }
@@ -167,7 +168,7 @@ impl<const KEY: usize, const VALUE: usize> Part<KEY, VALUE> {
     }
 
     fn add(&mut self, key: u64, value: u64) {
-        if (self.entries + 1) * 10 > self.room * 9 {
+        if (self.entries + 1) * 10 > self.home_slots * 9 {
             self.grow();
         }
         let slot = self.lower_bound(key);
@@ -176,58 +177,58 @@ impl<const KEY: usize, const VALUE: usize> Part<KEY, VALUE> {
             free += 1;
         }
         if free == self.slots() {
-            self.lengthen(free + FIRST_ROOM);
+            self.lengthen(free + MIN_SLOTS);
         }
         self.shift(slot..free, slot + 1);
         self.put(slot, key, value);
         self.entries += 1;
     }
 
-    /// Takes the entry of a slot away. Those that it had pushed back move up.
+    /// Removes the entry in a slot and moves the entries forward that it had pushed back.
     fn remove(&mut self, slot: usize) {
         let mut end = slot + 1;
-        while self.entry(end).is_some_and(|(key, _)| Self::home(key, self.room) < end) {
+        while self.entry(end).is_some_and(|(key, _)| Self::home(key, self.home_slots) < end) {
             end += 1;
         }
         self.shift(slot + 1..end, slot);
-        self.bytes[(end - 1) * Self::SLOT..end * Self::SLOT].fill(0);
+        self.bytes[(end - 1) * Self::SLOT_BYTES..end * Self::SLOT_BYTES].fill(0);
         self.entries -= 1;
     }
 
     fn lengthen(&mut self, slots: usize) {
-        let missing = (slots * Self::SLOT).saturating_sub(self.bytes.len());
-        // Exactly: left to itself, a vector doubles.
+        let missing = (slots * Self::SLOT_BYTES).saturating_sub(self.bytes.len());
+        // `resize` alone would double the capacity.
         self.bytes.reserve_exact(missing);
         self.bytes.resize(self.bytes.len() + missing, 0);
     }
 
-    /// Makes a quarter more room.
+    /// Adds a quarter more home slots and moves every entry to its new place.
     fn grow(&mut self) {
-        let room = (self.room + self.room / 4).max(FIRST_ROOM);
-        // All entries together at the front, then at the back of what will be needed, and from there to their places:
-        // none comes to stand where another one still waits.
+        let home_slots = (self.home_slots + self.home_slots / 4).max(MIN_SLOTS);
+        // Pack all entries at the front, move them to the end of the lengthened partition, and from there, in order, to
+        // their new slots. An entry is never written over one that has not moved yet.
         let mut kept = 0;
-        let mut end = room;
+        let mut end = home_slots;
         for slot in 0..self.slots() {
             let Some((key, value)) = self.entry(slot) else { continue };
             self.put(kept, key, value);
-            // So far it reaches if this entry is at home and all those behind it follow closely.
-            end = end.max(Self::home(key, room) + self.entries - kept);
+            // The slots needed if this entry is in its home slot and all later ones follow without a gap.
+            end = end.max(Self::home(key, home_slots) + self.entries - kept);
             kept += 1;
         }
         self.lengthen(end);
-        let waiting = self.slots() - kept;
-        self.shift(0..kept, waiting);
+        let packed = self.slots() - kept;
+        self.shift(0..kept, packed);
         let mut next = 0;
-        for from in waiting..waiting + kept {
-            let Some((key, value)) = self.entry(from) else { unreachable!("{kept} entries stand there") };
-            let slot = Self::home(key, room).max(next);
-            self.bytes[next * Self::SLOT..slot * Self::SLOT].fill(0);
+        for from in packed..packed + kept {
+            let Some((key, value)) = self.entry(from) else { unreachable!("{kept} entries are there") };
+            let slot = Self::home(key, home_slots).max(next);
+            self.bytes[next * Self::SLOT_BYTES..slot * Self::SLOT_BYTES].fill(0);
             self.put(slot, key, value);
             next = slot + 1;
         }
-        self.bytes[next * Self::SLOT..].fill(0);
-        self.room = room;
+        self.bytes[next * Self::SLOT_BYTES..].fill(0);
+        self.home_slots = home_slots;
     }
 }
 
@@ -241,60 +242,61 @@ mod tests {
 
     use super::*;
 
-    /// What is done to a table, with the number of a hash and a value.
+    /// A call of one of the table's methods, with a hash and a value.
     #[derive(Clone, Debug)]
-    enum Deed {
+    enum Operation {
         Add(u64, u64),
         Set(u64, u64),
         Remove(u64, u64),
-        /// Values that this number divides go, and the others are halved, as far as they stay values.
-        Revise(u64),
+        /// Removes the values that this number divides and halves the others, removing those that become zero.
+        Halve(u64),
     }
 
-    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-        // Few hashes, many at the very ends of parts, some that differ in nothing that counts, and some that crowd.
+    fn operations() -> impl Strategy<Value = Vec<Operation>> {
+        // Few different hashes: many at the end of a partition, some that differ only in bytes that are not compared, and
+        // some with neighbouring home slots.
         let hash = prop_oneof![
-            3 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| (part << 56) | (place << 50)),
-            1 => (0..4_u64, 0..40_u64).prop_map(|(part, place)| (part << 56) | (0x00FF_FFFF_FFFF_FFFF - (place << 8))),
-            1 => (0..4_u64, 0..3_u64).prop_map(|(part, place)| (part << 56) | (7 << 40) | place),
+            3 => (0..4_u64, 0..40_u64).prop_map(|(first, place)| (first << 56) | (place << 50)),
+            1 => (0..4_u64, 0..40_u64).prop_map(|(first, place)| (first << 56) | (0x00FF_FFFF_FFFF_FFFF - (place << 8))),
+            1 => (0..4_u64, 0..3_u64).prop_map(|(first, place)| (first << 56) | (7 << 40) | place),
             1 => any::<u64>(),
         ];
-        let deed = (0..20, hash, 1..=9_u64).prop_map(|(kind, hash, value)| match kind {
-            0..10 => Deed::Add(hash, value),
-            10..14 => Deed::Set(hash, value),
-            14..19 => Deed::Remove(hash, value),
-            _ => Deed::Revise(value),
+        let operation = (0..20, hash, 1..=9_u64).prop_map(|(kind, hash, value)| match kind {
+            0..10 => Operation::Add(hash, value),
+            10..14 => Operation::Set(hash, value),
+            14..19 => Operation::Remove(hash, value),
+            _ => Operation::Halve(value),
         });
-        prop::collection::vec(deed, 0..400)
+        prop::collection::vec(operation, 0..400)
     }
 
-    /// The same with a map. What counts of a hash are its first seven bytes.
-    fn model(deeds: &[Deed]) -> BTreeMap<u64, Vec<u64>> {
+    /// The same operations on a map. Only the first seven bytes of a hash are compared.
+    fn model(operations: &[Operation]) -> BTreeMap<u64, Vec<u64>> {
         let mut map = BTreeMap::<u64, Vec<u64>>::new();
-        for deed in deeds {
-            match *deed {
-                Deed::Add(hash, value) => map.entry(hash >> 8).or_default().push(value),
-                Deed::Set(hash, value) => {
+        for operation in operations {
+            match *operation {
+                Operation::Add(hash, value) => map.entry(hash >> 8).or_default().push(value),
+                Operation::Set(hash, value) => {
                     let values = map.entry(hash >> 8).or_default();
-                    // There may be several; what takes the place of which does not matter to anybody.
+                    // With several values, it does not matter which of them is replaced.
                     values.sort_unstable();
                     match values.first_mut() {
                         Some(first) => *first = value,
                         None => values.push(value),
                     }
                 }
-                Deed::Remove(hash, value) => {
+                Operation::Remove(hash, value) => {
                     let values = map.entry(hash >> 8).or_default();
-                    if let Some(at) = values.iter().position(|there| *there == value) {
+                    if let Some(at) = values.iter().position(|stored| *stored == value) {
                         values.remove(at);
                     }
                 }
-                Deed::Revise(number) => {
+                Operation::Halve(number) => {
                     for values in map.values_mut() {
                         values.retain_mut(|value| {
-                            let becomes = revised(*value, number);
-                            *value = becomes.unwrap_or(*value);
-                            becomes.is_some()
+                            let halved = halved(*value, number);
+                            *value = halved.unwrap_or(*value);
+                            halved.is_some()
                         });
                     }
                 }
@@ -307,30 +309,30 @@ mod tests {
         map
     }
 
-    fn revised(value: u64, number: u64) -> Option<u64> {
+    fn halved(value: u64, number: u64) -> Option<u64> {
         (!value.is_multiple_of(number)).then_some(value / 2).filter(|half| *half > 0)
     }
 
-    fn sorted<const KEY: usize, const VALUE: usize>(table: &Table<KEY, VALUE>, hash: u64) -> Vec<u64> {
+    fn sorted<const KEY: usize, const VALUE: usize>(table: &CompactTable<KEY, VALUE>, hash: u64) -> Vec<u64> {
         let mut values = table.values(hash).collect::<Vec<_>>();
         values.sort_unstable();
         values
     }
 
-    /// The entries stand in order, none before its place and none behind a free slot that it could have.
-    fn check<const KEY: usize, const VALUE: usize>(table: &Table<KEY, VALUE>) {
-        for part in &table.parts {
+    /// Checks that the entries are in order, none before its home slot and none after a free slot that it could use.
+    fn check<const KEY: usize, const VALUE: usize>(table: &CompactTable<KEY, VALUE>) {
+        for partition in &table.partitions {
             let mut before = None;
             let mut entries = 0;
-            for slot in 0..part.slots() {
-                let Some((key, _)) = part.entry(slot) else { continue };
-                let home = Part::<KEY, VALUE>::home(key, part.room);
-                assert!(home <= slot && (home..slot).all(|between| part.entry(between).is_some()));
+            for slot in 0..partition.slots() {
+                let Some((key, _)) = partition.entry(slot) else { continue };
+                let home = Partition::<KEY, VALUE>::home(key, partition.home_slots);
+                assert!(home <= slot && (home..slot).all(|between| partition.entry(between).is_some()));
                 assert!(before <= Some(key));
                 before = Some(key);
                 entries += 1;
             }
-            assert_eq!(entries, part.entries);
+            assert_eq!(entries, partition.entries);
         }
     }
 
@@ -343,13 +345,13 @@ mod tests {
         })]
 
         #[test]
-        fn a_table_holds_what_a_map_holds(deeds in deeds()) {
-            let mut table = Table::<6, 1>::default();
-            for deed in &deeds {
-                match *deed {
-                    Deed::Add(hash, value) => table.add(hash, value),
-                    Deed::Set(hash, value) => {
-                        // As the model does, where there are several.
+        fn a_table_holds_what_a_map_holds(operations in operations()) {
+            let mut table = CompactTable::<6, 1>::default();
+            for operation in &operations {
+                match *operation {
+                    Operation::Add(hash, value) => table.add(hash, value),
+                    Operation::Set(hash, value) => {
+                        // With several values, replace the same one as the model.
                         match sorted(&table, hash).first() {
                             Some(first) => {
                                 table.remove(hash, *first);
@@ -361,25 +363,25 @@ mod tests {
                             table.set(hash, value);
                         }
                     }
-                    Deed::Remove(hash, value) => table.remove(hash, value),
-                    Deed::Revise(number) => table.revise(|value| revised(value, number)),
+                    Operation::Remove(hash, value) => table.remove(hash, value),
+                    Operation::Halve(number) => table.filter_map_in_place(|value| halved(value, number)),
                 }
             }
             check(&table);
-            let map = model(&deeds);
+            let map = model(&operations);
             for (hash, values) in &map {
                 prop_assert_eq!(&sorted(&table, hash << 8), values);
             }
-            let entries = table.parts.iter().map(|part| part.entries).sum::<usize>();
+            let entries = table.partitions.iter().map(|partition| partition.entries).sum::<usize>();
             prop_assert_eq!(entries, map.values().map(Vec::len).sum::<usize>(), "and nothing else");
         }
     }
 
     #[test]
-    fn large_tables_find_everything_and_waste_little() {
+    fn large_tables_find_every_entry_and_waste_little_memory() {
         const ENTRIES: u64 = 100_000;
         let hasher = RandomState::new();
-        let mut table = Table::<7, 6>::default();
+        let mut table = CompactTable::<7, 6>::default();
         for number in 1..=ENTRIES {
             table.set(hasher.hash_one(number), number);
         }
@@ -388,17 +390,18 @@ mod tests {
             assert_eq!(table.get(hasher.hash_one(number)), Some(number));
             assert_eq!(table.get(hasher.hash_one(number + ENTRIES)), None);
         }
-        let bytes = table.parts.iter().map(|part| part.bytes.capacity()).sum::<usize>();
+        let bytes = table.partitions.iter().map(|partition| partition.bytes.capacity()).sum::<usize>();
         assert!(bytes < 20 * 100_000, "{bytes} bytes");
-        let furthest = table.parts.iter().flat_map(|part| {
-            (0..part.slots()).filter_map(|slot| Some(slot - Part::<7, 6>::home(part.entry(slot)?.0, part.room)))
+        let furthest = table.partitions.iter().flat_map(|partition| {
+            (0..partition.slots())
+                .filter_map(|slot| Some(slot - Partition::<7, 6>::home(partition.entry(slot)?.0, partition.home_slots)))
         });
-        assert!(furthest.max() < Some(300), "an entry is near the place that it asks for");
+        assert!(furthest.max() < Some(300), "an entry is near its home slot");
     }
 
     #[test]
-    fn the_largest_value_comes_back() {
-        let mut table = Table::<7, 6>::default();
+    fn the_largest_hash_and_value_are_stored_and_found() {
+        let mut table = CompactTable::<7, 6>::default();
         table.set(u64::MAX, (1 << 48) - 1);
         table.set(0, 1);
         assert_eq!((table.get(u64::MAX), table.get(0)), (Some((1 << 48) - 1), Some(1)));

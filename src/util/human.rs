@@ -1,4 +1,4 @@
-//! Counts, sizes and times as people read them. There is one way to print each of them.
+//! Prints counts, sizes and times for people, each of them in one way.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl fmt::Display for Count {
 pub struct Size(f64);
 
 impl Size {
-    /// A number of bytes that need not be whole, such as a mean or a rate.
+    /// A number of bytes that need not be an integer, such as a mean or a rate.
     #[must_use]
     pub const fn of(bytes: f64) -> Self {
         Self(bytes)
@@ -44,7 +44,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut number, mut units) = (self.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter());
         let mut unit = units.next().unwrap_or_default();
-        // What would be rounded to 1024 is one of the next unit.
+        // A number that would be printed as 1024 is printed as 1.00 of the next unit.
         while let Some(larger) = units.next().filter(|_| number >= 1023.5) {
             (number, unit) = (number / 1024.0, larger);
         }
@@ -58,36 +58,36 @@ impl fmt::Display for Size {
     }
 }
 
-/// A time rounded to one unit: `90 seconds`, `2 minutes`; with `{:#}` as `90s`, `2m`.
+/// A duration rounded to one unit: `89 seconds`, `2 minutes`; with `{:#}` as `89s`, `2m`.
 ///
-/// A unit is used from one and a half of it on, so that rounding is never off by more than a third.
+/// A unit is used for durations of at least one and a half of it, so the rounding error is at most a third.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rounded(pub Duration);
 
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Seconds in a unit, its name, and its sign.
-        const UNITS: [(u64, &str, &str); 6] = [
-            (365 * 86_400, "year", "y"),
-            (7 * 86_400, "week", "w"),
-            (86_400, "day", "d"),
-            (3_600, "hour", "h"),
-            (60, "minute", "m"),
-            (1, "second", "s"),
+        /// Seconds in a unit, its name, and its abbreviation.
+        const UNITS: [(f64, &str, &str); 6] = [
+            (365.0 * 86_400.0, "year", "y"),
+            (7.0 * 86_400.0, "week", "w"),
+            (86_400.0, "day", "d"),
+            (3_600.0, "hour", "h"),
+            (60.0, "minute", "m"),
+            (1.0, "second", "s"),
         ];
+        const LAST: usize = UNITS.len() - 1;
         let seconds = self.0.as_secs_f64();
-        let mut smaller = UNITS.iter().skip(1).map(|(seconds, ..)| *seconds as f64);
-        let unit = UNITS
-            .iter()
-            .find(|(unit, ..)| smaller.next().is_none_or(|smaller| seconds + smaller / 2.0 >= 1.5 * *unit as f64));
-        let (unit, name, sign) = unit.unwrap_or(&UNITS[5]);
-        let least = if *unit == 1 { 0.0 } else { 2.0 };
-        let number = (seconds / *unit as f64).round().max(least);
-        match (f.alternate(), number == 1.0) {
-            (true, _) => write!(f, "{number}{sign}"),
-            (false, true) => write!(f, "{number} {name}"),
-            (false, false) => write!(f, "{number} {name}s"),
+        // Rounded to the next smaller unit, the duration must be at least one and a half of the unit.
+        let fits = |at: &usize| seconds + UNITS[at + 1].0 / 2.0 >= 1.5 * UNITS[*at].0;
+        let at = (0..LAST).find(fits).unwrap_or(LAST);
+        let (unit, name, abbreviation) = UNITS[at];
+        let min = if at < LAST { 2.0 } else { 0.0 };
+        let number = (seconds / unit).round().max(min);
+        if f.alternate() {
+            return write!(f, "{number}{abbreviation}");
         }
+        let plural = if (number - 1.0).abs() < 0.5 { "" } else { "s" };
+        write!(f, "{number} {name}{plural}")
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rounded_to_the_unit_that_fits() {
+    fn durations_are_rounded_to_the_largest_unit_that_fits() {
         for (seconds, long, short) in [
             (0, "0 seconds", "0s"),
             (1, "1 second", "1s"),

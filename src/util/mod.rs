@@ -4,5 +4,8 @@ pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
 pub mod human;
+mod lock;
 pub mod private_file;
 pub mod redact;
+
+pub use self::lock::lock;

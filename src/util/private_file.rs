@@ -1,7 +1,7 @@
-//! Files of fetchimg's own in the output folder: the lock, the journal, what earlier runs measured.
+//! Opens fetchimg's own files in the output folder: the lock, the journal, the times of earlier runs.
 //!
-//! Whoever may write into the folder, or packed the archive that it came out of, may have put a symbolic link in their
-//! place. Written through it, they would destroy what it leads to.
+//! Another user who may write into the folder, or who packed the archive that it was extracted from, may have put a
+//! symbolic link where such a file belongs. Writing through the link would destroy the file that it points to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,14 +11,17 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The folder of everything that is no image, inside the output folder.
+/// The folder inside the output folder that holds every file that is not an image.
 pub const FOLDER: &str = ".fetchimg";
 
-/// Opens a file as the options say, but never one behind a symbolic link.
+/// Opens a file with these options, but never through a symbolic link (`O_NOFOLLOW`).
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where `path` is a symbolic link; otherwise the error of `open(2)`.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let opened = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path);
     opened.map_err(|error| match error.raw_os_error() {
-        // open(2) says "too many levels of symbolic links" of a single one.
+        // With O_NOFOLLOW, open(2) reports a single link as ELOOP, "too many levels of symbolic links".
         Some(code) if code == Errno::LOOP.raw_os_error() => {
             io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link, which may lead anywhere")
         }
@@ -26,10 +29,11 @@ pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     })
 }
 
-/// Removes a file of ours, if it is there. A link in its place is removed, and not what it leads to.
+/// Removes one of fetchimg's own files, if it exists. If a symbolic link is in its place, the link is removed and not the file
+/// that it points to.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// When the file exists and cannot be removed.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,7 +1,7 @@
-//! Text from outside, made fit to be shown.
+//! Makes text from outside safe to show: control characters are escaped and secrets in URLs are redacted.
 //!
-//! A list of URLs is somebody else's text, and so are headers and the messages of servers. [`escaped`] keeps control
-//! and direction characters from a terminal; [`redacted`] keeps passwords and signatures from logs, records and reports.
+//! Lists, HTTP headers and messages of servers are written by others. [`escaped`] keeps control and direction characters
+//! away from the terminal; [`redacted`] keeps passwords and signatures out of logs, records and reports.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use url::Url;
 
-/// The text with every control and direction-changing character escaped (`\u{1b}`).
+/// The text with every control character and every character that changes the direction of text escaped (`\u{1b}`).
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(needs_escaping) {
@@ -27,18 +27,18 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Characters that move the cursor, change colours or turn the reading direction: the C0 and C1 controls, the line
-/// and paragraph separators, and the explicit directional formatting characters (Unicode Standard Annex 9).
+/// Whether a character can move the cursor, change colours or change the reading direction: the C0 and C1 controls, the
+/// line and paragraph separators, and the explicit directional formatting characters (Unicode Standard Annex 9).
 #[must_use]
 pub fn needs_escaping(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The URL as it may be shown and recorded: the password (or a user name that stands alone) and the
-/// values of signing parameters are `***`.
+/// The URL as it may be shown and recorded: the password (or a user name without a password) and the values of the query
+/// parameters that sign or authorise are `***`.
 ///
-/// The fragment stays: it is the user's, and never sent.
+/// The fragment stays, because it is never sent to a server.
 #[must_use]
 pub fn redacted(url: &Url) -> Cow<'_, str> {
     let has_secret = url.query().is_some_and(|query| query.split('&').any(is_secret_pair));
@@ -47,44 +47,44 @@ pub fn redacted(url: &Url) -> Cow<'_, str> {
         return Cow::Borrowed(url.as_str());
     }
     let mut shown = url.clone();
-    // Neither can fail: a URL that carries user info has a host.
+    // Neither call can fail: a URL with user information has a host.
     if url.password().is_some() {
         let _ = shown.set_password(Some("***"));
     } else if has_user_info {
-        let _ = shown.set_username("***"); // alone, it is often a token
+        let _ = shown.set_username("***"); // without a password, it is often a token
     }
     if has_secret {
-        shown.set_query(Some(&masked_query(url.query().unwrap_or_default())));
+        shown.set_query(Some(&redacted_query(url.query().unwrap_or_default())));
     }
     Cow::Owned(shown.into())
 }
 
-/// The same for a text that should be a URL and is none, so that its parts have to be guessed: whatever may be user
-/// information, at its beginning or behind any slashes that may open a host, is `***`.
+/// Like [`redacted`], for text that should be a URL but does not parse as one, so that its parts have to be guessed. What
+/// may be user information is `***`: at the start of the text, and after any slashes that may begin a host.
 #[must_use]
 pub fn redacted_text(text: &str) -> String {
-    // Parsers of URLs pass over these, so they hide nothing.
+    // URL parsers skip tabs and line breaks (WHATWG URL, section 4.4), so these must not hide a secret.
     let stripped = text.replace(['\t', '\n', '\r'], "");
-    let shown = masked_plain(&stripped);
+    let shown = redacted_authorities(&stripped);
     if shown == stripped { text.to_owned() } else { shown }
 }
 
-fn masked_plain(text: &str) -> String {
+fn redacted_authorities(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, authority, after)) = next_authority(rest, shown.is_empty()) {
         shown.push_str(before);
-        // A question mark may be part of a password here; whatever it is, it is not shown.
+        // A question mark may be part of a password here, so it is not taken for the start of a query.
         shown.push_str(&authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}")));
         rest = after;
     }
     shown.push_str(rest);
     let Some((before, query)) = shown.split_once('?') else { return shown };
-    format!("{before}?{}", masked_query(query))
+    format!("{before}?{}", redacted_query(query))
 }
 
-/// Splits a text at the next place where user information and a host may stand: at the `start`, and behind two slashes
-/// or more, or behind a colon and a slash. Before it, itself, and what follows.
+/// Finds the next part of a text that may be an authority (user information and host): at the `start`, after two slashes
+/// or more, or after a colon and a slash. Returns the text before it, the authority, and the text after it.
 fn next_authority(text: &str, start: bool) -> Option<(&str, &str, &str)> {
     let is_slash = |character: char| matches!(character, '/' | '\\');
     let mut from = 0;
@@ -95,7 +95,7 @@ fn next_authority(text: &str, start: bool) -> Option<(&str, &str, &str)> {
         let end = text.len() - text[slash..].trim_start_matches(is_slash).len();
         let opens = end - slash > 1 || text[..slash].ends_with(':') || (start && slash == 0);
         let begin = match (start && from == 0, opens) {
-            // A scheme stands before its slashes, or all that stands there may be user information.
+            // Before the slashes there is a scheme; with an `@` in it, all of it may be user information.
             (true, true) if !text[..slash].contains('@') => end,
             (true, _) => 0,
             (false, true) => end,
@@ -106,7 +106,7 @@ fn next_authority(text: &str, start: bool) -> Option<(&str, &str, &str)> {
         };
         let rest = &text[begin..];
         let mut length = rest.find(is_slash).unwrap_or(rest.len());
-        // A port is a number: what looks like another is the beginning of a password that holds a slash.
+        // A port is a number. Anything else after the colon is the start of a password that contains a slash.
         let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
         let is_cut = rest[..length].rsplit_once(':').is_some_and(|(_, port)| !is_port(port));
         if let (true, false, Some(at)) = (is_cut, rest[..length].contains('@'), rest.rfind('@')) {
@@ -116,7 +116,7 @@ fn next_authority(text: &str, start: bool) -> Option<(&str, &str, &str)> {
     }
 }
 
-fn masked_query(query: &str) -> String {
+fn redacted_query(query: &str) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if is_secret_pair(pair) => format!("{name}=***"),
         _ => pair.to_owned(),
@@ -124,13 +124,17 @@ fn masked_query(query: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// Few records have more bytes.
-const USUAL_RECORD: usize = 512;
+/// Initial capacity, in bytes, of the buffer for a value in JSON. Few records are longer.
+const JSON_CAPACITY: usize = 512;
 
-/// A value as JSON, without a line feed at the end and with every harmful character escaped. JSON escapes the C0
-/// controls by itself; the others (DEL, C1, direction) may stand in its strings, and a terminal may be what reads them.
+/// A value as JSON, without a line feed at the end, and with every character escaped that [`needs_escaping`]. JSON itself
+/// requires that only for the C0 controls; the others (DEL, C1, direction) are allowed in strings, and the JSON may be
+/// printed on a terminal.
+///
+/// # Errors
+/// When the value cannot be serialised.
 pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>> {
-    let mut plain = Vec::with_capacity(USUAL_RECORD);
+    let mut plain = Vec::with_capacity(JSON_CAPACITY);
     if pretty {
         serde_json::to_writer_pretty(&mut plain, value)?;
     } else {
@@ -142,7 +146,7 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
     let mut escaped = String::with_capacity(plain.len() + 32);
     for character in String::from_utf8_lossy(&plain).chars() {
         if needs_escaping(character) && character != '\n' {
-            // All of them lie in the basic multilingual plane, so four digits do (RFC 8259, section 7).
+            // All of them are in the basic multilingual plane, so four digits are enough (RFC 8259, section 7).
             // Writing to a String cannot fail.
             let _ = write!(escaped, "\\u{:04x}", u32::from(character));
         } else {
@@ -152,8 +156,8 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
     Ok(escaped.into_bytes())
 }
 
-/// Query parameters whose value lets anybody do what the URL's owner may: the signatures and credentials of Amazon S3,
-/// `CloudFront`, Google Cloud Storage, Azure (`sig`), Alibaba, and the usual names for tokens and keys.
+/// Query parameters whose value gives access to the resource: the signatures and credentials of Amazon S3, `CloudFront`,
+/// Google Cloud Storage, Azure (`sig`) and Alibaba, and the usual names for tokens and keys.
 const SECRET_PARAMETERS: [&str; 20] = [
     "access_token",
     "api_key",
@@ -179,7 +183,7 @@ const SECRET_PARAMETERS: [&str; 20] = [
 
 fn is_secret_pair(pair: &str) -> bool {
     let Some((name, value)) = pair.split_once('=') else { return false };
-    // Servers read names decoded, so an encoded one hides nothing.
+    // Servers decode parameter names, so a percent-encoded name must match too.
     let name = percent_decode_str(name).decode_utf8_lossy();
     !value.is_empty() && SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }
@@ -189,14 +193,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_a_cursor_is_escaped() {
+    fn control_and_direction_characters_are_escaped() {
         assert_eq!(escaped("plain ünïcode"), "plain ünïcode");
         assert_eq!(escaped("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\u{d}\\u{a}");
         assert_eq!(escaped("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
     }
 
     #[test]
-    fn what_is_no_url_is_masked_all_the_same() {
+    fn secrets_are_redacted_in_text_that_is_not_a_url() {
         let table = [
             ("", ""),
             ("7\thttps:/x", "7\thttps:/x"),
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn json_moves_no_cursor() {
+    fn json_contains_no_character_that_needs_escaping() {
         let text = "a\u{1b}\u{7f}\u{9b}\u{202e}é\n";
         for pretty in [false, true] {
             let written = json(&[text], pretty).expect("JSON");
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_masked_and_the_rest_is_left_alone() {
+    fn secrets_in_urls_are_redacted_and_the_rest_is_kept() {
         let table = [
             ("https://example.org/a.png?w=3&h=4", "https://example.org/a.png?w=3&h=4"),
             ("https://ann:pw@example.org/a.png", "https://ann:***@example.org/a.png"),

@@ -2,11 +2,11 @@
 
 use std::io::Cursor;
 
-use fetchimg::internals::image::{Fault, Found, Inspector, Wanted};
+use fetchimg::internals::image::{InspectError, InspectOptions, Inspection, Inspector};
 use fetchimg::internals::record::Format;
 
 /// What is found in pieces of these sizes, in turn, or what is wrong.
-pub fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) -> Result<Found, String> {
+pub fn inspected(format: Format, body: &[u8], wanted: InspectOptions, cuts: &[usize]) -> Result<Inspection, String> {
     let mut inspector = Inspector::new(format, wanted);
     let mut rest = body;
     for cut in cuts.iter().cycle() {
@@ -15,10 +15,10 @@ pub fn inspected(format: Format, body: &[u8], wanted: Wanted, cuts: &[usize]) ->
         }
         let (piece, after) = rest.split_at((*cut).clamp(1, rest.len()));
         rest = after;
-        inspector.feed(piece).map_err(|unsound| unsound.to_string())?;
+        inspector.feed(piece).map_err(|corruption| corruption.to_string())?;
     }
-    inspector.end(|| Ok(Cursor::new(body))).map_err(|fault| match fault {
-        Fault::Unsound(unsound) => unsound.to_string(),
-        Fault::Io(error) => panic!("memory can be read: {error}"),
+    inspector.end(|| Ok(Cursor::new(body))).map_err(|error| match error {
+        InspectError::Corrupt(corruption) => corruption.to_string(),
+        InspectError::Io(error) => panic!("memory can be read: {error}"),
     })
 }

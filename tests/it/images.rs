@@ -1,19 +1,18 @@
 //! Real files of every format, and what other programs say about them. How they were made is in `tests/images`.
 
-#![allow(missing_docs, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "says what could not be compared")]
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fetchimg::internals::image::{Found, Inspector, Recogniser, Verdict, Wanted, recognise};
+use fetchimg::internals::image::{InspectOptions, Inspection, Inspector, Recogniser, Recognition, recognise};
 use fetchimg::internals::record::{Format, Measures};
 use serde_json::{Value, json};
 
 use crate::inspected::inspected;
 
-const EVERYTHING: Wanted = Wanted { structure: true, exif: true };
+const EVERYTHING: InspectOptions = InspectOptions { structure: true, exif: true };
 
 /// Name, width, height, frames and orientation, as identify (`ImageMagick` 6.9.11), exiftool (12.57), file (5.44),
 /// ffprobe (5.1) and jxlinfo (0.7) said when the files were made: each file was shown to all of those that know its
@@ -82,9 +81,9 @@ fn format(name: &str) -> Format {
 fn files_are_what_other_programs_say_that_they_are() {
     for (name, width, height, frames, orientation) in FILES {
         let (format, body) = (format(name), read(name));
-        assert_eq!(recognise(&body, true), Verdict::Image(format), "{name}");
+        assert_eq!(recognise(&body, true), Recognition::Image(format), "{name}");
         let measures = Measures { width: Some(width), height: Some(height), frames, orientation };
-        for wanted in [Wanted::default(), EVERYTHING] {
+        for wanted in [InspectOptions::default(), EVERYTHING] {
             let whole = inspected(format, &body, wanted, &[usize::MAX]).unwrap_or_else(|what| panic!("{name}: {what}"));
             assert_eq!(whole.measures, measures, "{name}");
             for cuts in [&[1][..], &[3, 1, 30], &[512]] {
@@ -108,14 +107,14 @@ fn a_recogniser_and_an_inspector_take_turns() {
         for piece in body.chunks(5) {
             if let Some(inspector) = &mut inspector {
                 inspector.feed(piece).expect("sound");
-            } else if let Verdict::Image(format) = recogniser.feed(piece) {
+            } else if let Recognition::Image(format) = recogniser.feed(piece) {
                 let mut new = Inspector::new(format, EVERYTHING);
                 new.feed(recogniser.head()).expect("sound");
                 new.feed(piece).expect("sound");
                 inspector = Some(new);
             }
         }
-        assert_eq!(recogniser.end(), Verdict::Image(format(name)), "{name}");
+        assert_eq!(recogniser.end(), Recognition::Image(format(name)), "{name}");
         let inspector = inspector.unwrap_or_else(|| {
             assert_eq!(name, "still.tga", "everything else is told by its beginning");
             let mut inspector = Inspector::new(Format::Tga, EVERYTHING);
@@ -184,7 +183,7 @@ fn what_a_camera_notes_down_is_told() {
         "gps_at": "2024-05-04T01:02:01Z",
     });
     let exif = |name: &str, wanted| {
-        let found: Found = inspected(format(name), &read(name), wanted, &[512]).expect("sound");
+        let found: Inspection = inspected(format(name), &read(name), wanted, &[512]).expect("sound");
         Value::Object(found.exif)
     };
     assert_eq!(exif("photo.jpg", EVERYTHING), noted);
@@ -193,7 +192,7 @@ fn what_a_camera_notes_down_is_told() {
     assert_eq!(exif("turned.webp", EVERYTHING)["orientation"], 3);
     assert_eq!(exif("turned.tiff", EVERYTHING)["orientation"], 6);
     assert_eq!(exif("plain.png", EVERYTHING), json!({}));
-    assert_eq!(exif("photo.jpg", Wanted { exif: false, ..EVERYTHING }), json!({}), "nobody wants to know");
+    assert_eq!(exif("photo.jpg", InspectOptions { exif: false, ..EVERYTHING }), json!({}), "nobody wants to know");
 }
 
 #[test]

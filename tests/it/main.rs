@@ -13,6 +13,7 @@ mod rules;
 
 mod again;
 mod columns;
+mod demo;
 mod digests;
 mod documents;
 mod dry_run;

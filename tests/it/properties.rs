@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use fetchimg::internals::http::disposition::filename;
 use fetchimg::internals::http::retry::{Policy, retry_after};
-use fetchimg::internals::image::{ENOUGH, Recogniser, Verdict, Wanted, recognise};
+use fetchimg::internals::image::{InspectOptions, MAX_HEAD_BYTES, Recogniser, Recognition, recognise};
 use fetchimg::internals::input::{ListFormat, Options, rows_of};
 use fetchimg::internals::naming::{Namer, PlannedName, clean_text};
 use fetchimg::internals::record::{Extra, Format, Job, url_hash};
@@ -247,9 +247,9 @@ proptest! {
         for end in ends {
             match (clear, recognise(&body[..end], false)) {
                 // Only what may be a TGA is read to its end: its third byte is one of these.
-                (None, Verdict::Unclear) => prop_assert!(end < ENOUGH || matches!(body[2], 1..=3 | 9..=11)),
+                (None, Recognition::Unclear) => prop_assert!(end < MAX_HEAD_BYTES || matches!(body[2], 1..=3 | 9..=11)),
                 (None, verdict) => clear = Some(verdict),
-                (Some(Verdict::Other(_)), Verdict::Other(_)) => {}
+                (Some(Recognition::Other(_)), Recognition::Other(_)) => {}
                 (Some(before), verdict) => prop_assert_eq!(before, verdict),
             }
         }
@@ -272,7 +272,7 @@ proptest! {
         }
         match (recogniser.end(), recognise(&body, true)) {
             // The words for what is no image may become more precise.
-            (Verdict::Other(_), Verdict::Other(_)) => {}
+            (Recognition::Other(_), Recognition::Other(_)) => {}
             (in_pieces, whole) => prop_assert_eq!(in_pieces, whole),
         }
     }
@@ -381,7 +381,7 @@ proptest! {
         for damage in &damages {
             damage.act(&mut body);
         }
-        let wanted = Wanted { structure, exif };
+        let wanted = InspectOptions { structure, exif };
         // Once in a while it is none of that format at all.
         let format = format.unwrap_or(of_sample);
         let whole = inspected(format, &body, wanted, &[usize::MAX]);

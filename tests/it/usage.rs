@@ -58,6 +58,7 @@ fn help_tells_what_can_be_typed() {
             "--log-format",
             "--report",
             "--json",
+            "--demo",
             "interrupted",
         ] {
             assert!(run.stdout.contains(part), "{part} is missing in\n{run}");

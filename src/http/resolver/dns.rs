@@ -138,7 +138,7 @@ impl DnsClient {
                 "DNS knows no such names: a part is 1 to 63 bytes long, all are 253".into(),
             ));
         };
-        if let Some(found) = self.from_hosts_file(&name) {
+        if let Some(found) = self.in_hosts_file(&name) {
             return Ok(found);
         }
         let mut negative = LookupFailure::NxDomain(Duration::MAX);
@@ -161,7 +161,7 @@ impl DnsClient {
     }
 
     /// An entry in `/etc/hosts` holds for both families, as with the C library.
-    fn from_hosts_file(&self, name: &Name) -> Option<ResolvedAddresses> {
+    fn in_hosts_file(&self, name: &Name) -> Option<ResolvedAddresses> {
         let lookups = [RecordType::A, RecordType::AAAA]
             .map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
         let addresses = lookups.iter().flatten().flat_map(addresses).collect::<Vec<_>>();

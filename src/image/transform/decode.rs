@@ -1,7 +1,7 @@
-//! Bytes to pixels, within limits.
+//! Decodes files to pixels, within limits.
 //!
-//! [`open`] reads a header and holds it to the [`Limits`] before anything is allocated; [`Opened::decode`] gives the
-//! pixels of the first picture in the file.
+//! [`open`] reads a header and holds it to the [`Limits`] before anything large is allocated; [`OpenedImage::decode`]
+//! gives the pixels of the first picture in the file.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -17,76 +17,77 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::picture::{Colour, Picture};
+use super::pixel_buffer::{Colour, PixelBuffer};
 use super::{Limits, TransformError};
 use crate::record::Format;
 
-/// A file whose header was read and found within the limits.
-pub struct Opened<'a> {
+/// A file whose header has been read and is within the limits.
+pub struct OpenedImage<'a> {
     /// Width in pixels, as stored.
     pub width: u32,
     /// Height in pixels, as stored.
     pub height: u32,
-    kind: Kind<'a>,
+    decoder: AnyDecoder<'a>,
     limits: Limits,
 }
 
-enum Kind<'a> {
+enum AnyDecoder<'a> {
     Jpeg(Box<JpegDecoder<ZCursor<&'a [u8]>>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
 /// Reads the header of a file.
-pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Opened<'a>, TransformError> {
-    let (kind, (width, height)) = if format == Format::Jpeg {
+pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<OpenedImage<'a>, TransformError> {
+    let (decoder, (width, height)) = if format == Format::Jpeg {
         let mut decoder = Box::new(jpeg_decoder(bytes));
         decoder.decode_headers()?;
         let (width, height) = decoder.dimensions().unwrap_or_default();
         let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
         let size = (narrow(width)?, narrow(height)?);
-        (Kind::Jpeg(decoder), size)
+        (AnyDecoder::Jpeg(decoder), size)
     } else {
         let decoder = decoder(bytes, format)?;
         let size = decoder.dimensions();
-        (Kind::Other(decoder), size)
+        (AnyDecoder::Other(decoder), size)
     };
     if width == 0 || height == 0 {
         return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
     }
     limits.check_size(width, height)?;
-    Ok(Opened { width, height, kind, limits: *limits })
+    Ok(OpenedImage { width, height, decoder, limits: *limits })
 }
 
-impl Opened<'_> {
-    /// The pixels.
-    pub fn decode(self) -> Result<Picture, TransformError> {
-        match self.kind {
-            Kind::Jpeg(decoder) => {
-                // Coefficients of two bytes, and the colours.
+impl OpenedImage<'_> {
+    /// Decodes the pixels.
+    pub fn decode(self) -> Result<PixelBuffer, TransformError> {
+        match self.decoder {
+            AnyDecoder::Jpeg(decoder) => {
+                // Three coefficients of two bytes, and three colour values.
                 self.limits.check_memory(u64::from(self.width) * u64::from(self.height) * 9)?;
                 jpeg(*decoder, self.width, self.height)
             }
-            Kind::Other(decoder) => other(decoder, &self.limits),
+            AnyDecoder::Other(decoder) => other(decoder, &self.limits),
         }
     }
 }
 
 fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
-    let all = usize::from(u16::MAX);
-    // Strict: what is missing is not to be made up.
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(all).set_max_height(all);
+    let max_side = usize::from(u16::MAX);
+    // Strict, so that a truncated file is an error and its missing part is not filled in.
+    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(max_side).set_max_height(max_side);
     JpegDecoder::new_with_options(ZCursor::new(bytes), options)
 }
 
-fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<Picture, TransformError> {
+fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<PixelBuffer, TransformError> {
     let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let (colour, wanted) = if is_grey { (Colour::Grey, ColorSpace::Luma) } else { (Colour::Rgb, ColorSpace::RGB) };
-    decoder.set_options(decoder.options().jpeg_set_out_colorspace(wanted));
+    let (colour, colour_space) =
+        if is_grey { (Colour::Grey, ColorSpace::Luma) } else { (Colour::Rgb, ColorSpace::RGB) };
+    decoder.set_options(decoder.options().jpeg_set_out_colorspace(colour_space));
     let data = decoder.decode()?;
-    Ok(Picture { width, height, colour, data, profile: decoder.icc_profile() })
+    Ok(PixelBuffer { width, height, colour, data, profile: decoder.icc_profile() })
 }
 
-/// A library's decoder for everything but JPEG.
+/// The decoder for any format but JPEG.
 fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, TransformError> {
     fn boxed<'a, D: ImageDecoder + 'a>(decoder: ImageResult<D>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
         decoder.map(|decoder| Box::new(decoder) as _)
@@ -110,32 +111,32 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     }?)
 }
 
-/// What a PNG may hold besides its picture, and a line of that, for which the decoder counts too. Its colour profile is
-/// packed, and unpacked before anybody knows how large it is: one that goes beyond is left out.
+/// Memory limit for what a PNG holds besides its pixels, and for one row, which the decoder counts too. The colour
+/// profile is decompressed before its size is known; one that exceeds the limit is left out.
 fn png_limits(bytes: &[u8]) -> image::Limits {
-    /// Profiles have a few megabytes at most.
-    const PROFILE: u64 = 16 << 20;
+    /// Colour profiles have at most a few megabytes.
+    const MAX_PROFILE_BYTES: u64 = 16 << 20;
     let width = bytes.get(16..20).and_then(|width| width.first_chunk()).map_or(0, |width| u32::from_be_bytes(*width));
     let mut limits = image::Limits::no_limits();
-    // Four values of sixteen bits.
-    limits.max_alloc = Some(PROFILE + 8 * u64::from(width));
+    // Four values of 16 bits per pixel.
+    limits.max_alloc = Some(MAX_PROFILE_BYTES + 8 * u64::from(width));
     limits
 }
 
-fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Picture, TransformError> {
+fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<PixelBuffer, TransformError> {
     let (width, height) = decoder.dimensions();
-    let kind = decoder.color_type();
+    let color_type = decoder.color_type();
     let bytes = decoder.total_bytes();
-    // Decoders have about as much of their own as they give.
+    // Decoders need about as much again for themselves as for the result.
     limits.check_memory(bytes.saturating_mul(2))?;
-    let mut allowed = image::Limits::no_limits();
-    allowed.max_alloc = Some(limits.max_memory);
-    decoder.set_limits(allowed)?;
-    // What is wrong with a profile is no reason to refuse the picture.
+    let mut decoder_limits = image::Limits::no_limits();
+    decoder_limits.max_alloc = Some(limits.max_memory);
+    decoder.set_limits(decoder_limits)?;
+    // A broken colour profile is no reason to refuse the picture.
     let profile = decoder.icc_profile().ok().flatten();
     let mut data = vec![0; usize::try_from(bytes).map_err(TransformError::internal)?];
     decoder.read_image_boxed(&mut data)?;
-    let (colour, data) = match kind {
+    let (colour, data) = match color_type {
         ColorType::L8 => (Colour::Grey, data),
         ColorType::La8 => (Colour::GreyAlpha, data),
         ColorType::Rgb8 => (Colour::Rgb, data),
@@ -144,34 +145,34 @@ fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Pic
         ColorType::La16 => (Colour::GreyAlpha, from_16(&data)),
         ColorType::Rgb16 => (Colour::Rgb, from_16(&data)),
         ColorType::Rgba16 => (Colour::Rgba, from_16(&data)),
-        ColorType::Rgb32F => (Colour::Rgb, from_light(&data, 3)),
-        ColorType::Rgba32F => (Colour::Rgba, from_light(&data, 4)),
+        ColorType::Rgb32F => (Colour::Rgb, from_linear(&data, 3)),
+        ColorType::Rgba32F => (Colour::Rgba, from_linear(&data, 4)),
         other => return Err(TransformError::Unsupported(format!("pixels of the kind {other:?}"))),
     };
-    Ok(Picture { width, height, colour, data, profile })
+    Ok(PixelBuffer { width, height, colour, data, profile })
 }
 
-/// Sixteen bits to eight, rounded.
+/// Converts values of 16 bits to 8, rounded.
 fn from_16(data: &[u8]) -> Vec<u8> {
     let (values, _) = data.as_chunks();
     let byte = |value: &[u8; 2]| (u32::from(u16::from_ne_bytes(*value)) * 255 + 32_767) / 65_535;
     values.iter().map(|value| u8::try_from(byte(value)).unwrap_or(u8::MAX)).collect()
 }
 
-/// Amounts of light to values as screens take them (IEC 61966-2-1). What is brighter than white becomes white. Opacity,
-/// where there are four values, stays as it is.
-fn from_light(data: &[u8], channels: usize) -> Vec<u8> {
+/// Converts linear light to sRGB values (IEC 61966-2-1). Values above white become white. Opacity, the fourth of four
+/// channels, stays linear.
+fn from_linear(data: &[u8], channels: usize) -> Vec<u8> {
     let (values, _) = data.as_chunks();
     let byte = |(index, value): (usize, &[u8; 4])| {
         let light = f32::from_ne_bytes(*value).clamp(0.0, 1.0);
         let is_opacity = channels == 4 && index % 4 == 3;
-        let shown = match light {
+        let encoded = match light {
             _ if is_opacity => light,
             ..=0.003_130_8 => 12.92 * light,
             _ => 1.055 * light.powf(1.0 / 2.4) - 0.055,
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
-        let byte = (shown * 255.0).round() as u8;
+        let byte = (encoded * 255.0).round() as u8;
         byte
     };
     values.iter().enumerate().map(byte).collect()
@@ -181,7 +182,7 @@ impl From<DecodeErrors> for TransformError {
     fn from(error: DecodeErrors) -> Self {
         match error {
             DecodeErrors::Unsupported(scheme) => Self::Unsupported(format!("JPEG of the kind {scheme:?}")),
-            // The height comes after the first scan, or values have more than eight bits: rare, and no damage.
+            // The height comes after the first scan (DNL), or values have more than eight bits: rare, but valid.
             DecodeErrors::ZeroError => Self::Unsupported("JPEG that tells its height late".to_owned()),
             DecodeErrors::SofError(reason) if reason.contains("bits of precision") => Self::Unsupported(reason),
             DecodeErrors::LargeDimensions(_) => Self::TooLarge(error.to_string()),
@@ -199,7 +200,7 @@ impl From<ImageError> for TransformError {
             }
             ImageError::Limits(limit) => Self::TooLarge(limit.to_string()),
             ImageError::Unsupported(what) => Self::Unsupported(what.to_string()),
-            // A DDS whose sides are no multiples of four is sound, but not to its decoder.
+            // A DDS whose sides are no multiples of four is valid, but its decoder refuses it.
             ImageError::Parameter(what) if matches!(what.kind(), ParameterErrorKind::DimensionMismatch) => {
                 Self::Unsupported(what.to_string())
             }
@@ -216,9 +217,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_that_does_not_fill_its_blocks_is_not_corrupt() {
+    fn a_dds_whose_sides_are_no_multiples_of_four_is_not_corrupt() {
         let field = |number: u32| number.to_le_bytes();
-        // Length and flags of the header, height, width; the pixels' flags and kind far behind (DDS_HEADER).
+        // Length and flags of the header, height, width; flags and format of the pixels further behind (DDS_HEADER).
         let head = [124, 0x1007, 5, 6].map(field).concat();
         let mut dds = [b"DDS ".as_slice(), &head, &[0; 56], &field(32), &field(4), b"DXT1"].concat();
         dds.resize(128 + 4 * 8, 0);
@@ -226,11 +227,11 @@ mod tests {
         assert!(matches!(opened, Err(TransformError::Unsupported(_))), "{opened:?}");
         dds[12] = 8;
         dds[16] = 8;
-        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(Opened::decode).is_ok());
+        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(OpenedImage::decode).is_ok());
     }
 
     #[test]
-    fn a_profile_is_unpacked_up_to_a_limit() {
+    fn a_profile_is_decompressed_up_to_a_limit() {
         let png = |profile: &[u8]| {
             let mut info = png::Info::with_size(1, 1);
             info.icc_profile = Some(profile.into());
@@ -253,6 +254,6 @@ mod tests {
         let values = [0_u16, 128, 129, 32_768, 65_535].map(u16::to_ne_bytes).concat();
         assert_eq!(from_16(&values), [0, 0, 1, 128, 255]);
         let light = [0.0_f32, 0.215, 1.0, 0.5, 7.0, -1.0, f32::NAN, 0.0].map(f32::to_ne_bytes).concat();
-        assert_eq!(from_light(&light, 4)[..6], [0, 128, 255, 128, 255, 0]);
+        assert_eq!(from_linear(&light, 4)[..6], [0, 128, 255, 128, 255, 0]);
     }
 }

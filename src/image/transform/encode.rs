@@ -1,29 +1,29 @@
-//! Pixels to bytes.
+//! Encodes pixels as baseline JPEG, as PNG of eight bits or as lossy WebP.
 //!
-//! Colour profiles are kept, in every format: without it a picture would change its colours. What is not kept is all that
-//! is no pixel: Exif, XMP, comments. Baseline JPEG, PNG of eight bits, lossy WebP.
+//! Colour profiles are kept in every format, since a picture would change its colours without its profile. Other
+//! metadata is dropped: Exif, XMP, comments.
 
 use std::borrow::Cow;
 
 use jpeg_encoder::{ColorType, SamplingFactor};
 
 use super::TransformError;
-use super::picture::{Colour, Picture};
+use super::pixel_buffer::{Colour, PixelBuffer};
 use crate::record::Format;
 
-/// Formats that pictures can be written in.
+/// Formats that pictures can be encoded in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Baseline JPEG; what is transparent becomes white.
+pub enum Encoding {
+    /// Baseline JPEG; transparency is composed over white.
     Jpeg,
-    /// PNG, without loss.
+    /// PNG, lossless.
     Png,
-    /// WebP, with loss.
+    /// WebP, lossy.
     Webp,
 }
 
-impl Target {
-    /// The one that files of this format can be written in again.
+impl Encoding {
+    /// The encoding of this file format, if files of it can be written.
     #[must_use]
     pub const fn of(format: Format) -> Option<Self> {
         match format {
@@ -34,7 +34,7 @@ impl Target {
         }
     }
 
-    /// What is written.
+    /// The file format.
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
@@ -45,21 +45,20 @@ impl Target {
     }
 }
 
-/// The encoders give colours as many samples as brightness from this quality on, as `ImageMagick` and libvips do.
-const FULL_COLOUR: u8 = 90;
+/// From this quality on, JPEG colours are not subsampled (4:4:4), as in `ImageMagick` and libvips.
+const FULL_CHROMA_QUALITY: u8 = 90;
 
-/// Writes a picture. `quality`, from 1 to 100, is for the formats with loss.
-pub fn encode(picture: Picture, target: Target, quality: u8) -> Result<Vec<u8>, TransformError> {
+/// Encodes a picture. `quality`, from 1 to 100, is for the lossy formats.
+pub fn encode(picture: PixelBuffer, target: Encoding, quality: u8) -> Result<Vec<u8>, TransformError> {
     let profile = picture.profile.clone().filter(|profile| is_for(profile, picture.colour));
     match target {
-        Target::Jpeg => jpeg(picture, quality, profile.as_deref()),
-        Target::Png => png(&picture, profile),
-        Target::Webp => webp(&picture, quality, profile.as_deref()),
+        Encoding::Jpeg => jpeg(picture, quality, profile.as_deref()),
+        Encoding::Png => png(&picture, profile),
+        Encoding::Webp => webp(&picture, quality, profile.as_deref()),
     }
 }
 
-/// Whether a profile describes such colours: that of a picture that was in four colours does not any more (ICC.1, section
-/// 7.2.6).
+/// Whether a profile is for these channels (ICC.1, section 7.2.6). The profile of a decoded CMYK picture is not.
 fn is_for(profile: &[u8], colour: Colour) -> bool {
     let space: &[u8] = match colour {
         Colour::Grey | Colour::GreyAlpha => b"GRAY",
@@ -68,7 +67,7 @@ fn is_for(profile: &[u8], colour: Colour) -> bool {
     profile.get(16..20) == Some(space)
 }
 
-fn jpeg(picture: Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
+fn jpeg(picture: PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
     let picture = picture.flattened();
     let size = |size: u32| {
         u16::try_from(size).map_err(|_| TransformError::Unsupported(format!("JPEG holds no {size} pixels in a row")))
@@ -76,19 +75,19 @@ fn jpeg(picture: Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>
     let (width, height) = (size(picture.width)?, size(picture.height)?);
     let mut bytes = Vec::with_capacity(usize::from(width) * usize::from(height) / 2 + 1024);
     let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
-    let is_full = quality >= FULL_COLOUR;
+    let is_full = quality >= FULL_CHROMA_QUALITY;
     encoder.set_sampling_factor(if is_full { SamplingFactor::R_4_4_4 } else { SamplingFactor::R_4_2_0 });
     encoder.set_chroma_subsampling_method(jpeg_encoder::ChromaSubsamplingMethod::Average);
     if let Some(profile) = profile {
-        // One that is too long for its segments is left out.
+        // A profile that is too long for the segments is left out.
         let _ = encoder.add_icc_profile(profile);
     }
-    let kind = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
-    encoder.encode(&picture.data, width, height, kind).map_err(TransformError::internal)?;
+    let color_type = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
+    encoder.encode(&picture.data, width, height, color_type).map_err(TransformError::internal)?;
     Ok(bytes)
 }
 
-fn png(picture: &Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {
+fn png(picture: &PixelBuffer, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {
     let mut info = png::Info::with_size(picture.width, picture.height);
     info.bit_depth = png::BitDepth::Eight;
     info.color_type = match picture.colour {
@@ -108,20 +107,20 @@ fn png(picture: &Picture, profile: Option<Vec<u8>>) -> Result<Vec<u8>, Transform
     Ok(bytes)
 }
 
-fn webp(picture: &Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
-    /// 14 bits hold the size of a side (RFC 9649, section 2.7).
-    const LONGEST: u32 = 16_383;
+fn webp(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
+    /// Width and height have 14 bits (RFC 9649, section 2.7).
+    const MAX_SIDE_PIXELS: u32 = 16_383;
     let (width, height) = (picture.width, picture.height);
-    if width > LONGEST || height > LONGEST {
+    if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
         return Err(TransformError::Unsupported(format!("WebP holds no {} pixels in a row", width.max(height))));
     }
-    // There is no grey.
-    let coloured = |channels: usize| {
+    // WebP has no grey.
+    let as_rgb = |channels: usize| {
         let pixels = picture.data.chunks_exact(channels);
         Cow::Owned(pixels.flat_map(|pixel| [&[pixel[0]; 3][..], &pixel[1..]].concat()).collect::<Vec<_>>())
     };
     let pixels = match picture.colour {
-        Colour::Grey | Colour::GreyAlpha => coloured(picture.colour.channels()),
+        Colour::Grey | Colour::GreyAlpha => as_rgb(picture.colour.channels()),
         Colour::Rgb | Colour::Rgba => Cow::Borrowed(&*picture.data),
     };
     let encoder = if picture.colour.has_alpha() {
@@ -138,9 +137,9 @@ fn webp(picture: &Picture, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8
     })
 }
 
-/// A WebP file with a colour profile put into it (RFC 9649, section 2.7), which the encoder does not do.
+/// Adds a colour profile to a WebP file (RFC 9649, section 2.7); the encoder cannot.
 fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec<u8> {
-    const PROFILE: u8 = 0x20;
+    const ICC_FLAG: u8 = 0x20;
     let chunks = file.get(12..).unwrap_or_default();
     let mut head = [0; 10];
     let mut rest = chunks;
@@ -151,7 +150,7 @@ fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec
         head[4..7].copy_from_slice(&(width - 1).to_le_bytes()[..3]);
         head[7..10].copy_from_slice(&(height - 1).to_le_bytes()[..3]);
     }
-    head[0] |= PROFILE;
+    head[0] |= ICC_FLAG;
     let padding = &[0][..profile.len() % 2];
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     let body = [b"WEBPVP8X\x0A\0\0\0", &head[..], b"ICCP", &length(profile), profile, padding, rest].concat();
@@ -162,17 +161,17 @@ fn with_profile(file: &[u8], (width, height): (u32, u32), profile: &[u8]) -> Vec
 mod tests {
     use super::*;
 
-    fn picture(colour: Colour, data: &[u8], profile: Option<Vec<u8>>) -> Picture {
+    fn picture(colour: Colour, data: &[u8], profile: Option<Vec<u8>>) -> PixelBuffer {
         let width = u32::try_from(data.len() / colour.channels()).expect("a width");
-        Picture { width, height: 1, colour, data: data.to_vec(), profile }
+        PixelBuffer { width, height: 1, colour, data: data.to_vec(), profile }
     }
 
     #[test]
     fn every_colour_can_be_written_in_every_format() {
         for (target, format) in [
-            (Target::Jpeg, image::ImageFormat::Jpeg),
-            (Target::Png, image::ImageFormat::Png),
-            (Target::Webp, image::ImageFormat::WebP),
+            (Encoding::Jpeg, image::ImageFormat::Jpeg),
+            (Encoding::Png, image::ImageFormat::Png),
+            (Encoding::Webp, image::ImageFormat::WebP),
         ] {
             for (colour, data) in [
                 (Colour::Grey, &[9, 200, 9][..]),
@@ -191,11 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_profile_stays_where_it_describes_the_colours() {
+    fn a_colour_profile_is_kept_where_it_is_for_these_channels() {
         let mut profile = vec![7; 200];
         profile[16..20].copy_from_slice(b"RGB ");
         let holds = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-        for (target, name) in [(Target::Jpeg, &b"ICC_PROFILE"[..]), (Target::Png, b"iCCP"), (Target::Webp, b"ICCP")] {
+        for (target, name) in
+            [(Encoding::Jpeg, &b"ICC_PROFILE"[..]), (Encoding::Png, b"iCCP"), (Encoding::Webp, b"ICCP")]
+        {
             let colours = picture(Colour::Rgb, &[1, 2, 3], Some(profile.clone()));
             assert!(holds(&encode(colours, target, 90).expect("written"), name), "{target:?}");
             let grey = picture(Colour::Grey, &[1], Some(profile.clone()));

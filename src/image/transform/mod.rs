@@ -1,14 +1,14 @@
-//! Pixels: whether there are any, how many are kept, and what they look like.
+//! Works on pixels: decodes to verify, resizes, encodes, and computes perceptual hashes.
 //!
-//! [`transform`] takes the bytes of one image and a [`Plan`] and gives what came of it; [`verify`] decodes an image to its
-//! end, every frame, and keeps nothing. Both compute and nothing else: they know no network, no files and no clock, and run
-//! in a [`Pool`] beside the network. An image is somebody else's bytes: its header is held to [`Limits`] before memory is
-//! taken for it, so that a bomb costs an error.
+//! [`transform`] takes the bytes of one image and [`TransformOptions`] and returns the image to store. [`verify`]
+//! decodes every frame of an image and keeps nothing. Both only compute: they use no network, no files and no clock,
+//! and run in a [`CpuPool`] beside the network. An image is untrusted: its header is held to [`Limits`] before memory
+//! is allocated for it, so that a decompression bomb ends as an error.
 
 pub mod decode;
 pub mod encode;
 pub mod hash;
-pub mod picture;
+pub mod pixel_buffer;
 mod pool;
 pub mod resize;
 mod verify;
@@ -17,54 +17,54 @@ mod workarounds;
 use std::error::Error;
 use std::fmt;
 
-pub use encode::Target;
+pub use encode::Encoding;
 pub use hash::PerceptualHash;
-pub use pool::{Panicked, Pool};
-pub use resize::{Mode, Resize};
+pub use pool::{CpuPool, Panicked};
+pub use resize::{Resize, ResizeMode};
 pub use verify::verify;
 
 use self::resize::Fit;
 use crate::record::{ErrorKind, Format};
 use crate::util::human::Size;
 
-/// What is to be done with images. Nothing, by default.
+/// What to do with images. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// What an image may cost.
+pub struct TransformOptions {
+    /// Limits for each image.
     pub limits: Limits,
-    /// Decode every frame to its end (`--verify decode`).
+    /// Decode every frame (`--verify decode`).
     pub verify: bool,
-    /// Another size.
+    /// Resize to this box.
     pub resize: Option<Resize>,
-    /// Another format. Without it, what changes its size stays in its format if that can be written, and becomes PNG if
-    /// not.
-    pub target: Option<Target>,
-    /// How much detail formats with loss keep, from 1 to 100.
+    /// Encode in this format. If `None`, a resized image keeps its format if that can be written, and becomes PNG
+    /// otherwise.
+    pub target: Option<Encoding>,
+    /// Quality of lossy formats, from 1 (small) to 100 (good).
     pub quality: Quality,
-    /// Whether to say what the image looks like.
+    /// Compute the perceptual hash.
     pub hash: bool,
 }
 
-impl Plan {
+impl TransformOptions {
     /// Whether there is nothing to do.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.keeps_images() && !self.verify && !self.hash
     }
 
-    /// Whether images stay as they came, whatever is found out about them.
+    /// Whether images are stored byte for byte as they came.
     #[must_use]
     pub const fn keeps_images(&self) -> bool {
         self.resize.is_none() && self.target.is_none()
     }
 }
 
-/// How much detail formats with loss keep, from 1 to 100.
+/// Quality of lossy formats, from 1 (small) to 100 (good).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quality(u8);
 
 impl Quality {
-    /// Of 1 to 100; `None` for anything else.
+    /// A quality from 1 to 100; `None` for anything else.
     #[must_use]
     pub const fn new(quality: u8) -> Option<Self> {
         if quality >= 1 && quality <= 100 { Some(Self(quality)) } else { None }
@@ -77,22 +77,22 @@ impl Default for Quality {
     }
 }
 
-/// What one image may cost.
+/// Limits on the size of one image and on the resources for decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Pixels of a picture, and of each frame of an animation.
+    /// Most pixels of a picture, and of each frame of an animation.
     pub max_pixels: u64,
-    /// Bytes that decoding may take, the result included, the file not.
+    /// Most bytes of memory for decoding, including the result, excluding the file.
     pub max_memory: u64,
-    /// Frames of an animation, where all of them are decoded.
+    /// Most frames of an animation, if all of them are decoded.
     pub max_frames: u32,
-    /// Pixels of all frames together, where all of them are decoded.
+    /// Most pixels of all frames together, if all of them are decoded.
     pub max_frame_pixels: u64,
 }
 
 impl Default for Limits {
-    /// 200 million pixels, more than cameras have, and 1 GiB: enough for 130 million in four colours. 10,000 frames are
-    /// minutes of film, and 4 billion pixels are half a minute of work.
+    /// 200 million pixels, more than cameras have. 1 GiB, enough for 130 million pixels of four channels. 10,000
+    /// frames, which are minutes of film. 4 billion pixels of all frames, about half a minute of work.
     fn default() -> Self {
         Self { max_pixels: 200_000_000, max_memory: 1 << 30, max_frames: 10_000, max_frame_pixels: 4_000_000_000 }
     }
@@ -102,89 +102,92 @@ impl Limits {
     fn check_size(&self, width: u32, height: u32) -> Result<(), TransformError> {
         let pixels = u64::from(width) * u64::from(height);
         if pixels > self.max_pixels {
-            let most = self.max_pixels;
-            return Err(TransformError::TooLarge(format!("{width} x {height} pixels, more than {most}")));
+            let max = self.max_pixels;
+            return Err(TransformError::TooLarge(format!("{width} x {height} pixels, more than {max}")));
         }
         Ok(())
     }
 
     fn check_memory(&self, bytes: u64) -> Result<(), TransformError> {
         if bytes > self.max_memory {
-            let (bytes, most) = (Size::from(bytes), Size::from(self.max_memory));
-            return Err(TransformError::TooLarge(format!("it takes {bytes} of memory, more than {most}")));
+            let (bytes, max) = (Size::from(bytes), Size::from(self.max_memory));
+            return Err(TransformError::TooLarge(format!("it takes {bytes} of memory, more than {max}")));
         }
         Ok(())
     }
 
     fn check_frames(&self, frames: u64, pixels: u64) -> Result<(), TransformError> {
-        let (most, most_pixels) = (self.max_frames, self.max_frame_pixels);
-        if frames > u64::from(most) {
-            return Err(TransformError::TooLarge(format!("{frames} frames, more than {most}")));
+        let (max, max_pixels) = (self.max_frames, self.max_frame_pixels);
+        if frames > u64::from(max) {
+            return Err(TransformError::TooLarge(format!("{frames} frames, more than {max}")));
         }
-        if pixels > most_pixels {
+        if pixels > max_pixels {
             return Err(TransformError::TooLarge(format!(
-                "{frames} frames of {pixels} pixels, more than {most_pixels}"
+                "{frames} frames of {pixels} pixels, more than {max_pixels}"
             )));
         }
         Ok(())
     }
 }
 
-/// What came of an image.
+/// Result of transforming an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transformed {
     /// The image to store.
     pub image: Image,
-    /// What it looks like, if that was asked for.
+    /// The perceptual hash, if asked for.
     pub hash: Option<PerceptualHash>,
 }
 
 /// The image to store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Image {
-    /// The one that came, byte for byte: it has the size and the format that are wanted.
+    /// The original, byte for byte: it has the requested size and format.
     Unchanged,
-    /// Another one.
+    /// A newly encoded one.
     New {
         /// The file.
         bytes: Vec<u8>,
         /// Its format.
         format: Format,
-        /// Its width in pixels. It stands upright.
+        /// Its width in pixels, upright.
         width: u32,
         /// Its height in pixels.
         height: u32,
     },
 }
 
-/// Does with an image what the plan says.
+/// Transforms an image as the options say.
 ///
-/// `orientation` is how the picture is to be turned and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112): the
-/// result stands upright. Of an animation, and of a file of several pictures, the first picture is taken.
+/// `orientation` says how the picture is to be rotated and mirrored for display, from 2 to 8 (Exif 2.32, tag 0x0112); a
+/// new image is upright. Of an animation or a file of several pictures, the first picture is used.
+///
+/// # Errors
+/// The image is corrupt, cannot be decoded or encoded here, or exceeds the limits.
 pub fn transform(
     bytes: &[u8],
     format: Format,
     orientation: Option<u8>,
-    plan: &Plan,
+    options: &TransformOptions,
 ) -> Result<Transformed, TransformError> {
-    let (tidied, kind) = workarounds::tidied(bytes, format);
-    let opened = decode::open(&tidied, kind, &plan.limits)?;
+    let (bytes, source_format) = workarounds::decodable(bytes, format);
+    let opened = decode::open(&bytes, source_format, &options.limits)?;
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);
-    let fit = Fit::new(stored, orientation, plan.resize.as_ref());
-    plan.limits.check_memory(made(&fit, stored))?;
-    let own = Target::of(format);
-    let stays = fit.is_nothing(stored) && (plan.target.is_none() || plan.target == own);
-    let is_decoded = !stays || plan.hash;
-    // What decodes a JPEG for its pixels sees as much of it.
-    if plan.verify && !(is_decoded && format == Format::Jpeg) {
-        verify(&tidied, kind, &plan.limits)?;
+    let fit = Fit::new(stored, orientation, options.resize.as_ref());
+    options.limits.check_memory(scaled_memory(&fit, stored))?;
+    let own_encoding = Encoding::of(format);
+    let stays = fit.is_identity(stored) && (options.target.is_none() || options.target == own_encoding);
+    let is_decoded = !stays || options.hash;
+    // Decoding a JPEG for its pixels verifies as much.
+    if options.verify && !(is_decoded && format == Format::Jpeg) {
+        verify(&bytes, source_format, &options.limits)?;
     }
     if !is_decoded {
         return Ok(Transformed { image: Image::Unchanged, hash: None });
     }
     let picture = opened.decode()?;
-    let hash = if plan.hash { Some(hash::hash(&picture, orientation)?) } else { None };
+    let hash = if options.hash { Some(hash::hash(&picture, orientation)?) } else { None };
     if stays {
         return Ok(Transformed { image: Image::Unchanged, hash });
     }
@@ -193,56 +196,56 @@ pub fn transform(
         picture = picture.framed(width, height);
     }
     let (width, height) = (picture.width, picture.height);
-    let target = plan.target.or(own).unwrap_or(Target::Png);
-    let bytes = encode::encode(picture, target, plan.quality.0)?;
+    let target = options.target.or(own_encoding).unwrap_or(Encoding::Png);
+    let bytes = encode::encode(picture, target, options.quality.0)?;
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash })
 }
 
-/// The memory that [`transform`] and [`verify`] take for such an image, in bytes, for [`Pool::run`]. `size` is its width
-/// and height in pixels, if they are known.
+/// Bytes of memory that [`transform`] and [`verify`] need for such an image, for [`CpuPool::run`]. `size` is its width
+/// and height in pixels, if known.
 ///
-/// Headers may say anything, so it is [`Limits::max_memory`] that makes it hold.
+/// The header may be wrong, so this is an estimate; [`Limits::max_memory`] enforces it.
 #[must_use]
-pub fn weight(format: Format, size: Option<(u32, u32)>, plan: &Plan) -> u64 {
-    /// What the smallest picture may take: a line of text about it, or a colour profile, is longer.
-    const LEAST: u64 = 8 << 20;
-    let most = plan.limits.max_memory;
-    let Some((width, height)) = size else { return most };
-    let each = match format {
-        // Coefficients of two bytes, and the colours.
+pub fn memory_needed(format: Format, size: Option<(u32, u32)>, options: &TransformOptions) -> u64 {
+    /// Least estimate: metadata and a colour profile may need more than a small picture.
+    const MIN_BYTES: u64 = 8 << 20;
+    let max = options.limits.max_memory;
+    let Some((width, height)) = size else { return max };
+    let bytes_per_pixel = match format {
+        // Three coefficients of two bytes, and three colour values.
         Format::Jpeg => 9,
-        // Four values of sixteen bits, and again what the decoder has itself.
+        // Four values of 16 bits, and as much within the decoder.
         Format::Png | Format::Tiff | Format::Pnm => 16,
-        // The same of 32 bits.
+        // The same with 32 bits.
         Format::Hdr | Format::Exr => 32,
         _ => 8,
     };
-    let stored = (u64::from(width) * u64::from(height)).saturating_mul(each);
-    let fit = Fit::new((width, height), 1, plan.resize.as_ref());
-    stored.saturating_add(made(&fit, (width, height))).max(LEAST).min(most)
+    let stored = (u64::from(width) * u64::from(height)).saturating_mul(bytes_per_pixel);
+    let fit = Fit::new((width, height), 1, options.resize.as_ref());
+    stored.saturating_add(scaled_memory(&fit, (width, height))).max(MIN_BYTES).min(max)
 }
 
-/// The memory for a picture of another size: as it is scaled, and as it is turned or framed.
-fn made(fit: &Fit, stored: (u32, u32)) -> u64 {
+/// Bytes of memory for the scaled picture and for its rotated or framed copy.
+fn scaled_memory(fit: &Fit, stored: (u32, u32)) -> u64 {
     let (width, height) = fit.frame.unwrap_or(fit.size);
-    if fit.is_nothing(stored) { 0 } else { (u64::from(width) * u64::from(height)).saturating_mul(8) }
+    if fit.is_identity(stored) { 0 } else { (u64::from(width) * u64::from(height)).saturating_mul(8) }
 }
 
-/// Why nothing came of an image.
+/// Why an image cannot be transformed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransformError {
-    /// Its bytes are not what its format asks for.
+    /// Its bytes violate its format.
     Corrupt(String),
-    /// It may be sound, but it cannot be decoded here, or not be written as is wanted.
+    /// It may be intact, but cannot be decoded here, or cannot be encoded as requested.
     Unsupported(String),
-    /// It would cost more than an image may.
+    /// It exceeds the limits.
     TooLarge(String),
-    /// A defect here.
+    /// A defect of this program.
     Internal(String),
 }
 
 impl TransformError {
-    /// The kind of failure that this is for a row.
+    /// The error kind of the record.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
@@ -278,38 +281,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_of_an_image_weighs_too() {
+    fn the_memory_of_the_new_image_counts_too() {
         let side = NonZeroU32::new(10_000).expect("a side");
-        let resize = |mode, enlarge| Plan {
+        let resize = |mode, enlarge| TransformOptions {
             resize: Some(Resize { width: side, height: side, mode, enlarge }),
-            ..Plan::default()
+            ..TransformOptions::default()
         };
-        let weight = |plan: &Plan| weight(Format::Png, Some((100, 100)), plan);
-        assert!(weight(&Plan::default()) < 10_000_000);
-        assert!(weight(&resize(Mode::KeepRatio, false)) < 10_000_000);
-        for plan in [resize(Mode::KeepRatio, true), resize(Mode::Border, false)] {
-            assert!(weight(&plan) >= 800_000_000);
+        let memory_needed = |options: &TransformOptions| memory_needed(Format::Png, Some((100, 100)), options);
+        assert!(memory_needed(&TransformOptions::default()) < 10_000_000);
+        assert!(memory_needed(&resize(ResizeMode::KeepRatio, false)) < 10_000_000);
+        for options in [resize(ResizeMode::KeepRatio, true), resize(ResizeMode::Border, false)] {
+            assert!(memory_needed(&options) >= 800_000_000);
             let limits = Limits { max_memory: 100_000_000, ..Limits::default() };
             let mut png = Vec::new();
             let mut writer = png::Encoder::new(&mut png, 1, 1).write_header().expect("a head");
             writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
-            let refused = transform(&png, Format::Png, None, &Plan { limits, ..plan });
+            let refused = transform(&png, Format::Png, None, &TransformOptions { limits, ..options });
             assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
         }
     }
 
     #[test]
-    fn an_image_that_is_larger_inside_than_it_says_is_held_to_what_it_says() {
-        // A screen of one pixel, and a picture of 3,000 by 3,000 on it.
+    fn an_image_that_is_larger_inside_than_its_header_states_is_held_to_that() {
+        // A logical screen of one pixel with a picture of 3,000 by 3,000 on it.
         let mut gif = Vec::new();
         let mut encoder = gif::Encoder::new(&mut gif, 1, 1, &[0, 0, 0, 255, 255, 255]).expect("a head");
         let frame = gif::Frame { width: 3000, height: 3000, buffer: vec![0; 9_000_000].into(), ..Default::default() };
         encoder.write_frame(&frame).expect("a picture");
         drop(encoder);
-        let mut plan = Plan { verify: true, ..Plan::default() };
-        assert_eq!(transform(&gif, Format::Gif, None, &plan).map(|done| done.image), Ok(Image::Unchanged));
-        plan.limits.max_memory = weight(Format::Gif, Some((1, 1)), &plan);
-        let refused = transform(&gif, Format::Gif, None, &plan);
+        let mut options = TransformOptions { verify: true, ..TransformOptions::default() };
+        assert_eq!(transform(&gif, Format::Gif, None, &options).map(|done| done.image), Ok(Image::Unchanged));
+        options.limits.max_memory = memory_needed(Format::Gif, Some((1, 1)), &options);
+        let refused = transform(&gif, Format::Gif, None, &options);
         assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! Computing beside the network.
+//! Runs work that takes a processor, beside the network tasks.
 //!
-//! [`Pool::run`] waits for memory first and for a processor then, without holding a thread, so tasks of the network go on
-//! meanwhile. The threads are those that tokio keeps for blocking work, as many at once as the pool has seats: they come
-//! when there is work and go when there is none, a panic comes back as a value, and the runtime knows of them when it ends.
-//! Threads of our own would do the same with more code; those of rayon would also split single images, for which
-//! thumbnails are too small and lists are too long.
+//! [`CpuPool::run`] first waits for memory and then for a worker, without blocking a thread, so network tasks go on
+//! meanwhile. The threads are tokio's for blocking work, at most as many at once as the pool has workers. They start
+//! when there is work and end when there is none; a panic is returned as a value, and the runtime waits for them when
+//! it shuts down. Own threads would do the same with more code. rayon would also split single images, for which
+//! thumbnails are too small and lists too long.
 
 use std::any::Any;
 use std::error::Error;
@@ -14,66 +14,66 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory is given out in pieces of so many bytes.
-const PIECE: u64 = 1 << 16;
+/// Unit of memory permits, in bytes.
+const UNIT_BYTES: u64 = 1 << 16;
 
-/// Seats for work that keeps a processor busy, and memory for it. Cheap to clone.
+/// Bounds the number and the memory of jobs that keep a processor busy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pool {
-    seats: Arc<Semaphore>,
+pub struct CpuPool {
+    workers: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    /// All there is, in pieces.
-    pieces: u32,
+    /// Total memory, in units.
+    units: u32,
 }
 
-impl Pool {
-    /// Memory for the work of all seats together, where nothing else is said: 512 MiB.
-    pub const MEMORY: u64 = 512 << 20;
+impl CpuPool {
+    /// Default memory for all jobs together: 512 MiB.
+    pub const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
 
-    /// A pool that does so many things at once, in so many bytes.
+    /// A pool of `workers` jobs at once, which take at most `memory` bytes together.
     #[must_use]
-    pub fn new(seats: NonZeroUsize, memory: u64) -> Self {
-        let pieces = u32::try_from(memory / PIECE).unwrap_or(u32::MAX).max(1);
-        let seats = Arc::new(Semaphore::new(seats.get().min(Semaphore::MAX_PERMITS)));
-        Self { seats, memory: Arc::new(Semaphore::new(pieces as usize)), pieces }
+    pub fn new(workers: NonZeroUsize, memory: u64) -> Self {
+        let units = u32::try_from(memory / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let workers = Arc::new(Semaphore::new(workers.get().min(Semaphore::MAX_PERMITS)));
+        Self { workers, memory: Arc::new(Semaphore::new(units as usize)), units }
     }
 
-    /// As many seats as the machine has processors, and the usual memory.
+    /// A pool with one worker per processor of this machine, and [`Self::DEFAULT_MEMORY_BYTES`].
     #[must_use]
     pub fn of_this_machine() -> Self {
-        Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), Self::MEMORY)
+        Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), Self::DEFAULT_MEMORY_BYTES)
     }
 
-    /// Does the work when there is a place for it. `weight` is the memory that it takes, in bytes: what takes more than
-    /// there is waits until nothing else takes any, and is done alone. First come, first served, so it does get its turn.
+    /// Runs a job when memory and a worker are free. `memory` is what the job takes, in bytes; a job that needs more
+    /// than the pool has runs alone. Jobs start in the order of their calls, so a large one is not passed over.
     ///
-    /// Has to be called within a tokio runtime. When the future is dropped, work that was begun goes on, and keeps its
-    /// place until it ends.
-    pub async fn run<T, F>(&self, weight: u64, work: F) -> Result<T, Panicked>
+    /// Must be called within a tokio runtime. If the future is dropped, a job that has begun goes on, and keeps its
+    /// permits until it ends.
+    pub async fn run<T, F>(&self, memory: u64, work: F) -> Result<T, Panicked>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let pieces = u32::try_from(weight.div_ceil(PIECE)).unwrap_or(u32::MAX).min(self.pieces);
-        let memory = Arc::clone(&self.memory).acquire_many_owned(pieces).await;
-        let seat = Arc::clone(&self.seats).acquire_owned().await;
-        let place = Place { _seat: seat.ok(), _memory: memory.ok() };
+        let units = u32::try_from(memory.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
+        let worker = Arc::clone(&self.workers).acquire_owned().await;
+        let permits = PoolPermits { _worker: worker.ok(), _memory: memory.ok() };
         let done = tokio::task::spawn_blocking(move || {
-            // Memory is given back when the work has let go of it.
-            let _place = place;
+            // The permits are released after the job has freed its memory.
+            let _permits = permits;
             work()
         });
         done.await.map_err(|error| Panicked::new(error.try_into_panic().ok().as_deref()))
     }
 }
 
-/// What work holds on to while it is done. Both are there: nobody closes the pool.
-struct Place {
-    _seat: Option<OwnedSemaphorePermit>,
+/// Permits that a running job holds. Both are always there, because the semaphores are never closed.
+struct PoolPermits {
+    _worker: Option<OwnedSemaphorePermit>,
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// The work has panicked: a defect. Or the runtime is going down.
+/// The job has panicked, which is a defect, or the runtime is shutting down.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked(String);
 
@@ -103,15 +103,15 @@ mod tests {
 
     use super::*;
 
-    fn pool(seats: usize, memory: u64) -> Pool {
-        Pool::new(NonZeroUsize::new(seats).expect("a seat"), memory)
+    fn pool(workers: usize, memory: u64) -> CpuPool {
+        CpuPool::new(NonZeroUsize::new(workers).expect("a worker"), memory)
     }
 
-    /// How many are at work, and the most there were.
+    /// Jobs that run now, and the most that ran at once.
     #[derive(Clone, Default)]
-    struct Peak(Arc<(AtomicUsize, AtomicUsize)>);
+    struct PeakWorkers(Arc<(AtomicUsize, AtomicUsize)>);
 
-    impl Peak {
+    impl PeakWorkers {
         fn work(&self) {
             let now = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
             self.0.1.fetch_max(now, Ordering::SeqCst);
@@ -124,11 +124,11 @@ mod tests {
         }
     }
 
-    async fn peak_of(pool: &Pool, weight: u64) -> usize {
-        let peak = Peak::default();
+    async fn peak_of(pool: &CpuPool, memory: u64) -> usize {
+        let peak = PeakWorkers::default();
         let work = (0..200).map(|_| {
             let peak = peak.clone();
-            pool.run(weight, move || peak.work())
+            pool.run(memory, move || peak.work())
         });
         for done in futures::future::join_all(work).await {
             done.expect("no panic");
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn seats_bound_what_is_done_at_once_and_all_are_used() {
+    async fn workers_bound_the_jobs_at_once_and_all_are_used() {
         assert!((1..=3).contains(&peak_of(&pool(3, 1 << 30), 1).await));
-        // Three that wait for each other end only if all three are at work.
+        // Three jobs that wait for each other end only if all three run at once.
         let pool = pool(3, 1 << 30);
         let all = Arc::new(Barrier::new(3));
         let work = (0..3).map(|_| {
@@ -152,28 +152,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_bounds_it_too() {
-        assert!((1..=2).contains(&peak_of(&pool(8, 10 * PIECE), 5 * PIECE).await));
-        assert_eq!(peak_of(&pool(8, 10 * PIECE), 6 * PIECE).await, 1);
-        assert_eq!(peak_of(&pool(8, 10 * PIECE), u64::MAX).await, 1, "alone, but done");
+    async fn memory_bounds_the_jobs_too() {
+        assert!((1..=2).contains(&peak_of(&pool(8, 10 * UNIT_BYTES), 5 * UNIT_BYTES).await));
+        assert_eq!(peak_of(&pool(8, 10 * UNIT_BYTES), 6 * UNIT_BYTES).await, 1);
+        assert_eq!(peak_of(&pool(8, 10 * UNIT_BYTES), u64::MAX).await, 1, "alone, but done");
     }
 
     #[tokio::test]
-    async fn waiting_for_a_place_holds_no_thread_of_the_runtime() {
+    async fn waiting_for_permits_blocks_no_thread_of_the_runtime() {
         let pool = pool(1, 1 << 20);
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let first = pool.run(1, move || gone.recv());
         let second = pool.run(1, || 2);
         let (mut first, mut second) = (Box::pin(first), Box::pin(second));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
-        // This runtime has one thread, and that is here.
+        // This runtime has one thread, the one that runs this test.
         go.send(()).expect("the first one listens");
         first.await.expect("no panic").expect("told to go");
         assert_eq!(second.await, Ok(2));
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_and_gives_its_place_back() {
+    async fn a_panic_is_an_error_and_releases_the_permits() {
         let pool = pool(1, 1 << 20);
         for _ in 0..2 {
             let panicked = pool.run(1 << 20, || -> u8 { panic!("for a test") }).await;
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_any_more_keeps_its_place_to_the_end() {
+    async fn a_job_whose_future_was_dropped_keeps_its_permits_to_the_end() {
         let pool = pool(2, 1 << 20);
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let mut first = Box::pin(pool.run(1 << 20, move || gone.recv()));

@@ -1,4 +1,4 @@
-//! Decoding for its own sake: every frame to its end, in the memory of one.
+//! Decodes an image to verify it: every frame, in the memory of one.
 
 use std::io::Cursor;
 
@@ -6,13 +6,13 @@ use gif::MemoryLimit;
 use image_webp::WebPDecoder;
 
 use super::decode::open;
-use super::workarounds::tidied;
+use super::workarounds::decodable;
 use super::{Limits, TransformError};
 use crate::record::Format;
 
-/// Decodes an image, all frames of an animation included, and tells what is wrong with it.
+/// Decodes an image, with all frames of an animation, and reports what is wrong with it.
 pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), TransformError> {
-    let (bytes, format) = tidied(bytes, format);
+    let (bytes, format) = decodable(bytes, format);
     let opened = open(&bytes, format, limits)?;
     match format {
         Format::Png => png(&bytes, limits),
@@ -22,27 +22,27 @@ pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), Trans
     }
 }
 
-/// Line by line.
+/// Decodes row by row.
 fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     let mut options = png::DecodeOptions::default();
-    // Lenient by default, as browsers are.
+    // The default is to ignore it, as browsers do.
     options.set_ignore_adler32(false);
-    // They are packed, and no pixels.
+    // They are compressed, and hold no pixels.
     options.set_ignore_iccp_chunk(true);
     options.set_ignore_text_chunk(true);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(png::Limits { bytes: usize::try_from(limits.max_memory).unwrap_or(usize::MAX) });
     let mut reader = decoder.read_info()?;
-    // A picture that is no frame of the animation comes before the frames.
+    // A default image that is no frame of the animation comes before the frames.
     let animation = reader.info().animation_control().copied();
     let frames = animation.map_or(1, |control| u64::from(control.num_frames));
     let pixels = u64::from(reader.info().width) * u64::from(reader.info().height);
     limits.check_frames(frames, frames.saturating_mul(pixels))?;
-    // Some lines are kept while the next one is unpacked.
+    // The decoder keeps some rows while it decompresses the next one.
     let line = reader.output_line_size(reader.info().width).map_or(u64::MAX, |line| line as u64);
     limits.check_memory(line.saturating_mul(6))?;
-    let is_apart = animation.is_some() && reader.info().frame_control().is_none();
-    for number in 0..frames + u64::from(is_apart) {
+    let has_separate_default = animation.is_some() && reader.info().frame_control().is_none();
+    for number in 0..frames + u64::from(has_separate_default) {
         if number > 0 {
             reader.next_frame_info()?;
         }
@@ -53,14 +53,14 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
 }
 
 fn gif(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
-    // What it would cost, first: frames can be counted without decoding them.
+    // Computes the cost first: frames can be counted without decoding them.
     let mut options = gif::DecodeOptions::new();
     options.skip_frame_decoding(true);
     let mut decoder = options.read_info(Cursor::new(bytes))?;
     let (mut frames, mut pixels) = (0, 0);
     while let Some(frame) = decoder.next_frame_info()? {
         limits.check_size(u32::from(frame.width), u32::from(frame.height))?;
-        // They may be larger than the screen; a byte for each pixel.
+        // Frames may be larger than the logical screen; one byte per pixel.
         let size = u64::from(frame.width) * u64::from(frame.height);
         limits.check_memory(size)?;
         frames += 1;
@@ -130,7 +130,7 @@ impl From<image_webp::DecodingError> for TransformError {
     }
 }
 
-/// Reading from memory fails at its end alone.
+/// Reading from memory can fail only at its end.
 fn ends_too_soon(error: &std::io::Error) -> TransformError {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => TransformError::Corrupt("it ends too soon".to_owned()),
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_held_to_the_limit_on_memory() {
+    fn rows_are_held_to_the_limit_on_memory() {
         let mut bytes = Vec::new();
         let mut writer = png::Encoder::new(&mut bytes, 16_000, 1).write_header().expect("a head");
         writer.write_image_data(&[7; 16_000]).and_then(|()| writer.finish()).expect("an end");

@@ -1,61 +1,70 @@
-//! What decoders stumble over, though everybody else shows the picture, is left out before they see it.
+//! Works around decoders that refuse files which viewers show.
 //!
-//! An [`Inspector`](crate::image::Inspector) takes such files for sound. The libraries that decode here are stricter in
-//! these few places, and what they say of them is that the image is corrupt.
+//! An [`Inspector`](crate::image::Inspector) takes such files for intact. The decoding libraries are stricter in these
+//! few places and call the image corrupt, so the offending bytes are left out of a copy before they decode it.
+//! Each workaround names the crate, the version that was checked, the upstream issue and the test that fails without
+//! it. It can go once a release of that crate passes the test. The tests are at the end of this file; their samples are
+//! in `tests/images` or written there byte by byte.
 
 use std::borrow::Cow;
 
 use crate::record::Format;
 
-/// The picture to decode, and its format. Hardly any has to be changed, and only of those a copy is made.
-pub fn tidied(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
-    let changed = match format {
-        Format::Jpeg => changed(bytes, jpeg),
-        Format::Png => changed(bytes, png),
-        Format::Gif => changed(bytes, gif),
-        Format::Ico => match png_of(bytes) {
-            Some(picture) => return tidied(picture, Format::Png),
+/// The bytes to decode, and their format. Only the few files that need a workaround are copied.
+pub fn decodable(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
+    let copy = match format {
+        Format::Jpeg => filtered(bytes, jpeg),
+        Format::Png => filtered(bytes, png),
+        Format::Gif => filtered(bytes, gif),
+        Format::Ico => match largest_png(bytes) {
+            Some(picture) => return decodable(picture, Format::Png),
             None => None,
         },
         _ => None,
     };
-    (changed.map_or(Cow::Borrowed(bytes), Cow::Owned), format)
+    (copy.map_or(Cow::Borrowed(bytes), Cow::Owned), format)
 }
 
-/// Goes through a file and shows the parts that it is to have. Whether these are all of it; nothing where the file is
-/// damaged, which the decoder shall say.
-type Walk = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<bool>;
+/// Goes through a file and hands the parts to keep to a callback. Returns whether the whole file is kept; `None` if the
+/// file is damaged, which the decoder is to report.
+type PartFilter = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<bool>;
 
-fn changed(bytes: &[u8], walk: Walk) -> Option<Vec<u8>> {
-    if walk(bytes, &mut |_| {})? {
+fn filtered(bytes: &[u8], filter: PartFilter) -> Option<Vec<u8>> {
+    if filter(bytes, &mut |_| {})? {
         return None;
     }
     let mut copy = Vec::new();
-    walk(bytes, &mut |part| copy.extend_from_slice(part))?;
+    filter(bytes, &mut |part| copy.extend_from_slice(part))?;
     Some(copy)
 }
 
-/// Without what stands between two segments before the first scan: a wrong length that nobody minds.
+/// Leaves out bytes between two segments before the first scan, which are there when a segment states a wrong length.
+/// libjpeg skips them with a warning.
+/// Upstream: `JpegDecoder::decode_headers` of zune-jpeg 0.5.15 refuses such bytes in strict mode ("Extra bytes between
+/// headers"), by design. Strict mode is needed here because without it a truncated picture is filled up and passes. A
+/// camera that writes such files: <https://github.com/etemesi254/zune-image/issues/261>.
+///
+/// Test: `bytes_between_the_segments_of_a_jpeg_do_not_matter`.
 fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     const START: u8 = 0xD8;
     const END: u8 = 0xD9;
     const SCAN: u8 = 0xDA;
-    // Two bytes of nothing else, whatever stands before them (ISO/IEC 10918-1, table B.1).
+    // Two bytes that can only be the marker of a segment, whatever precedes them (ISO/IEC 10918-1, table B.1).
     let begins_segment = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0x01 | 0xD0..=0xD7 | 0xFF);
     keep(bytes.get(..2)?);
-    let (mut at, mut is_all) = (2, true);
+    let (mut at, mut is_whole) = (2, true);
     loop {
         let rest = bytes.get(at..)?;
         let skipped = rest.windows(2).position(begins_segment)?;
-        is_all &= skipped == 0;
+        is_whole &= skipped == 0;
         let segment = &rest[skipped..];
         let length = match segment[1] {
             START | END => return None,
             SCAN => {
                 keep(segment);
-                return Some(is_all);
+                return Some(is_whole);
             }
-            // It counts itself.
+            // The length includes itself.
             _ => Some(u16::from_be_bytes(*segment.get(2..)?.first_chunk()?)).filter(|length| *length >= 2)?,
         };
         let segment = segment.get(..2 + usize::from(length))?;
@@ -64,10 +73,16 @@ fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     }
 }
 
-/// Without a lot of text and the like, which is kept in memory in small pieces.
+/// Leaves out text and Exif chunks if there is more than 1 MiB of them.
+/// Upstream: `PngDecoder` of image 0.25.10 has png 0.18.1 keep all text. A long text exceeds the memory limit although
+/// the picture does not (<https://github.com/image-rs/image/issues/1788>), and many short ones take several times the
+/// memory that is counted. A proposed change reads text only when it is asked for
+/// (<https://github.com/image-rs/image-png/pull/657>).
+///
+/// Test: `much_text_in_a_png_is_left_out`.
 fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
-    /// So many bytes of it do no harm.
-    const HARMLESS: usize = 1 << 20;
+    /// Text and Exif up to this length are kept, in bytes.
+    const MAX_TEXT_BYTES: usize = 1 << 20;
     keep(bytes.get(..8)?);
     let (mut at, mut text) = (8, 0_usize);
     loop {
@@ -79,20 +94,28 @@ fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
             _ => keep(chunk),
         }
         if &chunk[4..8] == b"IEND" {
-            return Some(text <= HARMLESS);
+            return Some(text <= MAX_TEXT_BYTES);
         }
         at += chunk.len();
     }
 }
 
-/// Without extensions that nobody knows and without a second end of a block, with a size of the screen and with an end of
-/// the file.
+/// Leaves out unknown extensions and repeated block terminators, and adds a missing trailer and a missing size of the
+/// logical screen.
+/// Upstream: in gif 0.14.2, unknown extensions and repeated block terminators are errors
+/// (<https://github.com/image-rs/image-gif/issues/209>) unless `DecodeOptions::allow_unknown_blocks` is set.
+/// `GifDecoder` of image 0.25.10 does not set it. A missing trailer is an error after the last frame
+/// (<https://github.com/image-rs/image-gif/issues/138>; a fix is proposed in
+/// <https://github.com/image-rs/image-gif/pull/237>). If the logical screen has no size, browsers take that of the
+/// first picture, while `GifDecoder` reports 0 pixels; no upstream issue was found.
+///
+/// Test: `a_gif_may_lack_its_trailer_and_hold_unknown_extensions`.
 fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     const EXTENSION: u8 = 0x21;
     const PICTURE: u8 = 0x2C;
     const TRAILER: u8 = 0x3B;
-    // Text, control, comment and application (GIF 89a, appendix A).
-    const KNOWN: [u8; 4] = [0x01, 0xF9, 0xFE, 0xFF];
+    // Plain text, graphic control, comment and application (GIF 89a, appendix A).
+    const KNOWN_LABELS: [u8; 4] = [0x01, 0xF9, 0xFE, 0xFF];
     let colours = |packed: u8| if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) };
     let after_blocks = |mut at: usize| -> Option<usize> {
         loop {
@@ -105,28 +128,28 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     };
     let start = 13 + colours(*bytes.get(10)?);
     let mut at = start;
-    let mut is_all = true;
+    let mut is_whole = true;
     if bytes[6..8] == [0, 0] || bytes[8..10] == [0, 0] {
         let mut picture = start;
         while bytes.get(picture) == Some(&EXTENSION) {
             picture = after_blocks(picture + 2)?;
         }
-        // As large as the first picture.
+        // The screen becomes as large as the first picture.
         keep(&bytes[..6]);
         keep(bytes.get(picture + 5..picture + 9)?);
         keep(bytes.get(10..start)?);
-        is_all = false;
+        is_whole = false;
     } else {
         keep(bytes.get(..start)?);
     }
     loop {
         let (end, is_kept) = match bytes.get(at) {
-            Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN.contains(bytes.get(at + 1)?)),
+            Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN_LABELS.contains(bytes.get(at + 1)?)),
             Some(&PICTURE) => (after_blocks(at + 11 + colours(*bytes.get(at + 9)?))?, true),
             Some(0) => (at + 1, false),
             Some(&TRAILER) => {
                 keep(&[TRAILER]);
-                return Some(is_all);
+                return Some(is_whole);
             }
             Some(_) => return None,
             None => {
@@ -137,14 +160,20 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
         if is_kept {
             keep(bytes.get(at..end)?);
         }
-        is_all &= is_kept;
+        is_whole &= is_kept;
         at = end;
     }
 }
 
-/// The largest picture of an icon, if it is a PNG: the decoder of icons takes those of four colours alone, and none of
-/// more than 256 pixels.
-fn png_of(bytes: &[u8]) -> Option<&[u8]> {
+/// The largest picture of an icon, if it is a PNG, which is then decoded as a PNG.
+/// Upstream: `IcoDecoder` of image 0.25.10 refuses a PNG that is not RGBA with eight bits
+/// (<https://github.com/image-rs/image/issues/1590>; lenient after <https://github.com/image-rs/image/pull/3027>) or
+/// whose size is not the one in the icon's directory (lenient after <https://github.com/image-rs/image/pull/3001>).
+/// Neither change is in 0.25.10. It also decodes the PNG without limits
+/// (<https://github.com/image-rs/image/issues/3078>).
+///
+/// Test: `a_png_in_an_icon_may_have_any_colours_and_any_size`.
+fn largest_png(bytes: &[u8]) -> Option<&[u8]> {
     let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
     let side = |byte: u8| u32::from(byte.wrapping_sub(1)) + 1;
     let entries = bytes.get(6..)?.chunks_exact(16).take(count.into());
@@ -158,16 +187,21 @@ fn png_of(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Image, Plan, Target, transform};
+    use super::super::{Encoding, Image, TransformOptions, transform};
     use super::*;
 
-    /// What comes of a file when all of it is decoded, and when it is made anew: its size.
+    /// Verifies a file, converts it to another format, and returns the size of the result.
     #[track_caller]
     fn decoded(bytes: &[u8], format: Format) -> (u32, u32) {
-        let verified = transform(bytes, format, None, &Plan { verify: true, ..Plan::default() }).expect("sound");
+        let verified =
+            transform(bytes, format, None, &TransformOptions { verify: true, ..TransformOptions::default() })
+                .expect("sound");
         assert_eq!(verified.image, Image::Unchanged);
-        let target = if format == Format::Png { Target::Webp } else { Target::Png };
-        match transform(bytes, format, None, &Plan { target: Some(target), ..Plan::default() }).expect("sound").image {
+        let target = if format == Format::Png { Encoding::Webp } else { Encoding::Png };
+        match transform(bytes, format, None, &TransformOptions { target: Some(target), ..TransformOptions::default() })
+            .expect("sound")
+            .image
+        {
             Image::New { width, height, .. } => (width, height),
             Image::Unchanged => panic!("it is in another format now"),
         }
@@ -179,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_copied_of_a_file_that_is_as_it_should_be() {
+    fn a_file_that_needs_no_workaround_is_not_copied() {
         let table = [
             ("photo.jpg", Format::Jpeg),
             ("progressive.jpg", Format::Jpeg),
@@ -188,11 +222,11 @@ mod tests {
             ("still.bmp", Format::Bmp),
         ];
         for (name, format) in table {
-            assert!(matches!(tidied(&sample(name), format), (Cow::Borrowed(_), _)), "{name}");
-            // Nor of one that is damaged.
+            assert!(matches!(decodable(&sample(name), format), (Cow::Borrowed(_), _)), "{name}");
+            // Nor is a damaged file copied.
             let file = sample(name);
             for end in 0..file.len() {
-                let cut = tidied(&file[..end], format);
+                let cut = decodable(&file[..end], format);
                 assert!(*cut.0 == file[..end] || format == Format::Gif, "{name}, cut at {end}");
             }
         }
@@ -204,11 +238,11 @@ mod tests {
         let first = 4 + usize::from(u16::from_be_bytes([file[4], file[5]]));
         let junk = [&file[..first], b"\0some\xFF\0junk\xFF\xFF", &file[first..]].concat();
         assert_eq!(decoded(&junk, Format::Jpeg), decoded(&file, Format::Jpeg));
-        assert_eq!(tidied(&junk, Format::Jpeg).0, file);
+        assert_eq!(decodable(&junk, Format::Jpeg).0, file);
     }
 
     #[test]
-    fn a_gif_may_lack_its_end_and_hold_what_nobody_knows() {
+    fn a_gif_may_lack_its_trailer_and_hold_unknown_extensions() {
         const SCREEN: &[u8] = b"GIF89a\x02\0\x01\0\x80\0\0rgbRGB";
         const FRAME: &[u8] = b",\0\0\0\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
         let no_screen = b"GIF89a\0\0\0\0\x80\0\0rgbRGB";
@@ -225,7 +259,10 @@ mod tests {
             assert_eq!(decoded(&parts.concat(), Format::Gif), (2, 1), "{what}");
         }
         let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
-        assert!(transform(&cut, Format::Gif, None, &Plan { verify: true, ..Plan::default() }).is_err());
+        assert!(
+            transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
+                .is_err()
+        );
     }
 
     #[test]
@@ -249,9 +286,9 @@ mod tests {
         };
         let with = |text: Vec<u8>| [&file[..33], &text, &file[33..]].concat();
         let some = with(chunk(1000));
-        assert_eq!(tidied(&some, Format::Png).0, some);
+        assert_eq!(decodable(&some, Format::Png).0, some);
         for text in [chunk(2_000_000), chunk(2).repeat(80_000)] {
-            assert!(tidied(&with(text), Format::Png).0.len() <= file.len());
+            assert!(decodable(&with(text), Format::Png).0.len() <= file.len());
         }
     }
 }

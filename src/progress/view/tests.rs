@@ -1,15 +1,15 @@
-//! What the view looks like.
+//! Tests of the view: what it looks like on terminals of several sizes.
 
 use std::time::Duration;
 
 use super::*;
+use crate::progress::facts::ThrottledHost;
 use crate::progress::rate::Rates;
-use crate::progress::status::Throttled;
 use crate::record::ErrorKind;
 
-/// A pass with something of everything.
+/// A pass with failures, throttled hosts and slow downloads.
 fn busy() -> Status {
-    let slow = |host: &str, name: &str, seconds, bytes, length| Slow {
+    let slow = |host: &str, name: &str, seconds, bytes, length| SlowDownload {
         host: host.to_owned(),
         name: name.to_owned(),
         is_deep: true,
@@ -24,7 +24,7 @@ fn busy() -> Status {
         failed: 13,
         skipped: 3,
         bytes: 123_456_789,
-        alive: 64,
+        in_flight: 64,
         total: Total::Known(10_000),
         elapsed: Duration::from_secs(20),
         rates: Rates { rows: 200.0, bytes: 6e6 },
@@ -35,13 +35,13 @@ fn busy() -> Status {
             (ErrorKind::NotAnImage, 1),
         ],
         throttled: vec![
-            Throttled { host: "a.example".into(), times: 12, left_alone: Some(Duration::from_millis(6_500)) },
-            Throttled { host: "images.of.a.very.long.name.example:8443".into(), times: 1, left_alone: None },
-            Throttled { host: "c.example".into(), times: 1, left_alone: None },
+            ThrottledHost { host: "a.example".into(), times: 12, backoff_left: Some(Duration::from_millis(6_500)) },
+            ThrottledHost { host: "images.of.a.very.long.name.example:8443".into(), times: 1, backoff_left: None },
+            ThrottledHost { host: "c.example".into(), times: 1, backoff_left: None },
         ],
         slowest: vec![
             slow("b.example", "cat.png", 125, 1_258_291, Some(3_565_158)),
-            Slow { attempt: 2, ..slow("b.example", &"long-".repeat(20), 12, 0, None) },
+            SlowDownload { attempt: 2, ..slow("b.example", &"long-".repeat(20), 12, 0, None) },
             slow("c.example", "dog.png", 2, 2_048, None),
         ],
     }
@@ -52,7 +52,7 @@ fn shown(status: &Status, width: u16, height: u16, unicode: bool) -> Vec<String>
 }
 
 #[test]
-fn a_usual_terminal_has_room_for_everything() {
+fn a_usual_terminal_shows_everything() {
     let lines = [
         "[======>        ]   4,000/10,000   200/s  5.72 MiB/s   118 MiB  about 30s left",
         "13 failed: 8 http_status 404, 3 dns, 1 timeout, 1 not_an_image",
@@ -72,7 +72,7 @@ fn a_usual_terminal_has_room_for_everything() {
 }
 
 #[test]
-fn a_narrow_terminal_gets_the_numbers_on_a_line_of_their_own() {
+fn a_narrow_terminal_shows_the_numbers_on_a_line_of_their_own() {
     let lines = [
         "[████████▊             ]   4,000/10,000",
         " 200/s  5.72 MiB/s   118 MiB  ~30s",
@@ -86,7 +86,7 @@ fn a_narrow_terminal_gets_the_numbers_on_a_line_of_their_own() {
 }
 
 #[test]
-fn a_low_terminal_gets_what_matters_most() {
+fn a_low_terminal_shows_what_is_most_important() {
     let shown = |width, height| shown(&busy(), width, height, false);
     let lines = [
         "[======>        ]   4,000/10,000   200/s  5.72 MiB/s   118 MiB  about 30s left",
@@ -103,7 +103,7 @@ fn a_quick_run_takes_one_line() {
     let status = Status { failed: 0, failures: Vec::new(), throttled: Vec::new(), slowest: Vec::new(), ..busy() };
     let line = "[██████         ]   4,000/10,000   200/s  5.72 MiB/s   118 MiB  about 30s left";
     assert_eq!(shown(&status, 80, 24, true), [line]);
-    let last = Status { ended: 9_998, alive: 2, ..status.clone() };
+    let last = Status { ended: 9_998, in_flight: 2, ..status.clone() };
     let line = "[█████████████▉]   9,998/10,000   200/s  5.72 MiB/s   118 MiB  last 2 under way";
     assert_eq!(shown(&last, 80, 24, true), [line]);
     let one_of_two = Status { title: "sequential", ..status };
@@ -112,7 +112,7 @@ fn a_quick_run_takes_one_line() {
 }
 
 #[test]
-fn a_list_of_unknown_length_says_so() {
+fn a_list_of_unknown_length_is_shown_as_one() {
     let status = Status { total: Total::Unknown, failed: 0, throttled: Vec::new(), slowest: Vec::new(), ..busy() };
     let line = "4,000 so far  end unknown: list still being read   200/s  5.72 MiB/s   118 MiB";
     assert_eq!(shown(&status, 80, 24, false), [line]);
@@ -147,8 +147,8 @@ fn no_line_is_wider_than_the_terminal_and_ascii_is_ascii() {
         for (width, height) in (0..130).flat_map(|width| (0..30).map(move |height| (width, height))) {
             for unicode in [false, true] {
                 let lines = shown(&status, width, height, unicode);
-                let most = usize::from(height.saturating_sub(1)).clamp(1, MOST_LINES);
-                assert!((1..=most).contains(&lines.len()), "{width}x{height}: {lines:?}");
+                let max_lines = usize::from(height.saturating_sub(1)).clamp(1, MAX_LINES);
+                assert!((1..=max_lines).contains(&lines.len()), "{width}x{height}: {lines:?}");
                 let is_fit = |line: &String| measure_text_width(line) < usize::from(width.max(2));
                 assert!(lines.iter().all(is_fit), "{width}x{height}: {lines:?}");
                 assert!(unicode || lines.iter().all(|line| line.is_ascii()), "{width}x{height}: {lines:?}");
@@ -158,7 +158,7 @@ fn no_line_is_wider_than_the_terminal_and_ascii_is_ascii() {
 }
 
 #[test]
-fn what_comes_from_outside_moves_no_cursor() {
+fn text_from_outside_cannot_move_the_cursor() {
     let mut status = busy();
     status.throttled[0].host = "a\u{1b}[2J".to_owned();
     status.slowest[0].name = "\u{202e}gnp.a\r".to_owned();

@@ -1,4 +1,4 @@
-//! Pictures of a pass, each with its numbers in words or in a table.
+//! The charts of a pass, each with its numbers in words or in a table.
 
 use std::fmt::Write as _;
 
@@ -7,20 +7,20 @@ use maud::{Markup, html};
 use crate::record::Mode;
 use crate::report::Summary;
 use crate::report::timeline::Timeline;
-use crate::report::trace::{Bar, Bucket};
+use crate::report::trace::{DurationBucket, WaterfallBar};
 use crate::report::words::{title, whole};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
-/// Up to so many bars have names beside them.
-const NAMED: usize = 40;
+/// Up to this number of bars, each bar has its own name beside it.
+const MAX_NAMED_BARS: usize = 40;
 
-/// Milliseconds as seconds.
+/// Milliseconds, printed in seconds.
 pub fn seconds(milliseconds: f64) -> String {
     format!("{:.3} s", milliseconds / 1000.0)
 }
 
-/// What the colours of the bars mean.
+/// The meaning of the colours of the bars.
 pub fn legend() -> Markup {
     html! {
         ul.legend {
@@ -35,10 +35,10 @@ pub fn legend() -> Markup {
     }
 }
 
-/// A bar for each download; `span` seconds are the whole width.
+/// The waterfall chart: a bar for each download. The whole width is `span` seconds.
 pub fn waterfall(summary: &Summary, span: f64) -> Markup {
     let trace = &summary.trace;
-    let is_dense = trace.bars.len() > NAMED;
+    let is_dense = trace.bars.len() > MAX_NAMED_BARS;
     let shown = trace.bars.len() as u64;
     html! {
         @if !trace.bars.is_empty() {
@@ -64,7 +64,7 @@ pub fn waterfall(summary: &Summary, span: f64) -> Markup {
     }
 }
 
-/// So many digits tell quarters of the span apart.
+/// The number of decimals that distinguish quarters of the span.
 fn digits(span: f64) -> usize {
     match span {
         0.0..1.0 => 3,
@@ -74,18 +74,18 @@ fn digits(span: f64) -> usize {
     }
 }
 
-/// A bar; `span` milliseconds are the whole width.
-fn row(bar: &Bar, span: f64) -> Markup {
+/// The row of one download. The whole width is `span` milliseconds.
+fn row(bar: &WaterfallBar, span: f64) -> Markup {
     let timing = bar.timing;
     let waited = timing.waited_ms.unwrap_or(0.0);
     let first = timing.ttfb_ms.unwrap_or(timing.total_ms).max(waited);
     let rest = (timing.total_ms - first).max(0.0);
-    let is_lost = bar.failure.is_some();
+    let is_failed = bar.failure.is_some();
     let parts = [
         ("turn", timing.start_ms),
         ("wait", waited),
-        (if is_lost && rest == 0.0 { "lost" } else { "first" }, first - waited),
-        (if is_lost { "lost" } else { "body" }, rest),
+        (if is_failed && rest == 0.0 { "lost" } else { "first" }, first - waited),
+        (if is_failed { "lost" } else { "body" }, rest),
     ];
     let width = |part: f64| format!("width:{:.3}%", (part / span.max(0.001) * 100.0).clamp(0.0, 100.0));
     html! {
@@ -107,40 +107,40 @@ fn row(bar: &Bar, span: f64) -> Markup {
     }
 }
 
-/// The end of a URL's path, which tells it from its neighbours.
+/// The last segment of the path of a URL.
 fn name(url: &str) -> &str {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(url)
 }
 
-/// Throughput and downloads alive; `span` seconds are the whole width.
+/// The charts of throughput and of downloads in flight over time. The whole width is `span` seconds.
 pub fn timeline(summary: &Summary, span: f64) -> Markup {
     let Timeline { bin_seconds, bytes, alive } = &summary.trace.timeline;
     let rates = bytes.iter().map(|bytes| bytes / bin_seconds).collect::<Vec<_>>();
     let width = span / bin_seconds;
-    let most_rate = Size::from(whole(rates.iter().copied().fold(0.0, f64::max)));
+    let max_rate = Size::from(whole(rates.iter().copied().fold(0.0, f64::max)));
     let mean_rate = Size::from(whole(summary.bytes_per_second));
-    let mean_alive = summary.sum_of_downloads_seconds / summary.wall_seconds.max(0.001);
-    let speed = format!("{mean_rate}/s on average, {most_rate}/s at most");
-    let crowd = format!("{mean_alive:.1} on average, {} at most", summary.most_alive);
+    let mean_in_flight = summary.sum_of_downloads_seconds / summary.wall_seconds.max(0.001);
+    let speed = format!("{mean_rate}/s on average, {max_rate}/s at most");
+    let in_flight = format!("{mean_in_flight:.1} on average, {} at most", summary.most_alive);
     html! {
         @if alive.len() > 1 {
             h3 { (title(summary.mode)) }
             div.charts {
                 (chart("Throughput", &speed, &rates, width, span))
-                (chart("Downloads under way", &crowd, alive, width, span))
+                (chart("Downloads under way", &in_flight, alive, width, span))
             }
             (table(summary, *bin_seconds, bytes, alive))
         }
     }
 }
 
-/// `width`: bins in `span` seconds.
+/// A chart of values per bin. `width` is the number of bins in `span` seconds, which are the whole width.
 fn chart(what: &str, words: &str, values: &[f64], width: f64, span: f64) -> Markup {
     let most = values.iter().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let mut path = "M0 100".to_owned();
     for (bin, value) in values.iter().enumerate() {
-        // Steps, for a bin is an average. Room is left above the highest.
+        // A step for each bin, because its value is a mean. The highest step has 95 % of the height.
         let height = 100.0 - value / most * 95.0;
         let _ = write!(path, "L{bin} {height:.1}H{}", bin + 1);
     }
@@ -156,11 +156,11 @@ fn chart(what: &str, words: &str, values: &[f64], width: f64, span: f64) -> Mark
     }
 }
 
-/// Rows of the table for those who cannot see the charts.
-const ROWS: usize = 20;
+/// The most rows of the table that has the same numbers as the charts, for readers who cannot see them.
+const MAX_TABLE_ROWS: usize = 20;
 
 fn table(summary: &Summary, bin_seconds: f64, bytes: &[f64], alive: &[f64]) -> Markup {
-    let together = alive.len().div_ceil(ROWS).max(1);
+    let bins_per_row = alive.len().div_ceil(MAX_TABLE_ROWS).max(1);
     #[expect(clippy::cast_precision_loss, reason = "fewer than a thousand")]
     let float = |number: usize| number as f64;
     html! {
@@ -173,10 +173,10 @@ fn table(summary: &Summary, bin_seconds: f64, bytes: &[f64], alive: &[f64]) -> M
                     th scope="col" { "Downloads under way" }
                 } }
                 tbody {
-                    @for (row, (bytes, alive)) in bytes.chunks(together).zip(alive.chunks(together)).enumerate() {
+                    @for (row, (bytes, alive)) in bytes.chunks(bins_per_row).zip(alive.chunks(bins_per_row)).enumerate() {
                         @let seconds = float(bytes.len()) * bin_seconds;
                         tr {
-                            th scope="row" { (format!("{:.3} s", float(row * together) * bin_seconds)) }
+                            th scope="row" { (format!("{:.3} s", float(row * bins_per_row) * bin_seconds)) }
                             td { (Size::from(whole(bytes.iter().sum::<f64>() / seconds))) "/s" }
                             td { (format!("{:.1}", alive.iter().sum::<f64>() / float(alive.len()))) }
                         }
@@ -187,14 +187,14 @@ fn table(summary: &Summary, bin_seconds: f64, bytes: &[f64], alive: &[f64]) -> M
     }
 }
 
-/// How many took how long.
+/// The histograms of durations, one for each mode.
 pub fn durations(modes: &[Summary]) -> Markup {
     html! {
         div.charts { @for summary in modes { (histogram(summary.mode, &summary.trace.durations)) } }
     }
 }
 
-fn histogram(mode: Mode, buckets: &[Bucket]) -> Markup {
+fn histogram(mode: Mode, buckets: &[DurationBucket]) -> Markup {
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1).max(1);
     #[expect(clippy::cast_precision_loss, reason = "shown")]
     let width = |count: u64| format!("width:{:.2}%", count as f64 / most as f64 * 100.0);

@@ -1,8 +1,8 @@
-//! The report as one HTML page that needs nothing from elsewhere: no script, no font, no style sheet. Only the gallery
-//! shows files beside it.
+//! The report as one HTML page without scripts, and without fonts or style sheets from other files. Only the gallery shows
+//! other files: the images themselves.
 //!
-//! What can be read off a picture stands in words or in a table beside it. Everything that comes from outside, URLs, names
-//! and messages, goes through the template's escaping and through [`escaped`]; the page's own policy forbids scripts.
+//! What a chart shows is also on the page in words or in a table. All text from outside (URLs, names and messages) is escaped
+//! by the template and by [`escaped`], and the content security policy of the page forbids scripts.
 
 mod charts;
 mod gallery;
@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::charts::{durations, timeline, waterfall};
 use super::trace::{FailureGroup, Trace};
-use super::words::{figures, forecast, headline, note, remarks, title, worth};
+use super::words::{basis, figures, forecast, headline, note, remarks, title};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
 use crate::util::human::{Count, Size};
@@ -22,18 +22,22 @@ use crate::util::redact::escaped;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Neither scripts nor anything from a network; images from where the page is.
+/// The content security policy of the page: no scripts and no network, only images from where the page is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:";
 
-/// Writes the report. `file`: where it will be; images are linked to from there, below the folder `output`.
+/// Writes the report. `file` is the path of the page, which must exist already. Its links lead from there to the images in
+/// the folder `output`.
+///
+/// # Errors
+/// When `out` cannot be written.
 pub fn write(out: &mut (impl Write + ?Sized), report: &Report, file: &Path, output: &Path) -> io::Result<()> {
-    let images = gallery::Place::new(file, output);
-    out.write_all(page(report, &images).into_string().as_bytes())
+    let links = gallery::ImageLinks::new(file, output);
+    out.write_all(page(report, &links).into_string().as_bytes())
 }
 
-fn page(report: &Report, images: &gallery::Place) -> Markup {
+fn page(report: &Report, links: &gallery::ImageLinks) -> Markup {
     let headline = headline(report);
-    // Both modes on one scale: that is what the eye compares.
+    // Both modes have one scale, so that the lengths of their bars can be compared.
     let span = report.modes.iter().map(|summary| summary.wall_seconds).fold(0.0, f64::max);
     html! {
         (DOCTYPE)
@@ -58,7 +62,7 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
                             ". Rows not reached have no record yet; the same command goes on with them."
                         }
                     }
-                    (answer(report))
+                    (key_numbers(report))
                     @if !report.advice.is_empty() {
                         section.advice aria-label="Advice" { @for sentence in &report.advice { p { (sentence) } } }
                     }
@@ -81,7 +85,7 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
                         (slowest(&summary.trace))
                         (hosts(summary))
                         (failures(&summary.trace, summary.mode, report.modes.len()))
-                        (gallery::show(&summary.trace, summary.saved, images))
+                        (gallery::gallery(&summary.trace, summary.saved, links))
                     }
                 }
             }
@@ -89,12 +93,12 @@ fn page(report: &Report, images: &gallery::Place) -> Markup {
     }
 }
 
-/// The numbers that matter.
-fn answer(report: &Report) -> Markup {
+/// The most important numbers.
+fn key_numbers(report: &Report) -> Markup {
     html! {
         ul.answer {
             @if let Some(comparison) = &report.comparison {
-                li { b { (format!("{:.1} ×", comparison.speed_up)) } "speed-up (" (worth(comparison)) ")" }
+                li { b { (format!("{:.1} ×", comparison.speed_up)) } "speed-up (" (basis(comparison)) ")" }
                 li {
                     b { (format!("{:.3} s", comparison.sequential_seconds)) } "one after the other"
                     @if let Some(note) = note(report, Mode::Sequential) { " " span.soft { (note) } }
@@ -117,11 +121,11 @@ fn answer(report: &Report) -> Markup {
     }
 }
 
-/// All figures, a column for each mode.
+/// All figures, with a column for each mode.
 fn comparison(report: &Report) -> Markup {
     let columns = report.modes.iter().map(|summary| {
         let time = ("download time", format!("{:.3} s", summary.wall_seconds));
-        // The line that says what the three numbers below it are is a part of their names here.
+        // In the text report, a heading explains the three numbers below it. Here the names of the rows do.
         let named = figures(summary).into_iter().filter(|(name, _)| !name.is_empty()).map(|(name, value)| match name {
             "first byte" => ("first byte: median, p95, max", value),
             "whole download" => ("whole download: median, p95, max", value),
@@ -165,7 +169,7 @@ fn comparison(report: &Report) -> Markup {
 
 fn slowest(trace: &Trace) -> Markup {
     html! {
-        // In a short list they are all in the picture.
+        // If all downloads are in the waterfall chart, the slowest are visible there.
         @if trace.downloads > trace.bars.len() as u64 {
             h2 { "The slowest" }
             (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
@@ -182,8 +186,8 @@ fn slowest(trace: &Trace) -> Markup {
     }
 }
 
-/// A table of numbers under their names, the first column that of the names of rows. It may be wider than the page, and
-/// can be scrolled with the keyboard.
+/// A table of numbers with the names of its columns. Its first column has the names of the rows. It may be wider than the
+/// page, and then it can be scrolled with the keyboard.
 fn numbers(label: &str, columns: &[&str], rows: &Markup) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label=(label) {
@@ -200,7 +204,7 @@ const HOST_COLUMNS: [&str; 8] =
 
 fn hosts(summary: &Summary) -> Markup {
     let trace = &summary.trace;
-    let told_off =
+    let overloads =
         |name: &str| summary.overloaded_hosts.iter().find(|host| host.host == name).map_or(0, |host| host.times);
     html! {
         @if !trace.hosts.is_empty() {
@@ -221,7 +225,7 @@ fn hosts(summary: &Summary) -> Markup {
                         td { (Size::from(host.bytes)) }
                         td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
                         td { (format!("{:.3} s", host.mean_download_seconds)) }
-                        td { (Count(told_off(&host.host))) }
+                        td { (Count(overloads(&host.host))) }
                     }
                 }
             }))

@@ -1,6 +1,6 @@
-//! Pixels, line by line, eight bits for each value.
+//! Decoded pixels, row by row, with eight bits per value.
 
-/// What the values of a pixel mean. Always eight bits each.
+/// Channels of a pixel, eight bits each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// Brightness.
@@ -14,7 +14,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// Values of a pixel.
+    /// Number of values per pixel.
     #[must_use]
     pub const fn channels(self) -> usize {
         match self {
@@ -25,30 +25,30 @@ impl Colour {
         }
     }
 
-    /// Whether a pixel may be transparent.
+    /// Whether pixels have opacity.
     #[must_use]
     pub const fn has_alpha(self) -> bool {
         matches!(self, Self::GreyAlpha | Self::Rgba)
     }
 }
 
-/// A picture.
+/// A decoded picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
-    /// Pixels in a line.
+pub struct PixelBuffer {
+    /// Width in pixels.
     pub width: u32,
-    /// Lines.
+    /// Height in pixels.
     pub height: u32,
-    /// What the values mean.
+    /// Channels of the pixels.
     pub colour: Colour,
-    /// The values.
+    /// Values of the pixels, row by row.
     pub data: Vec<u8>,
-    /// The colour profile that came with it (ICC.1).
+    /// Colour profile from the file (ICC.1).
     pub profile: Option<Vec<u8>>,
 }
 
-impl Picture {
-    /// The picture turned and mirrored for display as its orientation asks for (Exif 2.32, tag 0x0112).
+impl PixelBuffer {
+    /// The picture rotated and mirrored for display by its orientation (Exif 2.32, tag 0x0112).
     #[must_use]
     pub fn upright(self, orientation: u8) -> Self {
         if !(2..=8).contains(&orientation) {
@@ -64,7 +64,7 @@ impl Picture {
         Self { width, height, data, ..self }
     }
 
-    /// The picture in the middle of a larger one, with a border in white that is transparent where pixels can be.
+    /// The picture centred in a larger one, with a white border, which is transparent if pixels have opacity.
     #[must_use]
     pub fn framed(self, width: u32, height: u32) -> Self {
         let (width, height) = (width.max(self.width), height.max(self.height));
@@ -84,7 +84,7 @@ impl Picture {
         Self { width, height, data, ..self }
     }
 
-    /// The picture without transparency: what shows through is white.
+    /// The picture without opacity, composed over white.
     #[must_use]
     pub fn flattened(self) -> Self {
         let (colour, channels) = match self.colour {
@@ -101,14 +101,14 @@ impl Picture {
     }
 }
 
-/// What is seen of a value of this opacity before white.
+/// A value of this opacity, composed over white.
 #[must_use]
 pub fn over_white(value: u8, alpha: u8) -> u8 {
     let (value, alpha) = (u32::from(value), u32::from(alpha));
     u8::try_from((value * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
 }
 
-/// Pixels of `N` bytes.
+/// Rotates and mirrors pixels of `N` bytes.
 fn upright<const N: usize>(data: &[u8], width: u32, height: u32, orientation: u8) -> Vec<u8> {
     let (width, height) = (width as usize, height as usize);
     let (pixels, _) = data.as_chunks::<N>();
@@ -116,7 +116,7 @@ fn upright<const N: usize>(data: &[u8], width: u32, height: u32, orientation: u8
     let mut turned = Vec::with_capacity(data.len());
     for row in 0..rows {
         for column in 0..columns {
-            // Where the pixel is stored that is displayed here.
+            // Position in the stored picture of the pixel that is displayed here.
             let (x, y) = match orientation {
                 2 => (width - 1 - column, row),
                 3 => (width - 1 - column, height - 1 - row),
@@ -137,8 +137,8 @@ fn upright<const N: usize>(data: &[u8], width: u32, height: u32, orientation: u8
 mod tests {
     use super::*;
 
-    fn picture(width: u32, height: u32, colour: Colour, data: &[u8]) -> Picture {
-        Picture { width, height, colour, data: data.to_vec(), profile: None }
+    fn picture(width: u32, height: u32, colour: Colour, data: &[u8]) -> PixelBuffer {
+        PixelBuffer { width, height, colour, data: data.to_vec(), profile: None }
     }
 
     #[test]

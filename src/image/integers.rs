@@ -1,6 +1,6 @@
-//! Numbers at places of a slice. Where the slice ends before them, there is none.
+//! Reads integers from byte slices. Every function returns `None` where the slice ends before the integer does.
 
-/// So many bytes from `at` on.
+/// The `N` bytes from offset `at` on.
 pub(super) fn bytes<const N: usize>(from: &[u8], at: usize) -> Option<[u8; N]> {
     from.get(at..)?.first_chunk().copied()
 }
@@ -25,23 +25,23 @@ pub(super) fn le32(from: &[u8], at: usize) -> Option<u32> {
     bytes(from, at).map(u32::from_le_bytes)
 }
 
-/// Three bytes, the low one first.
+/// Three bytes, the lowest first.
 pub(super) fn le24(from: &[u8], at: usize) -> Option<u32> {
     bytes(from, at).map(|[low, middle, high]| u32::from_le_bytes([low, middle, high, 0]))
 }
 
-/// Numbers one after the other, high bytes first, as in the boxes of ISO base media files.
+/// Reads big-endian integers one after the other, as boxes of ISO base media files hold them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(pub &'a [u8]);
+pub(super) struct BigEndianReader<'a>(pub &'a [u8]);
 
-impl<'a> Fields<'a> {
-    /// The next number, of so many bytes: eight at most, and 0 where it has none.
+impl<'a> BigEndianReader<'a> {
+    /// The next integer, of `size` bytes (at most eight); 0 if `size` is 0.
     pub(super) fn number(&mut self, size: u8) -> Option<u64> {
         let digits = self.take(usize::from(size))?;
         Some(digits.iter().fold(0, |number, digit| number << 8 | u64::from(*digit)))
     }
 
-    /// So many bytes.
+    /// The next `length` bytes.
     pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;

@@ -1,0 +1,191 @@
+//! The file of a journal: lines are appended through a buffer and read back by their offsets.
+//!
+//! A dry run must not change the journal. It opens the file of earlier runs read-only as a base and appends its own lines to
+//! a temporary file. The offsets of these lines continue at the end of the base.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::record::RunError;
+use crate::util::private_file;
+
+/// Appended lines are written once they have this many bytes, if they are not flushed earlier.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// An append-only file of lines.
+#[derive(Debug)]
+pub(super) struct LineFile {
+    path: PathBuf,
+    /// The lines of earlier runs, for a dry run.
+    base: Option<ReadOnlyBase>,
+    /// Where lines are appended. With a base it is a temporary file, which is created by the first flush.
+    file: Option<File>,
+    /// Appended lines that are not in the file yet.
+    unwritten: Vec<u8>,
+    /// The offset at which `unwritten` begins.
+    written: u64,
+}
+
+/// A file of earlier runs that is read and never changed.
+#[derive(Debug)]
+struct ReadOnlyBase {
+    /// `None` if there is no such file.
+    file: Option<File>,
+    length: u64,
+}
+
+/// The end of a file as a run has left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FileEnd {
+    /// The last line is complete, perhaps without its line feed.
+    Complete,
+    /// The last line is part of a record: the run was killed while it was writing.
+    Torn,
+}
+
+impl LineFile {
+    /// Opens the file, or creates it, and reads its lines. An incomplete last line is removed.
+    ///
+    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
+    pub fn open(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+        let fail = |source| RunError::Output { path: path.to_owned(), source };
+        let file = private_file::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
+        let mut lines = Self::new(path);
+        if lines.read_all(&file, &mut on_line).map_err(fail)? == FileEnd::Torn {
+            file.set_len(lines.written).map_err(fail)?;
+        }
+        lines.file = Some(file);
+        Ok(lines)
+    }
+
+    /// Opens the file read-only, if it exists, and reads its lines. Nothing is created or changed in its folder: appended
+    /// lines go to a temporary file.
+    ///
+    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
+    pub fn open_overlay(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+        let fail = |source| RunError::Output { path: path.to_owned(), source };
+        let mut lines = Self::new(path);
+        let file = match private_file::open(OpenOptions::new().read(true), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(fail)?),
+        };
+        if let Some(file) = &file {
+            lines.read_all(file, &mut on_line).map_err(fail)?;
+        }
+        lines.base = Some(ReadOnlyBase { file, length: lines.written });
+        Ok(lines)
+    }
+
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), base: None, file: None, unwritten: Vec::new(), written: 0 }
+    }
+
+    fn read_all(&mut self, file: &File, on_line: &mut impl FnMut(u64, &[u8]) -> bool) -> io::Result<FileEnd> {
+        let mut reader = BufReader::with_capacity(1 << 18, file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = reader.read_until(b'\n', &mut line)?;
+            let is_record = on_line(self.written, &line);
+            if line.last() != Some(&b'\n') {
+                // The end of the file, or a line that was not written completely. If only its line feed is missing, the
+                // line is a record and gets one.
+                if is_record {
+                    self.written += length as u64;
+                    self.unwritten.push(b'\n');
+                }
+                return Ok(if !is_record && length > 0 { FileEnd::Torn } else { FileEnd::Complete });
+            }
+            self.written += length as u64;
+        }
+    }
+
+    /// Whether a line was appended by a dry run, and not written by an earlier run.
+    pub fn is_in_overlay(&self, offset: u64) -> bool {
+        self.base.as_ref().is_some_and(|base| offset >= base.length)
+    }
+
+    /// Appends a line, which is given without its line feed, to the buffer. Returns its offset.
+    pub fn append(&mut self, line: &[u8]) -> u64 {
+        let offset = self.written + self.unwritten.len() as u64;
+        self.unwritten.extend_from_slice(line);
+        self.unwritten.push(b'\n');
+        offset
+    }
+
+    /// The line at an offset, without its line feed.
+    pub fn line(&mut self, offset: u64) -> Result<Vec<u8>, RunError> {
+        if offset >= self.written {
+            self.flush()?;
+        }
+        let mut line = Vec::with_capacity(512);
+        let (file, position) = match &mut self.base {
+            Some(ReadOnlyBase { file, length }) if offset < *length => (file, offset),
+            Some(ReadOnlyBase { length, .. }) => (&mut self.file, offset - *length),
+            None => (&mut self.file, offset),
+        };
+        let read = match file {
+            Some(file) => file
+                .seek(SeekFrom::Start(position))
+                .and_then(|_| BufReader::with_capacity(1024, Read::by_ref(file)).read_until(b'\n', &mut line)),
+            // Nothing was ever written.
+            None => Ok(0),
+        };
+        read.map_err(|source| self.failed(source))?;
+        line.pop_if(|last| *last == b'\n');
+        Ok(line)
+    }
+
+    /// Writes the appended lines if there are enough of them.
+    pub fn flush_if_full(&mut self) -> Result<(), RunError> {
+        if self.unwritten.len() >= WRITE_BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the appended lines to the file.
+    pub fn flush(&mut self) -> Result<(), RunError> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let (path, base) = (&self.path, self.base.as_ref());
+        let fail = |source| {
+            let path = if base.is_some() { "a temporary file".into() } else { path.clone() };
+            RunError::Output { path, source }
+        };
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile().map_err(fail)?),
+        };
+        let length = self.written - base.map_or(0, |base| base.length);
+        // The journal is opened for appending and is written at its end, wherever the last read was. The temporary file is
+        // not, so its position is set here.
+        let at_end = file.seek(SeekFrom::Start(length));
+        if let Err(source) = at_end.and_then(|_| file.write_all(&self.unwritten)) {
+            // Remove what was written of these lines, for the next attempt writes them again. If that fails too, a torn line
+            // stays.
+            let _ = file.set_len(length);
+            return Err(fail(source));
+        }
+        self.written += self.unwritten.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Makes the lines in the file survive a loss of power (`fdatasync`).
+    pub fn sync(&self) -> Result<(), RunError> {
+        self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> RunError {
+        RunError::Output { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for LineFile {
+    fn drop(&mut self) {
+        // Lines are left only if the run is ended at once. Then there is no caller to report an error to.
+        if self.base.is_none() {
+            let _ = self.flush();
+        }
+    }
+}

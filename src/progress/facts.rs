@@ -1,0 +1,35 @@
+//! What the display shows and the counters do not have: the number of rows, and the hosts that have throttled.
+
+use std::time::Duration;
+
+/// The number of rows in the lists, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Total {
+    /// The exact number.
+    Known(u64),
+    /// An estimate from the part of the lists that has been read.
+    About(u64),
+    /// No estimate is possible, for instance before the end of a pipe.
+    #[default]
+    Unknown,
+}
+
+/// A host that has throttled or failed under the load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThrottledHost {
+    /// Its name, and its port if that is not the default one.
+    pub host: String,
+    /// How often that happened in this pass.
+    pub times: u64,
+    /// The rest of the time for which no request is sent to it.
+    pub backoff_left: Option<Duration>,
+}
+
+/// The values of a status that do not come from the counters.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The number of rows in the lists.
+    pub total: Total,
+    /// The hosts that have throttled, the worst first.
+    pub throttled: Vec<ThrottledHost>,
+}
