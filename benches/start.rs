@@ -268,6 +268,7 @@ impl Bench {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a run differs from the others in each of them")]
     fn command(&self, way: Way, program: &str, is_curl: bool, port: u16, output: &Path) -> Result<Command> {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

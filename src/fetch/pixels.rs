@@ -17,10 +17,15 @@ impl Fetcher {
         let size = found.measures.width.zip(found.measures.height);
         let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
         let expected = transform::memory_needed(format, size, plan);
-        let mut transformed = self.transform_within(expected, body, format, orientation, plan).await?;
+        let within = |max_memory| {
+            let mut plan = TransformOptions::clone(plan);
+            plan.limits.max_memory = max_memory;
+            plan
+        };
+        let mut transformed = self.carry_out(within(expected), body, format, orientation).await?;
         // The image is larger inside than its header says. It is decoded all the same, but with all memory to itself.
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
-            transformed = self.transform_within(most, body, format, orientation, plan).await?;
+            transformed = self.carry_out(within(most), body, format, orientation).await?;
         }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
@@ -52,20 +57,17 @@ impl Fetcher {
         })
     }
 
-    /// Carries out the plan on the CPU pool, with at most `memory` bytes besides the file.
-    async fn transform_within(
+    /// Carries out the plan on the CPU pool, within the memory that the plan allows and what the file takes.
+    async fn carry_out(
         &self,
-        memory: u64,
+        plan: TransformOptions,
         body: &mut Body<'_>,
         format: Format,
         orientation: Option<u8>,
-        plan: &TransformOptions,
     ) -> Result<Result<Transformed, TransformError>, FetchError> {
         let unreadable = |error| self.disk("cannot read back what was stored", error);
-        let mut plan = plan.clone();
-        plan.limits.max_memory = memory;
         // Workarounds for decoders make a copy of the file.
-        let weight = memory.saturating_add(body.length().saturating_mul(2));
+        let weight = plan.limits.max_memory.saturating_add(body.length().saturating_mul(2));
         let mut bytes = body.owned().map_err(unreadable)?;
         let work = move || {
             let mut image = Vec::new();

@@ -62,7 +62,12 @@ impl Client {
 
     fn read_some(&mut self) -> usize {
         let mut piece = [0; 8 * 1024];
-        let count = self.stream.read(&mut piece).expect("the server writes or closes");
+        let count = loop {
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read.expect("the server writes or closes"),
+            }
+        };
         self.read.extend_from_slice(&piece[..count]);
         count
     }

@@ -25,6 +25,7 @@ mod http_options;
 mod images;
 mod interrupt;
 mod killed;
+mod library;
 mod limits;
 mod lists;
 mod modes;
