@@ -352,22 +352,24 @@ impl Client {
     }
 }
 
-/// Checks that the text names a proxy that can be used; an empty text means no proxy.
-///
-/// # Errors
-/// The reason, in words.
-pub fn check_proxy(proxy: &str) -> Result<(), String> {
-    let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    match scheme.as_deref() {
-        _ if proxy.is_empty() => return Ok(()),
-        // reqwest would silently ignore any other proxy, and send the request without one.
-        None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
-        Some(other) => return Err(format!("{other}: is no kind of proxy")),
+impl Options {
+    /// Checks that the text names a proxy that can be used; an empty text means no proxy.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn check_proxy(proxy: &str) -> Result<(), String> {
+        let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            _ if proxy.is_empty() => return Ok(()),
+            // reqwest would silently ignore any other proxy, and send the request without one.
+            None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
+            Some(other) => return Err(format!("{other}: is no kind of proxy")),
+        }
+        reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            cause.unwrap_or_else(|| error.to_string())
+        })
     }
-    reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })
 }
 
 /// Whether the connection to the proxy is encrypted, for a proxy from the options or from the environment.

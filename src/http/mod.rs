@@ -17,7 +17,7 @@ pub mod retry;
 mod same_host;
 mod tls;
 
-pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response, check_proxy};
+pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response};
 pub use options::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REDIRECTS, DEFAULT_RETRIES, DEFAULT_RETRY_WAIT,
     DEFAULT_STALL_TIMEOUT, USER_AGENT,

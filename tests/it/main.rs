@@ -12,6 +12,7 @@ mod inspected;
 mod rules;
 
 mod again;
+mod architecture;
 mod columns;
 mod demo;
 mod digests;

@@ -21,7 +21,7 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
         );
     }
     let pinned = args.resolve.iter().map(|text| pinned(text)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(Err(error)) = args.proxy.as_deref().map(http::check_proxy) {
+    if let Some(Err(error)) = args.proxy.as_deref().map(http::Options::check_proxy) {
         return usage(format!(
             "--proxy: {error}; write a URL such as http://127.0.0.1:3128 or socks5://127.0.0.1:1080"
         ));
