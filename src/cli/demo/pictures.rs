@@ -11,16 +11,16 @@ use std::f32::consts::TAU;
 
 use crate::record::BoxError;
 
-type Colour = [u8; 3];
+type Rgb = [u8; 3];
 type Point = (f32, f32);
 
 const WIDTH: u16 = 1024;
 /// Leaves files of 40 to 110 KB.
 const JPEG_QUALITY: u8 = 85;
 
-const WHITE: Colour = [255, 255, 255];
-const WARM: [Colour; 4] = [[255, 209, 102], [247, 140, 107], [239, 71, 111], [255, 240, 214]];
-const COOL: [Colour; 4] = [[76, 201, 240], [72, 149, 239], [128, 237, 153], [222, 244, 255]];
+const WHITE: Rgb = [255, 255, 255];
+const WARM: [Rgb; 4] = [[255, 209, 102], [247, 140, 107], [239, 71, 111], [255, 240, 214]];
+const COOL: [Rgb; 4] = [[76, 201, 240], [72, 149, 239], [128, 237, 153], [222, 244, 255]];
 
 /// Draws the picture for line `number` of the list.
 pub fn draw(number: usize) -> Canvas {
@@ -103,11 +103,11 @@ fn topology(canvas: &mut Canvas, nodes: u8, replicas: u8) {
 pub struct Canvas {
     height: u16,
     /// Row by row, each of [`WIDTH`] pixels.
-    pixels: Vec<Colour>,
+    pixels: Vec<Rgb>,
 }
 
 impl Canvas {
-    fn with_gradient(height: u16, top: Colour, bottom: Colour) -> Self {
+    fn with_gradient(height: u16, top: Rgb, bottom: Rgb) -> Self {
         let rows = (0..height).map(|y| mix(top, bottom, f32::from(y) / f32::from(height)));
         Self { height, pixels: rows.flat_map(|colour| [colour; WIDTH as usize]).collect() }
     }
@@ -131,12 +131,12 @@ impl Canvas {
         Ok(file)
     }
 
-    fn dot(&mut self, centre: Point, radius: f32, colour: Colour) {
+    fn dot(&mut self, centre: Point, radius: f32, colour: Rgb) {
         self.stroke(centre, centre, radius, colour);
     }
 
     /// A line with round ends, above a soft shadow of itself.
-    fn stroke(&mut self, from: Point, to: Point, radius: f32, colour: Colour) {
+    fn stroke(&mut self, from: Point, to: Point, radius: f32, colour: Rgb) {
         let [from, to] = [from, to].map(|(x, y)| (x * f32::from(WIDTH), y * f32::from(self.height)));
         let below = |(x, y): Point| (x + radius * 0.15, y + radius * 0.3);
         self.blend((below(from), below(to)), radius, radius * 0.8, |pixel, cover| mix(pixel, [0, 0, 16], cover * 0.35));
@@ -145,7 +145,7 @@ impl Canvas {
 
     /// Paints all that is within `radius` of the line from one point to another, less and less over `blur` pixels at the
     /// edge: `paint` gets a pixel and the share of it that is covered.
-    fn blend(&mut self, (from, to): (Point, Point), radius: f32, blur: f32, paint: impl Fn(Colour, f32) -> Colour) {
+    fn blend(&mut self, (from, to): (Point, Point), radius: f32, blur: f32, paint: impl Fn(Rgb, f32) -> Rgb) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length_squared = (dx * dx + dy * dy).max(f32::EPSILON);
         let reach = radius + blur;
@@ -166,7 +166,7 @@ impl Canvas {
     }
 }
 
-fn mix(a: Colour, b: Colour, share: f32) -> Colour {
+fn mix(a: Rgb, b: Rgb, share: f32) -> Rgb {
     let channel = |i: usize| (f32::from(a[i]) * (1.0 - share) + f32::from(b[i]) * share + 0.5) as u8;
     [channel(0), channel(1), channel(2)]
 }
