@@ -9,6 +9,7 @@ use crate::record::{Algorithm, FetchError, Outcome, Reason, Record, Saved, Skipp
 #[cfg(not(feature = "transform"))]
 use crate::sink::Body;
 use crate::sink::{Entry, Replaced, Stored};
+use crate::util::lock;
 use crate::util::redact::redacted;
 
 impl Fetcher {
@@ -34,7 +35,7 @@ impl Fetcher {
             }
         };
         let planned = response.filename.as_deref().filter(|_| work.name.awaits_server_name()).and_then(|filename| {
-            let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut namer = lock(&self.namer);
             namer.reserve_from_server(&work.job, filename)
         });
         let planned = planned.as_ref().unwrap_or(&work.name);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
@@ -26,6 +26,7 @@ use crate::record::{
 };
 use crate::report::Tally;
 use crate::sink::{Receipt, Sink};
+use crate::util::lock;
 
 /// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
@@ -114,7 +115,7 @@ impl<'a> Ledger<'a> {
         self.tally.add_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
-        let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
         let admission = Admission { existing: self.existing, journal: self.journal, namer: &mut namer, size };
         let admitted = admission.admit(&job, key);

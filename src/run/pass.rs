@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
@@ -26,6 +26,7 @@ use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Tot
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Sink;
+use crate::util::lock;
 
 /// Rows of the list that are held at most, in search of one whose host has a permit. Half a kilobyte each.
 const MAX_ROWS_AHEAD: usize = 8192;
@@ -262,11 +263,6 @@ fn observe(record: &Record, ended: Duration) -> SampledRow {
         Outcome::Skipped(_) => (false, 0),
     };
     SampledRow { failed, bytes, ended }
-}
-
-/// The ledger is locked for one step at a time. A panic in a step ends the run, so what it left behind does not matter.
-fn lock<'a, 'b>(ledger: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Time for which a host that asked for fewer requests is shown.

@@ -1,12 +1,13 @@
 //! How a run is brought to its end before it has come there by itself: the first SIGINT or SIGTERM asks, the second
 //! insists, and a disk that is full asks as well.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::record::{Exit, Phase};
+use crate::util::lock;
 
 /// How long downloads under way may go on when the run is asked to end.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -40,12 +41,12 @@ impl Stop {
     /// How the program is to exit, if a signal has ended it.
     #[must_use]
     pub fn asked(&self) -> Option<Exit> {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.asked)
     }
 
     /// Ends the run gently; `exit` is the status that the program has then.
     pub fn ask(&self, exit: Exit) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        *lock(&self.asked) = Some(exit);
         self.end(Phase::Finishing);
     }
 

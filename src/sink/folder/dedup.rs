@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::FolderView;
 use crate::sink::body::{Body, WRITE_BUFFER};
+use crate::util::lock;
 
 /// Contents that can be stored at the same time.
 const SHARDS: usize = 64;
@@ -34,7 +35,7 @@ impl DedupIndex {
     /// Reserves a content: until the reservation is dropped, no other task stores the same one.
     pub fn reserve<'a>(&'a self, sha256: &'a str) -> Content<'a> {
         let shard = usize::try_from(self.hasher.hash_one(sha256) % SHARDS as u64).unwrap_or(0);
-        Content { sha256, shard: self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner) }
+        Content { sha256, shard: lock(&self.shards[shard]) }
     }
 
     /// Takes in a file of an earlier run. The first one of a content stays the first.

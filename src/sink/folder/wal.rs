@@ -13,13 +13,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::view::not_a_folder;
 use crate::record::is_plain_path;
+use crate::util::lock;
 
 /// Bytes of entries that go into one file, about 2,500 of them.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -191,14 +192,14 @@ impl Wal {
         // The name of the file is soon on the disk, and the entry has to be there first.
         if let Err(error) = written.and_then(|()| if self.synced { log.file.sync_data() } else { Ok(()) }) {
             // What follows a torn line would be lost with it.
-            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.current) = None;
             return Err(error);
         }
         Ok(WalEntry(Some(log)))
     }
 
     fn current(&self) -> io::Result<Arc<LogFile>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some(log) = current.as_ref().filter(|log| log.length.load(Ordering::Relaxed) < MAX_FILE_BYTES) {
             return Ok(Arc::clone(log));
         }
