@@ -1,48 +1,55 @@
-//! What is done with the pixels of a complete body, on the CPU pool beside the network.
+//! Transforms the pixels of a complete body on the CPU pool, so that the threads of the network are not blocked.
 
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
 
 use super::Fetcher;
-use super::validate::Found;
+use super::validate::InspectedBody;
 use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
 use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
 use crate::sink::Body;
 
 impl Fetcher {
-    /// Transforms the pixels, if that is wanted. `body` holds the image to be stored then.
-    pub(super) async fn transform_pixels<'a>(&'a self, body: &mut Body<'a>, found: Found) -> Result<Found, FetchError> {
-        let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
-        let size = found.measures.width.zip(found.measures.height);
-        let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
+    /// Transforms the pixels, if the options ask for it. Afterwards `body` holds the image to be stored.
+    pub(super) async fn transform_pixels<'a>(
+        &'a self,
+        body: &mut Body<'a>,
+        inspected: InspectedBody,
+    ) -> Result<InspectedBody, FetchError> {
+        let Some((plan, format)) = self.options.plan.as_ref().zip(inspected.format) else { return Ok(inspected) };
+        let size = inspected.measures.width.zip(inspected.measures.height);
+        let (orientation, max_memory) = (inspected.measures.orientation, plan.limits.max_memory);
         let expected = transform::memory_needed(format, size, plan);
         let mut transformed = self.transform_within(expected, body, format, orientation, plan).await?;
-        // The image is larger inside than its header says. It is decoded all the same, but with all memory to itself.
-        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
-            transformed = self.transform_within(most, body, format, orientation, plan).await?;
+        // The image needs more memory than its header announces, so it is decoded again with the whole memory limit.
+        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
+            transformed = self.transform_within(max_memory, body, format, orientation, plan).await?;
         }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
-            // No decoder here can check it or hash it, which is no reason to refuse it.
-            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(found),
-            // With `--verify none` an image without a hash is taken, too.
-            Err(_) if plan.keeps_images() && !self.options.wanted.asks_whether_sound() => return Ok(found),
+            // No decoder here supports the format. The image is stored unchanged, without a hash.
+            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
+            // With `--verify none`, an image that cannot be decoded is stored without a hash.
+            Err(_) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
             Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         let phash = hash.map(|hash| hash.to_string());
-        let Image::New { bytes, format: target, width, height } = image else { return Ok(Found { phash, ..found }) };
-        let original = Original { bytes: body.length(), format, measures: found.measures, digests: found.digests };
+        let Image::New { bytes, format: target, width, height } = image else {
+            return Ok(InspectedBody { phash, ..inspected });
+        };
+        let (measures, digests) = (inspected.measures, inspected.digests);
+        let original = Original { bytes: body.length(), format, measures, digests };
         let mut digester = Digester::new(self.options.wanted.digests.iter().copied());
         digester.update(&bytes);
         let bytes = Bytes::from(bytes);
-        let mut other = self.sink.body(Some(bytes.len() as u64), None);
-        other.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
-        std::mem::replace(body, other).discard();
-        let mut exif = found.exif;
-        // The stored image stands upright now: a viewer that went by this field would turn it once more.
+        let mut new_body = self.sink.body(Some(bytes.len() as u64), None);
+        new_body.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
+        std::mem::replace(body, new_body).discard();
+        let mut exif = inspected.exif;
+        // The new image is stored upright. A viewer that applied the old orientation would turn it once more.
         exif.remove("orientation");
-        Ok(Found {
+        Ok(InspectedBody {
             exif,
             format: Some(target),
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
@@ -52,10 +59,10 @@ impl Fetcher {
         })
     }
 
-    /// Carries out the plan on the CPU pool, with at most `memory` bytes besides the file.
+    /// Carries out the plan on the CPU pool, with at most `max_memory` bytes in addition to the file.
     async fn transform_within(
         &self,
-        memory: u64,
+        max_memory: u64,
         body: &mut Body<'_>,
         format: Format,
         orientation: Option<u8>,
@@ -63,9 +70,9 @@ impl Fetcher {
     ) -> Result<Result<Transformed, TransformError>, FetchError> {
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let mut plan = plan.clone();
-        plan.limits.max_memory = memory;
-        // Workarounds for decoders make a copy of the file.
-        let weight = memory.saturating_add(body.length().saturating_mul(2));
+        plan.limits.max_memory = max_memory;
+        // The file is in memory, and the workarounds for decoders make a copy of it.
+        let weight = max_memory.saturating_add(body.length().saturating_mul(2));
         let mut bytes = body.owned().map_err(unreadable)?;
         let work = move || {
             let mut image = Vec::new();
