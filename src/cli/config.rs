@@ -22,7 +22,7 @@ use crate::limiter::PerHost;
 use crate::naming::Template;
 use crate::progress::ProgressMode;
 use crate::record::{Algorithm, Existing, Format, Mode};
-use crate::run::reservoir::{MOST_ROWS, Sample};
+use crate::run::reservoir::{MAX_SAMPLE_ROWS, Sample};
 use crate::run::{self, ReportFormat, Reports};
 use crate::sink::folder;
 
@@ -114,7 +114,7 @@ impl TryFrom<Args> for Config {
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
             per_host: per_host(&args.per_host)?,
-            pace: args.rate.map(pace).transpose()?,
+            request_interval: args.rate.map(request_interval).transpose()?,
             fetch: fetch::Options {
                 wanted,
                 chunk_size,
@@ -134,7 +134,7 @@ impl TryFrom<Args> for Config {
             input,
             output: args.output,
         };
-        run.agree();
+        run.reconcile();
         Ok(Self { run, dry_run: args.dry_run, log })
     }
 }
@@ -147,9 +147,9 @@ fn sample(rows: usize, seed: Option<u64>) -> Result<Sample, UsageError> {
     // One that is made up has few digits, so that it can be typed again.
     let seed = seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
     match NonZeroUsize::new(rows) {
-        Some(rows) if rows.get() <= MOST_ROWS => Ok(Sample { rows, seed }),
+        Some(rows) if rows.get() <= MAX_SAMPLE_ROWS => Ok(Sample { rows, seed }),
         Some(_) => usage(format!(
-            "--sample {rows}: {MOST_ROWS} rows tell as much as can be told of any list; leave it out to fetch them all"
+            "--sample {rows}: {MAX_SAMPLE_ROWS} rows tell as much as can be told of any list; leave it out to fetch them all"
         )),
         None => usage("--sample 0 would tell nothing; write the rows to fetch, such as 200"),
     }
@@ -257,9 +257,9 @@ fn per_host(text: &str) -> Result<PerHost, UsageError> {
 }
 
 /// `--rate`: requests a second to the time between two of them.
-fn pace(rate: f64) -> Result<Duration, UsageError> {
+fn request_interval(rate: f64) -> Result<Duration, UsageError> {
     match Duration::try_from_secs_f64((1.0 / rate).min(EVER)) {
-        Ok(pace) if rate > 0.0 && !pace.is_zero() => Ok(pace),
+        Ok(interval) if rate > 0.0 && !interval.is_zero() => Ok(interval),
         _ => usage(format!("--rate {rate} is no number of requests a second; write 5, or 0.5 for one in two seconds")),
     }
 }
@@ -606,7 +606,7 @@ mod tests {
     fn what_is_not_typed_is_the_default_of_the_library() {
         let config = config("list").expect("a config");
         let mut expected = run::Options { sources: vec![Source::File("list".into())], ..run::Options::default() };
-        expected.agree();
+        expected.reconcile();
         // The report on standard output is the command's alone.
         expected.reports.to_stdout = Some(ReportFormat::Text);
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
@@ -621,13 +621,17 @@ mod tests {
 
     #[test]
     fn a_rate_is_the_time_between_two_requests_and_that_is_never_longer_than_a_year() {
-        for (rate, pace) in [
+        for (rate, interval) in [
             ("5", Duration::from_millis(200)),
             ("0.5", Duration::from_secs(2)),
             ("1e-11", Duration::from_secs(365 * 86_400)),
             ("1e-300", Duration::from_secs(365 * 86_400)),
         ] {
-            assert_eq!(config(&format!("list --rate {rate}")).expect(rate).run.pace, Some(pace), "{rate}");
+            assert_eq!(
+                config(&format!("list --rate {rate}")).expect(rate).run.request_interval,
+                Some(interval),
+                "{rate}"
+            );
         }
     }
 

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::record::Exit;
-use crate::run::shutdown::{GRACE, Stop};
+use crate::run::shutdown::{GRACE_PERIOD, Stop};
 
 /// SIGINT and SIGTERM. From the moment this exists they no longer end the process by themselves.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Signals {
         stop.ask(first);
         // Whoever reads the log may have stopped reading; that must not keep the second signal from being heard.
         drop(tokio::task::spawn_blocking(|| {
-            let grace = GRACE.as_secs();
+            let grace = GRACE_PERIOD.as_secs();
             tracing::warn!(target: "fetchimg", "Stopping: downloads under way have {grace} s to finish; once more to leave now");
         }));
         self.next().await;
