@@ -283,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::journal::RowIdentity;
-    use crate::sink::folder::wal::{Mark, Wal};
+    use crate::sink::folder::wal::{FileMark, Wal};
     use crate::sink::{Folder, folder};
 
     /// The ledger of a pass with this output folder.
@@ -320,7 +320,7 @@ mod tests {
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
             let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, &mut journal);
-            let entry = wal.append(Mark { inode: 1, modified: 1 }, b"{}").expect("an entry");
+            let entry = wal.append(FileMark { inode: 1, modified: 1 }, b"{}").expect("an entry");
             let key = ledger.journal.key(&job);
             ledger.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
             ledger.write();
