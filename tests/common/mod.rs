@@ -14,9 +14,9 @@
 pub mod dns;
 pub mod faults;
 pub mod images;
+pub mod outcomes;
 pub mod server;
 pub mod terminal;
-pub mod told;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

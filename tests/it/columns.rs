@@ -66,7 +66,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn assert_both(server: &Server, run: &Run, extension: &str) {
     assert_eq!(run.status, Some(0), "{extension}: {run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{extension}: {run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{extension}: {run}");
     assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{extension}: {run}");
     let (seven, none) = match extension {
         "csv" | "tsv" => (json!("7"), json!("")),
@@ -127,7 +127,7 @@ fn text_may_be_packed_too() {
     ] {
         let run = fetchimg().stdin(list).run();
         assert_eq!(run.status, Some(0), "{run}");
-        assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+        assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
     }
 }
 
@@ -180,7 +180,7 @@ fn a_broken_row_is_one_failed_record_and_keeps_its_columns() {
         let run = fetchimg().in_dir(&dir).args([list, "--checksum-column", "md5", "-o", &output]).run();
         assert_eq!(run.status, Some(1), "{run}");
         let failed = ["failed bad_url", "failed bad_url", "failed checksum", "failed bad_url"];
-        assert_eq!(run.told(), [&["saved a.png"][..], &failed, &["saved b.png"]].concat(), "{run}");
+        assert_eq!(run.outcomes(), [&["saved a.png"][..], &failed, &["saved b.png"]].concat(), "{run}");
         for (index, caption) in (2..).zip(["three", "four", "five"]) {
             let record = run.record(index);
             assert_eq!(record["extra"], json!({"caption": caption}), "{run}");
@@ -216,10 +216,13 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
     }
     assert_eq!(server.requests().len(), 0);
     let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--url-column", "link"]).run();
-    assert_eq!((run.status, run.told()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
+    assert_eq!((run.status, run.outcomes()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
     // Here each object may have other keys.
     let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--name", "{col.link}-{index}", "-o", "named"]).run();
-    assert_eq!((run.status, run.told()), (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()]));
+    assert_eq!(
+        (run.status, run.outcomes()),
+        (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()])
+    );
 }
 
 #[test]
@@ -239,7 +242,7 @@ fn objects_without_any_checksum_are_warned_of() {
     for (more, warns) in [("", true), ("{\"url\":\"\",\"md5\":null}\n", false)] {
         let list = [object("a"), object("b"), more.to_owned()].concat();
         let run = fetchimg().stdin(list).args(["--checksum-column", "md5"]).run();
-        assert_eq!(run.told()[..2], ["saved a.png", "saved b.png"], "{run}");
+        assert_eq!(run.outcomes()[..2], ["saved a.png", "saved b.png"], "{run}");
         let warning = "No object of standard input has a md5, so nothing was compared with a checksum";
         assert_eq!(run.stderr.contains(warning), warns, "{run}");
     }
@@ -266,9 +269,9 @@ fn lists_of_all_formats_are_one_list() {
     let run = fetchimg().in_dir(&dir).args(names).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    let told = run.told();
-    assert_eq!(told[..3], ["saved a.png", "saved b.png", "saved c.png"], "{run}");
-    assert_eq!((told.len(), &*told[8]), (9, "skipped duplicate_url b.png"), "{run}");
+    let outcomes = run.outcomes();
+    assert_eq!(outcomes[..3], ["saved a.png", "saved b.png", "saved c.png"], "{run}");
+    assert_eq!((outcomes.len(), &*outcomes[8]), (9, "skipped duplicate_url b.png"), "{run}");
     assert_eq!(run.record(8)["extra"], json!({"caption": "ünï", "id": ""}), "{run}");
 }
 

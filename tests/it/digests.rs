@@ -8,7 +8,7 @@ use fetchimg::internals::record::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::common::told::in_words;
+use crate::common::outcomes::outcome;
 use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// Far longer than anything here takes.
@@ -68,11 +68,11 @@ fn what_the_list_says_of_a_body_is_compared() {
     let run = fetchimg().stdin(lines.join("\n")).args(["-", "--checksum-column", "check"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files(), ["a.png", "c.png"], "{run}");
-    let told = |index| (run.record(index)["error"].clone(), run.record(index)["extra"]["caption"].clone());
-    assert_eq!(told(0), (Value::Null, "first".into()), "{run}");
-    assert_eq!(told(1), ("checksum".into(), "second".into()), "{run}");
-    assert_eq!(told(2), (Value::Null, "third".into()), "{run}");
-    assert_eq!(told(3), ("checksum".into(), "fourth".into()), "{run}");
+    let error_and_caption = |index| (run.record(index)["error"].clone(), run.record(index)["extra"]["caption"].clone());
+    assert_eq!(error_and_caption(0), (Value::Null, "first".into()), "{run}");
+    assert_eq!(error_and_caption(1), ("checksum".into(), "second".into()), "{run}");
+    assert_eq!(error_and_caption(2), (Value::Null, "third".into()), "{run}");
+    assert_eq!(error_and_caption(3), ("checksum".into(), "fourth".into()), "{run}");
     assert_eq!(run.record(0)["sha256"], sha256(&good.1), "{run}");
     let message = run.record(1)["message"].to_string();
     assert!(message.contains(&sha256(&bad.1)) && message.contains(&sha256(b"another")), "{run}");
@@ -97,7 +97,7 @@ fn what_another_row_of_the_url_has_saved_is_compared_too() {
         let run = running.wait();
         assert_eq!(run.status, Some(1), "{run}");
         let skipped = "skipped duplicate_url a.png";
-        assert_eq!(run.told(), ["saved a.png", "failed checksum", skipped, skipped, "saved b.png"], "{run}");
+        assert_eq!(run.outcomes(), ["saved a.png", "failed checksum", skipped, skipped, "saved b.png"], "{run}");
         let message = run.record(1)["message"].to_string();
         assert!(message.contains("of a.png, from an earlier row") && message.contains(&sha256(b"another")), "{run}");
         assert_eq!(run.record(1)["extra"]["caption"], "x", "{run}");
@@ -113,7 +113,7 @@ fn what_an_earlier_run_has_saved_is_compared_too() {
         fetchimg().stdin(format!("url,sum\n{url},{sum}\n")).args(["-", "--checksum-column", "sum"]).in_dir(dir).run()
     };
     let dir = TestDir::new();
-    assert_eq!(run(&sha256(&body), &dir).told(), ["saved a.png"]);
+    assert_eq!(run(&sha256(&body), &dir).outcomes(), ["saved a.png"]);
     // The list has another picture now. The server has not.
     let other = run(&sha256(b"another"), &dir);
     assert_eq!((other.status, other.records().len()), (Some(1), 2), "{other}");
@@ -121,7 +121,7 @@ fn what_an_earlier_run_has_saved_is_compared_too() {
     assert_eq!(other.file("a.png"), body, "{other}");
     for sum in [sha256(&body), String::new(), "0".repeat(32)] {
         let again = run(&sum, &dir);
-        assert_eq!(again.records().last().map(in_words).as_deref(), Some("skipped already_saved a.png"), "{again}");
+        assert_eq!(again.records().last().map(outcome).as_deref(), Some("skipped already_saved a.png"), "{again}");
     }
     assert_eq!(server.hits("/png/300/a.png"), 2);
 }
@@ -155,16 +155,20 @@ fn content_that_names_itself_is_there_once() {
         .map(|(target, extension)| format!("{}.{extension}", sha256(&server.body(target))));
     names.sort();
     assert_eq!(run.files(), names, "{run}");
-    let told = run.records().iter().map(in_words).collect::<Vec<_>>();
+    let outcomes = run.records().iter().map(outcome).collect::<Vec<_>>();
     let jpeg = format!("{}.jpg", sha256(&server.body("/jpeg/1.jpg")));
-    assert_eq!(told.iter().filter(|told| **told == format!("saved {jpeg}")).count(), 1, "{run}");
-    assert_eq!(told.iter().filter(|told| **told == format!("skipped duplicate_content {jpeg}")).count(), 29, "{run}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == format!("saved {jpeg}")).count(), 1, "{run}");
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == format!("skipped duplicate_content {jpeg}")).count(),
+        29,
+        "{run}"
+    );
 
     // A second run has nothing to do, also for the rows that had nothing to store.
     let (urls, hits) = ((0..30).map(|n| server.url(&format!("/jpeg/{n}.jpg"))), server.hits_in_all());
     let again = fetchimg().lines(urls.clone()).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
-    let told = again.records()[31..].iter().map(in_words).collect::<Vec<_>>();
-    assert_eq!(told, vec![format!("skipped already_saved {jpeg}"); 30], "{again}");
+    let outcomes = again.records()[31..].iter().map(outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes, vec![format!("skipped already_saved {jpeg}"); 30], "{again}");
     assert_eq!(server.hits_in_all(), hits, "{again}");
     // Unless the file has gone.
     fs::remove_file(run.output().join(&jpeg)).expect("remove");
@@ -176,7 +180,7 @@ fn content_that_names_itself_is_there_once() {
     fs::write(run.output().join(&jpeg), "something else").expect("write");
     let more =
         fetchimg().lines([server.url("/jpeg/new.jpg")]).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
-    assert_eq!(more.records().last().map(in_words), Some(format!("skipped file_exists {jpeg}")), "{more}");
+    assert_eq!(more.records().last().map(outcome), Some(format!("skipped file_exists {jpeg}")), "{more}");
 }
 
 #[test]
@@ -240,7 +244,7 @@ fn a_name_that_is_taken_stays_taken_for_a_link_too() {
     let server = Server::start();
     let first = fetchimg().lines([server.url("/jpeg/a.jpg")]).arg("--dedupe").run();
     fs::write(first.output().join("b.jpg"), "somebody's").expect("write");
-    let (b, records) = (server.url("/jpeg/b.jpg"), |run: &Run| run.records().last().map(in_words));
+    let (b, records) = (server.url("/jpeg/b.jpg"), |run: &Run| run.records().last().map(outcome));
     let kept = fetchimg().lines([&b]).arg("--dedupe").in_dir(&first.dir).run();
     assert_eq!(records(&kept).as_deref(), Some("skipped file_exists b.jpg"), "{kept}");
     assert_eq!(kept.file("b.jpg"), b"somebody's", "{kept}");

@@ -69,8 +69,8 @@ fn bash_completes_flags_and_values() {
         ("fetchimg --input-format pa", 2, "parquet"),
     ] {
         // Without bash there is nobody to ask.
-        let Some((_, told, complaint)) = asked(words, word) else { return };
-        assert_eq!((told.trim(), complaint.as_str()), (reply, ""), "{words}");
+        let Some((_, answer, complaint)) = asked(words, word) else { return };
+        assert_eq!((answer.trim(), complaint.as_str()), (reply, ""), "{words}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::told::manifest;
+use crate::common::outcomes::manifest;
 use crate::common::{Run, Server, TestDir, fetchimg};
 
 /// Nobody was asked for anything, and there is no folder that was not there.

@@ -11,7 +11,6 @@ mod inspected;
 #[path = "../common/rules.rs"]
 mod rules;
 
-mod again;
 mod columns;
 mod demo;
 mod digests;
@@ -31,12 +30,13 @@ mod names;
 mod names_resolved;
 mod pixels;
 mod politeness;
+mod progress;
 mod properties;
 mod readme;
 mod redirects;
 mod reports;
+mod rerun;
 mod retries;
 mod sample;
-mod seeing;
 mod usage;
-mod wanted;
+mod validation;

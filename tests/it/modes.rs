@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::told::{in_words, manifest};
+use crate::common::outcomes::{manifest, outcome};
 use crate::common::{Program, Run, Server, TestDir, fetchimg, wait_until};
 
 /// Far longer than anything here takes.
@@ -141,7 +141,7 @@ fn sequential_goes_on_after_a_failure() {
     let urls = [server.url("/status/404/a.png"), "no url".to_owned(), server.url("/png/300/b.png")];
     let run = fetchimg().lines(urls).arg("--sequential").run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed http_status 404", "failed bad_url", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["failed http_status 404", "failed bad_url", "saved b.png"], "{run}");
 }
 
 // ------------------------------------------------------------------------------------------------------- both modes
@@ -214,7 +214,7 @@ fn compare_leaves_the_files_of_somebody_else() {
     let lines = numbered(&server, "/png/300", 2);
     let run = fetchimg().in_dir(&dir).lines(&lines).arg("--compare").run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["skipped file_exists 0.png", "saved 1.png"], "{run}");
+    assert_eq!(run.outcomes(), ["skipped file_exists 0.png", "saved 1.png"], "{run}");
     assert_eq!(run.file("0.png"), b"my own", "{run}");
     assert_eq!(server.hits("/png/300/0.png"), 0, "{run}");
 
@@ -230,14 +230,14 @@ fn compare_gives_the_names_of_a_plain_run_and_one_record_a_row() {
     let plain = fetchimg().lines(lines).args(["-q", "--manifest", "-"]).run();
     let both = fetchimg().lines(lines).args(["-q", "--compare", "--manifest", "-"]).run();
 
-    let told = |run: &Run| {
+    let outcomes = |run: &Run| {
         let mut records = manifest(run.stdout.as_bytes());
         records.sort_by_key(|record| record["index"].as_u64());
-        records.iter().map(in_words).collect::<Vec<_>>()
+        records.iter().map(outcome).collect::<Vec<_>>()
     };
     assert_eq!((plain.status, both.status), (Some(1), Some(1)), "{both}");
-    assert_eq!(told(&plain).len(), 6, "{plain}");
-    assert_eq!(told(&both), told(&plain), "{both}");
+    assert_eq!(outcomes(&plain).len(), 6, "{plain}");
+    assert_eq!(outcomes(&both), outcomes(&plain), "{both}");
     assert_eq!(both.files(), plain.files(), "{both}");
 }
 
@@ -475,7 +475,7 @@ fn a_manifest_file_holds_the_records_of_this_run() {
 
     let again = fetchimg().lines(&lines[..1]).args(["--manifest", "records.jsonl"]).in_dir(&run.dir).run();
     let records = manifest(&again.dir.read("records.jsonl"));
-    assert_eq!(records.iter().map(in_words).collect::<Vec<_>>(), ["skipped already_saved a.png"], "{again}");
+    assert_eq!(records.iter().map(outcome).collect::<Vec<_>>(), ["skipped already_saved a.png"], "{again}");
 }
 
 #[test]
@@ -487,9 +487,9 @@ fn a_manifest_on_standard_output_is_alone_there() {
     assert_eq!(run.status, Some(1), "{run}");
     let mut records = manifest(run.stdout.as_bytes());
     records.sort_by_key(|record| record["index"].as_u64());
-    let told: Vec<_> = records.iter().map(in_words).collect();
+    let outcomes: Vec<_> = records.iter().map(outcome).collect();
     assert_eq!(
-        told,
+        outcomes,
         ["saved a.png", "failed http_status 404", "skipped duplicate_url a.png", "failed bad_url"],
         "{run}"
     );

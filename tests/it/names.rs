@@ -82,7 +82,7 @@ fn a_redirect_does_not_rename() {
     let run = fetchimg().lines([server.url(target), elsewhere]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved cat.png", "saved redirect-to.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved cat.png", "saved redirect-to.png"], "{run}");
     assert_eq!(run.file("redirect-to.png"), server.body("/png/300/other.png"), "{run}");
 }
 
@@ -190,7 +190,7 @@ fn fix_extension_names_by_content() {
     let again = fetchimg().lines(urls(&server, &targets)).in_dir(&run.dir).arg("--fix-extension").run();
     assert_eq!(again.status, Some(0), "{again}");
     let kept = ["a.jpg", "b.png", "c.jpeg", "d.png"].map(|name| format!("skipped already_saved {name}"));
-    assert_eq!(again.told(), kept, "{again}");
+    assert_eq!(again.outcomes(), kept, "{again}");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn an_extension_fixed_later_hits_no_other_file() {
 
     let run = fetchimg().lines(urls(&server, &targets)).in_dir(&run.dir).arg("--fix-extension").run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told()[1], "skipped already_saved a.png", "{run}");
+    assert_eq!(run.outcomes()[1], "skipped already_saved a.png", "{run}");
     assert_eq!(run.file("a.png"), server.body(targets[1]), "the other image is still there\n{run}");
     let path = run.record(0)["path"].as_str().expect("a saved row has a path").to_owned();
     assert_eq!(run.file(&path), server.body(targets[0]), "{run}");
@@ -251,7 +251,7 @@ fn a_failed_row_keeps_its_name_from_the_others() {
     let run = fetchimg().lines([&missing, &there]).run();
     assert_eq!(run.status, Some(1), "{run}");
     let later = format!("saved x-{}.png", hash8(&there));
-    assert_eq!(run.told(), ["failed http_status 404", &later], "{run}");
+    assert_eq!(run.outcomes(), ["failed http_status 404", &later], "{run}");
 }
 
 #[test]
@@ -430,11 +430,11 @@ fn hosts_keep_their_pictures_apart() {
     let resolve = ["one.test", "two.test"].map(|host| format!("--resolve={}", server.resolve(host)));
     let run = fetchimg().lines(&urls).args(resolve.clone()).args(["--name", "{host}/{basename}"]).run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved one.test/cat.png", "saved two.test/cat.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved one.test/cat.png", "saved two.test/cat.png"], "{run}");
 
     let run = fetchimg().lines(&urls).args(resolve).run();
     let second = format!("saved cat-{}.png", hash8(&urls[1]));
-    assert_eq!(run.told(), ["saved cat.png", &second], "{run}");
+    assert_eq!(run.outcomes(), ["saved cat.png", &second], "{run}");
 }
 
 #[test]
@@ -471,7 +471,7 @@ fn a_file_where_a_folder_should_be_is_a_failed_row() {
     let run = fetchimg().in_dir(&dir).lines(urls).args(["--name", "sub/{basename}"]).run();
 
     assert!(matches!(run.status, Some(1 | 3)), "{run}");
-    assert_eq!(run.told(), ["failed disk", "failed disk"], "{run}");
+    assert_eq!(run.outcomes(), ["failed disk", "failed disk"], "{run}");
     assert_eq!(run.file("sub"), b"a file of the user's", "{run}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }

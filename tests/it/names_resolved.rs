@@ -284,11 +284,11 @@ fn an_ipv6_address_that_leads_nowhere_costs_little() {
 fn one_family_of_addresses_does_not_wait_long_for_the_other() {
     let web = Server::start();
     for reply in [Reply::Silence, Reply::Code(2), Reply::NoName(60), Reply::Garbage] {
-        let told = format!("{reply:?}");
+        let shown = format!("{reply:?}");
         let dns = Dns::start(move |question| if question.kind == Kind::Aaaa { reply.clone() } else { Reply::here() });
         let run = one(&web, &dns).run();
         is_saved_at_once(&run, &web);
-        assert!(run.elapsed < Duration::from_secs(3), "{told}\n{run}");
+        assert!(run.elapsed < Duration::from_secs(3), "{shown}\n{run}");
     }
 }
 

@@ -42,23 +42,27 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     let run = fetchimg().lines(&lines).args(arguments).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    let told = forecast(&run);
+    let estimate = forecast(&run);
     assert_eq!(
-        (&told["rows"], &told["to_fetch"], &told["sampled"]),
+        (&estimate["rows"], &estimate["to_fetch"], &estimate["sampled"]),
         (&json!(2003), &json!(2000), &json!(200)),
         "{run}"
     );
-    assert_eq!((&told["remaining"], &told["bad"], &told["seed"]), (&json!(1800), &json!(1), &json!(11)), "{run}");
-    assert_eq!(told["skipped_by_reason"], json!({"duplicate_url": 2}), "{run}");
-    assert_within(&told["failed_share"], 0.05);
-    let (low, high) = bounds(&told["failed_share"]);
+    assert_eq!(
+        (&estimate["remaining"], &estimate["bad"], &estimate["seed"]),
+        (&json!(1800), &json!(1), &json!(11)),
+        "{run}"
+    );
+    assert_eq!(estimate["skipped_by_reason"], json!({"duplicate_url": 2}), "{run}");
+    assert_within(&estimate["failed_share"], 0.05);
+    let (low, high) = bounds(&estimate["failed_share"]);
     assert!(high - low < 0.08, "{run}");
-    assert_within(&told["failed_rows"], 101.0);
+    assert_within(&estimate["failed_rows"], 101.0);
     let bytes = (0..2000).filter(|number| number % 20 != 7).map(|number| 300 + number % 500).sum::<i32>();
-    assert_within(&told["bytes"], bytes.into());
-    let (low, high) = bounds(&told["bytes"]);
+    assert_within(&estimate["bytes"], bytes.into());
+    let (low, high) = bounds(&estimate["bytes"]);
     assert!(high - low < 0.2 * f64::from(bytes), "{run}");
-    let (low, high) = bounds(&told["seconds"]);
+    let (low, high) = bounds(&estimate["seconds"]);
     assert!(low > 0.0 && high < 60.0, "{run}");
     assert_eq!(run.report()["comparison"], Value::Null, "{run}");
     assert_eq!(run.report()["modes"][0]["rows"], 200, "{run}");
@@ -68,7 +72,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     // The same number draws the same rows.
     let again = fetchimg().lines(&lines).args(arguments).run();
     assert_eq!(again.files(), run.files(), "{again}");
-    assert_eq!(forecast(&again)["bytes"], told["bytes"], "{again}");
+    assert_eq!(forecast(&again)["bytes"], estimate["bytes"], "{again}");
     let other = fetchimg().lines(&lines).args(["--sample", "200", "--sample-seed", "12", "--json"]).run();
     assert_ne!(other.files(), run.files(), "{other}");
 
@@ -79,7 +83,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     let summary = rest.report()["modes"][0].clone();
     assert_eq!(summary["skipped_by_reason"], json!({"already_saved": saved, "duplicate_url": 2}), "{rest}");
     assert_eq!(server.requests().len() - asked, 2000 - saved, "{rest}");
-    assert_within(&told["failed_rows"], summary["failed"].as_f64().expect("a number"));
+    assert_within(&estimate["failed_rows"], summary["failed"].as_f64().expect("a number"));
     let whole = fetchimg().lines(&lines).run();
     assert_eq!(rest.files(), whole.files(), "{rest}");
 }
@@ -146,14 +150,14 @@ fn one_row_is_enough_for_a_sample_and_too_few_for_bounds() {
     let server = Server::start();
     let lines = list(&server, 7);
     let run = fetchimg().lines(&lines[..1]).args(["--sample", "5", "--json"]).run();
-    let told = forecast(&run);
-    assert_eq!((run.status, &told["sampled"], &told["remaining"]), (Some(0), &json!(1), &json!(0)), "{run}");
-    assert_eq!(told["bytes"], json!({"expected": 300.0, "low": 300.0, "high": 300.0}), "{run}");
+    let estimate = forecast(&run);
+    assert_eq!((run.status, &estimate["sampled"], &estimate["remaining"]), (Some(0), &json!(1), &json!(0)), "{run}");
+    assert_eq!(estimate["bytes"], json!({"expected": 300.0, "low": 300.0, "high": 300.0}), "{run}");
     let run = fetchimg().lines(&lines).args(["--sample", "1", "--json"]).run();
-    let told = forecast(&run);
-    assert_eq!((&told["sampled"], &told["remaining"]), (&json!(1), &json!(6)), "{run}");
-    assert_eq!((&told["bytes"]["low"], &told["seconds"]["low"]), (&Value::Null, &Value::Null), "{run}");
-    assert!(bounds(&told["failed_share"]).1 > 0.5, "{run}");
+    let estimate = forecast(&run);
+    assert_eq!((&estimate["sampled"], &estimate["remaining"]), (&json!(1), &json!(6)), "{run}");
+    assert_eq!((&estimate["bytes"]["low"], &estimate["seconds"]["low"]), (&Value::Null, &Value::Null), "{run}");
+    assert!(bounds(&estimate["failed_share"]).1 > 0.5, "{run}");
 }
 
 #[test]
@@ -161,10 +165,10 @@ fn when_all_fail_that_is_what_is_foreseen() {
     let server = Server::start();
     let lines = (0..100).map(|number| server.url(&format!("/status/404/{number}.png")));
     let run = fetchimg().lines(lines).args(["--sample", "40", "--json"]).run();
-    let told = forecast(&run);
+    let estimate = forecast(&run);
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!((&told["failed_share"]["expected"], &told["bytes"]), (&json!(1.0), &Value::Null), "{run}");
-    let (low, high) = bounds(&told["failed_share"]);
+    assert_eq!((&estimate["failed_share"]["expected"], &estimate["bytes"]), (&json!(1.0), &Value::Null), "{run}");
+    let (low, high) = bounds(&estimate["failed_share"]);
     assert!(low > 0.9 && (high - 1.0).abs() < 1e-9, "{run}");
 }
 

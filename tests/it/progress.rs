@@ -124,9 +124,9 @@ fn many_log_lines_stay_whole_above_the_view() {
     let run = fetchimg().lines(&urls).terminal(80, 24).run();
     assert_eq!(run.status, Some(1), "{run}");
     let lines = Picture::of(&run.stderr, 80, 24).lines();
-    let told = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
+    let errors = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
     let expected = urls.iter().map(|url| format!("Failed: {url}: 404 Not Found")).collect::<BTreeSet<_>>();
-    assert!(told.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
+    assert!(errors.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
     assert_eq!(lines.len(), urls.len(), "{lines:#?}");
 }
 
