@@ -5,9 +5,10 @@
 //! TMPDIR=/dev/shm cargo bench --bench flags -- 30      # 30 rounds
 //! ```
 //!
-//! The sets alternate, every run writes into a new folder, and every file is compared with the original. Printed are the
-//! wall time, the processor time, the peak memory and the largest number of open files of each set, and the ratios of two
-//! sets, by their sums and round by round. nginx has to be installed; it is started on a free port and stopped at the end.
+//! The sets alternate, every run writes into a new folder, and every file is compared with the original. Printed are
+//! the wall time, the processor time, the peak memory and the largest number of open files of each set, and the ratios
+//! of two sets, by their sums and round by round. nginx has to be installed; it is started on a free port and stopped
+//! at the end.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -121,7 +122,8 @@ fn run(folder: &Path, corpus: &Corpus, list: &Path, set: usize, round: usize) ->
         return Err(format!("fetchimg ended with {status}").into());
     }
     let right = corpus.right_in(&output)?;
-    // In a file system in memory, the next run then gets this run's memory, which the machine does not have to provide again.
+    // In a file system in memory, the next run then gets this run's memory, which the machine does not have to provide
+    // again.
     fs::remove_dir_all(&output)?;
     if right != IMAGES {
         return Err(format!("only {right} of {IMAGES} files are identical to their originals").into());

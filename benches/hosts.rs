@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A small server in a process of its own answers at 127.0.0.1 to 127.0.0.20, each a host for the program, which runs
-//! with its default flags unless others are named. Compared runs alternate, every run writes into a folder of its own, and
-//! every file is compared with the original. `TMPDIR=/dev/shm` keeps the disk out of the figures. The exit status is 1 if a
-//! claim does not hold.
+//! with its default flags unless others are named. Compared runs alternate, every run writes into a folder of its own,
+//! and every file is compared with the original. `TMPDIR=/dev/shm` keeps the disk out of the figures. The exit status
+//! is 1 if a claim does not hold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 

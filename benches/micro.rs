@@ -6,22 +6,22 @@
 //! cargo bench --bench micro -- --test        # each once, without measuring, to see that they still work
 //! ```
 //!
-//! The figures are processor time of the thread that does the work, including time in the kernel. Waiting does not count,
-//! and other work on the machine affects them only through its caches.
+//! The figures are processor time of the thread that does the work, including time in the kernel. Waiting does not
+//! count, and other work on the machine affects them only through its caches.
 //!
-//! - `list`: reading a list of 10,000 rows from a file, by its format, and as text compressed in two ways. Text contains
-//!   only URLs; the other formats contain a caption, a width and a height, too.
+//! - `list`: reading a list of 10,000 rows from a file, by its format, and as text compressed in two ways. Text
+//!   contains only URLs; the other formats contain a caption, a width and a height, too.
 //! - `naming`: the names of 10,000 rows, all different or all the same.
-//! - `piece loop`: one complete download through [`Fetcher::fetch`] from a server on loopback into a folder: the request,
-//!   the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be measured alone; its cost shows
-//!   in the difference between the two sizes of pieces. `received` is the same response with its body dropped frame by
-//!   frame, so the difference to it is the cost of handling the body.
+//! - `piece loop`: one complete download through [`Fetcher::fetch`] from a server on loopback into a folder: the
+//!   request, the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be measured alone;
+//!   its cost shows in the difference between the two sizes of pieces. `received` is the same response with its body
+//!   dropped frame by frame, so the difference to it is the cost of handling the body.
 //! - `part`: writing the same pieces to a body, without a network. 25 KB stay in memory, 10 MB go to the part file.
 //! - `header`: the signature of a first piece of 512 bytes, and the name in a `Content-Disposition`.
-//! - `inspector`: an image of 25 KB, in pieces of 512 bytes and in frames of 16 KB as it arrives, with and without checking
-//!   its structure.
-//! - `record`: 1,000 rows that end as saved: looking up their URLs, serialising their records, and appending these to the
-//!   journal, with one write for all or one for each, as when downloads end one by one.
+//! - `inspector`: an image of 25 KB, in pieces of 512 bytes and in frames of 16 KB as it arrives, with and without
+//!   checking its structure.
+//! - `record`: 1,000 rows that end as saved: looking up their URLs, serialising their records, and appending these to
+//!   the journal, with one write for all or one for each, as when downloads end one by one.
 //!
 //! Files are written to the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
 

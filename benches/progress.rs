@@ -5,10 +5,10 @@
 //! … -- 9 --images 100000                                   # 9 rounds of 100,000 images
 //! ```
 //!
-//! A server in a process of its own answers every request at once with a picture of a kilobyte. Each round runs the program
-//! once with each set of flags, into a new folder, on a terminal of 80 columns and 24 lines whose text is read as fast as
-//! it comes. The order changes from round to round, and the ratios within a round count. `every image` logs two lines for
-//! each image above the view (`-v`), which is the most that the program can write to a terminal.
+//! A server in a process of its own answers every request at once with a picture of a kilobyte. Each round runs the
+//! program once with each set of flags, into a new folder, on a terminal of 80 columns and 24 lines whose text is read
+//! as fast as it comes. The order changes from round to round, and the ratios within a round count. `every image` logs
+//! two lines for each image above the view (`-v`), which is the most that the program can write to a terminal.
 //!
 //! The exit status is 1 if the claim does not hold.
 

@@ -12,11 +12,11 @@
 //! generates it. Output folders are in the temporary folder (`TMPDIR`), and are removed after each run.
 //!
 //! `memory` uses up to ten million URLs. They cannot become ten million files, because a file system in memory needs a
-//! kilobyte for each, so the server answers 404. The program keeps as much in memory for a failed row as for a saved one:
-//! its URL and its name. The journal, 2.3 GB for ten million rows, goes to the disk. `images` stores every image, so its
-//! column for memory shows the same for saved rows. `formats` reads lists from files, whose rows fail with 404 too; the
-//! first URL leads to a listener in the benchmark, which takes the time of the request. The time begins just before the
-//! program is started.
+//! kilobyte for each, so the server answers 404. The program keeps as much in memory for a failed row as for a saved
+//! one: its URL and its name. The journal, 2.3 GB for ten million rows, goes to the disk. `images` stores every image,
+//! so its column for memory shows the same for saved rows. `formats` reads lists from files, whose rows fail with 404
+//! too; the first URL leads to a listener in the benchmark, which takes the time of the request. The time begins just
+//! before the program is started.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -190,8 +190,8 @@ impl Bench {
         println!("|---|---:|---:|---:|---:|---:|");
         for ((name, count, rounds, _), taken) in rows.iter().zip(taken) {
             let count = float(*count);
-            // The machine is slow for some seconds now and then. A long run contains such times, and the median of short
-            // runs does not, so only means are comparable.
+            // The machine is slow for some seconds now and then. A long run contains such times, and the median of
+            // short runs does not, so only means are comparable.
             let mean = |figure: fn(&Taken) -> f64| taken.iter().map(figure).sum::<f64>() / float(taken.len() as u64);
             let (_, shortest, longest) = spread(taken.iter().map(|taken| taken.wall).collect());
             let (_, _, peak) = spread(taken.iter().map(|taken| megabytes(taken.peak)).collect());

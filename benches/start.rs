@@ -6,15 +6,15 @@
 //! cargo bench --bench start -- 50 --beside PROGRAM         # another build of fetchimg takes turns
 //! ```
 //!
-//! A listener in the benchmark takes the time when a connection is opened, when its first byte arrives (with TLS, that of
-//! the `ClientHello`) and when the first request has been read, which it answers with one picture. The time begins just
-//! before the program is started, so it includes the system's part of a start (a new process, its libraries). If curl is
-//! installed, it fetches the same; the order of the programs changes from round to round. The first round warms up and is
-//! not counted.
+//! A listener in the benchmark takes the time when a connection is opened, when its first byte arrives (with TLS, that
+//! of the `ClientHello`) and when the first request has been read, which it answers with one picture. The time begins
+//! just before the program is started, so it includes the system's part of a start (a new process, its libraries). If
+//! curl is installed, it fetches the same; the order of the programs changes from round to round. The first round warms
+//! up and is not counted.
 //!
-//! `https, system` trusts the certificates of the system. That of the listener is not among them, so no request comes, and
-//! the time of the `ClientHello` counts. `https, system and one` reads the same certificates from a file to which that of
-//! the listener was added, and fetches the picture.
+//! `https, system` trusts the certificates of the system. That of the listener is not among them, so no request comes,
+//! and the time of the `ClientHello` counts. `https, system and one` reads the same certificates from a file to which
+//! that of the listener was added, and fetches the picture.
 //!
 //! The exit status is 1 if a claim does not hold.
 
@@ -83,7 +83,8 @@ impl Way {
         }
     }
 
-    /// The claimed maximum of the time to the first request, or to the `ClientHello` if no request comes, in milliseconds.
+    /// The claimed maximum of the time to the first request, or to the `ClientHello` if no request comes, in
+    /// milliseconds.
     const fn max_ms(self) -> f64 {
         match self {
             Self::Http => 15.0,

@@ -79,8 +79,9 @@ fn result(process: Child) -> Result<Taken> {
 /// The memory that is touched before every run, in bytes. It is more than the files of most lists need.
 const MIN_TOUCHED_BYTES: usize = 512 << 20;
 
-/// Uses memory and frees it. In a virtual machine, memory that has not been used for a while has to be provided by the host
-/// again. That takes several times as long as a download needs to use it, and would be counted for the first run only.
+/// Uses memory and frees it. In a virtual machine, memory that has not been used for a while has to be provided by the
+/// host again. That takes several times as long as a download needs to use it, and would be counted for the first run
+/// only.
 fn touch_memory(bytes: usize) {
     let mut memory = vec![0_u8; bytes];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);

@@ -20,8 +20,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Serves the files in `root`; its own files go into `folder`. Connections are closed after 1,000 requests, which is
-    /// the default of nginx.
+    /// Serves the files in `root`; its own files go into `folder`. Connections are closed after 1,000 requests, which
+    /// is the default of nginx.
     pub fn start(folder: &Path, root: &Path) -> Result<Self> {
         let (port, tls_port) = (free_port()?, free_port()?);
         let Files { authority, certificate, key } = certificates::make(folder)?;

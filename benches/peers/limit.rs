@@ -1,8 +1,8 @@
 //! A downloader that does the least possible work, as an estimate of what the machine allows.
 //!
-//! It has two threads, each with an epoll loop and half of the connections. It parses only the end of a head and the length
-//! in it, and checks nothing. A body is written in one call to an unnamed file, which is linked to its name. It stands in
-//! for a program in C of the same structure.
+//! It has two threads, each with an epoll loop and half of the connections. It parses only the end of a head and the
+//! length in it, and checks nothing. A body is written in one call to an unnamed file, which is linked to its name. It
+//! stands in for a program in C of the same structure.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -7,10 +7,10 @@
 //! cargo bench --bench peers -- --json peers.json
 //! ```
 //!
-//! The peers are those that are installed of curl, aria2c, wget2, wget (through xargs) and python3 with aiohttp, which runs
-//! rewritten versions of the tutorial's two programs (`tutorial.py`). `limit` does the least possible work: an epoll loop
-//! that links unnamed files to their names. Images of plain lists come from nginx, which has to be installed; those of
-//! lists with waits and faults come from a small server in a process of its own.
+//! The peers are those that are installed of curl, aria2c, wget2, wget (through xargs) and python3 with aiohttp, which
+//! runs rewritten versions of the tutorial's two programs (`tutorial.py`). `limit` does the least possible work: an
+//! epoll loop that links unnamed files to their names. Images of plain lists come from nginx, which has to be
+//! installed; those of lists with waits and faults come from a small server in a process of its own.
 //!
 //! The first round warms up and is not counted. Every run writes into a folder of its own, and every file is compared
 //! with its original. Ratios are taken round by round, so that a slow minute of the machine affects both sides.

@@ -1,5 +1,5 @@
-//! Names any list: names must be safe, and no two URLs may share one, not even on a file system that ignores case, unless
-//! the name consists of the digest of their common content.
+//! Names any list: names must be safe, and no two URLs may share one, not even on a file system that ignores case,
+//! unless the name consists of the digest of their common content.
 #![no_main]
 
 #[path = "../../tests/common/rules.rs"]

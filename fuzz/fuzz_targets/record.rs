@@ -1,5 +1,5 @@
-//! Writes and reads any record, which must stay the same, and opens a journal of any bytes, which must be repaired at the
-//! first time and stay unchanged at the second.
+//! Writes and reads any record, which must stay the same, and opens a journal of any bytes, which must be repaired at
+//! the first time and stay unchanged at the second.
 #![no_main]
 
 use std::time::Duration;

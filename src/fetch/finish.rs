@@ -49,8 +49,8 @@ impl Fetcher {
         let replaces = work.replaces.as_ref().map(|(path, bytes)| Replaced {
             path,
             bytes: *bytes,
-            // A content-addressed file may belong to other rows too. On a file system that ignores case, the old path may
-            // name the new file, which must not be removed.
+            // A content-addressed file may belong to other rows too. On a file system that ignores case, the old path
+            // may name the new file, which must not be removed.
             remove: !is_content_addressed && !may_be_same_file(path, &name.path),
         });
         let entry = Entry {

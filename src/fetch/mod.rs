@@ -1,8 +1,8 @@
 //! Downloads one URL: a [`Work`] becomes exactly one [`Record`], even after a panic.
 //!
 //! This module holds the loop over attempts and the path of the received bytes. Each frame of a body is checked against
-//! `--max-bytes` and inspected in pieces of `--chunk-size` until the format is known. Then the whole frame is written to the
-//! [`Body`](crate::sink::Body) and counted. Writing each piece by itself would copy every byte once more.
+//! `--max-bytes` and inspected in pieces of `--chunk-size` until the format is known. Then the whole frame is written
+//! to the [`Body`](crate::sink::Body) and counted. Writing each piece by itself would copy every byte once more.
 
 mod finish;
 mod partial;
@@ -234,7 +234,8 @@ impl Fetcher {
                 permit.release(Feedback::Success);
                 return result;
             };
-            // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even so.
+            // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even
+            // so.
             let exceeds_max = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             let retry_after = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let feedback = feedback(&error, retry_after, state.attempts, state.first_byte != first_byte_before);
@@ -268,8 +269,8 @@ impl Fetcher {
         }
     }
 
-    /// Makes one attempt. `partial` is the part of the body that earlier attempts have received; a failed attempt leaves
-    /// there what the next one can continue.
+    /// Makes one attempt. `partial` is the part of the body that earlier attempts have received; a failed attempt
+    /// leaves there what the next one can continue.
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,

@@ -21,8 +21,8 @@ pub(super) struct PartialBody<'a> {
     pub total: Option<u64>,
 }
 
-/// A hash of the URL that a body comes from: scheme, host, port and path. The query is left out, because it often holds a
-/// signature that changes with every redirect.
+/// A hash of the URL that a body comes from: scheme, host, port and path. The query is left out, because it often holds
+/// a signature that changes with every redirect.
 pub(super) fn source(url: &Url) -> u64 {
     let words = [url.scheme(), &url[url::Position::BeforeHost..url::Position::AfterPort], url.path()];
     xxhash_rust::xxh3::xxh3_64(words.join(" ").as_bytes())

@@ -61,8 +61,8 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         let earlier = earlier.filter(|stored| stored.is_own);
         let on_conflict = match (&earlier, existing) {
             (_, Existing::Replace) => OnConflict::Replace,
-            // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not written by
-            // fetchimg and stays.
+            // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not
+            // written by fetchimg and stays.
             (Some(earlier), Existing::Keep | Existing::Refresh) if size(&earlier.path).is_some() => OnConflict::Replace,
             _ => OnConflict::Keep,
         };

@@ -1,5 +1,5 @@
-//! A dry run (`--dry-run`): prints what a run would do. Nothing is fetched, and nothing in the output folder is created or
-//! changed.
+//! A dry run (`--dry-run`): prints what a run would do. Nothing is fetched, and nothing in the output folder is created
+//! or changed.
 
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -1,8 +1,8 @@
 //! Gives every row of a pass exactly one record.
 //!
 //! [`Ledger::admit`] takes the rows in list order, before their download, and decides about them (see
-//! [`super::admission`]). [`Ledger::fetched`] takes the results, in the order in which downloads end. Every row is settled
-//! exactly once: its record is written to the journal and the manifest, counted, and logged.
+//! [`super::admission`]). [`Ledger::fetched`] takes the results, in the order in which downloads end. Every row is
+//! settled exactly once: its record is written to the journal and the manifest, counted, and logged.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -65,8 +65,9 @@ pub struct DuplicateSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Pairs each row of a list with a slot, in case it has to wait. When all slots are taken, the list is not read further.
-/// This cannot deadlock: a row waits only for rows that were read before it, and these are fetched in any case.
+/// Pairs each row of a list with a slot, in case it has to wait. When all slots are taken, the list is not read
+/// further. This cannot deadlock: a row waits only for rows that were read before it, and these are fetched in any
+/// case.
 pub fn with_slots<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, DuplicateSlot)> {
     let slots = Arc::new(Semaphore::new(MAX_WAITING));
     // The semaphore is never closed, so `acquire_owned` does not fail.
@@ -104,8 +105,8 @@ impl<'a> Ledger<'a> {
         self
     }
 
-    /// Admits the next row of the list. Returns the work to do; `None` if the row gets its record without a download, now
-    /// or, holding `slot`, when an earlier row with the same URL gets one.
+    /// Admits the next row of the list. Returns the work to do; `None` if the row gets its record without a download,
+    /// now or, holding `slot`, when an earlier row with the same URL gets one.
     pub fn admit(&mut self, row: Row, slot: DuplicateSlot) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
@@ -155,8 +156,8 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Takes the record of a row. With a `key`, it is the final record of this run for the URL, and the rows that wait for
-    /// it are settled too. `line` is the record as a line of JSON, if it was serialised before.
+    /// Takes the record of a row. With a `key`, it is the final record of this run for the URL, and the rows that wait
+    /// for it are settled too. `line` is the record as a line of JSON, if it was serialised before.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
         match &record.outcome {
             Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),

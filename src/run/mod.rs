@@ -1,7 +1,7 @@
 //! A run: opens the output, fetches the images of a list in one pass or more, and writes the report.
 //!
-//! [`run()`] only wires the parts together. Each row goes through `pass`: `admission` decides about it, `schedule` runs its
-//! download, and the `ledger` takes its record.
+//! [`run()`] only wires the parts together. Each row goes through `pass`: `admission` decides about it, `schedule` runs
+//! its download, and the `ledger` takes its record.
 
 mod admission;
 pub mod dry_run;
@@ -61,8 +61,8 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     passes::exit(failure, has_failed_rows, stop)
 }
 
-/// Copies lists that can be read only once, such as a pipe, if the run makes more than one pass. Returns `None` if the run
-/// was asked to end before all was read.
+/// Copies lists that can be read only once, such as a pipe, if the run makes more than one pass. Returns `None` if the
+/// run was asked to end before all was read.
 async fn repeatable_if_needed(lists: Lists, options: &Options, stop: &Stop) -> Result<Option<Lists>, RunError> {
     if options.modes.len() < 2 {
         return Ok(Some(lists));

@@ -34,8 +34,8 @@ const MAX_ROWS_AHEAD: usize = 8192;
 /// The number of tasks is this many for each permit of the run, and [`MAX_WAITING_TASKS`] more.
 const TASKS_PER_PERMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
-/// The number of additional tasks. Tasks that wait for a retry hold no permit, and a few hosts with many such tasks must
-/// not keep the other hosts idle. A task takes one or two kilobytes.
+/// The number of additional tasks. Tasks that wait for a retry hold no permit, and a few hosts with many such tasks
+/// must not keep the other hosts idle. A task takes one or two kilobytes.
 const MAX_WAITING_TASKS: usize = 2048;
 
 /// The time between two writes of the records. Writing each record by itself would cost a system call per image. What a

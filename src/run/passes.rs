@@ -37,8 +37,8 @@ impl Passes {
         let mut namer = Some(namer);
         for (number, mode) in options.modes.iter().enumerate() {
             let is_last = number + 1 == options.modes.len();
-            // Each pass begins with the same names. The last one takes them without a copy, which needs memory for every
-            // name of the journal.
+            // Each pass begins with the same names. The last one takes them without a copy, which needs memory for
+            // every name of the journal.
             let Some(namer) = (if is_last { namer.take() } else { namer.clone() }) else { break };
             // The manifest has one record per row, of the last pass. If it can be truncated, the earlier passes are
             // written to it as well, because the run may end before the last one.

@@ -19,8 +19,8 @@ use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Forecast, Report};
 use crate::sink::folder::FolderView;
 
-/// The files that a run writes outside its output. They are created before anything is fetched, so that a path that cannot
-/// be written ends the run at once.
+/// The files that a run writes outside its output. They are created before anything is fetched, so that a path that
+/// cannot be written ends the run at once.
 pub struct Outputs {
     /// Where records go besides the journal.
     pub manifest: Option<Manifest>,
@@ -63,8 +63,8 @@ impl Outputs {
     }
 }
 
-/// Writes the report in a format. `paths` are that of the report and that of the output folder, for links from one to the
-/// other.
+/// Writes the report in a format. `paths` are that of the report and that of the output folder, for links from one to
+/// the other.
 fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: (&Path, &Path)) -> io::Result<()> {
     match format {
         #[cfg(feature = "cli")]
@@ -82,8 +82,8 @@ fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: 
     out.flush()
 }
 
-/// The report of these passes over the list. The numbers are compared with those of earlier runs in the file `history`, and
-/// added to it.
+/// The report of these passes over the list. The numbers are compared with those of earlier runs in the file `history`,
+/// and added to it.
 pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes) -> Report {
     let summaries = passes.summaries;
     let other_mode = match &*summaries {

@@ -1,15 +1,16 @@
 //! Reservoir sampling: draws rows at random from a list of unknown length (`--sample`).
 //!
-//! The list is read once, to its end, and each row that a run would fetch is chosen with the same probability. The chosen
-//! rows are kept in a reservoir. When it is full, row number n replaces a random one with probability size / n (Vitter
-//! 1985, algorithm R). So the list may come through a pipe, and only the rows that are fetched are kept in memory.
+//! The list is read once, to its end, and each row that a run would fetch is chosen with the same probability. The
+//! chosen rows are kept in a reservoir. When it is full, row number n replaces a random one with probability size / n
+//! (Vitter 1985, algorithm R). So the list may come through a pipe, and only the rows that are fetched are kept in
+//! memory.
 
 use std::num::NonZeroUsize;
 
 use fastrand::Rng;
 
-/// The largest sample. From this many rows, any share is known to a third of a percent. Each row is held in memory until
-/// it is fetched.
+/// The largest sample. From this many rows, any share is known to a third of a percent. Each row is held in memory
+/// until it is fetched.
 pub const MAX_SAMPLE_ROWS: usize = 100_000;
 
 /// How a sample is drawn.

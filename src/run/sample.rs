@@ -21,8 +21,8 @@ pub struct Drawn {
     pub seed: u64,
 }
 
-/// Draws a sample of the rows that a run would fetch. Every row of the lists is admitted, so that a row of the sample has
-/// the same name as in a run without `--sample`.
+/// Draws a sample of the rows that a run would fetch. Every row of the lists is admitted, so that a row of the sample
+/// has the same name as in a run without `--sample`.
 ///
 /// # Errors
 /// When the lists or the journal cannot be read.

@@ -1,4 +1,5 @@
-//! Ends a run early: on the first SIGINT or SIGTERM gently, on the second at once, and gently too when the disk is full.
+//! Ends a run early: on the first SIGINT or SIGTERM gently, on the second at once, and gently too when the disk is
+//! full.
 
 use std::sync::Mutex;
 use std::time::Duration;

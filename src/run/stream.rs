@@ -35,8 +35,8 @@ impl Run {
     /// [`Run::records`] and only once.
     ///
     /// # Errors
-    /// When the output cannot be opened or read, another run holds it, or the file of the manifest or of a report cannot be
-    /// created.
+    /// When the output cannot be opened or read, another run holds it, or the file of the manifest or of a report
+    /// cannot be created.
     pub fn new(mut options: Options) -> Result<Self, RunError> {
         options.reconcile();
         options.modes.truncate(1);
@@ -48,8 +48,8 @@ impl Run {
         Ok(Self { options, state, outputs })
     }
 
-    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. The jobs should be numbered
-    /// from 0 ([`Job::index`]), because a name may contain the number.
+    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. The jobs should be
+    /// numbered from 0 ([`Job::index`]), because a name may contain the number.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -94,8 +94,8 @@ impl Run {
 
 /// The records of a run, in the order in which downloads end.
 ///
-/// Dropping this ends the run: downloads in flight have 5 seconds to finish, and partial bodies are kept for the next run
-/// with the same output.
+/// Dropping this ends the run: downloads in flight have 5 seconds to finish, and partial bodies are kept for the next
+/// run with the same output.
 #[derive(Debug)]
 pub struct Records {
     receiver: UnboundedReceiver<Record>,
@@ -105,8 +105,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. Their records still
-    /// come.
+    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. Their records
+    /// still come.
     pub fn stop(&self) {
         self.stop.end(Phase::Finishing);
     }

@@ -1,7 +1,7 @@
 //! Reads the list without sending requests, and finds out what a run would do with each row.
 //!
-//! Rows are admitted in list order by the same code as in a run ([`crate::run::admission`]), so they get the names that a
-//! run would give them. What depends on the answers of servers stays open.
+//! Rows are admitted in list order by the same code as in a run ([`crate::run::admission`]), so they get the names that
+//! a run would give them. What depends on the answers of servers stays open.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -102,8 +102,8 @@ impl<'a> Survey<'a> {
         Ok(RowPlan::Settled(key, Box::new(record)))
     }
 
-    /// Adds the planned record of a row to the journal in memory, so that later rows with the same URL find its file (see
-    /// [`Journal::append_planned`]).
+    /// Adds the planned record of a row to the journal in memory, so that later rows with the same URL find its file
+    /// (see [`Journal::append_planned`]).
     ///
     /// # Errors
     /// When the journal cannot take it.

@@ -1,8 +1,8 @@
 //! Holds the bytes of one download until it is complete.
 //!
-//! A body of up to 256 KiB stays in memory and is written in one call when it is complete. A larger body is written to a
-//! part file (see [`SpillDir`]). So is the body of a download that waits for a retry, because many may wait at once. When
-//! a body is dropped before it is complete, its part file is kept if a later run can resume it.
+//! A body of up to 256 KiB stays in memory and is written in one call when it is complete. A larger body is written to
+//! a part file (see [`SpillDir`]). So is the body of a download that waits for a retry, because many may wait at once.
+//! When a body is dropped before it is complete, its part file is kept if a later run can resume it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
@@ -14,8 +14,8 @@ use url::Url;
 use super::resume::{HASH_DIGITS, Origin, SpillDir, Unfinished};
 use crate::record::url_hash;
 
-/// The largest body, in bytes, that stays in memory until it is complete. The median image on the web has 23 KB, and one in
-/// a hundred is larger than this. 256 concurrent downloads hold at most 64 MiB.
+/// The largest body, in bytes, that stays in memory until it is complete. The median image on the web has 23 KB, and
+/// one in a hundred is larger than this. 256 concurrent downloads hold at most 64 MiB.
 pub(super) const MAX_IN_MEMORY: usize = 256 * 1024;
 
 /// The number of bytes of a larger body that are buffered before they are written.
@@ -36,8 +36,8 @@ pub struct Body<'a> {
     buffer: Vec<u8>,
     /// The number of bytes that the buffer may hold.
     capacity: usize,
-    /// The last frame of a body of known length. It is written without a copy into the buffer. Earlier frames are copied,
-    /// because each of them would keep the buffer of a whole read alive until the body is complete.
+    /// The last frame of a body of known length. It is written without a copy into the buffer. Earlier frames are
+    /// copied, because each of them would keep the buffer of a whole read alive until the body is complete.
     end: Bytes,
     /// The length of the whole body in bytes, if that is known.
     expected: Option<u64>,
@@ -46,8 +46,8 @@ pub struct Body<'a> {
 }
 
 impl SpillDir {
-    /// A new body, of `expected` bytes if that is known. With an `origin`, a partial body is kept for a later run when it is
-    /// dropped, if it is long enough to be worth it.
+    /// A new body, of `expected` bytes if that is known. With an `origin`, a partial body is kept for a later run when
+    /// it is dropped, if it is long enough to be worth it.
     #[must_use]
     pub fn body<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
         let capacity =
@@ -84,8 +84,8 @@ impl Body<'_> {
         self.drop_buffer_on_error(written)
     }
 
-    /// After a failed write, drops what is buffered. The file still holds the beginning of the body, which a later run can
-    /// resume. Nothing more may be appended to it, because it is not known how much of the failed write is in it.
+    /// After a failed write, drops what is buffered. The file still holds the beginning of the body, which a later run
+    /// can resume. Nothing more may be appended to it, because it is not known how much of the failed write is in it.
     fn drop_buffer_on_error<T>(&mut self, written: io::Result<T>) -> io::Result<T> {
         if written.is_err() {
             (self.buffer, self.end) = (Vec::new(), Bytes::new());

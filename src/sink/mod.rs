@@ -33,8 +33,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// A new body, of `expected` bytes if that is known. With an `origin`, a partial body is kept for a later run when it is
-    /// dropped, if it is long enough to be worth it.
+    /// A new body, of `expected` bytes if that is known. With an `origin`, a partial body is kept for a later run when
+    /// it is dropped, if it is long enough to be worth it.
     #[must_use]
     pub fn body<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
         self.spill_dir().body(expected, origin)

@@ -1,7 +1,7 @@
 //! Part files: they hold bodies that do not fit into memory, and partial bodies that a later run can resume.
 //!
-//! The [`Origin`] of the body, if it has one, is in the name of the file. So there is no separate index that could differ
-//! from the files when a run is killed.
+//! The [`Origin`] of the body, if it has one, is in the name of the file. So there is no separate index that could
+//! differ from the files when a run is killed.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -52,8 +52,8 @@ pub(super) struct Unfinished {
 #[derive(Debug)]
 pub struct SpillDir {
     path: PathBuf,
-    /// The current boot, which the names of part files contain (see [`boot_id`](crate::util::boot_id)). `None`: nothing is
-    /// kept for a later run.
+    /// The current boot, which the names of part files contain (see [`boot_id`](crate::util::boot_id)). `None`: nothing
+    /// is kept for a later run.
     boot: Option<String>,
     /// The partial bodies of earlier runs, by the first digits of the URL's hash.
     pub(super) unfinished: HashMap<String, Unfinished>,
@@ -62,8 +62,8 @@ pub struct SpillDir {
 }
 
 impl SpillDir {
-    /// Finds the partial bodies that earlier runs have left in the folder, and removes those that cannot be resumed. `boot`
-    /// is the current boot (see [`boot_id`](crate::util::boot_id)); without it, nothing is resumed or kept.
+    /// Finds the partial bodies that earlier runs have left in the folder, and removes those that cannot be resumed.
+    /// `boot` is the current boot (see [`boot_id`](crate::util::boot_id)); without it, nothing is resumed or kept.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -103,8 +103,8 @@ impl SpillDir {
 }
 
 impl Unfinished {
-    /// Shortens a complete body by one byte. It is complete when the run was killed just before publishing it. Requesting
-    /// the last byte again lets the server say whether the body is still the same.
+    /// Shortens a complete body by one byte. It is complete when the run was killed just before publishing it.
+    /// Requesting the last byte again lets the server say whether the body is still the same.
     fn drop_last_byte_if_whole(&mut self) -> io::Result<()> {
         if self.total == Some(self.length) {
             self.length -= 1;
@@ -114,8 +114,8 @@ impl Unfinished {
     }
 }
 
-/// The name of a part file: the hash of the URL, the boot in which it is written, the length of the whole body, the source,
-/// and the validator. `None` if the name would be longer than the 255 bytes that file systems allow.
+/// The name of a part file: the hash of the URL, the boot in which it is written, the length of the whole body, the
+/// source, and the validator. `None` if the name would be longer than the 255 bytes that file systems allow.
 fn name_of(origin: &Origin, boot: &str) -> Option<String> {
     let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
     let validator = URL_SAFE_NO_PAD.encode(&origin.validator);

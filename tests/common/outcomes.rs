@@ -1,4 +1,4 @@
-//! Records in a few words, so that a test reads like the end of a run.
+//! Records as short texts, for comparisons in tests.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ impl Run {
     }
 }
 
-/// A record in a few words.
+/// The outcome of a record as a short text.
 pub fn outcome(record: &Value) -> String {
     let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
     let status = text("status");

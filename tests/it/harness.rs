@@ -1,4 +1,5 @@
-//! Tests of the test harness: the server has the faults that its routes promise, and the program runner sees what happened.
+//! Tests of the test harness: the server has the faults that its routes promise, and the program runner sees what
+//! happened.
 //!
 //! They do without the program under test: the server is driven over a raw connection, the runner runs a shell.
 

@@ -163,9 +163,9 @@ fn a_name_that_does_not_resolve_is_given_up() {
 #[test]
 fn the_limit_of_a_host_is_found_and_seldom_touched() {
     let server = Server::start();
-    // A visit takes the server a tenth of a second. What it takes the client and the way must be little beside that, also
-    // on a busy machine where it is tens of milliseconds: of nine visits the server would otherwise meet eight at once
-    // mostly, and its limit would not be eight.
+    // A visit takes the server a tenth of a second. What it takes the client and the way must be little beside that,
+    // also on a busy machine where it is tens of milliseconds: of nine visits the server would otherwise meet eight at
+    // once mostly, and its limit would not be eight.
     let urls = (0..1000).map(|n| server.url(&format!("/crowded/8/100/300/{n}.png")));
     let run = fetchimg().lines(urls).args(["--retry-wait", "0.1", "-q"]).run();
     assert_eq!(run.status, Some(0), "{run}");

@@ -1,7 +1,7 @@
 //! Deduplication by content (`--dedupe`): remembers the first file of each content.
 //!
-//! The SHA-256 finds a file that may have the same content; comparing the bytes decides. The index is in memory and takes
-//! about a hundred bytes for each different content.
+//! The SHA-256 finds a file that may have the same content; comparing the bytes decides. The index is in memory and
+//! takes about a hundred bytes for each different content.
 
 use std::collections::HashMap;
 use std::fs::File;

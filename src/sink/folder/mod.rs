@@ -1,8 +1,8 @@
 //! The output folder: a file for each image.
 //!
-//! If a run is killed at any moment, no file under a final name is incomplete, and no complete file is lost. The protocol
-//! that guarantees this is in `store`; its steps are in `publish`, `tmpfile` and `wal`. Files that fetchimg keeps for itself
-//! are in a private folder inside, `.fetchimg`.
+//! If a run is killed at any moment, no file under a final name is incomplete, and no complete file is lost. The
+//! protocol that guarantees this is in `store`; its steps are in `publish`, `tmpfile` and `wal`. Files that fetchimg
+//! keeps for itself are in a private folder inside, `.fetchimg`.
 //!
 //! One run at a time holds the folder: two runs would take each other's part files for those of an earlier run.
 
@@ -41,8 +41,8 @@ pub struct Options {
     pub fsync: bool,
     /// Store the same content once; further images of it become hard links to the first (`--dedupe`).
     pub dedupe: bool,
-    /// Keep partial bodies for the next run, and resume those of earlier ones. They are identified by their URLs, so this
-    /// must be off if several rows with the same URL are fetched (`--keep-duplicates`).
+    /// Keep partial bodies for the next run, and resume those of earlier ones. They are identified by their URLs, so
+    /// this must be off if several rows with the same URL are fetched (`--keep-duplicates`).
     pub resume: bool,
 }
 
@@ -168,8 +168,8 @@ impl Folder {
         }
     }
 
-    /// With `--fsync`, flushes the folder, its private folder and its parent to the disk, so that their new entries survive
-    /// a loss of power.
+    /// With `--fsync`, flushes the folder, its private folder and its parent to the disk, so that their new entries
+    /// survive a loss of power.
     ///
     /// # Errors
     /// When a folder cannot be flushed.
@@ -202,8 +202,8 @@ impl Folder {
         if self.options.fsync { file.sync_all() } else { Ok(()) }
     }
 
-    /// With `--fsync`, flushes the folder of the file and all folders above it, so that the name survives a loss of power.
-    /// Any of them may be new, and the task that created it may not have flushed it yet.
+    /// With `--fsync`, flushes the folder of the file and all folders above it, so that the name survives a loss of
+    /// power. Any of them may be new, and the task that created it may not have flushed it yet.
     fn sync_folders_of(&self, path: &str) -> io::Result<()> {
         if !self.options.fsync {
             return Ok(());

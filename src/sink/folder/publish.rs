@@ -1,11 +1,11 @@
 //! Gives a complete body its final name.
 //!
-//! First the body is staged: all its bytes are written to a file that has no final name, so that the file can be noted in
-//! the write-ahead log. Then the file is published: it gets its final name in one step.
+//! First the body is staged: all its bytes are written to a file that has no final name, so that the file can be noted
+//! in the write-ahead log. Then the file is published: it gets its final name in one step.
 //!
-//! A body in memory is staged in a file without any name (see `tmpfile`). A larger body is staged in its part file, which
-//! is then linked or renamed; so is every body if the file system has no unnamed files or an existing file is to be
-//! replaced. With `--dedupe`, an existing file with the same bytes is hard-linked instead, and nothing is staged.
+//! A body in memory is staged in a file without any name (see `tmpfile`). A larger body is staged in its part file,
+//! which is then linked or renamed; so is every body if the file system has no unnamed files or an existing file is to
+//! be replaced. With `--dedupe`, an existing file with the same bytes is hard-linked instead, and nothing is staged.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -79,8 +79,8 @@ impl Folder {
         Ok(Staged::Named(part_file))
     }
 
-    /// Gives a staged file its final name. If an unnamed file cannot be linked, the body is staged again in a part file,
-    /// which is returned as the inner error and has to be published instead.
+    /// Gives a staged file its final name. If an unnamed file cannot be linked, the body is staged again in a part
+    /// file, which is returned as the inner error and has to be published instead.
     pub(super) fn publish<'a>(
         &self,
         staged: Staged<'a>,
@@ -146,8 +146,8 @@ impl Folder {
         }
     }
 
-    /// Removes an image that was replaced by one with another name. A file of another size than `bytes` is not that image
-    /// any more, and stays.
+    /// Removes an image that was replaced by one with another name. A file of another size than `bytes` is not that
+    /// image any more, and stays.
     pub(super) fn remove(&self, path: &str, bytes: u64) -> io::Result<()> {
         if self.view.size(path) != Some(bytes) {
             return Ok(());
@@ -156,8 +156,9 @@ impl Folder {
     }
 }
 
-/// Gives a file a new name, unless that name is taken. A hard link does this in one step on every file system that has hard
-/// links. On others (FAT, some network file systems) the name is checked first, so another program may take it in between.
+/// Gives a file a new name, unless that name is taken. A hard link does this in one step on every file system that has
+/// hard links. On others (FAT, some network file systems) the name is checked first, so another program may take it in
+/// between.
 fn rename_new(from: &Path, to: &Path) -> io::Result<Published> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(Published::Done),

@@ -1,9 +1,9 @@
 //! Stores one complete image as a file of the folder: stage, note, publish.
 //!
 //! This order makes a kill at any moment harmless. First, all bytes are written to a file without a final name (stage).
-//! Second, the mark of that file and its record are written to the write-ahead log (note). Third, the file gets its final
-//! name in one step (publish). The caller releases the receipt when the record is in the journal. Entries that a killed run
-//! has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
+//! Second, the mark of that file and its record are written to the write-ahead log (note). Third, the file gets its
+//! final name in one step (publish). The caller releases the receipt when the record is in the journal. Entries that a
+//! killed run has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
 
 use std::fs::Metadata;
 use std::io;

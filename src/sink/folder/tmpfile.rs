@@ -1,7 +1,8 @@
 //! Files that have no name until they are complete (`O_TMPFILE`, open(2)).
 //!
-//! Such a file is linked to its final name in one step, so it is complete from the moment it can be seen. If the program is
-//! killed before that, nothing has to be cleaned up. Only Linux has such files, and not on every file system.
+//! Such a file is linked to its final name in one step, so it is complete from the moment it can be seen. If the
+//! program is killed before that, nothing has to be cleaned up. Only Linux has such files, and not on every file
+//! system.
 
 use std::fs::File;
 use std::io;
@@ -52,7 +53,8 @@ impl Folder {
     }
 
     fn link_file(&self, file: &File, path: &str) -> Result<(), Errno> {
-        // AT_EMPTY_PATH links by the descriptor. Kernels before 6.10 allow it only with CAP_DAC_READ_SEARCH (linkat(2)).
+        // AT_EMPTY_PATH links by the descriptor. Kernels before 6.10 allow it only with CAP_DAC_READ_SEARCH
+        // (linkat(2)).
         if self.links_by_descriptor.load(Ordering::Relaxed) {
             match linkat(file, "", &self.descriptor, path, AtFlags::EMPTY_PATH) {
                 Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {

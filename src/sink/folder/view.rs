@@ -72,15 +72,15 @@ impl FolderView {
         self.metadata(path).map(|found| found.len())
     }
 
-    /// Whether the name is known to be taken, by a file or anything else. In a folder that was empty nothing is looked up,
-    /// because each name is given only once, and publishing never overwrites a file by accident.
+    /// Whether the name is known to be taken, by a file or anything else. In a folder that was empty nothing is looked
+    /// up, because each name is given only once, and publishing never overwrites a file by accident.
     #[must_use]
     pub fn is_taken(&self, path: &str) -> bool {
         !self.was_empty && fs::symlink_metadata(self.root.join(path)).is_ok()
     }
 
-    /// The records, as lines of the journal, of files that killed runs published. They may not be in the journal yet. `boot`
-    /// is the current boot (see [`boot_id`](crate::util::boot_id)).
+    /// The records, as lines of the journal, of files that killed runs published. They may not be in the journal yet.
+    /// `boot` is the current boot (see [`boot_id`](crate::util::boot_id)).
     ///
     /// # Errors
     /// When the write-ahead log cannot be read.

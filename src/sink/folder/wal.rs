@@ -1,10 +1,10 @@
 //! The write-ahead log: the record of each file is written here before the file is published.
 //!
-//! A file gets its final name first, and its record reaches the journal a moment later. If a run were killed in between, the
-//! next run would find a file without a record, and would have to treat it as a file that fetchimg did not write. So the
-//! record is written here before the file is published, together with a [`FileMark`] that identifies the file. The entry is
-//! released when the record is in the journal. Entries that a run finds when it begins are from a run that was killed. Such
-//! a record is valid if exactly the marked file is there.
+//! A file gets its final name first, and its record reaches the journal a moment later. If a run were killed in
+//! between, the next run would find a file without a record, and would have to treat it as a file that fetchimg did not
+//! write. So the record is written here before the file is published, together with a [`FileMark`] that identifies the
+//! file. The entry is released when the record is in the journal. Entries that a run finds when it begins are from a
+//! run that was killed. Such a record is valid if exactly the marked file is there.
 //!
 //! The entries are lines in small files. Each file is removed when the last of its entries is released.
 
@@ -28,8 +28,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The name of the folder of the log, inside the private folder.
 pub(super) const FOLDER: &str = "intents";
 
-/// Stands in place of the boot in the name of a file whose entries are valid after a loss of power too, because the images
-/// were flushed to the disk before they were published (`--fsync`).
+/// Stands in place of the boot in the name of a file whose entries are valid after a loss of power too, because the
+/// images were flushed to the disk before they were published (`--fsync`).
 const SYNCED: &str = "synced";
 
 /// The write-ahead log of a run.
@@ -238,7 +238,8 @@ impl LogFile {
 impl Drop for LogFile {
     fn drop(&mut self) {
         if !*self.is_kept.get_mut() {
-            // If it cannot be removed, the next run reads it. Its records are in the journal already, which is harmless.
+            // If it cannot be removed, the next run reads it. Its records are in the journal already, which is
+            // harmless.
             let _ = fs::remove_file(&self.path);
         }
     }
