@@ -1,7 +1,7 @@
-//! A server that waits and fails on purpose, in a process of its own: this program once more.
+//! A server that waits and fails on purpose. It runs in a second process of the benchmark.
 //!
-//! `/{run}/{name}` is the file of that name. Whether a file has a fault depends on its name alone, and each fault meets
-//! the first request of a run only, so that whoever tries again gets everything.
+//! `/{run}/{name}` is the file of that name. Whether a file has a fault depends only on its name. Only the first request
+//! for it in each run gets the fault, so a program that retries gets all files.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};

@@ -293,7 +293,7 @@ impl Fetcher {
             continued.total = response.range.map(|range| range.end);
             continued
         } else {
-            // An error status says nothing about the body, so the partial body stays for the next attempt.
+            // A refused response does not discard the partial body: the next attempt requests its rest again.
             if let Some(error) = refusal(&response, &self.options) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;

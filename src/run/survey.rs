@@ -102,11 +102,11 @@ impl<'a> Survey<'a> {
         Ok(RowPlan::Settled(key, Box::new(record)))
     }
 
-    /// Adds the planned record of a row to the journal in memory, so that later rows with the same URL find its file
-    /// (see [`Journal::append_planned`]).
+    /// Appends the planned line of a row to the journal's temporary file, so that later rows with the same URL find its
+    /// file (see [`Journal::append_planned`]).
     ///
     /// # Errors
-    /// When the journal cannot take it.
+    /// When the temporary file cannot be written.
     pub fn append_planned(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
         self.journal.append_planned(line, key)
     }

@@ -1,4 +1,4 @@
-//! Lists with columns: CSV, TSV, JSON Lines and Parquet, packed and plain, from files and from pipes.
+//! Lists with columns: CSV, TSV, JSON Lines and Parquet, compressed and plain, from files and from pipes.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The same two rows in every format, by its usual extension.
 fn lists(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
@@ -94,7 +94,7 @@ fn columns_are_carried_into_records() {
 }
 
 #[test]
-fn lists_may_be_packed_and_come_from_anywhere() {
+fn lists_may_be_compressed_and_come_from_anywhere() {
     let server = Server::start();
     for (extension, list) in lists(&server) {
         for (suffix, packed) in [("", list.clone()), (".gz", gzip(&list)), (".zst", zstd(&list))] {
@@ -102,12 +102,12 @@ fn lists_may_be_packed_and_come_from_anywhere() {
             let name = format!("list.{extension}{suffix}");
             dir.write(&name, &packed);
             assert_both(&server, &fetchimg().in_dir(&dir).arg(&name).run(), extension);
-            // Neither the name nor the pipe tells what it is, its beginning does.
+            // The format is detected by the first bytes, not by a name.
             let dir = TestDir::new();
             dir.write("list", &packed);
             assert_both(&server, &fetchimg().in_dir(&dir).arg("list").run(), extension);
             assert_both(&server, &fetchimg().stdin(packed.clone()).run(), extension);
-            // And what is said counts whatever the name says.
+            // A flag takes precedence over the name.
             let dir = TestDir::new();
             dir.write("list.txt", &packed);
             let run = fetchimg().in_dir(&dir).args(["list.txt", "--input-format", extension]).run();
@@ -117,7 +117,7 @@ fn lists_may_be_packed_and_come_from_anywhere() {
 }
 
 #[test]
-fn text_may_be_packed_too() {
+fn text_may_be_compressed_too() {
     let server = Server::start();
     let (a, b) = (server.url("/png/300/a.png\n"), server.url("/png/400/b.png\n"));
     for list in [
@@ -132,7 +132,7 @@ fn text_may_be_packed_too() {
 }
 
 #[test]
-fn a_packed_list_that_is_cut_short_ends_the_run_after_its_rows() {
+fn a_compressed_list_that_is_cut_short_ends_the_run_after_its_rows() {
     let server = Server::start();
     let dir = TestDir::new();
     let lines = (0..50).map(|row| server.url(&format!("/png/300/{row}.png\n"))).collect::<Vec<_>>().concat();
@@ -301,7 +301,7 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
             let target = format!("/png/300/{name}");
             let header = if name == "a.png" { header } else { "" };
             running.write_line(format!("{header}{}", row.replace("URL", &server.url(&target))));
-            server.wait_for_hits(&target, 1, PATIENCE);
+            server.wait_for_hits(&target, 1, MAX_WAIT);
             wait_until("the file", || running.dir().join("images").join(name).exists());
         }
         assert!(running.is_running());

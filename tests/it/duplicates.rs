@@ -1,4 +1,4 @@
-//! `--keep-duplicates`: every row is fetched, whatever the others are.
+//! `--keep-duplicates`: every row is fetched, even if others have the same URL.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ fn keeping() -> Program {
     fetchimg().args(["--keep-duplicates", "--manifest", "records.jsonl"])
 }
 
-/// What became of the rows of one run by [`keeping`], in list order.
+/// The outcomes of one run by [`keeping`], in list order.
 #[track_caller]
 fn outcomes(run: &Run) -> Vec<String> {
     let mut records = manifest(&run.dir.read("records.jsonl"));
@@ -23,7 +23,7 @@ fn outcomes(run: &Run) -> Vec<String> {
     records.iter().map(outcome).collect()
 }
 
-/// What comes before the number of the row in the name of a copy.
+/// The digits before the number of the row in the name of a copy.
 fn short_hash(url: &str) -> String {
     url_hash(&Url::parse(url).expect("a URL"))[..8].to_owned()
 }
@@ -68,7 +68,7 @@ fn a_second_run_knows_each_row_by_its_url_and_number() {
     assert_eq!(outcomes(&second), expected, "{second}");
     assert_eq!(server.requests().len(), 5, "{second}");
 
-    // Another list in the same folder takes away nothing of the first.
+    // Another list in the same folder leaves the files of the first one alone.
     let other = keeping().lines([&b, &a]).args(["--name", "{index:03}"]).in_dir(&first.dir).run();
     assert_eq!(other.status, Some(0), "{other}");
     let expected = [format!("saved 000-{}.png", short_hash(&b)), "skipped already_saved 001.png".to_owned()];
@@ -113,7 +113,7 @@ fn a_folder_from_a_run_with_or_without_the_flag_is_continued() {
     let without = fetchimg().lines(rows).args(["--manifest", "records.jsonl"]).in_dir(&with.dir).run();
     assert_eq!(without.status, Some(0), "{without}");
     let outcomes = outcomes(&without);
-    // The record that came last counts.
+    // The last record counts.
     assert_eq!(outcomes[0], format!("skipped already_saved {copy}"), "{without}");
     assert_eq!(outcomes[1], format!("skipped duplicate_url {copy}"), "{without}");
     assert_eq!(server.requests().len(), 3, "{without}");
@@ -169,10 +169,10 @@ fn both_modes_fetch_every_row_into_the_same_files() {
 }
 
 #[test]
-fn large_bodies_of_one_url_do_not_meet_on_their_way() {
+fn large_bodies_of_one_url_do_not_share_a_part_file() {
     const BYTES: usize = 1_000_000;
     let server = Server::start();
-    // All of them are on their way at once, with a validator that lets them be gone on with.
+    // All of them are in flight at once, with a validator that allows resuming them.
     let target = format!("/gated-middle/{BYTES}/a.png");
     let url = server.url(&target);
     let running = keeping().lines([&url; 8]).args(["--name", "{index}", "--per-host", "8"]).start();
@@ -187,7 +187,7 @@ fn large_bodies_of_one_url_do_not_meet_on_their_way() {
 }
 
 #[test]
-fn a_cut_body_of_each_row_is_gone_on_with() {
+fn a_cut_body_of_each_row_is_resumed() {
     let server = Server::start();
     let target = "/etag-cut/3/500000/a.png";
     let url = server.url(target);

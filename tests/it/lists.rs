@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::common::{Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// What the server was asked for, sorted.
+/// The requested targets, sorted.
 fn targets(server: &Server) -> Vec<String> {
     let mut targets: Vec<String> = server.requests().into_iter().map(|request| request.target).collect();
     targets.sort();
@@ -245,7 +245,7 @@ fn a_line_of_three_megabytes_is_one_failed_row() {
 
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.outcomes(), ["failed bad_url", "saved a.png"], "{run}");
-    assert!(run.stderr.len() < 10_000, "nobody wants to read {} bytes", run.stderr.len());
+    assert!(run.stderr.len() < 10_000, "{} bytes are too many to read", run.stderr.len());
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_list_that_is_missing_or_a_folder_cannot_be_read() {
 #[test]
 fn a_list_that_breaks_while_it_is_read_ends_the_run() {
     let server = Server::start();
-    // It can be opened by its owner, and reading address 0 is an error.
+    // The file can be opened by its owner, and reading address 0 is an error.
     let run = fetchimg().lines([server.url("/png/300/a.png")]).arg("/proc/self/mem").run();
 
     assert_eq!(run.status, Some(3), "{run}");
@@ -377,13 +377,13 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
     let server = Server::start();
     let mut running = fetchimg().stdin_pipe();
     running.write_line(server.url("/png/300/a.png"));
-    server.wait_for_hits("/png/300/a.png", 1, PATIENCE);
+    server.wait_for_hits("/png/300/a.png", 1, MAX_WAIT);
     running.wait_for_stderr("Downloaded: ");
     wait_until("the first file", || running.dir().join("images/a.png").exists());
     running.write_line("not a url");
     running.wait_for_stderr("Failed: not a url");
     running.write_line(server.url("/png/300/b.png"));
-    server.wait_for_hits("/png/300/b.png", 1, PATIENCE);
+    server.wait_for_hits("/png/300/b.png", 1, MAX_WAIT);
     assert!(running.is_running());
     running.write_line(server.url("/png/300/c.png"));
     let run = running.wait();

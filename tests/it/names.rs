@@ -12,7 +12,7 @@ fn encoded(header: &str) -> String {
     utf8_percent_encode(header, NON_ALPHANUMERIC).to_string()
 }
 
-/// All 64 digits of what fetchimg puts before the extension of a name that is taken.
+/// All 64 digits of the hash that goes before the extension of a name that is taken.
 fn hash64(url: &str) -> String {
     let url = url::Url::parse(url).expect("a URL");
     let sent = &url[..url::Position::AfterQuery];
@@ -22,7 +22,7 @@ fn hash64(url: &str) -> String {
     })
 }
 
-/// What it puts there mostly.
+/// The first digits of it, which are enough in most cases.
 fn hash8(url: &str) -> String {
     hash64(url)[..8].to_owned()
 }
@@ -129,7 +129,7 @@ fn a_server_does_not_rename_what_has_a_name() {
 }
 
 #[test]
-fn a_name_from_a_server_takes_nobody_elses() {
+fn a_name_from_a_server_does_not_replace_another() {
     let server = Server::start();
     let from_server = |k: u32| format!("/disposition/30{k}/?header={}", encoded("attachment; filename=cat.png"));
     let targets = [from_server(0), from_server(1), "/png/400/cat.png".to_owned()];
@@ -394,7 +394,7 @@ fn rows_fan_out_over_folders() {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
         assert_eq!(saved(&run, &server, &targets), names, "{template}");
     }
-    // The quotient tells rows apart no more than a folder does.
+    // A quotient does not make the names of rows different, and neither does a folder.
     let run = fetchimg().lines(urls(&server, &targets[..4])).args(["--name", "{index/2}"]).run();
     let later = |number: usize| hash8(&server.url(targets[number]));
     let names = ["0.png".to_owned(), format!("0-{}.png", later(1)), "1.png".into(), format!("1-{}.png", later(3))];
@@ -415,7 +415,7 @@ fn a_slice_takes_a_part() {
         ("{stem:0:3}", ["kät.png".to_owned(), format!("kät-{second}.png"), "ab.jpg".into()]),
         ("{stem:2:200}.{ext}", ["tzchen.png", "tzlein.png", "_.jpg"].map(str::to_owned)),
         ("{host:0:3}/{stem:4:5}{index}", ["127/c0.png", "127/l1.png", "127/2.jpg"].map(str::to_owned)),
-        // No text has columns.
+        // Text lists have no columns.
         ("{col.class}/{index}", ["none/0.png", "none/1.png", "none/2.jpg"].map(str::to_owned)),
     ] {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();

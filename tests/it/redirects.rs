@@ -1,4 +1,4 @@
-//! Where redirects lead, where they are not followed, and what does not travel along.
+//! Redirects: which are followed, which are refused, and which header fields are not sent to another host.
 
 use std::time::Duration;
 
@@ -244,7 +244,7 @@ fn a_redirect_from_https_to_http_is_followed_only_when_allowed() {
     assert_eq!(plain.requests().len(), 0, "{run}");
     let run = program().arg("--allow-downgrade").run();
     assert_eq!(run.status, Some(0), "{run}");
-    // The other way is no loss.
+    // From HTTP to HTTPS is always allowed.
     let up = plain.redirect_to(&secure.url("/echo/x.png"));
     let run = fetchimg().lines([up]).arg("--cacert").arg(secure.ca_pem_file()).run();
     assert_eq!(run.status, Some(0), "{run}");

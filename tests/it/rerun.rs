@@ -1,4 +1,4 @@
-//! The same command again, the same URL again, the same folder again: what the journal knows and files keep.
+//! Running again: the same command, the same URL or the same folder once more.
 
 use std::fs;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::common::outcomes::{manifest, outcome};
 use crate::common::{Program, Run, Server, TestDir, fetchimg};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// A run whose records are also in `records.jsonl`, because the journal has those of all runs.
 fn recorded() -> Program {
@@ -24,7 +24,7 @@ fn records(run: &Run) -> Vec<Value> {
     records
 }
 
-/// The same in words.
+/// The outcomes of one run by [`recorded`], in list order.
 #[track_caller]
 fn outcomes(run: &Run) -> Vec<String> {
     records(run).iter().map(outcome).collect()
@@ -234,7 +234,7 @@ fn a_url_that_occurs_again_is_fetched_once() {
 }
 
 #[test]
-fn more_rows_of_one_url_than_may_wait_hold_nothing_up_for_ever() {
+fn more_rows_of_one_url_than_may_wait_do_not_deadlock() {
     for mode in [&[][..], &["--sequential"]] {
         let server = Server::start();
         let slow = server.url("/slow/2000/300/a.png");
@@ -296,7 +296,7 @@ fn the_fragment_does_not_make_another_image() {
 }
 
 #[test]
-fn a_url_that_occurs_again_while_it_is_under_way_is_not_fetched_twice() {
+fn a_url_that_occurs_again_while_it_is_in_flight_is_not_fetched_twice() {
     let server = Server::start();
     let url = server.url("/gated/300/a.png");
     let urls = [format!("{url}#one"), format!("{url}#two"), url.clone()];
@@ -304,10 +304,10 @@ fn a_url_that_occurs_again_while_it_is_under_way_is_not_fetched_twice() {
     for url in &urls {
         running.write_line(url);
     }
-    // When the last line has its request, those before it have been looked at.
+    // When the last row is requested, all rows before it have been admitted.
     running.write_line(server.url("/png/300/last.png"));
-    server.wait_for_hits("/gated", 1, PATIENCE);
-    server.wait_for_hits("/png/300/last.png", 1, PATIENCE);
+    server.wait_for_hits("/gated", 1, MAX_WAIT);
+    server.wait_for_hits("/png/300/last.png", 1, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
@@ -332,7 +332,7 @@ fn a_url_that_occurs_again_while_it_fails_is_not_fetched_twice() {
 }
 
 #[test]
-fn urls_that_differ_in_what_is_masked_are_different() {
+fn urls_that_differ_in_what_is_redacted_are_different() {
     let server = Server::start();
     let urls = ["one", "two"].map(|secret| server.url(&format!("/png/300/a.png?w=1&sig={secret}Secret")));
     let first = recorded().lines(&urls).run();
@@ -355,7 +355,7 @@ fn urls_that_differ_in_what_is_masked_are_different() {
 }
 
 #[test]
-fn a_masked_url_out_of_a_record_is_a_url_like_any_other() {
+fn a_redacted_url_from_a_record_is_a_url_like_any_other() {
     let server = Server::start();
     let url = server.url("/png/300/a.png?sig=***");
     let first = fetchimg().lines([&url]).run();
@@ -366,7 +366,7 @@ fn a_masked_url_out_of_a_record_is_a_url_like_any_other() {
 }
 
 #[test]
-fn a_file_of_somebody_else_stays_as_it_is() {
+fn a_file_of_another_origin_stays_as_it_is() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("images/a.png", "my own");
@@ -382,7 +382,7 @@ fn a_file_of_somebody_else_stays_as_it_is() {
 }
 
 #[test]
-fn a_file_of_somebody_else_stays_also_when_its_name_was_not_known_before() {
+fn a_file_of_another_origin_stays_even_if_its_name_was_not_known_before() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("images/photo.png", "my own");
@@ -429,7 +429,7 @@ fn links_and_folders_in_the_place_of_saved_images_stay_as_they_are() {
 
 #[cfg(unix)]
 #[test]
-fn links_and_folders_of_somebody_else_stay_as_they_are() {
+fn links_and_folders_of_another_origin_stay_as_they_are() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("treasure.png", "my own");
@@ -519,7 +519,7 @@ fn a_longer_list_keeps_the_names_of_the_shorter() {
 fn one_folder_serves_one_run_at_a_time() {
     let server = Server::start();
     let first = fetchimg().lines([server.url("/gated/300/a.png")]).start();
-    server.wait_for_hits("/gated", 1, PATIENCE);
+    server.wait_for_hits("/gated", 1, MAX_WAIT);
     let second = fetchimg().arg(server.url("/png/300/b.png")).in_dir(first.dir()).run();
     assert_eq!(second.status, Some(3), "{second}");
     assert!(second.stderr.starts_with("fetchimg: another fetchimg is working in images"), "{second}");
@@ -619,7 +619,7 @@ fn overwriting_takes_no_other_rows_file_away() {
     let (one, two) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
     let first = fetchimg().lines([&one, &two]).args(["--name", "{index}.png"]).run();
     assert_eq!(first.files(), ["0.png", "1.png"], "{first}");
-    // Each would now get the name that the other has.
+    // With the new template, each row would get the name of the other one's file.
     let swapped = fetchimg().args([&two, &one]).in_dir(&first.dir).args(["--name", "{index}.png", "--overwrite"]).run();
     assert_eq!(swapped.status, Some(0), "{swapped}");
     assert_eq!(swapped.files().len(), 2, "{swapped}");
@@ -636,40 +636,40 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
     let url = server.url("/png/300/a.png");
     for link in ["images/.fetchimg", "images/.fetchimg/parts"] {
         let dir = TestDir::new();
-        dir.write("victim/000001.part", "somebody's");
-        dir.write("victim/thesis.txt", "somebody's");
+        dir.write("victim/000001.part", "not ours");
+        dir.write("victim/thesis.txt", "not ours");
         std::fs::create_dir_all(dir.join(link).parent().expect("a parent")).expect("made");
         std::os::unix::fs::symlink(dir.join("victim"), dir.join(link)).expect("linked");
         let run = fetchimg().in_dir(&dir).arg(&url).run();
         assert_eq!(run.status, Some(3), "{run}");
         assert!(run.stderr.contains("link"), "{run}");
-        assert_eq!(dir.read("victim/000001.part"), b"somebody's", "{run}");
+        assert_eq!(dir.read("victim/000001.part"), b"not ours", "{run}");
     }
-    // In the place of a file that is written: to one that is there, and to one that would be made.
+    // Links in place of files that the program writes: to a file that exists, and to one that would be created.
     for (link, status) in [("lock", 3), ("manifest.jsonl", 3), ("runs.jsonl", 0)] {
         for victim in ["thesis.txt", "new.txt"] {
             let dir = TestDir::new();
-            dir.write("victim/thesis.txt", "somebody's");
+            dir.write("victim/thesis.txt", "not ours");
             std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
             std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images/.fetchimg").join(link))
                 .expect("linked");
             let run = fetchimg().in_dir(&dir).arg(&url).run();
             assert_eq!(run.status, Some(status), "{run}");
             assert!(run.stderr.contains(&format!("{link}: it is a symbolic link")), "{run}");
-            assert_eq!(dir.read("victim/thesis.txt"), b"somebody's", "{run}");
+            assert_eq!(dir.read("victim/thesis.txt"), b"not ours", "{run}");
             assert!(!dir.join("victim/new.txt").exists(), "{run}");
         }
     }
-    // A folder of the output that leads elsewhere, and a journal that speaks of a file behind it.
+    // A folder of the output that is a link, and a journal with a file in it.
     let dir = TestDir::new();
-    dir.write("victim/keys", "somebody's");
+    dir.write("victim/keys", "not ours");
     std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
     std::os::unix::fs::symlink(dir.join("victim"), dir.join("images/d")).expect("linked");
     let line = format!("{{\"index\":0,\"url\":\"{url}\",\"status\":\"saved\",\"path\":\"d/keys\",\"bytes\":1}}\n");
     dir.write("images/.fetchimg/manifest.jsonl", line);
     let run = fetchimg().in_dir(&dir).arg(&url).run();
     assert_eq!((run.status, run.record(0)["error"].as_str()), (Some(1), Some("disk")), "{run}");
-    assert_eq!(dir.read("victim/keys"), b"somebody's", "{run}");
+    assert_eq!(dir.read("victim/keys"), b"not ours", "{run}");
 }
 
 #[test]
@@ -686,7 +686,7 @@ fn records_and_reports_destroy_nothing_that_the_run_needs() {
             assert_eq!(first.dir.read(place), before, "{run}");
         }
     }
-    // The shell opens the list here, and the program is not told what it is called.
+    // The shell opens the list, so the program does not know its name.
     let before = first.dir.read("list.txt");
     let run = Program::new("sh")
         .args(["-c", "exec \"$0\" --manifest list.txt < list.txt", env!("CARGO_BIN_EXE_fetchimg")])

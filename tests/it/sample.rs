@@ -1,4 +1,4 @@
-//! `--sample N`: a part of the list drawn at random, and what it says about the whole.
+//! `--sample N`: a random part of the list, and the forecast for the whole list.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
-/// A list of so many rows at one server, of which every twentieth is missing.
+/// A list of this number of rows at one server; every twentieth is a 404.
 fn list(server: &Server, count: usize) -> Vec<String> {
     let target = |number: usize| match number % 20 {
         7 => format!("/status/404/{number}.png"),
@@ -36,7 +36,7 @@ fn assert_within(estimate: &Value, truth: f64) {
 fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     let server = Server::start();
     let mut lines = list(&server, 2000);
-    // Rows that need no request are told apart beforehand.
+    // Rows that need no request are counted beforehand.
     lines.extend([lines[3].clone(), lines[4].clone(), "no URL".to_owned()]);
     let arguments = ["--sample", "200", "--sample-seed", "11", "--json", "--retries", "0"];
     let run = fetchimg().lines(&lines).args(arguments).run();
@@ -69,7 +69,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     assert_eq!(run.records().len(), 200, "{run}");
     assert_eq!(server.requests().len(), 200, "{run}");
 
-    // The same number draws the same rows.
+    // The same seed draws the same rows.
     let again = fetchimg().lines(&lines).args(arguments).run();
     assert_eq!(again.files(), run.files(), "{again}");
     assert_eq!(forecast(&again)["bytes"], estimate["bytes"], "{again}");
@@ -91,7 +91,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
 #[test]
 fn a_sample_has_the_names_of_the_whole_run() {
     let server = Server::start();
-    // All have one name, so it depends on the rows before.
+    // All have the same base name, so each name depends on the rows before.
     let lines = (0..200).map(|number| server.url(&format!("/png/{}/x.png", 300 + number))).collect::<Vec<_>>();
     let sample = fetchimg().lines(&lines).args(["--sample", "20", "--sample-seed", "3"]).run();
     assert_eq!((sample.status, sample.files().len()), (Some(0), 20), "{sample}");
@@ -188,7 +188,7 @@ fn what_was_interrupted_foresees_nothing() {
     let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
     assert_eq!((&report["forecast"], &report["ended"]), (&Value::Null, &json!("interrupted")), "{run}");
 
-    // While the list is still being read, too.
+    // The same while the list is still being read.
     let mut running = fetchimg().args(["--sample", "2"]).stdin_pipe();
     running.write_line(server.url("/png/300/0.png"));
     running.wait_for_stderr("Reading the list");

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{Run, Server, TestDir, fetchimg};
 
-/// The command line is refused with a hint, nothing is made, and nobody is asked for anything.
+/// The command line is refused with a hint, no file is created, and no request is sent.
 #[track_caller]
 fn assert_refused(run: &Run, hint: &str) {
     assert_eq!(run.status, Some(2), "{run}");
@@ -210,7 +210,7 @@ fn an_output_that_cannot_be_a_folder_is_refused() {
 #[test]
 fn an_output_that_cannot_be_written_is_refused() {
     let server = Server::start();
-    // Nobody can make anything there, root included.
+    // Nothing can be created there, not even by root.
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["-o", "/proc/fetchimg"]).run();
     assert_not_started(&run, &server, "cannot write /proc/fetchimg: ");
 }

@@ -1,8 +1,8 @@
-//! What is refused of images: by their size, and because they are not sound.
+//! Validation: images that are refused by their size, or because they are corrupt.
 
 use crate::common::{Run, Server, fetchimg};
 
-/// What became of the rows, in list order: the kind of error, or the file.
+/// The outcomes of the rows, in list order: the kind of error, or the file.
 fn outcomes(run: &Run) -> Vec<String> {
     let mut records = run.records();
     records.sort_by_key(|record| record["index"].as_u64());
@@ -45,7 +45,7 @@ fn images_are_held_to_bounds() {
 #[test]
 fn what_is_too_small_is_not_read_to_its_end() {
     let server = Server::start();
-    // It never ends, and its header says that it has one pixel.
+    // It never ends, and its header says one pixel.
     let run = fetchimg().lines([server.url("/endless/a.png")]).args(["--min-width", "2"]).run();
     assert_eq!(outcomes(&run), ["too_small"], "{run}");
 }
