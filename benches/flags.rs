@@ -1,13 +1,14 @@
-//! What defaults and further wishes cost: 10,000 pictures from nginx on loopback, with one set of flags and another.
+//! Measures what the defaults and other flags cost: 10,000 images from nginx on loopback, with different sets of flags.
 //!
 //! ```text
 //! TMPDIR=/dev/shm cargo bench --bench flags            # 15 rounds
 //! TMPDIR=/dev/shm cargo bench --bench flags -- 30      # 30 rounds
 //! ```
 //!
-//! The sets take turns, every run writes into a new folder, and every file is compared with the original. Printed
-//! are wall time, processor time, the largest memory and the most open files of each set, and the ratios of two sets, by
-//! their sums and round by round. nginx has to be installed; it is started on a free port and stopped at the end.
+//! The sets alternate, every run writes into a new folder, and every file is compared with the original. Printed are
+//! the wall time, the processor time, the peak memory and the largest number of open files of each set, and the ratios
+//! of two sets, by their sums and round by round. nginx has to be installed; it is started on a free port and stopped
+//! at the end.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
 
     let mut taken: Vec<Vec<Run>> = SETS.iter().map(|_| Vec::new()).collect();
     for round in 0..=rounds {
-        // Whoever comes behind the same one every time may have an advantage from it.
+        // The order changes, because a set that always runs after the same other one may have an advantage.
         for set in (0..SETS.len()).map(|turn| (turn + round) % SETS.len()) {
             let run = run(folder.path(), &corpus, &list, set, round)?;
             // The first round only warms up memory and the page cache.
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is tried.
+/// The sets of flags.
 const SETS: [(&str, &[&str]); 5] = [
     ("default", &[]),
     ("large pieces", &["--chunk-size", "65536"]),
@@ -82,7 +83,7 @@ const SETS: [(&str, &[&str]); 5] = [
     ("all reports", &["--report", "run.html", "--report", "run.md", "--report", "run.json"]),
 ];
 
-/// What a set of flags costs beside another.
+/// The compared pairs of sets: what the difference is, the set, and the one that it is compared with.
 const COMPARED: [(&str, usize, usize); 5] = [
     ("pieces of 512 bytes beside 64 KiB", 0, 1),
     ("recognition and headers", 3, 2),
@@ -121,7 +122,8 @@ fn run(folder: &Path, corpus: &Corpus, list: &Path, set: usize, round: usize) ->
         return Err(format!("fetchimg ended with {status}").into());
     }
     let right = corpus.right_in(&output)?;
-    // In a folder in memory, the next run gets this one's, which the machine has already.
+    // In a file system in memory, the next run then gets this run's memory, which the machine does not have to provide
+    // again.
     fs::remove_dir_all(&output)?;
     if right != IMAGES {
         return Err(format!("only {right} of {IMAGES} files are identical to their originals").into());

@@ -1,4 +1,4 @@
-//! What one host's trouble costs the others, and how well the limiter finds what a host bears.
+//! Measures how much a failing host delays other hosts, and how well the limiter finds the limit of a host.
 //!
 //! ```text
 //! cargo bench --bench hosts             # 3 rounds
@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A small server in a process of its own answers at 127.0.0.1 to 127.0.0.20, each a host for the program, which runs
-//! with its default flags where nothing else is said. What is compared takes turns, every run writes into a folder of
-//! its own, and every file is compared with the original. `TMPDIR=/dev/shm` leaves the disk out of it. The status is 1
-//! when a claim does not hold.
+//! with its default flags unless others are named. Compared runs alternate, every run writes into a folder of its own,
+//! and every file is compared with the original. `TMPDIR=/dev/shm` keeps the disk out of the figures. The exit status
+//! is 1 if a claim does not hold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -28,10 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What each answer takes.
+/// The time that the server takes for each answer.
 const LATENCY_MS: u64 = 20;
-/// How long a run may take at all.
-const LONGEST_RUN: Duration = Duration::from_secs(300);
+/// The time after which a run is killed.
+const MAX_RUN_TIME: Duration = Duration::from_secs(300);
 
 fn main() -> Result<ExitCode> {
     if std::env::args().any(|word| word == "--serve") {
@@ -51,13 +51,13 @@ struct Bench {
     rounds: usize,
 }
 
-/// What came of one run.
+/// The result of one run.
 struct Run {
     wall: f64,
-    /// When the last image was there.
+    /// The time until the last image was there, in seconds.
     served: f64,
     saved: usize,
-    /// Requests that brought no image.
+    /// The number of requests that brought no image.
     refused: usize,
 }
 
@@ -100,23 +100,23 @@ impl Bench {
             #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
             shares.push(auto.refused as f64 / (auto.saved + auto.refused) as f64);
             let mut best = (f64::INFINITY, "");
-            let mut told = String::new();
-            for seats in ["4", "6", "8", "12", "16"] {
-                // With too many seats, some rows fail.
-                let fixed = self.run(&list, &["--per-host", seats])?;
-                write!(told, "  {seats}: {:.2} s, {} refused", fixed.wall, fixed.refused)?;
+            let mut text = String::new();
+            for limit in ["4", "6", "8", "12", "16"] {
+                // With too high a limit, some rows fail.
+                let fixed = self.run(&list, &["--per-host", limit])?;
+                write!(text, "  {limit}: {:.2} s, {} refused", fixed.wall, fixed.refused)?;
                 if fixed.saved == 2000 && fixed.wall < best.0 {
-                    best = (fixed.wall, seats);
+                    best = (fixed.wall, limit);
                 }
             }
-            println!("   auto: {:.2} s, {} refused{told}; best: {}", auto.wall, auto.refused, best.1);
+            println!("   auto: {:.2} s, {} refused{text}; best: {}", auto.wall, auto.refused, best.1);
             Ok((auto.wall, best.0))
         })?;
         let is_quick = claim("auto / best fixed number, wall", &ratios, 1.20);
         Ok(claim("share of requests refused", &shares, 0.03) && is_quick)
     }
 
-    /// 4. Rows that stall for ever end when their deadlines do, and leave the others alone.
+    /// 4. Rows that stall for ever end at their deadlines, and do not delay the others.
     fn stalled(&self) -> Result<bool> {
         println!("4. 10,000 rows of which a tenth are never answered, --stall-timeout 2 --retries 1");
         let flags = ["--stall-timeout", "2", "--retries", "1"];
@@ -129,9 +129,9 @@ impl Bench {
         {
             println!("   {what:<22} last image after {:.2} s, end after {:.2} s", run.served, run.wall);
         }
-        // What the two attempts of one row take, a visit on its way then, and a second for the machine.
+        // The two attempts of one row, a request that is in flight then, and a second for the machine.
         let own = alone.served.max(2.0 * 2.0 + 0.5) + 2.0 + 1.0;
-        // A thousand first attempts, as many second ones, on the seats of one host; then that host's patience.
+        // A thousand first attempts and a thousand second ones, with 64 permits of one host; then as above.
         let same = alone.served + 1000.0 * 2.0 * 2.0 / 64.0 + own;
         let within = claim("hosts of their own: end / deadlines", &[elsewhere.wall / own], 1.0);
         let same = claim("the same host: end / deadlines", &[here.wall / same], 1.0);
@@ -152,7 +152,7 @@ impl Bench {
         Ok(ratios)
     }
 
-    /// Runs the list, of which so many images have to come.
+    /// Runs the list, which must give this number of images.
     fn all(&self, list: &[String], images: usize, flags: &[&str]) -> Result<Run> {
         let run = self.run(list, flags)?;
         if run.saved == images { Ok(run) } else { Err(format!("{} images instead of {images}", run.saved).into()) }
@@ -162,7 +162,7 @@ impl Bench {
         let (output, mut program) = self.start(list, flags)?;
         let begin = Instant::now();
         while program.try_wait()?.is_none() {
-            if begin.elapsed() > LONGEST_RUN {
+            if begin.elapsed() > MAX_RUN_TIME {
                 program.kill()?;
                 return Err("it hangs".into());
             }
@@ -171,12 +171,12 @@ impl Bench {
         outcome(&output, begin.elapsed().as_secs_f64())
     }
 
-    /// Runs the list until so many images are there, and interrupts it. When the last image was there.
+    /// Runs the list until this number of images is there, and interrupts it. Returns when the last image was there.
     fn until_served(&self, list: &[String], images: usize) -> Result<f64> {
         let (output, mut program) = self.start(list, &[])?;
         let begin = Instant::now();
         let are_there = || fs::read_dir(&output).map_or(0, Iterator::count) > images;
-        while !are_there() && program.try_wait()?.is_none() && begin.elapsed() < LONGEST_RUN {
+        while !are_there() && program.try_wait()?.is_none() && begin.elapsed() < MAX_RUN_TIME {
             std::thread::sleep(Duration::from_millis(20));
         }
         Command::new("kill").args(["-s", "INT", &program.id().to_string()]).status()?;
@@ -220,14 +220,14 @@ fn outcome(output: &Path, wall: f64) -> Result<Run> {
     if names.len() == run.saved { Ok(run) } else { Err("two rows share a file".into()) }
 }
 
-/// Prints the ratios of the rounds beside what is promised; the median counts.
-fn claim(what: &str, values: &[f64], most: f64) -> bool {
+/// Prints the ratios of the rounds next to the maximum that is promised. Returns whether the median is within it.
+fn claim(what: &str, values: &[f64], max: f64) -> bool {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let (median, low, high) = (values[values.len() / 2], values[0], values[values.len() - 1]);
-    let holds = median <= most;
+    let holds = median <= max;
     let verdict = if holds { "PASS" } else { "FAIL" };
-    println!("{verdict} {what}: {median:.3} (from {low:.3} to {high:.3}), at most {most}");
+    println!("{verdict} {what}: {median:.3} (from {low:.3} to {high:.3}), at most {max}");
     holds
 }
 
@@ -237,7 +237,7 @@ fn shuffled(list: &[String]) -> Vec<String> {
     list
 }
 
-/// A GIF of one pixel, filled up with a comment to a thousand bytes or so.
+/// A GIF of one pixel, with a comment that makes it about a thousand bytes long.
 fn picture() -> Vec<u8> {
     let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF".to_vec();
     for _ in 0..4 {
@@ -249,7 +249,7 @@ fn picture() -> Vec<u8> {
     gif
 }
 
-/// This program once more, as a server; stopped when dropped.
+/// A second process of this benchmark, run as a server. It is stopped when this is dropped.
 struct Server {
     process: Child,
     port: u16,

@@ -1,30 +1,29 @@
-//! What the program's own steps cost, each alone: what is paid for every row of a list, and for every byte of an image.
+//! Measures single steps of the program: those done for every row of a list, and those done for every byte of an image.
 //!
 //! ```text
 //! cargo bench --bench micro                  # all, in about a minute
-//! cargo bench --bench micro -- 'piece loop'  # those whose name holds these words
-//! cargo bench --bench micro -- --test        # each once, without a figure: do they still work?
+//! cargo bench --bench micro -- 'piece loop'  # those whose name contains these words
+//! cargo bench --bench micro -- --test        # each once, without measuring, to see that they still work
 //! ```
 //!
-//! Shown is processor time of the thread that does the work, in the kernel too: waiting costs nothing, and neither does
-//! what else the machine is busy with, but for its caches.
+//! The figures are processor time of the thread that does the work, including time in the kernel. Waiting does not
+//! count, and other work on the machine affects them only through its caches.
 //!
-//! - `list`: the rows of a list of 10,000 in a file, by its format, and as text packed in two ways. Text has the URLs
-//!   alone; the others have a caption, a width and a height, too.
+//! - `list`: reading a list of 10,000 rows from a file, by its format, and as text compressed in two ways. Text
+//!   contains only URLs; the other formats contain a caption, a width and a height, too.
 //! - `naming`: the names of 10,000 rows, all different or all the same.
-//! - `piece loop`: one whole download through [`Fetcher::fetch`] from a server on loopback into a folder: the request,
-//!   the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be had alone; what two sizes
-//!   of pieces differ by is the loop's. `received` is the same answer with its body dropped frame by frame, so the
-//!   rest is what becomes of the body here.
-//! - `part`: a body in such pieces into its part, as the loop hands them over, without a network. 25 KB stay in memory,
-//!   10 MB go through the part file.
+//! - `piece loop`: one complete download through [`Fetcher::fetch`] from a server on loopback into a folder: the
+//!   request, the body in pieces of 512 or 65,536 bytes, the file and its record. The loop cannot be measured alone;
+//!   its cost shows in the difference between the two sizes of pieces. `received` is the same response with its body
+//!   dropped frame by frame, so the difference to it is the cost of handling the body.
+//! - `part`: writing the same pieces to a body, without a network. 25 KB stay in memory, 10 MB go to the part file.
 //! - `header`: the signature of a first piece of 512 bytes, and the name in a `Content-Disposition`.
-//! - `inspector`: an image of 25 KB, in pieces of 512 bytes and as it arrives in frames of 16 KB, with and without a look
-//!   at its soundness.
-//! - `record`: 1,000 rows that end as saved: their URLs looked up, their records as JSON, and these into the journal,
-//!   with a write for all at once or for each, as when downloads end one by one.
+//! - `inspector`: an image of 25 KB, in pieces of 512 bytes and in frames of 16 KB as it arrives, with and without
+//!   checking its structure.
+//! - `record`: 1,000 rows that end as saved: looking up their URLs, serialising their records, and appending these to
+//!   the journal, with one write for all or one for each, as when downloads end one by one.
 //!
-//! Folder are made in the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
+//! Files are written to the folder for temporary files; `TMPDIR=/dev/shm` keeps the disk out of the figures.
 
 mod common;
 
@@ -57,16 +56,16 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use url::Url;
 
-/// Rows of the list, and names.
+/// The number of rows of a list, and of names.
 const ROWS: u64 = 10_000;
 
-/// Records in the journal.
+/// The number of records in the journal.
 const RECORDS: u64 = 1_000;
 
-/// What `--chunk-size` is by default, and a size as large as a read.
-const PIECES: [usize; 2] = [512, 65_536];
+/// Sizes of pieces in bytes: the default of `--chunk-size`, and the size of a large read.
+const PIECE_SIZES: [usize; 2] = [512, 65_536];
 
-/// The median picture of the web, and a photograph.
+/// Names and sizes in bytes of bodies: the median image on the web, and a photograph.
 const BODIES: [(&str, usize); 2] = [("25 KB", 25_000), ("10 MB", 10_000_000)];
 
 type Criterion = criterion::Criterion<ProcessorTime>;
@@ -187,7 +186,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     for (size, bytes) in BODIES {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve(body(bytes))?))?;
         group.throughput(Throughput::BytesDecimal(bytes as u64));
-        for pieces in PIECES {
+        for pieces in PIECE_SIZES {
             let output = folder.join(format!("{size}-{pieces}"));
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
@@ -202,7 +201,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                         taken += spent().saturating_sub(before);
                         let Outcome::Saved(saved) = done.record.outcome else { panic!("{:?}", done.record) };
                         assert_eq!(saved.bytes, bytes as u64);
-                        // Out of the way of the next one, which has the same name.
+                        // The next download has the same name.
                         done.receipt.release();
                         fs::remove_file(output.join(saved.path)).expect("the file is there");
                     }
@@ -211,7 +210,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
                 bencher.iter_custom(|times| runtime.block_on(fetch(times)));
             });
         }
-        let client = Client::new(options(PIECES[0]).http)?;
+        let client = Client::new(options(PIECE_SIZES[0]).http)?;
         group.bench_function(BenchmarkId::new(size, "received"), |bencher| {
             let receive = async || {
                 let mut answer = client.get(&url, None, client.deadline(None, None)).await.expect("an answer");
@@ -234,16 +233,16 @@ fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
     for (size, bytes) in BODIES {
         let body = body(bytes);
         group.throughput(Throughput::BytesDecimal(bytes as u64));
-        for pieces in PIECES {
+        for pieces in PIECE_SIZES {
             let cut = body.chunks(pieces).map(Bytes::copy_from_slice).collect::<Vec<_>>();
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let write = |()| {
-                    let mut part = output.spill_dir().body(Some(bytes as u64), None);
+                    let mut body = output.spill_dir().body(Some(bytes as u64), None);
                     for piece in &cut {
-                        part.write(piece).expect("written");
+                        body.write(piece).expect("written");
                     }
-                    // It is dropped when the time has been taken.
-                    part
+                    // It is returned, so that dropping it is not measured.
+                    body
                 };
                 bencher.iter_batched(|| (), write, BatchSize::PerIteration);
             });
@@ -268,7 +267,7 @@ fn header(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("header");
     for (what, signature, verdict) in signatures {
         let mut piece = signature.to_vec();
-        piece.resize(PIECES[0], b' ');
+        piece.resize(PIECE_SIZES[0], b' ');
         assert_eq!(recognise(&piece, false), verdict, "{what}");
         group.bench_function(what, |bencher| bencher.iter(|| recognise(black_box(&piece), false)));
     }
@@ -289,8 +288,8 @@ fn inspector(criterion: &mut Criterion) {
         ("webp", Format::Webp, webp(&noise)),
     ];
     for (what, format, file) in &files {
-        for pieces in [PIECES[0], 16_384] {
-            for (how, structure) in [("sound", true), ("size", false)] {
+        for pieces in [PIECE_SIZES[0], 16_384] {
+            for (how, structure) in [("structure", true), ("size", false)] {
                 let inspect = || {
                     let mut inspector = Inspector::new(*format, InspectOptions { structure, exif: false });
                     for piece in black_box(file).chunks(pieces) {
@@ -308,7 +307,7 @@ fn inspector(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What passes for a JPEG of 1024 by 768 as long as nobody decodes it, with this as its data.
+/// A JPEG of 1024 by 768 with a valid structure, whose compressed data are these bytes and cannot be decoded.
 fn jpeg(data: &[u8]) -> Vec<u8> {
     let mut file = b"\xFF\xD8\xFF\xC0\0\x0B\x08\x03\0\x04\0\x01\x01\x11\0\xFF\xDA\0\x08\x01\x01\0\0\x3F\0".to_vec();
     for byte in data {
@@ -321,7 +320,7 @@ fn jpeg(data: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The same as a PNG, whose data mostly comes in chunks of 8 KiB.
+/// The same as a PNG with data chunks of 8 KiB.
 fn png(data: &[u8]) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1A\n".to_vec();
     let mut chunk = |kind: &[u8], content: &[u8]| {
@@ -430,7 +429,7 @@ fn saved(job: &Job) -> Record {
     )
 }
 
-/// What begins as a PNG file does, of so many bytes in all.
+/// A body of this number of bytes that begins like a PNG file.
 fn body(bytes: usize) -> Vec<u8> {
     let mut body = vec![0; bytes];
     fastrand::Rng::with_seed(7).fill(&mut body);
@@ -439,7 +438,7 @@ fn body(bytes: usize) -> Vec<u8> {
     body
 }
 
-/// A server that gives this body to whoever asks, as often as they ask, and its port.
+/// Starts a server that answers every request with this body, and returns its port.
 fn serve(body: Vec<u8>) -> Result<u16> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n", body.len());
     let answer: Arc<[u8]> = [head.into_bytes(), body].concat().into();
@@ -448,7 +447,7 @@ fn serve(body: Vec<u8>) -> Result<u16> {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answer = Arc::clone(&answer);
-            // Whoever goes away ends this, and nobody else.
+            // A client that closes its connection ends only this thread.
             std::thread::spawn(move || speak(&stream, &answer));
         }
     });

@@ -1,8 +1,8 @@
-//! 20,000 pictures on 20,000 hosts: names from dnsmasq, pictures from nginx, both on loopback.
+//! Measures a run over 20,000 images on 20,000 hosts: names from dnsmasq, images from nginx, both on loopback.
 //!
 //! ```text
 //! cargo bench --bench names             # 20,000 names
-//! cargo bench --bench names -- 100000   # so many
+//! cargo bench --bench names -- 100000   # 100,000 names
 //! ```
 //!
 //! The list is fetched once to warm up and then three times, every run into a folder of its own; every file is compared
@@ -93,7 +93,7 @@ fn run(folder: &Path, list: &Path, dns: u16, names: usize, round: usize) -> Resu
     Ok(Run { wall, right, failed, retries, most_open, peak_bytes })
 }
 
-/// How many queries dnsmasq has answered, which it writes into its log when it is told to.
+/// The number of queries that dnsmasq has answered. It writes them into its log when it gets SIGUSR1.
 fn answered(folder: &Path, dnsmasq: &Server) -> Result<u64> {
     dnsmasq.signal("USR1")?;
     let mut answered = None;

@@ -1,22 +1,22 @@
-//! What a run costs as its work grows: memory for each URL, and time for each image.
+//! Measures how a run scales: the memory for each URL, and the time for each image.
 //!
 //! ```text
 //! cargo bench --bench scale                                      # all four, half an hour
 //! cargo bench --bench scale -- memory 1000000                    # peak memory, lists of up to a million URLs
 //! cargo bench --bench scale -- formats                           # lists of a million rows with captions
-//! TMPDIR=/dev/shm cargo bench --bench scale -- images 100000     # images a second, up to so many in one run
+//! TMPDIR=/dev/shm cargo bench --bench scale -- images 100000     # images a second, up to this number in one run
 //! TMPDIR=/dev/shm cargo bench --bench scale -- downloads         # images a second, by `-j`
 //! ```
 //!
-//! A server in a process of its own answers every request at once; the list comes through a pipe from a thread that
-//! makes it up. Output folders are in the temporary folder (`TMPDIR`), and are removed after each run.
+//! A server in a process of its own answers every request at once. The list comes through a pipe from a thread that
+//! generates it. Output folders are in the temporary folder (`TMPDIR`), and are removed after each run.
 //!
-//! `memory` takes up to ten million URLs, which cannot be ten million files here: a file system in memory wants a
-//! kilobyte for each. So its server answers 404. The program remembers as much of a row that failed as of one that was
-//! saved, its URL and its name; the journal, 2.3 GB for ten million, goes to the disk. `images` stores every image, so
-//! its column for memory says the same of rows that were saved. `formats` reads lists from files, whose rows fail with
-//! 404 too; the first one is asked for at a listener of the benchmark's own, which looks at the clock. The time begins
-//! just before the program is started.
+//! `memory` uses up to ten million URLs. They cannot become ten million files, because a file system in memory needs a
+//! kilobyte for each, so the server answers 404. The program keeps as much in memory for a failed row as for a saved
+//! one: its URL and its name. The journal, 2.3 GB for ten million rows, goes to the disk. `images` stores every image,
+//! so its column for memory shows the same for saved rows. `formats` reads lists from files, whose rows fail with 404
+//! too; the first URL leads to a listener in the benchmark, which takes the time of the request. The time begins just
+//! before the program is started.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -34,15 +34,15 @@ use common::instant::{self, Instant};
 use common::measure::{self, Taken, measure_fed};
 use common::{Result, lists, megabytes, spread};
 
-/// Longer than anything here should take.
-const LONGEST_RUN: Duration = Duration::from_secs(3600);
+/// The time after which a run is killed.
+const MAX_RUN_TIME: Duration = Duration::from_secs(3600);
 
-/// What a run may take besides what it remembers, in bytes.
-const BASE: f64 = 40e6;
+/// The memory that a run takes independently of the number of rows, in bytes.
+const BASE_BYTES: f64 = 40e6;
 
-/// What a file of one kilobyte takes of a file system in memory, in bytes: a page, an inode, a name, and the line of the
-/// journal that tells of it.
-const FILE: usize = 7000;
+/// What a file of one kilobyte takes in a file system in memory, in bytes: a page, an inode, a name, and a line of the
+/// journal.
+const BYTES_PER_FILE: usize = 7000;
 
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1).peekable();
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         _ => {}
     }
     let words = words.collect::<Vec<_>>();
-    let most = words.iter().find_map(|word| word.parse().ok());
+    let max = words.iter().find_map(|word| word.parse().ok());
     let is_wanted = |part: &str| {
         let parts = ["memory", "formats", "images", "downloads"];
         !words.iter().any(|word| parts.contains(&word.as_str())) || words.iter().any(|word| word == part)
@@ -60,16 +60,16 @@ fn main() -> Result<()> {
     let bench = Bench { server: Instant::start()?, folder: tempfile::tempdir()?, picture: instant::picture() };
     println!("Output in {}", std::env::temp_dir().display());
     if is_wanted("images") {
-        bench.images(most.unwrap_or(1_000_000))?;
+        bench.images(max.unwrap_or(1_000_000))?;
     }
     if is_wanted("downloads") {
-        bench.downloads(most.unwrap_or(10_000))?;
+        bench.downloads(max.unwrap_or(10_000))?;
     }
     if is_wanted("formats") {
-        bench.formats(most.unwrap_or(1_000_000))?;
+        bench.formats(max.unwrap_or(1_000_000))?;
     }
     if is_wanted("memory") {
-        bench.memory(most.unwrap_or(10_000_000))?;
+        bench.memory(max.unwrap_or(10_000_000))?;
     }
     Ok(())
 }
@@ -81,15 +81,15 @@ struct Bench {
 }
 
 impl Bench {
-    /// Peak memory by the length of the list, with everything remembered and with nothing.
-    fn memory(&self, most: u64) -> Result<()> {
+    /// Peak memory by the length of the list, with and without `--keep-duplicates`.
+    fn memory(&self, max: u64) -> Result<()> {
         println!(
             "\nPeak memory; every row fails with 404 after one request, is recorded, and keeps its name reserved\n"
         );
         println!("| flags | URLs | memory, MB | bytes per URL above 40 MB | wall, s |");
         println!("|---|---:|---:|---:|---:|");
         for flags in [&["--name", "{index:08}", "--keep-duplicates"][..], &[]] {
-            for rows in sizes(10_000, most) {
+            for rows in sizes(10_000, max) {
                 let output = self.output();
                 let taken = run(&output, self.server.nothing, rows, 0, &[flags, &["--retries", "0"]].concat())?;
                 let records = records(&output)?;
@@ -97,7 +97,7 @@ impl Bench {
                 if (taken.status, records) != (Some(1), rows) {
                     return Err(format!("{records} records of {rows} rows, status {:?}", taken.status).into());
                 }
-                let each = (float(taken.peak) - BASE).max(0.0) / float(rows);
+                let each = (float(taken.peak) - BASE_BYTES).max(0.0) / float(rows);
                 let (flags, memory) = (flags.join(" "), megabytes(taken.peak));
                 println!("| `{flags}` | {rows} | {memory:.1} | {each:.1} | {:.0} |", taken.wall);
             }
@@ -143,10 +143,10 @@ impl Bench {
     }
 
     /// Images a second by their number.
-    fn images(&self, most: u64) -> Result<()> {
+    fn images(&self, max: u64) -> Result<()> {
         println!("\nImages of {} bytes, by their number; default flags\n", self.picture.len());
         let mut rows = Vec::new();
-        for count in sizes(1000, most) {
+        for count in sizes(1000, max) {
             let rounds = match count {
                 0..10_000 => 60,
                 10_000..100_000 => 40,
@@ -169,9 +169,9 @@ impl Bench {
         self.table("flags", &[1, 4, 16, 64, 256, 1024].map(row))
     }
 
-    /// Runs each row so many rounds, and prints what they came to.
+    /// Runs each row for its number of rounds, and prints the results.
     fn table(&self, what: &str, rows: &[(String, u64, usize, Vec<String>)]) -> Result<()> {
-        // Spread over the whole time, so that a slow minute of the machine meets short runs and long ones alike.
+        // The rounds of each row are spread over the whole time, so that a slow minute of the machine affects all rows.
         let mut turns = Vec::new();
         for (at, (_, _, rounds, _)) in rows.iter().enumerate() {
             let rounds = *rounds as u64;
@@ -190,8 +190,8 @@ impl Bench {
         println!("|---|---:|---:|---:|---:|---:|");
         for ((name, count, rounds, _), taken) in rows.iter().zip(taken) {
             let count = float(*count);
-            // Slow times come and go in seconds: a long run has its share of them, of short ones the median would have
-            // none, so only sums are comparable.
+            // The machine is slow for some seconds now and then. A long run contains such times, and the median of
+            // short runs does not, so only means are comparable.
             let mean = |figure: fn(&Taken) -> f64| taken.iter().map(figure).sum::<f64>() / float(taken.len() as u64);
             let (_, shortest, longest) = spread(taken.iter().map(|taken| taken.wall).collect());
             let (_, _, peak) = spread(taken.iter().map(|taken| megabytes(taken.peak)).collect());
@@ -210,11 +210,11 @@ impl Bench {
         Ok(())
     }
 
-    /// A run in which every image is saved, each of which is compared.
+    /// A run in which every image has to be saved. Each file is compared with the original.
     fn saved(&self, count: u64, flags: &[String]) -> Result<Taken> {
         let output = self.output();
         let flags = flags.iter().map(String::as_str).collect::<Vec<_>>();
-        let taken = run(&output, self.server.pictures, count, FILE, &flags)?;
+        let taken = run(&output, self.server.pictures, count, BYTES_PER_FILE, &flags)?;
         let right = (0..count).filter(|row| fs::read(output.join(name(*row))).is_ok_and(|file| file == self.picture));
         let right = right.count();
         fs::remove_dir_all(&output)?;
@@ -230,14 +230,14 @@ impl Bench {
     }
 }
 
-/// A run over so many rows, for each of which so many bytes of memory are needed.
-fn run(output: &Path, port: u16, rows: u64, memory: usize, flags: &[&str]) -> Result<Taken> {
-    // Nobody reads what a row comes to as it comes, and ten million lines about failures would take their time.
+/// A run over this number of rows, each of which takes `bytes_per_row` of the memory of the machine.
+fn run(output: &Path, port: u16, rows: u64, bytes_per_row: usize, flags: &[&str]) -> Result<Taken> {
+    // Without a log, because ten million messages about failures would take time.
     let program = ["env", "RUST_LOG=off", env!("CARGO_BIN_EXE_fetchimg"), "-", "-q", "-o"];
     let mut command = program.map(str::to_owned).to_vec();
     command.push(output.to_string_lossy().into_owned());
     command.extend(flags.iter().map(|flag| (*flag).to_owned()));
-    measure_fed(&command, LONGEST_RUN, usize::try_from(rows)?.saturating_mul(memory), |pipe| {
+    measure_fed(&command, MAX_RUN_TIME, usize::try_from(rows)?.saturating_mul(bytes_per_row), |pipe| {
         (0..rows).try_for_each(|row| writeln!(pipe, "http://127.0.0.1:{port}/pictures/{}", name(row)))
     })
 }
@@ -247,12 +247,12 @@ fn name(row: u64) -> String {
     format!("picture-{row:08}.png")
 }
 
-/// Powers of ten from one number to another.
-fn sizes(from: u64, most: u64) -> impl Iterator<Item = u64> {
-    std::iter::successors(Some(from), |size| Some(size * 10)).take_while(move |size| *size <= most)
+/// `from` times the powers of ten, up to `max`.
+fn sizes(from: u64, max: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(from), |size| Some(size * 10)).take_while(move |size| *size <= max)
 }
 
-/// How many records are in the journal of a run.
+/// The number of records in the journal of a run.
 fn records(output: &Path) -> Result<u64> {
     let journal = fs::File::open(output.join(".fetchimg/manifest.jsonl"))?;
     Ok(BufReader::new(journal).split(b'\n').count() as u64)

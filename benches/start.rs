@@ -1,4 +1,4 @@
-//! How long the program takes from its start to the first request on the wire, and from the last byte to its end.
+//! Measures the time from the start of the program to its first request, and from the last received byte to its end.
 //!
 //! ```text
 //! cargo bench --bench start                                # 50 rounds
@@ -6,17 +6,17 @@
 //! cargo bench --bench start -- 50 --beside PROGRAM         # another build of fetchimg takes turns
 //! ```
 //!
-//! A listener in the benchmark itself looks at the clock when a connection comes, when its first byte comes (with TLS
-//! that is the greeting, `ClientHello`) and when the first request can be read, which it answers with one picture. The
-//! time begins just before the program is started, so that the system's part of a start (a new process, its libraries)
-//! is in it. curl fetches the same in turn, where it is installed; who begins changes. The first round warms up and is not
-//! counted.
+//! A listener in the benchmark takes the time when a connection is opened, when its first byte arrives (with TLS, that
+//! of the `ClientHello`) and when the first request has been read, which it answers with one picture. The time begins
+//! just before the program is started, so it includes the system's part of a start (a new process, its libraries). If
+//! curl is installed, it fetches the same; the order of the programs changes from round to round. The first round warms
+//! up and is not counted.
 //!
-//! `https, system` trusts the certificates of the system, which the listener's is not among: no request comes, and the
-//! greeting is what counts. `https, system and one` reads the same files by their names, the listener's own authority
-//! put behind the others, and gets as far as the picture.
+//! `https, system` trusts the certificates of the system. That of the listener is not among them, so no request comes,
+//! and the time of the `ClientHello` counts. `https, system and one` reads the same certificates from a file to which
+//! that of the listener was added, and fetches the picture.
 //!
-//! The status is 1 when a claim does not hold.
+//! The exit status is 1 if a claim does not hold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -37,7 +37,7 @@ use rustls::{ServerConfig, ServerConnection, Stream};
 use common::corpus::Corpus;
 use common::{Result, certificates, spread};
 
-/// Where systems keep all their certificates in one file (Debian, Fedora, openSUSE, Alpine and macOS).
+/// The file of all certificates of a system (Debian, Fedora, openSUSE, Alpine and macOS).
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -45,11 +45,11 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// And where they keep them one by one.
+/// The folder of the certificates of a system, one file each.
 const FOLDER: &str = "/etc/ssl/certs";
 
-/// What the program under test must not be told by whoever starts the benchmark.
-const UNWANTED: [&str; 10] = [
+/// Environment variables that are not passed on to the programs under test.
+const UNWANTED_VARIABLES: [&str; 10] = [
     "http_proxy",
     "https_proxy",
     "all_proxy",
@@ -62,7 +62,7 @@ const UNWANTED: [&str; 10] = [
     "RUST_LOG",
 ];
 
-/// How the picture is fetched.
+/// Which protocol and certificates the picture is fetched with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Http,
@@ -83,8 +83,9 @@ impl Way {
         }
     }
 
-    /// The longest time to the first request, or to what comes of it, in milliseconds.
-    const fn at_most(self) -> f64 {
+    /// The claimed maximum of the time to the first request, or to the `ClientHello` if no request comes, in
+    /// milliseconds.
+    const fn max_ms(self) -> f64 {
         match self {
             Self::Http => 15.0,
             _ => 30.0,
@@ -92,13 +93,13 @@ impl Way {
     }
 }
 
-/// Milliseconds since the start, and at the end between the two last events.
+/// The times of one run in milliseconds, from the start of the program unless said otherwise.
 #[derive(Clone, Copy)]
 struct Times {
     connection: f64,
     first_byte: f64,
     request: Option<f64>,
-    /// From the last byte of the answer to the end of the program.
+    /// From the last byte of the response to the end of the program.
     leaving: Option<f64>,
     whole: f64,
 }
@@ -136,12 +137,12 @@ fn main() -> Result<ExitCode> {
         let mut all = vec![Vec::new(); programs.len()];
         for round in 0..=rounds {
             for turn in 0..programs.len() {
-                // Whoever runs after itself, or after much the same program, finds its pages at hand.
-                let who = (round + if round % 2 == 0 { turn } else { programs.len() - turn }) % programs.len();
-                let (name, program) = &programs[who];
+                // A program that runs after itself, or after another build of it, finds its pages in the cache.
+                let at = (round + if round % 2 == 0 { turn } else { programs.len() - turn }) % programs.len();
+                let (name, program) = &programs[at];
                 let taken = bench.run(way, program, name == "curl")?;
                 if round > 0 {
-                    all[who].push(taken);
+                    all[at].push(taken);
                 }
             }
         }
@@ -152,9 +153,9 @@ fn main() -> Result<ExitCode> {
             println!("{}", row(name, times));
         }
         let (median, _, _) = spread(all[0].iter().map(|times| times.request.unwrap_or(times.first_byte)).collect());
-        let verdict = if median <= way.at_most() { "holds" } else { "DOES NOT HOLD" };
-        println!("\nat most {} ms: {median:.1} ms, {verdict}", way.at_most());
-        holds &= median <= way.at_most();
+        let verdict = if median <= way.max_ms() { "holds" } else { "DOES NOT HOLD" };
+        println!("\nat most {} ms: {median:.1} ms, {verdict}", way.max_ms());
+        holds &= median <= way.max_ms();
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -205,7 +206,7 @@ impl Bench {
 
         let begin = Instant::now();
         let mut process = command.spawn().map_err(|error| format!("{program}: {error}"))?;
-        // Who waits for a connection that never comes is woken when the program has ended.
+        // When the program has ended, a connection wakes the listener, which may still wait for one.
         let ending = std::thread::spawn(move || {
             let status = process.wait();
             let end = Instant::now();
@@ -237,7 +238,7 @@ impl Bench {
         })
     }
 
-    /// Answers one request. When it came, and when the last byte of the answer had gone.
+    /// Answers one request. Returns when it came, and when the last byte of the response was sent.
     fn serve(&self, stream: &mut (impl std::io::Read + std::io::Write)) -> std::io::Result<(Instant, Instant)> {
         let mut head = Vec::new();
         let mut request = None;
@@ -272,7 +273,7 @@ impl Bench {
     fn command(&self, way: Way, program: &str, is_curl: bool, port: u16, output: &Path) -> Result<Command> {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        for name in UNWANTED {
+        for name in UNWANTED_VARIABLES {
             command.env_remove(name);
         }
         let name = &self.corpus.files[0].0;
@@ -282,10 +283,10 @@ impl Bench {
         };
         if is_curl {
             command.args(["-s", "-f", "-O", "--create-dirs", "--output-dir"]).arg(output).arg(url);
-            // The folder would not be made when nothing comes.
+            // curl does not create the folder if it gets no response.
             fs::create_dir(output)?;
         } else {
-            // As somebody types it: a list in a file, with all that is said meanwhile.
+            // As on a command line: a list in a file, and the usual log.
             let list = self.folder.path().join("list.txt");
             fs::write(&list, url)?;
             command.arg(list).arg("-o").arg(output);
@@ -295,7 +296,7 @@ impl Bench {
             Way::Given => {
                 command.arg("--cacert").arg(&self.certificates.authority);
             }
-            // curl has its own word for the file, and goes by the one of OpenSSL for the folder.
+            // curl has a variable of its own for the file, and uses that of OpenSSL for the folder.
             Way::SystemAndOne => {
                 command.env("SSL_CERT_FILE", &self.bundle).env("CURL_CA_BUNDLE", &self.bundle);
                 if Path::new(FOLDER).is_dir() {
@@ -307,7 +308,7 @@ impl Bench {
     }
 }
 
-/// Everybody has to have done what was wanted.
+/// Checks that the program succeeded, or failed if the certificate is not trusted.
 fn check(way: Way, program: &str, status: ExitStatus) -> Result<()> {
     if status.success() == (way == Way::System) {
         return Err(format!("{}: {program} ended with {status}", way.name()).into());

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Times of the steps are processor time of the thread, the median and the least of 15 rounds over all pictures: other
-//! work on the machine disturbs that less than wall time. Then the built program and img2dataset fetch the pictures from
-//! nginx in turn, make thumbnails and store them. `PYTHON` names the Python that has img2dataset (`python3` by default).
-//! What is not installed is left out.
+//! work on the machine disturbs that less than wall time. Then the built program and img2dataset fetch the pictures
+//! from nginx in turn, make thumbnails and store them. `PYTHON` names the Python that has img2dataset (`python3` by
+//! default). What is not installed is left out.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 #![expect(clippy::cast_precision_loss, reason = "counts of pixels and pictures")]

@@ -1,4 +1,4 @@
-//! Certificates for `localhost`, of an authority that nobody else knows.
+//! Makes certificates for `localhost`, signed by an authority of the benchmark.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 
 use super::Result;
 
-/// Where they are, as PEM.
+/// The paths of the files, in PEM format.
 pub struct Files {
     /// The certificate to trust.
     pub authority: PathBuf,

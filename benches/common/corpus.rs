@@ -1,4 +1,4 @@
-//! Pictures to fetch: valid PNG files with bytes that do not repeat, the same on every machine.
+//! Makes pictures to fetch: valid PNG files of random bytes, the same on every machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// So many pictures, whose sizes are spread around the median as those of pictures on the web are: as a log-normal
-    /// distribution, with a tenth to twelve times the median at the ends.
+    /// Makes pictures whose sizes are distributed like those of images on the web: log-normally around the `median` in
+    /// bytes, from 0.08 to 12 times the median.
     pub fn of_the_web(folder: &Path, count: usize, median: f64) -> Result<Self> {
         Self::make(folder, count, |random| {
             // The sum of uniform numbers is nearly normal.
@@ -24,7 +24,7 @@ impl Corpus {
         })
     }
 
-    /// So many pictures of nearly the same size.
+    /// Makes pictures of nearly the same size in bytes.
     pub fn of_size(folder: &Path, count: usize, size: f64) -> Result<Self> {
         Self::make(folder, count, |random| size * (0.9 + 0.2 * random.f64()))
     }
@@ -49,7 +49,7 @@ impl Corpus {
         self.files.iter().map(|(_, size)| size).sum()
     }
 
-    /// How many of the files are in that folder, byte for byte.
+    /// The number of files that are in that folder with the same bytes.
     pub fn right_in(&self, output: &Path) -> Result<usize> {
         let mut right = 0;
         for (name, _) in &self.files {

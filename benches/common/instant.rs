@@ -1,4 +1,4 @@
-//! A server that answers every request at once with the same bytes, in a process of its own: this program once more.
+//! A server that answers every request at once with the same bytes. It runs in a second process of the benchmark.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,15 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Result;
 
-/// The first argument that makes the program the server.
+/// The first argument that makes the benchmark run as the server.
 pub const WORD: &str = "answer-at-once";
 
 /// The running server, stopped when dropped.
 pub struct Instant {
     process: Child,
-    /// Where every path is the picture.
+    /// The port at which every path is the picture.
     pub pictures: u16,
-    /// Where there is nothing: 404.
+    /// The port at which every path is a 404.
     pub nothing: u16,
 }
 
@@ -44,11 +44,11 @@ pub fn picture() -> Vec<u8> {
     super::corpus::png(1000, &mut fastrand::Rng::with_seed(7))
 }
 
-/// The server itself; says its ports and stays.
+/// Runs the server: prints its ports and does not return.
 #[expect(clippy::print_stdout, reason = "the ports")]
 pub fn serve() -> Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let (_, hard_limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard_limit, hard_limit)?;
     let picture = picture();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n", picture.len());
     let answers =
@@ -62,13 +62,13 @@ pub fn serve() -> Result<()> {
                 accepted = pictures.accept() => (accepted?.0, picture),
                 accepted = nothings.accept() => (accepted?.0, nothing),
             };
-            // An error means that the client has left.
+            // An error means that the client has closed the connection.
             tokio::spawn(async move { drop(attend(stream, answer).await) });
         }
     })
 }
 
-/// One answer for each request, of which only the end is looked for.
+/// Answers each request of a connection, as soon as its end is found.
 async fn attend(mut stream: TcpStream, answer: &'static [u8]) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut received = Vec::with_capacity(4096);

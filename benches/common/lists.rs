@@ -16,8 +16,8 @@ use super::Result;
 /// The formats, by the extensions of files. Text has the URLs alone.
 pub const FORMATS: [&str; 4] = ["txt", "csv", "jsonl", "parquet"];
 
-/// Writes a list of so many rows, in the format that the file's name tells. A Parquet file has one row group, packed as
-/// Snappy, as most programs write it.
+/// Writes a list of this number of rows, in the format of the file's extension. A Parquet file has one row group,
+/// compressed with Snappy, as most programs write it.
 pub fn write(path: &Path, rows: u64, url: impl Fn(u64) -> String) -> Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -52,8 +52,8 @@ fn parquet(out: BufWriter<File>, rows: u64, url: impl Fn(u64) -> String) -> Resu
     Ok(())
 }
 
-/// So many values are made before they are written.
-const VALUES: usize = 10_000;
+/// The number of values that are made before they are written.
+const BATCH_VALUES: usize = 10_000;
 
 fn column<T: DataType>(
     group: &mut SerializedRowGroupWriter<BufWriter<File>>,
@@ -61,8 +61,8 @@ fn column<T: DataType>(
     value: impl Fn(u64) -> T::T,
 ) -> Result<()> {
     let mut column = group.next_column()?.ok_or("there are more columns than in the schema")?;
-    for first in (0..rows).step_by(VALUES) {
-        let values = (first..rows).take(VALUES).map(&value).collect::<Vec<_>>();
+    for first in (0..rows).step_by(BATCH_VALUES) {
+        let values = (first..rows).take(BATCH_VALUES).map(&value).collect::<Vec<_>>();
         column.typed::<T>().write_batch(&values, None, None)?;
     }
     Ok(column.close()?)

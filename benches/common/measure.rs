@@ -1,7 +1,7 @@
-//! What a command takes: wall time, processor time, memory.
+//! Measures what a command takes: wall time, processor time and memory.
 //!
-//! The system adds up what a process's children took, without a way to begin again from zero. So every command is run by
-//! a process of its own, which is this program once more, and the sum of that one's children is the command's.
+//! The system adds up the usage of all children of a process, and the sum cannot be reset. So every command is run by a
+//! second process of the benchmark, whose only child is the command.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 
-/// The first argument that makes the program such a process.
+/// The first argument that makes the benchmark run as that second process.
 pub const WORD: &str = "measure-a-command";
 
 /// What a command took.
@@ -39,46 +39,49 @@ impl Taken {
     }
 }
 
-/// Runs a command to its end, or to the limit. `input` becomes its standard input; it says nothing.
+/// Runs a command until it ends, or kills it at the limit. `input` is the file for its standard input. Its output is
+/// discarded.
 pub fn measure(command: &[String], input: Option<&Path>, limit: Duration) -> Result<Taken> {
     let input = input.map_or_else(|| Ok(Stdio::null()), |path| File::open(path).map(Stdio::from))?;
-    told(start(command, input, limit, TOUCHED)?)
+    result(start(command, input, limit, MIN_TOUCHED_BYTES)?)
 }
 
-/// The same with a pipe for standard input, which `feed` writes to meanwhile. `memory`: so many bytes are needed, by the
-/// files that it makes too.
+/// Like [`measure`], with a pipe for standard input, which `feed` writes to. `memory` is the number of bytes that the
+/// command needs, including the files that it creates.
 pub fn measure_fed(
     command: &[String],
     limit: Duration,
     memory: usize,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Taken> {
-    let mut process = start(command, Stdio::piped(), limit, memory.max(TOUCHED))?;
+    let mut process = start(command, Stdio::piped(), limit, memory.max(MIN_TOUCHED_BYTES))?;
     if let Some(pipe) = process.stdin.take() {
         let mut pipe = BufWriter::with_capacity(1 << 16, pipe);
-        // Who reads it may leave early, and its status tells then.
+        // The command may close the pipe early. Its exit status shows whether that is an error.
         let _ = feed(&mut pipe).and_then(|()| pipe.flush());
     }
-    told(process)
+    result(process)
 }
 
 fn start(command: &[String], input: Stdio, limit: Duration, memory: usize) -> Result<Child> {
-    // Here and not in that process, whose command would be said to have used it.
+    // In this process, because in the second one the memory would be counted for the command.
     touch_memory(memory);
     let mut process = Command::new(std::env::current_exe()?);
     process.args([WORD, &limit.as_secs().to_string()]).args(command);
     Ok(process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?)
 }
 
-fn told(process: Child) -> Result<Taken> {
+/// Reads the result that the second process prints.
+fn result(process: Child) -> Result<Taken> {
     Ok(serde_json::from_slice(&process.wait_with_output()?.stdout)?)
 }
 
-/// What the files of most lists need, and more.
-const TOUCHED: usize = 512 << 20;
+/// The memory that is touched before every run, in bytes. It is more than the files of most lists need.
+const MIN_TOUCHED_BYTES: usize = 512 << 20;
 
-/// Uses memory and gives it back. In a virtual machine memory that has not been used for a while has to be fetched from
-/// the machine below, at several times the cost of what a download does with it; whoever comes first would pay for all.
+/// Uses memory and frees it. In a virtual machine, memory that has not been used for a while has to be provided by the
+/// host again. That takes several times as long as a download needs to use it, and would be counted for the first run
+/// only.
 fn touch_memory(bytes: usize) {
     let mut memory = vec![0_u8; bytes];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
@@ -100,7 +103,7 @@ pub fn child(mut words: impl Iterator<Item = String>) -> Result<()> {
     let (done, watched) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
         if watched.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            // What it has started itself goes with the temporary folder's users, or ends by itself.
+            // Processes that it has started are not killed; they end by themselves.
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
     });
@@ -122,7 +125,7 @@ pub fn child(mut words: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-/// What a look at a command every few milliseconds tells.
+/// What is seen of a command by looking at it every few milliseconds.
 pub struct Watched {
     /// From its start to its end, in seconds.
     pub wall: f64,
@@ -134,7 +137,7 @@ pub struct Watched {
     pub peak_bytes: u64,
 }
 
-/// Runs a command to its end and looks at it meanwhile.
+/// Runs a command until it ends, and looks at its open files and memory every few milliseconds.
 pub fn watch(command: &mut Command) -> Result<Watched> {
     let begin = Instant::now();
     let mut process = command.spawn()?;

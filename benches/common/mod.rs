@@ -1,4 +1,4 @@
-//! What several benchmarks need: pictures, servers, certificates, and a stopwatch.
+//! What several benchmarks share: pictures, servers, certificates, and measuring.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
@@ -12,17 +12,17 @@ pub mod server;
 
 use std::error::Error;
 
-/// Whatever goes wrong ends the benchmark with its words.
+/// An error ends the benchmark with its message.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The middle one of the numbers, the smallest and the largest; zeros of none.
+/// The median, the smallest and the largest of the numbers; zeros if there are none.
 pub fn spread(mut numbers: Vec<f64>) -> (f64, f64, f64) {
     numbers.sort_by(f64::total_cmp);
     let at = |index: usize| numbers.get(index).copied().unwrap_or_default();
     (at(numbers.len() / 2), at(0), at(numbers.len().saturating_sub(1)))
 }
 
-/// A million bytes, as everybody but memory makers counts them.
+/// A number of bytes in megabytes of a million bytes.
 #[expect(clippy::cast_precision_loss, reason = "shown")]
 pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6

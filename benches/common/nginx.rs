@@ -11,17 +11,17 @@ use super::server::{Server, free_port, wait_for};
 /// A running nginx, stopped when dropped.
 pub struct Nginx {
     _process: Server,
-    /// Where it speaks plain HTTP.
+    /// The port of plain HTTP.
     pub port: u16,
-    /// Where it speaks TLS, as `localhost`, HTTP/2 offered.
+    /// The port of HTTPS as `localhost`, with HTTP/2.
     pub tls_port: u16,
     /// The certificate to trust there.
     pub authority: PathBuf,
 }
 
 impl Nginx {
-    /// Serves the files in `root`; its own files go into `folder`. Connections are closed after 1,000 requests, as is
-    /// nginx's own habit.
+    /// Serves the files in `root`; its own files go into `folder`. Connections are closed after 1,000 requests, which
+    /// is the default of nginx.
     pub fn start(folder: &Path, root: &Path) -> Result<Self> {
         let (port, tls_port) = (free_port()?, free_port()?);
         let Files { authority, certificate, key } = certificates::make(folder)?;

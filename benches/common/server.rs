@@ -10,7 +10,7 @@ use super::Result;
 pub struct Server(Child);
 
 impl Server {
-    /// Starts an installed program, which says nothing.
+    /// Starts an installed program, without its log.
     pub fn start(program: &str, arguments: &[&str]) -> Result<Self> {
         let started = Command::new(program).args(arguments).stderr(Stdio::null()).spawn();
         let sorry = |error| format!("{program} cannot be started ({error}); install the package {program}");
@@ -32,7 +32,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free when this function looked.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

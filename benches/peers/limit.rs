@@ -1,8 +1,8 @@
-//! The least work there can be: what the machine allows, whoever asks.
+//! A downloader that does the least possible work, as an estimate of what the machine allows.
 //!
-//! Two threads, each with a loop over epoll and half of the connections. Nothing is parsed but the end of a head and the
-//! length in it, nothing is checked, nothing is decided; a body is written in one call into an unnamed file, which is
-//! linked into place. It stands in for a program in C of the same shape.
+//! It has two threads, each with an epoll loop and half of the connections. It parses only the end of a head and the
+//! length in it, and checks nothing. A body is written in one call to an unnamed file, which is linked to its name. It
+//! stands in for a program in C of the same structure.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,8 +21,8 @@ use crate::common::Result;
 /// The first argument that makes the program this one.
 pub const WORD: &str = "limit-of-the-machine";
 
-/// Connections of each of the two threads.
-const EACH: usize = 16;
+/// The number of connections of each of the two threads.
+const CONNECTIONS: usize = 16;
 
 /// Fetches the URLs of a list, all on one numeric host, into a folder.
 pub fn fetch(mut words: impl Iterator<Item = String>) -> Result<()> {
@@ -39,7 +39,7 @@ pub fn fetch(mut words: impl Iterator<Item = String>) -> Result<()> {
     let paths = Mutex::new(paths);
     let failures = std::thread::scope(|scope| {
         let threads =
-            [(); 2].map(|()| scope.spawn(|| turn(address, &paths, &output).map_err(|error| error.to_string())));
+            [(); 2].map(|()| scope.spawn(|| download(address, &paths, &output).map_err(|error| error.to_string())));
         let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".to_owned())));
         ended.filter_map(std::result::Result::err).collect::<Vec<_>>()
     });
@@ -54,17 +54,18 @@ struct Connection {
     body: Option<(usize, usize)>,
 }
 
-fn turn(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Result<()> {
+/// The loop of one thread.
+fn download(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Result<()> {
     let next = || paths.lock().map_or(None, |mut paths| paths.pop());
     let mut poll = Poll::new()?;
     let mut connections = HashMap::new();
-    for token in 0..EACH {
+    for token in 0..CONNECTIONS {
         let Some(path) = next() else { break };
         let mut stream = TcpStream::connect(address)?;
         poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         connections.insert(Token(token), (Connection { stream, path, received: Vec::new(), body: None }, true));
     }
-    let mut events = Events::with_capacity(EACH);
+    let mut events = Events::with_capacity(CONNECTIONS);
     while !connections.is_empty() {
         poll.poll(&mut events, None)?;
         for event in &events {
@@ -76,7 +77,7 @@ fn turn(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Resul
             match connection.receive()? {
                 Received::Some => continue,
                 Received::End => {
-                    // The server closes each connection after so many requests.
+                    // The server closes each connection after a number of requests.
                     connection.stream = TcpStream::connect(address)?;
                     poll.registry().register(
                         &mut connection.stream,
@@ -113,7 +114,7 @@ impl Connection {
     fn ask(&mut self, host: SocketAddr) -> Result<()> {
         self.received.clear();
         self.body = None;
-        // In one piece: several would wait for each other on the way.
+        // In one write, because several could be delayed by Nagle's algorithm.
         let request = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", self.path);
         Ok(self.stream.write_all(request.as_bytes())?)
     }

@@ -1,4 +1,4 @@
-//! fetchimg beside its peers: the same lists from the same servers, in turn, in one run.
+//! Compares fetchimg with other downloaders: the same lists from the same servers, alternating, in one run.
 //!
 //! ```text
 //! cargo bench --bench peers                            # every workload, 5 rounds
@@ -7,13 +7,13 @@
 //! cargo bench --bench peers -- --json peers.json
 //! ```
 //!
-//! Peers are whatever is installed of curl, aria2c, wget2, wget (by xargs) and python3 with aiohttp, which runs the
-//! tutorial's two programs written anew (`tutorial.py`). `limit` is a stand-in for the least work there can be: a loop
-//! over epoll that knows the lengths beforehand, and links unnamed files into place. Plain lists come from nginx, which
-//! has to be installed; lists with waits and faults from a small server in a process of its own.
+//! The peers are those that are installed of curl, aria2c, wget2, wget (through xargs) and python3 with aiohttp, which
+//! runs rewritten versions of the tutorial's two programs (`tutorial.py`). `limit` does the least possible work: an
+//! epoll loop that links unnamed files to their names. Images of plain lists come from nginx, which has to be
+//! installed; those of lists with waits and faults come from a small server in a process of its own.
 //!
 //! The first round warms up and is not counted. Every run writes into a folder of its own, and every file is compared
-//! with its original. Ratios are taken round by round, so that a slow minute of the machine meets both sides.
+//! with its original. Ratios are taken round by round, so that a slow minute of the machine affects both sides.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks")]
 
@@ -31,8 +31,8 @@ use std::path::PathBuf;
 use common::Result;
 use workloads::{Measured, Workload};
 
-/// What was typed.
-struct Wanted {
+/// The arguments of the benchmark.
+struct Arguments {
     workloads: Vec<Workload>,
     only: Vec<String>,
     rounds: usize,
@@ -47,14 +47,14 @@ fn main() -> Result<()> {
         Some(limit::WORD) => return limit::fetch(words),
         _ => {}
     }
-    let wanted = wanted()?;
+    let arguments = arguments()?;
     let mut all = Vec::new();
-    for workload in &wanted.workloads {
-        let measured = workload.measure(wanted.rounds, &wanted.only)?;
+    for workload in &arguments.workloads {
+        let measured = workload.measure(arguments.rounds, &arguments.only)?;
         table::print(&measured);
         all.push(measured);
     }
-    if let Some(path) = wanted.json {
+    if let Some(path) = arguments.json {
         serde_json::to_writer_pretty(std::fs::File::create(&path)?, &all)?;
         println!("written to {}", path.display());
     }
@@ -62,25 +62,25 @@ fn main() -> Result<()> {
     if wrong > 0 { Err(format!("fetchimg missed files in {wrong} workloads").into()) } else { Ok(()) }
 }
 
-fn wanted() -> Result<Wanted> {
-    let mut wanted = Wanted { workloads: Vec::new(), only: Vec::new(), rounds: 5, json: None };
+fn arguments() -> Result<Arguments> {
+    let mut arguments = Arguments { workloads: Vec::new(), only: Vec::new(), rounds: 5, json: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         match &*word {
             // What cargo adds.
             "--bench" => {}
-            "--rounds" => wanted.rounds = value()?.parse()?,
-            "--only" => wanted.only = value()?.split(',').map(str::to_owned).collect(),
-            "--json" => wanted.json = Some(value()?.into()),
+            "--rounds" => arguments.rounds = value()?.parse()?,
+            "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
+            "--json" => arguments.json = Some(value()?.into()),
             name => {
                 let workload = Workload::by_name(name).ok_or_else(|| format!("there is no workload {name}"))?;
-                wanted.workloads.push(workload);
+                arguments.workloads.push(workload);
             }
         }
     }
-    if wanted.workloads.is_empty() {
-        wanted.workloads = Workload::ALL.to_vec();
+    if arguments.workloads.is_empty() {
+        arguments.workloads = Workload::ALL.to_vec();
     }
-    Ok(wanted)
+    Ok(arguments)
 }

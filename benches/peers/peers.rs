@@ -1,4 +1,4 @@
-//! Who takes part, and what each is told.
+//! The compared programs and their command lines.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ pub struct Peer {
     /// What the table calls it.
     pub name: String,
     kind: Kind,
-    /// Takes so long that one round has to do.
+    /// It is so slow that it runs for one round only.
     pub slow: bool,
 }
 
@@ -22,10 +22,10 @@ pub struct Peer {
 enum Kind {
     Fetchimg(&'static [&'static str]),
     Limit,
-    /// So many at once, and what else it is told.
+    /// The number of concurrent downloads, and further flags.
     Curl(u32, &'static [&'static str]),
     Aria2(u32),
-    /// So many threads, and whether it can be told to try again after a status.
+    /// The number of threads, and whether it knows the flag for retries after an error status.
     Wget2(u32, bool),
     XargsWget,
     Tutorial(&'static str),
@@ -39,16 +39,16 @@ pub struct Line {
     pub input: Option<PathBuf>,
 }
 
-/// What wget2 2 and later is told about the status of a busy server.
+/// The flag of wget2 2 and later for retries after the status of a busy server.
 const RETRY_ON_503: &str = "--retry-on-http-error=503";
 
-/// Whether a program is there and does that.
+/// Whether a program is installed and succeeds with these arguments.
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let tried = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     tried.is_ok_and(|status| status.success())
 }
 
-/// Everybody who is installed. `many`: the list is long, so that some would take minutes.
+/// All installed peers. `many` says that the list is long, so that some of them would take minutes.
 pub fn all(many: bool) -> Vec<Peer> {
     let peer = |name: &str, kind, slow| Peer { name: name.to_owned(), kind, slow };
     let mut peers = vec![
@@ -84,7 +84,7 @@ pub fn all(many: bool) -> Vec<Peer> {
 }
 
 impl Peer {
-    /// Whether its setting makes sense for what is asked.
+    /// Whether it can run the workload, and its flags make sense for it.
     pub fn suits(&self, ask: &Ask) -> bool {
         match &self.kind {
             Kind::Fetchimg(flags) => match flags.first() {

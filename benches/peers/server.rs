@@ -1,7 +1,7 @@
-//! A server that waits and fails on purpose, in a process of its own: this program once more.
+//! A server that waits and fails on purpose. It runs in a second process of the benchmark.
 //!
-//! `/{run}/{name}` is the file of that name. Whether a file has a fault depends on its name alone, and each fault meets
-//! the first request of a run only, so that whoever tries again gets everything.
+//! `/{run}/{name}` is the file of that name. Whether a file has a fault depends only on its name. Only the first request
+//! for it in each run gets the fault, so a program that retries gets all files.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
@@ -60,7 +60,8 @@ impl Drop for Server {
 struct Shared {
     files: HashMap<String, Vec<u8>>,
     manner: Manner,
-    met: Mutex<HashSet<String>>,
+    /// The paths that were requested before.
+    requested: Mutex<HashSet<String>>,
 }
 
 enum Fault {
@@ -80,12 +81,12 @@ impl Shared {
             7 => Fault::Cut,
             _ => return None,
         };
-        let is_first = self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        let is_first = self.requested.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
         (self.manner.rough && is_first).then_some(fault)
     }
 }
 
-/// The server itself; says its port and stays.
+/// Runs the server: prints its port and does not return.
 pub fn serve(mut words: impl Iterator<Item = String>) -> Result<()> {
     let mut word = || words.next().ok_or("too few arguments");
     let folder = word()?;
@@ -95,7 +96,7 @@ pub fn serve(mut words: impl Iterator<Item = String>) -> Result<()> {
         let entry = entry?;
         files.insert(entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path())?);
     }
-    let shared = Arc::new(Shared { files, manner, met: Mutex::default() });
+    let shared = Arc::new(Shared { files, manner, requested: Mutex::default() });
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?.port());
@@ -106,7 +107,7 @@ pub fn serve(mut words: impl Iterator<Item = String>) -> Result<()> {
     })
 }
 
-/// Answers the requests of one connection. An error means that the client has left, which is its right.
+/// Answers the requests of one connection. An error means that the client has closed it, which it may do.
 async fn attend(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut received = Vec::with_capacity(4096);
@@ -141,7 +142,7 @@ async fn attend(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<(
                 stream.write_all(start.as_bytes()).await?;
                 stream.write_all(&body[..body.len() / 2]).await?;
                 if matches!(fault, Fault::Silence) {
-                    // Until the client has had enough of it.
+                    // Until the client closes the connection.
                     while stream.read_buf(&mut received).await? > 0 {}
                 }
                 return Ok(());

@@ -1,4 +1,4 @@
-//! The figures, for people.
+//! Prints the results as a table.
 
 use crate::common::{megabytes, spread};
 use crate::workloads::{Measured, Run, Runs};
@@ -23,9 +23,9 @@ fn row(runs: &Runs, ours: Option<&Runs>, files: usize) -> String {
     let (cpu, user, system) = (of(|run| run.taken.cpu()).0, of(|run| run.taken.user).0, of(|run| run.taken.system).0);
     let memory = of(|run| megabytes(run.taken.peak)).2;
     let fewest = runs.runs.iter().map(|run| run.right).min().unwrap_or(0);
-    // Whoever misses files has been quick for another reason, and should have said so.
-    let says_well = runs.runs.iter().all(|run| run.taken.status == Some(0));
-    let said = match (fewest == files, says_well) {
+    // A program that misses files is not comparable in time, and should have ended with an error.
+    let succeeded = runs.runs.iter().all(|run| run.taken.status == Some(0));
+    let note = match (fewest == files, succeeded) {
         (true, true) => "",
         (false, true) => ", at status 0",
         (_, false) => ", with an error",
@@ -37,7 +37,7 @@ fn row(runs: &Runs, ours: Option<&Runs>, files: usize) -> String {
         format!("{middle:.2} ({low:.2}-{high:.2})")
     };
     format!(
-        "| {} | {wall:.3} ({low:.3}-{high:.3}) | {cpu:.3} ({user:.2} + {system:.2}) | {memory:.0} | {fewest}/{files}{said} | {} | {} |",
+        "| {} | {wall:.3} ({low:.3}-{high:.3}) | {cpu:.3} ({user:.2} + {system:.2}) | {memory:.0} | {fewest}/{files}{note} | {} | {} |",
         runs.peer,
         ratio(|run| run.taken.wall),
         ratio(|run| run.taken.cpu()),

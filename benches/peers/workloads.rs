@@ -1,4 +1,4 @@
-//! What is fetched, from whom, and what came of it.
+//! The workloads: lists of images with their servers, and the measured runs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::common::{Result, megabytes};
 use crate::peers::{self, Peer};
 use crate::server::{Manner, Server};
 
-/// Nobody gets more time for one list.
-const LIMIT: Duration = Duration::from_secs(240);
+/// The time after which a run is killed.
+const MAX_RUN_TIME: Duration = Duration::from_secs(240);
 
-/// What statfs(2) calls a file system in memory.
+/// The type of a file system in memory (`TMPFS_MAGIC`, statfs(2)).
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// A list and its server.
@@ -43,12 +43,12 @@ pub enum Workload {
     Rough,
 }
 
-/// What the peers are to know beside the list.
+/// What the command lines of the peers depend on, in addition to the list.
 #[derive(Debug, Default)]
 pub struct Ask {
     /// The certificate to trust.
     pub authority: Option<PathBuf>,
-    /// `HOST:PORT:ADDRESS` of names that no server knows.
+    /// `HOST:PORT:ADDRESS` of names that no name server knows.
     pub hosts: Vec<String>,
     /// Faults are to be expected.
     pub rough: bool,
@@ -58,7 +58,7 @@ pub struct Ask {
     pub wait: u64,
 }
 
-/// What came of a workload.
+/// The results of a workload.
 #[derive(Debug, Serialize)]
 pub struct Measured {
     /// Its name.
@@ -67,14 +67,14 @@ pub struct Measured {
     pub about: String,
     /// How many files there were to fetch.
     pub files: usize,
-    /// Everybody's runs.
+    /// The runs of each peer.
     pub peers: Vec<Runs>,
 }
 
 /// The runs of a peer.
 #[derive(Debug, Serialize)]
 pub struct Runs {
-    /// Who.
+    /// The name of the peer.
     pub peer: String,
     /// The counted runs, in order.
     pub runs: Vec<Run>,
@@ -83,9 +83,9 @@ pub struct Runs {
 /// One run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Run {
-    /// In which round.
+    /// The round.
     pub round: usize,
-    /// What it took.
+    /// Time and memory.
     #[serde(flatten)]
     pub taken: Taken,
     /// How many files were identical to their originals.
@@ -144,7 +144,7 @@ impl Workload {
         }
     }
 
-    /// Runs everybody in turn.
+    /// Runs all peers, round by round.
     pub fn measure(self, rounds: usize, only: &[String]) -> Result<Measured> {
         let folder = tempfile::tempdir()?;
         // nginx's workers run as another user when it is started by root.
@@ -157,7 +157,7 @@ impl Workload {
             _ => None,
         };
         let server = manner.map(|manner| Server::start(&corpus.folder, manner)).transpose()?;
-        // It knows no faults, so whatever comes first in a URL's path is part of a folder's name.
+        // nginx has no faults, so its URLs need no first segment that tells the runs apart.
         let nginx = Nginx::start(folder.path(), &corpus.folder)?;
         let mut ask = Ask {
             rough: self == Self::Rough,
@@ -179,14 +179,13 @@ impl Workload {
         };
         let in_memory = rustix::fs::statfs(folder.path())?.f_type == TMPFS;
         let many = corpus.files.len() > 1000;
-        let everybody = peers::all(many).into_iter().filter(|peer| peer.suits(&ask));
-        let wanted = |peer: &Peer| only.is_empty() || only.contains(&peer.name);
-        let everybody = everybody.filter(wanted).collect::<Vec<_>>();
-        let mut all =
-            everybody.iter().map(|peer| Runs { peer: peer.name.clone(), runs: Vec::new() }).collect::<Vec<_>>();
+        let suitable = peers::all(many).into_iter().filter(|peer| peer.suits(&ask));
+        let is_chosen = |peer: &Peer| only.is_empty() || only.contains(&peer.name);
+        let peers = suitable.filter(is_chosen).collect::<Vec<_>>();
+        let mut all = peers.iter().map(|peer| Runs { peer: peer.name.clone(), runs: Vec::new() }).collect::<Vec<_>>();
         for round in 0..=rounds {
-            for (peer, runs) in everybody.iter().zip(&mut all) {
-                // Those that take long are not warmed up, and run once.
+            for (peer, runs) in peers.iter().zip(&mut all) {
+                // Slow peers run once, without a warm-up.
                 if peer.slow && round != 1 {
                     continue;
                 }
@@ -199,11 +198,11 @@ impl Workload {
                 fs::write(&list, text)?;
                 let output = folder.path().join(format!("out-{run}"));
                 let line = peer.line(&ask, &list, &output, &folder.path().join(format!("{run}.conf")))?;
-                let taken = measure(&line.words, line.input.as_deref(), LIMIT)?;
+                let taken = measure(&line.words, line.input.as_deref(), MAX_RUN_TIME)?;
                 let right = corpus.right_in(&output)?;
                 if in_memory {
-                    // The next one finds memory that is in use in the machine below. On a disk the files stay: making
-                    // files soon after removing many is slow on ext4.
+                    // The next run then gets memory that the machine has already provided. On a disk the files stay,
+                    // because creating files soon after removing many is slow on ext4.
                     fs::remove_dir_all(&output)?;
                 }
                 if round > 0 {

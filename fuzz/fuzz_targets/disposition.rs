@@ -1,4 +1,4 @@
-//! Whatever a server calls a file, the name that comes of it is safe.
+//! Takes any `Content-Disposition`: the name that is made from it must be safe.
 #![no_main]
 
 #[path = "../../tests/common/rules.rs"]

@@ -1,4 +1,4 @@
-//! An inspector finds the same in a body however it is cut, whatever the body is.
+//! Inspects any bytes: the result must not depend on how the body is cut into pieces.
 #![no_main]
 
 use std::io::Cursor;
@@ -7,14 +7,14 @@ use fetchimg::internals::record::Format;
 use fetchimg::internals::image::{InspectError, Inspection, Inspector, InspectOptions, exif};
 use libfuzzer_sys::fuzz_target;
 
-// The first byte chooses the format, the next four the cuts and what is wanted: seeds are files with five bytes in front.
+// The first five bytes choose the format, the options and the sizes of the pieces. A seed is a file after these bytes.
 fuzz_target!(|input: &[u8]| {
     let Some(([format, wanted, cuts @ ..], body)) = input.split_first_chunk::<5>() else { return };
     let format = Format::ALL[usize::from(*format) % Format::ALL.len()];
     let wanted = InspectOptions { structure: wanted & 1 == 0, exif: wanted & 2 == 0 };
     let whole = inspected(format, body, wanted, &[usize::MAX]);
     assert_eq!(inspected(format, body, wanted, &cuts.map(usize::from)), whole);
-    assert!(wanted.structure || whole.is_ok(), "nobody wants to know: {whole:?}");
+    assert!(wanted.structure || whole.is_ok(), "its structure is not checked: {whole:?}");
     if let Ok(found) = whole {
         assert!(found.measures.width != Some(0) && found.measures.height != Some(0), "{found:?}");
         assert!(found.measures.frames.is_none_or(|frames| frames > 1), "{found:?}");

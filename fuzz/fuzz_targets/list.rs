@@ -1,4 +1,4 @@
-//! A list gives the same rows however its bytes are cut into reads.
+//! Reads any list: its rows must not depend on how its bytes are cut into reads.
 #![no_main]
 
 use std::io::{self, Read};
@@ -15,11 +15,11 @@ struct List<'a> {
     text: &'a [u8],
 }
 
-/// Parquet is left out: its library panics at some damage, which a run catches and a fuzzer reports.
+/// Without Parquet, because its library panics on some damaged files. A run catches the panic, but a fuzzer reports it.
 const FORMATS: [Option<ListFormat>; 5] =
     [None, Some(ListFormat::Text), Some(ListFormat::Csv), Some(ListFormat::Tsv), Some(ListFormat::Jsonl)];
 
-/// Gives its bytes in pieces of these sizes times `unit`, in turn, with an interruption now and then.
+/// A reader that returns pieces of the sizes `cuts` times `unit`, in turn, and `Interrupted` now and then.
 struct InPieces<'a> {
     bytes: &'a [u8],
     cuts: [u8; 8],
@@ -46,7 +46,7 @@ fuzz_target!(|list: List| {
         let line = std::iter::repeat_n(byte, usize::try_from(length % 200_000).expect("it is small"));
         text.splice(middle..middle, line);
     }
-    // A long line byte by byte takes long and shows nothing new.
+    // Reading a long line byte by byte would take long and test nothing new.
     let unit = if list.long_line.is_some() { 61 } else { 1 };
     if text.starts_with(b"PAR1") {
         return;

@@ -1,5 +1,5 @@
-//! Names are safe, and no two URLs of a list share one, not even where cases are not told apart, unless the name is that
-//! of their common content.
+//! Names any list: names must be safe, and no two URLs may share one, not even on a file system that ignores case,
+//! unless the name consists of the digest of their common content.
 #![no_main]
 
 #[path = "../../tests/common/rules.rs"]
@@ -27,9 +27,9 @@ struct Row<'a> {
     place: u8,
     /// What the column `class` holds.
     class: &'a str,
-    /// The format that the bytes turn out to have.
+    /// The format of its content.
     format: u8,
-    /// And their digest.
+    /// Chooses the digest of its content.
     content: u8,
 }
 
@@ -59,7 +59,7 @@ const USUAL: [&str; 17] = [
     "{index/2}-{sha256:0:2}{col.class}.{ext}",
 ];
 
-/// Digests that are likely to agree where it matters: with each other, and with the digits that names hold otherwise.
+/// Digests that are likely to be equal to each other, or to other digits in names.
 fn digest(url: &url::Url, content: u8) -> String {
     match content % 8 {
         0 => "0".repeat(64),
@@ -82,7 +82,7 @@ fuzz_target!(|list: List| {
     for (index, Row { segment, place, class, format, content }) in (0..).zip(&list.rows) {
         let host = ["a.example", "con", "[::1]", "xn--mnchen-3ya.example"][usize::from(place % 4)];
         let Ok(url) = url::Url::parse(&format!("http://{host}/{}/{segment}", place / 4)) else { continue };
-        // The run sees to it that no URL is named twice.
+        // A run never names a URL twice.
         if urls.insert(url_hash(&url), ()).is_some() {
             continue;
         }

@@ -1,4 +1,5 @@
-//! A record reads back as it was written, and a journal of whatever bytes is opened, mended once and then left alone.
+//! Writes and reads any record, which must stay the same, and opens a journal of any bytes, which must be repaired at
+//! the first time and stay unchanged at the second.
 #![no_main]
 
 use std::time::Duration;
@@ -77,7 +78,7 @@ fuzz_target!(|input: Input| {
     let text = std::str::from_utf8(&line).expect("JSON is text");
     assert!(!text.chars().any(redact::needs_escaping), "{text}");
     assert_eq!(serde_json::from_slice::<Record>(&line).expect("a record"), record);
-    // Whatever stands in a journal is read as a record or passed over.
+    // Any bytes in a journal are parsed as a record or skipped.
     let _ = serde_json::from_slice::<Record>(input.journal);
 
     let folder = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).expect("a folder");

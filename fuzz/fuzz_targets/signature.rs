@@ -1,4 +1,4 @@
-//! A verdict on the beginning of a body, once it is clear, stays what it is however much more comes.
+//! Recognises any bytes: once the format of a body is recognised, further bytes must not change it.
 #![no_main]
 
 use fetchimg::internals::image::{MAX_HEAD_BYTES, Recogniser, Recognition, recognise};
@@ -8,17 +8,17 @@ fuzz_target!(|body: &[u8]| {
     let complete = recognise(body, true);
     assert_ne!(complete, Recognition::Unclear, "the end of a body leaves nothing open");
     let mut clear = None;
-    // Every length where something is decided, and then some.
+    // Every length at which the format may be recognised, and some longer ones.
     let ends = (0..=body.len().min(300)).chain((300..=body.len()).step_by(97)).chain([body.len()]);
     for end in ends {
         let verdict = recognise(&body[..end], false);
         match (clear, verdict) {
-            // Only what may be a TGA is read to its end: its third byte is one of these.
+            // Only a body that may be a TGA is read to its end. The third byte of a TGA is one of these.
             (None, Recognition::Unclear) => {
                 assert!(end < MAX_HEAD_BYTES || matches!(body[2], 1..=3 | 9..=11), "undecided after {end} bytes");
             }
             (None, verdict) => clear = Some(verdict),
-            // The words for what is no image may become more precise.
+            // The description of a body that is not an image may become more precise.
             (Some(Recognition::Other(_)), Recognition::Other(_)) => {}
             (Some(before), verdict) => assert_eq!(before, verdict, "after {end} bytes"),
         }

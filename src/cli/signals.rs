@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::record::Exit;
-use crate::run::shutdown::{GRACE, Stop};
+use crate::run::shutdown::{GRACE_PERIOD, Stop};
 
 /// Handlers of SIGINT and SIGTERM. From its creation on, these signals no longer end the process by themselves.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Signals {
         stop.ask(first);
         // This write may block when the log is a pipe that is no longer read. The second signal must not wait for it.
         drop(tokio::task::spawn_blocking(|| {
-            let grace = GRACE.as_secs();
+            let grace = GRACE_PERIOD.as_secs();
             tracing::warn!(target: "fetchimg", "Stopping: downloads in flight have {grace} s to finish; once more to leave now");
         }));
         self.next().await;

@@ -1,7 +1,7 @@
-//! A complete body becomes an image of the sink, and its record.
+//! The last steps of a download: a complete body is checked, transformed, named and stored, and its record is made.
 
 use super::partial::PartialBody;
-use super::validate::Found;
+use super::validate::InspectedBody;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
 use crate::naming::{FinalName, may_be_same_file};
@@ -9,10 +9,14 @@ use crate::record::{Algorithm, FetchError, Outcome, Reason, Record, Saved, Skipp
 #[cfg(not(feature = "transform"))]
 use crate::sink::Body;
 use crate::sink::{Entry, Replaced, Stored};
+use crate::util::lock;
 use crate::util::redact::redacted;
 
 impl Fetcher {
-    /// Checks a complete body, transforms its pixels if that is wanted, names it, and hands it to the sink.
+    /// Checks a complete body, transforms its pixels if the options ask for it, names it, and hands it to the sink.
+    ///
+    /// # Errors
+    /// When the image is not accepted or corrupt, its pixels cannot be transformed, or it cannot be stored.
     pub(super) async fn finish(
         &self,
         work: &Work,
@@ -20,36 +24,37 @@ impl Fetcher {
         partial: PartialBody<'_>,
         response: Response<'_>,
     ) -> Result<Ended, FetchError> {
-        let PartialBody { mut body, checks, .. } = partial;
+        let PartialBody { mut body, validation, .. } = partial;
         let unreadable = |error| self.disk("cannot read back what was stored", error);
-        let found = match checks.finish(body.length(), || body.reader(), unreadable) {
-            Ok(found) => self.transform_pixels(&mut body, found).await,
+        let inspected = match validation.finish(body.length(), || body.reader(), unreadable) {
+            Ok(inspected) => self.transform_pixels(&mut body, inspected).await,
             Err(error) => Err(error),
         };
-        let found = match found {
-            Ok(found) => found,
+        let inspected = match inspected {
+            Ok(inspected) => inspected,
             Err(error) => {
                 body.discard();
                 return Err(error);
             }
         };
         let planned = response.filename.as_deref().filter(|_| work.name.awaits_server_name()).and_then(|filename| {
-            let mut namer = self.namer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut namer = lock(&self.namer);
             namer.reserve_from_server(&work.job, filename)
         });
         let planned = planned.as_ref().unwrap_or(&work.name);
-        let name = planned.finish(found.format, self.options.fix_extension, found.digests.get(Algorithm::Sha256));
+        let name =
+            planned.finish(inspected.format, self.options.fix_extension, inspected.digests.get(Algorithm::Sha256));
         let bytes = body.length();
         let is_content_addressed = planned.is_content_addressed();
         let replaces = work.replaces.as_ref().map(|(path, bytes)| Replaced {
             path,
             bytes: *bytes,
-            // A content-addressed file may be other rows' as well, and a file system that ignores case would lose the
-            // new file with the old one.
+            // A content-addressed file may belong to other rows too. On a file system that ignores case, the old path
+            // may name the new file, which must not be removed.
             remove: !is_content_addressed && !may_be_same_file(path, &name.path),
         });
         let entry = Entry {
-            record: Record::of(&work.job, Outcome::Saved(self.saved(state, found, &name, (bytes, &response)))),
+            record: Record::of(&work.job, Outcome::Saved(self.saved(state, inspected, &name, (bytes, &response)))),
             path: &name.path,
             on_conflict: work.on_conflict,
             replaces,
@@ -68,39 +73,39 @@ impl Fetcher {
         }
     }
 
-    /// Without the feature `transform`, images are stored as they came.
+    /// Without the feature `transform`, images are stored as they were received.
     #[cfg(not(feature = "transform"))]
-    #[expect(clippy::unused_async, reason = "it waits where there is something to do")]
-    async fn transform_pixels(&self, _: &mut Body<'_>, found: Found) -> Result<Found, FetchError> {
-        Ok(found)
+    #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
+    async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
+        Ok(inspected)
     }
 
-    /// What the record says of the image. The sink adds what only storing can tell.
+    /// The part of the record about the image. The sink fills in what is known only when the image is stored.
     fn saved(
         &self,
         state: &AttemptState,
-        found: Found,
+        inspected: InspectedBody,
         name: &FinalName,
         (bytes, response): (u64, &Response<'_>),
     ) -> Saved {
         Saved {
             path: name.path.clone(),
             bytes,
-            format: found.format,
-            measures: found.measures,
+            format: inspected.format,
+            measures: inspected.measures,
             content_type: response.content_type.clone(),
             http_status: response.status,
             final_url: redacted(&response.final_url).into_owned(),
             attempts: state.attempts,
             resumed_from: state.resumed_from,
             timing: self.timing(state).unwrap_or_default(),
-            exif: found.exif,
-            digests: found.digests,
-            phash: found.phash,
-            original: found.original,
+            exif: inspected.exif,
+            digests: inspected.digests,
+            phash: inspected.phash,
+            original: inspected.original,
             same_as: None,
             extension_mismatch: name.mismatch,
-            from_earlier_run: state.from_before,
+            from_earlier_run: state.from_earlier_run,
         }
     }
 }

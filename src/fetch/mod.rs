@@ -1,8 +1,8 @@
-//! One URL from start to end: [`Work`] in, [`Record`] out, whatever happens.
+//! Downloads one URL: a [`Work`] becomes exactly one [`Record`], even after a panic.
 //!
-//! The loop over attempts is here, and so is the way of the bytes: each frame of the body is held to the limit on bytes
-//! and taken apart into pieces of `--chunk-size`, which are looked at one by one until they have told what they are. Then
-//! the frame goes into the body file as it is, and is counted: a write for each piece would copy everything once more.
+//! This module holds the loop over attempts and the path of the received bytes. Each frame of a body is checked against
+//! `--max-bytes` and inspected in pieces of `--chunk-size` until the format is known. Then the whole frame is written
+//! to the [`Body`](crate::sink::Body) and counted. Writing each piece by itself would copy every byte once more.
 
 mod finish;
 mod partial;
@@ -36,44 +36,45 @@ use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::{Rounded, Size};
 use crate::util::redact::{escaped, redacted};
 
-/// A job with all that was decided about it in list order.
+/// A job that was admitted, with what was decided about it in list order.
 #[derive(Debug)]
 pub struct Work {
     /// What to fetch.
     pub job: Job,
-    /// The file it becomes.
+    /// The name reserved for its image.
     pub name: PlannedName,
-    /// Whether it may take the place of a file of that name.
+    /// What happens when a file has that name.
     pub on_conflict: OnConflict,
-    /// The file of an earlier run that goes when this one is there, unless it is the same, and its size in bytes.
+    /// The path and the size in bytes of the file that an earlier run saved for this job. It is removed when the new
+    /// image is stored under another path.
     pub replaces: Option<(String, u64)>,
 }
 
-/// `--chunk-size`: bytes of a piece at most.
+/// `--chunk-size`: the size of a piece in bytes.
 pub const DEFAULT_CHUNK_SIZE: usize = 512;
 
-/// `--max-bytes`: a larger body fails.
+/// `--max-bytes`: the largest body in bytes; a larger one fails.
 pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
 
-/// What every download is checked against.
+/// What every download is checked against, and how it is retried.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Which images are wanted.
     pub wanted: Wanted,
-    /// Bytes of a piece at most. More than none.
+    /// The size in bytes of the pieces in which a body is inspected. Not zero.
     pub chunk_size: usize,
-    /// Bytes of a body at most. A larger one fails.
+    /// The largest body in bytes. A larger one fails.
     pub max_bytes: u64,
-    /// Give a file the extension of its format. Where images are made anew, it is always given.
+    /// Give a file the extension of its format. Always set when images are re-encoded.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
     #[cfg(feature = "transform")]
     pub plan: Option<Arc<TransformOptions>>,
-    /// Bytes a second at most, all downloads together.
+    /// The limit on bytes per second of all downloads together.
     pub limit_rate: Option<NonZeroU32>,
     /// How often to try again, and when.
     pub policy: retry::Policy,
-    /// End the first attempt of a row when nothing has come for far longer than the host usually takes for an image.
+    /// End the first attempt of a row when no byte has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
 }
 
@@ -93,69 +94,72 @@ impl Default for Options {
     }
 }
 
-/// All that a download needs. One for each pass over the list, shared by its tasks.
+/// Everything that a download needs. One for each pass over the list, shared by its tasks.
 #[derive(Debug)]
 pub struct Fetcher {
-    /// The way out, with its connections.
+    /// The HTTP client, with its connections.
     pub client: Client,
-    /// Seats at hosts.
+    /// Gives out the permits per host and of the run.
     pub limiter: Limiter,
     /// Where images go.
     pub sink: Arc<Sink>,
-    /// Processors for pixels.
+    /// The threads that work on pixels.
     #[cfg(feature = "transform")]
     pub pool: CpuPool,
-    /// Names that only the server can tell are reserved late.
+    /// Reserves the names that are known only from an answer.
     pub namer: Arc<Mutex<Namer>>,
-    /// What has happened so far.
+    /// The counters of the pass.
     pub counters: Arc<Counters>,
-    /// What downloads are held to.
+    /// What downloads are checked against.
     pub options: Options,
-    /// Keeps to the limit on bytes a second.
+    /// The limit on bytes per second, if there is one.
     pub bandwidth: Option<BandwidthLimit>,
     /// When the pass began.
     pub started: Instant,
-    /// Changes when the run is asked to end.
+    /// The phase of the run: downloads end early when it asks them to.
     pub phase: watch::Receiver<Phase>,
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug)]
 pub struct Fetched {
-    /// How it ended.
+    /// The record of the job.
     pub record: Record,
-    /// The same as JSON, where it had to be noted before the file appeared.
+    /// The record as a line of JSON, if it was serialised for the write-ahead log.
     pub line: Option<RecordLine>,
     /// To be released when the record is in the journal.
     pub receipt: Receipt,
 }
 
-/// How an attempt ended that needs no other.
+/// The end of an attempt after which there is no retry.
 enum Ended {
     Saved(Box<Fetched>),
     Skipped(Skipped),
 }
 
-/// What one download has been through.
+/// What the attempts at one download have in common.
 #[derive(Default)]
 struct AttemptState {
+    /// When the first attempt began.
     began: Option<Instant>,
+    /// When the head of the last response came.
     first_byte: Option<Instant>,
-    /// Between attempts.
+    /// The time spent between attempts.
     waited: Duration,
     attempts: u32,
-    /// Where the last attempt took up the body.
+    /// The length in bytes of the partial body that the last attempt continued.
     resumed_from: u64,
-    /// Bytes of it that an earlier run had.
-    from_before: u64,
-    water: HighWaterMark,
+    /// The bytes of the body that an earlier run received.
+    from_earlier_run: u64,
+    /// Keeps bytes that a retry receives again from being counted twice.
+    high_water: HighWaterMark,
 }
 
 impl Fetcher {
-    /// Fetches one image, the first attempt on the given permit if there is one. Never panics: a defect is a record too.
+    /// Fetches one image. The first attempt uses `permit` if there is one. A panic inside becomes a failed record.
     pub async fn fetch(&self, work: &Work, permit: Option<Permit>) -> Box<Fetched> {
         let mut state = AttemptState::default();
-        let fetched = AssertUnwindSafe(self.until_told_to_leave(work, permit, &mut state)).catch_unwind().await;
+        let fetched = AssertUnwindSafe(self.attempts_unless_cancelled(work, permit, &mut state)).catch_unwind().await;
         let result = fetched.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
@@ -169,7 +173,8 @@ impl Fetcher {
         Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, receipt: Receipt::None })
     }
 
-    async fn until_told_to_leave(
+    /// Makes attempts, until one of them decides or the run cancels its downloads.
+    async fn attempts_unless_cancelled(
         &self,
         work: &Work,
         permit: Option<Permit>,
@@ -183,6 +188,7 @@ impl Fetcher {
         }
     }
 
+    /// Makes attempts until one succeeds, fails for good, or no retry is left.
     async fn attempts(
         &self,
         work: &Work,
@@ -196,49 +202,50 @@ impl Fetcher {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
         }
         let mut waits = self.options.policy.waits();
-        let mut begun = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
-        if let Some(begun) = &begun {
-            state.from_before = begun.body.length();
-            state.water.reach(state.from_before);
+        let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
+        if let Some(partial) = &partial {
+            state.from_earlier_run = partial.body.length();
+            state.high_water.reach(state.from_earlier_run);
         }
-        let mut failure: Option<FetchError> = None;
-        // Since when it has left its permit to try again later.
-        let mut resting: Option<(BackingOff, Instant)> = None;
+        let mut last_error: Option<FetchError> = None;
+        // Between two attempts: the row is counted as backing off at its host, since this time.
+        let mut backing_off: Option<(BackingOff, Instant)> = None;
         loop {
-            let turn = if state.attempts == 0 { Attempt::First } else { Attempt::Retry };
+            let attempt = if state.attempts == 0 { Attempt::First } else { Attempt::Retry };
             let permit = if let Some(permit) = permit.take() {
                 permit
             } else {
                 let host = HostKey::of(&work.job.url);
-                self.unless_finishing(self.limiter.acquire(&host, turn)).await?.map_err(|given_up| {
-                    let error = not_tried(&host, given_up, state.attempts);
-                    match failure.take() {
-                        Some(failure) => error.caused_by(failure),
+                self.unless_finishing(self.limiter.acquire(&host, attempt)).await?.map_err(|circuit_open| {
+                    let error = not_tried(&host, circuit_open, state.attempts);
+                    match last_error.take() {
+                        Some(last_error) => error.caused_by(last_error),
                         None => error,
                     }
                 })?
             };
-            if let Some((_resting, since)) = resting.take() {
+            if let Some((_backing_off, since)) = backing_off.take() {
                 state.waited += since.elapsed();
             }
-            let answered = state.first_byte;
-            // In a box of its own: most tasks of a long list wait, and should be small while they do.
-            let result = Box::pin(self.attempt(work, &permit, state, &mut begun)).await;
+            let first_byte_before = state.first_byte;
+            // Boxed, because most tasks of a long list wait here for a permit and should be small while they do.
+            let result = Box::pin(self.attempt(work, &permit, state, &mut partial)).await;
             let Err(error) = result else {
                 permit.release(Feedback::Success);
                 return result;
             };
-            let asks_too_much = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
-            // The row does not wait for so long; the host is left alone for a while all the same.
-            let asked = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
-            let visit = visit(&error, asked, state, state.first_byte != answered);
-            let wait = if error.kind().retryable() && !asks_too_much { waits.next() } else { None };
+            // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even
+            // so.
+            let exceeds_max = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
+            let retry_after = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
+            let feedback = feedback(&error, retry_after, state.attempts, state.first_byte != first_byte_before);
+            let wait = if error.kind().retryable() && !exceeds_max { waits.next() } else { None };
             let Some(wait) = wait else {
-                permit.release(visit);
+                permit.release(feedback);
                 return Err(error);
             };
-            resting = Some((permit.back_off(visit), Instant::now()));
-            let wait = wait.max(asked.unwrap_or_default());
+            backing_off = Some((permit.back_off(feedback), Instant::now()));
+            let wait = wait.max(retry_after.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
                 "Trying again in {:.1} s: {}: {error}",
@@ -248,11 +255,11 @@ impl Fetcher {
             if self.unless_finishing(tokio::time::sleep(wait)).await.is_err() {
                 return Err(interrupted().caused_by(error));
             }
-            failure = Some(error);
+            last_error = Some(error);
         }
     }
 
-    /// Waits, unless the run is ending: then nothing new is begun.
+    /// Waits for a future, or fails as interrupted when the run is about to finish: then nothing new is begun.
     async fn unless_finishing<T>(&self, waiting: impl Future<Output = T>) -> Result<T, FetchError> {
         let mut phase = self.phase.clone();
         tokio::select! {
@@ -262,126 +269,132 @@ impl Fetcher {
         }
     }
 
-    /// One request. `begun`: what an earlier attempt has of the body, and what this one leaves to the next.
+    /// Makes one attempt. `partial` is the part of the body that earlier attempts have received; a failed attempt
+    /// leaves there what the next one can continue.
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,
         permit: &Permit,
         state: &mut AttemptState,
-        begun: &mut Option<PartialBody<'a>>,
+        partial: &mut Option<PartialBody<'a>>,
     ) -> Result<Ended, FetchError> {
         state.began.get_or_insert_with(Instant::now);
         state.attempts += 1;
-        let alive = self.counters.begin(&work.job.url, state.attempts);
-        // Once a row only: what is slow by itself must get its time.
+        let download = self.counters.begin(&work.job.url, state.attempts);
+        // In the first attempt of a row only: a URL that is always slow must get its time in a retry.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
         let gives_up = |silence| permit.exceeds_usual_latency(silence);
         let next_slot = || permit.next_slot().boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
-        let mut response = self.ask(work, begun, deadline).await?;
+        let mut response = self.request(work, partial, deadline).await?;
         state.first_byte = Some(Instant::now());
-        let mut body = if let Some(mut body) = begun.take_if(|_| response.status == 206) {
-            state.resumed_from = body.body.length();
-            body.total = response.range.map(|range| range.end);
-            body
+        let mut received = if let Some(mut continued) = partial.take_if(|_| response.status == 206) {
+            state.resumed_from = continued.body.length();
+            continued.total = response.range.map(|range| range.end);
+            continued
         } else {
-            // A failure says nothing about the body; the next attempt asks for its rest again.
+            // A refused response does not discard the partial body: the next attempt requests its rest again.
             if let Some(error) = refusal(&response, &self.options) {
                 let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;
                 return Err(error.from_other_host(is_elsewhere));
             }
-            if let Some(former) = begun.take() {
+            if let Some(former) = partial.take() {
                 former.discard();
             }
             state.resumed_from = 0;
-            state.from_before = 0;
+            state.from_earlier_run = 0;
             let (validator, total) = (response.validator.clone(), response.length);
             let source = source(&response.final_url);
-            let known_by = validator.as_ref().map(|validator| validator.as_bytes().into());
-            let origin = known_by.map(|validator| Origin { url: &work.job.url, source, validator, total });
+            let origin = validator.as_ref().map(|validator| {
+                let validator = validator.as_bytes().into();
+                Origin { url: &work.job.url, source, validator, total }
+            });
             let body = self.sink.body(response.length, origin);
-            let checks = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
-            PartialBody { body, checks, validator, source, total }
+            let validation = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
+            PartialBody { body, validation, validator, source, total }
         };
-        if let Err(error) = self.receive(&mut body, state, &mut response, &alive).await {
+        if let Err(error) = self.receive(&mut received, state, &mut response, &download).await {
             let error = error.from_other_host(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
-            // What cannot be laid aside is fetched from its beginning.
-            if broke_off && body.validator.is_some() && body.body.length() > 0 && body.body.spill().is_ok() {
-                *begun = Some(body);
+            let can_resume = broke_off && received.validator.is_some() && received.body.length() > 0;
+            // A body that cannot be written to its file is fetched from its beginning.
+            if can_resume && received.body.spill().is_ok() {
+                *partial = Some(received);
             } else {
-                body.discard();
+                received.discard();
             }
             return Err(error);
         }
-        self.finish(work, state, body, response).await
+        self.finish(work, state, received, response).await
     }
 
-    /// The answer for the body, or for its rest where there is a beginning. A beginning that is of no use is given up.
-    async fn ask<'b>(
+    /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not
+    /// continue is discarded, and the whole is requested at once.
+    async fn request<'b>(
         &self,
         work: &'b Work,
-        begun: &mut Option<PartialBody<'_>>,
+        partial: &mut Option<PartialBody<'_>>,
         deadline: Deadline<'b>,
     ) -> Result<Response<'b>, FetchError> {
-        let resume = begun.as_ref().and_then(PartialBody::resume);
+        let resume = partial.as_ref().and_then(PartialBody::resume);
         let response = self.client.get(&work.job.url, resume.as_ref(), deadline).await?;
-        let is_of_no_use = |begun: &mut PartialBody| match response.status {
-            206 => !begun.is_continued_by(&response),
-            // The body ends before what is there does.
+        let cannot_continue = |partial: &mut PartialBody| match response.status {
+            206 => !partial.is_continued_by(&response),
+            // 416 Range Not Satisfiable: the body is shorter than the partial one now.
             416 => true,
             _ => false,
         };
-        let Some(former) = begun.take_if(is_of_no_use) else { return Ok(response) };
-        // It is another body now, or the server has no command of ranges: from the beginning, at once.
+        let Some(former) = partial.take_if(cannot_continue) else { return Ok(response) };
+        // The body has changed, or the server handles ranges wrongly.
         former.discard();
         let deadline = response.deadline();
         response.drain().await;
         self.client.get(&work.job.url, None, deadline.with_next_slot().await).await
     }
 
-    /// The body of a good answer, piece by piece.
+    /// Receives the body of a successful response, frame by frame.
     async fn receive(
         &self,
-        body: &mut PartialBody<'_>,
+        received: &mut PartialBody<'_>,
         state: &mut AttemptState,
         response: &mut Response<'_>,
-        alive: &DownloadGuard<'_>,
+        download: &DownloadGuard<'_>,
     ) -> Result<(), FetchError> {
         while let Some(frame) = response.next().await? {
-            if body.body.length() + frame.len() as u64 > self.options.max_bytes {
+            if received.body.length() + frame.len() as u64 > self.options.max_bytes {
                 return Err(too_large(self.options.max_bytes));
             }
-            body.checks.feed(&frame, self.options.chunk_size)?;
-            body.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
+            received.validation.feed(&frame, self.options.chunk_size)?;
+            received.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(bandwidth) = &self.bandwidth {
                 bandwidth.pass(frame.len()).await;
             }
-            let new = state.water.reach(body.body.length());
+            let new = state.high_water.reach(received.body.length());
             self.counters.bytes.fetch_add(new, std::sync::atomic::Ordering::Relaxed);
-            alive.reach(body.body.length(), body.total);
+            download.reach(received.body.length(), received.total);
         }
-        match body.total {
-            // A body that came whole need not be the body that was missing.
-            Some(total) if total != body.body.length() => {
+        match received.total {
+            // A 206 response can be complete in itself and still end before the range that was announced.
+            Some(total) if total != received.body.length() => {
                 Err(FetchError::new(ErrorKind::CutShort, "the body is incomplete"))
             }
             _ => Ok(()),
         }
     }
 
+    /// The failure of an operation on the disk, which ends the run if nothing can be stored any more.
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
         FetchError::disk(what, error, self.sink.is_usable())
     }
 
     fn timing(&self, state: &AttemptState) -> Option<Timing> {
-        let begun = state.began?;
+        let began = state.began?;
         Some(Timing {
-            start_ms: milliseconds(begun.saturating_duration_since(self.started)),
-            ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(begun))),
+            start_ms: milliseconds(began.saturating_duration_since(self.started)),
+            ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(began))),
             waited_ms: (!state.waited.is_zero()).then(|| milliseconds(state.waited)),
-            total_ms: milliseconds(begun.elapsed()),
+            total_ms: milliseconds(began.elapsed()),
         })
     }
 }
@@ -390,7 +403,7 @@ fn interrupted() -> FetchError {
     FetchError::new(ErrorKind::Interrupted, "the run ended before this row did")
 }
 
-/// A row of a host that has been given up.
+/// The error of a row that is not tried, or not tried again, because the circuit of its host is open.
 fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, attempts: u32) -> FetchError {
     let (host, time) = (escaped(host.name()), time.as_secs());
     let again = if attempts == 0 { "" } else { " again" };
@@ -406,23 +419,24 @@ fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, 
     )
 }
 
-/// What a failed attempt says about the host.
-fn visit(error: &FetchError, asked: Option<Duration>, state: &AttemptState, was_answered: bool) -> Feedback {
+/// What a failed attempt says about the host. `attempts` is the number of this attempt; `was_answered` says whether a
+/// response had begun.
+fn feedback(error: &FetchError, retry_after: Option<Duration>, attempts: u32, was_answered: bool) -> Feedback {
     match error.kind() {
-        // The host answered, with a redirect; what another one does is not its fault.
+        // The host answered with a redirect and is not responsible for the other host.
         _ if error.is_from_other_host() => Feedback::Success,
-        kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, asked),
-        // A 503 alone may be one broken page; with a time to stay away it speaks for the host.
-        kind @ ErrorKind::HttpStatus(503) if asked.is_some() => Feedback::Throttled(kind, asked),
-        // That one page says it again is no news.
-        ErrorKind::HttpStatus(503) if state.attempts > 1 => Feedback::Unclear,
+        kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, retry_after),
+        // A 503 by itself may be about one broken page; with `Retry-After` it is about the host.
+        kind @ ErrorKind::HttpStatus(503) if retry_after.is_some() => Feedback::Throttled(kind, retry_after),
+        // A second 503 for the same URL says nothing new about the host.
+        ErrorKind::HttpStatus(503) if attempts > 1 => Feedback::Unclear,
         kind @ ErrorKind::HttpStatus(503) => Feedback::Busy(kind),
         ErrorKind::CutShort => Feedback::Broken,
         ErrorKind::Timeout | ErrorKind::Stalled if was_answered => Feedback::Silent,
         kind @ (ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Stalled | ErrorKind::Dns) => {
             Feedback::Unanswered(kind)
         }
-        // Any other answer was an answer.
+        // The host answered as it should.
         ErrorKind::HttpStatus(_)
         | ErrorKind::NotAnImage
         | ErrorKind::NotAccepted
@@ -442,13 +456,13 @@ fn too_large(limit: u64) -> FetchError {
     FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", Size::from(limit)))
 }
 
-/// Why an answer has no body worth reading.
+/// Why the body of a response is not read, if it is not.
 fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
     let max_bytes = options.max_bytes;
     match response.status {
         206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
         200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
-        200..=299 => options.wanted.bounds.allow_length(response.length?).err(),
+        200..=299 => options.wanted.bounds.check_length(response.length?).err(),
         status => {
             let mut clause = response.status_line();
             if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
@@ -474,12 +488,12 @@ mod tests {
     use crate::limiter::{self, OpenAfter, PerHost};
     use crate::sink::{Folder, folder};
 
-    /// A server for one request.
+    /// Starts a server that answers one request, and returns its port.
     fn serve_once() -> u16 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a visitor");
+            let (mut stream, _) = listener.accept().expect("a connection");
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n\x89PNG\r\n\x1a\n");
         });
@@ -514,7 +528,7 @@ mod tests {
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
             counters: Arc::default(),
             options: Options {
-                // The server below has no more of an image than its signature.
+                // The server sends only the signature of a PNG file.
                 wanted: Wanted { verify: Verify::Nothing, ..Wanted::default() },
                 chunk_size,
                 max_bytes: 100,
@@ -538,10 +552,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failed_record_and_not_the_end() {
-        // Pieces of no size are refused on the command line, and make the loop over pieces panic.
+        // The command line refuses a chunk size of zero, which makes the loop over pieces panic.
         let Outcome::Failed(failed) = fetch_once(0).await else { panic!("it cannot have been saved") };
         assert_eq!((&*failed.error, failed.attempts), ("internal", 1), "{failed:?}");
         assert!(failed.message.contains("chunk size must be non-zero"), "{failed:?}");
-        assert!(matches!(fetch_once(512).await, Outcome::Saved(_)), "with pieces of some size it is");
+        assert!(matches!(fetch_once(512).await, Outcome::Saved(_)), "with another chunk size it is saved");
     }
 }

@@ -1,21 +1,25 @@
-//! What is done with the pixels of a complete body, on the CPU pool beside the network.
+//! Transforms the pixels of a complete body on the CPU pool, so that the threads of the network are not blocked.
 
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
 
 use super::Fetcher;
-use super::validate::Found;
+use super::validate::InspectedBody;
 use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
 use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
 use crate::sink::Body;
 
 impl Fetcher {
-    /// Transforms the pixels, if that is wanted. `body` holds the image to be stored then.
-    pub(super) async fn transform_pixels<'a>(&'a self, body: &mut Body<'a>, found: Found) -> Result<Found, FetchError> {
-        let Some((plan, format)) = self.options.plan.as_ref().zip(found.format) else { return Ok(found) };
-        let size = found.measures.width.zip(found.measures.height);
-        let (orientation, most) = (found.measures.orientation, plan.limits.max_memory);
+    /// Transforms the pixels, if the options ask for it. Afterwards `body` holds the image to be stored.
+    pub(super) async fn transform_pixels<'a>(
+        &'a self,
+        body: &mut Body<'a>,
+        inspected: InspectedBody,
+    ) -> Result<InspectedBody, FetchError> {
+        let Some((plan, format)) = self.options.plan.as_ref().zip(inspected.format) else { return Ok(inspected) };
+        let size = inspected.measures.width.zip(inspected.measures.height);
+        let (orientation, max_memory) = (inspected.measures.orientation, plan.limits.max_memory);
         let expected = transform::memory_needed(format, size, plan);
         let within = |max_memory| {
             let mut plan = TransformOptions::clone(plan);
@@ -24,30 +28,33 @@ impl Fetcher {
         };
         let mut transformed = self.carry_out(within(expected), body, format, orientation).await?;
         // The image is larger inside than its header says. It is decoded all the same, but with all memory to itself.
-        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < most {
-            transformed = self.carry_out(within(most), body, format, orientation).await?;
+        if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
+            transformed = self.carry_out(within(max_memory), body, format, orientation).await?;
         }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
-            // No decoder here can check it or hash it, which is no reason to refuse it.
-            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(found),
-            // With `--verify none` an image without a hash is taken, too.
-            Err(_) if plan.keeps_images() && !self.options.wanted.asks_whether_sound() => return Ok(found),
+            // No decoder here supports the format. The image is stored unchanged, without a hash.
+            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
+            // With `--verify none`, an image that cannot be decoded is stored without a hash.
+            Err(_) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
             Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         let phash = hash.map(|hash| hash.to_string());
-        let Image::New { bytes, format: target, width, height } = image else { return Ok(Found { phash, ..found }) };
-        let original = Original { bytes: body.length(), format, measures: found.measures, digests: found.digests };
+        let Image::New { bytes, format: target, width, height } = image else {
+            return Ok(InspectedBody { phash, ..inspected });
+        };
+        let (measures, digests) = (inspected.measures, inspected.digests);
+        let original = Original { bytes: body.length(), format, measures, digests };
         let mut digester = Digester::new(self.options.wanted.digests.iter().copied());
         digester.update(&bytes);
         let bytes = Bytes::from(bytes);
-        let mut other = self.sink.body(Some(bytes.len() as u64), None);
-        other.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
-        std::mem::replace(body, other).discard();
-        let mut exif = found.exif;
-        // The stored image stands upright now: a viewer that went by this field would turn it once more.
+        let mut new_body = self.sink.body(Some(bytes.len() as u64), None);
+        new_body.write(&bytes).map_err(|error| self.disk("cannot write", error))?;
+        std::mem::replace(body, new_body).discard();
+        let mut exif = inspected.exif;
+        // The new image is stored upright. A viewer that applied the old orientation would turn it once more.
         exif.remove("orientation");
-        Ok(Found {
+        Ok(InspectedBody {
             exif,
             format: Some(target),
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },

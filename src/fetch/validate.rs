@@ -1,5 +1,6 @@
-//! The look at a body while it streams: what it is, and what it hashes to. Whatever is not wanted ends the download at
-//! once: the rest of such a body is not read.
+//! Validates a body while it streams: its format, structure, size in pixels and digests.
+//!
+//! The download of a body that is not wanted ends as soon as that is known, and the rest of it is not read.
 
 use std::io::{self, Read, Seek};
 
@@ -12,41 +13,41 @@ use crate::util::human::Size;
 /// Which images are wanted (`--accept`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Accept {
-    /// Every format that is recognised.
+    /// Every image format that is recognised.
     #[default]
     Images,
     /// These formats.
     Formats(Vec<Format>),
-    /// Whatever comes.
+    /// Any body, an image or not.
     Anything,
 }
 
-/// How large an image has to be, and how large it may be. Sides are those of the picture as it is stored.
+/// Limits on the size of an image. Width and height are those of the picture as it is stored, before any orientation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bounds {
-    /// The least width in pixels.
+    /// The smallest width in pixels.
     pub min_width: u32,
-    /// The least height in pixels.
+    /// The smallest height in pixels.
     pub min_height: u32,
-    /// The most pixels, width times height.
+    /// The largest number of pixels, width times height.
     pub max_pixels: Option<u64>,
-    /// The most that the longer side may be as a multiple of the shorter one.
+    /// The largest ratio of the longer side to the shorter one.
     pub max_aspect: Option<f64>,
-    /// The least size of the file in bytes.
+    /// The smallest size of the file in bytes.
     pub min_bytes: u64,
 }
 
 impl Bounds {
-    /// Whether anybody has to know the sides.
-    const fn ask_for_sides(&self) -> bool {
+    /// Whether an image with unknown width and height must be refused.
+    const fn limit_dimensions(&self) -> bool {
         self.min_width > 0 || self.min_height > 0 || self.max_pixels.is_some() || self.max_aspect.is_some()
     }
 
-    /// Holds the sides to the bounds.
+    /// Checks width and height, in pixels.
     ///
     /// # Errors
-    /// [`ErrorKind::TooSmall`] or [`ErrorKind::NotAccepted`], with the flag that says so.
-    fn allow_sides(&self, width: u32, height: u32) -> Result<(), FetchError> {
+    /// [`ErrorKind::TooSmall`] or [`ErrorKind::NotAccepted`], with the flag that sets the limit.
+    fn check_dimensions(&self, width: u32, height: u32) -> Result<(), FetchError> {
         let refuse =
             |kind, flag: &str| Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")));
         if width < self.min_width {
@@ -55,21 +56,21 @@ impl Bounds {
         if height < self.min_height {
             return refuse(ErrorKind::TooSmall, &format!("--min-height {}", self.min_height));
         }
-        if let Some(most) = self.max_pixels.filter(|most| u64::from(width) * u64::from(height) > *most) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-pixels {most}"));
+        if let Some(max) = self.max_pixels.filter(|max| u64::from(width) * u64::from(height) > *max) {
+            return refuse(ErrorKind::NotAccepted, &format!("--max-pixels {max}"));
         }
         let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
-        if let Some(most) = self.max_aspect.filter(|most| long > short * most) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-aspect {most}"));
+        if let Some(max) = self.max_aspect.filter(|max| long > short * max) {
+            return refuse(ErrorKind::NotAccepted, &format!("--max-aspect {max}"));
         }
         Ok(())
     }
 
-    /// Holds a length in bytes to the bounds, as announced or as received.
+    /// Checks a length in bytes, as announced or as received.
     ///
     /// # Errors
     /// [`ErrorKind::TooSmall`].
-    pub fn allow_length(&self, bytes: u64) -> Result<(), FetchError> {
+    pub fn check_length(&self, bytes: u64) -> Result<(), FetchError> {
         if bytes >= self.min_bytes {
             return Ok(());
         }
@@ -78,185 +79,185 @@ impl Bounds {
     }
 }
 
-/// How much is done to find out whether an image is sound (`--verify`).
+/// How an image is checked for corruption (`--verify`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// Nothing: its first bytes are taken at their word.
+    /// Not at all: the format is recognised by the first bytes, and the rest is not checked.
     Nothing,
-    /// Its parts are followed to its end, without a look at the pixels.
+    /// Its structure is followed to its end. The pixels are not decoded.
     #[default]
     Structure,
-    /// It is decoded as a whole.
+    /// It is decoded completely.
     Decode,
 }
 
-/// What is wanted of a body.
+/// Which images are wanted, and what is recorded about them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Its format.
+    /// The formats.
     pub accept: Accept,
-    /// Its size.
+    /// The limits on the size.
     pub bounds: Bounds,
-    /// Whether it is sound.
+    /// How an image is checked for corruption.
     pub verify: Verify,
-    /// Whether what its camera has noted down is to be read (`--exif`).
+    /// Whether the Exif block is read (`--exif`).
     pub exif: bool,
-    /// Its digests, for the record and for its name.
+    /// The digests, for the record and for the name.
     pub digests: Vec<Algorithm>,
 }
 
 impl Wanted {
-    /// Whether an image has to be sound. Where anything is accepted, nothing is wrong with anything.
+    /// Whether a corrupt image is refused. Where any body is accepted, no body counts as corrupt.
     #[must_use]
-    pub fn asks_whether_sound(&self) -> bool {
+    pub fn verifies(&self) -> bool {
         self.verify != Verify::Nothing && self.accept != Accept::Anything
     }
 
-    /// What is looked for inside an image.
-    fn inspection(&self) -> InspectOptions {
-        InspectOptions { structure: self.asks_whether_sound(), exif: self.exif }
+    fn inspect_options(&self) -> InspectOptions {
+        InspectOptions { structure: self.verifies(), exif: self.exif }
     }
 }
 
-/// What a look at a whole body has found.
+/// What is known about a complete, valid body.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// What it is; nothing where anything is accepted and it is nothing that is known.
+pub struct InspectedBody {
+    /// Its format. `None` only where any body is accepted and the format is not recognised.
     pub format: Option<Format>,
-    /// Its size in pixels and the like.
+    /// Its width, height and other properties.
     pub measures: Measures,
-    /// What its camera has noted down, if that is wanted.
+    /// Its Exif fields, if the options ask for them.
     pub exif: Map<String, Value>,
     /// Its digests.
     pub digests: Digests,
-    /// What it looks like, if that is wanted.
+    /// Its perceptual hash, if the options ask for it.
     pub phash: Option<String>,
-    /// What came, where another image is stored.
+    /// The body as it was received, where a transformed image is stored.
     pub original: Option<Box<Original>>,
 }
 
-/// The look at one body.
+/// The validation of one body.
 pub struct BodyValidator<'a> {
     wanted: &'a Wanted,
     checksum: Option<&'a Checksum>,
     recogniser: Recogniser,
-    /// Once it is known what the body is, and if it is an image.
+    /// Present as soon as the body is recognised as an image.
     inspector: Option<Inspector>,
-    /// Its sides are known and allowed, or nobody asks for them.
-    sides_are_settled: bool,
+    /// Width and height are within their limits, or have none.
+    dimensions_checked: bool,
     digester: Digester,
 }
 
 impl<'a> BodyValidator<'a> {
-    /// `checksum`: what the body has to hash to.
+    /// Begins the validation of a body. `checksum` is the digest that the list gives for it.
     pub fn new(wanted: &'a Wanted, checksum: Option<&'a Checksum>) -> Self {
-        let asked = checksum.map(|checksum| checksum.algorithm);
+        let of_checksum = checksum.map(|checksum| checksum.algorithm);
         Self {
             wanted,
             checksum,
             recogniser: Recogniser::default(),
             inspector: None,
-            sides_are_settled: !wanted.bounds.ask_for_sides(),
-            digester: Digester::new(wanted.digests.iter().copied().chain(asked)),
+            dimensions_checked: !wanted.bounds.limit_dimensions(),
+            digester: Digester::new(wanted.digests.iter().copied().chain(of_checksum)),
         }
     }
 
-    /// Looks at the next bytes, until they have told what they are in pieces of at most that size.
+    /// Validates the next bytes of the body, in pieces of `piece_size` bytes until the format is recognised.
     ///
     /// # Errors
-    /// As soon as it is clear that the body is not wanted.
+    /// As soon as it is clear that the body is not wanted or corrupt.
     pub fn feed(&mut self, bytes: &[u8], piece_size: usize) -> Result<(), FetchError> {
-        let mut looked_at = 0;
+        let mut recognised_bytes = 0;
         for piece in bytes.chunks(piece_size) {
             if self.inspector.is_some() {
                 break;
             }
             self.recognise(piece)?;
-            looked_at += piece.len();
+            recognised_bytes += piece.len();
         }
-        // What is known to be an image, and what makes digests, is quicker with more bytes at once, and sees the same.
+        // Inspection and digests do not depend on how the bytes are cut, and are faster with many bytes at once.
         if let Some(inspector) = &mut self.inspector {
-            inspector.feed(&bytes[looked_at..]).map_err(corrupt)?;
+            inspector.feed(&bytes[recognised_bytes..]).map_err(corrupt)?;
         }
         self.digester.update(bytes);
-        self.settle_sides()
+        self.check_dimensions()
     }
 
     fn recognise(&mut self, piece: &[u8]) -> Result<(), FetchError> {
-        let verdict = self.recogniser.feed(piece);
-        self.judge(verdict)?;
-        if let Recognition::Image(format) = verdict {
-            let mut inspector = self.begin(format)?;
+        let recognition = self.recogniser.feed(piece);
+        self.check_accepted(recognition)?;
+        if let Recognition::Image(format) = recognition {
+            let mut inspector = self.begin_inspection(format)?;
             inspector.feed(piece).map_err(corrupt)?;
             self.inspector = Some(inspector);
         }
         Ok(())
     }
 
-    /// Begins to inspect an image with what came before it was known as one.
-    fn begin(&self, format: Format) -> Result<Inspector, FetchError> {
-        let mut inspector = Inspector::new(format, self.wanted.inspection());
+    /// Begins the inspection with the bytes that came before the format was recognised.
+    fn begin_inspection(&self, format: Format) -> Result<Inspector, FetchError> {
+        let mut inspector = Inspector::new(format, self.wanted.inspect_options());
         inspector.feed(self.recogniser.head()).map_err(corrupt)?;
         Ok(inspector)
     }
 
-    /// Holds the sides to the bounds as soon as they are known.
-    fn settle_sides(&mut self) -> Result<(), FetchError> {
-        if !self.sides_are_settled
+    /// Checks width and height as soon as they are known.
+    fn check_dimensions(&mut self) -> Result<(), FetchError> {
+        if !self.dimensions_checked
             && let Some(Measures { width: Some(width), height: Some(height), .. }) =
                 self.inspector.as_ref().map(Inspector::measures)
         {
-            self.wanted.bounds.allow_sides(width, height)?;
-            self.sides_are_settled = true;
+            self.wanted.bounds.check_dimensions(width, height)?;
+            self.dimensions_checked = true;
         }
         Ok(())
     }
 
-    /// What there is to say about the whole body, of so many bytes. `whole` opens it, for formats that have to be read
-    /// back; `unreadable` says what it means that it cannot be read.
+    /// Ends the validation of a body of `length` bytes. `whole` opens the body for formats that have to be read again;
+    /// `unreadable` makes the error for the case that this fails.
     ///
     /// # Errors
-    /// When it is not wanted, is not sound, or is not what the list says it is.
+    /// When the body is not wanted or corrupt, its digest is not that of the list, or it cannot be read.
     pub fn finish<R: Read + Seek>(
         mut self,
         length: u64,
         whole: impl FnOnce() -> io::Result<R>,
         unreadable: impl FnOnce(io::Error) -> FetchError,
-    ) -> Result<Found, FetchError> {
-        self.wanted.bounds.allow_length(length)?;
-        let verdict = self.recogniser.end();
-        self.judge(verdict)?;
-        let mut found = Found::default();
-        if let Recognition::Image(format) = verdict {
-            // Some formats are told by their last bytes alone.
-            let inspector = self.inspector.take().map_or_else(|| self.begin(format), Ok)?;
+    ) -> Result<InspectedBody, FetchError> {
+        self.wanted.bounds.check_length(length)?;
+        let recognition = self.recogniser.end();
+        self.check_accepted(recognition)?;
+        let mut inspected = InspectedBody::default();
+        if let Recognition::Image(format) = recognition {
+            // Some bodies are recognised only when their end is known.
+            let inspector = self.inspector.take().map_or_else(|| self.begin_inspection(format), Ok)?;
             let Inspection { measures, exif } = inspector.end(whole).map_err(|error| match error {
                 InspectError::Corrupt(corruption) => corrupt(corruption),
                 InspectError::Io(error) => unreadable(error),
             })?;
-            found = Found { format: Some(format), measures, exif, ..Found::default() };
+            inspected = InspectedBody { format: Some(format), measures, exif, ..InspectedBody::default() };
         }
-        if !self.sides_are_settled {
-            let Measures { width: Some(width), height: Some(height), .. } = found.measures else {
+        if !self.dimensions_checked {
+            let Measures { width: Some(width), height: Some(height), .. } = inspected.measures else {
                 let clause = "it does not tell its size in pixels, for which there are bounds";
                 return Err(FetchError::new(ErrorKind::NotAccepted, clause));
             };
-            self.wanted.bounds.allow_sides(width, height)?;
+            self.wanted.bounds.check_dimensions(width, height)?;
         }
-        found.digests = self.digester.finish();
+        inspected.digests = self.digester.finish();
         if let Some(Checksum { algorithm, digest }) = self.checksum {
-            let made = found.digests.get(*algorithm).unwrap_or_default();
+            let made = inspected.digests.get(*algorithm).unwrap_or_default();
             if made != digest {
                 let name = algorithm.name();
                 let clause = format!("the {name} of the body is {made}, and the list says {digest}");
                 return Err(FetchError::new(ErrorKind::Checksum, clause));
             }
         }
-        Ok(found)
+        Ok(inspected)
     }
 
-    fn judge(&self, verdict: Recognition) -> Result<(), FetchError> {
-        match (verdict, &self.wanted.accept) {
+    /// Checks a format, or what else the body is, against `--accept`.
+    fn check_accepted(&self, recognition: Recognition) -> Result<(), FetchError> {
+        match (recognition, &self.wanted.accept) {
             (Recognition::Other(what), Accept::Images | Accept::Formats(_)) => {
                 Err(FetchError::new(ErrorKind::NotAnImage, format!("the body is {what}")))
             }

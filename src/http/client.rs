@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::record::{ErrorKind, FetchError, RunError};
+use crate::util::lock;
 use crate::util::redact::{redacted, redacted_text};
 
 /// Idle connections are closed after this time. Servers close them after 5 s (Apache) to 75 s (nginx). A connection
@@ -461,7 +462,7 @@ struct ClientLease {
 
 impl Drop for ClientLease {
     fn drop(&mut self) {
-        let mut hosts = self.generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.generation.hosts);
         if let Some(connections) = hosts.get_mut(&self.host) {
             connections.in_use -= 1;
         }
@@ -477,9 +478,9 @@ impl ConnectionPool {
     ) -> Result<ClientLease, FetchError> {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let host = xxhash_rust::xxh3::xxh3_64(authority.as_bytes());
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.0);
         if let Some(generation) = current.as_ref() {
-            let mut hosts = generation.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = lock(&generation.hosts);
             let connections = hosts.get(&host).copied().unwrap_or_default();
             let opens_connection = connections.in_use == connections.peak;
             if !opens_connection

@@ -16,7 +16,8 @@ use super::feedback::Feedback;
 use super::latency::Latency;
 use super::permit::Permit;
 use super::rate::RequestRate;
-use super::{Attempt, HostKey, LimiterState, PerHost, lock};
+use super::{Attempt, HostKey, LimiterState, PerHost};
+use crate::util::lock;
 
 /// The state of one host.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ mod rate;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -37,6 +37,7 @@ pub use self::circuit_breaker::{CircuitOpen, OpenAfter};
 pub use self::feedback::Feedback;
 use self::host::{Availability, HostState};
 pub use self::permit::{BackingOff, Permit};
+use crate::util::lock;
 
 /// Requests in flight per host (`--per-host`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -290,11 +291,6 @@ impl Limiter {
         throttled.sort_by(|left, right| (right.2, right.1).cmp(&(left.2, left.1)).then_with(|| left.0.cmp(&right.0)));
         throttled
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock is held leaves counts that are wrong by one permit at most.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LimiterState {

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::feedback::Feedback;
 use super::host::HostState;
-use super::{HostKey, LimiterState, lock};
+use super::{HostKey, LimiterState};
+use crate::util::lock;
 
 /// Permission for one attempt, counted at its host and in the run. Dropping it gives it back.
 #[derive(Debug)]

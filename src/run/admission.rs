@@ -1,5 +1,5 @@
-//! Admission of a row, before anything is fetched: has this list named its URL before, is it saved already, and which name
-//! does it get? Rows are admitted one at a time and in list order, because names depend on that order.
+//! Decides about each row before anything is fetched: whether it is a duplicate, whether it is saved already, and which
+//! name it gets. Rows are admitted one at a time and in list order, because names depend on that order.
 
 use crate::journal::{Journal, Key, Lookup, StoredFile};
 use crate::naming::{Namer, PlannedName};
@@ -20,21 +20,21 @@ pub enum Admitted {
     },
     /// An earlier run saved it as this file, which is still there.
     Saved(String),
-    /// An earlier row has its URL, and is done with; the file that came of it, if one did.
+    /// An earlier row has the same URL and has its record. With the file that was stored for it, if there is one.
     Duplicate(Option<StoredFile>),
-    /// An earlier row has its URL, and its download is in flight.
+    /// An earlier row has the same URL, and its download is in flight.
     InFlight,
 }
 
-/// What a row is decided by.
+/// What the decision about a row depends on.
 pub struct Admission<'a, S> {
-    /// What happens to images that are there.
+    /// What happens to images that earlier runs saved.
     pub existing: Existing,
-    /// What this run and earlier ones know of the row.
+    /// What this run and earlier ones have recorded about the row.
     pub journal: &'a mut Journal,
     /// The names that are taken.
     pub namer: &'a mut Namer,
-    /// Tells the size in bytes of the image that is stored under a path, if there is one.
+    /// Returns the size in bytes of the image that is stored under a path, if there is one.
     pub size: S,
 }
 
@@ -57,17 +57,17 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         {
             return Ok(Admitted::Saved(path.clone()));
         }
-        // Another row's file is not this one's to replace.
+        // A file that was stored for another row must not be replaced by this one.
         let earlier = earlier.filter(|stored| stored.is_own);
         let on_conflict = match (&earlier, existing) {
             (_, Existing::Replace) => OnConflict::Replace,
-            // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not written by
-            // fetchimg and stays.
+            // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not
+            // written by fetchimg and stays.
             (Some(earlier), Existing::Keep | Existing::Refresh) if size(&earlier.path).is_some() => OnConflict::Replace,
             _ => OnConflict::Keep,
         };
         let (name, replaces) = match earlier {
-            // The template may be another one now.
+            // The template of this run may differ from that of the earlier one.
             Some(stored) if existing == Existing::Replace => {
                 (namer.reserve_replacement(job, &stored.path), Some((stored.path, stored.bytes)))
             }

@@ -1,19 +1,19 @@
-//! The one place where rows get their records.
+//! Gives every row of a pass exactly one record.
 //!
-//! [`Ledger::admit`] takes rows before their download, in list order: it decides about them (see [`super::admission`]).
-//! [`Ledger::fetched`] takes what became of them, in whatever order downloads end. Every row is settled exactly once: its
-//! record is written to the journal and the manifest, counted, and logged.
+//! [`Ledger::admit`] takes the rows in list order, before their download, and decides about them (see
+//! [`super::admission`]). [`Ledger::fetched`] takes the results, in the order in which downloads end. Every row is
+//! settled exactly once: its record is written to the journal and the manifest, counted, and logged.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::{Admission, Admitted};
-use super::output::say;
+use super::output::log;
 use super::stream::RecordSender;
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
@@ -26,6 +26,7 @@ use crate::record::{
 };
 use crate::report::Tally;
 use crate::sink::{Receipt, Sink};
+use crate::util::lock;
 
 /// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
@@ -45,7 +46,7 @@ pub struct Ledger<'a> {
     failure: Option<RunError>,
 }
 
-/// A row that waits for an earlier row with the same URL: what the two do not have in common.
+/// A row that waits for an earlier row with the same URL. Only what may differ between the two is kept.
 struct Waiting {
     index: u64,
     fragment: Option<Box<str>>,
@@ -54,26 +55,27 @@ struct Waiting {
     _slot: DuplicateSlot,
 }
 
-/// Rows that may wait for earlier ones with the same URL.
+/// The number of rows that may wait for earlier ones with the same URL.
 const MAX_WAITING: usize = 8192;
 
-/// The right of one row to wait for an earlier one. It is a field of the row, and is given back with it.
+/// Allows one row to wait for an earlier one with the same URL. Dropping it frees the slot for another row.
 #[derive(Debug)]
 pub struct DuplicateSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The rows of a list, each with a slot in case it has to wait. When all slots are taken, the list is not read on: the rows
-/// that the waiting ones wait for were read before them, and are fetched without any further row.
+/// Pairs each row of a list with a slot, in case it has to wait. When all slots are taken, the list is not read
+/// further. This cannot deadlock: a row waits only for rows that were read before it, and these are fetched in any
+/// case.
 pub fn with_slots<R>(listed: impl Stream<Item = R>) -> impl Stream<Item = (R, DuplicateSlot)> {
     let slots = Arc::new(Semaphore::new(MAX_WAITING));
-    // The semaphore is never closed, so a permit comes in the end.
+    // The semaphore is never closed, so `acquire_owned` does not fail.
     listed
         .then(move |row| Arc::clone(&slots).acquire_owned().map(|permit| (row, DuplicateSlot { _permit: permit.ok() })))
 }
 
 impl<'a> Ledger<'a> {
-    /// Begins a pass whose downloads are those of `fetcher`. Without a `manifest`, records go to the journal alone.
+    /// Begins a pass with the downloads of `fetcher`. Without a `manifest`, records are written to the journal only.
     pub fn new(
         mode: Mode,
         existing: Existing,
@@ -102,7 +104,8 @@ impl<'a> Ledger<'a> {
         self
     }
 
-    /// Decides about the next row of the list: work to do, or a record, at once or, with `slot` to wait in, later.
+    /// Admits the next row of the list. Returns the work to do; `None` if the row gets its record without a download,
+    /// now or, holding `slot`, when an earlier row with the same URL gets one.
     pub fn admit(&mut self, row: Row, slot: DuplicateSlot) -> Option<(Key, Work)> {
         let job = match row {
             Ok(job) => job,
@@ -114,7 +117,7 @@ impl<'a> Ledger<'a> {
         self.tally.add_url(&job.url);
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
-        let mut namer = self.namer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
         let admission = Admission { existing: self.existing, journal: self.journal, namer: &mut namer, size };
         let admitted = admission.admit(&job, key);
@@ -129,7 +132,7 @@ impl<'a> Ledger<'a> {
             }
             Ok(Admitted::Duplicate(stored)) => {
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
-                let outcome = repeated(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
+                let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
                 self.settle(None, &Record::of(&job, outcome), None);
             }
             Ok(Admitted::InFlight) => {
@@ -143,7 +146,7 @@ impl<'a> Ledger<'a> {
         None
     }
 
-    /// Takes what came of the download of a row.
+    /// Takes the result of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
         let Fetched { record, line, receipt } = *fetched;
         self.settle(Some(key), &record, line);
@@ -152,15 +155,15 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Takes the record of a row. With a `key` it is the final record of this run for that URL, and rows that wait for it
-    /// are settled with it. `line`: the record as JSON, if it was serialised before.
+    /// Takes the record of a row. With a `key`, it is the final record of this run for the URL, and the rows that wait
+    /// for it are settled too. `line` is the record as a line of JSON, if it was serialised before.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
         match &record.outcome {
             Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
             Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
             Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
         }
-        say(record);
+        log(record);
         self.tally.add(record);
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
@@ -168,7 +171,7 @@ impl<'a> Ledger<'a> {
             self.fail(RunError::Disk { folder: self.sink.root(), message: failed.message.clone() });
         }
         match line.map_or_else(|| RecordLine::of(record), Ok) {
-            Ok(line) => self.write_down(record, line.as_bytes(), key),
+            Ok(line) => self.append(record, line.as_bytes(), key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
         if let Some(records) = &self.records {
@@ -188,7 +191,7 @@ impl<'a> Ledger<'a> {
                 }
                 _ => None,
             });
-            let outcome = repeated(path, checksum.as_deref(), other_digest);
+            let outcome = duplicate_outcome(path, checksum.as_deref(), other_digest);
             let mut url = record.url.split('#').next().unwrap_or_default().to_owned();
             if let Some(fragment) = fragment {
                 url.push('#');
@@ -199,7 +202,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn write_down(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
+    fn append(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
         if let Err(error) = self.journal.append(record, line, key) {
             self.fail(error);
         }
@@ -210,7 +213,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Writes the records since the last call; with `--fsync`, so that they survive a loss of power.
+    /// Writes the records that have come since the last call. With `--fsync`, they survive a loss of power then.
     pub fn write(&mut self) {
         let written = self.journal.flush();
         if let Err(error) = written.and_then(|()| if self.sink.syncs() { self.journal.sync() } else { Ok(()) }) {
@@ -219,44 +222,46 @@ impl<'a> Ledger<'a> {
         if let Some(Err(error)) = self.manifest.as_mut().map(std::io::Write::flush) {
             self.lose_manifest(error);
         }
-        // Receipts are released when the records are where they have to survive; if they cannot be written, not at all.
+        // A receipt is released only when its record is safely in the journal. If the journal cannot be written, the
+        // receipts are kept, and the next run adopts the records from the write-ahead log.
         if self.failure.is_none() {
             self.receipts.drain(..).for_each(Receipt::release);
         }
     }
 
-    /// Why the run cannot go on, if it cannot.
+    /// The error because of which the run cannot go on, if there is one.
     #[must_use]
     pub const fn failure(&self) -> Option<&RunError> {
         self.failure.as_ref()
     }
 
-    /// Remembers the first reason not to go on.
+    /// Keeps the error because of which the run cannot go on. Later ones are dropped.
     pub fn fail(&mut self, error: RunError) {
         self.failure.get_or_insert(error);
     }
 
-    /// What came of the pass, and why it ended early if it did.
+    /// Ends the pass. Returns its tally, and the error that ended it early if there was one.
     #[must_use]
     pub fn finish(mut self) -> (Tally, Option<RunError>) {
         self.write();
         (self.tally, self.failure)
     }
 
-    /// A closed pipe ends the manifest and not the run: the images are still wanted. Any other failure ends the run.
+    /// Handles a failed write to the manifest. If its reader has closed the pipe, the run goes on without a manifest,
+    /// because the images are still wanted. Any other error ends the run.
     fn lose_manifest(&mut self, error: io::Error) {
         self.manifest = None;
         if error.kind() == io::ErrorKind::BrokenPipe {
-            tracing::warn!(target: "fetchimg", "Nobody reads the manifest any more; the journal has all records");
+            tracing::warn!(target: "fetchimg", "The reader of the manifest has closed it; the journal has all records");
         } else {
             self.fail(RunError::Output { path: "the manifest".into(), source: error });
         }
     }
 }
 
-/// The outcome of a row that has the URL of an earlier one. `path`: the file of the earlier row, if it has one.
-/// `other_digest`: the digest of the image, if it is not the one that this row asks for.
-fn repeated(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
+/// The outcome of a row that has the same URL as an earlier one. `path` is the file of the earlier row, if it has one.
+/// `other_digest` is the digest of the image, if it differs from the one that this row expects.
+fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
     match (path, checksum, other_digest) {
         (Some(path), Some(Checksum { algorithm, digest }), Some(made)) => {
             let name = algorithm.name();
@@ -277,11 +282,11 @@ mod tests {
 
     use super::*;
     use crate::journal::RowIdentity;
-    use crate::sink::folder::wal::{Mark, Wal};
+    use crate::sink::folder::wal::{FileMark, Wal};
     use crate::sink::{Folder, folder};
 
-    /// The rows of a pass in this folder.
-    fn rows<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
+    /// The ledger of a pass with this output folder.
+    fn ledger<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
         let options = folder::Options { fsync, ..folder::Options::default() };
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         Ledger {
@@ -308,38 +313,38 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn receipts_are_kept_until_the_records_are_on_the_disk() {
         let folder = tempfile::tempdir().expect("a folder");
-        // What is written there cannot be synced.
+        // /dev/null can be written but not synced.
         let mut journal = Journal::open(Path::new("/dev/null"), RowIdentity::Url, |_| {}).expect("a journal");
         let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
-            let mut rows = rows(&folder.path().join(fsync.to_string()), fsync, &mut journal);
-            let entry = wal.append(Mark { inode: 1, modified: 1 }, b"{}").expect("an entry");
-            let key = rows.journal.key(&job);
-            rows.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
-            rows.write();
-            assert_eq!((rows.receipts.len(), rows.failure().is_some()), (usize::from(fsync), fsync));
+            let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, &mut journal);
+            let entry = wal.append(FileMark { inode: 1, modified: 1 }, b"{}").expect("an entry");
+            let key = ledger.journal.key(&job);
+            ledger.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
+            ledger.write();
+            assert_eq!((ledger.receipts.len(), ledger.failure().is_some()), (usize::from(fsync), fsync));
         }
     }
 
     #[test]
-    fn a_list_waits_while_too_many_of_its_rows_do() {
+    fn a_list_is_not_read_further_while_too_many_rows_wait() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut journal = Journal::open(&folder.path().join("journal"), RowIdentity::Url, |_| {}).expect("a journal");
-        let mut rows = rows(folder.path(), false, &mut journal);
+        let mut ledger = ledger(folder.path(), false, &mut journal);
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
         let mut next = || listed.next().now_or_never().flatten();
         let (first, slot) = next().expect("a row");
-        let (key, work) = rows.admit(Ok(first), slot).expect("work");
+        let (key, work) = ledger.admit(Ok(first), slot).expect("work");
         for _ in 0..MAX_WAITING {
-            let (row, slot) = next().expect("a row, for there is a slot");
-            assert!(rows.admit(Ok(row), slot).is_none());
+            let (row, slot) = next().expect("a row, because a slot is free");
+            assert!(ledger.admit(Ok(row), slot).is_none());
         }
-        assert!(next().is_none(), "no slot is left");
-        rows.fetched(key, fetched(&work.job));
-        let (row, slot) = next().expect("what has been settled gives its slot back");
-        assert!(rows.admit(Ok(row), slot).is_none());
-        assert_eq!(rows.finish().0.summary(std::time::Duration::ZERO, 1).rows, MAX_WAITING as u64 + 2);
+        assert!(next().is_none(), "no slot is free");
+        ledger.fetched(key, fetched(&work.job));
+        let (row, slot) = next().expect("a row, because settled rows free their slots");
+        assert!(ledger.admit(Ok(row), slot).is_none());
+        assert_eq!(ledger.finish().0.summary(std::time::Duration::ZERO, 1).rows, MAX_WAITING as u64 + 2);
     }
 }

@@ -1,7 +1,7 @@
-//! A run: the output is opened, the list is gone through once or twice, and the report is written.
+//! A run: opens the output, fetches the images of a list in one pass or more, and writes the report.
 //!
-//! [`run`] wires it, and nothing else. A row goes through `pass`: `admission` decides about it, `schedule` makes it a task,
-//! and the `ledger` takes its record.
+//! [`run()`] only wires the parts together. Each row goes through `pass`: `admission` decides about it, `schedule` runs
+//! its download, and the `ledger` takes its record.
 
 mod admission;
 pub mod dry_run;
@@ -32,10 +32,10 @@ use crate::input::Lists;
 use crate::progress::Display;
 use crate::record::{Exit, Phase, RunError};
 
-/// Does what the options say.
+/// Carries out the run that the options describe.
 ///
 /// # Errors
-/// When the run could not start or go on.
+/// When the run cannot start or cannot go on.
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let mut state = State::open(options)?;
@@ -67,8 +67,8 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     }
 }
 
-/// The lists, kept for a second pass if there will be one. `None`: the run was asked to end in the meantime, for reading a
-/// pipe may take long.
+/// Copies lists that can be read only once, such as a pipe, if the run makes more than one pass. Returns `None` if the
+/// run was asked to end before all was read.
 async fn repeatable_if_needed(lists: Lists, options: &Options, stop: &Stop) -> Result<Option<Lists>, RunError> {
     if options.modes.len() < 2 {
         return Ok(Some(lists));

@@ -1,4 +1,4 @@
-//! What a run does: plain data, with defaults and without a trace of how it was typed.
+//! The options of a run: plain data with defaults, independent of the command line.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::naming::Template;
 use crate::record::{Algorithm, Existing, Mode};
 use crate::sink::folder;
 
-/// `-j`: downloads at once, over all hosts.
+/// `-j`: the number of concurrent downloads, over all hosts.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
-/// `--output`.
+/// `--output`: the output folder.
 pub const DEFAULT_OUTPUT: &str = "images";
 
 /// What a run does. The defaults are those of the command.
@@ -34,25 +34,25 @@ pub struct Options {
     pub template: Template,
     /// How images are stored there.
     pub folder: folder::Options,
-    /// What happens to images that are there.
+    /// What happens to images that earlier runs saved.
     pub existing: Existing,
-    /// Which rows are one (`--keep-duplicates`).
+    /// Which rows count as the same (`--keep-duplicates`).
     pub row_identity: RowIdentity,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
-    /// The passes over the list.
+    /// The mode of each pass over the list.
     pub modes: Vec<Mode>,
-    /// Fetch no more than a sample of the list.
+    /// Fetch only a sample of the list.
     pub sample: Option<Sample>,
-    /// Downloads at once.
+    /// The number of concurrent downloads.
     pub concurrency: NonZeroUsize,
-    /// Downloads at once per host.
+    /// The number of concurrent downloads per host.
     pub per_host: PerHost,
     /// The shortest time between two requests to one host (`--rate`).
-    pub pace: Option<Duration>,
-    /// What downloads are held to.
+    pub request_interval: Option<Duration>,
+    /// What downloads are checked against.
     pub fetch: fetch::Options,
-    /// How HTTP is spoken.
+    /// The options of the HTTP client.
     pub http: http::Options,
     /// Where the report goes.
     pub reports: Reports,
@@ -73,7 +73,7 @@ impl Default for Options {
             sample: None,
             concurrency: DEFAULT_CONCURRENCY,
             per_host: PerHost::default(),
-            pace: None,
+            request_interval: None,
             fetch: fetch::Options::default(),
             http: http::Options::default(),
             reports: Reports::default(),
@@ -82,17 +82,17 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Makes the parts agree with each other: what one asks for, the others provide.
-    pub fn agree(&mut self) {
+    /// Adjusts the options of the parts to each other: what one of them needs, the others provide.
+    pub fn reconcile(&mut self) {
         self.http.concurrency = self.concurrency.get();
-        // Unfinished bodies are known by their URLs.
+        // Unfinished bodies are identified by their URLs, which several rows may share otherwise.
         self.folder.resume &= self.row_identity == RowIdentity::Url;
-        // What else needs a digest gets it, and records have it then too.
+        // `--dedupe` and some templates need the SHA-256. Records contain it then, too.
         let digests = &mut self.fetch.wanted.digests;
         if (self.folder.dedupe || self.template.wants_sha256()) && !digests.contains(&Algorithm::Sha256) {
             digests.push(Algorithm::Sha256);
         }
-        // Where the format is chosen here, the extension has to follow it.
+        // An image that is re-encoded needs the extension of its new format.
         #[cfg(feature = "transform")]
         if self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images()) {
             self.fetch.fix_extension = true;
@@ -112,18 +112,18 @@ pub struct Reports {
     pub to_stderr: Option<ReportFormat>,
 }
 
-/// The forms of a report.
+/// The formats of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportFormat {
-    /// For people.
+    /// Plain text, for a terminal.
     #[cfg(feature = "cli")]
     Text,
-    /// For programs.
+    /// JSON, for programs.
     Json,
-    /// For a browser.
+    /// A page with charts, for a browser.
     #[cfg(feature = "cli")]
     Html,
-    /// For pull requests and blog posts.
+    /// Markdown, for pull requests and blog posts.
     #[cfg(feature = "cli")]
     Markdown,
 }

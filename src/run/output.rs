@@ -1,5 +1,5 @@
-//! What a run and its rehearsal (`--dry-run`) have in common: files that a killed run left are taken in, records and reports
-//! get their files, and what became of a row is logged.
+//! What a run and a dry run have in common: adopting the files of a killed run, creating the files for records and
+//! reports, and logging the outcome of a row.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -12,27 +12,27 @@ use crate::journal::{EarlierFile, Journal};
 use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
 use crate::util::redact::escaped;
 
-/// Takes the records of files that a killed run published into the journal, and shows `take_in` each of the files.
+/// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub fn adopt(
     unrecorded: Vec<Vec<u8>>,
     journal: &mut Journal,
-    mut take_in: impl FnMut(EarlierFile),
+    mut add_file: impl FnMut(EarlierFile),
 ) -> Result<(), RunError> {
     for record in unrecorded {
         if let Some(adopted) = journal.adopt(&record)? {
-            take_in(EarlierFile { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+            add_file(EarlierFile { path: &adopted.path, sha256: adopted.sha256.as_deref() });
         }
     }
     Ok(())
 }
 
-/// Where records go besides the journal.
+/// Opens the manifest, if the options ask for one.
 ///
 /// # Errors
-/// When `create` cannot make the file.
+/// Those of `create`.
 pub fn manifest(
     options: &Options,
     create: impl Fn(&Path) -> Result<File, RunError>,
@@ -44,28 +44,32 @@ pub fn manifest(
     })
 }
 
-/// A file for records or a report. `holds` tells what is fetchimg's own. It replaces what is there, but never what the run itself reads or keeps.
+/// Creates a file for records or a report. An existing file is overwritten, unless it is one of the lists or, as
+/// `is_private` says, a file that fetchimg keeps for itself.
 ///
 /// # Errors
-/// When it is that, or cannot be made.
-pub fn create(path: &Path, lists: &Lists, holds: impl Fn(&Path) -> bool) -> Result<File, RunError> {
+/// When the file must not be overwritten, or cannot be created.
+pub fn create(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) -> Result<File, RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
-    if let Ok(there) = fs::metadata(path) {
-        if lists.includes(&there) {
+    if let Ok(existing) = fs::metadata(path) {
+        if lists.includes(&existing) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
         }
-        if holds(path) {
+        if is_private(path) {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
         }
     }
     File::create(path).map_err(fail)
 }
 
-/// Says on standard output and standard error what is wanted there.
+/// Writes a report to standard output and standard error, if the options ask for it.
 ///
 /// # Errors
-/// When that cannot be written.
-pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>) -> Result<(), RunError> {
+/// When it cannot be written. A closed pipe is no error.
+pub fn print_report(
+    options: &Options,
+    write: impl Fn(&mut dyn Write, ReportFormat) -> io::Result<()>,
+) -> Result<(), RunError> {
     let mut streams = Vec::<(Box<dyn Write>, ReportFormat, &str)>::new();
     if let Some(format) = options.reports.to_stdout {
         streams.push((Box::new(io::stdout()), format, "standard output"));
@@ -76,7 +80,7 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
     for (stream, format, name) in streams {
         let mut out = BufWriter::new(stream);
         match write(&mut out, format).and_then(|()| out.flush()) {
-            // Whoever has closed the pipe does not want the report.
+            // The reader of a closed pipe does not want the report.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(RunError::Output { path: name.into(), source: error });
             }
@@ -86,8 +90,8 @@ pub fn tell(options: &Options, write: impl Fn(&mut dyn Write, ReportFormat) -> i
     Ok(())
 }
 
-/// Says in the log what became of a row.
-pub fn say(record: &Record) {
+/// Logs the outcome of a row.
+pub fn log(record: &Record) {
     let url = escaped(&record.url);
     match &record.outcome {
         Outcome::Saved(saved) if saved.extension_mismatch => {
@@ -100,7 +104,7 @@ pub fn say(record: &Record) {
             tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", escaped(path));
         }
         Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
-        // One line said why the run ends; not one for each row as well.
+        // One message has said why the run ends. It is not repeated for each row.
         Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
             tracing::debug!(target: "fetchimg", "Left: {url}: {}", escaped(&failed.message));
         }
@@ -111,7 +115,7 @@ pub fn say(record: &Record) {
             };
             let advice = ErrorKind::by_name(&failed.error, failed.http_status).and_then(ErrorKind::advice);
             let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-            // Of a row that could not be read there is no URL to show, and the message says where it is.
+            // A row that could not be read has no URL. Its message says where it is in the list.
             let url = if url.is_empty() { url } else { format!("{url}: ").into() };
             tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", escaped(&failed.message));
         }

@@ -1,8 +1,8 @@
-//! One pass over the list: wires the folders that a row goes through.
+//! One pass over the rows: wires together everything that a row goes through.
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
@@ -26,41 +26,44 @@ use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Tot
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Sink;
+use crate::util::lock;
 
-/// Rows of the list that are held at most, in search of one whose host has a permit. Half a kilobyte each.
+/// The number of rows that are held while looking for one whose host has a permit. They take half a kilobyte each.
 const MAX_ROWS_AHEAD: usize = 8192;
 
-/// Tasks for each permit of the run, and some more: tasks that wait for a retry have no permit, and a few hosts with many
-/// of them must not keep the other hosts idle. One or two kilobytes each.
+/// The number of tasks is this many for each permit of the run, and [`MAX_WAITING_TASKS`] more.
 const TASKS_PER_PERMIT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
+/// The number of additional tasks. Tasks that wait for a retry hold no permit, and a few hosts with many such tasks
+/// must not keep the other hosts idle. A task takes one or two kilobytes.
 const MAX_WAITING_TASKS: usize = 2048;
 
-/// Time after which records are written at the latest. Written one by one, each would cost a system call per image; what
-/// a killed run has not written is in the write-ahead log.
+/// The time between two writes of the records. Writing each record by itself would cost a system call per image. What a
+/// killed run has not written is in the write-ahead log.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How a run is watched, and how it is ended before its time.
+/// How a run is shown, and how it is ended early.
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
-    /// Where the run is shown.
+    /// Shows the progress of the run.
     pub display: &'a Display,
-    /// When it is to end early.
+    /// Ends the run early.
     pub stop: &'a Stop,
 }
 
 /// A pass that is about to begin.
 pub struct Pass<'a> {
-    /// How the list is gone through.
+    /// One download at a time, or many.
     pub mode: Mode,
-    /// What the run does.
+    /// The options of the run.
     pub options: &'a Options,
-    /// How the pass is watched and ended.
+    /// How the pass is shown and ended early.
     pub control: Control<'a>,
-    /// HTTP, with connections of this pass alone.
+    /// The HTTP client, whose connections are used by this pass only.
     pub client: Client,
     /// Where images go.
     pub sink: &'a Arc<Sink>,
-    /// Names as they are taken before the pass.
+    /// Reserves names; those of earlier runs are taken.
     pub namer: Namer,
     /// Where each record goes too, for a program that reads them as they come.
     pub records: Option<RecordSender>,
@@ -68,16 +71,16 @@ pub struct Pass<'a> {
 
 /// The rows of a pass.
 pub enum Rows<'a> {
-    /// Those of the lists.
+    /// All rows of the lists.
     Lists(&'a Lists),
-    /// Those that were drawn from them, and were admitted then.
+    /// The rows of a sample. They were admitted when the sample was drawn.
     Sample(Vec<(Key, Box<Work>)>),
-    /// Those that another program hands over.
+    /// Rows from the program that uses this library.
     Stream(BoxStream<'a, Row>),
 }
 
 impl Rows<'_> {
-    /// The rows of the next pass. Only lists can be gone through more than once.
+    /// The rows of the next pass. Only lists can be read more than once; the others are empty after the first pass.
     pub fn take(&mut self) -> Self {
         match self {
             Self::Lists(lists) => Self::Lists(lists),
@@ -86,33 +89,33 @@ impl Rows<'_> {
     }
 }
 
-/// What came of a pass.
-pub struct Passed {
+/// The result of a pass.
+pub struct PassResult {
     /// Its numbers.
     pub summary: Summary,
-    /// Why it could not go on, if it could not.
+    /// The error that ended it early, if there was one.
     pub failure: Option<RunError>,
-    /// What came of each row of a sample.
+    /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
 }
 
 impl Pass<'_> {
-    /// Goes through the rows.
+    /// Fetches the rows.
     ///
     /// # Errors
-    /// When it could not begin.
+    /// When the pass cannot begin.
     pub async fn go(
         mut self,
         rows: Rows<'_>,
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
-    ) -> Result<Passed, RunError> {
+    ) -> Result<PassResult, RunError> {
         let (mode, options, stop) = (self.mode, self.options, self.control.stop);
         let is_sample = matches!(rows, Rows::Sample(_));
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let shown = self.watch(&counters, total, &limiter)?;
+        let shown = self.show(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
@@ -134,7 +137,7 @@ impl Pass<'_> {
         let jobs = jobs.chain(drawn.map(|(key, work)| (key, *work)));
         let work = |((key, work), permit): ((Key, Work), Option<Permit>)| {
             let fetcher = Arc::clone(&fetcher);
-            // In a box: until it runs, a task is moved several times.
+            // Boxed, because a task is moved several times before it runs.
             Box::pin(async move { (key, fetcher.fetch(&work, permit).await) })
         };
         let mut observed = Vec::new();
@@ -160,7 +163,7 @@ impl Pass<'_> {
         };
         tokio::select! {
             () = passing => {}
-            never = stop.leave_after_grace() => match never {},
+            never = stop.cancel_after_grace_period() => match never {},
             never = keep_writing(&ledger, stop) => match never {},
         }
 
@@ -172,18 +175,18 @@ impl Pass<'_> {
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
-        Ok(Passed { summary, failure, observed })
+        Ok(PassResult { summary, failure, observed })
     }
 
-    /// Shows the pass until the watch is dropped.
-    fn watch(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
+    /// Shows the pass until the guard is dropped.
+    fn show(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
         let facts = move || Facts { total: total(), throttled: throttled(&limiter) };
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
 
-    /// What all downloads of the pass share.
+    /// Makes what all downloads of the pass share.
     fn fetcher(self, limiter: &Limiter, counters: &Arc<Counters>, started: Instant) -> Fetcher {
         let Self { options, control, client, sink, namer, .. } = self;
         Fetcher {
@@ -215,7 +218,7 @@ type AdmittedRow = (Key, Box<Work>);
 /// Rows as they are read, or the error that ends them.
 type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
 
-/// Opens the rows: those to be admitted, how many there are, and those that were admitted before.
+/// Opens the rows. Returns those that have to be admitted, their number, and those that are admitted already.
 fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunError> {
     Ok(match rows {
         Rows::Lists(lists) => {
@@ -230,14 +233,14 @@ fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunEr
     })
 }
 
-/// A run that cannot go on takes no further rows.
+/// Ends the run if it cannot go on: then no further rows are taken.
 fn stop_if_failed(ledger: &Ledger, stop: &Stop) {
     if ledger.failure().is_some() {
         stop.end(Phase::Finishing);
     }
 }
 
-/// Writes records at intervals, until it is dropped.
+/// Writes the records at intervals. Never returns.
 async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
     let mut ticks = tokio::time::interval(WRITE_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -249,7 +252,7 @@ async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
     }
 }
 
-/// The hosts that the report names.
+/// The overloaded hosts that the report lists.
 fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
     let worst = limiter.overloaded().into_iter().take(MAX_HOSTS_LISTED);
     let named = |Overloaded { host, times, throttled }: Overloaded| OverloadedHost {
@@ -269,15 +272,10 @@ fn observe(record: &Record, ended: Duration) -> SampledRow {
     SampledRow { failed, bytes, ended }
 }
 
-/// The ledger is locked for one step at a time. A panic in a step ends the run, so what it left behind does not matter.
-fn lock<'a, 'b>(ledger: &'a Mutex<Ledger<'b>>) -> MutexGuard<'a, Ledger<'b>> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Time for which a host that asked for fewer requests is shown.
+/// How long a host is shown after it asked for fewer requests.
 const SHOWN_AFTER_THROTTLING: Duration = Duration::from_secs(30);
 
-/// How many rows there are, as far as that is known.
+/// The number of rows, as far as it is known.
 fn total(reading: &ReadProgress) -> Total {
     match (reading.total(), reading.estimate()) {
         (Some(total), _) => Total::Known(total),
@@ -286,7 +284,7 @@ fn total(reading: &ReadProgress) -> Total {
     }
 }
 
-/// The hosts that get fewer requests now.
+/// The hosts that get fewer requests now, or did a moment ago.
 fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
     let throttled = limiter.throttled(SHOWN_AFTER_THROTTLING).into_iter();
     let shown = |(host, times, backoff_left): (HostKey, u64, Option<Duration>)| ThrottledHost {
@@ -297,10 +295,10 @@ fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
     throttled.map(shown).collect()
 }
 
-/// The limits of the run. A host may fail to answer for as long as one row would keep trying.
+/// The limits of the run. The circuit of a host opens when it has not answered for as long as one row keeps trying.
 fn limits(options: &Options) -> limiter::Options {
     let (policy, http) = (options.fetch.policy, &options.http);
-    // An attempt without a single byte of an answer ends then, whatever it waits for.
+    // An attempt that gets no byte of a response ends after this time.
     let silence = http.stall_timeout.min(http.attempt_timeout);
     let open_after = OpenAfter {
         attempts: policy.retries.saturating_add(1),
@@ -310,10 +308,10 @@ fn limits(options: &Options) -> limiter::Options {
     limiter::Options {
         per_host: options.per_host,
         concurrency: options.concurrency,
-        request_interval: options.pace,
+        request_interval: options.request_interval,
         initial_backoff: policy.first_wait,
         open_after,
-        // There are more tasks than that, so the list is always looked at for the new ones to come.
+        // The run has more tasks than this, so new rows are always taken from the list.
         new_rows_first_below: MAX_WAITING_TASKS,
     }
 }

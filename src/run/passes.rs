@@ -1,4 +1,4 @@
-//! The passes of a run over its list: one, or one for each mode that is compared (`--compare`).
+//! The passes of a run over its rows: one, or one for each mode that is compared (`--compare`).
 
 use super::Options;
 use super::pass::{Control, Pass, Rows};
@@ -8,14 +8,14 @@ use crate::http::Client;
 use crate::record::{Exit, RunError};
 use crate::report::{COMPLETED, SampledRow, Summary};
 
-/// What came of the passes.
+/// The results of the passes.
 #[derive(Debug, Default)]
 pub struct Passes {
-    /// The numbers of each.
+    /// The numbers of each pass.
     pub summaries: Vec<Summary>,
-    /// What came of each row of a sample.
+    /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
-    /// Why the run could not go on, if it could not.
+    /// The error that ended the run early, if there was one.
     pub failure: Option<RunError>,
     /// The run was asked to end before its rows did.
     pub is_interrupted: bool,
@@ -24,10 +24,10 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Goes through the rows once for each mode.
+    /// Makes a pass over the rows for each mode.
     ///
     /// # Errors
-    /// When a pass could not begin.
+    /// When a pass cannot begin.
     pub async fn go(
         options: &Options,
         control: Control<'_>,
@@ -40,14 +40,16 @@ impl Passes {
         let mut namer = Some(namer);
         for (number, mode) in options.modes.iter().enumerate() {
             let is_last = number + 1 == options.modes.len();
-            // The last pass takes the names themselves: a copy would be as large as the journal is long.
+            // Each pass begins with the same names. The last one takes them without a copy, which needs memory for
+            // every name of the journal.
             let Some(namer) = (if is_last { namer.take() } else { namer.clone() }) else { break };
-            // The manifest holds one record per row: those of the last pass that was begun.
+            // The manifest has one record per row, of the last pass. If it can be truncated, the earlier passes are
+            // written to it as well, because the run may end before the last one.
             let mut manifest = outputs.manifest.as_mut().filter(|manifest| is_last || manifest.can_start_over());
             if let Some(Err(source)) = manifest.as_mut().map(|manifest| manifest.start_over()) {
                 return Err(RunError::Output { path: "the manifest".into(), source });
             }
-            // Each pass makes its own connections: the second must not profit from those of the first.
+            // A client for each pass, because the second pass must not reuse the connections of the first.
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };

@@ -1,11 +1,11 @@
-//! The report of a run: what it is made of, and where it goes.
+//! Makes the report of a run, and writes it to where the options say.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::output::{create, manifest, tell};
+use super::output::{create, manifest, print_report};
 use super::passes::Passes;
 use super::sample::Drawn;
 use super::stream::RecordSender;
@@ -18,8 +18,8 @@ use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Forecast, Report};
 use crate::sink::folder::FolderView;
 
-/// The files of a run besides its output. They are made before anything is fetched, so that a path that cannot be written
-/// ends the run at once.
+/// The files that a run writes outside its output. They are created before anything is fetched, so that a path that
+/// cannot be written ends the run at once.
 pub struct Outputs {
     /// Where records go besides the journal.
     pub manifest: Option<Manifest>,
@@ -29,10 +29,10 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Makes the files.
+    /// Creates the files.
     ///
     /// # Errors
-    /// When one cannot be made, or is something that the run reads or keeps.
+    /// When one cannot be created, or is a file that the run reads or keeps for itself.
     pub fn create(options: &Options, lists: &Lists, folder: &FolderView) -> Result<Self, RunError> {
         let create = |path: &Path| create(path, lists, |path| folder.is_private(path));
         let manifest = manifest(options, create)?;
@@ -40,20 +40,20 @@ impl Outputs {
         Ok(Self { manifest, records: None, reports: reports.collect::<Result<_, RunError>>()? })
     }
 
-    /// The files of a run whose rows come from another program.
+    /// Creates the files of a run whose rows do not come from lists.
     ///
     /// # Errors
-    /// When one cannot be made, or is something that the run keeps.
+    /// When one cannot be created, or is a file that the run keeps for itself.
     pub fn of_stream(options: &Options, folder: &FolderView) -> Result<Self, RunError> {
         Self::create(options, &Lists::default(), folder)
     }
 
-    /// Writes the report wherever it is wanted.
+    /// Writes the report to every file and stream that the options name.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
-        tell(options, |out, format| write(out, format, report, (Path::new(""), &options.output)))?;
+        print_report(options, |out, format| write(out, format, report, (Path::new(""), &options.output)))?;
         for (format, path, file) in self.reports {
             let written = write(&mut BufWriter::new(file), format, report, (&path, &options.output));
             written.map_err(|source| RunError::Output { path, source })?;
@@ -62,13 +62,14 @@ impl Outputs {
     }
 }
 
-/// Writes the report in a form. `paths`: where it will be, for links from there, and the output folder with the images.
+/// Writes the report in a format. `paths` are that of the report and that of the output folder, for links from one to
+/// the other.
 fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: (&Path, &Path)) -> io::Result<()> {
     match format {
         #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
         ReportFormat::Json => {
-            // The other forms have links, or are read at a terminal.
+            // Only HTML has links. Without the feature `cli` there is no HTML, and the paths are unused.
             let _ = paths;
             report::json::write(&mut out, report)?;
         }
@@ -80,11 +81,11 @@ fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: 
     out.flush()
 }
 
-/// The report of these passes over the list. What they have measured is remembered in the file `history`, and compared with
-/// what other runs have.
+/// The report of these passes over the list. The numbers are compared with those of earlier runs in the file `history`,
+/// and added to it.
 pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes) -> Report {
     let summaries = passes.summaries;
-    let before = match &*summaries {
+    let other_mode = match &*summaries {
         [only] => report::history::other_mode(history, only),
         _ => None,
     };
@@ -94,10 +95,10 @@ pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes
             tracing::warn!(target: "fetchimg", "Later runs will not be compared with this one: {history}: {error}");
         }
     }
-    Report::new(options.output.display().to_string(), ended, summaries, allowed(options), before)
+    Report::new(options.output.display().to_string(), ended, summaries, concurrency_limits(options), other_mode)
 }
 
-/// The report of a sample. Only one that was fetched as a whole says something about the list.
+/// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.
 pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn) -> Report {
     let summary = passes.summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {
@@ -105,11 +106,11 @@ pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn
         Forecast::new(&drawn.counts, &passes.observed, wall, summary.most_alive, drawn.seed)
     });
     let output = options.output.display().to_string();
-    Report::new(output, ended, passes.summaries, allowed(options), None).of_sample(forecast)
+    Report::new(output, ended, passes.summaries, concurrency_limits(options), None).of_sample(forecast)
 }
 
-/// The limits that advice goes by.
-const fn allowed(options: &Options) -> ConcurrencyLimits {
+/// The limits that the advice of the report is based on.
+const fn concurrency_limits(options: &Options) -> ConcurrencyLimits {
     let per_host = match options.per_host {
         PerHost::Fixed(permits) => Some(permits),
         PerHost::Auto => None,

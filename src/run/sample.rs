@@ -1,10 +1,10 @@
-//! The sample of a list that is fetched instead of all of it (`--sample`).
+//! Draws the sample of a list that is fetched instead of the whole list (`--sample`).
 
 use super::Options;
 use super::reservoir::{Reservoir, Sample};
 use super::shutdown::Stop;
 use super::state::State;
-use super::survey::{Survey, Verdict};
+use super::survey::{RowPlan, Survey};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::Key;
@@ -12,18 +12,18 @@ use crate::record::RunError;
 use crate::report::RowCounts;
 use crate::sink::folder::FolderView;
 
-/// What was drawn from the lists.
+/// A sample that was drawn from the lists.
 pub struct Drawn {
     /// The rows to be fetched.
     pub works: Vec<(Key, Box<Work>)>,
     /// What a run would do with all rows.
     pub counts: RowCounts,
-    /// The seed with which the same rows are drawn again.
+    /// The seed that draws the same rows again.
     pub seed: u64,
 }
 
-/// Draws a sample of the rows that are to be fetched. All rows are admitted for that, so that each has the name that it
-/// would have in a run that fetches them all.
+/// Draws a sample of the rows that a run would fetch. Every row of the lists is admitted, so that a row of the sample
+/// has the same name as in a run without `--sample`.
 ///
 /// # Errors
 /// When the lists or the journal cannot be read.
@@ -39,8 +39,8 @@ pub async fn draw(
     let mut survey =
         Survey::new(options.existing, FolderView::open(&options.output)?, &mut state.journal, &mut state.namer);
     let mut reservoir = Reservoir::new(sample);
-    let offer = |_: &mut Survey, verdict: Verdict| {
-        if let Verdict::Fetch(key, work) = verdict {
+    let offer = |_: &mut Survey, plan: RowPlan| {
+        if let RowPlan::Fetch(key, work) = plan {
             reservoir.offer((key, work));
         }
         Ok(())

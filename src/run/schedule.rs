@@ -1,7 +1,7 @@
-//! Two ways through a list: one after the other, and one task per URL.
+//! Runs the jobs of a stream: one after the other, or many at once with a task for each.
 //!
-//! Both take the work as a function and know nothing else of the program. Results are handed over in batches, as many
-//! as have ended, so that whoever writes them down can do it once per batch.
+//! Both functions take the work as a function and do not depend on the rest of the program. `done` is called with all
+//! results that have come since the last call, so that the caller takes its lock once for all of them.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use std::pin::pin;
 use futures::{Stream, StreamExt};
 use tokio::task::JoinSet;
 
-/// Does one job after the other, in the order of the list.
+/// Does one job after the other, in the order of the stream.
 pub async fn sequential<J, R, W>(jobs: impl Stream<Item = J>, work: impl Fn(J) -> W, mut done: impl FnMut(&mut Vec<R>))
 where
     W: Future<Output = R>,
@@ -24,10 +24,12 @@ where
     }
 }
 
-/// Does up to `window` jobs at once, each in a task of its own. A job is taken only when there is room for its task, so a
-/// list of ten million lines costs the memory of one window (and of what the stream itself looks ahead).
+/// Does up to `window` jobs at once, each in a task of its own. A job is taken from the stream only when fewer than
+/// `window` tasks run, so a list of ten million lines needs memory for one window, and for what the stream itself reads
+/// ahead.
 ///
-/// `work` has to catch its own panics; one that escapes ends the run with it.
+/// # Panics
+/// When `work` panics.
 pub async fn concurrent<J, R, W>(
     jobs: impl Stream<Item = J>,
     window: NonZeroUsize,
@@ -49,7 +51,7 @@ pub async fn concurrent<J, R, W>(
                     match result {
                         Ok(result) => ended.push(result),
                         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                        // Cancelled: the runtime is going down, and this function with it.
+                        // Cancelled, which happens only when the runtime is shut down.
                         Err(_) => return,
                     }
                 }
@@ -79,7 +81,7 @@ mod tests {
     struct Peak(Arc<(AtomicUsize, AtomicUsize)>);
 
     impl Peak {
-        async fn visit(self, number: u64) -> u64 {
+        async fn work(self, number: u64) -> u64 {
             let now = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
             self.0.1.fetch_max(now, Ordering::SeqCst);
             sleep(Duration::from_secs(1)).await;
@@ -94,7 +96,7 @@ mod tests {
         let mut seen = Vec::new();
         let begin = Instant::now();
         let window = NonZeroUsize::new(7).expect("not zero");
-        concurrent(stream::iter(0..70), window, |n| peak.clone().visit(n), |ended| seen.append(ended)).await;
+        concurrent(stream::iter(0..70), window, |n| peak.clone().work(n), |ended| seen.append(ended)).await;
         seen.sort_unstable();
         assert_eq!(seen, (0..70).collect::<Vec<_>>());
         assert_eq!(peak.0.1.load(Ordering::SeqCst), 7);
@@ -105,7 +107,7 @@ mod tests {
     async fn one_after_the_other_keeps_the_order() {
         let peak = Peak::default();
         let mut seen = Vec::new();
-        sequential(stream::iter(0..5), |n| peak.clone().visit(n), |ended| seen.append(ended)).await;
+        sequential(stream::iter(0..5), |n| peak.clone().work(n), |ended| seen.append(ended)).await;
         assert_eq!(seen, [0, 1, 2, 3, 4]);
         assert_eq!(peak.0.1.load(Ordering::SeqCst), 1);
     }
@@ -121,7 +123,7 @@ mod tests {
         });
         let mut first = None;
         let window = NonZeroUsize::new(4).expect("not zero");
-        let work = |n| Peak::default().visit(n);
+        let work = |n| Peak::default().work(n);
         concurrent(slow, window, work, |_: &mut Vec<u64>| {
             first.get_or_insert_with(|| begin.elapsed());
         })

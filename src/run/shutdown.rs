@@ -1,17 +1,18 @@
-//! How a run is brought to its end before it has come there by itself: the first SIGINT or SIGTERM asks, the second
-//! insists, and a disk that is full asks as well.
+//! Ends a run early: on the first SIGINT or SIGTERM gently, on the second at once, and gently too when the disk is
+//! full.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::record::{Exit, Phase};
+use crate::util::lock;
 
-/// How long downloads under way may go on when the run is asked to end.
-pub const GRACE: Duration = Duration::from_secs(5);
+/// How long downloads in flight may go on when the run is asked to end.
+pub const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// The phase of the run, and who ended it.
+/// The phase of the run, and the exit status if a signal ended it.
 #[derive(Debug)]
 pub struct Stop {
     phase: watch::Sender<Phase>,
@@ -25,7 +26,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Hears of every change of phase.
+    /// A receiver of every change of phase.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
@@ -37,42 +38,43 @@ impl Stop {
         *self.phase.borrow() == Phase::Running
     }
 
-    /// How the program is to exit, if a signal has ended it.
+    /// The exit status of the program, if a signal has ended the run.
     #[must_use]
     pub fn asked(&self) -> Option<Exit> {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.asked)
     }
 
-    /// Ends the run gently; `exit` is the status that the program has then.
+    /// Asks the run to finish because of a signal. `exit` is the exit status of the program then.
     pub fn ask(&self, exit: Exit) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        *lock(&self.asked) = Some(exit);
         self.end(Phase::Finishing);
     }
 
-    /// Brings the run nearer to its end; never back.
+    /// Advances the run to a phase, unless it is there already or beyond.
     pub fn end(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {
-            let nearer = *phase < to;
-            if nearer {
+            let advances = *phase < to;
+            if advances {
                 *phase = to;
             }
-            nearer
+            advances
         });
     }
 
-    /// Waits until the run is at least so near to its end.
+    /// Waits until the run is in that phase or in a later one.
     pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + use<> {
-        let mut heard = self.subscribe();
+        let mut receiver = self.subscribe();
         async move {
-            // An error means that the run is gone, which is as near to its end as can be.
-            let _ = heard.wait_for(|now| *now >= phase).await;
+            // An error means that this `Stop` was dropped, so the run has ended.
+            let _ = receiver.wait_for(|now| *now >= phase).await;
         }
     }
 
-    /// Whatever asked the run to end, gives up what is still under way after the grace. Never comes back.
-    pub async fn leave_after_grace(&self) -> std::convert::Infallible {
+    /// When the run has been asked to finish, waits for the grace period and cancels the downloads that are still in
+    /// flight. Never returns.
+    pub async fn cancel_after_grace_period(&self) -> std::convert::Infallible {
         self.reached(Phase::Finishing).await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(GRACE_PERIOD).await;
         self.end(Phase::Cancelling);
         futures::future::pending().await
     }

@@ -1,4 +1,4 @@
-//! What a run finds in its output, and keeps there: images, records, names.
+//! The state that a run opens in its output: the sink, the journal and the names that are taken.
 
 use std::sync::Arc;
 
@@ -10,35 +10,35 @@ use crate::record::RunError;
 use crate::sink::folder::FolderView;
 use crate::sink::{Folder, Sink};
 
-/// The output of a run, opened, with what killed runs left taken in.
+/// The opened output of a run. What killed runs left unrecorded is in the journal.
 pub struct State {
     /// Where images go.
     pub sink: Arc<Sink>,
-    /// What this run and earlier ones know of each row.
+    /// The records of this run and of earlier ones.
     pub journal: Journal,
-    /// The names that are taken.
+    /// Reserves names; those of earlier runs are taken.
     pub namer: Namer,
-    /// The folder of the sink.
+    /// The output folder, for reading.
     pub folder: FolderView,
 }
 
 impl State {
-    /// Opens the output, reads its journal, and gives files that appeared just before a run was killed their records.
+    /// Opens the output and reads its journal. Files that a killed run published without a record get theirs.
     ///
     /// # Errors
-    /// When the output cannot be opened, is held by another run, or what is in it cannot be read.
+    /// When the output cannot be opened or read, or is held by another run.
     pub fn open(options: &Options) -> Result<Self, RunError> {
         let folder = Folder::open(&options.output, options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-        let mut take_in = |EarlierFile { path, sha256 }: EarlierFile| {
+        let mut add_file = |EarlierFile { path, sha256 }: EarlierFile| {
             namer.mark_taken(path);
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }
         };
         let view = folder.view().clone();
-        let mut journal = Journal::open(&view.private("manifest.jsonl"), options.row_identity, &mut take_in)?;
-        adopt(folder.unrecorded()?, &mut journal, take_in)?;
+        let mut journal = Journal::open(&view.private("manifest.jsonl"), options.row_identity, &mut add_file)?;
+        adopt(folder.unrecorded()?, &mut journal, add_file)?;
         journal.flush()?;
         if folder.syncs() {
             journal.sync()?;

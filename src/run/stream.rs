@@ -1,4 +1,4 @@
-//! A run for another program: jobs come as a stream, and so do the records.
+//! A run for a program that uses this library: jobs come as a stream, and so do the records.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,13 +76,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens the output. The sources, the sample and the modes of the options but the first are those of the command and
-    /// are not looked at here: jobs come from [`Run::records`], once.
+    /// Opens the output. Sources, the sample and all modes except the first are ignored here, because jobs come through
+    /// [`Run::records`] and only once.
     ///
     /// # Errors
-    /// When the output cannot be opened or read, or another run holds it, or a file of the options cannot be made.
+    /// When the output cannot be opened or read, another run holds it, or the file of the manifest or of a report
+    /// cannot be created.
     pub fn new(mut options: Options) -> Result<Self, RunError> {
-        options.agree();
+        options.reconcile();
         options.modes.truncate(1);
         if options.modes.is_empty() {
             options.modes.push(Mode::Concurrent);
@@ -92,8 +93,8 @@ impl Run {
         Ok(Self { options, state, outputs })
     }
 
-    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. Jobs are to be numbered from
-    /// 0 on ([`Job::index`]), since names may hold the number.
+    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. The jobs should be
+    /// numbered from 0 ([`Job::index`]), because a name may contain the number.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -149,7 +150,7 @@ impl Records {
     /// end, [`Records::stop`] has to be called first.
     ///
     /// # Errors
-    /// Why the run could not go on, if it could not: the disk is full, say. What was saved before is there and recorded.
+    /// When the run could not go on, for example because the disk is full. Images saved before are there and recorded.
     pub async fn finish(mut self) -> Result<Summary, RunError> {
         while self.next().await.is_some() {}
         match (&mut self.run).await {

@@ -1,7 +1,7 @@
-//! A reading of the list without requests: what a run would do with each of its rows.
+//! Reads the list without sending requests, and finds out what a run would do with each row.
 //!
-//! Rows are judged in list order by the same rules as in a run ([`crate::run::admission`]), so they get the very names that a run
-//! would give them. What only the answers can tell stays open.
+//! Rows are admitted in list order by the same code as in a run ([`crate::run::admission`]), so they get the names that
+//! a run would give them. What depends on the answers of servers stays open.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -23,14 +23,14 @@ use crate::sink::folder::FolderView;
 
 /// What a run would do with a row.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum RowPlan {
     /// Fetch it.
     Fetch(Key, Box<Work>),
-    /// Nothing: its record is known. With its key, if it is the first row of its URL.
+    /// Nothing, because its record is known already. With its key, if it is the first row with its URL.
     Settled(Option<Key>, Box<Record>),
 }
 
-/// Judges rows and counts them.
+/// Admits rows without fetching them, and counts them.
 #[derive(Debug)]
 pub struct Survey<'a> {
     existing: Existing,
@@ -42,32 +42,32 @@ pub struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// No row has come yet.
+    /// Begins a survey.
     pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
         Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
     }
 
-    /// Goes through the lists and hands over each row with its verdict, until they end or the run is asked to.
+    /// Calls `each` for every row of the lists, until they end or the run is asked to.
     ///
     /// # Errors
-    /// Those of the lists, of the journal, and of `each`.
+    /// When the lists or the journal cannot be read, and those of `each`.
     pub async fn go(
         &mut self,
         lists: &Lists,
         stop: &Stop,
-        mut each: impl FnMut(&mut Self, Verdict) -> Result<(), RunError>,
+        mut each: impl FnMut(&mut Self, RowPlan) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
         let (rows, _) = lists.rows()?;
         let mut rows = pin!(rows.take_until(stop.reached(Phase::Finishing)));
         while let Some(row) = rows.next().await {
-            let verdict = self.judge(row?)?;
-            each(self, verdict)?;
+            let plan = self.plan(row?)?;
+            each(self, plan)?;
         }
         Ok(())
     }
 
-    /// Judges the next row of the list.
-    fn judge(&mut self, row: Row) -> Result<Verdict, RunError> {
+    /// Decides about the next row of the list.
+    fn plan(&mut self, row: Row) -> Result<RowPlan, RunError> {
         self.counts.rows += 1;
         let job = match row {
             Ok(job) => job,
@@ -77,7 +77,7 @@ impl<'a> Survey<'a> {
                     let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                     *self.counts.bad_by_kind.entry(name).or_default() += 1;
                 }
-                return Ok(Verdict::Settled(None, record));
+                return Ok(RowPlan::Settled(None, record));
             }
         };
         let key = self.journal.key(&job);
@@ -89,7 +89,7 @@ impl<'a> Survey<'a> {
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
                     self.counts.to_fetch += 1;
                     *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
-                    return Ok(Verdict::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
+                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
                 };
                 (Some(key), Reason::FileExists, Some(path))
             }
@@ -99,30 +99,31 @@ impl<'a> Survey<'a> {
         };
         *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
         let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
-        Ok(Verdict::Settled(key, Box::new(record)))
+        Ok(RowPlan::Settled(key, Box::new(record)))
     }
 
-    /// Later rows with the same URL are told the file that this line names (see [`Journal::append_planned`]).
+    /// Appends the planned line of a row to the journal's temporary file, so that later rows with the same URL find its
+    /// file (see [`Journal::append_planned`]).
     ///
     /// # Errors
-    /// When that cannot be kept.
-    pub fn foresee(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
+    /// When the temporary file cannot be written.
+    pub fn append_planned(&mut self, line: &[u8], key: Key) -> Result<(), RunError> {
         self.journal.append_planned(line, key)
     }
 
-    /// What has come so far.
+    /// The counts of the rows so far.
     #[must_use]
     pub const fn counts(&self) -> &RowCounts {
         &self.counts
     }
 
-    /// How many hosts would be asked, and those with the most rows.
+    /// The number of hosts that would be contacted, and those with the most rows.
     #[must_use]
     pub fn hosts(&self) -> (u64, Vec<HostRows>) {
         let mut hosts = self.hosts.iter().map(|(host, rows)| (*rows, host.name())).collect::<Vec<_>>();
         hosts.sort_unstable_by(|(one, name), (other, next)| other.cmp(one).then_with(|| name.cmp(next)));
-        let most =
+        let listed =
             hosts.iter().take(MAX_HOSTS_LISTED).map(|(rows, host)| HostRows { host: (*host).to_owned(), rows: *rows });
-        (hosts.len() as u64, most.collect())
+        (hosts.len() as u64, listed.collect())
     }
 }

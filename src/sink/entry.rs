@@ -1,14 +1,14 @@
-//! What is handed to a sink with a complete body, and what it says of it.
+//! What a sink gets with a complete body, and what it returns.
 
 use std::time::Instant;
 
 use super::folder::wal::WalEntry;
 use crate::record::{Algorithm, Outcome, Record, RecordLine, milliseconds};
 
-/// One complete, checked image on its way to its place. The body comes beside it.
+/// One complete, checked image that is about to be stored. Its bytes are in a separate [`Body`](super::Body).
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// Its record, which says `saved`. What only storing can tell is filled in by the sink.
+    /// Its record, with the outcome `saved`. The sink fills in what is known only when the image is stored.
     pub record: Record,
     /// Where the image goes, relative to the output.
     pub path: &'a str,
@@ -31,7 +31,7 @@ pub enum OnConflict {
     Replace,
 }
 
-/// A file of an earlier run that a new one takes the place of.
+/// A file of an earlier run that is replaced by a new one.
 #[derive(Clone, Copy, Debug)]
 pub struct Replaced<'a> {
     /// Its path, relative to the output.
@@ -43,8 +43,7 @@ pub struct Replaced<'a> {
 }
 
 impl Entry<'_> {
-    /// The line of the record, now that the image is about to appear: as a file of its own, or with the content of
-    /// `same_as`.
+    /// Completes the record and serialises it as a line. `same_as` is the file that the image shares its content with.
     pub(super) fn line(&mut self, same_as: Option<&str>) -> serde_json::Result<RecordLine> {
         if let Outcome::Saved(saved) = &mut self.record.outcome {
             saved.same_as = same_as.map(str::to_owned);
@@ -63,7 +62,7 @@ impl Entry<'_> {
         }
     }
 
-    /// Whether `path` is what this very row had before: it keeps that path, or the file goes when the new one is there.
+    /// Whether `path` is that of this image, or of the file of an earlier run that it replaces.
     pub(super) fn is_own(&self, path: &str) -> bool {
         path == self.path || self.replaces.is_some_and(|replaced| replaced.path == path)
     }
@@ -73,26 +72,26 @@ impl Entry<'_> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is nearly always New, and taken apart where it comes back")]
 pub enum Stored {
-    /// It is there.
+    /// It was stored.
     New {
         /// Its record.
         record: Record,
-        /// The same as a line of the journal.
+        /// The record as a line of the journal.
         line: RecordLine,
-        /// To be released when the line is where it has to survive.
+        /// To be released when the line is safely in the journal.
         receipt: Receipt,
     },
-    /// It is not stored: there is another file of that path, and it stays.
+    /// It was not stored, because the path is taken by another file, which stays.
     Exists,
-    /// It is not stored: this file has the same bytes.
+    /// It was not stored, because this file has the same bytes.
     Duplicate {
         /// Its path, relative to the output.
         of: String,
     },
 }
 
-/// Until when the sink needs to remember a record by itself. Dropped without [`Receipt::release`], it leaves the record
-/// to the next run.
+/// Keeps the record of a stored image in the write-ahead log until the journal has it. If it is dropped without
+/// [`Receipt::release`], the next run adopts the record.
 #[derive(Debug, Default)]
 #[must_use = "what the receipt stands for is kept until it is released"]
 pub enum Receipt {
@@ -104,7 +103,7 @@ pub enum Receipt {
 }
 
 impl Receipt {
-    /// The record is in the journal.
+    /// To be called when the record is in the journal.
     pub fn release(self) {
         match self {
             Self::Wal(entry) => entry.release(),

@@ -1,14 +1,14 @@
-//! Where complete images go.
+//! Stores complete images in the output.
 //!
-//! A [`Body`] takes the bytes of one download. With what is to be recorded of it, as an [`Entry`], it is handed to
-//! [`Sink::store`], which is the only way for an image to appear. A body that is dropped before leaves no trace, or what
-//! a later run can resume.
+//! A [`Body`] takes the bytes of one download. [`Sink::store`] is the only way for an image to appear in the output: it
+//! takes the body together with an [`Entry`], which holds the record of the image. A body that is dropped before that
+//! leaves nothing behind, or only what a later run can resume.
 //!
 //! Everything before a complete, checked image is the same for every kind of output; everything after it is up to the
 //! sink. The sinks are a closed family, and today there is one: a [`Folder`] with a file for each image.
 //!
-//! All calls block. They are made in line, on the threads that run the downloads: a pool of threads for each small file
-//! operation costs more than the files themselves.
+//! All calls block. They are made directly on the threads that run the downloads, because handing each small file
+//! operation to a pool of blocking threads would cost more than the operation itself.
 
 mod body;
 mod entry;
@@ -33,20 +33,20 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// A place for the bytes of a download of about `expected` bytes, if that is known. With its `origin`, what has
-    /// come of it when it is dropped is kept for a later run, unless that is hardly anything.
+    /// A new body, of `expected` bytes if that is known. With an `origin`, a partial body is kept for a later run when
+    /// it is dropped, if it is long enough to be worth it.
     #[must_use]
     pub fn body<'a>(&'a self, expected: Option<u64>, origin: Option<Origin<'a>>) -> Body<'a> {
         self.spill_dir().body(expected, origin)
     }
 
-    /// What an earlier run has of the body at this URL, if it can be resumed.
+    /// The partial body of this URL that an earlier run has left, if it can be resumed.
     #[must_use]
     pub fn unfinished<'a>(&'a self, url: &'a Url) -> Option<Body<'a>> {
         self.spill_dir().unfinished(url)
     }
 
-    /// Where the images are, as an error names it.
+    /// The path of the output, for messages.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         match self {
@@ -62,7 +62,7 @@ impl Sink {
         }
     }
 
-    /// Whether the path is known to be taken, by whatever.
+    /// Whether the path is known to be taken, by an image or anything else.
     #[must_use]
     pub fn is_taken(&self, path: &str) -> bool {
         match self {
@@ -89,7 +89,7 @@ impl Sink {
     /// Stores one complete, checked image.
     ///
     /// # Errors
-    /// When the image, or the note about it, cannot be written.
+    /// When the image, or its entry in the write-ahead log, cannot be written.
     pub fn store(&self, entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
         match self {
             Self::Folder(folder) => folder.store(entry, body),

@@ -1,7 +1,7 @@
-//! Part files: bodies that do not fit into memory, and what a run leaves unfinished for a later one to resume.
+//! Part files: they hold bodies that do not fit into memory, and partial bodies that a later run can resume.
 //!
-//! The name of a part file identifies the body ([`Origin`]), where that is known. So there is nothing else to keep
-//! consistent with the file when a run is killed.
+//! The [`Origin`] of the body, if it has one, is in the name of the file. So there is no separate index that could
+//! differ from the files when a run is killed.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -30,15 +30,15 @@ pub(super) const HASH_DIGITS: usize = 32;
 pub struct Origin<'a> {
     /// Its URL in the list.
     pub url: &'a Url,
-    /// A hash of where the answer came from, after redirects: a validator is valid there alone (RFC 9110, section 8.8.1).
+    /// A hash of the URL that answered, after redirects. A validator holds only for that URL (RFC 9110, section 8.8.1).
     pub source: u64,
-    /// The strong entity tag or date by which the server knows this version (RFC 9110, section 8.8).
+    /// The strong entity tag or date of this version (RFC 9110, section 8.8).
     pub validator: Box<[u8]>,
-    /// Its length in bytes, if that is known.
+    /// The length of the whole body in bytes, if that is known.
     pub total: Option<u64>,
 }
 
-/// A body that an earlier run has left unfinished.
+/// A partial body that an earlier run has left.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     pub(super) path: PathBuf,
@@ -52,23 +52,24 @@ pub(super) struct Unfinished {
 #[derive(Debug)]
 pub struct SpillDir {
     path: PathBuf,
-    /// The boot of the system by which part files of this run are trusted later. `None`: none is kept.
+    /// The current boot, which the names of part files contain (see [`boot_id`](crate::util::boot_id)). `None`: nothing
+    /// is kept for a later run.
     boot: Option<String>,
-    /// What earlier runs have left unfinished, by the start of the URL's hash.
+    /// The partial bodies of earlier runs, by the first digits of the URL's hash.
     pub(super) unfinished: HashMap<String, Unfinished>,
-    /// Part files that this run has made.
-    made: AtomicU64,
+    /// The number of part files without an origin that this run has created.
+    created: AtomicU64,
 }
 
 impl SpillDir {
-    /// Reads the names of what earlier runs have left in the folder, and removes what cannot be resumed. `boot`: see
-    /// [`boot_id`](crate::util::boot_id); without it, nothing is resumed or kept.
+    /// Finds the partial bodies that earlier runs have left in the folder, and removes those that cannot be resumed.
+    /// `boot` is the current boot (see [`boot_id`](crate::util::boot_id)); without it, nothing is resumed or kept.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn open(path: PathBuf, boot: Option<String>) -> io::Result<Self> {
         let unfinished = read_unfinished(&path, boot.as_deref())?;
-        Ok(Self { path, boot, unfinished, made: AtomicU64::new(0) })
+        Ok(Self { path, boot, unfinished, created: AtomicU64::new(0) })
     }
 
     /// The folder.
@@ -77,18 +78,18 @@ impl SpillDir {
         &self.path
     }
 
-    /// A path in the folder where nothing is, under a name that says nothing.
+    /// A path in the folder where no file is. Its name has no origin, so a later run does not resume a file there.
     pub(super) fn unused_path(&self) -> io::Result<PathBuf> {
-        let path = self.path.join(format!("{:06}.part", self.made.fetch_add(1, Ordering::Relaxed)));
+        let path = self.path.join(format!("{:06}.part", self.created.fetch_add(1, Ordering::Relaxed)));
         remove_if_there(&path)?;
         Ok(path)
     }
 
-    /// Makes a part file. With an origin its name says what a later run must know to resume it.
+    /// Creates a part file. With an origin in its name, it can be kept for a later run.
     pub(super) fn create(&self, origin: Option<&Origin>) -> io::Result<SpillFile> {
-        let telling = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| telling_name(origin, boot));
-        let is_kept = telling.is_some();
-        let path = match telling {
+        let name = origin.zip(self.boot.as_deref()).and_then(|(origin, boot)| name_of(origin, boot));
+        let is_kept = name.is_some();
+        let path = match name {
             Some(name) => {
                 let path = self.path.join(name);
                 remove_if_there(&path)?;
@@ -102,8 +103,8 @@ impl SpillDir {
 }
 
 impl Unfinished {
-    /// A run was killed when the body was complete and about to be published. Its last byte is requested again, which
-    /// lets the server say whether the body is still the same.
+    /// Shortens a complete body by one byte. It is complete when the run was killed just before publishing it.
+    /// Requesting the last byte again lets the server say whether the body is still the same.
     fn drop_last_byte_if_whole(&mut self) -> io::Result<()> {
         if self.total == Some(self.length) {
             self.length -= 1;
@@ -113,9 +114,9 @@ impl Unfinished {
     }
 }
 
-/// The name of the part of a body: the hash of its URL, the boot in which it was written, its whole length, its source,
-/// and its validator. `None` if that makes too long a name.
-fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
+/// The name of a part file: the hash of the URL, the boot in which it is written, the length of the whole body, the
+/// source, and the validator. `None` if the name would be longer than the 255 bytes that file systems allow.
+fn name_of(origin: &Origin, boot: &str) -> Option<String> {
     let total = origin.total.map_or_else(|| "x".to_owned(), |total| total.to_string());
     let validator = URL_SAFE_NO_PAD.encode(&origin.validator);
     let (hash, source) = (url_hash(origin.url), origin.source);
@@ -123,38 +124,39 @@ fn telling_name(origin: &Origin, boot: &str) -> Option<String> {
     (name.len() <= 255).then_some(name)
 }
 
-/// Parses what [`telling_name`] made, if the body can be resumed: it was written since the system was started, because a
-/// loss of power leaves holes, and not long ago.
-fn parse_name(path: PathBuf, found: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
+/// Parses a name that [`name_of`] made. `None` if the body cannot be resumed: it is too old, or was written before the
+/// current boot, so that a loss of power may have left holes in it.
+fn parse_name(path: PathBuf, metadata: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
     let name = path.file_stem()?.to_str()?;
-    let mut words = name.splitn(5, '-');
-    let (hash, written_in, total) = (words.next()?, words.next()?, words.next()?);
-    let (source, validator) = (u64::from_str_radix(words.next()?, 16).ok()?, words.next()?);
+    let mut parts = name.splitn(5, '-');
+    let (hash, written_in, total) = (parts.next()?, parts.next()?, parts.next()?);
+    let (source, validator) = (u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?);
     let total = match total {
         "x" => None,
         digits => Some(digits.parse().ok()?),
     };
     let validator = URL_SAFE_NO_PAD.decode(validator).ok()?.into_boxed_slice();
-    let age = SystemTime::now().duration_since(found.modified().ok()?).unwrap_or_default();
+    let age = SystemTime::now().duration_since(metadata.modified().ok()?).unwrap_or_default();
     let can_resume = boot == Some(written_in)
         && hash.len() == HASH_DIGITS
         && age < MAX_AGE
-        && found.len() > 0
-        && total.is_none_or(|total| found.len() <= total);
+        && metadata.len() > 0
+        && total.is_none_or(|total| metadata.len() <= total);
     let hash = hash.to_owned();
-    can_resume.then_some((hash, Unfinished { length: found.len(), path, source, validator, total }))
+    can_resume.then_some((hash, Unfinished { length: metadata.len(), path, source, validator, total }))
 }
 
-/// The unfinished bodies of earlier runs. Those that cannot be resumed are removed; other files are left alone.
-fn read_unfinished(parts: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Unfinished>> {
+/// The partial bodies of earlier runs, by the first digits of the URL's hash. Part files that cannot be resumed are
+/// removed; other files are left alone.
+fn read_unfinished(dir: &Path, boot: Option<&str>) -> io::Result<HashMap<String, Unfinished>> {
     let mut unfinished = HashMap::new();
-    for entry in fs::read_dir(parts)? {
+    for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let found = fs::symlink_metadata(&path)?;
-        if !found.is_file() || path.extension().is_none_or(|extension| extension != "part") {
+        let metadata = fs::symlink_metadata(&path)?;
+        if !metadata.is_file() || path.extension().is_none_or(|extension| extension != "part") {
             continue;
         }
-        match parse_name(path.clone(), &found, boot) {
+        match parse_name(path.clone(), &metadata, boot) {
             Some((hash, mut body)) if !unfinished.contains_key(&hash) => {
                 body.drop_last_byte_if_whole()?;
                 unfinished.insert(hash, body);
@@ -175,7 +177,8 @@ mod tests {
     use super::*;
     use crate::sink::Body;
 
-    fn parts(dir: &SpillDir) -> usize {
+    /// The number of files in the folder.
+    fn count(dir: &SpillDir) -> usize {
         fs::read_dir(dir.path()).expect("a folder").count()
     }
 
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_body_waits_for_the_next_run_of_the_same_boot() {
+    fn a_partial_body_is_kept_for_the_next_run_in_the_same_boot() {
         let folder = tempfile::tempdir().expect("a folder");
         let open = |boot: &str| SpillDir::open(folder.path().to_owned(), Some(boot.into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
@@ -193,49 +196,49 @@ mod tests {
         for boot in ["0", "1"] {
             let dir = open("0");
             let total = bytes.len() as u64;
-            let mut part = dir.body(Some(total), Some(origin(&url, "\"-tag/\"", total)));
-            part.write(&Bytes::copy_from_slice(first)).expect("write");
-            part.write(&Bytes::copy_from_slice(&rest[..1])).expect("write");
-            drop(part);
+            let mut body = dir.body(Some(total), Some(origin(&url, "\"-tag/\"", total)));
+            body.write(&Bytes::copy_from_slice(first)).expect("write");
+            body.write(&Bytes::copy_from_slice(&rest[..1])).expect("write");
+            drop(body);
             drop(dir);
 
             let dir = open(boot);
-            let left = dir.unfinished(&url);
+            let unfinished = dir.unfinished(&url);
             if boot == "1" {
-                assert!(left.is_none(), "power may have been lost in between");
-                assert_eq!(parts(&dir), 0);
+                assert!(unfinished.is_none(), "power may have been lost in between");
+                assert_eq!(count(&dir), 0);
                 continue;
             }
-            let mut part = left.expect("the part of the run before");
-            let known = part.origin().expect("its origin");
+            let mut body = unfinished.expect("the partial body of the earlier run");
+            let known = body.origin().expect("its origin");
             assert_eq!((&*known.validator, known.source), (&b"\"-tag/\""[..], 7));
             assert_eq!(known.total, Some(bytes.len() as u64));
-            assert_eq!(part.length(), first.len() as u64 + 1);
+            assert_eq!(body.length(), first.len() as u64 + 1);
             let mut stored = Vec::new();
-            let taken = part.each_block(|block| {
+            let is_wanted = body.each_block(|block| {
                 stored.extend_from_slice(block);
                 true
             });
-            assert!(taken.expect("read"));
+            assert!(is_wanted.expect("read"));
             assert_eq!(stored, bytes[..=first.len()]);
-            assert!(!part.each_block(|_| false).expect("read"), "it ends when nothing more is wanted");
-            part.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
-            part.complete();
+            assert!(!body.each_block(|_| false).expect("read"), "the first block is not wanted");
+            body.write(&Bytes::copy_from_slice(&rest[1..])).expect("write");
+            body.complete();
             let mut stored = Vec::new();
-            part.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
+            body.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
             assert!(stored == bytes);
-            drop(part.into_spill_file().expect("a part file"));
-            assert_eq!(parts(&dir), 0);
+            drop(body.into_spill_file().expect("a part file"));
+            assert_eq!(count(&dir), 0);
         }
     }
 
     #[test]
-    fn a_body_that_was_all_in_memory_waits_too_if_it_is_worth_it() {
+    fn a_partial_body_in_memory_is_kept_too_if_it_is_long_enough() {
         fn begin<'a>(dir: &'a SpillDir, url: &'a Url, first: &[u8], total: u64) -> Body<'a> {
-            let mut part = dir.body(Some(total), Some(origin(url, "\"a\"", total)));
-            first.chunks(20_000).for_each(|piece| part.write(&Bytes::copy_from_slice(piece)).expect("write"));
-            assert!(part.file.is_none());
-            part
+            let mut body = dir.body(Some(total), Some(origin(url, "\"a\"", total)));
+            first.chunks(20_000).for_each(|piece| body.write(&Bytes::copy_from_slice(piece)).expect("write"));
+            assert!(body.file.is_none());
+            body
         }
 
         let folder = tempfile::tempdir().expect("a folder");
@@ -243,7 +246,7 @@ mod tests {
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let bytes = (0..=250).cycle().take(MAX_IN_MEMORY).collect::<Vec<u8>>();
         let total = bytes.len() as u64;
-        // A part, less than is worth it, and what ends with so much that its beginning is less.
+        // Two that are long enough, one that is too short, and a complete one that is too short without its last frame.
         for (length, total, kept) in [
             (MAX_IN_MEMORY - 1, total, Some(MAX_IN_MEMORY - 1)),
             (WRITE_BUFFER, total, Some(WRITE_BUFFER)),
@@ -252,33 +255,33 @@ mod tests {
         ] {
             let dir = open();
             drop(begin(&dir, &url, &bytes[..length], total));
-            assert_eq!(parts(&dir), usize::from(kept.is_some()), "{length}");
+            assert_eq!(count(&dir), usize::from(kept.is_some()), "{length}");
             drop(dir);
             let dir = open();
-            let left = dir.unfinished(&url).map(|mut left| {
+            let found = dir.unfinished(&url).map(|mut body| {
                 let mut stored = Vec::new();
-                left.reader().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
-                left.discard();
+                body.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
+                body.discard();
                 stored
             });
-            assert!(left == kept.map(|kept| bytes[..kept].to_vec()), "{length}");
-            assert_eq!(parts(&dir), 0, "{length}");
+            assert!(found == kept.map(|kept| bytes[..kept].to_vec()), "{length}");
+            assert_eq!(count(&dir), 0, "{length}");
 
             begin(&dir, &url, &bytes[..length], total).discard();
             let mut complete = begin(&dir, &url, &bytes[..length], total);
             complete.complete();
             drop(complete);
-            assert_eq!(parts(&dir), 0, "{length}");
+            assert_eq!(count(&dir), 0, "{length}");
         }
     }
 
     #[test]
-    fn what_is_given_up_or_cannot_be_gone_on_with_does_not_wait() {
+    fn a_body_that_was_discarded_or_cannot_be_resumed_is_not_kept() {
         fn begin<'a>(dir: &'a SpillDir, origin: Option<Origin<'a>>, drop_it: impl FnOnce(Body<'a>)) {
-            let mut part = dir.body(Some(10 * MAX_IN_MEMORY as u64), origin);
-            part.write(&vec![1; WRITE_BUFFER].into()).expect("write");
-            part.write(&Bytes::from_static(b"2")).expect("write");
-            drop_it(part);
+            let mut body = dir.body(Some(10 * MAX_IN_MEMORY as u64), origin);
+            body.write(&vec![1; WRITE_BUFFER].into()).expect("write");
+            body.write(&Bytes::from_static(b"2")).expect("write");
+            drop_it(body);
         }
         let folder = tempfile::tempdir().expect("a folder");
         let open = || SpillDir::open(folder.path().to_owned(), Some("0".into())).expect("open");
@@ -288,43 +291,43 @@ mod tests {
         begin(&dir, Some(origin(&url, "\"a\"", total)), Body::discard);
         begin(&dir, None, drop);
         begin(&dir, Some(origin(&url, &"long".repeat(100), total)), drop);
-        assert_eq!(parts(&dir), 0);
+        assert_eq!(count(&dir), 0);
         begin(&dir, Some(origin(&url, "\"a\"", total)), drop);
-        assert_eq!(parts(&dir), 1);
+        assert_eq!(count(&dir), 1);
         drop(dir);
 
         // A week later.
         let path = fs::read_dir(folder.path()).expect("a folder").next().expect("a part");
         let path = path.expect("an entry").path();
-        let part = OpenOptions::new().append(true).open(&path).expect("open");
-        part.set_modified(SystemTime::now() - MAX_AGE).expect("a time");
+        let file = OpenOptions::new().append(true).open(&path).expect("open");
+        file.set_modified(SystemTime::now() - MAX_AGE).expect("a time");
         let dir = open();
         assert!(dir.unfinished(&url).is_none());
-        assert_eq!(parts(&dir), 0);
+        assert_eq!(count(&dir), 0);
 
-        // Longer than it should be.
+        // The part is longer than the whole body should be.
         begin(&dir, Some(origin(&url, "\"a\"", WRITE_BUFFER as u64)), drop);
         drop(dir);
         assert!(open().unfinished(&url).is_none());
     }
 
     #[test]
-    fn a_body_that_was_about_to_get_its_name_is_asked_for_its_last_byte_alone() {
+    fn of_a_complete_body_that_was_not_published_only_the_last_byte_is_missing() {
         let folder = tempfile::tempdir().expect("a folder");
         let open = || SpillDir::open(folder.path().to_owned(), Some("0".into())).expect("open");
         let url = Url::parse("http://a.example/1.png").expect("a URL");
         let bytes = (0..=250).cycle().take(WRITE_BUFFER + 1).collect::<Vec<u8>>();
         let dir = open();
-        let named = dir.create(Some(&origin(&url, "\"a\"", bytes.len() as u64))).expect("a part");
-        fs::write(&named.path, &bytes).expect("write");
-        // As if it had been killed.
-        std::mem::forget(named);
+        let part_file = dir.create(Some(&origin(&url, "\"a\"", bytes.len() as u64))).expect("a part file");
+        fs::write(&part_file.path, &bytes).expect("write");
+        // As if the run had been killed.
+        std::mem::forget(part_file);
         drop(dir);
         let dir = open();
-        let mut left = dir.unfinished(&url).expect("the body");
-        assert_eq!(left.length(), WRITE_BUFFER as u64);
+        let mut body = dir.unfinished(&url).expect("the body");
+        assert_eq!(body.length(), WRITE_BUFFER as u64);
         let mut stored = Vec::new();
-        left.reader().and_then(|mut whole| whole.read_to_end(&mut stored)).expect("read");
+        body.reader().and_then(|mut reader| reader.read_to_end(&mut stored)).expect("read");
         assert!(stored == bytes[..WRITE_BUFFER]);
     }
 }

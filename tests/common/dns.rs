@@ -1,8 +1,8 @@
-//! A small name server with the faults that name servers have.
+//! A small name server for the tests, with the faults that real name servers have.
 //!
-//! [`Dns`] writes packets by hand (RFC 1035, section 4), because a library would not let it break the rules. A test gives it
-//! a function from a [`Question`] to a [`Reply`]; it listens over UDP and TCP on one port of 127.0.0.1, remembers what
-//! it was asked, and stops when dropped.
+//! [`Dns`] writes packets by hand (RFC 1035, section 4), because a library would not let it break the rules. A test
+//! gives it a function from a [`Question`] to a [`Reply`]; it listens over UDP and TCP on one port of 127.0.0.1,
+//! remembers what it was asked, and stops when dropped.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write as _};
@@ -42,38 +42,38 @@ pub struct Question {
     pub tcp: bool,
 }
 
-/// What is said to it.
+/// The answer to a query.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Those of the family that was asked for, with this time to live; none: there are no such records.
+    /// The addresses of the requested family, with a time to live in seconds. None of them: there are no such records.
     Addresses(Vec<IpAddr>, u32),
-    /// An alias of the first name for the second, with what is known about the second.
+    /// An alias of the first name for the second, and the reply for the second.
     Alias(String, String, Box<Reply>),
-    /// There is no such name, for so many seconds.
+    /// There is no such name. With the time to live in seconds.
     NoName(u32),
-    /// There are no such records, for so many seconds.
+    /// There are no such records. With the time to live in seconds.
     NoRecords(u32),
-    /// Only a response code.
+    /// An error: only a response code.
     Code(u8),
-    /// Nothing.
+    /// No reply.
     Silence,
-    /// Too long for this way.
+    /// A truncated reply, which has to be requested over TCP.
     Truncated,
-    /// Bytes without sense behind the right identifier.
+    /// Invalid bytes after the right identifier.
     Garbage,
-    /// First this under a wrong identifier and for a wrong question, and then that.
+    /// The first reply with a wrong identifier and for a wrong question, then the second one.
     Forged(Box<Reply>, Box<Reply>),
-    /// Only after some time.
+    /// A reply after some time.
     Slow(Duration, Box<Reply>),
 }
 
 impl Reply {
-    /// One address with an hour to live.
+    /// One address with a time to live of an hour.
     pub fn address(address: impl Into<IpAddr>) -> Self {
         Self::Addresses(vec![address.into()], 3600)
     }
 
-    /// This machine, where the web servers of the tests are.
+    /// The address of this machine, where the web servers of the tests are.
     pub fn here() -> Self {
         Self::address(Ipv4Addr::LOCALHOST)
     }
@@ -102,7 +102,7 @@ struct Asked {
 }
 
 impl Dns {
-    /// A server that says what the function says.
+    /// Starts a server whose replies come from a function.
     pub fn start(zone: impl Fn(&Question) -> Reply + Send + Sync + 'static) -> Self {
         let (udp, tcp) = same_port();
         let address = udp.local_addr().expect("a bound socket has an address");
@@ -113,7 +113,7 @@ impl Dns {
         Self { state, address }
     }
 
-    /// A server that gives every name the address of this machine.
+    /// Starts a server that gives every name the address of this machine.
     pub fn here() -> Self {
         Self::start(|_| Reply::here())
     }
@@ -123,22 +123,22 @@ impl Dns {
         self.address.to_string()
     }
 
-    /// How often was asked for this.
+    /// The number of queries for this name and type.
     pub fn times(&self, name: &str, kind: Kind) -> usize {
         self.asked().times.get(&(name.to_owned(), kind)).copied().unwrap_or(0)
     }
 
-    /// How often was asked for anything.
+    /// The number of all queries.
     pub fn total(&self) -> usize {
         self.asked().times.values().sum()
     }
 
-    /// How often was asked over TCP.
+    /// The number of queries over TCP.
     pub fn over_tcp(&self) -> usize {
         self.asked().over_tcp
     }
 
-    /// The most questions without an answer at once; one that is asked again does not count.
+    /// The largest number of queries in flight at once. A query that is sent again counts once.
     pub fn peak_in_flight(&self) -> usize {
         self.asked().peak
     }
@@ -151,26 +151,27 @@ impl Dns {
 impl Drop for Dns {
     fn drop(&mut self) {
         self.state.stop.store(true, Ordering::SeqCst);
-        // Something to wake up for.
+        // A connection and a packet wake the threads up.
         let _ = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(&[], self.address));
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// An address where packets are taken and never answered. The socket has to be kept.
+/// An address where packets are received and never answered, as long as the socket is kept.
 pub fn silent() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("a bound socket has an address").to_string();
     (socket, address)
 }
 
-/// How many packets somebody has sent to a silent address, one of a client's sending again being another.
+/// The number of packets that were sent to a silent address, including those that were sent again.
 pub fn packets(socket: &UdpSocket) -> usize {
     socket.set_nonblocking(true).expect("a socket need not block");
     std::iter::repeat_with(|| socket.recv(&mut [0; 512])).take_while(Result::is_ok).count()
 }
 
-/// Somebody else may have the port that the system has chosen for the other protocol.
+/// Opens sockets for UDP and TCP on one port. Another program may use the chosen port for the other protocol, so this
+/// tries several.
 fn same_port() -> (UdpSocket, TcpListener) {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -236,7 +237,7 @@ impl State {
             *times += 1;
             let times = *times;
             asked.over_tcp += usize::from(tcp);
-            // Sent again because the answer is late, it is still the same question.
+            // A query that is sent again because the reply is late counts as the same query.
             if times == 1 {
                 asked.in_flight.insert(key.clone());
             }
@@ -248,7 +249,7 @@ impl State {
         let mut finish = move |reply: &Reply| {
             state.asked().in_flight.remove(&key);
             for packet in packets_of(&query, &key.0, kind, reply) {
-                // A client that has what it wants may be gone.
+                // A client that has its reply may have closed the connection.
                 let _ = send(&packet);
             }
         };

@@ -47,7 +47,7 @@ pub fn png_start() -> Vec<u8> {
     file
 }
 
-/// A PNG of which every part is in its place, with pixels that cannot be unpacked.
+/// A PNG with a valid structure, whose pixels cannot be decompressed.
 pub fn png_spoilt() -> Vec<u8> {
     png_of(1, 1, b"these are no pixels")
 }
@@ -57,7 +57,7 @@ pub fn png_bomb() -> Vec<u8> {
     png_of(50_000, 50_000, &stored_zlib(&[0; 1000]))
 }
 
-/// A PNG of 50,000 by 50,000 black pixels, which are all there: two and a half gigabytes in two and a half megabytes.
+/// A PNG that really has 50,000 by 50,000 black pixels: 2.5 GB in 2.5 MB.
 pub fn png_bomb_of_pixels() -> Vec<u8> {
     const SIDE: usize = 50_000;
     static FILE: LazyLock<Vec<u8>> =
@@ -81,7 +81,7 @@ pub fn gif_of_many_frames() -> Vec<u8> {
     [b"GIF89a\x90\x01\x2c\x01\x80\0\0\0\0\0\xff\xff\xff".as_slice(), &frame.repeat(100_000), b";"].concat()
 }
 
-/// A GIF that says it has one pixel and whose picture has nine million.
+/// A GIF whose header says one pixel, with a frame of nine million.
 pub fn gif_larger_inside() -> Vec<u8> {
     static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let mut file = Vec::new();
@@ -104,7 +104,7 @@ fn png_of(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A JPEG of hills before a bright sky, the same at any size.
+/// A JPEG of hills in front of a bright sky, the same picture at any size.
 pub fn photo(width: u32, height: u32) -> Vec<u8> {
     let picture = RgbImage::from_fn(width, height, |x, y| {
         let (x, y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
@@ -124,7 +124,7 @@ pub fn sample(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A valid grey PNG of so many pixels.
+/// A valid grey PNG of this size in pixels.
 pub fn png_sized(width: u32, height: u32) -> Vec<u8> {
     let picture = image::ImageBuffer::from_pixel(width, height, Luma([99_u8]));
     encoded(&DynamicImage::ImageLuma8(picture), ImageFormat::Png)
@@ -135,7 +135,7 @@ pub fn jpeg() -> Vec<u8> {
     jpeg_sized(16, 8)
 }
 
-/// A valid JPEG of so many pixels.
+/// A valid JPEG of this size in pixels.
 pub fn jpeg_sized(width: u32, height: u32) -> Vec<u8> {
     let picture = RgbImage::from_pixel(width, height, image::Rgb([200, 30, 60]));
     encoded(&DynamicImage::ImageRgb8(picture), ImageFormat::Jpeg)
@@ -199,7 +199,7 @@ pub fn page() -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Bytes that repeat nowhere: the hashes of a counter.
+/// Bytes without repetition: the hashes of a counter.
 pub fn pattern(size: usize, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size + 8);
     let mut counter = seed;
@@ -249,7 +249,7 @@ fn push_box(file: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) {
     file.extend(content);
 }
 
-/// What an AVIF says about its one item.
+/// The `meta` box of an AVIF with one item.
 fn avif_meta() -> Vec<u8> {
     let mut properties = Vec::new();
     push_box(&mut properties, *b"ispe", b"\0\0\0\0\0\0\0\x01\0\0\0\x01");
@@ -286,14 +286,13 @@ fn stored_zlib(content: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// A zlib stream of zeros, so many times so many: as they were packed by themselves, all of them can be packed by repeating
-/// that.
+/// A zlib stream of zeros, made of equal blocks: one block is compressed, and its compressed form is repeated.
 fn zeros_zlib(times: usize, length: usize) -> Vec<u8> {
     let mut packer = flate2::Compress::new(flate2::Compression::best(), false);
     let mut once = Vec::with_capacity(length / 500 + 1000);
     packer.compress_vec(&vec![0; length], &mut once, flate2::FlushCompress::Full).expect("zeros can be packed");
-    assert_eq!(packer.total_in(), length as u64, "there is room for all of it");
-    // The sum of zeros alone is how many they are (RFC 1950).
+    assert_eq!(packer.total_in(), length as u64, "the buffer is large enough");
+    // The Adler-32 checksum of zeros depends only on their number (RFC 1950).
     let sum = u32::try_from(times * length % 65_521).expect("a remainder");
     let end = [b"\x01\0\0\xff\xff".as_slice(), &((sum << 16) | 1).to_be_bytes()].concat();
     [b"\x78\xda".as_slice(), &once.repeat(times), &end].concat()

@@ -1,11 +1,11 @@
-//! What an inspector finds out about a body, by the way it is cut.
+//! Inspects a body that is cut into pieces.
 
 use std::io::Cursor;
 
 use fetchimg::internals::image::{InspectError, InspectOptions, Inspection, Inspector};
 use fetchimg::internals::record::Format;
 
-/// What is found in pieces of these sizes, in turn, or what is wrong.
+/// The result of inspecting the body in pieces of these sizes, in turn, or the error.
 pub fn inspected(format: Format, body: &[u8], wanted: InspectOptions, cuts: &[usize]) -> Result<Inspection, String> {
     let mut inspector = Inspector::new(format, wanted);
     let mut rest = body;

@@ -1,4 +1,4 @@
-//! What every integration test needs: the program in a fresh folder, and a web server with every fault there is.
+//! What every integration test needs: the program in a new folder, and a web server with many faults.
 //!
 //! ```ignore
 //! let server = Server::start();
@@ -14,9 +14,9 @@
 pub mod dns;
 pub mod faults;
 pub mod images;
+pub mod outcomes;
 pub mod server;
 pub mod terminal;
-pub mod told;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -35,14 +35,14 @@ pub use dns::{Dns, Kind, Reply};
 pub use server::{Certificate, Request, Server};
 pub use terminal::Picture;
 
-/// How long a run may take before it is killed and its test fails: far longer than any takes, also beside other programs
-/// that want all processors.
+/// The time after which a run is killed and its test fails. Every run is far shorter, even if other programs
+/// use all processors.
 pub const TIME_LIMIT: Duration = Duration::from_secs(180);
 
-/// How often something awaited is looked at.
+/// The time between two checks of an awaited condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What the environment of the test must not tell the program.
+/// Environment variables that are not passed on to the program.
 const UNWANTED_VARIABLES: [&str; 24] = [
     "http_proxy",
     "https_proxy",
@@ -70,12 +70,12 @@ const UNWANTED_VARIABLES: [&str; 24] = [
     "LANG",
 ];
 
-/// The program, about to be run in a fresh folder.
+/// The program, to be run in a new folder.
 pub fn fetchimg() -> Program {
     Program::new(env!("CARGO_BIN_EXE_fetchimg"))
 }
 
-/// Waits until something is so; panics with its name when it is not within the time limit of a run.
+/// Waits until a condition holds. Panics with its name if it does not within the time limit of a run.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -85,7 +85,7 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A folder that goes away with its last owner.
+/// A folder that is removed when its last owner is dropped.
 #[derive(Debug, Clone)]
 pub struct TestDir(Arc<TempDir>);
 
@@ -95,7 +95,8 @@ impl TestDir {
         Self(Arc::new(TempDir::new().expect("a temporary folder")))
     }
 
-    /// The same in memory where there is such a place: ext4 makes files many times slower soon after many were removed.
+    /// The same in memory, if there is such a file system: ext4 creates files many times more slowly after many were
+    /// removed.
     pub fn in_memory() -> Self {
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
         Self(Arc::new(dir.expect("a temporary folder")))
@@ -134,14 +135,14 @@ impl Default for TestDir {
     }
 }
 
-/// What the program finds on its standard input.
+/// The standard input of the program.
 enum Input {
     Nothing,
     Bytes(Vec<u8>),
     Pipe,
 }
 
-/// A command line being put together.
+/// A command line that is being built.
 #[must_use = "nothing happens before run or start"]
 pub struct Program {
     executable: OsString,
@@ -209,7 +210,7 @@ impl Program {
         self
     }
 
-    /// Makes its standard error a terminal of so many columns and lines.
+    /// Makes its standard error a terminal of this number of columns and lines.
     pub fn terminal(mut self, columns: u16, lines: u16) -> Self {
         self.terminal = Some((columns, lines));
         self
@@ -267,7 +268,7 @@ impl Program {
             std::thread::spawn(move || stdin.write_all(&bytes));
         }
         let stdout = Listener::new(child.stdout.take().expect("standard output is a pipe"));
-        // The other end of the terminal must be the program's alone, or what it says would have no end.
+        // Only the program may hold the other end of the terminal, or reading from it would never end.
         drop(command);
         let stderr = match &terminal {
             Some(terminal) => Listener::new(terminal.try_clone().expect("a handle can be copied")),
@@ -320,12 +321,12 @@ impl Running {
         self.stdin = None;
     }
 
-    /// What it has said on standard output so far.
+    /// What it has written to standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has said on standard error so far.
+    /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -336,13 +337,13 @@ impl Running {
         terminal::resize(self.terminal.as_ref().expect("started with a terminal"), columns, lines);
     }
 
-    /// Waits until it has said something on standard error.
+    /// Waits until its standard error contains a text.
     #[track_caller]
     pub fn wait_for_stderr(&self, text: &str) {
         wait_until(&format!("{text:?} on standard error"), || self.stderr().contains(text));
     }
 
-    /// Waits for its end, and says how much memory it had at most, in bytes.
+    /// Waits for its end, and returns its peak memory in bytes.
     #[cfg(target_os = "linux")]
     #[track_caller]
     pub fn wait_and_weigh(mut self) -> (Run, u64) {
@@ -358,7 +359,7 @@ impl Running {
         (self.wait(), most)
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
@@ -373,7 +374,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, ending its standard input first.
+    /// Closes its standard input and waits for its end.
     #[track_caller]
     pub fn wait(mut self) -> Run {
         self.close_stdin();
@@ -409,7 +410,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.is_running() {
-            // It may end by itself between the question and the signal.
+            // It may end by itself between the check and the signal.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -509,7 +510,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// Somebody who writes down what a stream says, so that the program never waits for a reader.
+/// Reads a stream in a thread and keeps its text, so that the program never waits for a reader.
 struct Listener {
     heard: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
@@ -528,12 +529,12 @@ impl Listener {
         Self { heard, thread: Some(thread) }
     }
 
-    /// What was said so far.
+    /// The text so far.
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.heard.lock().expect("no reader panics")).into_owned()
     }
 
-    /// What was said until the end of the stream.
+    /// The text until the end of the stream.
     fn all(&mut self) -> String {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("no reader panics");
@@ -566,7 +567,7 @@ fn files_below(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(current) = folders.pop() {
-        // Of a folder that is not there, or not any more, nothing is listed.
+        // A folder that does not exist, or no longer exists, counts as empty.
         for entry in fs::read_dir(&current).into_iter().flatten().flatten() {
             let path = entry.path();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -581,7 +582,7 @@ fn files_below(folder: &Path) -> Vec<String> {
     files
 }
 
-/// The command as one would type it, nearly.
+/// The command, almost as it would be typed.
 fn command_line(program: &OsStr, arguments: &[OsString]) -> String {
     let name = Path::new(program).file_name().unwrap_or(program);
     let mut line = name.to_string_lossy().into_owned();

@@ -1,9 +1,10 @@
-//! What a name must be, said once for the property tests and the fuzz targets, and not in the words of the program.
+//! The rules for safe names, for the property tests and the fuzz targets. They are written independently of the
+//! program.
 
 /// The names that Windows keeps for devices, whatever their extension.
 const DEVICES: [&str; 7] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"];
 
-/// Why a relative path is not one that may be written to; `None` for a safe one.
+/// Why a relative path must not be written to; `None` for a safe one.
 pub fn danger(path: &str) -> Option<&'static str> {
     path.split('/').find_map(danger_in)
 }
@@ -32,7 +33,7 @@ fn turns(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The name as a file system that tells no cases apart takes it.
+/// The name as a case-insensitive file system compares it.
 pub fn folded(name: &str) -> String {
     name.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }

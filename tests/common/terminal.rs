@@ -1,4 +1,4 @@
-//! A terminal that a program believes in, and what can be seen on it.
+//! A pseudo-terminal, and a model of what can be seen on it.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use nix::pty::{Winsize, openpty};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-/// A terminal: our end, and the program's.
+/// Opens a pseudo-terminal: the end of the test, and that of the program.
 #[track_caller]
 pub fn open(columns: u16, lines: u16) -> (File, Stdio) {
     let size = Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let ends = openpty(&size, None).expect("the system has terminals");
     for end in [&ends.master, &ends.slave] {
-        // Other tests start programs meanwhile, which would keep it open.
+        // Programs that other tests start at the same time must not inherit it, or it would stay open.
         fcntl_setfd(end, FdFlags::CLOEXEC).expect("a flag can be set");
     }
     (File::from(ends.master), Stdio::from(ends.slave))
@@ -27,31 +27,31 @@ pub fn resize(terminal: &File, columns: u16, lines: u16) {
     assert!(status.expect("stty can be run").success());
 }
 
-/// What a terminal shows, and what has left it at the top. It understands what the program should need and panics at
-/// anything else. Characters are one column wide.
+/// What a terminal shows, and the lines that have scrolled off at the top. It knows the control sequences that the
+/// program uses, and panics at any other. Characters are one column wide.
 #[derive(Debug)]
 pub struct Picture {
     width: usize,
     height: usize,
-    /// Those that have left it come first.
+    /// Those that have scrolled off come first.
     rows: Vec<Row>,
     row: usize,
     column: usize,
-    /// Lines that are too long are cut, and do not go on below.
+    /// Whether lines that are too long are cut instead of wrapped.
     cuts: bool,
 }
 
 #[derive(Debug, Default)]
 struct Row {
     cells: Vec<char>,
-    /// It was too long, and goes on below.
+    /// The line was too long, and is continued in the next row.
     goes_on: bool,
-    /// It was too long, and was cut.
+    /// The line was too long, and was cut.
     is_cut: bool,
 }
 
 impl Picture {
-    /// What a terminal of that size shows after that text.
+    /// What a terminal of this size shows after this text.
     #[track_caller]
     pub fn of(text: &str, width: usize, height: usize) -> Self {
         let mut picture = Self { width, height, rows: vec![Row::default()], row: 0, column: 0, cuts: false };
@@ -91,7 +91,7 @@ impl Picture {
     }
 
     fn obey(&mut self, rest: &mut impl Iterator<Item = char>) {
-        // What is cut here has not come as a whole yet.
+        // An incomplete control sequence at the end has not been received completely yet.
         let Some(first) = rest.next() else { return };
         assert_eq!(first, '[', "a control sequence");
         let mut number = String::new();
@@ -124,13 +124,13 @@ impl Picture {
         }
     }
 
-    /// The lines that can be seen.
+    /// The visible lines.
     pub fn seen(&self) -> Vec<String> {
         let top = self.rows.len().saturating_sub(self.height);
         self.rows[top..].iter().map(Row::text).collect()
     }
 
-    /// All lines that have something on them, those that have left it at the top as well; what was too long is one line.
+    /// All lines that are not empty, including those that have scrolled off. A wrapped line counts as one.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut begun = String::new();

@@ -1,4 +1,4 @@
-//! Lists with columns: CSV, TSV, JSON Lines and Parquet, packed and plain, from files and from pipes.
+//! Lists with columns: CSV, TSV, JSON Lines and Parquet, compressed and plain, from files and from pipes.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The same two rows in every format, by its usual extension.
 fn lists(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
@@ -66,7 +66,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn assert_both(server: &Server, run: &Run, extension: &str) {
     assert_eq!(run.status, Some(0), "{extension}: {run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{extension}: {run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{extension}: {run}");
     assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{extension}: {run}");
     let (seven, none) = match extension {
         "csv" | "tsv" => (json!("7"), json!("")),
@@ -94,7 +94,7 @@ fn columns_are_carried_into_records() {
 }
 
 #[test]
-fn lists_may_be_packed_and_come_from_anywhere() {
+fn lists_may_be_compressed_and_come_from_anywhere() {
     let server = Server::start();
     for (extension, list) in lists(&server) {
         for (suffix, packed) in [("", list.clone()), (".gz", gzip(&list)), (".zst", zstd(&list))] {
@@ -102,12 +102,12 @@ fn lists_may_be_packed_and_come_from_anywhere() {
             let name = format!("list.{extension}{suffix}");
             dir.write(&name, &packed);
             assert_both(&server, &fetchimg().in_dir(&dir).arg(&name).run(), extension);
-            // Neither the name nor the pipe tells what it is, its beginning does.
+            // The format is detected by the first bytes, not by a name.
             let dir = TestDir::new();
             dir.write("list", &packed);
             assert_both(&server, &fetchimg().in_dir(&dir).arg("list").run(), extension);
             assert_both(&server, &fetchimg().stdin(packed.clone()).run(), extension);
-            // And what is said counts whatever the name says.
+            // A flag takes precedence over the name.
             let dir = TestDir::new();
             dir.write("list.txt", &packed);
             let run = fetchimg().in_dir(&dir).args(["list.txt", "--input-format", extension]).run();
@@ -117,7 +117,7 @@ fn lists_may_be_packed_and_come_from_anywhere() {
 }
 
 #[test]
-fn text_may_be_packed_too() {
+fn text_may_be_compressed_too() {
     let server = Server::start();
     let (a, b) = (server.url("/png/300/a.png\n"), server.url("/png/400/b.png\n"));
     for list in [
@@ -127,12 +127,12 @@ fn text_may_be_packed_too() {
     ] {
         let run = fetchimg().stdin(list).run();
         assert_eq!(run.status, Some(0), "{run}");
-        assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+        assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
     }
 }
 
 #[test]
-fn a_packed_list_that_is_cut_short_ends_the_run_after_its_rows() {
+fn a_compressed_list_that_is_cut_short_ends_the_run_after_its_rows() {
     let server = Server::start();
     let dir = TestDir::new();
     let lines = (0..50).map(|row| server.url(&format!("/png/300/{row}.png\n"))).collect::<Vec<_>>().concat();
@@ -180,7 +180,7 @@ fn a_broken_row_is_one_failed_record_and_keeps_its_columns() {
         let run = fetchimg().in_dir(&dir).args([list, "--checksum-column", "md5", "-o", &output]).run();
         assert_eq!(run.status, Some(1), "{run}");
         let failed = ["failed bad_url", "failed bad_url", "failed checksum", "failed bad_url"];
-        assert_eq!(run.told(), [&["saved a.png"][..], &failed, &["saved b.png"]].concat(), "{run}");
+        assert_eq!(run.outcomes(), [&["saved a.png"][..], &failed, &["saved b.png"]].concat(), "{run}");
         for (index, caption) in (2..).zip(["three", "four", "five"]) {
             let record = run.record(index);
             assert_eq!(record["extra"], json!({"caption": caption}), "{run}");
@@ -216,10 +216,13 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
     }
     assert_eq!(server.requests().len(), 0);
     let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--url-column", "link"]).run();
-    assert_eq!((run.status, run.told()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
+    assert_eq!((run.status, run.outcomes()), (Some(1), vec!["failed bad_url".to_owned(); 2]), "{run}");
     // Here each object may have other keys.
     let run = fetchimg().in_dir(&dir).args(["list.jsonl", "--name", "{col.link}-{index}", "-o", "named"]).run();
-    assert_eq!((run.status, run.told()), (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()]));
+    assert_eq!(
+        (run.status, run.outcomes()),
+        (Some(0), vec!["saved none-0.png".to_owned(), "saved none-1.png".to_owned()])
+    );
 }
 
 #[test]
@@ -239,7 +242,7 @@ fn objects_without_any_checksum_are_warned_of() {
     for (more, warns) in [("", true), ("{\"url\":\"\",\"md5\":null}\n", false)] {
         let list = [object("a"), object("b"), more.to_owned()].concat();
         let run = fetchimg().stdin(list).args(["--checksum-column", "md5"]).run();
-        assert_eq!(run.told()[..2], ["saved a.png", "saved b.png"], "{run}");
+        assert_eq!(run.outcomes()[..2], ["saved a.png", "saved b.png"], "{run}");
         let warning = "No object of standard input has a md5, so nothing was compared with a checksum";
         assert_eq!(run.stderr.contains(warning), warns, "{run}");
     }
@@ -266,9 +269,9 @@ fn lists_of_all_formats_are_one_list() {
     let run = fetchimg().in_dir(&dir).args(names).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    let told = run.told();
-    assert_eq!(told[..3], ["saved a.png", "saved b.png", "saved c.png"], "{run}");
-    assert_eq!((told.len(), &*told[8]), (9, "skipped duplicate_url b.png"), "{run}");
+    let outcomes = run.outcomes();
+    assert_eq!(outcomes[..3], ["saved a.png", "saved b.png", "saved c.png"], "{run}");
+    assert_eq!((outcomes.len(), &*outcomes[8]), (9, "skipped duplicate_url b.png"), "{run}");
     assert_eq!(run.record(8)["extra"], json!({"caption": "ünï", "id": ""}), "{run}");
 }
 
@@ -298,7 +301,7 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
             let target = format!("/png/300/{name}");
             let header = if name == "a.png" { header } else { "" };
             running.write_line(format!("{header}{}", row.replace("URL", &server.url(&target))));
-            server.wait_for_hits(&target, 1, PATIENCE);
+            server.wait_for_hits(&target, 1, MAX_WAIT);
             wait_until("the file", || running.dir().join("images").join(name).exists());
         }
         assert!(running.is_running());

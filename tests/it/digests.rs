@@ -1,4 +1,4 @@
-//! `--hash` and `--dedupe`: what a body hashes to, and what is stored once.
+//! `--hash` and `--dedupe`: the digests of bodies, and storing each content once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,11 +8,11 @@ use fetchimg::internals::record::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::common::told::in_words;
+use crate::common::outcomes::outcome;
 use crate::common::{Run, Server, TestDir, fetchimg};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -26,7 +26,7 @@ fn inode(run: &Run, name: &str) -> u64 {
 #[test]
 fn digests_are_recorded_of_every_image() {
     let server = Server::start();
-    // One that waits in memory, one that goes through a part file, one that is cut and gone on with.
+    // One that stays in memory, one that goes through a part file, and one that is cut and resumed.
     let targets = ["/png/300/a.png", "/png/600000/b.png", "/etag-cut/1/700000/c.png"];
     let run = fetchimg().lines(targets.map(|target| server.url(target))).args(["--hash", "sha256,blake3,md5"]).run();
     assert_eq!(run.status, Some(0), "{run}");
@@ -68,11 +68,11 @@ fn what_the_list_says_of_a_body_is_compared() {
     let run = fetchimg().stdin(lines.join("\n")).args(["-", "--checksum-column", "check"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files(), ["a.png", "c.png"], "{run}");
-    let told = |index| (run.record(index)["error"].clone(), run.record(index)["extra"]["caption"].clone());
-    assert_eq!(told(0), (Value::Null, "first".into()), "{run}");
-    assert_eq!(told(1), ("checksum".into(), "second".into()), "{run}");
-    assert_eq!(told(2), (Value::Null, "third".into()), "{run}");
-    assert_eq!(told(3), ("checksum".into(), "fourth".into()), "{run}");
+    let error_and_caption = |index| (run.record(index)["error"].clone(), run.record(index)["extra"]["caption"].clone());
+    assert_eq!(error_and_caption(0), (Value::Null, "first".into()), "{run}");
+    assert_eq!(error_and_caption(1), ("checksum".into(), "second".into()), "{run}");
+    assert_eq!(error_and_caption(2), (Value::Null, "third".into()), "{run}");
+    assert_eq!(error_and_caption(3), ("checksum".into(), "fourth".into()), "{run}");
     assert_eq!(run.record(0)["sha256"], sha256(&good.1), "{run}");
     let message = run.record(1)["message"].to_string();
     assert!(message.contains(&sha256(&bad.1)) && message.contains(&sha256(b"another")), "{run}");
@@ -92,12 +92,12 @@ fn what_another_row_of_the_url_has_saved_is_compared_too() {
         let mut running = fetchimg().args(["-", "--checksum-column", "sum"]).args(mode).stdin_pipe();
         running.write_line(list);
         running.close_stdin();
-        server.wait_for_hits_in_all(first, PATIENCE);
+        server.wait_for_hits_in_all(first, MAX_WAIT);
         server.open_gate();
         let run = running.wait();
         assert_eq!(run.status, Some(1), "{run}");
         let skipped = "skipped duplicate_url a.png";
-        assert_eq!(run.told(), ["saved a.png", "failed checksum", skipped, skipped, "saved b.png"], "{run}");
+        assert_eq!(run.outcomes(), ["saved a.png", "failed checksum", skipped, skipped, "saved b.png"], "{run}");
         let message = run.record(1)["message"].to_string();
         assert!(message.contains("of a.png, from an earlier row") && message.contains(&sha256(b"another")), "{run}");
         assert_eq!(run.record(1)["extra"]["caption"], "x", "{run}");
@@ -113,15 +113,15 @@ fn what_an_earlier_run_has_saved_is_compared_too() {
         fetchimg().stdin(format!("url,sum\n{url},{sum}\n")).args(["-", "--checksum-column", "sum"]).in_dir(dir).run()
     };
     let dir = TestDir::new();
-    assert_eq!(run(&sha256(&body), &dir).told(), ["saved a.png"]);
-    // The list has another picture now. The server has not.
+    assert_eq!(run(&sha256(&body), &dir).outcomes(), ["saved a.png"]);
+    // The list expects another picture now; the server still has the old one.
     let other = run(&sha256(b"another"), &dir);
     assert_eq!((other.status, other.records().len()), (Some(1), 2), "{other}");
     assert_eq!((&other.records()[1]["error"], server.hits("/png/300/a.png")), (&"checksum".into(), 2), "{other}");
     assert_eq!(other.file("a.png"), body, "{other}");
     for sum in [sha256(&body), String::new(), "0".repeat(32)] {
         let again = run(&sum, &dir);
-        assert_eq!(again.records().last().map(in_words).as_deref(), Some("skipped already_saved a.png"), "{again}");
+        assert_eq!(again.records().last().map(outcome).as_deref(), Some("skipped already_saved a.png"), "{again}");
     }
     assert_eq!(server.hits("/png/300/a.png"), 2);
 }
@@ -139,7 +139,7 @@ fn names_may_hold_columns_and_the_digest_of_the_file() {
     let paths = (0..3).map(|index| run.record(index)["path"].as_str().map(str::to_owned)).collect::<Vec<_>>();
     let path = |folder: &str, index: u64, name: &str| Some(format!("{folder}/{}/{name}", &digest(index)[..2]));
     assert_eq!(paths[..2], [path("cats", 0, "a.png"), path("dogs", 1, "b.png")], "{run}");
-    // What a column holds leads nowhere else.
+    // The value of a column cannot lead out of the folder.
     assert!(paths[2].as_ref().is_some_and(|path| path.ends_with("/c.png") && !path.contains("../")), "{run}");
     let again = fetchimg().stdin(list.clone()).args(["-", "--name", name]).in_dir(&run.dir).run();
     assert!(again.records()[3..].iter().all(|record| record["reason"] == "already_saved"), "{again}");
@@ -155,28 +155,32 @@ fn content_that_names_itself_is_there_once() {
         .map(|(target, extension)| format!("{}.{extension}", sha256(&server.body(target))));
     names.sort();
     assert_eq!(run.files(), names, "{run}");
-    let told = run.records().iter().map(in_words).collect::<Vec<_>>();
+    let outcomes = run.records().iter().map(outcome).collect::<Vec<_>>();
     let jpeg = format!("{}.jpg", sha256(&server.body("/jpeg/1.jpg")));
-    assert_eq!(told.iter().filter(|told| **told == format!("saved {jpeg}")).count(), 1, "{run}");
-    assert_eq!(told.iter().filter(|told| **told == format!("skipped duplicate_content {jpeg}")).count(), 29, "{run}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == format!("saved {jpeg}")).count(), 1, "{run}");
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == format!("skipped duplicate_content {jpeg}")).count(),
+        29,
+        "{run}"
+    );
 
     // A second run has nothing to do, also for the rows that had nothing to store.
     let (urls, hits) = ((0..30).map(|n| server.url(&format!("/jpeg/{n}.jpg"))), server.hits_in_all());
     let again = fetchimg().lines(urls.clone()).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
-    let told = again.records()[31..].iter().map(in_words).collect::<Vec<_>>();
-    assert_eq!(told, vec![format!("skipped already_saved {jpeg}"); 30], "{again}");
+    let outcomes = again.records()[31..].iter().map(outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes, vec![format!("skipped already_saved {jpeg}"); 30], "{again}");
     assert_eq!(server.hits_in_all(), hits, "{again}");
-    // Unless the file has gone.
+    // Unless the file is gone.
     fs::remove_file(run.output().join(&jpeg)).expect("remove");
     let again = fetchimg().lines(urls).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
     assert_eq!(again.file(&jpeg), server.body("/jpeg/1.jpg"), "{again}");
     assert_eq!(again.records().len(), 31 + 30 + 30, "{again}");
 
-    // Somebody else's file of that name is not that content.
+    // A file of that name with other content is not taken for the image.
     fs::write(run.output().join(&jpeg), "something else").expect("write");
     let more =
         fetchimg().lines([server.url("/jpeg/new.jpg")]).args(["--name", "{sha256}.{ext}"]).in_dir(&run.dir).run();
-    assert_eq!(more.records().last().map(in_words), Some(format!("skipped file_exists {jpeg}")), "{more}");
+    assert_eq!(more.records().last().map(outcome), Some(format!("skipped file_exists {jpeg}")), "{more}");
 }
 
 #[test]
@@ -199,7 +203,7 @@ fn the_same_content_is_stored_once() {
     assert_eq!(same_as, [None, Some("a.jpg".into()), None, Some("a.jpg".into())], "{run}");
     assert!(run.leftovers().is_empty(), "{run}");
 
-    // A later run knows the files of this one; without the flag a file is a file.
+    // A later run knows the files of this one. Without the flag, every row gets a file of its own.
     let more = fetchimg().lines([server.url("/jpeg/e.jpg")]).arg("--dedupe").in_dir(&run.dir).run();
     assert_eq!(inode(&more, "e.jpg"), inode(&more, "a.jpg"), "{more}");
     let plain = fetchimg().lines([server.url("/jpeg/f.jpg")]).in_dir(&run.dir).run();
@@ -239,11 +243,11 @@ fn what_is_no_longer_what_it_was_is_no_first_file() {
 fn a_name_that_is_taken_stays_taken_for_a_link_too() {
     let server = Server::start();
     let first = fetchimg().lines([server.url("/jpeg/a.jpg")]).arg("--dedupe").run();
-    fs::write(first.output().join("b.jpg"), "somebody's").expect("write");
-    let (b, records) = (server.url("/jpeg/b.jpg"), |run: &Run| run.records().last().map(in_words));
+    fs::write(first.output().join("b.jpg"), "not ours").expect("write");
+    let (b, records) = (server.url("/jpeg/b.jpg"), |run: &Run| run.records().last().map(outcome));
     let kept = fetchimg().lines([&b]).arg("--dedupe").in_dir(&first.dir).run();
     assert_eq!(records(&kept).as_deref(), Some("skipped file_exists b.jpg"), "{kept}");
-    assert_eq!(kept.file("b.jpg"), b"somebody's", "{kept}");
+    assert_eq!(kept.file("b.jpg"), b"not ours", "{kept}");
     let replaced = fetchimg().lines([&b]).args(["--dedupe", "--overwrite"]).in_dir(&first.dir).run();
     assert_eq!(records(&replaced).as_deref(), Some("saved b.jpg"), "{replaced}");
     assert_eq!(inode(&replaced, "b.jpg"), inode(&replaced, "a.jpg"), "{replaced}");
@@ -257,7 +261,7 @@ fn no_file_is_the_same_as_itself() {
     let server = Server::start();
     let urls = ["/jpeg/a.jpg", "/jpeg/b.jpg"].map(|target| server.url(target));
     let same_as = |run: &Run| {
-        // Those of the last pass, which may have ended in any order.
+        // The records of the last pass, which may have ended in any order.
         let mut last = run.records().split_off(run.records().len() - 2);
         last.sort_by_key(|record| record["index"].as_u64());
         last.iter().map(|record| record["same_as"].as_str().map(str::to_owned)).collect::<Vec<_>>()
@@ -268,7 +272,7 @@ fn no_file_is_the_same_as_itself() {
     let again = fetchimg().lines(&urls).args(["--dedupe", "--overwrite", "--sequential"]).in_dir(&run.dir).run();
     assert_eq!(same_as(&again), [None, Some("a.jpg".into())], "{again}");
 
-    // The files of before go, so that no record may name them and no other row may look for them.
+    // The earlier files are removed, so no record may name them, and no other row may look for them.
     let renamed = ["--dedupe", "--overwrite", "--sequential", "--name", "{index}.{ext}"];
     let renamed = fetchimg().lines(&urls).args(renamed).in_dir(&run.dir).run();
     assert_eq!((renamed.status, renamed.files()), (Some(0), vec!["0.jpg".to_owned(), "1.jpg".to_owned()]), "{renamed}");

@@ -1,4 +1,4 @@
-//! What is printed instead of a run: completions, the man page, and what is said to mistyped flags.
+//! Output without a run: completions, the man page, the help, and suggestions for mistyped flags.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn flags() -> Vec<String> {
     flags
 }
 
-/// It is on standard output as a whole, nothing else is said, and nothing is made.
+/// All of it is on standard output, nothing else is written, and no file is created.
 #[track_caller]
 fn printed(arguments: &[&str]) -> Run {
     let run = fetchimg().args(arguments).run();
@@ -26,7 +26,7 @@ fn printed(arguments: &[&str]) -> Run {
     run
 }
 
-/// Runs another program, if it is installed. What it says, on both streams.
+/// Runs another program, if it is installed, and returns what it writes to both streams.
 fn other(program: &str, arguments: &[&str], file: &std::path::Path) -> Option<(bool, String, String)> {
     let output = Command::new(program).args(arguments).arg(file).output().ok()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -68,9 +68,9 @@ fn bash_completes_flags_and_values() {
         ("fetchimg urls.txt --resize-mode c", 3, "center-crop"),
         ("fetchimg --input-format pa", 2, "parquet"),
     ] {
-        // Without bash there is nobody to ask.
-        let Some((_, told, complaint)) = asked(words, word) else { return };
-        assert_eq!((told.trim(), complaint.as_str()), (reply, ""), "{words}");
+        // Without bash, completions cannot be tested.
+        let Some((_, answer, complaint)) = asked(words, word) else { return };
+        assert_eq!((answer.trim(), complaint.as_str()), (reply, ""), "{words}");
     }
 }
 
@@ -122,7 +122,7 @@ fn the_help_ends_with_examples_that_can_be_typed() {
         assert!(example.contains("fetchimg") && example.chars().count() <= 80, "{example}");
         let (_, command) = example.split_once("fetchimg ").unwrap_or_else(|| panic!("{example}"));
         let command = command.split("  ").next().unwrap_or_default();
-        // What follows is understood: it is the list that is missing.
+        // The flags are understood: only the list is missing.
         let run = Program::new("sh").args(["-c", &format!("{} {command}", env!("CARGO_BIN_EXE_fetchimg"))]).run();
         assert!(run.status != Some(2), "{command}\n{run}");
     }

@@ -1,13 +1,13 @@
-//! `--dry-run`: what a run would do, without a request and without a trace.
+//! `--dry-run`: shows what a run would do, without requests and without changes to the disk.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::told::manifest;
+use crate::common::outcomes::manifest;
 use crate::common::{Run, Server, TestDir, fetchimg};
 
-/// Nobody was asked for anything, and there is no folder that was not there.
+/// No request was sent, and no folder was created.
 #[track_caller]
 fn assert_nothing_done(run: &Run, server: &Server) {
     assert_eq!(server.requests().len(), 0, "{run}");
@@ -93,7 +93,7 @@ fn a_folder_with_images_is_looked_at_and_left_alone() {
     assert_eq!(first.status, Some(0), "{first}");
     fs::remove_file(first.output().join("1.png")).expect("it is there");
     fs::write(first.output().join("2.png"), "another size").expect("it is there");
-    // Somebody else's file.
+    // A file that fetchimg did not write.
     fs::write(first.output().join("4.png"), "mine").expect("a folder");
     let journal = first.file(".fetchimg/manifest.jsonl");
     let asked = server.requests().len();
@@ -112,7 +112,7 @@ fn a_folder_with_images_is_looked_at_and_left_alone() {
     assert_eq!(run.report()["to_fetch"], 6, "{run}");
     assert_eq!(run.file(".fetchimg/manifest.jsonl"), journal, "{run}");
 
-    // It foresaw what comes now.
+    // The run now does what the dry run said.
     let run = fetchimg().in_dir(&first.dir).lines(&urls).arg("--json").run();
     assert_eq!(run.report()["modes"][0]["saved"], 3, "{run}");
     assert_eq!(run.report()["modes"][0]["skipped_by_reason"], plan["skipped_by_reason"], "{run}");

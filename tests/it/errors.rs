@@ -1,5 +1,5 @@
-//! Every way of failing: what its record says, how often it was tried, and that the rest of the list is saved all the
-//! same.
+//! Every kind of error: its record, the number of attempts, and that the rest of the list is saved even
+//! so.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::common::{Run, Server, fetchimg};
 /// Two more attempts, without delay.
 const TWO_RETRIES: [&str; 4] = ["--retries", "2", "--retry-wait", "0.01"];
 
-/// Fetches a URL that fails and a good one from a server that behaves. All that goes for every failure is checked here;
-/// what is special about this one is in the record that comes back.
+/// Fetches a URL that fails and one that does not. What holds for every failure is checked here;
+/// the caller checks the returned record.
 #[track_caller]
 fn failure(url: &str, arguments: &[&str]) -> (Run, Value) {
     let good = Server::start();
@@ -33,7 +33,7 @@ fn failure(url: &str, arguments: &[&str]) -> (Run, Value) {
     (run, record)
 }
 
-/// The part of a failed record that programs act on.
+/// The fields of a failed record that programs depend on.
 fn verdict(record: &Value) -> Value {
     json!([record["error"], record["http_status"], record["retryable"], record["attempts"]])
 }
@@ -48,7 +48,7 @@ fn fails_at_once(target: &str, error: &str, arguments: &[&str]) -> (Run, Value) 
     (run, record)
 }
 
-/// A failure that may pass, and does not.
+/// A failure that may be temporary, and is not.
 #[track_caller]
 fn fails_after_retries(target: &str, error: &str, arguments: &[&str]) -> (Run, Value) {
     let server = Server::start();
@@ -58,7 +58,7 @@ fn fails_after_retries(target: &str, error: &str, arguments: &[&str]) -> (Run, V
     (run, record)
 }
 
-/// A body that is no image, and what the message calls it.
+/// A body that is no image, and its description in the message.
 #[track_caller]
 fn is_not_an_image(target: &str, called: &str) {
     let (run, record) = fails_at_once(target, "not_an_image", &[]);
@@ -96,7 +96,7 @@ fn a_name_without_address_is_a_dns_failure() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_a_connect_failure() {
+fn a_closed_port_is_a_connect_failure() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     drop(listener);
@@ -105,7 +105,7 @@ fn a_port_where_nobody_listens_is_a_connect_failure() {
     assert!(record["message"].as_str().is_some_and(|text| text.contains("refused")), "{run}");
 }
 
-/// A listener whose queue is full: the system answers no further attempt to connect.
+/// A listener whose backlog is full: the system does not answer further connections.
 struct Deaf {
     address: SocketAddr,
     _listener: tokio::net::TcpListener,
@@ -245,7 +245,7 @@ fn what_is_no_http_is_a_protocol_failure() {
 }
 
 #[test]
-fn a_part_that_nobody_asked_for_is_a_protocol_failure() {
+fn a_partial_response_that_was_not_requested_is_a_protocol_failure() {
     let (run, record) = fails_at_once("/206", "protocol", &[]);
     assert!(record["message"].as_str().is_some_and(|text| text.contains("206")), "{run}");
 }
@@ -337,7 +337,7 @@ fn a_body_that_calls_itself_compressed_is_judged_by_its_bytes() {
 }
 
 #[test]
-fn a_body_that_comes_packed_is_unpacked() {
+fn a_compressed_body_is_decompressed() {
     let server = Server::start();
     for coding in ["gzip", "x-gzip"] {
         let target = format!("/packed/{coding}/5000/a.png");

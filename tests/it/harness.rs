@@ -1,4 +1,5 @@
-//! Tests of the test harness: the server has the faults that its routes promise, and the program runner sees what happened.
+//! Tests of the test harness: the server has the faults that its routes promise, and the program runner sees what
+//! happened.
 //!
 //! They do without the program under test: the server is driven over a raw connection, the runner runs a shell.
 
@@ -14,16 +15,16 @@ use httpdate::fmt_http_date;
 
 use crate::common::{Program, Server, TestDir, faults, images, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(50);
+/// The longest wait for anything here. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(50);
 
-/// A client that sends what it is told to and reads without understanding.
+/// A client that sends the given bytes and does not interpret what it reads.
 struct Client {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
-/// One answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -43,7 +44,7 @@ impl Answer {
 impl Client {
     fn connect(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address()).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+        stream.set_read_timeout(Some(MAX_WAIT)).expect("a socket has a timeout");
         Self { stream, read: Vec::new() }
     }
 
@@ -323,13 +324,13 @@ fn silence_lasts_until_the_client_leaves() {
         client.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket has a timeout");
         let error = client.stream.read(&mut [0; 10]).expect_err("no word and no end");
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{target}: {error}");
-        client.stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+        client.stream.set_read_timeout(Some(MAX_WAIT)).expect("a socket has a timeout");
         client.stream.shutdown(Shutdown::Write).expect("it is connected");
         assert_eq!(client.stream.read(&mut [0; 10]).expect("the server closes"), 0, "{target}");
     }
     let mut client = Client::connect(&server);
     client.send("/silent", "");
-    server.wait_for_hits("/silent", 2, PATIENCE);
+    server.wait_for_hits("/silent", 2, MAX_WAIT);
     drop(server);
     assert!(matches!(client.stream.read(&mut [0; 10]), Ok(0) | Err(_)), "the server leaves too");
 }
@@ -381,7 +382,7 @@ fn some_answers_are_not_http() {
 }
 
 #[test]
-fn patience_is_rewarded() {
+fn slow_bodies_come_in_the_end() {
     let server = Server::start();
     for target in ["/flaky/503/2/300/a.png", "/wait/429/7/2/300/a.png", "/wait-date/503/7/2/300"] {
         let mut client = Client::connect(&server);
@@ -516,12 +517,12 @@ fn the_gate_holds_answers_back() {
     middle.send("/gated-middle/3000/b.png", "");
     middle.read_head();
     middle.read_at_least(1500);
-    server.wait_for_hits("/gated", 2, PATIENCE);
+    server.wait_for_hits("/gated", 2, MAX_WAIT);
     assert_eq!((early.read.len(), middle.read.len()), (0, 1500));
 
     let mut leaving = Client::connect(&server);
     leaving.send("/gated/300/c.png", "");
-    server.wait_for_hits("/gated/300", 2, PATIENCE);
+    server.wait_for_hits("/gated/300", 2, MAX_WAIT);
     leaving.stream.shutdown(Shutdown::Write).expect("it is connected");
     assert_eq!(leaving.stream.read(&mut [0; 10]).expect("the server closes"), 0);
 
@@ -536,7 +537,7 @@ fn the_gate_holds_answers_back() {
 
     server.close_gate();
     early.send("/gated/300/e.png", "");
-    server.wait_for_hits("/gated/300/e.png", 1, PATIENCE);
+    server.wait_for_hits("/gated/300/e.png", 1, MAX_WAIT);
     server.open_gate();
     assert_eq!(early.answer().status, 200);
 }
@@ -572,7 +573,7 @@ fn a_thousand_connections_are_no_trouble() {
             client
         })
         .collect();
-    server.wait_for_hits("/gated", count, PATIENCE);
+    server.wait_for_hits("/gated", count, MAX_WAIT);
     server.open_gate();
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.answer().body, server.body(&format!("/gated/300/{number}.png")));
@@ -687,7 +688,7 @@ fn a_run_is_seen_from_all_sides() {
     assert_eq!(run.records().len(), 3, "{run}");
     assert_eq!(run.record(0)["n"], 2, "{run}");
     assert_eq!(run.leftovers(), ["parts/x"], "{run}");
-    assert!(run.elapsed < PATIENCE, "{run}");
+    assert!(run.elapsed < MAX_WAIT, "{run}");
 
     let shown = run.to_string();
     for part in ["$ sh -c 'cat; ", "status 3 after ", "{\"ok\": true}", "oops", "         1  images/sub/a.png"] {
@@ -763,13 +764,13 @@ fn a_program_that_hangs_is_killed_and_shown() {
     let start = Instant::now();
     let program = shell("echo said before; exec sleep 60").time_limit(Duration::from_millis(300));
     let panic = catch_unwind(AssertUnwindSafe(|| program.run())).expect_err("the watchdog barks");
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < MAX_WAIT);
     let message = panic.downcast_ref::<String>().expect("a message");
     assert!(message.contains("took longer than 300ms") && message.contains("said before"), "{message}");
 }
 
 #[test]
-fn a_program_nobody_waits_for_is_killed() {
+fn a_program_that_is_dropped_is_killed() {
     let dir = TestDir::new();
     let running = shell("echo $$ > id; echo ready >&2; exec sleep 60").in_dir(&dir).start();
     running.wait_for_stderr("ready");

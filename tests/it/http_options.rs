@@ -1,4 +1,4 @@
-//! What is sent to whom: headers, credentials, proxies, certificates, addresses, and which of it is never shown.
+//! Options of HTTP: headers, credentials, proxies, certificates and addresses, and which of them are never shown.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::common::{Program, Request, Run, Server, TestDir, fetchimg};
 
-/// Fetches `/echo/a.png` with these options and tells what the server was asked.
+/// Fetches `/echo/a.png` with these options and returns the request that the server received.
 #[track_caller]
 fn request_with<const N: usize>(arguments: [&str; N]) -> Request {
     let server = Server::start();
@@ -19,7 +19,7 @@ fn request_with<const N: usize>(arguments: [&str; N]) -> Request {
     requests.remove(0)
 }
 
-/// All that a run left behind or said: every file below its folder except the list, and both streams.
+/// Everything that a run wrote: every file below its folder except the list, and both streams.
 fn traces(run: &Run) -> Vec<(String, Vec<u8>)> {
     let mut traces = vec![
         ("standard output".to_owned(), run.stdout.clone().into_bytes()),
@@ -40,7 +40,7 @@ fn traces(run: &Run) -> Vec<(String, Vec<u8>)> {
     traces
 }
 
-/// Nothing that was said or written holds one of these secrets.
+/// None of these secrets is in what the run wrote.
 #[track_caller]
 fn keeps_secret(run: &Run, secrets: &[&str]) {
     for (place, content) in traces(run) {
@@ -56,7 +56,7 @@ const EVERYWHERE: [&str; 7] =
     ["-v", "--manifest", "records.jsonl", "--report", "report.json", "--report", "report.txt"];
 
 #[test]
-fn fetchimg_says_who_it_is_and_what_it_is_not_ready_for() {
+fn the_user_agent_is_sent_and_unsupported_codings_are_not_accepted() {
     let request = request_with([]);
     let agent = request.header("user-agent").expect("it has a name").to_owned();
     assert!(agent.starts_with(&format!("fetchimg/{} (+http", env!("CARGO_PKG_VERSION"))), "{agent}");
@@ -151,7 +151,7 @@ fn credentials_come_from_netrc_when_asked_for() {
     let dir = TestDir::new();
     dir.write(".netrc", entry);
     let run = fetchimg().in_dir(&dir).lines([server.url(target)]).run();
-    assert_eq!(run.record(0)["http_status"], 401, "nobody asked for netrc\n{run}");
+    assert_eq!(run.record(0)["http_status"], 401, "netrc is not read without its flag\n{run}");
 
     let dir = TestDir::new();
     dir.write(".netrc", "machine other.test login ann password geheim\n");
@@ -161,7 +161,7 @@ fn credentials_come_from_netrc_when_asked_for() {
 }
 
 #[test]
-fn user_info_in_a_url_is_used_and_masked() {
+fn user_info_in_a_url_is_used_and_redacted() {
     let server = Server::start();
     let with = |info: &str, target: &str| server.url(target).replace("http://", &format!("http://{info}@"));
     let locked = "/auth/ann/ge%20heim/300/a.png";
@@ -224,7 +224,7 @@ fn signatures_are_sent_and_never_shown() {
 }
 
 #[test]
-fn secrets_of_lines_that_are_no_urls_are_masked_too() {
+fn secrets_of_lines_that_are_no_urls_are_redacted_too() {
     let lines = [
         "ftp://ann:geheim@files.example/a.png",
         "http://ann:geheim@exa mple.test/a.png",
@@ -239,7 +239,7 @@ fn secrets_of_lines_that_are_no_urls_are_masked_too() {
 }
 
 #[test]
-fn secrets_of_a_location_that_leads_nowhere_are_masked() {
+fn secrets_of_a_location_that_leads_nowhere_are_redacted() {
     let server = Server::start();
     let locations = ["http://ann:geheim@exa mple.test/x.png", "ftp://ann:geheim@files.example/x.png?sig=s1gn"];
     for location in locations {
@@ -356,7 +356,7 @@ fn an_authority_can_be_named() {
     assert_eq!(run.record(0)["error"], "tls", "{run}");
 }
 
-/// Elsewhere the system's authorities are not in files.
+/// On other systems the authorities are not in files.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_authorities_of_the_system_are_read_before_a_certificate_is_believed() {
@@ -461,7 +461,7 @@ fn http_1_1_can_be_insisted_on() {
 
 #[test]
 fn the_folder_of_a_run_holds_no_traces_of_the_list_itself() {
-    // keeps_secret would find nothing if it looked at nothing.
+    // This makes sure that `keeps_secret` looks at something.
     let server = Server::start();
     let run = fetchimg().lines([server.url("/png/300/a.png?x=seen")]).args(EVERYWHERE).run();
     let seen = traces(&run).into_iter().filter(|(_, content)| String::from_utf8_lossy(content).contains("x=seen"));
@@ -492,7 +492,7 @@ fn only_public_addresses_are_connected_to_when_asked_for() {
         assert!(record["message"].as_str().expect("a message").contains("is not public"), "{record}");
     }
     assert_eq!(server.connections(), 0, "{run}");
-    // A proxy from the environment would be a way around.
+    // A proxy from the environment could connect to such an address.
     let proxied = fetchimg().arg(&urls[0]).arg("--public-only").env("http_proxy", server.url("/")).run();
     assert_eq!((proxied.status, server.connections()), (Some(1), 0), "{proxied}");
 }

@@ -1,4 +1,5 @@
-//! Real files of every format, and what other programs say about them. How they were made is in `tests/images`.
+//! Real files of every format, compared with what other programs say about them. `tests/images` says how they were
+//! made.
 
 #![allow(clippy::print_stderr, reason = "says what could not be compared")]
 
@@ -32,7 +33,7 @@ const FILES: [Row; 41] = [
     ("lossless.webp", 46, 34, None, None),
     ("lossy.webp", 45, 33, None, None),
     ("pages.tiff", 36, 27, Some(3), None),
-    // Its Exif block says that it is turned, which counts for nothing in HEIF (ISO/IEC 23008-12, A.2.1).
+    // Its Exif block has an orientation, which is ignored in HEIF (ISO/IEC 23008-12, A.2.1).
     ("photo.heic", 64, 48, None, None),
     ("photo.jpg", 64, 48, None, Some(6)),
     ("photo.jxl", 64, 48, None, Some(6)),
@@ -98,7 +99,7 @@ fn files_are_what_other_programs_say_that_they_are() {
     }
 }
 
-/// A body comes in pieces, of which nobody knows yet what they are.
+/// Recognises and inspects a body in pieces, whose format is not known beforehand.
 #[test]
 fn a_recogniser_and_an_inspector_take_turns() {
     for (name, width, height, ..) in FILES {
@@ -121,7 +122,7 @@ fn a_recogniser_and_an_inspector_take_turns() {
             inspector.feed(recogniser.head()).expect("sound");
             inspector
         });
-        // Headers of no fixed length are looked at now and then, and when all of a small file is there.
+        // Headers of variable length are parsed at intervals, and when a small file is complete.
         assert!(inspector.size_is_final() || body.len() < 512, "{name}");
         let found = inspector.end(|| Ok(std::io::Cursor::new(&body))).expect("sound");
         assert_eq!((found.measures.width, found.measures.height), (Some(width), Some(height)), "{name}");
@@ -130,7 +131,7 @@ fn a_recogniser_and_an_inspector_take_turns() {
 
 #[test]
 fn files_that_are_cut_or_filled_with_zeros_are_not_sound() {
-    // What lacks its end and is taken for whole: these state no length of theirs, and have no end that is looked at.
+    // Formats whose missing end is not detected: they state no length, and their end has no mark.
     let no_length =
         ["still.exr", "still.hdr", "still.j2k", "still.jxl", "still.psd", "still.dds", "still.qoi", "still.tga"];
     for (name, ..) in FILES {
@@ -140,18 +141,18 @@ fn files_that_are_cut_or_filled_with_zeros_are_not_sound() {
             assert!(at(body.len() / 2).is_err(), "{name}, its first half");
         }
         assert!(at(2).is_err() || matches!(format, Format::Avif | Format::Heic), "{name}, its first two bytes");
-        // The four formats that nearly all images of the web have, at every byte.
+        // The four formats of nearly all images on the web are cut at every byte.
         if !matches!(format, Format::Jpeg | Format::Png | Format::Gif | Format::Webp) {
             continue;
         }
         for end in 0..body.len() {
-            // Between two frames of a GIF, or before its trailer, nothing tells that more should come.
+            // Between two frames of a GIF, or before its trailer, a cut cannot be detected.
             let is_sound = format == Format::Gif;
             assert!(at(end).is_err() || is_sound, "{name}, cut at {end} of {}", body.len());
             let mut filled = body.clone();
             filled[end..].fill(0);
             let filled_in = inspected(format, &filled, EVERYTHING, &[512]);
-            // A WebP is not looked into, so that a hole in its picture is not seen.
+            // The picture data of a WebP are not inspected, so a hole in them is not detected.
             assert!(filled_in.is_err() || filled == body || format == Format::Webp, "{name}, filled from {end} on");
         }
     }
@@ -192,7 +193,7 @@ fn what_a_camera_notes_down_is_told() {
     assert_eq!(exif("turned.webp", EVERYTHING)["orientation"], 3);
     assert_eq!(exif("turned.tiff", EVERYTHING)["orientation"], 6);
     assert_eq!(exif("plain.png", EVERYTHING), json!({}));
-    assert_eq!(exif("photo.jpg", InspectOptions { exif: false, ..EVERYTHING }), json!({}), "nobody wants to know");
+    assert_eq!(exif("photo.jpg", InspectOptions { exif: false, ..EVERYTHING }), json!({}), "it is not asked for");
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn identify_says_the_same() {
         }
         // The largest of an icon, the canvas of an animation.
         let largest = pictures.iter().map(|picture| (picture[0], picture[1])).max().expect("one at least");
-        // It turns HEIF pictures.
+        // It applies the rotation of HEIF pictures.
         let is_displayed = matches!(format(name), Format::Avif | Format::Heic) && orientation >= Some(5);
         assert_eq!(largest, if is_displayed { (height, width) } else { (width, height) }, "{name}");
         // It knows no animated PNG, no sequence, and counts the layers of a PSD and the sizes of an icon.

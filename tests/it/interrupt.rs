@@ -1,5 +1,5 @@
-//! Runs that end early: what was asked to stop stops in order, what was killed is continued, and nothing from outside
-//! steers the terminal.
+//! Runs that end early: an interrupted run stops in order, a killed run is continued, and no text from outside
+//! controls the terminal.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::common::{Run, Running, Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The records of this status, by their row.
 fn rows_with(run: &Run, status: &str) -> Vec<u64> {
@@ -39,8 +39,8 @@ fn an_interrupted_run_says_so_keeps_what_it_has_and_goes_on_later() {
     let urls = lines.map(|target| server.url(target));
     let mut running = fetchimg().lines(&urls).args(["--report", "report.json"]).start();
     wait_for_images(&running, 2);
-    server.wait_for_hits("/gated/", 1, PATIENCE);
-    server.wait_for_hits("/gated-middle/", 1, PATIENCE);
+    server.wait_for_hits("/gated/", 1, MAX_WAIT);
+    server.wait_for_hits("/gated-middle/", 1, MAX_WAIT);
     running.kill("INT");
     let run = running.wait();
 
@@ -78,7 +78,7 @@ fn a_download_that_ends_soon_after_the_signal_is_saved() {
         let server = Server::start();
         let target = "/gated-middle/200000/a.png";
         let mut running = fetchimg().lines([server.url(target)]).start();
-        server.wait_for_hits(target, 1, PATIENCE);
+        server.wait_for_hits(target, 1, MAX_WAIT);
         running.kill(signal);
         running.wait_for_stderr("Stopping");
         server.open_gate();
@@ -98,7 +98,7 @@ fn nothing_new_is_begun_after_the_signal() {
     let mut lines = vec![server.url("/gated/300/a.png")];
     lines.extend((0..50).map(|number| server.url(&format!("/png/300/{number}.png"))));
     let mut running = fetchimg().lines(lines).arg("--sequential").start();
-    server.wait_for_hits("/gated", 1, PATIENCE);
+    server.wait_for_hits("/gated", 1, MAX_WAIT);
     running.kill("INT");
     running.wait_for_stderr("Stopping");
     server.open_gate();
@@ -112,7 +112,7 @@ fn nothing_new_is_begun_after_the_signal() {
 fn a_wait_between_attempts_does_not_hold_up_the_end() {
     let server = Server::start();
     let mut running = fetchimg().lines([server.url("/status/503/a.png")]).args(["--retry-wait", "30"]).start();
-    server.wait_for_hits("/status", 1, PATIENCE);
+    server.wait_for_hits("/status", 1, MAX_WAIT);
     let asked = Instant::now();
     running.kill("INT");
     let run = running.wait();
@@ -146,7 +146,7 @@ fn a_second_signal_is_obeyed_at_once() {
         let server = Server::start();
         let mut running = fetchimg().lines([server.url("/png/300/a.png"), server.url("/stall/500/b.png")]).start();
         wait_for_images(&running, 1);
-        server.wait_for_hits("/stall", 1, PATIENCE);
+        server.wait_for_hits("/stall", 1, MAX_WAIT);
         let asked = Instant::now();
         running.kill(signal);
         running.wait_for_stderr("Stopping");
@@ -193,7 +193,7 @@ fn a_killed_run_leaves_nothing_wrong_and_is_completed_by_the_next() {
     assert_eq!(run.leftovers(), [""; 0], "{run}");
     let again = fetchimg().in_dir(&killed.dir).lines(&urls).arg("--json").run();
     assert_eq!(again.status, Some(0), "{again}");
-    // A file that appeared just before the signal may lack its record, and is taken for somebody else's.
+    // A file that appeared just before the signal may lack its record, and is treated as a file of another origin.
     let mode = &again.report()["modes"][0];
     assert_eq!((&mode["rows"], &mode["skipped"]), (&targets.len().into(), &targets.len().into()), "{again}");
 }
@@ -203,7 +203,7 @@ fn a_download_that_was_killed_in_its_middle_leaves_no_file() {
     let server = Server::start();
     let target = "/gated-middle/300000/a.png";
     let mut running = fetchimg().lines([server.url(target)]).start();
-    server.wait_for_hits(target, 1, PATIENCE);
+    server.wait_for_hits(target, 1, MAX_WAIT);
     running.kill("KILL");
     let run = running.wait();
     assert_eq!(run.signal, Some(9), "{run}");
@@ -215,7 +215,7 @@ fn a_download_that_was_killed_in_its_middle_leaves_no_file() {
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }
 
-/// Characters that would move a cursor, change a colour or turn the reading direction of whoever reads the output.
+/// Whether a text has no character that moves the cursor, changes a colour or the reading direction.
 #[track_caller]
 fn is_harmless(run: &Run) {
     let bad = |letter: char| {
@@ -227,7 +227,7 @@ fn is_harmless(run: &Run) {
     }
 }
 
-/// What nobody wants on a terminal.
+/// Control sequences that must not reach a terminal.
 const NASTY: &str = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}2J\u{202e}gnp";
 
 #[test]
@@ -301,14 +301,14 @@ fn a_reader_that_has_stopped_reading_cannot_hold_the_program() {
     let dir = TestDir::new();
     let urls = (0..3000).map(|n| server.url(&format!("/png/200/{n}.png")) + "\n").collect::<String>();
     dir.write("list.txt", urls);
-    // More records than a pipe holds, and nobody who takes them.
+    // More records than a pipe holds, and no reader.
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_fetchimg"))
         .args(["list.txt", "--manifest", "-", "-q"])
         .current_dir(dir.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("it starts");
-    // It stands still when the pipe is full.
+    // The run stops when the pipe is full.
     let mut hits = 0;
     wait_until("it is stuck", || {
         let before = std::mem::replace(&mut hits, server.requests().len());
@@ -334,7 +334,7 @@ fn a_reader_that_has_stopped_reading_cannot_hold_the_program() {
 fn a_comparison_that_waits_for_its_list_can_be_interrupted() {
     let mut running = fetchimg().args(["--compare", "-"]).stdin_pipe();
     running.write_line("http://127.0.0.1:1/a.png");
-    // The journal is there when the signals are caught.
+    // When the journal exists, signals are handled already.
     wait_until("the run has begun", || running.dir().join("images/.fetchimg/manifest.jsonl").exists());
     running.kill("INT");
     wait_until("the run has ended", || !running.is_running());

@@ -1,4 +1,4 @@
-//! Whatever moment a run ends at, the next one goes on from there: nothing wrong, nothing twice, nothing missing.
+//! Killed runs: the next run goes on from any moment, with nothing wrong, nothing twice and nothing missing.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Request, Run, Server, TestDir, fetchimg, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// How many times the run is killed.
+/// The number of kills.
 const KILLS: usize = 200;
 
 fn name(target: &str) -> &str {
     target.rsplit('/').next().unwrap()
 }
 
-/// Where the requests for a target wanted the body to begin.
+/// The first requested byte of each request for a target.
 fn starts(server: &Server, target: &str) -> Vec<u64> {
     let start = |request: &Request| {
         let range = request.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.to_owned();
@@ -34,7 +34,7 @@ fn parts(dir: &TestDir) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// 500 small images, and some of which a run between two kills gets a part.
+/// 500 small images, and some that are large enough to be killed in the middle.
 fn targets(round: usize) -> Vec<String> {
     let small = (0..500).map(|n| format!("/png/{}/{round}/{n:04}.png", 300 + n * 17 % 3000));
     let large = |n: usize| format!("/etag-drip/1/{}/{round}/large{n}.png", 600_000 + n);
@@ -64,7 +64,7 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
             if kills < KILLS {
                 // Some at once, some within the first images, some later. Every image that is missing is asked for.
                 let missing = targets.len() - there.len();
-                server.wait_for_hits_in_all(asked + random.usize(0..missing.clamp(1, 60)), PATIENCE);
+                server.wait_for_hits_in_all(asked + random.usize(0..missing.clamp(1, 60)), MAX_WAIT);
                 std::thread::sleep(Duration::from_micros(random.u64(0..40_000)));
                 let _ = running.child.kill();
             }
@@ -73,7 +73,8 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
             kills += usize::from(!ended);
             let now = Instant::now();
             for file in run.files() {
-                let target = by_name.get(&file).unwrap_or_else(|| panic!("seed {seed}: {file} is nobody's\n{run}"));
+                let target =
+                    by_name.get(&file).unwrap_or_else(|| panic!("seed {seed}: {file} belongs to no URL\n{run}"));
                 // Those of earlier rounds were right, and their sizes are compared at the end.
                 there.entry(file).or_insert_with_key(|file| {
                     assert!(run.file(file) == server.body(target), "seed {seed}: {file} is wrong after {kills} kills");
@@ -111,8 +112,8 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
 /// A run of one image whose server stops in the middle of it, ended by that signal once half of it has come.
 fn stopped_in_the_middle(server: &Server, target: &str, signals: &[&str]) -> Run {
     let mut running = fetchimg().lines([server.url(target)]).start();
-    server.wait_for_hits(target, 1, PATIENCE);
-    // Of the half that comes, up to 64 KiB wait in memory.
+    server.wait_for_hits(target, 1, MAX_WAIT);
+    // Of the half that was sent, up to 64 KiB are in memory.
     wait_until("a part of the body", || {
         parts(running.dir()).iter().any(|part| part.metadata().unwrap().len() > 200_000)
     });
@@ -131,7 +132,7 @@ fn finish(server: &Server, run: &Run, target: &str) -> Run {
 }
 
 #[test]
-fn a_killed_body_is_gone_on_with() {
+fn a_killed_body_is_resumed() {
     for signals in [&["KILL"][..], &["INT", "INT"], &["TERM"]] {
         let server = Server::start();
         let target = "/gated-middle/600000/a.png";
@@ -147,7 +148,7 @@ fn a_killed_body_is_gone_on_with() {
         assert_eq!((&record["resumed_from"], &record["attempts"]), (&starts[1].into(), &1.into()), "{run}");
         assert_eq!(record["bytes"], 600_000, "{run}");
         assert_eq!(run.leftovers(), [""; 0], "{run}");
-        // What was there before did not come over the network again.
+        // The bytes of the first run are not received again.
         let mode = &run.report()["modes"][0];
         let (rate, wall) = (mode["bytes_per_second"].as_f64().unwrap(), mode["wall_seconds"].as_f64().unwrap());
         assert!(rate * wall < 410_000.0, "{mode}");
@@ -155,12 +156,12 @@ fn a_killed_body_is_gone_on_with() {
 }
 
 #[test]
-fn a_body_that_an_interrupt_meets_in_memory_is_gone_on_with() {
+fn a_body_in_memory_is_resumed_after_an_interrupt() {
     let server = Server::start();
     let target = "/gated-middle/200000/a.png";
     let mut running = fetchimg().lines([server.url(target)]).start();
-    server.wait_for_hits(target, 1, PATIENCE);
-    // In the time that it has to finish, all that comes has come.
+    server.wait_for_hits(target, 1, MAX_WAIT);
+    // During the grace period, everything that was sent has been received.
     running.kill("INT");
     let stopped = running.wait();
     assert_eq!((stopped.status, stopped.files().len()), (Some(130), 0), "{stopped}");
@@ -171,7 +172,7 @@ fn a_body_that_an_interrupt_meets_in_memory_is_gone_on_with() {
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }
 
-/// A run of one image that breaks off in its middle and is not tried again.
+/// A run of one image that breaks off in the middle and is not retried.
 fn broken_off(server: &Server, target: &str) -> Run {
     let run = fetchimg().lines([server.url(target)]).args(["--retries", "0"]).run();
     assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"cut_short".into()), "{run}");
@@ -179,7 +180,7 @@ fn broken_off(server: &Server, target: &str) -> Run {
 }
 
 #[test]
-fn a_failed_body_is_gone_on_with_by_the_next_run() {
+fn a_failed_body_is_resumed_by_the_next_run() {
     let server = Server::start();
     let target = "/etag-cut/1/600000/a.png";
     let broken = broken_off(&server, target);
@@ -233,7 +234,7 @@ fn a_body_without_a_strong_validator_leaves_nothing_behind() {
 }
 
 #[test]
-fn other_bounds_hold_for_a_body_that_is_gone_on_with() {
+fn other_bounds_hold_for_a_body_that_is_resumed() {
     let server = Server::start();
     let target = "/etag-cut/1/600000/a.png";
     for (flags, error) in [(["--max-bytes", "250000"], "too_large"), (["--accept", "jpeg"], "not_accepted")] {
@@ -248,15 +249,15 @@ fn other_bounds_hold_for_a_body_that_is_gone_on_with() {
 }
 
 #[test]
-fn a_file_without_its_record_is_known_by_the_note_that_went_before_it() {
+fn a_file_without_a_record_is_known_by_the_write_ahead_log() {
     let server = Server::start();
     let targets = ["/png/900/a.png", "/png/901/b.png", "/png/902/c.png"];
     let urls = targets.map(|target| server.url(target));
     let run = fetchimg().lines(&urls).run();
     assert_eq!(run.status, Some(0), "{run}");
 
-    // As a kill leaves it that comes before the records: notes, files, and no journal. Of the second file there is
-    // another one, and the third is not there yet.
+    // As after a kill before the records are written: log, files, and no journal. The second file was replaced
+    // by another one, and the third is not there yet.
     let journal = run.dir.join("images/.fetchimg/manifest.jsonl");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let note = |record: &serde_json::Value| {
@@ -286,7 +287,7 @@ fn a_file_without_its_record_is_known_by_the_note_that_went_before_it() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_link_in_the_place_of_the_notes_leads_nowhere() {
+fn a_link_in_the_place_of_the_write_ahead_log_leads_nowhere() {
     let server = Server::start();
     let dir = TestDir::new();
     let precious = dir.write("elsewhere/precious.jsonl", "{}");

@@ -1,4 +1,4 @@
-//! What the system allows: open files are few, hosts are many, and every image is saved all the same.
+//! Limits of the system: with few open files and many hosts, every image is saved.
 
 use std::fs;
 use std::time::Duration;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::common::{Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// What the server was asked for, sorted.
+/// The requested targets, sorted.
 fn targets(server: &Server) -> Vec<String> {
     let mut targets: Vec<String> = server.requests().into_iter().map(|request| request.target).collect();
     targets.sort();
@@ -20,7 +20,7 @@ fn a_file_is_a_list() {
     let run = fetchimg().lines([server.url("/png/300/a.png"), server.url("/png/400/b.png")]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
     assert_eq!(run.records().len(), 2, "{run}");
     assert_eq!(run.files(), ["a.png", "b.png"], "{run}");
     assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
@@ -34,7 +34,7 @@ fn urls_can_be_arguments() {
     let run = fetchimg().args([server.url("/png/300/a.png"), shouted]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
     assert_eq!(run.file("b.png"), server.body("/png/400/b.png"), "{run}");
     assert_eq!(run.record(1)["url"], server.url("/png/400/b.png"), "{run}");
 }
@@ -45,7 +45,7 @@ fn a_bad_url_as_an_argument_is_a_failed_row() {
     let run = fetchimg().args(["http://".to_owned(), server.url("/png/300/a.png")]).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed bad_url", "saved a.png"], "{run}");
+    assert_eq!(run.outcomes(), ["failed bad_url", "saved a.png"], "{run}");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_dash_is_standard_input() {
     let run = fetchimg().arg("-").stdin(server.url("/png/300/a.png")).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png"], "{run}");
     assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
 }
 
@@ -65,7 +65,7 @@ fn without_a_list_standard_input_is_read() {
     let run = fetchimg().stdin(lines).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn lists_are_read_in_order_as_one() {
 
     assert_eq!(run.status, Some(0), "{run}");
     let names = ["a", "b", "c", "d", "e", "f", "g"];
-    assert_eq!(run.told(), names.map(|name| format!("saved {name}.png")), "{run}");
+    assert_eq!(run.outcomes(), names.map(|name| format!("saved {name}.png")), "{run}");
     assert_eq!(run.records().len(), 7, "{run}");
     for name in names {
         assert_eq!(run.file(&format!("{name}.png")), server.body(&format!("/png/300/{name}.png")), "{run}");
@@ -101,7 +101,7 @@ fn a_list_whose_name_begins_with_a_dash_comes_after_two_dashes() {
     let run = fetchimg().in_dir(&dir).args(["--", "-j"]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png"], "{run}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn comments_blank_lines_and_white_space_are_no_rows() {
     let run = fetchimg().lines(["# pictures", "", &format!("\t {a}  "), "   ", "  # more", "#", &b, ""]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
     assert_eq!(run.record(0)["url"], a, "{run}");
     assert_eq!(run.records().len(), 2, "{run}");
 }
@@ -127,7 +127,7 @@ fn windows_lines_and_a_byte_order_mark_are_fine() {
     let run = fetchimg().in_dir(&dir).args(["list.txt", "marked.txt"]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png", "saved c.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png", "saved c.png"], "{run}");
     assert_eq!(targets(&server), ["/png/300/a.png", "/png/300/b.png", "/png/300/c.png"]);
 }
 
@@ -138,7 +138,7 @@ fn lines_may_end_as_they_did_on_old_macs() {
     let run = fetchimg().stdin(format!("# pictures\r{}\r", urls.join("\r"))).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn the_last_line_needs_no_end() {
     let run = fetchimg().in_dir(&dir).arg("list.txt").run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn a_line_that_is_no_url_is_one_failed_row() {
     let run = fetchimg().lines(lines).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    let told = run.told();
-    assert_eq!((told[0].as_str(), told[6].as_str()), ("saved a.png", "saved b.png"), "{run}");
-    assert_eq!(told[1..6], ["failed bad_url"; 5], "{run}");
+    let outcomes = run.outcomes();
+    assert_eq!((outcomes[0].as_str(), outcomes[6].as_str()), ("saved a.png", "saved b.png"), "{run}");
+    assert_eq!(outcomes[1..6], ["failed bad_url"; 5], "{run}");
     assert_eq!(run.records().len(), 7, "{run}");
     for (index, line) in (1..).zip(bad) {
         let record = run.record(index);
@@ -222,7 +222,7 @@ fn a_line_that_is_no_utf8_is_one_failed_row() {
     let run = fetchimg().in_dir(&dir).arg("list.txt").run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "failed bad_url", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "failed bad_url", "saved b.png"], "{run}");
     assert!(run.record(1)["message"].as_str().is_some_and(|message| message.contains("UTF-8")), "{run}");
 }
 
@@ -231,7 +231,7 @@ fn a_line_from_outside_cannot_move_the_cursor() {
     let run = fetchimg().lines(["\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}31m", "gpj.\u{202e}exe", "bell\u{7}bell"]).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed bad_url"; 3], "{run}");
+    assert_eq!(run.outcomes(), ["failed bad_url"; 3], "{run}");
     for text in [&run.stdout, &run.stderr] {
         let harmful = |letter: char| (letter.is_control() && letter != '\n') || letter == '\u{202e}';
         assert!(!text.contains(harmful), "{text:?}");
@@ -244,8 +244,8 @@ fn a_line_of_three_megabytes_is_one_failed_row() {
     let run = fetchimg().lines(["x".repeat(3_000_000), server.url("/png/300/a.png")]).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed bad_url", "saved a.png"], "{run}");
-    assert!(run.stderr.len() < 10_000, "nobody wants to read {} bytes", run.stderr.len());
+    assert_eq!(run.outcomes(), ["failed bad_url", "saved a.png"], "{run}");
+    assert!(run.stderr.len() < 10_000, "{} bytes are too many to read", run.stderr.len());
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn garbage_in_a_list_that_begins_as_text_is_failed_rows() {
     dir.write("list.txt", [url.as_bytes(), b"\n\x7fELF\0\0\n", url.as_bytes(), b"b.png\n"].concat());
     let run = fetchimg().in_dir(&dir).arg("list.txt").run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "failed bad_url", "saved a.pngb.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "failed bad_url", "saved a.pngb.png"], "{run}");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn garbage_without_a_zero_byte_is_failed_rows() {
     let run = fetchimg().in_dir(&dir).arg("list.txt").run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed bad_url"; 40], "{run}");
+    assert_eq!(run.outcomes(), ["failed bad_url"; 40], "{run}");
     assert_eq!(run.records().len(), 40, "{run}");
 }
 
@@ -328,7 +328,7 @@ fn a_list_that_is_missing_or_a_folder_cannot_be_read() {
 #[test]
 fn a_list_that_breaks_while_it_is_read_ends_the_run() {
     let server = Server::start();
-    // It can be opened by its owner, and reading address 0 is an error.
+    // The file can be opened by its owner, and reading address 0 is an error.
     let run = fetchimg().lines([server.url("/png/300/a.png")]).arg("/proc/self/mem").run();
 
     assert_eq!(run.status, Some(3), "{run}");
@@ -377,19 +377,19 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
     let server = Server::start();
     let mut running = fetchimg().stdin_pipe();
     running.write_line(server.url("/png/300/a.png"));
-    server.wait_for_hits("/png/300/a.png", 1, PATIENCE);
+    server.wait_for_hits("/png/300/a.png", 1, MAX_WAIT);
     running.wait_for_stderr("Downloaded: ");
     wait_until("the first file", || running.dir().join("images/a.png").exists());
     running.write_line("not a url");
     running.wait_for_stderr("Failed: not a url");
     running.write_line(server.url("/png/300/b.png"));
-    server.wait_for_hits("/png/300/b.png", 1, PATIENCE);
+    server.wait_for_hits("/png/300/b.png", 1, MAX_WAIT);
     assert!(running.is_running());
     running.write_line(server.url("/png/300/c.png"));
     let run = running.wait();
 
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "failed bad_url", "saved b.png", "saved c.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "failed bad_url", "saved b.png", "saved c.png"], "{run}");
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn records_are_written_while_the_list_is_still_being_written() {
     let run = running.wait();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved a.png", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{run}");
 }
 
 #[test]

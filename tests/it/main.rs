@@ -1,8 +1,8 @@
-//! The integration tests. They are one program, so that `tests/common` is compiled and linked once, and the waits of one
-//! file overlap with those of the others.
+//! The integration tests. They are one program, so that `tests/common` is compiled and linked once, and the waits of
+//! one file overlap with those of the others.
 //!
-//! `cargo test --test it politeness::` runs one file. What looks at the state of its whole process is in a program of its
-//! own: `tests/faults`.
+//! `cargo test --test it politeness::` runs one file. What looks at the state of its whole process is in a program of
+//! its own: `tests/faults`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,7 +11,6 @@ mod inspected;
 #[path = "../common/rules.rs"]
 mod rules;
 
-mod again;
 mod architecture;
 mod columns;
 mod demo;
@@ -33,12 +32,13 @@ mod names;
 mod names_resolved;
 mod pixels;
 mod politeness;
+mod progress;
 mod properties;
 mod readme;
 mod redirects;
 mod reports;
+mod rerun;
 mod retries;
 mod sample;
-mod seeing;
 mod usage;
-mod wanted;
+mod validation;

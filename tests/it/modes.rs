@@ -1,19 +1,19 @@
-//! One after the other, many at once, and both side by side; and what is told about it: report, records, log.
+//! The modes sequential, concurrent and both in comparison, and their output: report, records, log.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::told::{in_words, manifest};
+use crate::common::outcomes::{manifest, outcome};
 use crate::common::{Program, Run, Server, TestDir, fetchimg, wait_until};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The program, for a shell to run.
 const FETCHIMG: &str = env!("CARGO_BIN_EXE_fetchimg");
 
-/// So many different URLs.
+/// This number of different URLs.
 fn numbered(server: &Server, route: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| server.url(&format!("{route}/{number}.png"))).collect()
 }
@@ -43,10 +43,10 @@ fn assert_near(left: f64, right: f64, distance: f64) {
 // ---------------------------------------------------------------------------------------------- at once or in turn
 
 #[test]
-fn downloads_are_under_way_at_once() {
+fn downloads_are_in_flight_at_once() {
     let server = Server::start();
     let running = fetchimg().lines(numbered(&server, "/gated/300", 50)).args(["-j", "50", "--per-host", "50"]).start();
-    server.wait_for_hits("/gated", 50, PATIENCE);
+    server.wait_for_hits("/gated", 50, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
@@ -55,10 +55,10 @@ fn downloads_are_under_way_at_once() {
 }
 
 #[test]
-fn downloads_are_under_way_at_once_without_any_flag() {
+fn downloads_are_in_flight_at_once_without_any_flag() {
     let server = Server::start();
     let running = fetchimg().lines(numbered(&server, "/gated/300", 20)).start();
-    server.wait_for_hits("/gated", 6, PATIENCE);
+    server.wait_for_hits("/gated", 6, MAX_WAIT);
     server.open_gate();
     assert_all_saved(&running.wait(), &server, "/gated/300", 20);
 }
@@ -69,7 +69,7 @@ fn a_slow_image_holds_no_other_up() {
     let mut lines = vec![server.url("/gated/300/first.png")];
     lines.extend(numbered(&server, "/png/300", 300));
     let running = fetchimg().lines(lines).start();
-    server.wait_for_hits("/png", 300, PATIENCE);
+    server.wait_for_hits("/png", 300, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
@@ -79,12 +79,12 @@ fn a_slow_image_holds_no_other_up() {
 }
 
 #[test]
-fn no_more_than_so_many_are_under_way() {
+fn no_more_downloads_than_allowed_are_in_flight() {
     let server = Server::start();
     let mut lines = numbered(&server, "/gated/300", 4);
     lines.extend((4..30).map(|number| server.url(&format!("/slow/10/300/{number}.png"))));
     let running = fetchimg().lines(lines).args(["-j", "4", "--per-host", "100", "--json"]).start();
-    server.wait_for_hits("/gated", 4, PATIENCE);
+    server.wait_for_hits("/gated", 4, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
@@ -95,7 +95,7 @@ fn no_more_than_so_many_are_under_way() {
 }
 
 #[test]
-fn no_more_than_so_many_are_under_way_at_one_host() {
+fn no_more_downloads_than_allowed_are_in_flight_at_one_host() {
     let server = Server::start();
     let hosts = ["one.test", "two.test"];
     let lines = (0..40).map(|number| {
@@ -104,7 +104,7 @@ fn no_more_than_so_many_are_under_way_at_one_host() {
     });
     let resolve = hosts.map(|host| format!("--resolve={}", server.resolve(host)));
     let running = fetchimg().lines(lines).args(resolve).args(["--per-host", "3"]).start();
-    server.wait_for_hits("/gated", 6, PATIENCE);
+    server.wait_for_hits("/gated", 6, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
@@ -141,7 +141,7 @@ fn sequential_goes_on_after_a_failure() {
     let urls = [server.url("/status/404/a.png"), "no url".to_owned(), server.url("/png/300/b.png")];
     let run = fetchimg().lines(urls).arg("--sequential").run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.told(), ["failed http_status 404", "failed bad_url", "saved b.png"], "{run}");
+    assert_eq!(run.outcomes(), ["failed http_status 404", "failed bad_url", "saved b.png"], "{run}");
 }
 
 // ------------------------------------------------------------------------------------------------------- both modes
@@ -207,14 +207,14 @@ fn compare_reads_a_pipe_once_and_the_list_twice() {
 }
 
 #[test]
-fn compare_leaves_the_files_of_somebody_else() {
+fn compare_leaves_files_of_another_origin() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("images/0.png", "my own");
     let lines = numbered(&server, "/png/300", 2);
     let run = fetchimg().in_dir(&dir).lines(&lines).arg("--compare").run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["skipped file_exists 0.png", "saved 1.png"], "{run}");
+    assert_eq!(run.outcomes(), ["skipped file_exists 0.png", "saved 1.png"], "{run}");
     assert_eq!(run.file("0.png"), b"my own", "{run}");
     assert_eq!(server.hits("/png/300/0.png"), 0, "{run}");
 
@@ -230,14 +230,14 @@ fn compare_gives_the_names_of_a_plain_run_and_one_record_a_row() {
     let plain = fetchimg().lines(lines).args(["-q", "--manifest", "-"]).run();
     let both = fetchimg().lines(lines).args(["-q", "--compare", "--manifest", "-"]).run();
 
-    let told = |run: &Run| {
+    let outcomes = |run: &Run| {
         let mut records = manifest(run.stdout.as_bytes());
         records.sort_by_key(|record| record["index"].as_u64());
-        records.iter().map(in_words).collect::<Vec<_>>()
+        records.iter().map(outcome).collect::<Vec<_>>()
     };
     assert_eq!((plain.status, both.status), (Some(1), Some(1)), "{both}");
-    assert_eq!(told(&plain).len(), 6, "{plain}");
-    assert_eq!(told(&both), told(&plain), "{both}");
+    assert_eq!(outcomes(&plain).len(), 6, "{plain}");
+    assert_eq!(outcomes(&both), outcomes(&plain), "{both}");
     assert_eq!(both.files(), plain.files(), "{both}");
 }
 
@@ -475,7 +475,7 @@ fn a_manifest_file_holds_the_records_of_this_run() {
 
     let again = fetchimg().lines(&lines[..1]).args(["--manifest", "records.jsonl"]).in_dir(&run.dir).run();
     let records = manifest(&again.dir.read("records.jsonl"));
-    assert_eq!(records.iter().map(in_words).collect::<Vec<_>>(), ["skipped already_saved a.png"], "{again}");
+    assert_eq!(records.iter().map(outcome).collect::<Vec<_>>(), ["skipped already_saved a.png"], "{again}");
 }
 
 #[test]
@@ -487,9 +487,9 @@ fn a_manifest_on_standard_output_is_alone_there() {
     assert_eq!(run.status, Some(1), "{run}");
     let mut records = manifest(run.stdout.as_bytes());
     records.sort_by_key(|record| record["index"].as_u64());
-    let told: Vec<_> = records.iter().map(in_words).collect();
+    let outcomes: Vec<_> = records.iter().map(outcome).collect();
     assert_eq!(
-        told,
+        outcomes,
         ["saved a.png", "failed http_status 404", "skipped duplicate_url a.png", "failed bad_url"],
         "{run}"
     );
@@ -564,7 +564,7 @@ fn log_lines_can_be_json() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_whoever_asks() {
+fn colours_are_for_terminals_and_on_request() {
     let server = Server::start();
     let coloured = |variables: &[(&str, &str)]| {
         let program = fetchimg().lines([server.url("/png/300/a.png")]);
@@ -628,7 +628,7 @@ fn the_size_of_the_pieces_makes_no_difference() {
     }
 }
 
-/// Runs the program in a shell with its output going to a reader who has left before there is anything to say.
+/// Runs the program in a shell, with its output going to a pipe that its reader has closed.
 fn into_a_closed_pipe(server: &Server, redirection: &str, arguments: &[&str]) -> Run {
     server.close_gate();
     let dir = TestDir::new();
@@ -641,7 +641,7 @@ fn into_a_closed_pipe(server: &Server, redirection: &str, arguments: &[&str]) ->
 }
 
 #[test]
-fn nobody_has_to_read_the_report() {
+fn the_report_need_not_be_read() {
     let server = Server::start();
     for arguments in [&[][..], &["--json"], &["--sequential"], &["--compare"]] {
         let run = into_a_closed_pipe(&server, "", arguments);
@@ -652,7 +652,7 @@ fn nobody_has_to_read_the_report() {
 }
 
 #[test]
-fn nobody_has_to_read_the_manifest() {
+fn the_manifest_need_not_be_read() {
     let server = Server::start();
     let run = into_a_closed_pipe(&server, "", &["--manifest", "-"]);
     assert_all_saved(&run, &server, "/gated/300", 5);
@@ -661,13 +661,13 @@ fn nobody_has_to_read_the_manifest() {
 }
 
 #[test]
-fn nobody_has_to_read_the_help() {
+fn the_help_need_not_be_read() {
     let run = Program::new("sh").args(["-c", "\"$0\" --help | true", FETCHIMG]).run();
     assert!(!run.stderr.contains("panicked"), "{run}");
 }
 
 #[test]
-fn nobody_has_to_read_the_log() {
+fn the_log_need_not_be_read() {
     let server = Server::start();
     for arguments in [&[][..], &["--log-format", "json"], &["--progress", "bar"], &["-q"]] {
         let run = into_a_closed_pipe(&server, "2>&1 >/dev/null", arguments);
@@ -706,7 +706,7 @@ fn a_full_disk_under_the_report_is_told() {
 fn a_full_disk_under_the_manifest_is_not_waited_with() {
     let server = Server::start();
     let dir = TestDir::new();
-    // The first row has its record, and the second waits for a minute.
+    // The first row has its record, and the second one waits for a minute.
     let urls = [server.url("/png/300/a.png"), server.url_for_host("localhost", "/wait/503/60/9/300/b.png")];
     dir.write("list.txt", urls.join("\n"));
     let script = "\"$0\" list.txt --manifest - >/dev/full; echo $? >status";

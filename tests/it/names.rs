@@ -12,7 +12,7 @@ fn encoded(header: &str) -> String {
     utf8_percent_encode(header, NON_ALPHANUMERIC).to_string()
 }
 
-/// All 64 digits of what fetchimg puts before the extension of a name that is taken.
+/// All 64 digits of the hash that goes before the extension of a name that is taken.
 fn hash64(url: &str) -> String {
     let url = url::Url::parse(url).expect("a URL");
     let sent = &url[..url::Position::AfterQuery];
@@ -22,7 +22,7 @@ fn hash64(url: &str) -> String {
     })
 }
 
-/// What it puts there mostly.
+/// The first digits of it, which are enough in most cases.
 fn hash8(url: &str) -> String {
     hash64(url)[..8].to_owned()
 }
@@ -82,7 +82,7 @@ fn a_redirect_does_not_rename() {
     let run = fetchimg().lines([server.url(target), elsewhere]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved cat.png", "saved redirect-to.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved cat.png", "saved redirect-to.png"], "{run}");
     assert_eq!(run.file("redirect-to.png"), server.body("/png/300/other.png"), "{run}");
 }
 
@@ -129,7 +129,7 @@ fn a_server_does_not_rename_what_has_a_name() {
 }
 
 #[test]
-fn a_name_from_a_server_takes_nobody_elses() {
+fn a_name_from_a_server_does_not_replace_another() {
     let server = Server::start();
     let from_server = |k: u32| format!("/disposition/30{k}/?header={}", encoded("attachment; filename=cat.png"));
     let targets = [from_server(0), from_server(1), "/png/400/cat.png".to_owned()];
@@ -190,7 +190,7 @@ fn fix_extension_names_by_content() {
     let again = fetchimg().lines(urls(&server, &targets)).in_dir(&run.dir).arg("--fix-extension").run();
     assert_eq!(again.status, Some(0), "{again}");
     let kept = ["a.jpg", "b.png", "c.jpeg", "d.png"].map(|name| format!("skipped already_saved {name}"));
-    assert_eq!(again.told(), kept, "{again}");
+    assert_eq!(again.outcomes(), kept, "{again}");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn an_extension_fixed_later_hits_no_other_file() {
 
     let run = fetchimg().lines(urls(&server, &targets)).in_dir(&run.dir).arg("--fix-extension").run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told()[1], "skipped already_saved a.png", "{run}");
+    assert_eq!(run.outcomes()[1], "skipped already_saved a.png", "{run}");
     assert_eq!(run.file("a.png"), server.body(targets[1]), "the other image is still there\n{run}");
     let path = run.record(0)["path"].as_str().expect("a saved row has a path").to_owned();
     assert_eq!(run.file(&path), server.body(targets[0]), "{run}");
@@ -251,7 +251,7 @@ fn a_failed_row_keeps_its_name_from_the_others() {
     let run = fetchimg().lines([&missing, &there]).run();
     assert_eq!(run.status, Some(1), "{run}");
     let later = format!("saved x-{}.png", hash8(&there));
-    assert_eq!(run.told(), ["failed http_status 404", &later], "{run}");
+    assert_eq!(run.outcomes(), ["failed http_status 404", &later], "{run}");
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn rows_fan_out_over_folders() {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
         assert_eq!(saved(&run, &server, &targets), names, "{template}");
     }
-    // The quotient tells rows apart no more than a folder does.
+    // A quotient does not make the names of rows different, and neither does a folder.
     let run = fetchimg().lines(urls(&server, &targets[..4])).args(["--name", "{index/2}"]).run();
     let later = |number: usize| hash8(&server.url(targets[number]));
     let names = ["0.png".to_owned(), format!("0-{}.png", later(1)), "1.png".into(), format!("1-{}.png", later(3))];
@@ -415,7 +415,7 @@ fn a_slice_takes_a_part() {
         ("{stem:0:3}", ["kät.png".to_owned(), format!("kät-{second}.png"), "ab.jpg".into()]),
         ("{stem:2:200}.{ext}", ["tzchen.png", "tzlein.png", "_.jpg"].map(str::to_owned)),
         ("{host:0:3}/{stem:4:5}{index}", ["127/c0.png", "127/l1.png", "127/2.jpg"].map(str::to_owned)),
-        // No text has columns.
+        // Text lists have no columns.
         ("{col.class}/{index}", ["none/0.png", "none/1.png", "none/2.jpg"].map(str::to_owned)),
     ] {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
@@ -430,11 +430,11 @@ fn hosts_keep_their_pictures_apart() {
     let resolve = ["one.test", "two.test"].map(|host| format!("--resolve={}", server.resolve(host)));
     let run = fetchimg().lines(&urls).args(resolve.clone()).args(["--name", "{host}/{basename}"]).run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(run.told(), ["saved one.test/cat.png", "saved two.test/cat.png"], "{run}");
+    assert_eq!(run.outcomes(), ["saved one.test/cat.png", "saved two.test/cat.png"], "{run}");
 
     let run = fetchimg().lines(&urls).args(resolve).run();
     let second = format!("saved cat-{}.png", hash8(&urls[1]));
-    assert_eq!(run.told(), ["saved cat.png", &second], "{run}");
+    assert_eq!(run.outcomes(), ["saved cat.png", &second], "{run}");
 }
 
 #[test]
@@ -471,7 +471,7 @@ fn a_file_where_a_folder_should_be_is_a_failed_row() {
     let run = fetchimg().in_dir(&dir).lines(urls).args(["--name", "sub/{basename}"]).run();
 
     assert!(matches!(run.status, Some(1 | 3)), "{run}");
-    assert_eq!(run.told(), ["failed disk", "failed disk"], "{run}");
+    assert_eq!(run.outcomes(), ["failed disk", "failed disk"], "{run}");
     assert_eq!(run.file("sub"), b"a file of the user's", "{run}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }

@@ -1,4 +1,4 @@
-//! Host names: who is asked for them, how often, and what comes of every way not to answer.
+//! Name resolution: which name servers are queried, how often, and the effect of every fault of a name server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use crate::common::{Dns, Kind, Program, Reply, Run, Server, dns, fetchimg};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Nobody has ever been at home in this network: 6bone gave it back, and it is not one of those that are refused.
+/// An address in a network without hosts: 6bone returned it, and it is not one of the ranges that are refused.
 const NOWHERE: IpAddr = IpAddr::V6(Ipv6Addr::new(0x3FFE, 0, 0, 0, 0, 0, 0, 1));
 
-/// A list whose names that server knows.
+/// A run with this name server.
 fn asking(server: &str, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Program {
     fetchimg().lines(urls).args(["--dns-servers", server])
 }
 
-/// One image from one host, and what becomes of it.
+/// A run of one image from one host.
 fn one(web: &Server, dns: &Dns) -> Program {
     asking(&dns.address(), [web.url_for_host("a.test", "/png/300/a.png")])
 }
@@ -168,7 +168,7 @@ fn nonsense_and_forgeries_are_no_answers() {
 fn long_answers_come_over_tcp() {
     let web = Server::start();
     let dns = Dns::start(|question| {
-        // The first ones are enough; trying them all would leave none of them the time to connect.
+        // Only the first ones are tried, because trying all would leave too little time for each.
         let many = (0..600_u16).map(|index| IpAddr::from([203, 0, 113, index.to_be_bytes()[1]]));
         if question.tcp { Reply::Addresses([HERE].into_iter().chain(many).collect(), 60) } else { Reply::Truncated }
     });
@@ -224,7 +224,7 @@ fn a_server_that_keeps_silent_is_passed_over_and_then_left_alone() {
         .run();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.files().len(), 200, "{run}");
-    // Those that were under way when it was found out, each sent three times; not all 400.
+    // Only the queries in flight when the server was found silent, each sent three times; not all 400.
     let packets = dns::packets(&socket);
     assert!((3..=128 * 3).contains(&packets), "{packets} packets\n{run}");
 }
@@ -256,7 +256,7 @@ fn without_any_answer_the_rows_fail_in_time() {
     // Two tries, each with two queries of a second.
     assert!((4..12).contains(&run.elapsed.as_secs()), "{run}");
 
-    // Whoever gives a connection less time means the name as well.
+    // A shorter time for the connection applies to the name, too.
     let run = asking(&silent, ["http://a.test/a.png"]).args(["--retries", "0", "--connect-timeout", "0.3"]).run();
     is_unresolved(&run, &format!("no answer from the name server {silent} in time"));
     assert!(run.elapsed < Duration::from_secs(3), "{run}");
@@ -269,7 +269,7 @@ fn without_any_answer_the_rows_fail_in_time() {
 
 #[test]
 fn an_ipv6_address_that_leads_nowhere_costs_little() {
-    // Nobody listens; nobody answers.
+    // Addresses where nothing listens, and addresses that never answer.
     for nowhere in ["::1", "2001:db8::1", "100::1"] {
         let web = Server::start();
         let v6 = nowhere.parse().expect("an address");
@@ -284,11 +284,11 @@ fn an_ipv6_address_that_leads_nowhere_costs_little() {
 fn one_family_of_addresses_does_not_wait_long_for_the_other() {
     let web = Server::start();
     for reply in [Reply::Silence, Reply::Code(2), Reply::NoName(60), Reply::Garbage] {
-        let told = format!("{reply:?}");
+        let shown = format!("{reply:?}");
         let dns = Dns::start(move |question| if question.kind == Kind::Aaaa { reply.clone() } else { Reply::here() });
         let run = one(&web, &dns).run();
         is_saved_at_once(&run, &web);
-        assert!(run.elapsed < Duration::from_secs(3), "{told}\n{run}");
+        assert!(run.elapsed < Duration::from_secs(3), "{shown}\n{run}");
     }
 }
 
@@ -304,20 +304,20 @@ fn one_family_is_asked_for_alone_when_the_other_is_not_wanted() {
 }
 
 #[test]
-fn a_name_that_turns_inwards_is_refused() {
+fn a_name_that_changes_to_a_private_address_is_refused() {
     let web = Server::start();
     let inwards = Dns::here();
     let run = one(&web, &inwards).arg("--public-only").run();
     assert_eq!((run.status, run.record(0)["error"].as_str()), (Some(1), Some("forbidden_address")), "{run}");
 
-    // Outwards and inwards at once: outwards it is. Nobody answers there.
+    // A public and a private address at once: only the public one is tried, where no host answers.
     let both = Dns::start(|_| Reply::Addresses(vec![NOWHERE, HERE], 60));
     let few = ["--public-only", "--connect-timeout", "0.3", "--retries", "1"];
     let run = one(&web, &both).args(few).args(["--retry-wait", "0.01"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert!(matches!(run.record(0)["error"].as_str(), Some("connect" | "timeout")), "{run}");
 
-    // Outwards first, inwards when the next connection is made.
+    // A public address first, a private one for the next connection.
     let turning = Dns::start(|question| match (question.times, question.kind) {
         (1, Kind::Aaaa) => Reply::address(NOWHERE),
         (1, _) => Reply::Code(2),

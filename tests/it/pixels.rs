@@ -1,4 +1,5 @@
-//! `--resize`, `--encode`, `--verify decode`, `--phash` and `--exif`: what is done with pixels, and said of them.
+//! `--resize`, `--encode`, `--verify decode`, `--phash` and `--exif`: the transformation of pixels, and what is
+//! recorded about them.
 
 use fetchimg::internals::record::hex;
 use image::{GenericImageView as _, ImageFormat};
@@ -34,7 +35,7 @@ fn images_are_fitted_into_a_box_and_stay_in_their_format() {
         json!({"bytes": original.len(), "format": "png", "width": 800, "height": 400, "sha256": digest(&original)});
     assert_eq!(record["original"], expected, "{run}");
 
-    // What fits already stays as it came, byte for byte.
+    // An image that fits already is stored unchanged, byte for byte.
     assert_eq!(run.file("c.png"), server.body("/sized/30/20/c.png"), "{run}");
     assert_eq!(run.record(2)["original"], Value::Null, "{run}");
     assert!(run.leftovers().is_empty(), "{run}");
@@ -125,7 +126,7 @@ fn what_cannot_be_decoded_cannot_be_resized() {
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.record(0)["error"], "not_accepted", "{run}");
     assert_eq!(run.files(), ["b.png"], "{run}");
-    // Whether it is sound nobody here can say, so it is taken by its structure.
+    // No decoder supports it, so only its structure is checked.
     for arguments in [&["--verify", "decode"][..], &["--phash"]] {
         let run = fetchimg().lines(&urls).args(arguments).run();
         assert_eq!(run.status, Some(0), "{run}");
@@ -136,7 +137,7 @@ fn what_cannot_be_decoded_cannot_be_resized() {
 #[test]
 fn decoding_finds_what_the_structure_does_not_tell() {
     let server = Server::start();
-    // A chunk of pixels that is whole and holds nothing that can be unpacked.
+    // A valid chunk whose pixels cannot be decompressed.
     let url = server.url("/spoilt/a.png");
     let run = fetchimg().lines([&url]).run();
     assert_eq!(run.status, Some(0), "{run}");
@@ -160,7 +161,7 @@ fn a_bomb_costs_an_error() {
     }
 }
 
-/// A run on one image that may cost much, and the most memory it took.
+/// A run on one image that may be expensive, and its peak memory.
 fn weighed(server: &Server, target: &str, arguments: &[&str]) -> (Run, Value, u64) {
     let (run, memory) = fetchimg().lines([server.url(target)]).args(arguments).start().wait_and_weigh();
     let record = run.record(0);
@@ -173,7 +174,7 @@ fn a_bomb_whose_pixels_are_all_there_costs_no_more() {
     let target = "/png-bomb-of-pixels/a.png";
     let size = server.body(target).len();
     assert!((2_000_000..4_000_000).contains(&size), "{size} bytes");
-    // Without a look at its pixels it is sound.
+    // Its structure is valid; only decoding shows the fault.
     let (run, record, memory) = weighed(&server, target, &["--verify", "structure"]);
     assert_eq!((run.status, &record["width"], &record["height"]), (Some(0), &json!(50_000), &json!(50_000)), "{run}");
     assert_eq!(run.file("a.png"), server.body(target), "{run}");
@@ -211,7 +212,7 @@ fn an_animation_without_an_end_in_sight_is_not_decoded_to_it() {
     assert!(record["message"].to_string().contains("100000 frames, more than 10000"), "{run}");
     assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
 
-    // One frame is enough for that.
+    // One frame is enough for resizing.
     let (run, record, memory) = weighed(&server, target, &["--resize", "256"]);
     assert_eq!(stored(&run, "a.png"), (ImageFormat::Png, (256, 192)), "{run}");
     assert_eq!((&record["frames"], &record["original"]["frames"]), (&Value::Null, &json!(100_000)), "{run}");
@@ -255,7 +256,7 @@ fn what_is_taken_as_it_comes_is_taken_without_a_hash_too() {
             assert_eq!(run.record(index)["phash"].is_string(), index == 3, "{run}");
         }
     }
-    // Otherwise what has no picture is no image.
+    // With verification, a file without a picture is no image.
     let run = fetchimg().lines(&urls[1..2]).arg("--phash").run();
     assert_eq!(run.record(0)["error"], "corrupt_image", "{run}");
 }
@@ -272,7 +273,7 @@ fn what_the_camera_noted_down_is_recorded_on_request() {
     assert_eq!(without.record(0)["exif"], Value::Null, "{without}");
     assert!(without.record(2)["orientation"].as_u64() > Some(1), "{without}");
 
-    // What stands upright is not to be turned by anybody.
+    // An upright image has no orientation to apply.
     let run = fetchimg().lines(&urls[..1]).args(["--exif", "--resize", "32"]).run();
     let record = run.record(0);
     assert_eq!((&record["width"], &record["height"]), (&json!(24), &json!(32)), "{run}");

@@ -1,4 +1,4 @@
-//! One host's trouble is its own: others go on, and it is left in peace.
+//! Politeness: a failing host does not delay others, and gets fewer requests.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Server, fetchimg, server::Request};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// URLs of two host names that lead to one server, the second's behind all of the first's.
 fn sorted_by_host(server: &Server, first: &str, second: &str, rows: usize) -> Vec<String> {
@@ -29,9 +29,9 @@ fn a_list_sorted_by_host_is_not_fetched_host_by_host() {
     let server = Server::start();
     let urls = sorted_by_host(&server, "/gated/300", "/png/300", 200);
     let running = fetchimg().lines(urls).args(resolved(&server)).args(["-j", "8", "--per-host", "4"]).start();
-    // The first host answers nobody, and every row of the second gets through.
+    // The first host never answers, and every row of the second one gets through.
     for n in 0..200 {
-        server.wait_for_hits(&format!("/png/300/b.test-{n}.png"), 1, PATIENCE);
+        server.wait_for_hits(&format!("/png/300/b.test-{n}.png"), 1, MAX_WAIT);
     }
     assert_eq!(of_host(&server.requests(), "a.test").len(), 4);
     server.open_gate();
@@ -44,7 +44,7 @@ fn a_list_sorted_by_host_is_not_fetched_host_by_host() {
 #[test]
 fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
     let server = Server::start();
-    // More rows than there are seats: none of them may keep another host's row waiting.
+    // More rows than permits: none of them may delay a row of another host.
     let mut urls =
         (0..6).map(|n| server.url_for_host("a.test", &format!("/wait/429/8/1/300/a{n}.png"))).collect::<Vec<_>>();
     urls.extend((0..40).map(|n| server.url_for_host("b.test", &format!("/png/300/b{n}.png"))));
@@ -56,7 +56,7 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
     let first = of_a[0].at;
     let last_of_b = of_host(&requests, "b.test").iter().map(|request| request.at).max().unwrap();
     assert!(last_of_b - first < Duration::from_millis(7900), "the other host went on");
-    // Two were on their way when the first answer came; nobody else knocks for eight seconds.
+    // Two requests were in flight when the first response came; no other one is sent for eight seconds.
     let early = of_a.iter().filter(|request| request.at - first < Duration::from_millis(7950)).count();
     assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
     let overloaded = &run.report()["modes"][0]["overloaded_hosts"];
@@ -67,7 +67,7 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
 }
 
 #[test]
-fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
+fn a_host_that_is_down_gets_single_probes_and_delays_no_other() {
     let server = Server::start();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut urls = (0..60).map(|n| format!("http://127.0.0.1:{closed}/{n}.png")).collect::<Vec<_>>();
@@ -84,7 +84,7 @@ fn a_host_that_is_down_is_knocked_at_by_one_and_delays_nobody() {
 }
 
 #[test]
-fn ten_thousand_rows_of_a_host_that_never_answers_end_with_its_patience() {
+fn ten_thousand_rows_of_a_host_that_never_answers_end_when_its_circuit_opens() {
     for mode in [&[][..], &["--sequential"]] {
         let server = Server::start();
         let urls = (0..10_000).map(|n| server.url(&format!("/silent/{n}.png")));
@@ -95,7 +95,7 @@ fn ten_thousand_rows_of_a_host_that_never_answers_end_with_its_patience() {
         let records = run.records();
         assert_eq!(records.len(), 10_000);
         assert!(records.iter().all(|record| record["error"] == "stalled" && record["retryable"] == true));
-        // It has been tried, by few, and the others say that they have not tried.
+        // A few rows tried the host, and the others say that they were not tried.
         let hits = server.requests().len();
         assert!((8..60).contains(&hits), "{hits} requests");
         let made = records.iter().map(|record| record["attempts"].as_u64().unwrap()).sum::<u64>();
@@ -112,7 +112,7 @@ fn ten_thousand_rows_of_a_host_that_never_answers_end_with_its_patience() {
 #[test]
 fn a_host_that_comes_back_in_time_has_lost_no_row() {
     let server = Server::start();
-    // Nobody listens at this port at first.
+    // Nothing listens at this port at first.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let urls = (0..400).map(|n| format!("http://{closed}/png/300/{n}.png"));
     let running =
@@ -133,7 +133,7 @@ fn a_host_that_comes_back_in_time_has_lost_no_row() {
         }
     });
     let run = running.wait();
-    // Those that found out are lost, with their own attempts; all others have waited.
+    // The rows that found the host down fail after their own attempts; all others have waited.
     let saved = run.files().len();
     assert!(saved >= 380, "{saved} of 400\n{run}");
     assert!(run.elapsed < Duration::from_secs(15), "{run}");
@@ -151,7 +151,7 @@ fn few_rows_at_a_dead_host_end_with_their_own_attempts() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_given_up() {
+fn a_host_whose_name_does_not_resolve_is_given_up() {
     let urls = (0..2000).map(|n| format!("http://nosuchhost.invalid/{n}.png"));
     let run =
         fetchimg().lines(urls).args(["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "0.1", "-q"]).run();
@@ -163,9 +163,9 @@ fn a_name_that_does_not_resolve_is_given_up() {
 #[test]
 fn the_limit_of_a_host_is_found_and_seldom_touched() {
     let server = Server::start();
-    // A visit takes the server a tenth of a second. What it takes the client and the way must be little beside that, also
-    // on a busy machine where it is tens of milliseconds: of nine visits the server would otherwise meet eight at once
-    // mostly, and its limit would not be eight.
+    // The server takes a tenth of a second for each request. That is long compared with the time of client and network,
+    // even on a busy machine where that is tens of milliseconds. Otherwise nine requests in flight would mostly be eight
+    // at the server, and its limit would not appear to be eight.
     let urls = (0..1000).map(|n| server.url(&format!("/crowded/8/100/300/{n}.png")));
     let run = fetchimg().lines(urls).args(["--retry-wait", "0.1", "-q"]).run();
     assert_eq!(run.status, Some(0), "{run}");
@@ -181,7 +181,7 @@ fn pages_that_stall_leave_the_others_of_their_host_alone() {
     let list =
         |n: usize| if n.is_multiple_of(10) { format!("/stall/200/{n}.png") } else { format!("/png/300/{n}.png") };
     let urls = (0..1000).map(|n| server.url(&list(n)));
-    // Long enough for a busy machine not to be taken for a page that stalls.
+    // Long enough that a page on a busy machine does not count as stalled.
     let run = fetchimg().lines(urls).args(["--stall-timeout", "1.5", "--retries", "1", "-q", "--json"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files().len(), 900);
@@ -195,7 +195,7 @@ fn an_interrupt_gives_every_row_that_was_read_its_record() {
     let server = Server::start();
     let urls = (0..300).map(|n| server.url(&format!("/wait/429/60/9/300/{n}.png")));
     let mut running = fetchimg().lines(urls).args(["-j", "4", "--per-host", "2"]).start();
-    server.wait_for_hits("/wait/429/60/9/300/", 1, PATIENCE);
+    server.wait_for_hits("/wait/429/60/9/300/", 1, MAX_WAIT);
     running.kill("INT");
     let run = running.wait();
     assert_eq!(run.status, Some(130), "{run}");
@@ -256,9 +256,9 @@ fn a_rate_is_kept_for_each_host() {
 #[test]
 fn a_rate_counts_every_request_of_an_attempt() {
     for (targets, requests) in [
-        // Two hops, and the image.
+        // Two redirects, and the image.
         (["/redirect/302/2/png/300/a.png", "/redirect/302/2/png/300/b.png"], 6),
-        // Cut; a part that is of no use, and the whole.
+        // A cut body, a partial response that cannot be used, and the whole.
         (["/bad-range/1/5000/a.png", "/bad-range/1/5000/b.png"], 6),
     ] {
         let server = Server::start();
@@ -296,7 +296,7 @@ fn bytes_come_no_faster_than_allowed() {
     let run = fetchimg().lines(urls).args(["--limit-rate", "200000"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     assert!(run.file("3.png") == server.body("/png/25000/3.png"), "{run}");
-    // 100,000 bytes, of which a tenth of a second's worth may pass at once.
+    // 100,000 bytes, of which the bytes of a tenth of a second may pass at once.
     assert!(run.elapsed >= Duration::from_millis(390), "{run}");
     assert!(run.elapsed < Duration::from_secs(5), "{run}");
 }
@@ -349,7 +349,7 @@ fn a_host_that_redirects_to_https_is_heard_there() {
     assert_eq!(run.files().len(), 6, "{run}");
     let requests = secure.requests();
     let first = requests[0].at;
-    // Two were on their way when the first answer came.
+    // Two requests were in flight when the first response came.
     let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(1950)).count();
     assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
 }

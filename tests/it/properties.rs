@@ -1,4 +1,4 @@
-//! Rules that are easier said than listed.
+//! Properties that hold for all inputs, tested with generated ones.
 //!
 //! `PROPTEST_CASES=2000 cargo test --test it properties::` tries more damaged images than the usual 256.
 
@@ -55,7 +55,8 @@ const TEMPLATES: [&str; 29] = [
     "{sha256:0:2}{ext}/{stem:0:1}",
 ];
 
-/// The last segment of a path: likely to be somebody else's, a device, long, hidden, cut, or in two cases.
+/// The last segment of a path: likely to be that of another URL, a device, long, hidden, cut, or different only in
+/// case.
 fn segment() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         "[a-cA-C]{1,2}",
@@ -75,14 +76,14 @@ fn urls() -> impl Strategy<Value = Vec<Url>> {
         Url::parse(&format!("http://{host}/{segment}")).ok().filter(|url| url.host().is_some())
     });
     prop::collection::vec(url, 1..12).prop_map(|mut urls| {
-        // The run sees to it that no URL is named twice.
+        // A run never names a URL twice.
         let mut seen = BTreeSet::new();
         urls.retain(|url| seen.insert(url_hash(url)));
         urls
     })
 }
 
-/// Rows with columns whose values are as bad as segments are, or alike.
+/// Rows with columns whose values are as unusual as segments, or equal.
 fn rows() -> impl Strategy<Value = Vec<Job>> {
     let class = prop_oneof![
         Just(json!(null)),
@@ -108,7 +109,7 @@ fn rows() -> impl Strategy<Value = Vec<Job>> {
     })
 }
 
-/// Digests that are likely to agree where it matters: among each other, and with the digits that names hold otherwise.
+/// Digests that are likely to be equal to each other, or to other digits in names.
 fn digest(url: &Url, kind: u8) -> String {
     match kind {
         0 => "0".repeat(64),
@@ -119,7 +120,7 @@ fn digest(url: &Url, kind: u8) -> String {
     }
 }
 
-/// The same cases in every run, so that a change that breaks nothing fails nothing; the fuzz targets look further.
+/// The same cases in every run, so that no test fails by chance; the fuzz targets look further.
 fn few() -> ProptestConfig {
     ProptestConfig { cases: 100, ..many() }
 }
@@ -133,7 +134,7 @@ proptest! {
     #![proptest_config(few())]
 
     #[test]
-    fn names_are_safe_and_nobody_elses(
+    fn names_are_safe_and_different(
         rows in rows(),
         template in prop::sample::select(&TEMPLATES),
         fix_extension: bool,
@@ -195,7 +196,7 @@ proptest! {
             let planned = namer.reserve(row);
             let (name, content) = finish(&planned, row, number, 12);
             let before = kept.get(&rules::folded(&name));
-            // Two templates may both say what the content is.
+            // Two rows may share a name that consists of the digest of their common content.
             let is_free = before.is_none_or(|(_, same)| planned.is_content_addressed() && *same == content);
             prop_assert!(is_free, "{:?} became {:?}, which is {:?}", row, name, before);
         }
@@ -235,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_that_is_clear_stays(
+    fn a_recognised_format_stays_the_same(
         start in prop::sample::select(STARTS),
         filling in prop::collection::vec(any::<u8>(), 0..150),
         ends in prop::collection::vec(0..=6000_usize, 2..6),
@@ -246,7 +247,7 @@ proptest! {
         let mut clear = None;
         for end in ends {
             match (clear, recognise(&body[..end], false)) {
-                // Only what may be a TGA is read to its end: its third byte is one of these.
+                // Only a body that may be a TGA is read to its end. The third byte of a TGA is one of these.
                 (None, Recognition::Unclear) => prop_assert!(end < MAX_HEAD_BYTES || matches!(body[2], 1..=3 | 9..=11)),
                 (None, verdict) => clear = Some(verdict),
                 (Some(Recognition::Other(_)), Recognition::Other(_)) => {}
@@ -271,7 +272,7 @@ proptest! {
             recogniser.feed(&piece[..length]);
         }
         match (recogniser.end(), recognise(&body, true)) {
-            // The words for what is no image may become more precise.
+            // The description of a body that is not an image may become more precise.
             (Recognition::Other(_), Recognition::Other(_)) => {}
             (in_pieces, whole) => prop_assert_eq!(in_pieces, whole),
         }
@@ -348,7 +349,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_masked_once(text in "([a-z@:/?&=\t\\\\ ]|token=|http:|\\PC){0,30}") {
+    fn any_text_is_redacted_once(text in "([a-z@:/?&=\t\\\\ ]|token=|http:|\\PC){0,30}") {
         let shown = redacted_text(&text);
         prop_assert_eq!(redacted_text(&shown), shown);
     }
@@ -382,11 +383,11 @@ proptest! {
             damage.act(&mut body);
         }
         let wanted = InspectOptions { structure, exif };
-        // Once in a while it is none of that format at all.
+        // Sometimes the file is of another format.
         let format = format.unwrap_or(of_sample);
         let whole = inspected(format, &body, wanted, &[usize::MAX]);
         prop_assert_eq!(&inspected(format, &body, wanted, &cuts), &whole);
-        prop_assert!(structure || whole.is_ok(), "nobody wants to know: {:?}", whole);
+        prop_assert!(structure || whole.is_ok(), "its structure is not checked: {:?}", whole);
         if let Ok(found) = whole {
             prop_assert!(found.measures.width != Some(0) && found.measures.height != Some(0));
             prop_assert!(found.measures.frames.is_none_or(|frames| frames > 1));
@@ -405,7 +406,7 @@ static SAMPLES: LazyLock<Vec<(Format, Vec<u8>)>> = LazyLock::new(|| {
     paths.iter().filter_map(|path| Some((format(path)?, fs::read(path).ok()?))).collect()
 });
 
-/// What may happen to a file, at a place that is a share of its length.
+/// Damage to a file, at a position that is a share of its length.
 #[derive(Clone, Debug)]
 enum Damage {
     Replaced(f64, Vec<u8>),
@@ -450,7 +451,7 @@ impl Damage {
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
-    // Headers are at the beginning.
+    // Most damage is at the beginning, where headers are.
     let share = || prop_oneof![0.0..1.0_f64, (0.0..1.0_f64).prop_map(|share| share * share * share)];
     let byte = || prop_oneof![any::<u8>(), prop::sample::select(vec![0, 1, 0x7F, 0x80, 0xFF])];
     let bytes = move || prop::collection::vec(byte(), 1..9);
@@ -464,12 +465,12 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// What nothing else in a URL looks like.
+/// A text that occurs nowhere else in a URL.
 const SECRET: &str = "S3CR3T[a-zA-Z0-9]{1,12}";
 
 const PARAMETERS: &[&str] = &["sig", "Signature", "X-Amz-Signature", "token", "api_key", "s%69g", "%74oken"];
 
-/// How files begin that are taken for another for a while.
+/// Beginnings of files that could be of several formats.
 const STARTS: &[&[u8]] = &[
     b"",
     b"\0\0\0\x60ftypmif1\0\0\0\0mif1miaf",
@@ -504,7 +505,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Gives its bytes in pieces of these sizes, in turn.
+/// A reader that returns pieces of these sizes, in turn.
 struct InPieces<'a> {
     bytes: &'a [u8],
     cuts: &'a [usize],

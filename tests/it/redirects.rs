@@ -1,4 +1,4 @@
-//! Where redirects lead, where they are not followed, and what does not travel along.
+//! Redirects: which are followed, which are refused, and which header fields are not sent to another host.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ fn is_refused(run: &Run) {
     assert!(run.elapsed < Duration::from_secs(5), "{run}");
 }
 
-/// What a request told about us.
-fn told(request: &Request) -> [Option<&str>; 4] {
+/// The header fields of a request that say something about the user.
+fn sent_fields(request: &Request) -> [Option<&str>; 4] {
     ["authorization", "cookie", "x-key", "user-agent"].map(|name| request.header(name))
 }
 
@@ -142,11 +142,11 @@ fn nothing_personal_travels_to_another_host() {
         assert_eq!(run.record(0)["final_url"], end, "{run}");
         let first = server.requests_for("/redirect-to").pop().expect("a first request");
         let basic = format!("Basic {}", BASE64_STANDARD.encode(b"ann:geheim"));
-        assert_eq!(told(&first), [Some(&*basic), Some("session=42"), Some("k3y"), Some("tester/1")], "{run}");
+        assert_eq!(sent_fields(&first), [Some(&*basic), Some("session=42"), Some("k3y"), Some("tester/1")], "{run}");
         let mut seconds = server.requests_for("/echo/x.png");
         seconds.extend(other.requests_for("/echo/x.png"));
         let second = seconds.pop().expect("a second request");
-        assert_eq!(told(&second), [None, None, None, Some("tester/1")], "{run}");
+        assert_eq!(sent_fields(&second), [None, None, None, Some("tester/1")], "{run}");
         assert_eq!(second.header("authorization-extra"), None, "{run}");
     }
 }
@@ -161,8 +161,8 @@ fn a_header_that_authorises_travels_no_more_than_others() {
         .run();
     assert_eq!(run.status, Some(0), "{run}");
     let requests = server.requests();
-    assert_eq!(told(&requests[0])[..2], [Some("Bearer t0k3n"), Some("a=1")], "{run}");
-    assert_eq!(told(&requests[1])[..2], [None, None], "{run}");
+    assert_eq!(sent_fields(&requests[0])[..2], [Some("Bearer t0k3n"), Some("a=1")], "{run}");
+    assert_eq!(sent_fields(&requests[1])[..2], [None, None], "{run}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn everything_goes_along_on_the_same_host() {
         assert_eq!(run.status, Some(0), "{run}");
         let last = server.requests().pop().expect("a request");
         assert_eq!(last.path(), "/auth/ann/geheim/300/x.png", "{run}");
-        assert_eq!(told(&last)[1..], [Some("session=42"), Some("k3y"), Some("tester/1")], "{run}");
+        assert_eq!(sent_fields(&last)[1..], [Some("session=42"), Some("k3y"), Some("tester/1")], "{run}");
     }
 }
 
@@ -223,7 +223,7 @@ fn nothing_personal_travels_from_https_to_another_host_or_to_plain_http() {
         let mut seconds = secure.requests_for("/echo/x.png");
         seconds.extend(plain.requests_for("/echo/x.png"));
         let second = seconds.pop().expect("a second request");
-        assert_eq!(told(&second), [None, None, None, Some("tester/1")], "{run}");
+        assert_eq!(sent_fields(&second), [None, None, None, Some("tester/1")], "{run}");
     }
     assert_eq!(secure.requests_for("/redirect-to").len(), 2);
     assert!(secure.requests_for("/redirect-to").iter().all(|first| first.header("x-key") == Some("k3y")));
@@ -244,7 +244,7 @@ fn a_redirect_from_https_to_http_is_followed_only_when_allowed() {
     assert_eq!(plain.requests().len(), 0, "{run}");
     let run = program().arg("--allow-downgrade").run();
     assert_eq!(run.status, Some(0), "{run}");
-    // The other way is no loss.
+    // From HTTP to HTTPS is always allowed.
     let up = plain.redirect_to(&secure.url("/echo/x.png"));
     let run = fetchimg().lines([up]).arg("--cacert").arg(secure.ca_pem_file()).run();
     assert_eq!(run.status, Some(0), "{run}");

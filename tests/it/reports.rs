@@ -1,17 +1,17 @@
-//! The report as a page and as Markdown: the numbers of the JSON report, and nothing from outside that means anything.
+//! The report in HTML and Markdown: the same numbers as in JSON, and all text from outside is escaped.
 //!
 //! `tests/browser/page.mjs` opens the page in a browser; `.ci/run` runs it.
 
 use crate::common::{Run, Server, fetchimg};
 
-/// Every form of the report of one run.
+/// All formats of the report of one run.
 const FORMS: [&str; 8] = ["--report", "run.html", "--report", "run.md", "--report", "run.json", "--report", "run.txt"];
 
 fn text(run: &Run, name: &str) -> String {
     String::from_utf8(run.dir.read(name)).expect("UTF-8")
 }
 
-/// The words of a page, without its marks and its style.
+/// The text of a page, without its tags and its style.
 fn words(page: &str) -> String {
     let body = page.split_once("<body>").map_or(page, |(_, body)| body);
     let pieces = body.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
@@ -44,7 +44,7 @@ fn all_forms_of_a_report_say_the_same() {
     assert!(markdown.contains(&format!("Speed-up: **{speed_up} times** (measured)")), "{markdown}");
     assert!(text(&run, "run.txt").contains("Speed-up:"), "{run}");
 
-    // What the records tell, in numbers.
+    // The numbers that follow from the records.
     let host = &last["hosts"][0];
     assert_eq!((&host["saved"], &host["failed"], &host["requests"]), (&30.into(), &8.into(), &38.into()), "{run}");
     assert_eq!(last["hosts_met"], 1, "{run}");
@@ -87,7 +87,7 @@ fn nothing_from_outside_means_anything_in_a_report() {
     for mark in ["<script", "<img src=x", " onerror=\"", "<b>.", "password=1"] {
         assert!(!page.contains(mark), "{mark} has got through\n{page}");
     }
-    // It is there all the same, as text.
+    // It is in the page as text.
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
     assert!(page.contains("src=\"images/"), "{page}");
     // Every image of the gallery is a file: what its link says, decoded, is its path.

@@ -1,4 +1,4 @@
-//! Trying again: how often, after how long, at whose expense, and which connections are kept.
+//! Retries: how many, after which time, and which connections are kept.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::{Request, Server, fetchimg};
 
-/// From each request to the next.
+/// The time from each request to the next.
 fn gaps(requests: &[Request]) -> Vec<Duration> {
     requests.windows(2).map(|two| two[1].at - two[0].at).collect()
 }
@@ -121,7 +121,7 @@ fn a_retry_after_of_a_day_is_heard_by_every_row_of_the_host() {
 }
 
 #[test]
-fn who_waits_for_one_host_keeps_nobody_from_another() {
+fn a_row_that_waits_for_one_host_does_not_delay_another_host() {
     let server = Server::start();
     let waiting = "/wait/503/8/1/300/a.png";
     let mut lines = vec![server.url_for_host("a.test", waiting)];
@@ -140,7 +140,7 @@ fn who_waits_for_one_host_keeps_nobody_from_another() {
 }
 
 #[test]
-fn who_waits_for_another_attempt_holds_no_seat_at_the_host() {
+fn a_row_that_waits_for_a_retry_holds_no_permit() {
     let server = Server::start();
     let waiting = "/flaky/500/1/300/a.png";
     let mut lines = vec![server.url(waiting)];
@@ -169,7 +169,7 @@ fn a_kept_connection_that_was_closed_costs_no_attempt() {
         assert_eq!(run.record(index)["attempts"], 1, "{run}");
         assert!(server.hits(target) <= 2, "{run}");
     }
-    // Once into the closed connection, once into another; now and then a request takes a fresh one by itself.
+    // One request on the closed connection, one on another; sometimes a request opens a new one by itself.
     assert!(server.requests().len() >= 13, "{} requests\n{run}", server.requests().len());
 }
 
@@ -193,8 +193,8 @@ fn servers_that_close_after_each_answer_are_no_trouble() {
     }
 }
 
-/// A connection is kept a moment after the last byte of its answer was read; a request that is quicker opens another
-/// one beside it.
+/// A connection returns to the pool a moment after the last byte of its response was read. A request before that opens
+/// another one.
 #[track_caller]
 fn is_one_but_for_chance(connections: usize) {
     assert!((1..=4).contains(&connections), "{connections} connections");
@@ -232,9 +232,9 @@ fn ranges(server: &Server, target: &str) -> Vec<(Option<String>, Option<String>)
 }
 
 #[test]
-fn a_retry_goes_on_where_the_body_broke_off() {
+fn a_retry_resumes_where_the_body_broke_off() {
     let server = Server::start();
-    // Within the buffer, and far beyond it.
+    // A body that fits into the buffer, and one that is far larger.
     for (times, size) in [(1, 5_000), (2, 400_001)] {
         let target = format!("/etag-cut/{times}/{size}/a.png");
         let run = fetchimg().lines([server.url(&target)]).args(["--retry-wait", "0.01"]).run();
@@ -271,7 +271,7 @@ fn a_second_request_of_an_attempt_gets_no_time_of_its_own() {
     let flags = ["--timeout", "3", "--retries", "1", "--retry-wait", "0.01"];
     let run = fetchimg().lines([server.url(target)]).args(flags).run();
     assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &json!("timeout")), "{run}");
-    // Cut; a part that is of no use; and the whole, which would come a second after its time.
+    // A cut body, a partial response that cannot be used, and the whole, which would come a second after the deadline.
     assert_eq!((server.hits(target), &run.record(0)["attempts"]), (3, &json!(2)), "{run}");
 }
 
@@ -287,8 +287,8 @@ fn without_a_strong_validator_a_body_begins_again() {
 }
 
 #[test]
-fn a_body_is_not_gone_on_with_from_another_place() {
-    // Mirrors may call different bodies by the same tag: it means something at one place alone.
+fn a_body_is_not_resumed_from_another_url() {
+    // Mirrors may use the same entity tag for different bodies, because a tag holds for one URL only.
     for retries in ["1", "0"] {
         let server = Server::start();
         let target = format!("/etag-elsewhere/600000/{retries}/a.png");
@@ -326,7 +326,7 @@ fn silence_at_a_quick_host_ends_sooner_unless_its_time_was_said() {
         let server = Server::start();
         let mut urls = (0..40).map(|n| server.url(&format!("/png/300/{n}.png"))).collect::<Vec<_>>();
         urls.push(server.url("/stall-once/2000/late.png"));
-        // One after the other: what is usual is known before the last.
+        // One after the other, so that the usual latency is known before the last.
         let run = fetchimg().lines(urls).args(["--sequential", "--retry-wait", "0.01"]).args(flags).run();
         assert_eq!(run.status, Some(0), "{run}");
         let late = &run.records()[40];

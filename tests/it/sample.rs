@@ -1,4 +1,4 @@
-//! `--sample N`: a part of the list drawn at random, and what it says about the whole.
+//! `--sample N`: a random part of the list, and the forecast for the whole list.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
-/// A list of so many rows at one server, of which every twentieth is missing.
+/// A list of this number of rows at one server; every twentieth is a 404.
 fn list(server: &Server, count: usize) -> Vec<String> {
     let target = |number: usize| match number % 20 {
         7 => format!("/status/404/{number}.png"),
@@ -36,39 +36,43 @@ fn assert_within(estimate: &Value, truth: f64) {
 fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     let server = Server::start();
     let mut lines = list(&server, 2000);
-    // Rows that need no request are told apart beforehand.
+    // Rows that need no request are counted beforehand.
     lines.extend([lines[3].clone(), lines[4].clone(), "no URL".to_owned()]);
     let arguments = ["--sample", "200", "--sample-seed", "11", "--json", "--retries", "0"];
     let run = fetchimg().lines(&lines).args(arguments).run();
 
     assert_eq!(run.status, Some(1), "{run}");
-    let told = forecast(&run);
+    let estimate = forecast(&run);
     assert_eq!(
-        (&told["rows"], &told["to_fetch"], &told["sampled"]),
+        (&estimate["rows"], &estimate["to_fetch"], &estimate["sampled"]),
         (&json!(2003), &json!(2000), &json!(200)),
         "{run}"
     );
-    assert_eq!((&told["remaining"], &told["bad"], &told["seed"]), (&json!(1800), &json!(1), &json!(11)), "{run}");
-    assert_eq!(told["skipped_by_reason"], json!({"duplicate_url": 2}), "{run}");
-    assert_within(&told["failed_share"], 0.05);
-    let (low, high) = bounds(&told["failed_share"]);
+    assert_eq!(
+        (&estimate["remaining"], &estimate["bad"], &estimate["seed"]),
+        (&json!(1800), &json!(1), &json!(11)),
+        "{run}"
+    );
+    assert_eq!(estimate["skipped_by_reason"], json!({"duplicate_url": 2}), "{run}");
+    assert_within(&estimate["failed_share"], 0.05);
+    let (low, high) = bounds(&estimate["failed_share"]);
     assert!(high - low < 0.08, "{run}");
-    assert_within(&told["failed_rows"], 101.0);
+    assert_within(&estimate["failed_rows"], 101.0);
     let bytes = (0..2000).filter(|number| number % 20 != 7).map(|number| 300 + number % 500).sum::<i32>();
-    assert_within(&told["bytes"], bytes.into());
-    let (low, high) = bounds(&told["bytes"]);
+    assert_within(&estimate["bytes"], bytes.into());
+    let (low, high) = bounds(&estimate["bytes"]);
     assert!(high - low < 0.2 * f64::from(bytes), "{run}");
-    let (low, high) = bounds(&told["seconds"]);
+    let (low, high) = bounds(&estimate["seconds"]);
     assert!(low > 0.0 && high < 60.0, "{run}");
     assert_eq!(run.report()["comparison"], Value::Null, "{run}");
     assert_eq!(run.report()["modes"][0]["rows"], 200, "{run}");
     assert_eq!(run.records().len(), 200, "{run}");
     assert_eq!(server.requests().len(), 200, "{run}");
 
-    // The same number draws the same rows.
+    // The same seed draws the same rows.
     let again = fetchimg().lines(&lines).args(arguments).run();
     assert_eq!(again.files(), run.files(), "{again}");
-    assert_eq!(forecast(&again)["bytes"], told["bytes"], "{again}");
+    assert_eq!(forecast(&again)["bytes"], estimate["bytes"], "{again}");
     let other = fetchimg().lines(&lines).args(["--sample", "200", "--sample-seed", "12", "--json"]).run();
     assert_ne!(other.files(), run.files(), "{other}");
 
@@ -79,7 +83,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
     let summary = rest.report()["modes"][0].clone();
     assert_eq!(summary["skipped_by_reason"], json!({"already_saved": saved, "duplicate_url": 2}), "{rest}");
     assert_eq!(server.requests().len() - asked, 2000 - saved, "{rest}");
-    assert_within(&told["failed_rows"], summary["failed"].as_f64().expect("a number"));
+    assert_within(&estimate["failed_rows"], summary["failed"].as_f64().expect("a number"));
     let whole = fetchimg().lines(&lines).run();
     assert_eq!(rest.files(), whole.files(), "{rest}");
 }
@@ -87,7 +91,7 @@ fn a_sample_foresees_the_whole_list_which_goes_on_from_it() {
 #[test]
 fn a_sample_has_the_names_of_the_whole_run() {
     let server = Server::start();
-    // All have one name, so it depends on the rows before.
+    // All have the same base name, so each name depends on the rows before.
     let lines = (0..200).map(|number| server.url(&format!("/png/{}/x.png", 300 + number))).collect::<Vec<_>>();
     let sample = fetchimg().lines(&lines).args(["--sample", "20", "--sample-seed", "3"]).run();
     assert_eq!((sample.status, sample.files().len()), (Some(0), 20), "{sample}");
@@ -146,14 +150,14 @@ fn one_row_is_enough_for_a_sample_and_too_few_for_bounds() {
     let server = Server::start();
     let lines = list(&server, 7);
     let run = fetchimg().lines(&lines[..1]).args(["--sample", "5", "--json"]).run();
-    let told = forecast(&run);
-    assert_eq!((run.status, &told["sampled"], &told["remaining"]), (Some(0), &json!(1), &json!(0)), "{run}");
-    assert_eq!(told["bytes"], json!({"expected": 300.0, "low": 300.0, "high": 300.0}), "{run}");
+    let estimate = forecast(&run);
+    assert_eq!((run.status, &estimate["sampled"], &estimate["remaining"]), (Some(0), &json!(1), &json!(0)), "{run}");
+    assert_eq!(estimate["bytes"], json!({"expected": 300.0, "low": 300.0, "high": 300.0}), "{run}");
     let run = fetchimg().lines(&lines).args(["--sample", "1", "--json"]).run();
-    let told = forecast(&run);
-    assert_eq!((&told["sampled"], &told["remaining"]), (&json!(1), &json!(6)), "{run}");
-    assert_eq!((&told["bytes"]["low"], &told["seconds"]["low"]), (&Value::Null, &Value::Null), "{run}");
-    assert!(bounds(&told["failed_share"]).1 > 0.5, "{run}");
+    let estimate = forecast(&run);
+    assert_eq!((&estimate["sampled"], &estimate["remaining"]), (&json!(1), &json!(6)), "{run}");
+    assert_eq!((&estimate["bytes"]["low"], &estimate["seconds"]["low"]), (&Value::Null, &Value::Null), "{run}");
+    assert!(bounds(&estimate["failed_share"]).1 > 0.5, "{run}");
 }
 
 #[test]
@@ -161,10 +165,10 @@ fn when_all_fail_that_is_what_is_foreseen() {
     let server = Server::start();
     let lines = (0..100).map(|number| server.url(&format!("/status/404/{number}.png")));
     let run = fetchimg().lines(lines).args(["--sample", "40", "--json"]).run();
-    let told = forecast(&run);
+    let estimate = forecast(&run);
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!((&told["failed_share"]["expected"], &told["bytes"]), (&json!(1.0), &Value::Null), "{run}");
-    let (low, high) = bounds(&told["failed_share"]);
+    assert_eq!((&estimate["failed_share"]["expected"], &estimate["bytes"]), (&json!(1.0), &Value::Null), "{run}");
+    let (low, high) = bounds(&estimate["failed_share"]);
     assert!(low > 0.9 && (high - 1.0).abs() < 1e-9, "{run}");
 }
 
@@ -184,7 +188,7 @@ fn what_was_interrupted_foresees_nothing() {
     let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
     assert_eq!((&report["forecast"], &report["ended"]), (&Value::Null, &json!("interrupted")), "{run}");
 
-    // While the list is still being read, too.
+    // The same while the list is still being read.
     let mut running = fetchimg().args(["--sample", "2"]).stdin_pipe();
     running.write_line(server.url("/png/300/0.png"));
     running.wait_for_stderr("Reading the list");

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{Run, Server, TestDir, fetchimg};
 
-/// The command line is refused with a hint, nothing is made, and nobody is asked for anything.
+/// The command line is refused with a hint, no file is created, and no request is sent.
 #[track_caller]
 fn assert_refused(run: &Run, hint: &str) {
     assert_eq!(run.status, Some(2), "{run}");
@@ -96,8 +96,8 @@ fn the_defaults_are_those_of_the_contract() {
         ("--log-format", "text"),
     ] {
         let (_, about) = help.split_once(&format!("{flag} <")).unwrap_or_else(|| panic!("{flag} is missing"));
-        let (_, told) = about.split_once("[default: ").unwrap_or_else(|| panic!("{flag} has no default"));
-        assert!(told.starts_with(&format!("{default}]")), "{flag}: {}", &told[..40.min(told.len())]);
+        let (_, shown) = about.split_once("[default: ").unwrap_or_else(|| panic!("{flag} has no default"));
+        assert!(shown.starts_with(&format!("{default}]")), "{flag}: {}", &shown[..40.min(shown.len())]);
     }
 }
 
@@ -149,9 +149,9 @@ fn sizes_may_have_units() {
         assert_eq!(run.status, Some(status), "{run}");
     }
     let run = fetchimg().lines([server.url("/png/1010/a.png")]).args(["--max-bytes", "1kB"]).run();
-    assert_eq!(run.told(), ["failed too_large"], "1kB is 1000 bytes\n{run}");
+    assert_eq!(run.outcomes(), ["failed too_large"], "1kB is 1000 bytes\n{run}");
     let run = fetchimg().lines([server.url("/png/1024/a.png")]).args(["--max-bytes", "1k"]).run();
-    assert_eq!(run.told(), ["saved a.png"], "1k is 1024 bytes, as in curl\n{run}");
+    assert_eq!(run.outcomes(), ["saved a.png"], "1k is 1024 bytes, as in curl\n{run}");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn an_output_that_cannot_be_a_folder_is_refused() {
 #[test]
 fn an_output_that_cannot_be_written_is_refused() {
     let server = Server::start();
-    // Nobody can make anything there, root included.
+    // Nothing can be created there, not even by root.
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["-o", "/proc/fetchimg"]).run();
     assert_not_started(&run, &server, "cannot write /proc/fetchimg: ");
 }

@@ -82,7 +82,7 @@ impl TryFrom<Args> for Config {
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
             per_host: per_host(&args.per_host)?,
-            pace: args.rate.map(request_interval).transpose()?,
+            request_interval: args.rate.map(request_interval).transpose()?,
             fetch: fetch::Options {
                 wanted,
                 chunk_size,
@@ -102,7 +102,7 @@ impl TryFrom<Args> for Config {
             input,
             output: args.output,
         };
-        run.agree();
+        run.reconcile();
         Ok(Self { run, dry_run: args.dry_run, log })
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     fn defaults_of_the_flags_are_those_of_the_library() {
         let config = config("list").expect("a config");
         let mut expected = run::Options { sources: vec![Source::File("list".into())], ..run::Options::default() };
-        expected.agree();
+        expected.reconcile();
         // Only the command prints a report on standard output.
         expected.reports.to_stdout = Some(ReportFormat::Text);
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));

@@ -8,7 +8,7 @@ use super::{UsageError, usage};
 use crate::cli::args::Args;
 use crate::limiter::PerHost;
 use crate::record::Mode;
-use crate::run::reservoir::{MOST_ROWS, Sample};
+use crate::run::reservoir::{MAX_SAMPLE_ROWS, Sample};
 
 /// `--sequential` and `--compare`: the modes of the passes, in their order.
 pub fn modes(args: &Args) -> Vec<Mode> {
@@ -34,9 +34,9 @@ pub fn sample(rows: usize, seed: Option<u64>) -> Result<Sample, UsageError> {
     // A random seed has few digits, so that it is easy to type again.
     let seed = seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
     match NonZeroUsize::new(rows) {
-        Some(rows) if rows.get() <= MOST_ROWS => Ok(Sample { rows, seed }),
+        Some(rows) if rows.get() <= MAX_SAMPLE_ROWS => Ok(Sample { rows, seed }),
         Some(_) => usage(format!(
-            "--sample {rows}: {MOST_ROWS} rows tell as much as can be told of any list; leave it out to fetch them all"
+            "--sample {rows}: {MAX_SAMPLE_ROWS} rows tell as much as can be told of any list; leave it out to fetch them all"
         )),
         None => usage("--sample 0 would tell nothing; write the rows to fetch, such as 200"),
     }
@@ -98,7 +98,11 @@ mod tests {
             ("1e-11", Duration::from_secs(365 * 86_400)),
             ("1e-300", Duration::from_secs(365 * 86_400)),
         ] {
-            assert_eq!(config(&format!("list --rate {rate}")).expect(rate).run.pace, Some(interval), "{rate}");
+            assert_eq!(
+                config(&format!("list --rate {rate}")).expect(rate).run.request_interval,
+                Some(interval),
+                "{rate}"
+            );
         }
     }
 }

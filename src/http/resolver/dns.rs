@@ -10,8 +10,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::sockets::ConnectedRuntime;
 use super::system::{ResolvConf, getaddrinfo};
 use super::{DnsOptions, Family};
+use crate::util::lock;
 
 /// Queries in flight, for all names together. A forwarding server in a router has a limit of its own, 150 with dnsmasq,
 /// and drops queries beyond it. With half of this limit, names that take 100 ms each held up 256 downloads: 4,000 of
@@ -284,11 +285,11 @@ impl NameServer {
     }
 
     fn avoid(&self, until: Option<Instant>) {
-        *self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *lock(&self.avoided_until) = until;
     }
 
     fn is_avoided(&self, now: Instant) -> bool {
-        self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+        lock(&self.avoided_until).is_some_and(|until| now < until)
     }
 }
 

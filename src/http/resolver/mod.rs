@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -22,6 +22,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use self::cache::{LookupCache, SharedLookup};
 use self::dns::{DnsClient, LookupFailure, ResolvedAddresses};
 use super::ip_scope::is_public;
+use crate::util::lock;
 
 /// The shortest time for which addresses are used, even if their time to live is shorter: a run returns to the same
 /// host again and again, and this is short enough for load balancing by DNS.
@@ -177,7 +178,7 @@ impl Resolver {
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, LookupCache> {
-        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.cache)
     }
 
     fn lookup(&self, cache: &mut LookupCache, host: &str) -> SharedLookup {

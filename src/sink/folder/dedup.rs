@@ -1,18 +1,19 @@
-//! Which contents are stored, and under which name first (`--dedupe`).
+//! Deduplication by content (`--dedupe`): remembers the first file of each content.
 //!
-//! The digest finds the file that may be the same; its bytes decide whether it is. The index is in memory and takes about
-//! a hundred bytes for each different content.
+//! The SHA-256 finds a file that may have the same content; comparing the bytes decides. The index is in memory and
+//! takes about a hundred bytes for each different content.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::FolderView;
 use crate::sink::body::{Body, WRITE_BUFFER};
+use crate::util::lock;
 
-/// Contents that can be stored at the same time.
+/// The number of shards, each with a lock of its own: at most this many images are stored at the same time.
 const SHARDS: usize = 64;
 
 type Shard = HashMap<Box<str>, Box<str>>;
@@ -31,13 +32,13 @@ impl Default for DedupIndex {
 }
 
 impl DedupIndex {
-    /// Reserves a content: until the reservation is dropped, no other task stores the same one.
+    /// Reserves a content: until the reservation is dropped, no other task stores the same content.
     pub fn reserve<'a>(&'a self, sha256: &'a str) -> Content<'a> {
         let shard = usize::try_from(self.hasher.hash_one(sha256) % SHARDS as u64).unwrap_or(0);
-        Content { sha256, shard: self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner) }
+        Content { sha256, shard: lock(&self.shards[shard]) }
     }
 
-    /// Takes in a file of an earlier run. The first one of a content stays the first.
+    /// Adds a file of an earlier run, unless the content has a first file already.
     pub fn insert_earlier(&self, sha256: &str, path: &str) {
         let mut content = self.reserve(sha256);
         if content.first().is_none() {
@@ -46,7 +47,7 @@ impl DedupIndex {
     }
 }
 
-/// A content that is reserved.
+/// A reserved content.
 #[derive(Debug)]
 pub struct Content<'a> {
     sha256: &'a str,
@@ -72,17 +73,17 @@ pub(super) fn has_the_bytes_of(view: &FolderView, path: &str, body: &mut Body<'_
         return Ok(false);
     }
     let file = match File::open(view.root().join(path)) {
-        // It was removed in the meantime.
+        // It was removed since its size was read.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
     let mut file = BufReader::with_capacity(WRITE_BUFFER, file);
     let mut body = BufReader::with_capacity(WRITE_BUFFER, body.reader()?);
     loop {
-        let (left, right) = (body.fill_buf()?, file.fill_buf()?);
-        let length = left.len().min(right.len());
-        if left[..length] != right[..length] || length == 0 {
-            return Ok(left.is_empty() && right.is_empty());
+        let (received, stored) = (body.fill_buf()?, file.fill_buf()?);
+        let length = received.len().min(stored.len());
+        if received[..length] != stored[..length] || length == 0 {
+            return Ok(received.is_empty() && stored.is_empty());
         }
         body.consume(length);
         file.consume(length);
@@ -103,6 +104,6 @@ mod tests {
         index.reserve("bb").set_first("3.png");
         assert_eq!(index.reserve("bb").first(), Some("3.png"));
         index.reserve("bb").set_first("4.png");
-        assert_eq!(index.reserve("bb").first(), Some("4.png"), "and another one where the first is gone");
+        assert_eq!(index.reserve("bb").first(), Some("4.png"), "another file replaces a first one that is gone");
     }
 }

@@ -1,9 +1,10 @@
-//! A folder with a file for each image, held by one run at a time: two would take each other's part files for those of an
-//! earlier run.
+//! The output folder: a file for each image.
 //!
-//! The folder keeps a promise by itself: when a run is killed at any moment, no file under a final name is incomplete, and
-//! no complete one is lost. `store` is that protocol as a straight line; `publish`, `tmpfile` and `wal` are its steps.
-//! What is fetchimg's own is in the folder's private folder, `.fetchimg`.
+//! If a run is killed at any moment, no file under a final name is incomplete, and no complete file is lost. The
+//! protocol that guarantees this is in `store`; its steps are in `publish`, `tmpfile` and `wal`. Files that fetchimg
+//! keeps for itself are in a private folder inside, `.fetchimg`.
+//!
+//! One run at a time holds the folder: two runs would take each other's part files for those of an earlier run.
 
 mod dedup;
 mod publish;
@@ -40,8 +41,8 @@ pub struct Options {
     pub fsync: bool,
     /// Store the same content once; further images of it become hard links to the first (`--dedupe`).
     pub dedupe: bool,
-    /// Keep unfinished bodies for the next run, and resume those of the last one. They are known by their URLs, so not
-    /// where several rows of one list are fetched for one URL (`--keep-duplicates`).
+    /// Keep partial bodies for the next run, and resume those of earlier ones. They are identified by their URLs, so
+    /// this must be off if several rows with the same URL are fetched (`--keep-duplicates`).
     pub resume: bool,
 }
 
@@ -60,24 +61,24 @@ pub struct Folder {
     spill_dir: SpillDir,
     wal: Wal,
     contents: DedupIndex,
-    /// The folder itself: a path from here is shorter than one from the root of the system.
+    /// The open folder. The kernel resolves a path relative to it faster than a path from the root.
     #[cfg(target_os = "linux")]
     descriptor: OwnedFd,
-    /// Whether files without a name can be made and linked here.
+    /// Whether files without a name can be created and linked here, as far as it is known.
     #[cfg(target_os = "linux")]
     has_unnamed_files: AtomicBool,
-    /// Whether they can be linked by their descriptor.
+    /// Whether they can be linked by their descriptor, as far as it is known.
     #[cfg(target_os = "linux")]
     links_by_descriptor: AtomicBool,
-    /// Released by the system when the program ends, however it ends.
+    /// The lock of this run. The system releases it when the program ends, however it ends.
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder and what is private in it, and locks it for this run.
+    /// Creates the folder and the private folder in it, and locks it for this run.
     ///
     /// # Errors
-    /// When it cannot be made, read or written, or another run holds it.
+    /// When it cannot be created, read or written, or another run holds it.
     pub fn open(root: &Path, options: Options) -> Result<Self, RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -98,17 +99,17 @@ impl Folder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
-            // Some network file systems have no locks. There the user has to keep two runs apart.
+            // Some network file systems have no locks. There, the user must not start two runs with the same folder.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
         }
-        // A folder that cannot be listed is one in which nothing can be continued.
+        // Without the right to list the folder, a run could not continue an earlier one.
         fs::read_dir(root).map_err(at(root))?;
         let boot = boot_id::id();
-        let resumes_in = boot.clone().filter(|_| options.resume);
+        let boot_to_resume = boot.clone().filter(|_| options.resume);
         Ok(Self {
             view: FolderView::open(root)?,
-            spill_dir: SpillDir::open(parts.clone(), resumes_in).map_err(at(&parts))?,
+            spill_dir: SpillDir::open(parts.clone(), boot_to_resume).map_err(at(&parts))?,
             wal: Wal::new(private.join(wal::FOLDER), boot.as_deref(), options.fsync),
             contents: DedupIndex::default(),
             options,
@@ -124,60 +125,62 @@ impl Folder {
         })
     }
 
-    /// What is in the folder.
+    /// The folder, for reading.
     #[must_use]
     pub const fn view(&self) -> &FolderView {
         &self.view
     }
 
-    /// Where bodies wait that are not in memory.
+    /// The folder of part files.
     #[must_use]
     pub const fn spill_dir(&self) -> &SpillDir {
         &self.spill_dir
     }
 
-    /// Whether what is stored has to survive a loss of power (`--fsync`).
+    /// Whether stored images have to survive a loss of power (`--fsync`).
     #[must_use]
     pub const fn syncs(&self) -> bool {
         self.options.fsync
     }
 
-    /// The records of files that a killed run published without recording them. When they are recorded,
-    /// [`Folder::forget_unrecorded`] has to be called, before the first image is stored.
+    /// The records of files that a killed run published without recording them. When they are in the journal,
+    /// [`Folder::forget_unrecorded`] must be called, before the first image is stored.
     ///
     /// # Errors
-    /// When what the run had noted cannot be read.
+    /// When the write-ahead log cannot be read.
     pub fn unrecorded(&self) -> Result<Vec<Vec<u8>>, RunError> {
         self.view.unrecorded(self.boot.as_deref())
     }
 
-    /// The records of [`Folder::unrecorded`] are in the journal.
+    /// Removes the write-ahead log of killed runs. To be called when the records of [`Folder::unrecorded`] are in the
+    /// journal.
     ///
     /// # Errors
-    /// When the notes of the killed run cannot be removed.
+    /// When the write-ahead log cannot be removed.
     pub fn forget_unrecorded(&self) -> Result<(), RunError> {
         self.wal.clear().map_err(|source| RunError::Output { path: self.view.private(wal::FOLDER), source })
     }
 
-    /// Takes in a file of an earlier run, whose content has this SHA-256, for `--dedupe`.
+    /// Adds a file of an earlier run, with the SHA-256 of its content, to the index for `--dedupe`.
     pub fn insert_earlier(&self, sha256: &str, path: &str) {
         if self.options.dedupe {
             self.contents.insert_earlier(sha256, path);
         }
     }
 
-    /// With `--fsync`, makes the names of the folder, and of what is in it now, survive a loss of power.
+    /// With `--fsync`, flushes the folder, its private folder and its parent to the disk, so that their new entries
+    /// survive a loss of power.
     ///
     /// # Errors
-    /// When the system cannot flush them.
+    /// When a folder cannot be flushed.
     pub fn sync(&self) -> Result<(), RunError> {
         if !self.options.fsync {
             return Ok(());
         }
         let root = self.view.root();
-        let above = root.parent().map(|above| if above == Path::new("") { Path::new(".") } else { above });
+        let parent = root.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent });
         let private = root.join(private_file::FOLDER);
-        let mut folders = [Some(&*private), Some(root), above].into_iter().flatten();
+        let mut folders = [Some(&*private), Some(root), parent].into_iter().flatten();
         folders.try_for_each(sync_folder).map_err(|source| RunError::Output { path: root.to_owned(), source })
     }
 
@@ -188,8 +191,8 @@ impl Folder {
         [self.view.root(), self.spill_dir.path()].into_iter().all(|folder| rustix::fs::access(folder, access).is_ok())
     }
 
-    /// Makes the folders of a name, below the output folder only: when that is gone, the user has removed it, and making
-    /// it again would hide that.
+    /// Creates the folders of a path inside the output folder. The output folder itself is not created again: if it is
+    /// gone, the user has removed it, and creating it would hide that.
     fn make_folders(&self, path: &str) -> io::Result<()> {
         path.match_indices('/').try_for_each(|(slash, _)| make_real_folder(&self.view.root().join(&path[..slash])))
     }
@@ -199,8 +202,8 @@ impl Folder {
         if self.options.fsync { file.sync_all() } else { Ok(()) }
     }
 
-    /// With `--fsync`, makes the name of the file survive a loss of power, and those of the folders it is in: one of
-    /// them may be new, and the task that made it may not have flushed it yet.
+    /// With `--fsync`, flushes the folder of the file and all folders above it, so that the name survives a loss of
+    /// power. Any of them may be new, and the task that created it may not have flushed it yet.
     fn sync_folders_of(&self, path: &str) -> io::Result<()> {
         if !self.options.fsync {
             return Ok(());
@@ -210,7 +213,7 @@ impl Folder {
     }
 }
 
-/// Makes a folder inside one that is there. A symbolic link in its place may lead anywhere, and is no folder.
+/// Creates a folder, if it is not there. A symbolic link in its place may lead anywhere, and is refused.
 fn make_real_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -229,11 +232,12 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod testing {
-    //! What is in the folder.
+    //! Shows tests what is in the folder.
 
-    use super::wal::Mark;
+    use super::wal::FileMark;
     use super::*;
 
+    /// The names in the folder, without the private folder.
     pub(super) fn visible(root: &Path) -> Vec<String> {
         let mut names = fs::read_dir(root)
             .expect("a folder")
@@ -244,14 +248,15 @@ mod testing {
         names
     }
 
-    pub(super) fn parts(folder: &Folder) -> usize {
+    /// The number of part files.
+    pub(super) fn part_files(folder: &Folder) -> usize {
         fs::read_dir(folder.spill_dir.path()).expect("a folder").count()
     }
 
-    /// What the write-ahead log holds.
-    pub(super) fn noted_files(folder: &Folder) -> Vec<(Mark, Vec<u8>)> {
-        let noted = wal::read(&folder.view.private(wal::FOLDER), folder.boot.as_deref()).expect("the log");
-        noted.into_iter().map(|noted| (noted.mark, noted.record)).collect()
+    /// The entries of the write-ahead log.
+    pub(super) fn wal_entries(folder: &Folder) -> Vec<(FileMark, Vec<u8>)> {
+        let entries = wal::read(&folder.view.private(wal::FOLDER), folder.boot.as_deref()).expect("the log");
+        entries.into_iter().map(|entry| (entry.mark, entry.record)).collect()
     }
 }
 
@@ -260,13 +265,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_serves_one_run_and_is_not_made_again_behind_the_users_back() {
+    fn a_folder_is_held_by_one_run_and_is_not_created_again_when_it_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("images");
-        let files = Folder::open(&root, Options::default()).expect("open");
+        let open = Folder::open(&root, Options::default()).expect("open");
         assert!(matches!(Folder::open(&root, Options::default()), Err(RunError::Busy(_))));
         fs::remove_dir_all(&root).expect("remove");
-        let error = files.make_folders("deep/a.png").expect_err("no folder");
+        let error = open.make_folders("deep/a.png").expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
     }

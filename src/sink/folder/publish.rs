@@ -1,10 +1,11 @@
-//! How a complete body gets its name.
+//! Gives a complete body its final name.
 //!
-//! A body is staged first: all its bytes are in a file that has no final name, so that the file can be noted in the
-//! write-ahead log. Then the file is published in one step. A body in memory is staged in a file without any name (see
-//! `tmpfile`). Everything else is staged in a part file, which is linked or renamed: larger bodies, and all of them where
-//! the file system has no unnamed files or an existing file is to be replaced. With `--dedupe`, a file that is there
-//! already and has the same bytes is what is staged, and it gets a second name.
+//! First the body is staged: all its bytes are written to a file that has no final name, so that the file can be noted
+//! in the write-ahead log. Then the file is published: it gets its final name in one step.
+//!
+//! A body in memory is staged in a file without any name (see `tmpfile`). A larger body is staged in its part file,
+//! which is then linked or renamed; so is every body if the file system has no unnamed files or an existing file is to
+//! be replaced. With `--dedupe`, an existing file with the same bytes is hard-linked instead, and nothing is staged.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -18,7 +19,7 @@ use crate::util::private_file::remove_if_there;
 
 /// A complete file that waits for its final name.
 pub(super) enum Staged<'a> {
-    /// A file without a name. The body is still there, in case the file cannot be linked.
+    /// A file without a name. The body is kept, in case the file cannot be linked.
     Unnamed(File, Body<'a>),
     /// A part file.
     Named(SpillFile),
@@ -27,37 +28,37 @@ pub(super) enum Staged<'a> {
 /// How publishing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Published {
-    /// The file is there under its name.
+    /// The file has its final name.
     Done,
-    /// There is another file of that name, and it stays.
+    /// Another file has that name, and stays.
     NameTaken,
 }
 
-/// Result of hard-linking an existing file with the same bytes to another name.
+/// Result of giving an existing file with the same bytes another name (a hard link).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Linked {
     /// The file has this name too.
     Done,
-    /// There is another file of that name, and it stays.
+    /// Another file has that name, and stays.
     NameTaken,
-    /// One file cannot have two names here.
+    /// The file system does not allow it.
     Impossible,
     /// The file is gone.
     Gone,
 }
 
 impl Staged<'_> {
-    /// What the system says about the file.
+    /// The metadata of the file.
     pub(super) fn metadata(&mut self) -> io::Result<Metadata> {
         match self {
             Self::Unnamed(file, _) => file.metadata(),
-            Self::Named(part) => part.open()?.metadata(),
+            Self::Named(part_file) => part_file.open()?.metadata(),
         }
     }
 }
 
 impl Folder {
-    /// Writes a complete body to a file that has no final name. With `--fsync`, the file is on the disk then.
+    /// Writes a complete body to a file that has no final name. With `--fsync`, the file is flushed to the disk.
     pub(super) fn stage<'a>(&self, mut body: Body<'a>, path: &str, on_conflict: OnConflict) -> io::Result<Staged<'a>> {
         body.complete();
         self.make_folders(path)?;
@@ -73,13 +74,13 @@ impl Folder {
     }
 
     fn stage_named<'a>(&self, body: Body<'a>) -> io::Result<Staged<'a>> {
-        let mut part = body.into_spill_file()?;
-        self.sync_file(part.open()?)?;
-        Ok(Staged::Named(part))
+        let mut part_file = body.into_spill_file()?;
+        self.sync_file(part_file.open()?)?;
+        Ok(Staged::Named(part_file))
     }
 
-    /// Gives a staged file its final name. If it cannot be linked from where it is, it is staged anew and comes back as an
-    /// error to be published again.
+    /// Gives a staged file its final name. If an unnamed file cannot be linked, the body is staged again in a part
+    /// file, which is returned as the inner error and has to be published instead.
     pub(super) fn publish<'a>(
         &self,
         staged: Staged<'a>,
@@ -114,23 +115,24 @@ impl Folder {
         Ok(Ok(published))
     }
 
-    /// Gives the file `first`, which has these metadata, another name.
+    /// Hard-links the file `first`, which has these metadata, to another name.
     pub(super) fn link(
         &self,
-        (first, found): (&str, &Metadata),
+        (first, metadata): (&str, &Metadata),
         path: &str,
         on_conflict: OnConflict,
     ) -> io::Result<Linked> {
         let (from, target) = (self.view.root().join(first), self.view.root().join(path));
-        let is_same_file = |other: Metadata| (other.dev(), other.ino()) == (found.dev(), found.ino());
+        let is_same_file = |other: Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
         let linked = match on_conflict {
-            // It has this name already.
+            // The file has this name already.
             OnConflict::Replace if self.view.metadata(path).is_some_and(is_same_file) => Ok(()),
             OnConflict::Replace => {
-                let aside = self.spill_dir.unused_path()?;
-                fs::hard_link(&from, &aside).and_then(|()| {
-                    let renamed = fs::rename(&aside, &target);
-                    renamed.inspect_err(|_| drop(fs::remove_file(&aside)))
+                // A hard link cannot replace a file, so a link under a temporary name is renamed.
+                let temporary = self.spill_dir.unused_path()?;
+                fs::hard_link(&from, &temporary).and_then(|()| {
+                    let renamed = fs::rename(&temporary, &target);
+                    renamed.inspect_err(|_| drop(fs::remove_file(&temporary)))
                 })
             }
             OnConflict::Keep => fs::hard_link(&from, &target),
@@ -152,8 +154,8 @@ impl Folder {
         }
     }
 
-    /// Removes an image that another one has replaced under another name. A file of another size is not that image any
-    /// more, and stays.
+    /// Removes an image that was replaced by one with another name. A file of another size than `bytes` is not that
+    /// image any more, and stays.
     pub(super) fn remove(&self, path: &str, bytes: u64) -> io::Result<()> {
         if self.view.size(path) != Some(bytes) {
             return Ok(());
@@ -162,8 +164,9 @@ impl Folder {
     }
 }
 
-/// Renames unless the new name is taken. A hard link does it everywhere in one step; where there are no hard links
-/// (FAT, some network file systems), looking first is the best there is.
+/// Gives a file a new name, unless that name is taken. A hard link does this in one step on every file system that has
+/// hard links. On others (FAT, some network file systems) the name is checked first, so another program may take it in
+/// between.
 fn rename_new(from: &Path, to: &Path) -> io::Result<Published> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(Published::Done),

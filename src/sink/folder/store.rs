@@ -1,9 +1,9 @@
-//! One complete image becomes a file of the folder: stage, note, publish, and a receipt for the journal.
+//! Stores one complete image as a file of the folder: stage, note, publish.
 //!
-//! This order makes a kill at any moment harmless. First all bytes are in a file without a final name (stage). Then the
-//! write-ahead log says which file that is and what its record will be (note). Then the file gets its name in one step
-//! (publish). The receipt is released when the record is in the journal; what a killed run has not released is found by
-//! [`FolderView::unrecorded`](super::FolderView::unrecorded).
+//! This order makes a kill at any moment harmless. First, all bytes are written to a file without a final name (stage).
+//! Second, the mark of that file and its record are written to the write-ahead log (note). Third, the file gets its
+//! final name in one step (publish). The caller releases the receipt when the record is in the journal. Entries that a
+//! killed run has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
 
 use std::fs::Metadata;
 use std::io;
@@ -11,18 +11,18 @@ use std::io;
 use super::Folder;
 use super::dedup::{Content, has_the_bytes_of};
 use super::publish::{Linked, Published};
-use super::wal::{Mark, WalEntry};
+use super::wal::{FileMark, WalEntry};
 use crate::record::RecordLine;
 use crate::sink::{Body, Entry, OnConflict, Receipt, Replaced, Stored};
 use crate::util::redact::escaped;
 
-/// How one way to store an image ended.
-enum Step {
-    /// It is there under its path; its record is noted.
+/// The result of storing an image, without its record.
+enum StoreOutcome {
+    /// The image has its final name, and its record is in the write-ahead log.
     Published(RecordLine, WalEntry),
-    /// There is another file of that path.
+    /// The path is taken by another file.
     Exists,
-    /// This file has the same bytes.
+    /// The image was not stored, because this file has the same bytes.
     Duplicate(String),
 }
 
@@ -30,40 +30,40 @@ impl Folder {
     /// Stores one image under its path.
     ///
     /// # Errors
-    /// When the file, or the note about it, cannot be written.
+    /// When the file, or its entry in the write-ahead log, cannot be written.
     pub fn store(&self, mut entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
-        let sha256 = entry.sha256().filter(|_| self.options.dedupe || may_be_there(&entry)).map(str::to_owned);
-        let step = match &sha256 {
+        let sha256 = entry.sha256().filter(|_| self.options.dedupe || may_be_stored_already(&entry)).map(str::to_owned);
+        let stored = match &sha256 {
             None => self.store_file(&mut entry, body)?,
             Some(sha256) => self.store_content(&mut entry, body, self.contents.reserve(sha256))?,
         };
-        let (line, noted) = match step {
-            Step::Published(line, noted) => (line, noted),
-            Step::Exists => return Ok(Stored::Exists),
-            Step::Duplicate(of) => return Ok(Stored::Duplicate { of }),
+        let (line, noted) = match stored {
+            StoreOutcome::Published(line, noted) => (line, noted),
+            StoreOutcome::Exists => return Ok(Stored::Exists),
+            StoreOutcome::Duplicate(of) => return Ok(Stored::Duplicate { of }),
         };
         if let Some(Replaced { path, bytes, remove: true }) = entry.replaces
             && let Err(error) = self.remove(path, bytes)
         {
-            // The new image is there all the same.
+            // This is only a warning, because the new image is stored.
             let (path, url) = (escaped(path), &entry.record.url);
             tracing::warn!(target: "fetchimg", "Cannot remove {path}, which {url} had before: {error}");
         }
         Ok(Stored::New { record: entry.record, line, receipt: Receipt::Wal(noted) })
     }
 
-    /// As a file of its own.
-    fn store_file(&self, entry: &mut Entry<'_>, body: Body<'_>) -> io::Result<Step> {
+    /// Stores the image as a new file.
+    fn store_file(&self, entry: &mut Entry<'_>, body: Body<'_>) -> io::Result<StoreOutcome> {
         let mut staged = self.stage(body, entry.path, entry.on_conflict)?;
         loop {
             let (line, noted) = self.note(entry, &staged.metadata()?, None)?;
             match self.publish(staged, entry.path, entry.on_conflict)? {
-                Ok(Published::Done) => return Ok(Step::Published(line, noted)),
+                Ok(Published::Done) => return Ok(StoreOutcome::Published(line, noted)),
                 Ok(Published::NameTaken) => {
                     noted.release();
-                    return Ok(Step::Exists);
+                    return Ok(StoreOutcome::Exists);
                 }
-                // It is another file now, and that one has to be noted.
+                // The body is in another file now, which has to be noted instead.
                 Err(restaged) => {
                     noted.release();
                     staged = restaged;
@@ -72,31 +72,36 @@ impl Folder {
         }
     }
 
-    /// As a file of its own, or by what is there already of the same content.
-    fn store_content(&self, entry: &mut Entry<'_>, mut body: Body<'_>, mut content: Content<'_>) -> io::Result<Step> {
-        if may_be_there(entry) && has_the_bytes_of(&self.view, entry.path, &mut body)? {
+    /// Stores the image as a new file, or as a hard link to a file with the same content.
+    fn store_content(
+        &self,
+        entry: &mut Entry<'_>,
+        mut body: Body<'_>,
+        mut content: Content<'_>,
+    ) -> io::Result<StoreOutcome> {
+        if may_be_stored_already(entry) && has_the_bytes_of(&self.view, entry.path, &mut body)? {
             body.discard();
-            return Ok(Step::Duplicate(entry.path.to_owned()));
+            return Ok(StoreOutcome::Duplicate(entry.path.to_owned()));
         }
         let first = content.first().filter(|_| self.options.dedupe).map(str::to_owned);
         if let Some(first) = first
-            && let Some(step) = self.store_link(entry, &mut body, &first)?
+            && let Some(stored) = self.store_link(entry, &mut body, &first)?
         {
             body.discard();
-            if entry.is_own(&first) && matches!(step, Step::Published(..)) {
+            if entry.is_own(&first) && matches!(stored, StoreOutcome::Published(..)) {
                 content.set_first(entry.path);
             }
-            return Ok(step);
+            return Ok(stored);
         }
-        let step = self.store_file(entry, body)?;
-        if self.options.dedupe && matches!(step, Step::Published(..)) {
+        let stored = self.store_file(entry, body)?;
+        if self.options.dedupe && matches!(stored, StoreOutcome::Published(..)) {
             content.set_first(entry.path);
         }
-        Ok(step)
+        Ok(stored)
     }
 
-    /// As another name of the file `first`. `None`: that file is gone, or its bytes are others.
-    fn store_link(&self, entry: &mut Entry<'_>, body: &mut Body<'_>, first: &str) -> io::Result<Option<Step>> {
+    /// Stores the image as a hard link to the file `first`. `None` if that file is gone or has other bytes.
+    fn store_link(&self, entry: &mut Entry<'_>, body: &mut Body<'_>, first: &str) -> io::Result<Option<StoreOutcome>> {
         if !has_the_bytes_of(&self.view, first, body)? {
             return Ok(None);
         }
@@ -106,17 +111,17 @@ impl Folder {
         let (line, noted) = self.note(entry, &found, same_as)?;
         let linked = self.link((first, &found), entry.path, entry.on_conflict)?;
         if linked == Linked::Done {
-            return Ok(Some(Step::Published(line, noted)));
+            return Ok(Some(StoreOutcome::Published(line, noted)));
         }
         noted.release();
         Ok(match linked {
-            Linked::NameTaken => Some(Step::Exists),
-            Linked::Impossible => Some(Step::Duplicate(first.to_owned())),
+            Linked::NameTaken => Some(StoreOutcome::Exists),
+            Linked::Impossible => Some(StoreOutcome::Duplicate(first.to_owned())),
             Linked::Gone | Linked::Done => None,
         })
     }
 
-    /// Notes the record of a file that is about to be published.
+    /// Writes the record of a file that is about to be published to the write-ahead log.
     fn note(
         &self,
         entry: &mut Entry<'_>,
@@ -124,13 +129,13 @@ impl Folder {
         same_as: Option<&str>,
     ) -> io::Result<(RecordLine, WalEntry)> {
         let line = entry.line(same_as)?;
-        let noted = self.wal.append(Mark::of(file), line.as_bytes())?;
+        let noted = self.wal.append(FileMark::of(file), line.as_bytes())?;
         Ok((line, noted))
     }
 }
 
-/// Whether what is under the path can only be the same image: the path holds the SHA-256 of the content.
-fn may_be_there(entry: &Entry<'_>) -> bool {
+/// Whether a file with that path is the same image: the path contains the SHA-256 of the content.
+fn may_be_stored_already(entry: &Entry<'_>) -> bool {
     entry.is_content_addressed && entry.on_conflict == OnConflict::Keep
 }
 
@@ -142,7 +147,7 @@ mod tests {
     use bytes::Bytes;
     use url::Url;
 
-    use super::super::testing::{noted_files, parts, visible};
+    use super::super::testing::{part_files, visible, wal_entries};
     use super::super::{Options, wal};
     use super::*;
     use crate::record::{Job, Measures, Outcome, Record, Saved, Timing};
@@ -189,86 +194,86 @@ mod tests {
     }
 
     #[test]
-    fn a_file_appears_when_it_is_stored_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn a_file_appears_when_it_is_stored_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().expect("a folder");
         for (unnamed, fsync) in [(true, false), (false, false), (true, true)] {
-            let root = folder.path().join(format!("{unnamed}-{fsync}"));
-            let files = open(&root, fsync);
+            let root = dir.path().join(format!("{unnamed}-{fsync}"));
+            let folder = open(&root, fsync);
             if !unnamed {
-                files.has_unnamed_files.store(false, Ordering::Relaxed);
+                folder.has_unnamed_files.store(false, Ordering::Relaxed);
             }
-            // Both ways to a name, whichever the kernel and the privileges at hand allow.
+            // Both ways to link an unnamed file, as far as the kernel and the privileges of the test allow them.
             #[cfg(target_os = "linux")]
-            files.links_by_descriptor.store(!fsync, Ordering::Relaxed);
+            folder.links_by_descriptor.store(!fsync, Ordering::Relaxed);
             let sizes =
                 [0, 1, WRITE_BUFFER, MAX_IN_MEMORY - 1, MAX_IN_MEMORY, MAX_IN_MEMORY + 1, 3 * MAX_IN_MEMORY + 7];
             for size in sizes {
                 let bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>();
                 let chunks = [(512, None), (100_000, None), (512, Some(size)), (MAX_IN_MEMORY, Some(size))];
                 for (chunk, expected) in chunks {
-                    let mut body = files.spill_dir.body(expected.map(|size| size as u64), None);
+                    let mut body = folder.spill_dir.body(expected.map(|size| size as u64), None);
                     for piece in bytes.chunks(chunk) {
                         body.write(&Bytes::copy_from_slice(piece)).expect("write");
                     }
                     assert_eq!(visible(&root).len(), 0);
                     assert_eq!(body.length(), size as u64);
-                    assert!(is_new(files.store(entry("a/b.png", size, OnConflict::Keep), body)));
+                    assert!(is_new(folder.store(entry("a/b.png", size, OnConflict::Keep), body)));
                     assert_eq!(fs::read(root.join("a/b.png")).expect("read"), bytes);
-                    assert_eq!(files.view().size("a/b.png"), Some(size as u64));
+                    assert_eq!(folder.view().size("a/b.png"), Some(size as u64));
                     fs::remove_dir_all(root.join("a")).expect("remove");
                 }
             }
-            assert_eq!(parts(&files), 0);
+            assert_eq!(part_files(&folder), 0);
         }
     }
 
     #[test]
     fn a_file_is_noted_before_it_appears() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files = open(folder.path(), false);
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = open(dir.path(), false);
         for (name, size, on_conflict) in
             [("a", 5, OnConflict::Keep), ("b", 2 * MAX_IN_MEMORY, OnConflict::Keep), ("c", 5, OnConflict::Replace)]
         {
-            let mut body = files.spill_dir.body(None, None);
+            let mut body = folder.spill_dir.body(None, None);
             body.write(&vec![1; size].into()).expect("write");
-            let Ok(Stored::New { record, receipt, .. }) = files.store(entry(name, size, on_conflict), body) else {
+            let Ok(Stored::New { record, receipt, .. }) = folder.store(entry(name, size, on_conflict), body) else {
                 panic!("{name} is not stored")
             };
-            let noted = noted_files(&files);
-            let mark = Mark::of(&files.view().metadata(name).expect("the file"));
+            let noted = wal_entries(&folder);
+            let mark = FileMark::of(&folder.view().metadata(name).expect("the file"));
             let expected = (mark, RecordLine::of(&record).expect("a line").as_bytes().to_vec());
             assert_eq!(noted.last(), Some(&expected), "{name}");
             receipt.release();
         }
-        // As on a disk that is full: nothing can be noted any more.
-        let log = files.view().private(wal::FOLDER);
-        drop(files);
-        fs::remove_dir(&log).expect("it is empty when all is released");
-        fs::write(&log, "in the way").expect("write");
-        let files = open(folder.path(), false);
-        let mut body = files.spill_dir.body(None, None);
+        // As on a full disk: the write-ahead log cannot be written.
+        let log = folder.view().private(wal::FOLDER);
+        drop(folder);
+        fs::remove_dir(&log).expect("it is empty, because all entries are released");
+        fs::write(&log, "not a folder").expect("write");
+        let folder = open(dir.path(), false);
+        let mut body = folder.spill_dir.body(None, None);
         body.write(&Bytes::from_static(b"x")).expect("write");
-        files.store(entry("d", 1, OnConflict::Keep), body).expect_err("it cannot be noted");
-        assert!(files.view().metadata("d").is_none(), "nothing appears that could not be noted");
+        folder.store(entry("d", 1, OnConflict::Keep), body).expect_err("it cannot be noted");
+        assert!(folder.view().metadata("d").is_none(), "a file that cannot be noted does not appear");
     }
 
     #[test]
     fn a_taken_name_is_kept_or_replaced_as_asked() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files = open(folder.path(), false);
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = open(dir.path(), false);
         for size in [10, 2 * MAX_IN_MEMORY] {
-            fs::write(folder.path().join("a.png"), "theirs").expect("write");
+            fs::write(dir.path().join("a.png"), "theirs").expect("write");
             let body = |byte: u8| {
-                let mut body = files.spill_dir.body(Some(size as u64), None);
+                let mut body = folder.spill_dir.body(Some(size as u64), None);
                 body.write(&vec![byte; size].into()).expect("write");
                 body
             };
-            assert!(!is_new(files.store(entry("a.png", size, OnConflict::Keep), body(1))));
-            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), b"theirs");
-            assert!(is_new(files.store(entry("a.png", size, OnConflict::Replace), body(2))));
-            assert_eq!(fs::read(folder.path().join("a.png")).expect("read"), vec![2; size]);
+            assert!(!is_new(folder.store(entry("a.png", size, OnConflict::Keep), body(1))));
+            assert_eq!(fs::read(dir.path().join("a.png")).expect("read"), b"theirs");
+            assert!(is_new(folder.store(entry("a.png", size, OnConflict::Replace), body(2))));
+            assert_eq!(fs::read(dir.path().join("a.png")).expect("read"), vec![2; size]);
         }
-        drop(files.spill_dir.body(None, None));
-        assert_eq!((visible(folder.path()), parts(&files)), (vec!["a.png".to_owned()], 0));
+        drop(folder.spill_dir.body(None, None));
+        assert_eq!((visible(dir.path()), part_files(&folder)), (vec!["a.png".to_owned()], 0));
     }
 }

@@ -1,7 +1,8 @@
 //! Files that have no name until they are complete (`O_TMPFILE`, open(2)).
 //!
-//! A file that is linked into place in one step is complete from the moment it can be seen, and leaves nothing to clean up
-//! when the program is killed. Only Linux has such files, and not on every file system.
+//! Such a file is linked to its final name in one step, so it is complete from the moment it can be seen. If the
+//! program is killed before that, nothing has to be cleaned up. Only Linux has such files, and not on every file
+//! system.
 
 use std::fs::File;
 use std::io;
@@ -16,12 +17,13 @@ use super::publish::Published;
 use crate::sink::body::Body;
 
 impl Folder {
-    /// Writes a body in memory to a file without a name, in the folder of `path`. `None`: there are no such files here.
+    /// Writes a body in memory to a file without a name, in the folder of `path`. `None` if the file system has no such
+    /// files.
     pub(super) fn make_unnamed(&self, body: &Body<'_>, path: &str) -> io::Result<Option<File>> {
         if !self.has_unnamed_files.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        // open(2): file systems without unnamed files say EOPNOTSUPP, kernels before 3.11 EISDIR.
+        // open(2): EOPNOTSUPP from file systems without unnamed files, EISDIR from kernels before 3.11.
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         let mut file = match openat(&self.descriptor, parent(path), flags, Mode::from_raw_mode(0o666)) {
             Ok(file) => File::from(file),
@@ -35,7 +37,7 @@ impl Folder {
         Ok(Some(file))
     }
 
-    /// Gives an unnamed file its name. `None`: it cannot be linked here, and is gone.
+    /// Gives an unnamed file its name. `None` if the file system does not allow it; the file is lost then.
     pub(super) fn link_unnamed(&self, file: &File, path: &str) -> io::Result<Option<Published>> {
         match self.link_file(file, path) {
             Ok(()) => Ok(Some(Published::Done)),
@@ -51,7 +53,8 @@ impl Folder {
     }
 
     fn link_file(&self, file: &File, path: &str) -> Result<(), Errno> {
-        // By its descriptor: one step, which kernels before 6.10 allow to the privileged alone.
+        // AT_EMPTY_PATH links by the descriptor. Kernels before 6.10 allow it only with CAP_DAC_READ_SEARCH
+        // (linkat(2)).
         if self.links_by_descriptor.load(Ordering::Relaxed) {
             match linkat(file, "", &self.descriptor, path, AtFlags::EMPTY_PATH) {
                 Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
@@ -60,7 +63,7 @@ impl Folder {
                 linked => return linked,
             }
         }
-        // The way through /proc needs no privilege. Without /proc, files get names.
+        // Linking through /proc needs no capability. Without /proc, bodies are staged in part files.
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         linkat(CWD, source, &self.descriptor, path, AtFlags::SYMLINK_FOLLOW)
     }

@@ -1,28 +1,28 @@
-//! The output folder, read and not touched: what a rehearsal (`--dry-run`) and a run have in common.
+//! Reads the output folder without changing it, for a run and for a dry run (`--dry-run`).
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::wal::{self, Mark};
+use super::wal::{self, FileMark};
 use crate::record::RunError;
 use crate::util::private_file;
 
-/// What is in the output folder. It need not be there.
+/// A view of the output folder, which need not exist.
 ///
-/// A symbolic link in the place of a file or a folder may lead anywhere, and is taken for neither.
+/// A symbolic link is taken neither for a file nor for a folder, because it may lead anywhere.
 #[derive(Clone, Debug)]
 pub struct FolderView {
     root: PathBuf,
-    /// There was nothing in it but what is fetchimg's own.
+    /// The folder was missing, or there was nothing in it except the private folder.
     was_empty: bool,
 }
 
 impl FolderView {
-    /// Looks whether this can be an output folder.
+    /// Checks whether this can be an output folder.
     ///
     /// # Errors
-    /// When it cannot: a run would not begin.
+    /// When it is not a folder, so that a run could not begin.
     pub fn open(root: &Path) -> Result<Self, RunError> {
         let private = root.join(private_file::FOLDER);
         let refuse_file = |path: &Path, found: io::Result<fs::Metadata>| match found {
@@ -47,20 +47,20 @@ impl FolderView {
         &self.root
     }
 
-    /// A file of fetchimg's own inside the output folder.
+    /// The path of a file in the private folder.
     #[must_use]
     pub fn private(&self, name: &str) -> PathBuf {
         self.root.join(private_file::FOLDER).join(name)
     }
 
-    /// Whether the path leads to what is fetchimg's own.
+    /// Whether the path leads into the private folder.
     #[must_use]
     pub fn is_private(&self, path: &Path) -> bool {
         let private = self.root.join(private_file::FOLDER).canonicalize();
         matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
     }
 
-    /// What the system says about the regular file of that name, if there is one.
+    /// The metadata of the regular file of that name, if there is one.
     #[must_use]
     pub fn metadata(&self, path: &str) -> Option<fs::Metadata> {
         fs::symlink_metadata(self.root.join(path)).ok().filter(fs::Metadata::is_file)
@@ -72,31 +72,31 @@ impl FolderView {
         self.metadata(path).map(|found| found.len())
     }
 
-    /// Whether the name is known to be taken, by whatever. In a folder that was empty nothing is looked up: every name is
-    /// given once, and publishing looks in any case.
+    /// Whether the name is known to be taken, by a file or anything else. In a folder that was empty nothing is looked
+    /// up, because each name is given only once, and publishing never overwrites a file by accident.
     #[must_use]
     pub fn is_taken(&self, path: &str) -> bool {
         !self.was_empty && fs::symlink_metadata(self.root.join(path)).is_ok()
     }
 
-    /// The records of files that a killed run published and whose records did not reach its journal, as the journal would
-    /// hold them. `boot`: see [`boot_id`](crate::util::boot_id).
+    /// The records, as lines of the journal, of files that killed runs published. They may not be in the journal yet.
+    /// `boot` is the current boot (see [`boot_id`](crate::util::boot_id)).
     ///
     /// # Errors
-    /// When what the run had noted cannot be read.
+    /// When the write-ahead log cannot be read.
     pub fn unrecorded(&self, boot: Option<&str>) -> Result<Vec<Vec<u8>>, RunError> {
         let folder = self.private(wal::FOLDER);
-        let noted = wal::read(&folder, boot).map_err(|source| RunError::Output { path: folder, source })?;
-        let is_there = |noted: &wal::Noted| {
+        let entries = wal::read(&folder, boot).map_err(|source| RunError::Output { path: folder, source })?;
+        let is_published = |entry: &wal::EarlierEntry| {
             let found =
-                noted.file().and_then(|(path, bytes)| self.metadata(&path).filter(|found| found.len() == bytes));
-            found.is_some_and(|found| Mark::of(&found) == noted.mark)
+                entry.file().and_then(|(path, bytes)| self.metadata(&path).filter(|found| found.len() == bytes));
+            found.is_some_and(|found| FileMark::of(&found) == entry.mark)
         };
-        Ok(noted.into_iter().filter(is_there).map(|noted| noted.record).collect())
+        Ok(entries.into_iter().filter(is_published).map(|entry| entry.record).collect())
     }
 }
 
-/// What is said of a file, or a link, in the place of a folder.
+/// The error for a file or a link where a folder should be.
 pub(super) fn not_a_folder() -> io::Error {
     io::Error::new(io::ErrorKind::NotADirectory, "it is no folder, or a link to one")
 }
@@ -107,21 +107,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_noted_record_counts_if_its_very_file_is_there() {
+    fn an_entry_of_the_log_counts_if_exactly_its_file_is_there() {
         let folder = tempfile::tempdir().expect("a folder");
         let view = FolderView::open(folder.path()).expect("open");
         fs::create_dir(folder.path().join(private_file::FOLDER)).expect("a folder");
         let wal = Wal::new(view.private(wal::FOLDER), Some("boot"), false);
         let mark = |name: &str| {
             fs::write(folder.path().join(name), "12345").expect("write");
-            Mark::of(&view.metadata(name).expect("the file"))
+            FileMark::of(&view.metadata(name).expect("the file"))
         };
         let there = br#"{"path":"there.png","bytes":5}"#;
         for (mark, record) in [
             (mark("there.png"), &there[..]),
             (mark("shorter.png"), br#"{"path":"shorter.png","bytes":6}"#),
             (mark("gone.png"), br#"{"path":"gone.png","bytes":5}"#),
-            (Mark { inode: 1, ..mark("other.png") }, br#"{"path":"other.png","bytes":5}"#),
+            (FileMark { inode: 1, ..mark("other.png") }, br#"{"path":"other.png","bytes":5}"#),
             (mark("outside.png"), br#"{"path":"../outside.png","bytes":5}"#),
         ] {
             std::mem::forget(wal.append(mark, record).expect("append"));

@@ -1,10 +1,10 @@
-//! The write-ahead log: what is about to be published is noted before it happens.
+//! The write-ahead log: the record of each file is written here before the file is published.
 //!
-//! A file appears under its name first and has its record in the journal a moment later. If a run were killed in between,
-//! the next run would find a file that no record speaks of, and would have to take it for one that fetchimg did not write.
-//! So the record is written here before the file appears, with a [`Mark`] of the file, and the entry is released when the
-//! record is in the journal. What a run finds here when it begins was noted by a run that was killed: the record holds if
-//! its very file is there.
+//! A file gets its final name first, and its record reaches the journal a moment later. If a run were killed in
+//! between, the next run would find a file without a record, and would have to treat it as a file that fetchimg did not
+//! write. So the record is written here before the file is published, together with a [`FileMark`] that identifies the
+//! file. The entry is released when the record is in the journal. Entries that a run finds when it begins are from a
+//! run that was killed. Such a record is valid if exactly the marked file is there.
 //!
 //! The entries are lines in small files. Each file is removed when the last of its entries is released.
 
@@ -13,52 +13,53 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::view::not_a_folder;
 use crate::record::is_plain_path;
+use crate::util::lock;
 
-/// Bytes of entries that go into one file, about 2,500 of them.
+/// The size in bytes from which on the next entry goes into a new file: about 2,500 entries.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The folder of the entries, among what is private in the output folder.
+/// The name of the folder of the log, inside the private folder.
 pub(super) const FOLDER: &str = "intents";
 
-/// Stands for the boot in the names of files whose entries speak of images that were on the disk before they had a name
-/// (`--fsync`).
+/// Stands in place of the boot in the name of a file whose entries are valid after a loss of power too, because the
+/// images were flushed to the disk before they were published (`--fsync`).
 const SYNCED: &str = "synced";
 
-/// The entries of a run.
+/// The write-ahead log of a run.
 #[derive(Debug)]
 pub struct Wal {
     folder: PathBuf,
-    /// The beginning of the files' names. It says in which boot of the system they can be trusted.
-    holds_in: String,
+    /// The beginning of the files' names: the boot in which their entries are valid, or [`SYNCED`].
+    valid_in: String,
     synced: bool,
     files: AtomicU64,
     current: Mutex<Option<Arc<LogFile>>>,
 }
 
-/// One file of entries. It is removed with its last owner.
+/// One file of entries. It is removed when the last entry in it is dropped.
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,
     file: File,
     length: AtomicU64,
-    /// An entry was dropped without being released.
+    /// Set when an entry was dropped without being released. Then the file is not removed.
     is_kept: AtomicBool,
 }
 
-/// An entry about one file. Dropped without [`WalEntry::release`], it is left to the next run.
+/// An entry about one file. If it is dropped without [`WalEntry::release`], the next run reads it.
 #[derive(Debug)]
 #[must_use = "the entry is kept until it is released"]
 pub struct WalEntry(Option<Arc<LogFile>>);
 
 impl WalEntry {
-    /// The record is in the journal, or the file was not published.
+    /// To be called when the record is in the journal, or the file was not published.
     pub fn release(mut self) {
         self.0 = None;
     }
@@ -72,16 +73,17 @@ impl Drop for WalEntry {
     }
 }
 
-/// What distinguishes a file from every other one that was ever under its name: numbers of inodes are used again.
+/// Identifies a file among all files that ever had its name. The number of the inode alone is not enough, because it is
+/// used again after the file is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Mark {
+pub struct FileMark {
     /// The number of its inode.
     pub inode: u64,
     /// When its bytes were last written, in nanoseconds since 1970.
     pub modified: i64,
 }
 
-impl Mark {
+impl FileMark {
     /// The mark of the file with these metadata.
     #[must_use]
     pub fn of(file: &fs::Metadata) -> Self {
@@ -91,23 +93,23 @@ impl Mark {
 
 /// An entry of a killed run.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct EarlierEntry {
     /// The file that it is about.
-    pub mark: Mark,
-    /// Its record, as the journal would hold it.
+    pub mark: FileMark,
+    /// The record of the file, as a line of the journal.
     pub record: Vec<u8>,
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
-    mark: Mark,
+struct EntryLine<'a> {
+    mark: FileMark,
     #[serde(borrow)]
     record: &'a RawValue,
 }
 
-impl Noted {
-    /// The file that the record says was saved, and its size in bytes. `None` if it speaks of none that fetchimg can have
-    /// written.
+impl EarlierEntry {
+    /// The path of the saved file and its size in bytes, as the record has them. `None` if fetchimg cannot have written
+    /// that path.
     pub(super) fn file(&self) -> Option<(String, u64)> {
         #[derive(Deserialize)]
         struct File {
@@ -119,28 +121,29 @@ impl Noted {
     }
 }
 
-/// What killed runs noted in this folder and what can be trusted of it. Nothing if the folder is not there.
+/// The entries of killed runs in this folder that are valid in the current `boot`. Empty if there is no such folder.
 ///
 /// # Errors
-/// When it cannot be read.
-pub(super) fn read(folder: &Path, boot: Option<&str>) -> io::Result<Vec<Noted>> {
-    let mut noted = Vec::new();
+/// When the folder or a file in it cannot be read.
+pub(super) fn read(folder: &Path, boot: Option<&str>) -> io::Result<Vec<EarlierEntry>> {
+    let mut entries = Vec::new();
     for path in paths(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let holds_in = name.split('-').next().unwrap_or_default();
-        if holds_in != SYNCED && Some(holds_in) != boot {
+        let valid_in = name.split('-').next().unwrap_or_default();
+        if valid_in != SYNCED && Some(valid_in) != boot {
             continue;
         }
-        // The last line of a file may be torn, and says nothing then.
+        // The last line of a file may be torn. Its file was not published yet, so it can be ignored.
         let lines = fs::read(&path)?;
-        noted.extend(lines.split(|byte| *byte == b'\n').filter_map(|line| {
-            let line = serde_json::from_slice::<Line>(line).ok()?;
-            Some(Noted { mark: line.mark, record: line.record.get().as_bytes().to_vec() })
+        entries.extend(lines.split(|byte| *byte == b'\n').filter_map(|line| {
+            let line = serde_json::from_slice::<EntryLine>(line).ok()?;
+            Some(EarlierEntry { mark: line.mark, record: line.record.get().as_bytes().to_vec() })
         }));
     }
-    Ok(noted)
+    Ok(entries)
 }
 
+/// The files of the log.
 fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::symlink_metadata(folder) {
         Ok(found) if found.is_dir() => {}
@@ -159,51 +162,51 @@ fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 impl Wal {
-    /// A log in this folder, which is made with the first entry. `boot`: see [`boot_id`](crate::util::boot_id); `synced`:
-    /// images are on the disk before they are noted.
+    /// A log in this folder, which is created with the first entry. `boot` is the current boot (see
+    /// [`boot_id`](crate::util::boot_id)). `synced` says that images are flushed to the disk before they are noted.
     #[must_use]
     pub fn new(folder: PathBuf, boot: Option<&str>, synced: bool) -> Self {
-        let holds_in = if synced { SYNCED } else { boot.unwrap_or("unknown") };
-        Self { folder, holds_in: holds_in.to_owned(), synced, files: AtomicU64::new(0), current: Mutex::default() }
+        let valid_in = if synced { SYNCED } else { boot.unwrap_or("unknown") };
+        Self { folder, valid_in: valid_in.to_owned(), synced, files: AtomicU64::new(0), current: Mutex::default() }
     }
 
-    /// Forgets what killed runs had noted. To be called before the first entry of this run.
+    /// Removes the entries of killed runs. To be called before the first entry of this run is written.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When a file cannot be removed.
     pub fn clear(&self) -> io::Result<()> {
         paths(&self.folder)?.iter().try_for_each(fs::remove_file)
     }
 
-    /// Notes that this file is about to be published, and its record.
+    /// Writes the record of a file that is about to be published.
     ///
     /// # Errors
-    /// When that cannot be written. Then the file must not be published.
-    pub fn append(&self, Mark { inode, modified }: Mark, record: &[u8]) -> io::Result<WalEntry> {
+    /// When the entry cannot be written. Then the file must not be published.
+    pub fn append(&self, FileMark { inode, modified }: FileMark, record: &[u8]) -> io::Result<WalEntry> {
         let mut line = Vec::with_capacity(record.len() + 80);
         write!(line, "{{\"mark\":{{\"inode\":{inode},\"modified\":{modified}}},\"record\":")?;
         line.extend_from_slice(record);
         line.extend_from_slice(b"}\n");
         let log = self.current()?;
         log.length.fetch_add(line.len() as u64, Ordering::Relaxed);
-        // Appended in one call: lines of several threads do not mix.
+        // One call for the whole line, so that lines of several threads do not mix.
         let written = (&log.file).write_all(&line);
-        // The name of the file is soon on the disk, and the entry has to be there first.
+        // With `--fsync`, the entry has to be on the disk before the final name of the file.
         if let Err(error) = written.and_then(|()| if self.synced { log.file.sync_data() } else { Ok(()) }) {
-            // What follows a torn line would be lost with it.
-            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            // The line may be torn, and an entry on the same line would be lost. The next entry goes into a new file.
+            *lock(&self.current) = None;
             return Err(error);
         }
         Ok(WalEntry(Some(log)))
     }
 
     fn current(&self) -> io::Result<Arc<LogFile>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some(log) = current.as_ref().filter(|log| log.length.load(Ordering::Relaxed) < MAX_FILE_BYTES) {
             return Ok(Arc::clone(log));
         }
         let number = self.files.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{}-{number:06}.jsonl", self.holds_in));
+        let path = self.folder.join(format!("{}-{number:06}.jsonl", self.valid_in));
         let log = Arc::new(LogFile::create(path, self.synced)?);
         *current = Some(Arc::clone(&log));
         Ok(log)
@@ -216,7 +219,7 @@ impl LogFile {
         let folder = path.parent().unwrap_or(Path::new("."));
         let file = match create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The folder above has to be there: if it was removed, all of the output was.
+                // Only this folder is created. If the one above is gone, the user has removed the output.
                 match fs::create_dir(folder) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                     _ => create(&path),
@@ -225,7 +228,7 @@ impl LogFile {
             made => made,
         }?;
         if synced {
-            // The folder may be as new as the file.
+            // The folder may be new too, so the folder above is flushed as well.
             folder.ancestors().take(2).try_for_each(|folder| File::open(folder)?.sync_all())?;
         }
         Ok(Self { path, file, length: AtomicU64::new(0), is_kept: AtomicBool::new(false) })
@@ -235,7 +238,8 @@ impl LogFile {
 impl Drop for LogFile {
     fn drop(&mut self) {
         if !*self.is_kept.get_mut() {
-            // If it cannot be removed, the next run reads it and finds its records in the journal.
+            // If it cannot be removed, the next run reads it. Its records are in the journal already, which is
+            // harmless.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -245,12 +249,12 @@ impl Drop for LogFile {
 mod tests {
     use super::*;
 
-    fn mark(inode: u64) -> Mark {
-        Mark { inode, modified: 1_700_000_000_123_456_789 }
+    fn mark(inode: u64) -> FileMark {
+        FileMark { inode, modified: 1_700_000_000_123_456_789 }
     }
 
-    fn noted(inode: u64, record: &str) -> Noted {
-        Noted { mark: mark(inode), record: record.into() }
+    fn entry(inode: u64, record: &str) -> EarlierEntry {
+        EarlierEntry { mark: mark(inode), record: record.into() }
     }
 
     fn wal(folder: &Path, boot: &str, synced: bool) -> Wal {
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_by_a_killed_run_is_found_and_nothing_else() {
+    fn the_entries_of_a_killed_run_are_found_in_the_same_boot_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let killed = wal(folder.path(), "boot", false);
         assert_eq!(read(&folder.path().join(FOLDER), Some("boot")).expect("left"), [], "there is no folder yet");
@@ -270,7 +274,7 @@ mod tests {
         let next = wal(folder.path(), "boot", false);
         assert_eq!(
             read(&folder.path().join(FOLDER), Some("boot")).expect("left"),
-            [noted(1, r#"{"a":1}"#), noted(2, r#"{"b":[2]}"#)]
+            [entry(1, r#"{"a":1}"#), entry(2, r#"{"b":[2]}"#)]
         );
         assert_eq!(
             read(&folder.path().join(FOLDER), Some("other")).expect("left"),
@@ -283,26 +287,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_on_the_disk_before_it_was_noted_holds_for_every_boot() {
+    fn entries_about_flushed_files_are_valid_in_every_boot() {
         let folder = tempfile::tempdir().expect("a folder");
         let killed = wal(folder.path(), "boot", true);
         std::mem::forget(killed.append(mark(7), b"{}").expect("append"));
-        assert_eq!(read(&folder.path().join(FOLDER), Some("other")).expect("left"), [noted(7, "{}")]);
-        assert_eq!(read(&folder.path().join(FOLDER), None).expect("left"), [noted(7, "{}")]);
+        assert_eq!(read(&folder.path().join(FOLDER), Some("other")).expect("left"), [entry(7, "{}")]);
+        assert_eq!(read(&folder.path().join(FOLDER), None).expect("left"), [entry(7, "{}")]);
     }
 
     #[test]
-    fn files_of_notes_go_when_all_their_records_are_written_and_stay_when_they_cannot_be() {
+    fn a_file_of_the_log_is_removed_when_all_its_entries_are_released_and_kept_otherwise() {
         let folder = tempfile::tempdir().expect("a folder");
         let count = || fs::read_dir(folder.path().join(FOLDER)).map_or(0, Iterator::count);
         let run = wal(folder.path(), "boot", false);
         let long = vec![b' '; 300_000];
-        let mut notes = (0..9).map(|inode| run.append(mark(inode), &long).expect("append")).collect::<Vec<_>>();
+        let mut entries = (0..9).map(|inode| run.append(mark(inode), &long).expect("append")).collect::<Vec<_>>();
         assert_eq!(count(), 3);
-        notes.drain(..4).for_each(WalEntry::release);
-        assert_eq!(count(), 2, "the oldest has no open note any more");
-        let last = notes.pop();
-        notes.drain(..).for_each(WalEntry::release);
+        entries.drain(..4).for_each(WalEntry::release);
+        assert_eq!(count(), 2, "all entries of the oldest file are released");
+        let last = entries.pop();
+        entries.drain(..).for_each(WalEntry::release);
         assert_eq!(count(), 1);
         drop(last);
         drop(run);
@@ -315,6 +319,6 @@ mod tests {
         fs::create_dir(folder.path().join(FOLDER)).expect("a folder");
         let text = "{\"mark\":{\"inode\":1,\"modified\":1700000000123456789},\"record\":{}}\n\0\u{1b}\n{\"mark\":{\"inode\":2,\"modified\":1700000000123456789},\"record\":{}}\n{\"mark\":{\"inode\":3";
         fs::write(folder.path().join("intents/boot-000000.jsonl"), text).expect("write");
-        assert_eq!(read(&folder.path().join(FOLDER), Some("boot")).expect("left"), [noted(1, "{}"), noted(2, "{}")]);
+        assert_eq!(read(&folder.path().join(FOLDER), Some("boot")).expect("left"), [entry(1, "{}"), entry(2, "{}")]);
     }
 }

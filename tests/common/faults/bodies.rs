@@ -1,9 +1,9 @@
-//! Bodies that are sent whole, at once and with their length: what is odd about them is what they hold.
+//! Complete bodies that are sent at once and with their length, and have unusual content.
 
 use super::{Route, Target, png};
 use crate::common::images;
 
-/// How many bytes `/echo` has.
+/// The number of bytes of `/echo`.
 const ECHO_SIZE: usize = 100;
 
 pub const ROUTES: &[Route] = &[
@@ -14,7 +14,7 @@ pub const ROUTES: &[Route] = &[
     Route::plain("/bmp[/name]", "a tiny BMP", |_| ("image/bmp", images::bmp())),
     Route::plain("/svg[/name]", "a tiny SVG", |_| ("image/svg+xml", images::svg())),
     Route::plain("/avif[/name]", "a tiny AVIF", |_| ("image/avif", images::avif())),
-    Route::plain("/sized/{width}/{height}[/name]", "a grey PNG of so many pixels", |target| {
+    Route::plain("/sized/{width}/{height}[/name]", "a grey PNG of this size in pixels", |target| {
         ("image/png", images::png_sized(target.number("width"), target.number("height")))
     }),
     Route::plain("/photo/{width}/{height}[/name]", "the same picture at any size, as JPEG", |target| {
@@ -60,7 +60,7 @@ pub const ROUTES: &[Route] = &[
     }),
 ];
 
-/// What a server says of a file by its name.
+/// The content type of a file, by its name.
 fn content_type_of(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("jpg") => "image/jpeg",

@@ -5,7 +5,7 @@ use std::io;
 use super::Route;
 use crate::common::server::{After, Exchange, Length, push_chunk};
 
-/// How many bytes `/lies` announces and does not have.
+/// The number of bytes that `/lies` announces and does not send.
 const LIE: usize = 1000;
 
 pub const ROUTES: &[Route] = &[
@@ -14,9 +14,11 @@ pub const ROUTES: &[Route] = &[
         Box::pin(cut_chunked(exchange))
     }),
     Route::png("/reset/{n}/{m}[/name]", "reset after m bytes", |exchange| Box::pin(part(exchange, After::Reset))),
-    Route::png("/flaky-cut/{times}/{n}[/name]", "cut in the middle so many times, then whole; no ranges", |exchange| {
-        Box::pin(flaky_cut(exchange))
-    }),
+    Route::png(
+        "/flaky-cut/{times}/{n}[/name]",
+        "cut in the middle the first `times` times, then whole; no ranges",
+        |exchange| Box::pin(flaky_cut(exchange)),
+    ),
     Route::png("/lies/{n}[/name]", "closed after n bytes of n + 1000", |exchange| Box::pin(lies(exchange))),
     Route::bodiless("/hang-up[/name]", "nothing, and closes", |_| Box::pin(async { Ok(After::Cut) })),
     Route::png(

@@ -1,4 +1,4 @@
-//! Answers that go on for as long as somebody reads them.
+//! Responses that go on as long as the client reads them.
 
 use std::io;
 

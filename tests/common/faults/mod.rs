@@ -1,6 +1,6 @@
-//! What the test server does at which path: one row of a table for each route, grouped by the kind of fault.
+//! The routes of the test server: one row of a table for each, grouped by the kind of fault.
 //!
-//! `ROUTES.md` is printed from these tables, and the test `the_list_of_routes_is_the_table` holds that it is up to date.
+//! `ROUTES.md` is printed from these tables. The test `the_list_of_routes_is_the_table` checks that it is up to date.
 
 mod bodies;
 mod cuts;
@@ -37,7 +37,7 @@ pub const GROUPS: [(&str, &[Route]); 10] = [
     ("Answers that break the rules of HTTP", raw::ROUTES),
 ];
 
-/// What the server does at every other path.
+/// The response at every other path.
 const UNKNOWN: Route =
     Route::bodiless("", "404", |exchange| Box::pin(async move { exchange.send(&Response::small(404)).await }));
 
@@ -47,10 +47,10 @@ pub type Content = (&'static str, Vec<u8>);
 /// Answers one request.
 pub type Handler = for<'a> fn(&'a mut Exchange) -> BoxFuture<'a, io::Result<After>>;
 
-/// A path, and what the server does when it is asked for it.
+/// A path, and how the server responds to requests for it.
 pub struct Route {
-    /// `{x}` stands for one segment of the path, `{x...}` for all that follow. `[/name]` at the end allows further ones.
-    /// A query is only written down here; the handler demands it.
+    /// `{x}` is one segment of the path, `{x...}` all that follow. `[/name]` at the end allows further segments.
+    /// A query is only documented here; the handler requires it.
     pub pattern: &'static str,
     /// What the server does, for `ROUTES.md`.
     pub does: &'static str,
@@ -65,22 +65,22 @@ impl Route {
         Self { pattern, does, body: Some(body), handler: |exchange| Box::pin(exchange.send_whole()) }
     }
 
-    /// Does something with a PNG of `{n}` bytes, another one for every target.
+    /// Uses a PNG of `{n}` bytes, a different one for every target.
     const fn png(pattern: &'static str, does: &'static str, handler: Handler) -> Self {
         Self::of(pattern, does, |target| png(target, target.number("n")), handler)
     }
 
-    /// Does something with this body.
+    /// Uses this body.
     const fn of(pattern: &'static str, does: &'static str, body: fn(&Target) -> Content, handler: Handler) -> Self {
         Self { pattern, does, body: Some(body), handler }
     }
 
-    /// Has no body that a test could compare with.
+    /// Has no body that a test can compare with.
     const fn bodiless(pattern: &'static str, does: &'static str, handler: Handler) -> Self {
         Self { pattern, does, body: None, handler }
     }
 
-    /// The first segment of the path, by which routes are told apart.
+    /// The first segment of the path, which identifies the route.
     pub fn name(&self) -> &'static str {
         self.pattern.trim_start_matches('/').split(['/', '[', '?']).next().unwrap_or_default()
     }
@@ -93,7 +93,7 @@ impl Route {
     }
 }
 
-/// A PNG of so many bytes that belongs to this very target.
+/// A PNG of this number of bytes, different for every target.
 fn png(target: &Target, size: usize) -> Content {
     ("image/png", images::png(size, images::seed_of(&target.text)))
 }
@@ -121,7 +121,7 @@ impl Target {
         &self.text
     }
 
-    /// The segment that the pattern calls so.
+    /// The segment with this name in the pattern.
     pub fn segment(&self, name: &str) -> &str {
         let position = self.route.segments().0.iter().position(|segment| is_called(segment, name));
         let position = position.unwrap_or_else(|| panic!("{} has no {name}", self.route.pattern));

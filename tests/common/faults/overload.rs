@@ -1,4 +1,4 @@
-//! Hosts that ask for less, for a while or beyond a limit.
+//! Hosts that ask for fewer requests, for a while or above a limit.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -12,12 +12,12 @@ use crate::common::server::{After, Exchange, Response};
 pub const ROUTES: &[Route] = &[
     Route::png(
         "/crowded/{limit}/{ms}/{n}[/name]",
-        "waits before the headers, but 503 at once to those who come while so many wait",
+        "waits before the headers, but 503 at once while `limit` requests wait",
         |exchange| Box::pin(crowded(exchange)),
     ),
     Route::png(
         "/flaky/{code}/{times}/{n}[/name]",
-        "`code` so many times for this target, then the image",
+        "`code` the first `times` times for this target, then the image",
         |exchange| Box::pin(refuse(exchange, |_| None)),
     ),
     Route::png("/wait/{code}/{seconds}/{times}/{n}[/name]", "the same with `Retry-After` in seconds", |exchange| {
@@ -31,17 +31,17 @@ pub const ROUTES: &[Route] = &[
 ];
 
 async fn crowded(exchange: &mut Exchange) -> io::Result<After> {
-    // Those who are refused take nobody's place: on a busy machine it takes a while to tell them.
+    // A refused request does not count, because on a busy machine it takes a while to answer it.
     if !exchange.takes_a_place(exchange.target.number("limit")) {
         return exchange.send(&Response::small(503)).await;
     }
     sleep(Duration::from_millis(exchange.target.number("ms"))).await;
-    // Before the client can have seen the answer and come again.
+    // Before the client can have the response and send the next request.
     exchange.gives_its_place_back();
     exchange.send_whole().await
 }
 
-/// Refuses a target `{times}` times with `{code}` and, where there is one, this `Retry-After`.
+/// Refuses a target `{times}` times with `{code}` and this `Retry-After`, if there is one.
 async fn refuse(exchange: &mut Exchange, retry_after: fn(&Exchange) -> Option<String>) -> io::Result<After> {
     if exchange.turn() >= exchange.target.number("times") {
         return exchange.send_whole().await;
@@ -54,6 +54,6 @@ async fn refuse(exchange: &mut Exchange, retry_after: fn(&Exchange) -> Option<St
 }
 
 fn date_ahead(exchange: &Exchange) -> String {
-    // A date has whole seconds, so the one begun is added.
+    // A date has whole seconds, so it is rounded up.
     fmt_http_date(SystemTime::now() + Duration::from_secs(exchange.target.number::<u64>("seconds") + 1))
 }

@@ -1,4 +1,4 @@
-//! Parts of a body: those that were asked for, and others.
+//! Responses to range requests, right and wrong.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::{Route, png};
 use crate::common::images;
 use crate::common::server::{After, Exchange, Length, Response, push_chunk};
 
-/// The entity tag of a body that stays as it is.
+/// The entity tag of a body that does not change.
 const TAG: &str = "\"whole\"";
 
 pub const ROUTES: &[Route] = &[
@@ -25,7 +25,7 @@ pub const ROUTES: &[Route] = &[
     Route::png("/etag-drip/{ms}/{n}[/name]", "the same, a pause of ms milliseconds before every 16 KiB", |exchange| {
         Box::pin(drip(exchange))
     }),
-    Route::png("/etag-cut/{times}/{n}[/name]", "the same, cut in the middle so many times", |exchange| {
+    Route::png("/etag-cut/{times}/{n}[/name]", "the same, cut in the middle the first `times` times", |exchange| {
         Box::pin(cut(exchange))
     }),
     Route::bodiless(

@@ -1,7 +1,7 @@
-//! Answers written byte for byte, by name: what the server does at `/raw/{fault}[/name]`, and what a server started by
+//! Responses written byte for byte, by name: those of `/raw/{fault}[/name]`, and what a server started by
 //! [`crate::common::Server::start_greeting`] does to every client that connects.
 //!
-//! `tests/faults` says of each in a sentence what it is, and what becomes of it.
+//! `tests/faults` describes each in a sentence, and its outcome.
 
 use std::io;
 use std::time::Duration;
@@ -49,46 +49,46 @@ async fn bad_chunk(exchange: &mut Exchange) -> io::Result<After> {
     send_and_close(exchange, b"zebra\r\n\x89PNG\r\n0\r\n\r\n").await
 }
 
-/// How many bytes the image has that `/raw` sends, and that [`OK_LENGTH`] announces.
+/// The number of bytes of the image that `/raw` sends, as [`OK_LENGTH`] announces it.
 pub const SIZE: usize = 400;
 
-/// The announcement of the image as it is.
+/// The right `Content-Length` of the image.
 const OK_LENGTH: &str = "Content-Length: 400";
 
-/// How many bytes of the image come where it is cut.
+/// The number of bytes of the image that are sent where it is cut.
 const CUT: usize = 150;
 
 /// One thing that a server does on a connection. After the last one the next request may come.
 pub enum Step {
-    /// Says this.
+    /// Sends these bytes.
     Send(Vec<u8>),
-    /// Says this, a pause before every byte.
+    /// Sends these bytes with a pause before each.
     Drip(Vec<u8>, Duration),
-    /// Says this again and again, until the client leaves.
+    /// Sends these bytes again and again, until the client closes the connection.
     Flood(Vec<u8>),
-    /// The same at some 2 MB a second, for what a debug build is slow to read.
+    /// The same at about 2 MB a second, because a debug build reads slowly.
     Trickle(Vec<u8>),
-    /// Says nothing more until the client leaves, and hears nothing either.
+    /// Sends and reads nothing more until the client closes the connection.
     Deaf,
-    /// Says nothing more until the client leaves.
+    /// Sends nothing more until the client closes the connection.
     Stay,
-    /// Says that this was all, and listens on.
+    /// Closes the sending side, and reads on.
     Close,
-    /// Closes in the middle of something, over TLS without the word for an end.
+    /// Closes in the middle of something, over TLS without `close_notify`.
     Cut,
-    /// Tears the connection down.
+    /// Resets the connection.
     Reset,
 }
 
 use Step::{Close, Cut, Deaf, Drip, Flood, Reset, Send, Stay, Trickle};
 
-/// What the answer depends on.
+/// What the response depends on.
 pub struct Asked<'a> {
     /// The image.
     pub body: &'a [u8],
     /// The `Host` of the request, with its port.
     pub host: &'a str,
-    /// How often this very target was asked for before.
+    /// The number of earlier requests for this target.
     pub turn: usize,
 }
 
@@ -105,7 +105,7 @@ pub fn answer(name: &str, asked: &Asked) -> Option<Vec<Step>> {
         .or_else(|| breaks(name, asked))
 }
 
-/// What a server does to whoever connects, before it has heard anything.
+/// What a server does when a client connects, before it reads anything.
 pub fn greeting(name: &str) -> Option<Vec<Step>> {
     Some(match name {
         "closes-at-once" => vec![Close],
@@ -137,12 +137,12 @@ fn ok(fields: &str, body: &[u8]) -> Vec<u8> {
     [head("200 OK", &format!("Content-Type: image/png\n{fields}")), body.to_vec()].concat()
 }
 
-/// The whole image as it ought to be.
+/// The whole image in a correct response.
 fn good(asked: &Asked) -> Vec<u8> {
     ok(OK_LENGTH, asked.body)
 }
 
-/// A good head and good body but for these fields, `{body}` being that body.
+/// Correct responses except for these fields, in which `{body}` is the body.
 const FIELDS: &[(&str, &str)] = &[
     ("length-negative", "Content-Length: -1"),
     ("length-word", "Content-Length: many"),
@@ -201,7 +201,7 @@ fn fields_alone(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     Some(vec![Send(answer)])
 }
 
-/// What is said in the place of a head, before the connection is closed.
+/// What is sent in place of a head, before the connection is closed.
 const HEADS: &[(&str, &[u8])] = &[
     ("status-99", b"HTTP/1.1 99 Too Small\r\nContent-Length: 0\r\n\r\n"),
     ("status-999", b"HTTP/1.1 999 Request denied\r\nContent-Length: 0\r\n\r\n"),
@@ -243,7 +243,7 @@ fn heads_alone(name: &str) -> Option<Vec<Step>> {
     Some(vec![Send(bytes.to_vec()), Close])
 }
 
-/// A status and a `Location`, in which `{host}` is the host that was asked.
+/// A status and a `Location`, in which `{host}` is the host of the request.
 const REDIRECTS: &[(&str, &str, &str)] = &[
     ("to-file", "302 Found", "file:///etc/passwd"),
     ("to-script", "302 Found", "javascript:alert(1)"),
@@ -349,7 +349,7 @@ fn chunks(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     })
 }
 
-/// What has no end.
+/// Responses without end.
 fn endless(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     let begun = |fields: &str| Send(head("200 OK", fields).split_last_chunk::<2>().expect("a head ends").0.to_vec());
     Some(match name {
@@ -398,7 +398,7 @@ fn endless(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     })
 }
 
-/// What comes before the answer.
+/// What is sent before the response.
 fn interim(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     let good = good(asked);
     let after = |before: &[u8]| vec![Send([before, &good].concat())];
@@ -438,7 +438,7 @@ fn of(status: &str, body: &[u8]) -> Vec<u8> {
     [head(status, &format!("Content-Length: {}", body.len())), body.to_vec()].concat()
 }
 
-/// Bodies that are not what they should be.
+/// Wrong bodies.
 fn bodies(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     let body = match name {
         "image-truncated" => asked.body[..CUT].to_vec(),
@@ -466,7 +466,7 @@ fn bodies(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     Some(vec![Send(ok(&format!("Content-Length: {}", body.len()), &body))])
 }
 
-/// Bodies that break off at the first try, and what is said to the next one.
+/// Bodies that break off in the first attempt, and the response to the next one.
 fn resumed(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     let body = asked.body;
     let tag = match name {
@@ -485,7 +485,7 @@ fn resumed(name: &str, asked: &Asked) -> Option<Vec<Step>> {
     };
     let rest = &body[CUT..];
     Some(match name {
-        // From the third try on, all is well.
+        // From the third attempt on, the response is correct.
         _ if asked.turn > 1 || name.starts_with("etag") => vec![Send(good(asked))],
         "range-kept" => part("bytes 150-399/400", rest),
         "range-ignored" => vec![Send(ok(&format!("ETag: {tag}\n{OK_LENGTH}"), body))],

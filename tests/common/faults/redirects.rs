@@ -8,7 +8,7 @@ use crate::common::server::{After, Exchange, Response};
 pub const ROUTES: &[Route] = &[
     Route::of(
         "/redirect/{code}/{hops}/{target...}",
-        "so many redirects, then `/{target...}`, whose body counts as that of the route",
+        "`hops` redirects, then `/{target...}`, whose body counts as that of the route",
         |target| Target::find(&target.rest()).content(),
         |exchange| Box::pin(redirect(exchange)),
     ),

@@ -1,4 +1,4 @@
-//! Answers that take their time, and answers that never come.
+//! Responses that are slow, and responses that never come.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::{Route, png};
 use crate::common::images;
 use crate::common::server::{After, Exchange, Length, Response};
 
-/// How many bytes `/stall` announces.
+/// The number of bytes that `/stall` announces.
 const STALLED_SIZE: usize = 100_000;
 
 pub const ROUTES: &[Route] = &[

@@ -1,4 +1,4 @@
-//! One connection: requests are read from it, and whatever is written to it goes out as it is.
+//! One connection of the test server: reads requests, and sends responses byte for byte.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use tokio::time::{sleep, timeout};
 use super::Request;
 use crate::common::faults::raw::Step;
 
-/// The answer to what is no request.
+/// The response to bytes that are no request.
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// What becomes of the connection after an answer.
+/// What happens to the connection after a response.
 pub enum After {
     /// The next request may come.
     Open,
-    /// It is closed, as an end.
+    /// It is closed properly.
     Close,
-    /// It is closed in the middle of something, over TLS without the word for an end.
+    /// It is closed in the middle of something, over TLS without `close_notify`.
     Cut,
-    /// It is torn down.
+    /// It is reset.
     Reset,
 }
 
@@ -33,7 +33,7 @@ pub enum Wire {
 pub struct Connection {
     wire: Wire,
     received: Vec<u8>,
-    /// How many requests have been answered on it.
+    /// The number of requests that were answered on it.
     pub answered: usize,
 }
 
@@ -42,13 +42,13 @@ impl Connection {
         Self { wire, received: Vec::new(), answered: 0 }
     }
 
-    /// The next request, or none when the client is done; its body, if any, is dropped.
+    /// The next request, or `None` when the client has closed the connection. The body of a request is dropped.
     pub async fn read_request(&mut self, number: u64) -> io::Result<Option<Request>> {
         let end = loop {
             let found = self.received.windows(4).position(|four| four == b"\r\n\r\n");
             match found {
                 Some(position) => break position + 4,
-                // Whoever speaks TLS to a plain server would wait for ever; web servers answer in plain words.
+                // A client that speaks TLS would wait for ever. Like web servers, this one answers in plain HTTP.
                 None if self.received.first().is_some_and(|byte| !byte.is_ascii_uppercase()) => {
                     self.write(BAD_REQUEST).await?;
                     return Ok(None);
@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    /// Does one thing after the other.
+    /// Takes the steps one after the other.
     pub async fn play(&mut self, steps: Vec<Step>) -> io::Result<After> {
         for step in steps {
             match step {
@@ -154,25 +154,25 @@ impl Connection {
         while self.receive().await.is_ok_and(|count| count > 0) {}
     }
 
-    /// Says that this was all, and gives the client time to read it.
+    /// Closes the sending side, and gives the client time to read everything.
     async fn close(mut self) {
         let said = match &mut self.wire {
             Wire::Plain(stream) => stream.shutdown().await,
             Wire::Secure(stream) => stream.shutdown().await,
         };
         if said.is_ok() {
-            // Whether the client leaves in time makes no difference.
+            // It makes no difference whether the client closes the connection in time.
             let _ = timeout(Duration::from_secs(1), self.client_leaves()).await;
         }
     }
 
-    /// Closes the connection beneath whatever was being said.
+    /// Closes the connection in the middle of a response.
     async fn cut(mut self) {
         let stream = match &mut self.wire {
             Wire::Plain(stream) => stream,
             Wire::Secure(stream) => stream.get_mut().0,
         };
-        // A client that has left already is no worse.
+        // The client may have closed the connection already.
         let _ = stream.shutdown().await;
     }
 

@@ -1,4 +1,4 @@
-//! One request and the means to answer it, well or badly.
+//! One request, and functions that answer it correctly or wrongly.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Exchange {
         Response::new(200, content_type, body)
     }
 
-    /// The body or the range of it that was asked for, which may claim to start somewhere else.
+    /// The body or the requested range of it, which may claim to start at another position.
     pub fn ranged(&self, tag: &str, shift: usize) -> Response {
         let whole = self.whole().header("ETag", tag).header("Accept-Ranges", "bytes");
         let fresh = self.request.header("if-range").is_none_or(|value| value == tag);
@@ -60,7 +60,7 @@ impl Exchange {
         }
     }
 
-    /// How often this very target was asked for before.
+    /// The number of earlier requests for this target.
     pub fn turn(&self) -> usize {
         let mut turns = lock(&self.state.turns);
         let turn = turns.entry(self.target.text().to_owned()).or_default();
@@ -68,12 +68,12 @@ impl Exchange {
         *turn - 1
     }
 
-    /// Whether this very target has not had its one fault yet; from now on it has.
+    /// Whether this target has not had its one fault yet. From now on it has.
     pub fn takes_its_fault(&self) -> bool {
         lock(&self.state.faulty).insert(self.target.text().to_owned())
     }
 
-    /// Takes one of `limit` places, if one is left.
+    /// Takes one of `limit` places, if one is free.
     pub fn takes_a_place(&self, limit: usize) -> bool {
         let mut places = lock(&self.state.places);
         let is_free = *places < limit;
@@ -111,13 +111,13 @@ impl Exchange {
         self.send(&Response::small(code).header("Location", location)).await
     }
 
-    /// Says nothing more until the client leaves.
+    /// Sends nothing more until the client closes the connection.
     pub async fn stay(&mut self) -> io::Result<After> {
         self.connection.client_leaves().await;
         Ok(After::Cut)
     }
 
-    /// Waits for the gate to open, or for the client to leave.
+    /// Waits until the gate opens or the client closes the connection.
     pub async fn pass_gate(&mut self) -> io::Result<()> {
         let mut gate = self.state.gate.subscribe();
         tokio::select! {
@@ -129,12 +129,12 @@ impl Exchange {
         }
     }
 
-    /// Writes a part of the answer.
+    /// Writes a part of the response.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.connection.write(bytes).await
     }
 
-    /// Writes the last part of the answer: before the client can have it all, the request counts as answered.
+    /// Writes the last part of the response. The request counts as answered before the client can have received it.
     pub async fn finish(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (most, last) = bytes.split_at(bytes.len().saturating_sub(4096));
         if !most.is_empty() {
@@ -145,7 +145,7 @@ impl Exchange {
     }
 }
 
-/// How the length of a body is said.
+/// How the length of a body is announced.
 #[derive(Clone, Copy)]
 pub enum Length {
     Bytes(usize),
@@ -164,7 +164,7 @@ impl Response {
         Self { status, headers: Vec::new(), body }.header("Content-Type", content_type)
     }
 
-    /// A status with a small page, where it may have one.
+    /// A status with a small page, if it may have a body.
     pub fn small(status: u16) -> Self {
         let reason = reason_of(status);
         let page = format!("<html><body><h1>{status} {reason}</h1></body></html>\n");
@@ -203,13 +203,13 @@ fn reason_of(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Whatever")
 }
 
-/// What a `Range` header asks for.
+/// The value of a `Range` header.
 enum Range {
     /// From the first to the last byte, both included.
     Part(usize, usize),
-    /// Nothing that is there.
+    /// Beyond the end of the body.
     Beyond,
-    /// Something this server does not do, and may ignore.
+    /// A form that this server does not support and may ignore.
     Unclear,
 }
 
@@ -228,7 +228,7 @@ fn range_of(header: &str, size: usize) -> Range {
     }
 }
 
-/// The start of a chunk that announces so many bytes.
+/// The first line of a chunk of this number of bytes.
 pub fn push_chunk(bytes: &mut Vec<u8>, announced: usize, content: &[u8]) {
     bytes.extend(format!("{announced:x}\r\n").as_bytes());
     bytes.extend(content);

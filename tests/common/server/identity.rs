@@ -1,4 +1,4 @@
-//! Certificates of servers that speak HTTPS, good ones and others.
+//! Makes valid and invalid certificates for servers that speak HTTPS.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use tokio_rustls::rustls::{self, pki_types::PrivatePkcs8KeyDer};
 /// What is right or wrong with the certificate of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// Nothing is wrong.
+    /// Valid.
     Good,
     /// It was valid until 2001.
     Expired,
     /// It will be valid from 2100 on.
     NotYetValid,
-    /// It vouches for itself.
+    /// It is signed by itself.
     SelfSigned,
 }
 

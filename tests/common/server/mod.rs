@@ -1,9 +1,9 @@
-//! A small web server with one route for every fault that servers have.
+//! A small web server for the tests, with a route for every fault that real servers have.
 //!
-//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules. Every instance has its own port,
-//! state and thread, remembers every [`Request`], and stops when dropped. A handler that panics fails the test.
+//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules. Every instance has its own
+//! port, state and thread, remembers every [`Request`], and stops when dropped. A handler that panics fails the test.
 //!
-//! What it does at which path is in the tables of [`super::faults`], and listed in `tests/common/faults/ROUTES.md`.
+//! Its routes are in the tables of [`super::faults`], and listed in `tests/common/faults/ROUTES.md`.
 
 mod connection;
 mod exchange;
@@ -35,7 +35,7 @@ pub use self::connection::After;
 pub use self::exchange::{Exchange, Length, Response, push_chunk};
 pub use self::identity::Certificate;
 
-/// What one client asked for.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
@@ -43,7 +43,7 @@ pub struct Request {
     pub target: String,
     /// The `Host` header, with its port.
     pub host: String,
-    /// In the order sent, the names as they were sent.
+    /// In the order in which they were sent, with the names as they were sent.
     pub headers: Vec<(String, String)>,
     /// The number of the connection it came on, the first being 1.
     pub connection: u64,
@@ -84,7 +84,8 @@ impl Server {
         Self::launch(None, Ipv4Addr::UNSPECIFIED, None)
     }
 
-    /// A server that speaks HTTPS as `localhost`, `images.test` and `127.0.0.1`, vouched for by [`Self::ca_pem_file`].
+    /// A server that speaks HTTPS as `localhost`, `images.test` and `127.0.0.1`, with a certificate that
+    /// [`Self::ca_pem_file`] signed.
     pub fn start_tls() -> Self {
         Self::start_tls_with(Certificate::Good)
     }
@@ -94,7 +95,8 @@ impl Server {
         Self::launch(Some(Identity::new(certificate)), Ipv4Addr::LOCALHOST, None)
     }
 
-    /// A server that hears nobody out: it does to whoever connects what [`raw::greeting`] has under this name.
+    /// A server that sends before it reads: for every client that connects, it takes the steps of [`raw::greeting`]
+    /// with this name.
     pub fn start_greeting(name: &'static str) -> Self {
         Self::launch(None, Ipv4Addr::LOCALHOST, Some(name))
     }
@@ -156,7 +158,7 @@ impl Server {
         format!("{scheme}://{host}:{}{target}", self.port())
     }
 
-    /// The value for `--resolve` which leads a name to this server.
+    /// The value for `--resolve` that maps a name to this server.
     pub fn resolve(&self, host: &str) -> String {
         format!("{host}:{}:{}", self.port(), self.address.ip())
     }
@@ -176,7 +178,7 @@ impl Server {
         self.authority.as_ref().expect("a server started by start_tls").path()
     }
 
-    /// The whole body of a target, also where the route sends only a part of it; of a redirect, that of its end.
+    /// The whole body of a target, even if the route sends only a part of it. For a redirect, that of its final target.
     pub fn body(&self, target: &str) -> Vec<u8> {
         let url = Url::parse(&self.url(target)).expect("a target starts with a slash");
         let sent = &url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -198,17 +200,17 @@ impl Server {
         requests
     }
 
-    /// How many requests there were for a path or, when it has a query, for a target.
+    /// The number of requests for a path or, if it has a query, for a target.
     pub fn hits(&self, target: &str) -> usize {
         self.requests_for(target).len()
     }
 
-    /// How many requests there were, whatever for.
+    /// The number of all requests.
     pub fn hits_in_all(&self) -> usize {
         lock(&self.state.requests).len()
     }
 
-    /// Waits until there were so many, whatever for; panics when there are not in time.
+    /// Waits until there were this many requests in all. Panics if that takes too long.
     #[track_caller]
     pub fn wait_for_hits_in_all(&self, count: usize, limit: Duration) {
         let too_few = |requests: &mut Vec<Request>| requests.len() < count;
@@ -219,22 +221,23 @@ impl Server {
         assert!(!waited.timed_out(), "only {arrived} of {count} requests arrived within {limit:?}");
     }
 
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         *lock(&self.state.connections)
     }
 
-    /// The most requests being answered at once; one counts no more when its last bytes are about to leave.
+    /// The largest number of requests that were in progress at once. A request ends just before its last bytes are
+    /// sent.
     pub fn peak_in_flight(&self) -> usize {
         lock(&self.state.in_flight).peak
     }
 
-    /// The most requests being answered at once for one name of this server, given without port.
+    /// The same for one host name of this server, without the port.
     pub fn peak_in_flight_for(&self, host: &str) -> usize {
         lock(&self.state.in_flight_by_host).get(host).map_or(0, |count| count.peak)
     }
 
-    /// Lets the requests for `/gated` and `/gated-middle` go on, those to come too.
+    /// Lets waiting and future requests for `/gated` and `/gated-middle` go on.
     pub fn open_gate(&self) {
         self.state.gate.send_replace(true);
     }
@@ -244,7 +247,7 @@ impl Server {
         self.state.gate.send_replace(false);
     }
 
-    /// Waits until so many requests whose path starts like this have arrived; panics when they do not in time.
+    /// Waits until this many requests have arrived whose path starts with this prefix. Panics if that takes too long.
     #[track_caller]
     pub fn wait_for_hits(&self, path_prefix: &str, count: usize, limit: Duration) {
         let count_in = |requests: &[Request]| {
@@ -274,7 +277,7 @@ impl Drop for Server {
     }
 }
 
-/// What the handlers and the test share.
+/// The state that handlers and the test share.
 #[derive(Default)]
 struct State {
     requests: Mutex<Vec<Request>>,
@@ -393,14 +396,14 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
     let mut connection = Connection::new(wire);
     if let Some(name) = state.greeting {
         let steps = raw::greeting(name).unwrap_or_else(|| panic!("there is no greeting {name}"));
-        // An error means that the client has left, which is its right.
+        // An error means that the client has closed the connection, which it may do.
         if let Ok(after) = connection.play(steps).await {
             connection.end(after).await;
         }
         return;
     }
     let number = u64::try_from(number).expect("not that many connections");
-    // An error means that the client has left, which is its right.
+    // An error means that the client has closed the connection, which it may do.
     while let Ok(Some(request)) = connection.read_request(number).await {
         let keep = keeps_alive(&request);
         let busy = Busy::new(&state, &request);
@@ -423,7 +426,7 @@ fn keeps_alive(request: &Request) -> bool {
     !request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
 }
 
-/// A target without the scheme and authority that a proxy is given.
+/// A target without scheme and authority, which a request to a proxy has.
 fn origin_form(target: &str) -> &str {
     match target.split_once("://") {
         Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |start| &rest[start..]),

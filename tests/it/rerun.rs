@@ -1,15 +1,15 @@
-//! The same command again, the same URL again, the same folder again: what the journal knows and files keep.
+//! Running again: the same command, the same URL or the same folder once more.
 
 use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::told::{in_words, manifest};
+use crate::common::outcomes::{manifest, outcome};
 use crate::common::{Program, Run, Server, TestDir, fetchimg};
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for a request. Every wait is far shorter.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// A run whose records are also in `records.jsonl`, because the journal has those of all runs.
 fn recorded() -> Program {
@@ -24,10 +24,10 @@ fn records(run: &Run) -> Vec<Value> {
     records
 }
 
-/// The same in words.
+/// The outcomes of one run by [`recorded`], in list order.
 #[track_caller]
-fn told(run: &Run) -> Vec<String> {
-    records(run).iter().map(in_words).collect()
+fn outcomes(run: &Run) -> Vec<String> {
+    records(run).iter().map(outcome).collect()
 }
 
 /// The names in a folder that begin with a dot.
@@ -47,7 +47,7 @@ fn a_second_run_has_nothing_to_do() {
     let second = recorded().lines(&urls).in_dir(&first.dir).arg("--json").run();
     assert_eq!(second.status, Some(0), "{second}");
     let kept = ["a.png", "photo.jpg", "big.png"].map(|name| format!("skipped already_saved {name}"));
-    assert_eq!(told(&second), kept, "{second}");
+    assert_eq!(outcomes(&second), kept, "{second}");
     assert_eq!(server.requests().len(), 3, "no request at all\n{second}");
     let mode = &second.report()["modes"][0];
     assert_eq!((mode["skipped"].as_u64(), mode["skipped_by_reason"]["already_saved"].as_u64()), (Some(3), Some(3)));
@@ -75,7 +75,7 @@ fn a_file_that_is_gone_is_fetched_again_and_no_other() {
 
     let second = recorded().lines(&urls).in_dir(&first.dir).run();
     assert_eq!(second.status, Some(0), "{second}");
-    assert_eq!(told(&second), ["skipped already_saved a.png", "saved b.png", "saved c.png"], "{second}");
+    assert_eq!(outcomes(&second), ["skipped already_saved a.png", "saved b.png", "saved c.png"], "{second}");
     assert_eq!(second.file("b.png"), server.body("/png/300/b.png"), "{second}");
     assert_eq!(second.file("c.png"), server.body("/png/300/c"), "{second}");
     assert_eq!(["a.png", "b.png", "c"].map(|name| server.hits(&format!("/png/300/{name}"))), [1, 2, 2]);
@@ -91,7 +91,7 @@ fn a_file_of_another_size_is_fetched_again() {
 
     let second = recorded().lines(&urls).in_dir(&first.dir).run();
     assert_eq!(second.status, Some(0), "{second}");
-    assert_eq!(told(&second), ["saved a.png", "saved b.png", "skipped already_saved c.png"], "{second}");
+    assert_eq!(outcomes(&second), ["saved a.png", "saved b.png", "skipped already_saved c.png"], "{second}");
     for name in ["a.png", "b.png", "c.png"] {
         assert_eq!(second.file(name), server.body(&format!("/png/300/{name}")), "{second}");
     }
@@ -104,11 +104,11 @@ fn a_failed_row_is_tried_again() {
     let urls = [server.url("/flaky/404/1/300/a.png"), server.url("/png/300/b.png"), "not a url".to_owned()];
     let first = recorded().lines(&urls).run();
     assert_eq!(first.status, Some(1), "{first}");
-    assert_eq!(told(&first), ["failed http_status 404", "saved b.png", "failed bad_url"], "{first}");
+    assert_eq!(outcomes(&first), ["failed http_status 404", "saved b.png", "failed bad_url"], "{first}");
 
     let second = recorded().lines(&urls).in_dir(&first.dir).run();
     assert_eq!(second.status, Some(1), "{second}");
-    assert_eq!(told(&second), ["saved a.png", "skipped already_saved b.png", "failed bad_url"], "{second}");
+    assert_eq!(outcomes(&second), ["saved a.png", "skipped already_saved b.png", "failed bad_url"], "{second}");
     assert_eq!(second.file("a.png"), server.body("/flaky/404/1/300/a.png"), "{second}");
 
     let third = recorded().lines(&urls[..2]).in_dir(&first.dir).run();
@@ -146,8 +146,8 @@ fn a_torn_last_line_of_the_journal_harms_nothing() {
         fs::write(&journal, &whole[..kept]).expect("it can be written");
         let second = recorded().lines(&urls).in_dir(&first.dir).run();
         assert_eq!(second.status, Some(0), "{second}");
-        let told = told(&second);
-        assert_eq!((told.len(), told[0].as_str()), (2, "skipped already_saved a.png"), "{kept}\n{second}");
+        let outcomes = outcomes(&second);
+        assert_eq!((outcomes.len(), outcomes[0].as_str()), (2, "skipped already_saved a.png"), "{kept}\n{second}");
         assert_eq!(second.files(), ["a.png", "b.png"], "{second}");
         assert_eq!(second.file("b.png"), server.body("/png/300/b.png"), "{second}");
     }
@@ -164,7 +164,7 @@ fn a_journal_stays_one_record_per_line_when_its_last_was_torn() {
 
     let second = fetchimg().lines(&urls).in_dir(&first.dir).run();
     assert_eq!(second.status, Some(0), "{second}");
-    assert_eq!(second.told(), ["skipped already_saved a.png", "saved b.png"], "{second}");
+    assert_eq!(second.outcomes(), ["skipped already_saved a.png", "saved b.png"], "{second}");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn garbage_in_the_journal_harms_nothing() {
         fs::write(&journal, [piece, &whole, piece].concat()).expect("it can be written");
         let second = recorded().lines(&urls).in_dir(&first.dir).run();
         assert_eq!(second.status, Some(0), "{}\n{second}", piece.escape_ascii());
-        assert_eq!(told(&second), ["skipped already_saved a.png", "skipped already_saved b.png"], "{second}");
+        assert_eq!(outcomes(&second), ["skipped already_saved a.png", "skipped already_saved b.png"], "{second}");
     }
     assert_eq!(server.requests().len(), 2);
 }
@@ -221,7 +221,7 @@ fn a_url_that_occurs_again_is_fetched_once() {
     assert_eq!(run.status, Some(0), "{run}");
     let again = |name: &str| format!("skipped duplicate_url {name}");
     let expected = ["saved a.png".to_owned(), "saved b.png".to_owned(), again("a.png"), again("a.png"), again("b.png")];
-    assert_eq!(told(&run), expected, "{run}");
+    assert_eq!(outcomes(&run), expected, "{run}");
     assert_eq!(run.records().len(), 5, "{run}");
     assert_eq!((server.hits("/png/300/a.png"), server.hits("/png/300/b")), (1, 1), "{run}");
     assert_eq!(run.files(), ["a.png", "b.png"], "{run}");
@@ -229,12 +229,12 @@ fn a_url_that_occurs_again_is_fetched_once() {
     let second = recorded().lines([&a, &b, &a]).in_dir(&run.dir).run();
     assert_eq!(second.status, Some(0), "{second}");
     let kept = ["skipped already_saved a.png", "skipped already_saved b.png", "skipped duplicate_url a.png"];
-    assert_eq!(told(&second), kept, "{second}");
+    assert_eq!(outcomes(&second), kept, "{second}");
     assert_eq!(server.requests().len(), 2, "{second}");
 }
 
 #[test]
-fn more_rows_of_one_url_than_may_wait_hold_nothing_up_for_ever() {
+fn more_rows_of_one_url_than_may_wait_do_not_deadlock() {
     for mode in [&[][..], &["--sequential"]] {
         let server = Server::start();
         let slow = server.url("/slow/2000/300/a.png");
@@ -260,9 +260,9 @@ fn urls_are_the_same_when_a_browser_says_so() {
     let run = fetchimg().lines([&url, &shouted, &spaced, &detour, &other]).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    let told = run.told();
-    assert_eq!(told[0], "saved two words.png", "{run}");
-    assert_eq!(told[1..4], ["skipped duplicate_url two words.png"; 3], "{run}");
+    let outcomes = run.outcomes();
+    assert_eq!(outcomes[0], "saved two words.png", "{run}");
+    assert_eq!(outcomes[1..4], ["skipped duplicate_url two words.png"; 3], "{run}");
     assert_eq!(server.hits("/png/300/two%20words.png"), 2, "an empty query is another URL\n{run}");
 }
 
@@ -273,7 +273,7 @@ fn a_row_that_repeats_a_failure_is_skipped_without_a_file() {
     for arguments in [&[][..], &["--sequential"]] {
         let run = recorded().lines([&missing, &slow, &missing]).args(arguments).run();
         assert_eq!(run.status, Some(1), "{run}");
-        assert_eq!(told(&run), ["failed http_status 404", "saved b.png", "skipped duplicate_url"], "{run}");
+        assert_eq!(outcomes(&run), ["failed http_status 404", "saved b.png", "skipped duplicate_url"], "{run}");
         assert_eq!(records(&run)[2].get("path"), None, "{run}");
     }
     assert_eq!(server.hits("/status/404/a.png"), 2, "once in each run");
@@ -286,17 +286,17 @@ fn the_fragment_does_not_make_another_image() {
     let urls = [url.clone(), format!("{url}#left"), format!("{url}#right")];
     let run = recorded().lines(&urls).arg("--sequential").run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(told(&run)[1..], ["skipped duplicate_url a.png"; 2], "{run}");
+    assert_eq!(outcomes(&run)[1..], ["skipped duplicate_url a.png"; 2], "{run}");
     assert_eq!(server.requests().len(), 1, "{run}");
     let named: Vec<_> = records(&run).iter().map(|record| record["url"].clone()).collect();
     assert_eq!(named, urls, "each record names the URL of its row\n{run}");
 
     let second = recorded().lines(&urls[2..]).in_dir(&run.dir).run();
-    assert_eq!(told(&second), ["skipped already_saved a.png"], "{second}");
+    assert_eq!(outcomes(&second), ["skipped already_saved a.png"], "{second}");
 }
 
 #[test]
-fn a_url_that_occurs_again_while_it_is_under_way_is_not_fetched_twice() {
+fn a_url_that_occurs_again_while_it_is_in_flight_is_not_fetched_twice() {
     let server = Server::start();
     let url = server.url("/gated/300/a.png");
     let urls = [format!("{url}#one"), format!("{url}#two"), url.clone()];
@@ -304,16 +304,16 @@ fn a_url_that_occurs_again_while_it_is_under_way_is_not_fetched_twice() {
     for url in &urls {
         running.write_line(url);
     }
-    // When the last line has its request, those before it have been looked at.
+    // When the last row is requested, all rows before it have been admitted.
     running.write_line(server.url("/png/300/last.png"));
-    server.wait_for_hits("/gated", 1, PATIENCE);
-    server.wait_for_hits("/png/300/last.png", 1, PATIENCE);
+    server.wait_for_hits("/gated", 1, MAX_WAIT);
+    server.wait_for_hits("/png/300/last.png", 1, MAX_WAIT);
     server.open_gate();
     let run = running.wait();
 
     assert_eq!(run.status, Some(0), "{run}");
     let again = "skipped duplicate_url a.png";
-    assert_eq!(told(&run), ["saved a.png", again, again, "saved last.png"], "{run}");
+    assert_eq!(outcomes(&run), ["saved a.png", again, again, "saved last.png"], "{run}");
     assert_eq!(server.hits("/gated/300/a.png"), 1, "{run}");
     let named: Vec<_> = records(&run)[..3].iter().map(|record| record["url"].clone()).collect();
     assert_eq!(named, urls, "each record names the URL of its row\n{run}");
@@ -327,12 +327,12 @@ fn a_url_that_occurs_again_while_it_fails_is_not_fetched_twice() {
 
     assert_eq!(run.status, Some(1), "{run}");
     let again = "skipped duplicate_url";
-    assert_eq!(told(&run), ["failed http_status 410", again, again], "{run}");
+    assert_eq!(outcomes(&run), ["failed http_status 410", again, again], "{run}");
     assert_eq!(server.hits("/status/410/a.png"), 1, "{run}");
 }
 
 #[test]
-fn urls_that_differ_in_what_is_masked_are_different() {
+fn urls_that_differ_in_what_is_redacted_are_different() {
     let server = Server::start();
     let urls = ["one", "two"].map(|secret| server.url(&format!("/png/300/a.png?w=1&sig={secret}Secret")));
     let first = recorded().lines(&urls).run();
@@ -347,7 +347,7 @@ fn urls_that_differ_in_what_is_masked_are_different() {
 
     let second = recorded().lines(&urls).in_dir(&first.dir).run();
     assert_eq!(second.status, Some(0), "{second}");
-    assert!(told(&second).iter().all(|words| words.starts_with("skipped already_saved ")), "{second}");
+    assert!(outcomes(&second).iter().all(|words| words.starts_with("skipped already_saved ")), "{second}");
     assert_eq!(server.requests().len(), 2, "{second}");
     let journal = second.file(".fetchimg/manifest.jsonl");
     let texts = [first.stdout, first.stderr, second.stdout, second.stderr, String::from_utf8_lossy(&journal).into()];
@@ -355,18 +355,18 @@ fn urls_that_differ_in_what_is_masked_are_different() {
 }
 
 #[test]
-fn a_masked_url_out_of_a_record_is_a_url_like_any_other() {
+fn a_redacted_url_from_a_record_is_a_url_like_any_other() {
     let server = Server::start();
     let url = server.url("/png/300/a.png?sig=***");
     let first = fetchimg().lines([&url]).run();
     assert_eq!(first.status, Some(0), "{first}");
     let second = recorded().lines([&url]).in_dir(&first.dir).run();
-    assert_eq!(told(&second), ["skipped already_saved a.png"], "{second}");
+    assert_eq!(outcomes(&second), ["skipped already_saved a.png"], "{second}");
     assert_eq!(server.requests().len(), 1, "{second}");
 }
 
 #[test]
-fn a_file_of_somebody_else_stays_as_it_is() {
+fn a_file_of_another_origin_stays_as_it_is() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("images/a.png", "my own");
@@ -374,7 +374,7 @@ fn a_file_of_somebody_else_stays_as_it_is() {
     for _ in 0..2 {
         let run = recorded().in_dir(&dir).lines(&urls).run();
         assert_eq!(run.status, Some(0), "{run}");
-        assert_eq!(told(&run)[0], "skipped file_exists a.png", "{run}");
+        assert_eq!(outcomes(&run)[0], "skipped file_exists a.png", "{run}");
         assert_eq!(run.file("a.png"), b"my own", "{run}");
         assert_eq!(run.files(), ["a.png", "b.png"], "{run}");
     }
@@ -382,7 +382,7 @@ fn a_file_of_somebody_else_stays_as_it_is() {
 }
 
 #[test]
-fn a_file_of_somebody_else_stays_also_when_its_name_was_not_known_before() {
+fn a_file_of_another_origin_stays_even_if_its_name_was_not_known_before() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("images/photo.png", "my own");
@@ -391,7 +391,7 @@ fn a_file_of_somebody_else_stays_also_when_its_name_was_not_known_before() {
     let run = recorded().in_dir(&dir).lines(&urls).run();
 
     assert_eq!(run.status, Some(0), "{run}");
-    assert_eq!(told(&run), ["skipped file_exists photo.png", "skipped file_exists big.png"], "{run}");
+    assert_eq!(outcomes(&run), ["skipped file_exists photo.png", "skipped file_exists big.png"], "{run}");
     assert_eq!(run.file("photo.png"), b"my own", "{run}");
     assert_eq!(run.file("big.png"), b"my own, too", "{run}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
@@ -417,19 +417,19 @@ fn links_and_folders_in_the_place_of_saved_images_stay_as_they_are() {
     {
         let run = recorded().in_dir(&first.dir).lines(&urls).args(flags).run();
         assert_eq!(run.status, Some(0), "{run}");
-        assert_eq!(told(&run), [&*kept[0], &*kept[1], last], "{run}");
+        assert_eq!(outcomes(&run), [&*kept[0], &*kept[1], last], "{run}");
         assert!(output.join("link.png").is_symlink() && there.exists(), "{run}");
         assert!(run.stderr.contains("Kept: link.png, "), "{run}");
     }
 
     let run = recorded().in_dir(&first.dir).lines(&urls[..1]).arg("--overwrite").run();
-    assert_eq!(told(&run), ["saved link.png"], "{run}");
+    assert_eq!(outcomes(&run), ["saved link.png"], "{run}");
     assert!(!output.join("link.png").is_symlink() && there.exists(), "{run}");
 }
 
 #[cfg(unix)]
 #[test]
-fn links_and_folders_of_somebody_else_stay_as_they_are() {
+fn links_and_folders_of_another_origin_stay_as_they_are() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("treasure.png", "my own");
@@ -441,11 +441,11 @@ fn links_and_folders_of_somebody_else_stay_as_they_are() {
 
     assert_eq!(run.status, Some(0), "{run}");
     let kept = ["link.png", "broken.png", "folder.png"].map(|name| format!("skipped file_exists {name}"));
-    assert_eq!(told(&run), kept, "{run}");
+    assert_eq!(outcomes(&run), kept, "{run}");
     assert_eq!(server.requests().len(), 0, "{run}");
 
     let run = recorded().in_dir(&dir).lines(&urls[..2]).arg("--overwrite").run();
-    assert_eq!(told(&run), ["saved link.png", "saved broken.png"], "{run}");
+    assert_eq!(outcomes(&run), ["saved link.png", "saved broken.png"], "{run}");
     assert_eq!(dir.read("treasure.png"), b"my own", "the link is replaced, not followed\n{run}");
     assert!(!run.output().join("nowhere").exists(), "{run}");
     assert_eq!(run.file("link.png"), server.body("/png/300/link.png"), "{run}");
@@ -460,7 +460,7 @@ fn overwrite_replaces_everything() {
     for hits in 1..=3 {
         let run = recorded().in_dir(&dir).lines(&urls).arg("--overwrite").run();
         assert_eq!(run.status, Some(0), "{run}");
-        assert_eq!(told(&run), ["saved a.png", "saved b.png"], "{run}");
+        assert_eq!(outcomes(&run), ["saved a.png", "saved b.png"], "{run}");
         assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
         assert_eq!(run.file("b.png"), server.body("/png/100000/b"), "{run}");
         assert_eq!((server.hits("/png/300/a.png"), server.hits("/png/100000/b")), (hits, hits), "{run}");
@@ -509,9 +509,9 @@ fn a_longer_list_keeps_the_names_of_the_shorter() {
     let second = recorded().lines([&two, &one]).in_dir(&first.dir).run();
 
     assert_eq!(second.status, Some(0), "{second}");
-    let told = told(&second);
-    assert!(told[0].starts_with("saved a-"), "{second}");
-    assert_eq!(told[1], "skipped already_saved a.png", "{second}");
+    let outcomes = outcomes(&second);
+    assert!(outcomes[0].starts_with("saved a-"), "{second}");
+    assert_eq!(outcomes[1], "skipped already_saved a.png", "{second}");
     assert_eq!(second.file("a.png"), server.body("/png/300/one/a.png"), "{second}");
 }
 
@@ -519,7 +519,7 @@ fn a_longer_list_keeps_the_names_of_the_shorter() {
 fn one_folder_serves_one_run_at_a_time() {
     let server = Server::start();
     let first = fetchimg().lines([server.url("/gated/300/a.png")]).start();
-    server.wait_for_hits("/gated", 1, PATIENCE);
+    server.wait_for_hits("/gated", 1, MAX_WAIT);
     let second = fetchimg().arg(server.url("/png/300/b.png")).in_dir(first.dir()).run();
     assert_eq!(second.status, Some(3), "{second}");
     assert!(second.stderr.starts_with("fetchimg: another fetchimg is working in images"), "{second}");
@@ -530,7 +530,7 @@ fn one_folder_serves_one_run_at_a_time() {
     let first = first.wait();
 
     assert_eq!(first.status, Some(0), "{first}");
-    assert_eq!(first.told(), ["saved a.png"], "{first}");
+    assert_eq!(first.outcomes(), ["saved a.png"], "{first}");
     assert_eq!(first.files(), ["a.png"], "{first}");
     let third = fetchimg().arg(server.url("/png/300/b.png")).in_dir(&first.dir).run();
     assert_eq!(third.status, Some(0), "the folder is free again\n{third}");
@@ -561,7 +561,7 @@ fn nothing_but_images_and_one_hidden_folder_is_left() {
     ];
     let run = fetchimg().lines(bad.map(|target| server.url(target))).args(["--retries=0", "--max-bytes=100000"]).run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert!(run.told().iter().all(|words| words.starts_with("failed ")), "{run}");
+    assert!(run.outcomes().iter().all(|words| words.starts_with("failed ")), "{run}");
     assert_eq!((run.files(), run.leftovers()), (vec![], vec![]), "{run}");
     assert_eq!(hidden(&run), [".fetchimg"], "{run}");
 }
@@ -575,7 +575,7 @@ fn fsync_gives_the_same_files() {
     let synced = fetchimg().lines(&urls).args(["--name", "{host}/{basename}", "--fsync"]).run();
 
     assert_eq!((plain.status, synced.status), (Some(0), Some(0)), "{synced}");
-    assert_eq!((synced.told(), synced.files()), (plain.told(), plain.files()), "{synced}");
+    assert_eq!((synced.outcomes(), synced.files()), (plain.outcomes(), plain.files()), "{synced}");
     for (index, target) in (0..).zip(targets) {
         let path = synced.record(index)["path"].as_str().expect("a path").to_owned();
         assert_eq!(synced.file(&path), server.body(target), "{synced}");
@@ -610,7 +610,7 @@ fn overwriting_gives_the_names_that_are_asked_for_now() {
     assert_eq!(numbered.files(), ["0.png", "1.png"], "{numbered}");
     assert!(numbered.file("1.png") == server.body("/png/300/b.png"), "{numbered}");
     let again = fetchimg().lines(&urls).in_dir(&first.dir).run();
-    assert_eq!(again.told(), ["skipped already_saved 0.png", "skipped already_saved 1.png"], "{again}");
+    assert_eq!(again.outcomes(), ["skipped already_saved 0.png", "skipped already_saved 1.png"], "{again}");
 }
 
 #[test]
@@ -619,7 +619,7 @@ fn overwriting_takes_no_other_rows_file_away() {
     let (one, two) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
     let first = fetchimg().lines([&one, &two]).args(["--name", "{index}.png"]).run();
     assert_eq!(first.files(), ["0.png", "1.png"], "{first}");
-    // Each would now get the name that the other has.
+    // With the new template, each row would get the name of the other one's file.
     let swapped = fetchimg().args([&two, &one]).in_dir(&first.dir).args(["--name", "{index}.png", "--overwrite"]).run();
     assert_eq!(swapped.status, Some(0), "{swapped}");
     assert_eq!(swapped.files().len(), 2, "{swapped}");
@@ -636,40 +636,40 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
     let url = server.url("/png/300/a.png");
     for link in ["images/.fetchimg", "images/.fetchimg/parts"] {
         let dir = TestDir::new();
-        dir.write("victim/000001.part", "somebody's");
-        dir.write("victim/thesis.txt", "somebody's");
+        dir.write("victim/000001.part", "not ours");
+        dir.write("victim/thesis.txt", "not ours");
         std::fs::create_dir_all(dir.join(link).parent().expect("a parent")).expect("made");
         std::os::unix::fs::symlink(dir.join("victim"), dir.join(link)).expect("linked");
         let run = fetchimg().in_dir(&dir).arg(&url).run();
         assert_eq!(run.status, Some(3), "{run}");
         assert!(run.stderr.contains("link"), "{run}");
-        assert_eq!(dir.read("victim/000001.part"), b"somebody's", "{run}");
+        assert_eq!(dir.read("victim/000001.part"), b"not ours", "{run}");
     }
-    // In the place of a file that is written: to one that is there, and to one that would be made.
+    // Links in place of files that the program writes: to a file that exists, and to one that would be created.
     for (link, status) in [("lock", 3), ("manifest.jsonl", 3), ("runs.jsonl", 0)] {
         for victim in ["thesis.txt", "new.txt"] {
             let dir = TestDir::new();
-            dir.write("victim/thesis.txt", "somebody's");
+            dir.write("victim/thesis.txt", "not ours");
             std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
             std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images/.fetchimg").join(link))
                 .expect("linked");
             let run = fetchimg().in_dir(&dir).arg(&url).run();
             assert_eq!(run.status, Some(status), "{run}");
             assert!(run.stderr.contains(&format!("{link}: it is a symbolic link")), "{run}");
-            assert_eq!(dir.read("victim/thesis.txt"), b"somebody's", "{run}");
+            assert_eq!(dir.read("victim/thesis.txt"), b"not ours", "{run}");
             assert!(!dir.join("victim/new.txt").exists(), "{run}");
         }
     }
-    // A folder of the output that leads elsewhere, and a journal that speaks of a file behind it.
+    // A folder of the output that is a link, and a journal with a file in it.
     let dir = TestDir::new();
-    dir.write("victim/keys", "somebody's");
+    dir.write("victim/keys", "not ours");
     std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
     std::os::unix::fs::symlink(dir.join("victim"), dir.join("images/d")).expect("linked");
     let line = format!("{{\"index\":0,\"url\":\"{url}\",\"status\":\"saved\",\"path\":\"d/keys\",\"bytes\":1}}\n");
     dir.write("images/.fetchimg/manifest.jsonl", line);
     let run = fetchimg().in_dir(&dir).arg(&url).run();
     assert_eq!((run.status, run.record(0)["error"].as_str()), (Some(1), Some("disk")), "{run}");
-    assert_eq!(dir.read("victim/keys"), b"somebody's", "{run}");
+    assert_eq!(dir.read("victim/keys"), b"not ours", "{run}");
 }
 
 #[test]
@@ -686,7 +686,7 @@ fn records_and_reports_destroy_nothing_that_the_run_needs() {
             assert_eq!(first.dir.read(place), before, "{run}");
         }
     }
-    // The shell opens the list here, and the program is not told what it is called.
+    // The shell opens the list, so the program does not know its name.
     let before = first.dir.read("list.txt");
     let run = Program::new("sh")
         .args(["-c", "exec \"$0\" --manifest list.txt < list.txt", env!("CARGO_BIN_EXE_fetchimg")])
@@ -706,7 +706,7 @@ fn a_template_that_continues_is_the_only_kind_there_is() {
         assert_eq!(first.status, Some(0), "{first}");
         assert_eq!(first.files().len(), 2, "two rows, two files\n{first}");
         let second = fetchimg().in_dir(&first.dir).args(["list.txt", "--name", template]).run();
-        assert!(second.told().iter().all(|told| told.starts_with("skipped already_saved")), "{second}");
+        assert!(second.outcomes().iter().all(|outcomes| outcomes.starts_with("skipped already_saved")), "{second}");
     }
     let refused = fetchimg().lines(&urls).args(["--name", "{index}:{basename}"]).run();
     assert_eq!(refused.status, Some(2), "{refused}");

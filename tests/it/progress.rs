@@ -1,14 +1,14 @@
-//! What can be seen while the program runs: the live view on a terminal, and log lines elsewhere.
+//! Progress: the live view on a terminal, and log lines elsewhere.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::common::{Picture, Program, Run, Running, Server, fetchimg, wait_until};
 
-/// Enough for something to be drawn several times.
+/// Enough time for the view to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);
 
-/// A list that shows everything: what comes, what fails, a host that asks for less, and what takes its time.
+/// A list for every part of the view: saved and failed rows, a host that asks for fewer requests, and slow downloads.
 fn busy(server: &Server) -> Program {
     server.close_gate();
     let slow = (0..2).map(|number| server.url(&format!("/gated-middle/60000/a/b/slow-{number}.png")));
@@ -18,7 +18,7 @@ fn busy(server: &Server) -> Program {
     fetchimg().lines(slow.chain(throttled).chain(saved).chain(missing))
 }
 
-/// What the terminal shows once it shows all of these.
+/// Waits until the terminal shows all of these texts, and returns what it shows.
 #[track_caller]
 fn wait_to_see(running: &Running, (width, height): (usize, usize), texts: &[&str]) -> String {
     let mut seen = String::new();
@@ -29,7 +29,7 @@ fn wait_to_see(running: &Running, (width, height): (usize, usize), texts: &[&str
     seen
 }
 
-/// Lets everything come that waits, and the run end.
+/// Lets all waiting downloads and the run end.
 fn end(running: Running, server: &Server) -> Run {
     server.open_gate();
     let run = running.wait();
@@ -67,7 +67,7 @@ fn without_unicode_and_colours_it_is_plain_ascii() {
     wait_to_see(&running, size, &["[====", ">  ", "/.../slow-0.png", "throttled: "]);
     let run = end(running, &server);
     assert!(run.stderr.is_ascii(), "{run}");
-    // What moves the cursor or erases, and nothing else.
+    // Only sequences that move the cursor or erase.
     let commands = run.stderr.split('\u{1b}').skip(1).filter_map(|text| text.chars().find(|c| c.is_alphabetic()));
     assert_eq!(commands.collect::<BTreeSet<_>>(), BTreeSet::from(['A', 'J', 'K', 'h', 'l']), "{run}");
     assert_clean(&run, size, 3);
@@ -81,7 +81,7 @@ fn a_small_terminal_is_enough_and_it_may_change() {
     for (width, height) in [(40, 10), (20, 5), (120, 40)] {
         running.resize(width, height);
         std::thread::sleep(SEVERAL_TICKS);
-        // The last frame alone, as if the terminal were new: each ends with the erasure of what is below.
+        // The last frame alone, as on a new terminal: each frame ends with erasing what is below.
         let text = running.stderr();
         let picture = Picture::of(text.rsplit("\u{1b}[J").nth(1).unwrap_or_default(), width.into(), height.into());
         let (lines, most) = (picture.lines(), usize::from(height) / 3 + 1);
@@ -111,7 +111,7 @@ fn a_list_whose_end_is_unknown_is_said_to_be_one() {
 fn the_length_of_a_file_is_estimated_until_it_has_been_read() {
     let (server, size) = (Server::start(), (80, 24));
     server.close_gate();
-    // More than the program reads ahead.
+    // More rows than the program reads ahead.
     let rows = (0..40_000).map(|number| server.url(&format!("/gated/300/{number:05}.png")));
     let running = fetchimg().lines(rows).terminal(80, 24).start();
     wait_to_see(&running, size, &["0 of about 40,000"]);
@@ -124,14 +124,14 @@ fn many_log_lines_stay_whole_above_the_view() {
     let run = fetchimg().lines(&urls).terminal(80, 24).run();
     assert_eq!(run.status, Some(1), "{run}");
     let lines = Picture::of(&run.stderr, 80, 24).lines();
-    let told = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
+    let errors = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
     let expected = urls.iter().map(|url| format!("Failed: {url}: 404 Not Found")).collect::<BTreeSet<_>>();
-    assert!(told.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
+    assert!(errors.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
     assert_eq!(lines.len(), urls.len(), "{lines:#?}");
 }
 
 #[test]
-fn whoever_insists_gets_a_clean_terminal_as_well() {
+fn a_second_signal_leaves_a_clean_terminal_too() {
     let (server, size) = (Server::start(), (80, 24));
     let mut running = busy(&server).terminal(80, 24).start();
     wait_to_see(&running, size, &["slowest "]);

@@ -1,16 +1,16 @@
-//! What it costs to see a run: the live view on a terminal against silence on the same.
+//! Measures what the live view on a terminal costs, compared with a silent run on the same terminal.
 //!
 //! ```text
-//! TMPDIR=/dev/shm cargo bench --bench seeing               # 15 rounds of 10,000 images
-//! … -- 9 --images 100000                                   # 9 rounds of more of them
+//! TMPDIR=/dev/shm cargo bench --bench progress             # 15 rounds of 10,000 images
+//! … -- 9 --images 100000                                   # 9 rounds of 100,000 images
 //! ```
 //!
-//! A server of its own answers every request at once with a picture of a kilobyte. Each round runs the program in every
-//! way, one after the other, each into a new folder, with a terminal of 80 columns and 24 lines whose text is read as
-//! fast as it comes. Who begins changes; what counts are the ratios within a round. `every image` logs two lines for each
-//! image above the view (`-v`), which is what a terminal can be asked for at most.
+//! A server in a process of its own answers every request at once with a picture of a kilobyte. Each round runs the
+//! program once with each set of flags, into a new folder, on a terminal of 80 columns and 24 lines whose text is read
+//! as fast as it comes. The order changes from round to round, and the ratios within a round count. `every image` logs
+//! two lines for each image above the view (`-v`), which is the most that the program can write to a terminal.
 //!
-//! The status is 1 when the claim does not hold.
+//! The exit status is 1 if the claim does not hold.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -29,15 +29,15 @@ use nix::sys::resource::{UsageWho, getrusage};
 use common::instant::{self, Instant as Server};
 use common::{Result, spread};
 
-/// The names of the ways, and their flags.
+/// The compared sets of flags, with their names.
 const WAYS: [(&str, &[&str]); 3] = [
     ("silence", &["-q", "--progress", "none"]),
     ("live view", &["--progress", "bar"]),
     ("live view, every image", &["--progress", "bar", "-v"]),
 ];
 
-/// The view takes at most so many times the wall time of silence.
-const AT_MOST: f64 = 1.02;
+/// The claimed maximum of the ratio of the wall times with the view and without.
+const MAX_RATIO: f64 = 1.02;
 
 /// What a run took.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ fn main() -> Result<ExitCode> {
     let mut all = [const { Vec::new() }; WAYS.len()];
     for round in 0..=rounds {
         for turn in 0..WAYS.len() {
-            // Nobody always runs after the same one.
+            // The order changes, so that no set always runs after the same one.
             let way = (round + if round % 2 == 0 { turn } else { WAYS.len() - turn }) % WAYS.len();
             let taken = run(WAYS[way].1, &list, &folder.path().join("output"), images)?;
             // The first round warms up.
@@ -96,9 +96,9 @@ fn main() -> Result<ExitCode> {
             view = wall.0;
         }
     }
-    let holds = view <= AT_MOST;
+    let holds = view <= MAX_RATIO;
     println!(
-        "\nat most {AT_MOST} times the wall time of silence: {view:.3}, {}",
+        "\nat most {MAX_RATIO} times the wall time of silence: {view:.3}, {}",
         if holds { "holds" } else { "DOES NOT HOLD" }
     );
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -115,7 +115,7 @@ fn run(flags: &[&str], list: &Path, output: &Path, images: usize) -> Result<Take
     let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let begin = Instant::now();
     let mut process = command.spawn()?;
-    // The other end is the program's alone from here on, so that its text has an end.
+    // From here on only the program holds the other end of the terminal, so that reading ends when it does.
     drop(command);
     let reader = std::thread::spawn(move || {
         let (mut piece, mut sent) = (vec![0; 1 << 16], 0);

@@ -1,9 +1,9 @@
-//! What is refused of images: by their size, and because they are not sound.
+//! Validation: images that are refused by their size, or because they are corrupt.
 
 use crate::common::{Run, Server, fetchimg};
 
-/// What became of the rows, in list order: the kind of error, or the file.
-fn told(run: &Run) -> Vec<String> {
+/// The outcomes of the rows, in list order: the kind of error, or the file.
+fn outcomes(run: &Run) -> Vec<String> {
     let mut records = run.records();
     records.sort_by_key(|record| record["index"].as_u64());
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
@@ -35,7 +35,7 @@ fn images_are_held_to_bounds() {
     assert_eq!(run.status, Some(1), "{run}");
     let expected =
         ["100x100.png", "too_small", "too_small", "400x100.png", "not_accepted", "250x200.png", "not_accepted"];
-    assert_eq!(told(&run), expected, "{run}");
+    assert_eq!(outcomes(&run), expected, "{run}");
     assert_eq!(run.record(1)["message"], "the image has 99 x 100 pixels (--min-width 100)", "{run}");
     assert_eq!(run.record(4)["message"], "the image has 401 x 100 pixels (--max-aspect 4)", "{run}");
     assert_eq!((&run.record(1)["retryable"], &run.record(1)["attempts"]), (&false.into(), &1.into()), "{run}");
@@ -45,9 +45,9 @@ fn images_are_held_to_bounds() {
 #[test]
 fn what_is_too_small_is_not_read_to_its_end() {
     let server = Server::start();
-    // It never ends, and its header says that it has one pixel.
+    // It never ends, and its header says one pixel.
     let run = fetchimg().lines([server.url("/endless/a.png")]).args(["--min-width", "2"]).run();
-    assert_eq!(told(&run), ["too_small"], "{run}");
+    assert_eq!(outcomes(&run), ["too_small"], "{run}");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn small_files_are_refused_by_what_they_announce_and_by_what_they_have() {
     let server = Server::start();
     let urls = ["/png/999/a.png", "/png/1000/b.png", "/chunked/999/c.png", "/chunked/1000/d.png"];
     let run = fetchimg().lines(urls.map(|target| server.url(target))).args(["--min-bytes", "1000"]).run();
-    assert_eq!(told(&run), ["too_small", "b.png", "too_small", "d.png"], "{run}");
+    assert_eq!(outcomes(&run), ["too_small", "b.png", "too_small", "d.png"], "{run}");
     assert_eq!(run.record(0)["message"], "999 B of at least 1000 B (--min-bytes)", "{run}");
 }
 
@@ -65,7 +65,7 @@ fn what_is_no_image_to_its_end_is_corrupt() {
     let kinds = ["png/4000/a.png", "png/900000/b.png", "jpeg/c.jpg", "gif/d.gif", "webp/e.webp"];
     let urls = kinds.map(|kind| server.url(&format!("/half/{kind}")));
     let run = fetchimg().lines(&urls).run();
-    assert_eq!(told(&run), ["corrupt_image"; 5], "{run}");
+    assert_eq!(outcomes(&run), ["corrupt_image"; 5], "{run}");
     assert!(run.files().is_empty() && run.leftovers().is_empty(), "{run}");
     assert!(run.stderr.contains("--verify none saves it as it came"), "{run}");
     let message = run.record(0)["message"].to_string();
@@ -84,7 +84,7 @@ fn anything_means_anything() {
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.record(2)["width"], 3, "{run}");
     let run = fetchimg().lines(&urls).args(["--accept", "any", "--min-width", "3"]).run();
-    assert_eq!(told(&run), ["too_small", "not_accepted", "c.png"], "{run}");
+    assert_eq!(outcomes(&run), ["too_small", "not_accepted", "c.png"], "{run}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Records in a few words, so that a test reads like the end of a run.
+//! Records as short texts, for comparisons in tests.
 
 use serde_json::Value;
 
@@ -8,14 +8,14 @@ impl Run {
     /// The last record of each row in list order: `saved a.png`, `failed bad_url`, `failed http_status 404`,
     /// `skipped duplicate_url a.png`. A row without a record fails the test.
     #[track_caller]
-    pub fn told(&self) -> Vec<String> {
+    pub fn outcomes(&self) -> Vec<String> {
         let last = self.records().iter().filter_map(|record| record["index"].as_u64()).max();
-        last.map_or_else(Vec::new, |last| (0..=last).map(|index| in_words(&self.record(index))).collect())
+        last.map_or_else(Vec::new, |last| (0..=last).map(|index| outcome(&self.record(index))).collect())
     }
 }
 
-/// A record in a few words.
-pub fn in_words(record: &Value) -> String {
+/// The outcome of a record as a short text.
+pub fn outcome(record: &Value) -> String {
     let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
     let status = text("status");
     let details = match status.as_str() {
