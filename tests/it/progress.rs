@@ -162,7 +162,7 @@ fn a_log_tells_how_far_it_is_now_and_then_and_how_it_ended() {
     running.wait_for_stderr(" under way, ");
     let said = running.stderr();
     let line = said.lines().find(|line| line.contains("Progress: ")).unwrap_or_default();
-    for part in ["Progress: 24 of 26, 3 failed (3 http_status 404)", ", the slowest for ", "; throttled: localhost"] {
+    for part in ["Progress: 23 of 26, 3 failed (3 http_status 404)", ", the slowest for ", "; throttled: localhost"] {
         assert!(line.contains(part), "{part} in {line}");
     }
     assert!(!said.contains('\u{1b}') && !said.contains('\r'), "{said}");

@@ -89,14 +89,14 @@ impl Folder {
     ) -> io::Result<Result<Published, Staged<'a>>> {
         let (published, _part) = match staged {
             #[cfg(target_os = "linux")]
-            Staged::Unnamed(file, body) => match self.link_unnamed(&file, path)? {
-                Some(published) => (published, None),
-                None => {
+            Staged::Unnamed(file, body) => {
+                let Some(published) = self.link_unnamed(&file, path)? else {
                     // It takes as much of the disk as the one that is written instead.
                     drop(file);
                     return self.stage_named(body).map(Err);
-                }
-            },
+                };
+                (published, None)
+            }
             #[cfg(not(target_os = "linux"))]
             Staged::Unnamed(_, body) => return self.stage_named(body).map(Err),
             Staged::Named(part) => {
