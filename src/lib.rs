@@ -82,7 +82,7 @@ pub use crate::record::{
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};
 
-/// The parts of [`Options`](crate::Options), one for each folder that has options of its own.
+/// The parts of `Options`, one for each folder that has options of its own.
 pub mod options {
     pub use crate::fetch::{Accept, Bounds, Options as Fetch, Verify, Wanted};
     pub use crate::http::retry::Policy as RetryPolicy;

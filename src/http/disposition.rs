@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-/// The file name in the field, as the sender wrote it; [`crate::naming`] makes it safe.
+/// The file name in the field, as the sender wrote it; the folder `naming` makes it safe.
 ///
 /// `filename*` (RFC 8187) is preferred to `filename` (RFC 6266, section 4.3).
 #[must_use]

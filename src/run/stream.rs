@@ -33,7 +33,7 @@ struct Backlog {
 
 impl Backlog {
     /// Waits until a further job may be taken.
-    async fn has_room(&self) {
+    async fn below_limit(&self) {
         loop {
             let shrunk = self.shrunk.notified();
             if self.unread.load(Ordering::Acquire) < MAX_UNREAD {
@@ -59,10 +59,10 @@ impl RecordSender {
     }
 }
 
-/// The jobs, taken while the backlog has room. A job that has been taken is never lost.
+/// The jobs, taken while the backlog is below its limit. A job that has been taken is never lost.
 fn gated(jobs: impl Stream<Item = Job> + Send, backlog: Arc<Backlog>) -> impl Stream<Item = Job> + Send {
     stream::unfold((Box::pin(jobs), backlog), |(mut jobs, backlog)| async move {
-        backlog.has_room().await;
+        backlog.below_limit().await;
         let job = jobs.next().await?;
         Some((job, (jobs, backlog)))
     })

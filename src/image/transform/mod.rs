@@ -1,6 +1,6 @@
 //! Works on pixels: decodes to verify, resizes, encodes, and computes perceptual hashes.
 //!
-//! [`transform`] takes the bytes of one image and [`TransformOptions`] and returns the image to store. [`verify`]
+//! [`transform`] takes the bytes of one image and [`TransformOptions`] and returns the image to store. `verify`
 //! decodes every frame of an image and keeps nothing. Both only compute: they use no network, no files and no clock,
 //! and run in a [`CpuPool`] beside the network. An image is untrusted: its header is held to [`Limits`] before memory
 //! is allocated for it, so that a decompression bomb ends as an error.
@@ -201,7 +201,7 @@ pub fn transform(
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash })
 }
 
-/// Bytes of memory that [`transform`] and [`verify`] need for such an image, for [`CpuPool::run`]. `size` is its width
+/// Bytes of memory that [`transform`] and `verify` need for such an image, for [`CpuPool::run`]. `size` is its width
 /// and height in pixels, if known.
 ///
 /// The header may be wrong, so this is an estimate; [`Limits::max_memory`] enforces it.
