@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -124,8 +125,9 @@ fn name_of(origin: &Origin, boot: &str) -> Option<String> {
     (name.len() <= 255).then_some(name)
 }
 
-/// Parses a name that [`name_of`] made. `None` if the body cannot be resumed: it is too old, or was written before the
-/// current boot, so that a loss of power may have left holes in it.
+/// Parses a name that [`name_of`] made. `None` if the body cannot be resumed: it is too old, was written before the
+/// current boot, so that a loss of power may have left holes in it, or has been published. A run that was killed while
+/// publishing it may have left it with both names, and the image would change with the part file.
 fn parse_name(path: PathBuf, metadata: &fs::Metadata, boot: Option<&str>) -> Option<(String, Unfinished)> {
     let name = path.file_stem()?.to_str()?;
     let mut parts = name.splitn(5, '-');
@@ -140,6 +142,7 @@ fn parse_name(path: PathBuf, metadata: &fs::Metadata, boot: Option<&str>) -> Opt
     let can_resume = boot == Some(written_in)
         && hash.len() == HASH_DIGITS
         && age < MAX_AGE
+        && metadata.nlink() == 1
         && metadata.len() > 0
         && total.is_none_or(|total| metadata.len() <= total);
     let hash = hash.to_owned();
@@ -309,6 +312,26 @@ mod tests {
         begin(&dir, Some(origin(&url, "\"a\"", WRITE_BUFFER as u64)), drop);
         drop(dir);
         assert!(open().unfinished(&url).is_none());
+    }
+
+    #[test]
+    fn a_part_file_that_is_an_image_too_is_removed_and_the_image_stays_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (parts, image) = (folder.path().join("parts"), folder.path().join("1.png"));
+        fs::create_dir(&parts).expect("a folder");
+        let open = || SpillDir::open(parts.clone(), Some("0".into())).expect("open");
+        let url = Url::parse("http://a.example/1.png").expect("a URL");
+        let dir = open();
+        let part_file = dir.create(Some(&origin(&url, "\"a\"", 1000))).expect("a part file");
+        fs::write(&part_file.path, vec![1; 1000]).expect("write");
+        fs::hard_link(&part_file.path, &image).expect("a link");
+        // As if the run had been killed.
+        std::mem::forget(part_file);
+        drop(dir);
+        let dir = open();
+        assert!(dir.unfinished(&url).is_none());
+        assert_eq!(count(&dir), 0);
+        assert_eq!(fs::read(&image).expect("read"), vec![1; 1000]);
     }
 
     #[test]
