@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
-use fir::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x4;
+use fir::{FilterType, ResizeAlg, ResizeOptions};
 
 use super::TransformError;
 use super::pixel_buffer::{Colour, PixelBuffer};
@@ -97,12 +98,6 @@ pub fn scale(picture: PixelBuffer, fit: &Fit) -> Result<PixelBuffer, TransformEr
     if (picture.width, picture.height) == fit.size && fit.used == (1.0, 1.0) {
         return Ok(picture);
     }
-    let pixel = match picture.colour {
-        Colour::Grey => PixelType::U8,
-        Colour::GreyAlpha => PixelType::U8x2,
-        Colour::Rgb => PixelType::U8x3,
-        Colour::Rgba => PixelType::U8x4,
-    };
     let (stored_width, stored_height) = (f64::from(picture.width), f64::from(picture.height));
     let (used_width, used_height) = (stored_width * fit.used.0, stored_height * fit.used.1);
     // `use_alpha` weights the values of a pixel by its opacity.
@@ -110,11 +105,39 @@ pub fn scale(picture: PixelBuffer, fit: &Fit) -> Result<PixelBuffer, TransformEr
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
         .crop((stored_width - used_width) / 2.0, (stored_height - used_height) / 2.0, used_width, used_height)
         .use_alpha(picture.colour.has_alpha());
-    let from = ImageRef::new(picture.width, picture.height, &picture.data, pixel).map_err(TransformError::internal)?;
+    let colour = picture.colour;
+    let four = widened(picture);
+    let from =
+        TypedImageRef::<U8x4>::from_buffer(four.width, four.height, &four.data).map_err(TransformError::internal)?;
     let (width, height) = fit.size;
-    let mut to = Image::new(width, height, pixel);
-    fir::Resizer::new().resize(&from, &mut to, &options).map_err(TransformError::internal)?;
-    Ok(PixelBuffer { width, height, data: to.into_vec(), ..picture })
+    let mut data = vec![0; width as usize * height as usize * 4];
+    let mut to = TypedImage::<U8x4>::from_buffer(width, height, &mut data).map_err(TransformError::internal)?;
+    fir::Resizer::new().resize_typed(&from, &mut to, &options).map_err(TransformError::internal)?;
+    Ok(PixelBuffer { width, height, data: narrowed(&data, colour), colour, profile: four.profile })
+}
+
+/// The picture with four values per pixel, the missing ones filled up. The scaler is compiled anew for each number of
+/// values, 20 s of processor time each, and is no slower with four of them than with three.
+fn widened(picture: PixelBuffer) -> PixelBuffer {
+    let pixels = &picture.data;
+    let data = match picture.colour {
+        Colour::Grey => pixels.iter().flat_map(|&grey| [grey; 4]).collect(),
+        Colour::GreyAlpha => pixels.as_chunks().0.iter().flat_map(|&[grey, alpha]| [grey, grey, grey, alpha]).collect(),
+        Colour::Rgb => pixels.as_chunks().0.iter().flat_map(|&[red, green, blue]| [red, green, blue, 255]).collect(),
+        Colour::Rgba => return picture,
+    };
+    PixelBuffer { colour: Colour::Rgba, data, ..picture }
+}
+
+/// Of pixels with four values those that `colour` has: the opposite of [`widened`].
+fn narrowed(data: &[u8], colour: Colour) -> Vec<u8> {
+    let (pixels, _) = data.as_chunks();
+    match colour {
+        Colour::Grey => pixels.iter().map(|&[grey, ..]: &[u8; 4]| grey).collect(),
+        Colour::GreyAlpha => pixels.iter().flat_map(|&[grey, _, _, alpha]: &[u8; 4]| [grey, alpha]).collect(),
+        Colour::Rgb => pixels.iter().flat_map(|&[red, green, blue, _]: &[u8; 4]| [red, green, blue]).collect(),
+        Colour::Rgba => data.to_vec(),
+    }
 }
 
 #[cfg(test)]
