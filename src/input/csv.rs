@@ -485,7 +485,7 @@ mod tests {
             (format!("{field}{field}\nhttp://a/2,\n"), vec![abandoned(2, 3), "http://a/2".to_owned()]),
             // and one that also has an unclosed quote ends with the first line of its row.
             (
-                format!("\"{}\nhttp://a/2,\n", "x\n".repeat(MAX_ROW_BYTES / 2)),
+                format!("\"{}\nhttp://a/2,\n", format!("{}\n", "x".repeat(1000)).repeat(MAX_ROW_BYTES / 1000)),
                 vec![abandoned(2, 3), "bad_url".to_owned(), "http://a/2".to_owned()],
             ),
             (",".repeat(MAX_ROW_BYTES + 1), vec![abandoned(2, 3)]),

@@ -239,7 +239,7 @@ fn push_chunk(file: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) {
     let start = file.len();
     file.extend(kind);
     file.extend(content);
-    let checksum = crc32(&file[start..]);
+    let checksum = crc32fast::hash(&file[start..]);
     file.extend(checksum.to_be_bytes());
 }
 
@@ -296,30 +296,6 @@ fn zeros_zlib(times: usize, length: usize) -> Vec<u8> {
     let sum = u32::try_from(times * length % 65_521).expect("a remainder");
     let end = [b"\x01\0\0\xff\xff".as_slice(), &((sum << 16) | 1).to_be_bytes()].concat();
     [b"\x78\xda".as_slice(), &once.repeat(times), &end].concat()
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8))
-}
-
-const CRC_TABLE: [u32; 256] = crc_table();
-
-const fn crc_table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut index = 0;
-    let mut start: u32 = 0;
-    while index < 256 {
-        let mut entry = start;
-        let mut bit = 0;
-        while bit < 8 {
-            entry = if entry & 1 == 1 { 0xedb8_8320 ^ (entry >> 1) } else { entry >> 1 };
-            bit += 1;
-        }
-        table[index] = entry;
-        index += 1;
-        start += 1;
-    }
-    table
 }
 
 fn length_of(size: usize) -> u32 {

@@ -350,8 +350,10 @@ impl Running {
         let status = format!("/proc/{}/status", self.child.id());
         let mut most = 0;
         while self.is_running() {
+            // For a moment after it was started, it has the name and the memory of this program.
             let text = fs::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+            let own = if text.starts_with("Name:\tfetchimg\n") { &*text } else { "" };
+            let line = own.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
             let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
             most = most.max(kilobytes * 1024);
             std::thread::sleep(POLL_INTERVAL);

@@ -8,11 +8,14 @@ use crate::common::{Picture, Program, Run, Running, Server, fetchimg, wait_until
 /// Enough time for the view to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);
 
+/// How long the host that asks for fewer requests is to be left alone, in seconds: there is enough time to see it.
+const PAUSE: u32 = 8;
+
 /// A list for every part of the view: saved and failed rows, a host that asks for fewer requests, and slow downloads.
-fn busy(server: &Server) -> Program {
+fn busy(server: &Server, pause: u32) -> Program {
     server.close_gate();
     let slow = (0..2).map(|number| server.url(&format!("/gated-middle/60000/a/b/slow-{number}.png")));
-    let throttled = [server.url_for_host("localhost", "/wait/429/15/1/300/later.png")];
+    let throttled = [server.url_for_host("localhost", &format!("/wait/429/{pause}/1/300/later.png"))];
     let saved = (0..20).map(|number| server.url(&format!("/png/2000/{number}.png")));
     let missing = (0..3).map(|number| server.url(&format!("/status/404/{number}.png")));
     fetchimg().lines(slow.chain(throttled).chain(saved).chain(missing))
@@ -49,7 +52,7 @@ fn assert_clean(run: &Run, (width, height): (usize, usize), log_lines: usize) {
 #[test]
 fn a_terminal_shows_it_all_and_is_clean_in_the_end() {
     let (server, size) = (Server::start(), (100, 24));
-    let running = busy(&server).terminal(100, 24).env("LANG", "en_GB.UTF-8").start();
+    let running = busy(&server, PAUSE).terminal(100, 24).env("LANG", "en_GB.UTF-8").start();
     let all =
         ["23/26", "3 failed: 3 http_status 404", "throttled: localhost", "left alone", "slowest ", "/…/slow-1.png"];
     let seen = wait_to_see(&running, size, &all);
@@ -63,7 +66,7 @@ fn a_terminal_shows_it_all_and_is_clean_in_the_end() {
 #[test]
 fn without_unicode_and_colours_it_is_plain_ascii() {
     let (server, size) = (Server::start(), (80, 24));
-    let running = busy(&server).terminal(80, 24).env("LC_ALL", "C").env("NO_COLOR", "1").start();
+    let running = busy(&server, PAUSE).terminal(80, 24).env("LC_ALL", "C").env("NO_COLOR", "1").start();
     wait_to_see(&running, size, &["[====", ">  ", "/.../slow-0.png", "throttled: "]);
     let run = end(running, &server);
     assert!(run.stderr.is_ascii(), "{run}");
@@ -76,7 +79,7 @@ fn without_unicode_and_colours_it_is_plain_ascii() {
 #[test]
 fn a_small_terminal_is_enough_and_it_may_change() {
     let server = Server::start();
-    let running = busy(&server).terminal(80, 24).start();
+    let running = busy(&server, PAUSE).terminal(80, 24).start();
     wait_to_see(&running, (80, 24), &["slowest ", "failed: "]);
     for (width, height) in [(40, 10), (20, 5), (120, 40)] {
         running.resize(width, height);
@@ -133,7 +136,7 @@ fn many_log_lines_stay_whole_above_the_view() {
 #[test]
 fn a_second_signal_leaves_a_clean_terminal_too() {
     let (server, size) = (Server::start(), (80, 24));
-    let mut running = busy(&server).terminal(80, 24).start();
+    let mut running = busy(&server, PAUSE).terminal(80, 24).start();
     wait_to_see(&running, size, &["slowest "]);
     running.kill("INT");
     running.wait_for_stderr("Stopping: ");
@@ -158,7 +161,8 @@ fn a_terminal_that_can_show_no_view_gets_the_log() {
 #[test]
 fn a_log_tells_how_far_it_is_now_and_then_and_how_it_ended() {
     let server = Server::start();
-    let running = busy(&server).start();
+    // The first line comes after ten seconds.
+    let running = busy(&server, 15).start();
     running.wait_for_stderr(" under way, ");
     let said = running.stderr();
     let line = said.lines().find(|line| line.contains("Progress: ")).unwrap_or_default();

@@ -70,8 +70,19 @@ pub struct Folder {
     /// Whether they can be linked by their descriptor, as far as it is known.
     #[cfg(target_os = "linux")]
     links_by_descriptor: AtomicBool,
-    /// The lock of this run. The system releases it when the program ends, however it ends.
-    _lock: File,
+    _lock: RunLock,
+}
+
+/// The lock of this run. The system releases it when the program ends, however it ends.
+#[derive(Debug)]
+struct RunLock(File);
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // Closing the file would not be enough: a process that another thread is just starting has it open, too. On an
+        // error, closing it is all that can be done.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Folder {
@@ -121,7 +132,7 @@ impl Folder {
             has_unnamed_files: AtomicBool::new(true),
             #[cfg(target_os = "linux")]
             links_by_descriptor: AtomicBool::new(true),
-            _lock: lock,
+            _lock: RunLock(lock),
         })
     }
 
@@ -274,5 +285,18 @@ mod tests {
         let error = open.make_folders("deep/a.png").expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_lock_is_released_though_a_process_that_is_being_started_has_a_copy_of_the_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let lock = RunLock(file.reopen().expect("open"));
+        lock.0.try_lock().expect("it is free");
+        let copy = lock.0.try_clone().expect("a copy");
+        let other = file.reopen().expect("open");
+        assert!(other.try_lock().is_err());
+        drop(lock);
+        other.try_lock().expect("it is free again");
+        drop(copy);
     }
 }
