@@ -3,6 +3,7 @@
 //! ```text
 //! TMPDIR=/dev/shm cargo bench --bench flags            # 15 rounds
 //! TMPDIR=/dev/shm cargo bench --bench flags -- 30      # 30 rounds
+//! FETCHIMG_OTHER=path/to/fetchimg TMPDIR=/dev/shm cargo bench --bench flags    # beside another build of the program
 //! ```
 //!
 //! The sets alternate, every run writes into a new folder, and every file is compared with the original. Printed are
@@ -44,25 +45,33 @@ fn main() -> Result<()> {
     }
     fs::write(&list, text)?;
 
-    let mut taken: Vec<Vec<Run>> = SETS.iter().map(|_| Vec::new()).collect();
+    let other = std::env::var("FETCHIMG_OTHER").ok();
+    let (sets, compared) = if let Some(other) = &other {
+        let sets = vec![Set::new("this build", &[]), Set { program: other, ..Set::new("the other build", &[]) }];
+        (sets, &[("this build beside the other", 0, 1)][..])
+    } else {
+        (SETS.iter().map(|(name, flags)| Set::new(name, flags)).collect(), &COMPARED[..])
+    };
+    let mut taken: Vec<Vec<Run>> = sets.iter().map(|_| Vec::new()).collect();
     for round in 0..=rounds {
         // The order changes, because a set that always runs after the same other one may have an advantage.
-        for set in (0..SETS.len()).map(|turn| (turn + round) % SETS.len()) {
-            let run = run(folder.path(), &corpus, &list, set, round)?;
+        for set in (0..sets.len()).map(|turn| (turn + round) % sets.len()) {
+            let output = folder.path().join(format!("out-{set}-{round}"));
+            let run = run(&sets[set], &corpus, &list, &output)?;
             // The first round only warms up memory and the page cache.
             if round > 0 {
                 taken[set].push(run);
             }
         }
     }
-    for ((name, flags), taken) in SETS.iter().zip(&taken) {
+    for (Set { name, flags, .. }, taken) in sets.iter().zip(&taken) {
         println!("\n{name}: {}", if flags.is_empty() { "no flags".to_owned() } else { flags.join(" ") });
         for run in taken {
             println!("  {run}");
         }
     }
     println!();
-    for (what, set, beside) in COMPARED {
+    for &(what, set, beside) in compared {
         for (unit, figure) in [("wall", (|run| run.wall) as fn(&Run) -> f64), ("processor", |run| run.cpu)] {
             let sum = |set: usize| taken[set].iter().map(figure).sum::<f64>();
             let ratios = taken[set].iter().zip(&taken[beside]).map(|(run, beside)| figure(run) / figure(beside));
@@ -72,6 +81,20 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A program with flags.
+struct Set<'a> {
+    name: &'a str,
+    program: &'a str,
+    flags: &'a [&'a str],
+}
+
+impl<'a> Set<'a> {
+    /// The program of this build.
+    const fn new(name: &'a str, flags: &'a [&'a str]) -> Self {
+        Self { name, program: env!("CARGO_BIN_EXE_fetchimg"), flags }
+    }
 }
 
 /// The sets of flags.
@@ -111,20 +134,20 @@ impl std::fmt::Display for Run {
     }
 }
 
-fn run(folder: &Path, corpus: &Corpus, list: &Path, set: usize, round: usize) -> Result<Run> {
-    let output = folder.join(format!("out-{set}-{round}"));
+fn run(set: &Set, corpus: &Corpus, list: &Path, output: &Path) -> Result<Run> {
     let before = processor_time()?;
-    let mut program = Command::new(env!("CARGO_BIN_EXE_fetchimg"));
-    program.current_dir(folder).arg(list).arg("-o").arg(&output).arg("-q").args(SETS[set].1);
+    let mut program = Command::new(set.program);
+    program.current_dir(list.parent().ok_or("a list in a folder")?);
+    program.arg(list).arg("-o").arg(output).arg("-q").args(set.flags);
     let Watched { wall, status, most_open, peak_bytes } = watch(&mut program)?;
     let cpu = processor_time()? - before;
     if !status.success() {
         return Err(format!("fetchimg ended with {status}").into());
     }
-    let right = corpus.right_in(&output)?;
+    let right = corpus.right_in(output)?;
     // In a file system in memory, the next run then gets this run's memory, which the machine does not have to provide
     // again.
-    fs::remove_dir_all(&output)?;
+    fs::remove_dir_all(output)?;
     if right != IMAGES {
         return Err(format!("only {right} of {IMAGES} files are identical to their originals").into());
     }
