@@ -17,7 +17,7 @@ pub use self::validate::{Accept, Bounds, Verify, Wanted};
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -239,7 +239,7 @@ impl Fetcher {
             let exceeds_max = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             let retry_after = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let feedback = feedback(&error, retry_after, state.attempts, state.first_byte != first_byte_before);
-            let wait = if error.kind().retryable() && !exceeds_max { waits.next() } else { None };
+            let wait = if error.retryable() && !exceeds_max { waits.next() } else { None };
             let Some(wait) = wait else {
                 permit.release(feedback);
                 return Err(error);
@@ -314,7 +314,9 @@ impl Fetcher {
             let validation = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
             PartialBody { body, validation, validator, source, total }
         };
+        let status = response.status;
         if let Err(error) = self.receive(&mut received, state, &mut response, &download).await {
+            let error = unless_accepted(error, status);
             let error = error.from_other_host(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             let can_resume = broke_off && received.validator.is_some() && received.body.length() > 0;
@@ -326,7 +328,7 @@ impl Fetcher {
             }
             return Err(error);
         }
-        self.finish(work, state, received, response).await
+        self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
     }
 
     /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not
@@ -361,7 +363,20 @@ impl Fetcher {
         response: &mut Response<'_>,
         download: &DownloadGuard<'_>,
     ) -> Result<(), FetchError> {
-        while let Some(frame) = response.next().await? {
+        loop {
+            let frame = match response.next().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                // The server says the end of the body by closing the connection, and keeps it open.
+                Err(error)
+                    if error.kind() == ErrorKind::Stalled
+                        && response.ends_with_connection
+                        && received.validation.has_ended() =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             if received.body.length() + frame.len() as u64 > self.options.max_bytes {
                 return Err(too_large(self.options.max_bytes));
             }
@@ -417,6 +432,7 @@ fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, 
             _ => format!("{host} has not answered for {time} s; not tried{again}"),
         },
     )
+    .that_may_pass(true)
 }
 
 /// What a failed attempt says about the host. `attempts` is the number of this attempt; `was_answered` says whether a
@@ -426,8 +442,9 @@ fn feedback(error: &FetchError, retry_after: Option<Duration>, attempts: u32, wa
         // The host answered with a redirect and is not responsible for the other host.
         _ if error.is_from_other_host() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, retry_after),
-        // A 503 by itself may be about one broken page; with `Retry-After` it is about the host.
-        kind @ ErrorKind::HttpStatus(503) if retry_after.is_some() => Feedback::Throttled(kind, retry_after),
+        // A 503 by itself may be about one broken page; with `Retry-After` it is about the host, and so is a 403, which
+        // some servers send in place of a 429.
+        kind @ ErrorKind::HttpStatus(403 | 503) if retry_after.is_some() => Feedback::Throttled(kind, retry_after),
         // A second 503 for the same URL says nothing new about the host.
         ErrorKind::HttpStatus(503) if attempts > 1 => Feedback::Unclear,
         kind @ ErrorKind::HttpStatus(503) => Feedback::Busy(kind),
@@ -461,15 +478,49 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
     let max_bytes = options.max_bytes;
     match response.status {
         206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
-        200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
-        200..=299 => options.wanted.bounds.check_length(response.length?).err(),
-        status => {
-            let mut clause = response.status_line();
-            if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
-                clause = format!("{clause}, and asks to come back after {}", spoken(asked));
-            }
-            Some(FetchError::new(ErrorKind::HttpStatus(status), clause).with_retry_after(response.retry_after))
+        202 if response.retry_after.is_some()
+            || response.length == Some(0)
+            || options.wanted.accept == Accept::Anything =>
+        {
+            Some(refused(response))
         }
+        200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
+        status @ 200..=299 => {
+            let too_small = options.wanted.bounds.check_length(response.length?).err();
+            too_small.map(|error| unless_accepted(error, status))
+        }
+        _ => Some(refused(response)),
+    }
+}
+
+/// The error of a status that is no success, which the server may ask to come back after.
+fn refused(response: &Response) -> FetchError {
+    let mut clause = response.status_line();
+    if let Some(fault) = http::fault_of(&response.final_url, response.status, SystemTime::now()) {
+        clause = format!("{clause}: {fault}");
+    }
+    if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
+        clause = format!("{clause}, and asks to come back after {}", spoken(asked));
+    }
+    FetchError::new(ErrorKind::HttpStatus(response.status), clause)
+        .with_retry_after(response.retry_after)
+        .that_may_pass(response.retry_after.is_some())
+}
+
+/// The error of a body. That of a 202 is not the image, which is still being made (RFC 9110, section 15.3.3), unless it
+/// is a wanted one all the same: the server asks to come back later, so what its body is instead does not matter.
+fn unless_accepted(error: FetchError, status: u16) -> FetchError {
+    match error.kind() {
+        ErrorKind::NotAnImage
+        | ErrorKind::NotAccepted
+        | ErrorKind::CorruptImage
+        | ErrorKind::TooSmall
+        | ErrorKind::Checksum
+            if status == 202 =>
+        {
+            FetchError::new(ErrorKind::HttpStatus(status), format!("202 Accepted: {error}"))
+        }
+        _ => error,
     }
 }
 

@@ -212,6 +212,11 @@ impl<'a> BodyValidator<'a> {
         Ok(())
     }
 
+    /// Whether the end of the image has been seen.
+    pub fn has_ended(&self) -> bool {
+        self.inspector.as_ref().is_some_and(Inspector::has_ended)
+    }
+
     /// Ends the validation of a body of `length` bytes. `whole` opens the body for formats that have to be read again;
     /// `unreadable` makes the error for the case that this fails.
     ///

@@ -79,7 +79,7 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
             if error.is_parse() {
-                return (ErrorKind::Protocol, "the answer is no valid HTTP");
+                return (ErrorKind::Protocol, unreadable_head(error));
             }
             if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                 return broken;
@@ -99,6 +99,19 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
         Some(_) => broken,
         None => (ErrorKind::Protocol, "the answer cannot be understood"),
     }
+}
+
+/// What is wrong with a head that hyper refuses. Its errors have no kinds for it, and name no field but these.
+fn unreadable_head(error: &hyper::Error) -> &'static str {
+    let text = error.to_string();
+    let described = [
+        ("content-length", "the answer has a Content-Length that is no number, or two that differ"),
+        ("transfer-encoding", "the answer has a Transfer-Encoding, which its version of HTTP has not"),
+        ("header", "a header field of the answer holds a NUL byte or a bare carriage return"),
+        ("too large", "the head of the answer is too large"),
+    ];
+    let found = described.iter().find(|(part, _)| text.contains(part));
+    found.map_or("the answer is no valid HTTP", |(_, clause)| clause)
 }
 
 /// The local port of the connection, if the request ended on one without a response.

@@ -16,13 +16,17 @@ use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::{AsciiSet, percent_encode};
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    TRANSFER_ENCODING,
+};
+use reqwest::{Request, StatusCode, Version};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::classify::{Stage, classify, classify_lookup, died_on_connection};
 use super::content_encoding::{ContentCoding, ContentDecoder, DecodeError, content_coding};
+use super::cookies::CookieJar;
 use super::ip_scope::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
@@ -168,8 +172,19 @@ impl Client {
     ) -> Result<Response<'a>, FetchError> {
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
+        let mut cookies = CookieJar::default();
         loop {
-            let sent = self.send(url, &current, resume, deadline).await;
+            let request = || {
+                let mut request = self.options.identity.request(url, &current);
+                if let Some(value) = cookies.header(&current, request.headers().get(COOKIE)) {
+                    request.headers_mut().insert(COOKIE, value);
+                }
+                if let Some(resume) = resume {
+                    resume.set_headers(request.headers_mut());
+                }
+                request
+            };
+            let sent = self.send(&current, request, deadline).await;
             let response = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error
@@ -184,6 +199,7 @@ impl Client {
                 return Err(FetchError::new(ErrorKind::Redirect, clause));
             }
             redirects += 1;
+            cookies.store(&current, response.head.headers());
             let target = redirect_target(&current, response.head.headers(), self.options.allow_downgrade)?;
             response.body(None).drain(&current).await;
             if !is_another_host(url, &target) {
@@ -193,12 +209,11 @@ impl Client {
         }
     }
 
-    /// Sends one request and waits for the head of its response.
+    /// Sends the request for `url` and waits for the head of its response.
     async fn send<'a>(
         &self,
-        list_url: &Url,
         url: &Url,
-        resume: Option<&Resume>,
+        request: impl Fn() -> Request,
         deadline: Deadline<'a>,
     ) -> Result<RawResponse<'a>, FetchError> {
         self.check_address(url)?;
@@ -207,13 +222,6 @@ impl Client {
             self.tls();
         }
         self.look_up(url, deadline).await?;
-        let request = || {
-            let mut request = self.options.identity.request(list_url, url);
-            if let Some(resume) = resume {
-                resume.set_headers(request.headers_mut());
-            }
-            request
-        };
         let lease = self.lease(url)?;
         let sent = within_deadline(deadline, MISSING_HEAD, lease.generation.client.execute(request())).await?;
         let sent = match sent {
@@ -328,6 +336,11 @@ impl Client {
             .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
+            // Browsers read such answers. A folded field is one with a space (RFC 9112, section 5.2); a line that is no
+            // field is passed over. If it was to say how long the body is, the image has to be whole by itself.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
             .tls_backend_preconfigured(tls);
         if !secure {
             // reqwest keeps a copy of each request in case the server refuses it without processing it, which is a
@@ -391,7 +404,7 @@ fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchEr
 /// The target of a redirect. It must be http or https, and http after https only if that is allowed.
 fn redirect_target(from: &Url, headers: &HeaderMap, allow_downgrade: bool) -> Result<Url, FetchError> {
     let refuse = |clause: String| FetchError::new(ErrorKind::Redirect, clause);
-    let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without Location".into()))?;
+    let location = headers.get(LOCATION).ok_or_else(|| refuse("a redirect without a valid Location".into()))?;
     let location = text_of(location);
     let target = from
         .join(&location)
@@ -604,6 +617,8 @@ pub struct Response<'a> {
     pub filename: Option<String>,
     /// The announced length of the body, in bytes.
     pub length: Option<u64>,
+    /// Whether nothing but the end of the connection ends the body.
+    pub ends_with_connection: bool,
     /// The wait that the server asks for in `Retry-After`.
     pub retry_after: Option<Duration>,
     /// The strong validator of the body, if its rest can be requested later.
@@ -626,7 +641,8 @@ impl<'a> Response<'a> {
             content_type: text(CONTENT_TYPE),
             filename: headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::filename(value.as_bytes())),
             // Lengths, ranges and validators of a compressed body do not apply to the decoded one.
-            length: head.content_length().filter(|_| coding.is_none()),
+            length: body_length(head).filter(|_| coding.is_none()),
+            ends_with_connection: coding.is_none() && ends_with_connection(head),
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
@@ -655,11 +671,11 @@ impl<'a> Response<'a> {
         self.body.deadline
     }
 
-    /// The status for a message: `404 Not Found`, or `status 522` for a status without a reason phrase.
+    /// The status for a message: `404 Not Found`, or `status 599` for a status without a known name.
     #[must_use]
     pub fn status_line(&self) -> String {
         let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
-        match reason {
+        match reason.or(retry::cloudflare_reason(self.status)) {
             Some(reason) => format!("{} {reason}", self.status),
             None => format!("status {}", self.status),
         }
@@ -677,9 +693,10 @@ impl<'a> RawResponse<'a> {
     fn body(self, coding: Option<ContentCoding>) -> ResponseBody<'a> {
         // A body of unknown length may be endless.
         let is_short = self.head.content_length().is_some_and(|length| length <= MAX_DRAIN_BYTES);
+        let received = ReceivedBody { rest: unframed_length(&self.head), response: self.head };
         let frames = match coding {
-            None => BodyFrames::Plain(self.head),
-            Some(coding) => BodyFrames::Compressed(ContentDecoder::new(coding, frames(self.head))),
+            None => BodyFrames::Plain(received),
+            Some(coding) => BodyFrames::Compressed(ContentDecoder::new(coding, frames(received))),
         };
         ResponseBody { frames, is_short, deadline: self.deadline, _lease: self.lease }
     }
@@ -695,14 +712,66 @@ struct ResponseBody<'a> {
 
 #[derive(Debug)]
 enum BodyFrames {
-    Plain(reqwest::Response),
+    Plain(ReceivedBody),
     Compressed(ContentDecoder),
 }
 
-fn frames(response: reqwest::Response) -> impl Stream<Item = reqwest::Result<Bytes>> {
-    futures::stream::try_unfold(response, |mut response| async move {
-        Ok(response.chunk().await?.map(|frame| (frame, response)))
-    })
+fn frames(body: ReceivedBody) -> impl Stream<Item = reqwest::Result<Bytes>> {
+    futures::stream::try_unfold(body, |mut body| async move { Ok(body.frame().await?.map(|frame| (frame, body))) })
+}
+
+/// The body as it was sent.
+#[derive(Debug)]
+struct ReceivedBody {
+    response: reqwest::Response,
+    /// The bytes to come, if hyper does not count them.
+    rest: Option<u64>,
+}
+
+impl ReceivedBody {
+    async fn frame(&mut self) -> reqwest::Result<Option<Bytes>> {
+        if self.rest == Some(0) {
+            return Ok(None);
+        }
+        let mut frame = self.response.chunk().await?;
+        if let (Some(rest), Some(frame)) = (&mut self.rest, &mut frame) {
+            frame.truncate(usize::try_from(*rest).unwrap_or(usize::MAX));
+            *rest -= frame.len() as u64;
+        }
+        Ok(frame)
+    }
+}
+
+/// Whether the body has neither a length nor chunks (RFC 9112, section 6.3). HTTP/2 has frames.
+fn ends_with_connection(head: &reqwest::Response) -> bool {
+    let mut codings =
+        head.headers().get_all(TRANSFER_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
+    head.version() <= Version::HTTP_11
+        && body_length(head).is_none()
+        && !codings.any(|coding| coding.windows(7).any(|word| word == b"chunked"))
+}
+
+/// The length of the body as it is sent.
+fn body_length(head: &reqwest::Response) -> Option<u64> {
+    head.content_length().or_else(|| unframed_length(head))
+}
+
+/// The length beside `Transfer-Encoding: identity`, which older servers send where there is no coding. It no longer exists,
+/// so hyper reads such a body until the connection closes, whatever its length (RFC 9112, section 6.3).
+fn unframed_length(head: &reqwest::Response) -> Option<u64> {
+    let headers = head.headers();
+    let parts = |value: &HeaderValue| {
+        let parts = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect::<Vec<_>>()
+    };
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(parts).peekable();
+    codings.peek()?;
+    if !codings.all(|name| name.is_empty() || name.eq_ignore_ascii_case("identity")) {
+        return None;
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().flat_map(parts);
+    let first = lengths.next().filter(|first| first.bytes().all(|byte| byte.is_ascii_digit()))?;
+    if lengths.all(|length| length == first) { first.parse().ok() } else { None }
 }
 
 impl ResponseBody<'_> {
@@ -710,7 +779,7 @@ impl ResponseBody<'_> {
     async fn next(&mut self, url: &Url) -> Result<Option<Bytes>, FetchError> {
         let next = async {
             match &mut self.frames {
-                BodyFrames::Plain(response) => response.chunk().await.map_err(DecodeError::Body),
+                BodyFrames::Plain(body) => body.frame().await.map_err(DecodeError::Body),
                 BodyFrames::Compressed(decoder) => decoder.next::<reqwest::Error>().await,
             }
         };

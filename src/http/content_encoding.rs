@@ -1,7 +1,7 @@
 //! Decodes compressed bodies, which were not asked for (RFC 9110, section 8.4).
 //!
-//! Images are compressed already, so requests ask for no content coding. Some bodies have one all the same, mostly SVG
-//! that was stored compressed. They are decoded piece by piece, so that the limit on bytes holds for the decoded body,
+//! Images are compressed already, so requests ask for no content coding. Some bodies have one all the same: SVG that was
+//! stored compressed, and whatever a cache was asked for by others. They are decoded piece by piece, so that the limit on bytes holds for the decoded body,
 //! and a few kilobytes that decode to gigabytes cost neither memory nor disk.
 
 use std::error::Error;
@@ -9,17 +9,25 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder};
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use crate::record::{BoxError, ErrorKind, FetchError};
 
 /// The largest number of decoded bytes that is returned at once.
 const OUTPUT_BUFFER_BYTES: usize = 32 * 1024;
+
+/// The number of bytes at the beginning of a body that tell whether it is compressed.
+const HEAD_BYTES: usize = 12;
+
+/// The largest window of zstd, as a power of two: 8 MiB, which is the limit for HTTP (RFC 9659). A decoder keeps the window
+/// in memory.
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +36,75 @@ pub enum ContentCoding {
     Gzip,
     /// `deflate`, which is the zlib format (RFC 1950).
     Deflate,
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878).
+    Zstd,
+}
+
+/// What the beginning of a body says about the coding that the header names.
+enum Beginning {
+    /// It may have the coding.
+    Compressed,
+    /// It has none: some servers send `gzip` with a body that is not compressed. Browsers fail on it; here the bytes
+    /// decide.
+    Plain,
+    /// It has the coding, with something in its header that cannot be decoded.
+    Broken,
 }
 
 impl ContentCoding {
-    /// The first byte of every body with this coding. No image format begins with it.
-    const fn first_byte(self) -> u8 {
-        match self {
-            Self::Gzip => 0x1F,
-            Self::Deflate => 0x78,
+    /// Looks at the first [`HEAD_BYTES`] of a body, or at all of a shorter one.
+    fn beginning(self, head: &[u8]) -> Beginning {
+        if head.is_empty() {
+            return Beginning::Plain;
+        }
+        let is_image = begins_as_image(head);
+        let (is_compressed, is_plain) = match self {
+            // The three upper bits of the flags are reserved.
+            Self::Gzip => (
+                matches!(head, [0x1F] | [0x1F, 0x8B] | [0x1F, 0x8B, 8] | [0x1F, 0x8B, 8, 0..=31, ..]),
+                !is_like_gzip(head),
+            ),
+            Self::Deflate => (head[0] == 0x78, true),
+            // A frame, or one that is skipped.
+            Self::Zstd => {
+                (matches!(head, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]), is_image)
+            }
+            // Brotli has no signature. With this byte it would have a window of up to a gigabyte, which RFC 7932 does not
+            // know and memory does not hold.
+            Self::Brotli => (!is_image && head[0] & 0x7F != 0x11, is_image),
+        };
+        match (is_compressed, is_plain) {
+            (true, _) => Beginning::Compressed,
+            (false, true) => Beginning::Plain,
+            (false, false) => Beginning::Broken,
         }
     }
+}
+
+/// Whether bytes that are no valid header of gzip were meant as one: either half of the signature is there, or the method,
+/// the flags, the level and the operating system have values that the format knows.
+const fn is_like_gzip(head: &[u8]) -> bool {
+    matches!(head, [0x1F, ..] | [_, 0x8B, ..] | [_, _, 8, 0..=31, _, _, _, _, 0 | 2 | 4, 0..=13 | 255, ..])
+}
+
+/// Whether a body begins as the usual image formats and pages do. Compressed bytes do so once in millions of bodies.
+fn begins_as_image(head: &[u8]) -> bool {
+    const SIGNATURES: [&[u8]; 11] = [
+        b"\x89PNG",
+        b"\xFF\xD8\xFF",
+        b"GIF8",
+        b"RIFF",
+        b"II*\0",
+        b"MM\0*",
+        b"\0\0\x01\0",
+        b"<svg",
+        b"<?xml",
+        b"<!DOCTYPE",
+        b"<html",
+    ];
+    SIGNATURES.iter().any(|signature| head.starts_with(signature)) || head.get(4..8) == Some(b"ftyp")
 }
 
 impl fmt::Display for ContentCoding {
@@ -45,6 +112,8 @@ impl fmt::Display for ContentCoding {
         f.write_str(match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
         })
     }
 }
@@ -63,9 +132,11 @@ pub fn content_coding(headers: &HeaderMap) -> Result<Option<ContentCoding>, Fetc
         let coding = match &*name {
             "gzip" | "x-gzip" => ContentCoding::Gzip,
             "deflate" => ContentCoding::Deflate,
+            "br" => ContentCoding::Brotli,
+            "zstd" => ContentCoding::Zstd,
             // The other content codings in the registry of IANA.
-            "br" | "zstd" | "compress" | "x-compress" | "dcb" | "dcz" | "exi" | "aes128gcm" | "pack200-gzip" => {
-                return Err(refused(&format!("the body is packed as {name}, though no compression was asked for")));
+            "compress" | "x-compress" | "dcb" | "dcz" | "exi" | "aes128gcm" | "pack200-gzip" => {
+                return Err(refused(&format!("the body is compressed as {name}, though no compression was asked for")));
             }
             _ => continue,
         };
@@ -118,17 +189,26 @@ impl ContentDecoder {
         let mut bytes = Vec::with_capacity(OUTPUT_BUFFER_BYTES);
         let read = async {
             if let Some(mut compressed) = self.compressed.take() {
-                // Some servers send `gzip` with a body that is not compressed. Browsers fail on it; here the bytes
-                // decide.
-                let is_compressed = compressed.fill_buf().await?.first() == Some(&self.coding.first_byte());
-                self.decoded = Some(match self.coding {
-                    _ if !is_compressed => Box::pin(compressed),
-                    ContentCoding::Gzip => {
-                        let mut decoder = GzipDecoder::new(compressed);
+                let mut head = Vec::with_capacity(HEAD_BYTES);
+                (&mut compressed).take(HEAD_BYTES as u64).read_to_end(&mut head).await?;
+                let beginning = self.coding.beginning(&head);
+                let whole = io::Cursor::new(head).chain(compressed);
+                self.decoded = Some(match (beginning, self.coding) {
+                    (Beginning::Plain, _) => Box::pin(whole),
+                    (Beginning::Broken, _) => return Err(io::Error::other("its header is broken")),
+                    (Beginning::Compressed, ContentCoding::Gzip) => {
+                        let mut decoder = GzipDecoder::new(whole);
                         decoder.multiple_members(true);
                         Box::pin(decoder)
                     }
-                    ContentCoding::Deflate => Box::pin(ZlibDecoder::new(compressed)),
+                    (Beginning::Compressed, ContentCoding::Deflate) => Box::pin(ZlibDecoder::new(whole)),
+                    (Beginning::Compressed, ContentCoding::Brotli) => Box::pin(BrotliDecoder::new(whole)),
+                    (Beginning::Compressed, ContentCoding::Zstd) => {
+                        let limits = [DParameter::window_log_max(MAX_ZSTD_WINDOW_LOG)];
+                        let mut decoder = ZstdDecoder::with_params(whole, &limits);
+                        decoder.multiple_members(true);
+                        Box::pin(decoder)
+                    }
                 });
             }
             match &mut self.decoded {
@@ -158,6 +238,7 @@ impl ContentDecoder {
 mod tests {
     use std::convert::Infallible;
 
+    use async_compression::tokio::bufread;
     use reqwest::header::HeaderValue;
 
     use super::*;
@@ -176,10 +257,12 @@ mod tests {
             (&["GZip"], Some(ContentCoding::Gzip)),
             (&["x-gzip"], Some(ContentCoding::Gzip)),
             (&["identity", "deflate"], Some(ContentCoding::Deflate)),
+            (&["br"], Some(ContentCoding::Brotli)),
+            (&["ZSTD"], Some(ContentCoding::Zstd)),
         ] {
             assert_eq!(content_coding(&headers(values)).expect("understood"), expected, "{values:?}");
         }
-        for values in [&["br"][..], &["gzip, gzip"], &["gzip", "deflate"], &["gzip,zstd"]] {
+        for values in [&["compress"][..], &["gzip, gzip"], &["gzip", "deflate"], &["gzip,zstd"], &["br", "br"]] {
             assert_eq!(
                 content_coding(&headers(values)).expect_err("refused").kind(),
                 ErrorKind::Protocol,
@@ -188,13 +271,25 @@ mod tests {
         }
     }
 
-    /// `abc` a thousand times, compressed with gzip.
-    async fn compressed() -> Vec<u8> {
+    const ALL: [ContentCoding; 4] =
+        [ContentCoding::Gzip, ContentCoding::Deflate, ContentCoding::Brotli, ContentCoding::Zstd];
+
+    /// `abc` a thousand times, compressed.
+    async fn compressed_as(coding: ContentCoding) -> Vec<u8> {
         let text = b"abc".repeat(1000);
-        let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(&text[..]);
+        let mut encoder: Pin<Box<dyn AsyncRead>> = match coding {
+            ContentCoding::Gzip => Box::pin(bufread::GzipEncoder::new(&text[..])),
+            ContentCoding::Deflate => Box::pin(bufread::ZlibEncoder::new(&text[..])),
+            ContentCoding::Brotli => Box::pin(bufread::BrotliEncoder::new(&text[..])),
+            ContentCoding::Zstd => Box::pin(bufread::ZstdEncoder::new(&text[..])),
+        };
         let mut compressed = Vec::new();
         encoder.read_to_end(&mut compressed).await.expect("memory takes everything");
         compressed
+    }
+
+    async fn compressed() -> Vec<u8> {
+        compressed_as(ContentCoding::Gzip).await
     }
 
     async fn decode(
@@ -240,5 +335,51 @@ mod tests {
         compressed[12] ^= 0xFF;
         let corrupt = decode(ContentCoding::Gzip, &compressed, 10).await;
         assert!(matches!(corrupt, Err(DecodeError::Coding(error)) if error.kind() == ErrorKind::Protocol));
+    }
+
+    #[tokio::test]
+    async fn every_coding_is_decoded_refused_when_cut_and_left_alone_when_only_claimed() {
+        for coding in ALL {
+            let compressed = compressed_as(coding).await;
+            for piece_size in [1, 5, 4096] {
+                let decoded = decode(coding, &compressed, piece_size).await;
+                assert!(decoded.is_ok_and(|all| all == b"abc".repeat(1000)), "{coding}");
+                for plain in [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], b"\xFF\xD8\xFF\xE0", b"GIF89a", b"<svg/>", b""] {
+                    let decoded = decode(coding, plain, piece_size).await;
+                    assert!(decoded.is_ok_and(|all| all == plain), "{coding}: {plain:?}");
+                }
+            }
+            for length in 1..compressed.len() {
+                let cut = decode(coding, &compressed[..length], 10).await;
+                let Err(DecodeError::Coding(error)) = cut else { panic!("{coding}: {length} bytes were enough") };
+                assert!(matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Protocol), "{coding}: {error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_header_is_refused() {
+        let good = compressed().await;
+        for (position, byte) in [(0, 0), (0, 0x1E), (1, 0), (1, 0x8A), (2, 7), (2, 0), (3, 0x20), (3, 0xE0), (3, 2)] {
+            let mut broken = good.clone();
+            broken[position] = byte;
+            for piece_size in [1, 4096] {
+                let refused = decode(ContentCoding::Gzip, &broken, piece_size).await;
+                let Err(DecodeError::Coding(error)) = refused else { panic!("{position}: {byte} was taken") };
+                assert_eq!(error.kind(), ErrorKind::Protocol, "{position}: {byte}: {error}");
+            }
+        }
+        let mut both = good.clone();
+        both[..2].fill(0);
+        assert!(decode(ContentCoding::Gzip, &both, 100).await.is_err());
+        // A window of a gigabyte, in Brotli and in zstd.
+        for (coding, head) in [
+            (ContentCoding::Brotli, &b"\x11\x1e\0\0\0\0\0\0"[..]),
+            (ContentCoding::Zstd, b"\x28\xB5\x2F\xFD\x00\xA0\x01\0\0"),
+            (ContentCoding::Zstd, b"{\"error\": 1}"),
+        ] {
+            let Err(DecodeError::Coding(error)) = decode(coding, head, 100).await else { panic!("{coding} was taken") };
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{coding}: {error}");
+        }
     }
 }

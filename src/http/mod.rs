@@ -7,6 +7,7 @@
 mod classify;
 mod client;
 mod content_encoding;
+mod cookies;
 pub mod disposition;
 mod ip_scope;
 mod options;
@@ -16,6 +17,7 @@ mod resolver;
 pub mod retry;
 mod same_host;
 mod tls;
+mod url_faults;
 
 pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response};
 pub use options::{
@@ -27,3 +29,4 @@ pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};
 pub use same_host::is_another_host;
+pub use url_faults::fault_of;

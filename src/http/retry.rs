@@ -54,6 +54,21 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
+/// What Cloudflare calls the statuses of its own, which say that it cannot reach the server behind it.
+#[must_use]
+pub const fn cloudflare_reason(status: u16) -> Option<&'static str> {
+    Some(match status {
+        520 => "Web Server Returned an Unknown Error",
+        521 => "Web Server Is Down",
+        522 => "Connection Timed Out",
+        523 => "Origin Is Unreachable",
+        524 => "A Timeout Occurred",
+        527 => "Railgun Error",
+        530 => "Origin DNS Error",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,6 +96,14 @@ impl Inspector {
         (width.is_some() && height.is_some()) || self.driver.is_done()
     }
 
+    /// Whether the end of the image has been seen, so that it is complete whatever else comes. Only with
+    /// [`InspectOptions::structure`], and for formats that have an end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let has_end = matches!(self.format, Format::Jpeg | Format::Png | Format::Gif | Format::Webp);
+        has_end && self.options.structure && self.corruption.is_none() && self.driver.is_done()
+    }
+
     /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
     /// (TIFF, SVG, Exif of HEIF).
     ///

@@ -125,9 +125,12 @@ impl ErrorKind {
     pub const fn retryable(self) -> bool {
         match self {
             Self::Dns | Self::Connect | Self::Timeout | Self::Stalled | Self::CutShort => true,
-            // 408 Request Timeout, 425 Too Early, 429 Too Many Requests and the server errors that may be temporary.
-            // 501 and 505 are not: a server does not gain a missing feature within a run.
-            Self::HttpStatus(code) => matches!(code, 408 | 425 | 429 | 500 | 502 | 503 | 504),
+            // 202 Accepted (the image is being made), 408 Request Timeout, 425 Too Early, 429 Too Many Requests and the
+            // server errors that may be temporary, with those that Cloudflare sends when it cannot reach the server
+            // behind it. 501 and 505 are not: a server does not gain a missing feature within a run.
+            Self::HttpStatus(code) => {
+                matches!(code, 202 | 408 | 425 | 429 | 500 | 502 | 503 | 504 | 520..=524 | 527 | 530)
+            }
             Self::BadUrl
             | Self::Tls
             | Self::Redirect
@@ -155,7 +158,9 @@ impl ErrorKind {
             Self::Stalled => "--stall-timeout waits longer",
             Self::HttpStatus(401) => "give credentials with -u, --netrc or -H",
             Self::HttpStatus(407) => "the proxy wants credentials: --proxy http://USER:PASSWORD@HOST:PORT",
-            Self::HttpStatus(403) => "the site may want a referer (-e), a cookie (-b) or credentials (-u)",
+            Self::HttpStatus(403) => {
+                "if the messages do not say why, the site may want a referer (-e), a cookie (-b) or credentials (-u)"
+            }
             Self::HttpStatus(429) => "the server wants less at once: lower --per-host",
             Self::NotAnImage => "--accept any saves whatever comes",
             Self::NotAccepted => "--accept names the formats that are wanted",
@@ -183,6 +188,7 @@ pub struct FetchError {
     message: String,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
+    may_pass: bool,
     other_host: bool,
     ends_run: bool,
 }
@@ -190,7 +196,15 @@ pub struct FetchError {
 impl FetchError {
     /// An error of this kind, with a message of one clause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, retry_after: None, other_host: false, ends_run: false }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            retry_after: None,
+            may_pass: kind.retryable(),
+            other_host: false,
+            ends_run: false,
+        }
     }
 
     /// Sets the source error.
@@ -212,6 +226,19 @@ impl FetchError {
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
+    }
+
+    /// Notes that another attempt may succeed, though the kind alone does not say so: the server asks to come back.
+    #[must_use]
+    pub fn that_may_pass(mut self, may_pass: bool) -> Self {
+        self.may_pass |= may_pass;
+        self
+    }
+
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        self.may_pass
     }
 
     /// Notes whether the error came from another host than that of the row's URL, to which a redirect led. Once noted, it
@@ -365,9 +392,12 @@ mod tests {
     #[test]
     fn only_errors_that_may_be_temporary_are_retried() {
         let codes = (100..600).filter(|code| ErrorKind::HttpStatus(*code).retryable()).collect::<Vec<_>>();
-        assert_eq!(codes, [408, 425, 429, 500, 502, 503, 504]);
+        assert_eq!(codes, [202, 408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 530]);
         assert!(ErrorKind::Dns.retryable() && ErrorKind::CutShort.retryable() && ErrorKind::Stalled.retryable());
         assert!(!ErrorKind::Tls.retryable() && !ErrorKind::NotAnImage.retryable() && !ErrorKind::BadUrl.retryable());
+        let forbidden = || FetchError::new(ErrorKind::HttpStatus(403), "403 Forbidden");
+        assert!(!forbidden().retryable() && forbidden().that_may_pass(true).retryable());
+        assert!(FetchError::new(ErrorKind::Dns, "").that_may_pass(false).retryable());
     }
 
     #[test]

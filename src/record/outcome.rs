@@ -245,7 +245,7 @@ impl Failed {
             http_status,
             message: error.to_string(),
             // A later run may have the time that an interrupted run did not have, or the disk space.
-            retryable: kind.retryable() || kind == ErrorKind::Interrupted || error.ends_run(),
+            retryable: error.retryable() || kind == ErrorKind::Interrupted || error.ends_run(),
             attempts,
             timing,
             ends_run: error.ends_run(),

@@ -245,6 +245,22 @@ const LENGTHS: &[Case] = &[
     .note("nothing but the image itself tells that more was to come"),
     retried("unsaid-length-reset", "cut_short", "announces no length, and resets the connection in the middle"),
     retried("unsaid-length-stall", "stalled", "announces no length, and falls silent in the middle").with(QUICK),
+    saved("unsaid-length-open", "announces no length, and closes nothing at the end")
+        .with(&["--stall-timeout", "2"])
+        .note("an image that has its end is whole"),
+    saved("length-control", "writes a control character into the length, and closes nothing")
+        .with(&["--stall-timeout", "2"]),
+    saved("coding-identity-open", "announces `Transfer-Encoding: identity` alone, and closes nothing")
+        .with(&["--stall-timeout", "2"]),
+    saved("coding-identity", "announces the length beside `Transfer-Encoding: identity`, and closes nothing")
+        .then_another()
+        .note("the length counts"),
+    saved("coding-identity-twice", "says both twice"),
+    saved("coding-empty", "announces the length beside an empty `Transfer-Encoding`"),
+    fails("coding-identity-too-long", "corrupt_image", "announces 150 of 400 bytes beside that")
+        .then_another()
+        .note("the rest is no answer to anything"),
+    retried("coding-identity-cut", "cut_short", "announces more than it has beside that, and closes"),
     fails("length-huge", "too_large", "announces 99999999999 bytes").at("/huge-length").says("--max-bytes"),
 ];
 
@@ -293,12 +309,17 @@ const HEADS: &[Case] = &[
     fails("status-word", "protocol", "sends `OK` as the status"),
     status("reason-missing", 404, false, "sends a status without words"),
     fails("reason-escape", "protocol", "sends a terminal's escape sequence as the words of the status"),
-    fails("field-without-colon", "protocol", "sends a field without a colon").at("/bad-header"),
-    fails("field-without-name", "protocol", "sends a field without a name"),
-    fails("field-name-spaced", "protocol", "writes a space before the colon of a field"),
-    fails("field-folded", "protocol", "folds a field over two lines"),
-    fails("field-nul", "protocol", "sends a NUL byte in a field"),
-    fails("field-escape", "protocol", "sends a terminal's escape sequence in a field"),
+    saved("field-without-colon", "sends a field without a colon"),
+    saved("field-without-name", "sends a field without a name"),
+    saved("field-with-equals-sign", "sends a field with an equals sign in place of the colon"),
+    saved("field-name-spaced", "writes a space before the colon of `Content-Length`").then_another(),
+    saved("field-name-bracketed", "writes brackets into the name of a field"),
+    saved("field-name-of-two-words", "writes a space into the name of a field"),
+    saved("field-folded", "folds a field over two lines"),
+    saved("field-folded-often", "folds a field over three lines, and `Content-Length` over two").then_another(),
+    fails("field-nul", "protocol", "sends a NUL byte in a field").says("NUL"),
+    saved("field-escape", "sends a terminal's escape sequence in a field"),
+    saved("field-delete", "sends a DEL in a field"),
     saved("field-latin-1", "sends a field in Latin-1"),
     saved("field-large", "sends a field of 60 KB"),
     saved("fields-ninety", "sends 90 fields"),
@@ -330,7 +351,10 @@ const INTERIM: &[Case] = &[
 const STATUSES: &[Case] = &[
     saved("non-authoritative", "sends the image with 203").at("/raw/203-with-image"),
     saved("success-unknown", "sends the image with 299").at("/raw/299-with-image"),
-    fails("accepted", "not_an_image", "sends a page with 202").at("/raw/202-with-page").says("HTML"),
+    status("accepted", 202, true, "sends a page with 202").at("/raw/202-with-page").says("202 Accepted"),
+    status("accepted-empty", 202, true, "sends 202 and no body").says("202 Accepted"),
+    saved("accepted-with-image", "sends the image with 202"),
+    saved("accepted-then-ready", "sends 202 once").at("/flaky/202/1/400").requests(2).note("at the second try"),
     fails("no-content", "not_an_image", "sends 204").at("/raw/204-without-body").says("empty"),
     fails("no-content-with-image", "not_an_image", "sends the image with 204").at("/raw/204-with-body").says("empty"),
     fails("reset-content", "not_an_image", "sends 205").at("/raw/205-without-body").says("empty"),
@@ -363,7 +387,12 @@ const STATUSES: &[Case] = &[
     status("version-refused", 505, false, "refuses HTTP/1.1").at("/status/505"),
     status("disk-full", 507, false, "has no room").at("/status/507"),
     status("captive-portal-511", 511, false, "wants a login to the network").at("/status/511"),
-    status("origin-unreachable", 522, false, "sends Cloudflare's 522").at("/status/522"),
+    status("origin-unknown-error", 520, true, "sends Cloudflare's 520").at("/status/520").says("520 "),
+    status("origin-down", 521, true, "sends Cloudflare's 521").at("/status/521"),
+    status("origin-unreachable", 522, true, "sends Cloudflare's 522").at("/status/522").says("522 "),
+    status("origin-no-dns", 530, true, "sends Cloudflare's 530").at("/status/530"),
+    status("certificate-of-origin", 526, false, "sends Cloudflare's 526, a certificate that is not valid")
+        .at("/status/526"),
     status("status-999", 999, false, "sends LinkedIn's 999"),
     saved("recovers", "is busy once").at("/flaky/503/1/400").requests(2).note("at the second try"),
 ];
@@ -375,6 +404,14 @@ const WAITS: &[Case] = &[
     status("retry-after-fraction", 503, true, "asks to come back in 0.5 s").note("which HTTP does not know"),
     status("retry-after-latin-1", 503, true, "asks to come back at a time in Latin-1"),
     status("retry-after-past", 503, true, "asks to come back in 1994"),
+    saved("retry-after-forbidden", "refuses with 403, and asks to come back in a second")
+        .at("/wait/403/1/1/400")
+        .requests(2)
+        .note("at the second try, a second later"),
+    saved("retry-after-accepted", "sends 202, and asks to come back in a second")
+        .at("/wait/202/1/1/400")
+        .requests(2)
+        .note("at the second try, a second later"),
     saved("retry-after-second", "asks to come back in a second")
         .at("/wait/503/1/1/400")
         .requests(2)
@@ -416,9 +453,14 @@ const CONTENTS: &[Case] = &[
     saved("gzip-claimed", "calls the image gzip, and it is none").at("/encoded/400"),
     retried("gzip-cut", "cut_short", "sends gzip without its end").at("/packed-cut/400"),
     fails("gzip-twice", "protocol", "packs the image twice").at("/packed/gzip,gzip/400").says("more than once"),
-    fails("brotli-unasked", "protocol", "sends what it calls Brotli, which nobody asked for")
-        .at("/packed/br/400")
-        .says("packed as br"),
+    saved("brotli-unasked", "sends the image as Brotli, which nobody asked for").at("/packed/br/400").note("unpacked"),
+    saved("zstd-unasked", "sends the image as Zstandard, which nobody asked for")
+        .at("/packed/zstd/400")
+        .note("unpacked"),
+    fails("compress-unasked", "protocol", "sends what it calls `compress`, which nobody asked for")
+        .at("/packed/compress/400")
+        .says("compressed as compress"),
+    fails("gzip-header-broken", "protocol", "sends gzip with a damaged header").at("/packed-broken/400"),
     fails("gzip-bomb", "too_large", "sends a megabyte for each kilobyte of gzip, without end")
         .at("/bomb")
         .with(&["--max-bytes", "50MB"])
@@ -457,6 +499,8 @@ const ENDLESS: &[Case] = &[
 ];
 
 const REDIRECTS: &[Case] = &[
+    saved("cookie-wall", "redirects to itself until its cookie comes back").at("/cookie-wall/400").requests(2),
+    fails("to-control", "redirect", "redirects to a place with a control character").says("Location"),
     saved("to-image", "redirects to the image").at("/redirect/302/1/png/400").requests(2),
     saved("to-ten", "redirects ten times").at("/redirect/301/10/png/400").requests(11),
     fails("to-eleven", "redirect", "redirects eleven times")
@@ -482,7 +526,7 @@ const REDIRECTS: &[Case] = &[
     fails("to-signed", "redirect", "redirects to a bad URL with a signature")
         .says("X-Amz-Signature=***")
         .note("the signature is not shown"),
-    fails("to-escape", "protocol", "redirects to a terminal's escape sequence"),
+    fails("to-escape", "redirect", "redirects to a terminal's escape sequence"),
     retried("to-closed-port", "connect", "redirects to a port where nobody listens").says("redirected to"),
     retried("to-unknown-name", "dns", "redirects to a name without address").says("nosuchhost.invalid"),
     fails("to-tls", "tls", "redirects to HTTPS on a port that speaks plain HTTP").says("redirected to"),

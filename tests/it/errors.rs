@@ -79,7 +79,7 @@ fn a_status_that_will_not_change_is_not_asked_for_again() {
 
 #[test]
 fn a_status_that_may_pass_is_asked_for_again() {
-    for status in [408, 425, 429, 500, 502, 503, 504] {
+    for status in [202, 408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 527, 530] {
         let server = Server::start();
         let (run, record) = failure(&server.url(&format!("/status/{status}/a.png")), &[]);
         assert_eq!(verdict(&record), json!(["http_status", status, true, 3]), "{run}");
@@ -239,7 +239,7 @@ fn a_body_that_was_cut_is_whole_the_next_time() {
 
 #[test]
 fn what_is_no_http_is_a_protocol_failure() {
-    for target in ["/bad-chunk", "/garbage", "/bad-header"] {
+    for target in ["/bad-chunk", "/garbage", "/raw/field-nul/a.png"] {
         fails_at_once(target, "protocol", &[]);
     }
 }
@@ -339,7 +339,7 @@ fn a_body_that_calls_itself_compressed_is_judged_by_its_bytes() {
 #[test]
 fn a_compressed_body_is_decompressed() {
     let server = Server::start();
-    for coding in ["gzip", "x-gzip"] {
+    for coding in ["gzip", "x-gzip", "br", "zstd"] {
         let target = format!("/packed/{coding}/5000/a.png");
         let run = fetchimg().lines([server.url(&target)]).run();
         assert_eq!(run.status, Some(0), "{run}");
@@ -347,7 +347,8 @@ fn a_compressed_body_is_decompressed() {
         assert_eq!(run.record(0)["bytes"], 5000, "{run}");
     }
     for (target, error, attempts, word) in [
-        ("/packed/br/5000/a.png", "protocol", 1, "packed as br"),
+        ("/packed/compress/5000/a.png", "protocol", 1, "compressed as compress"),
+        ("/packed-broken/5000/a.png", "protocol", 1, "header is broken"),
         ("/packed/gzip,gzip/5000/a.png", "protocol", 1, "more than once"),
         ("/packed/identity/5000/a.png", "not_an_image", 1, ""),
         ("/packed-cut/5000/a.png", "cut_short", 2, "gzip"),
@@ -361,6 +362,31 @@ fn a_compressed_body_is_decompressed() {
         );
         assert!(record["message"].as_str().expect("a message").contains(word), "{run}");
         assert_eq!((run.files().len(), run.leftovers().len()), (0, 0), "{run}");
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_decompressed_is_not_saved_even_where_any_body_is() {
+    let server = Server::start();
+    let run = fetchimg().lines([server.url("/packed-broken/5000/a.png")]).args(["--accept", "any"]).run();
+    assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"protocol".into()), "{run}");
+    assert_eq!((run.files().len(), run.leftovers().len()), (0, 0), "{run}");
+}
+
+#[test]
+fn what_is_wrong_with_a_head_is_said() {
+    let server = Server::start();
+    for (name, says) in [
+        ("length-word", "Content-Length"),
+        ("length-twice-different", "Content-Length"),
+        ("chunk-http-1.0", "Transfer-Encoding"),
+        ("field-nul", "NUL byte"),
+        ("fields-thousand", "too large"),
+    ] {
+        let run = fetchimg().lines([server.url(&format!("/raw/{name}/a.png"))]).run();
+        let record = run.record(0);
+        assert_eq!(record["error"], "protocol", "{run}");
+        assert!(record["message"].as_str().is_some_and(|message| message.contains(says)), "{run}");
     }
 }
 
@@ -398,4 +424,20 @@ fn many_failures_disturb_no_good_url() {
     let failures = &run.report()["modes"][0]["failed_by_kind"];
     assert_eq!(*failures, json!({"cut_short": 20, "http_status 404": 20, "not_an_image": 20}), "{run}");
     assert_eq!(run.records().len(), 80, "{run}");
+}
+
+#[test]
+fn a_refused_url_that_expired_or_came_from_html_is_said_to_have() {
+    let server = Server::start();
+    for (query, says) in [
+        ("Expires=1500000000&Signature=x", "403 Forbidden: the URL expired on Fri, 14 Jul 2017 02:40:00 GMT"),
+        ("X-Amz-Date=20170714T024000Z&X-Amz-Expires=60&X-Amz-Signature=x", "expired on Fri, 14 Jul 2017 02:41:00 GMT"),
+        ("w=1&amp;h=2", "holds &amp;"),
+        ("w=1&h=2", "403 Forbidden"),
+    ] {
+        let run = fetchimg().lines([server.url(&format!("/status/403/a.png?{query}"))]).run();
+        let record = run.record(0);
+        assert!(record["message"].as_str().is_some_and(|message| message.contains(says)), "{query}: {run}");
+        assert_eq!(verdict(&record), json!(["http_status", 403, false, 1]), "{run}");
+    }
 }

@@ -204,6 +204,9 @@ fn signatures_are_sent_and_never_shown() {
         ("/redirect/302/1/png/300/e.png", "X-Amz-Security-Token", "s3cur1ty"),
         ("/png/300/f.png", "X-Amz-Credential", "AKIA77%2Fus"),
         ("/png/300/g.png", "X-Goog-Signature", "g00g1e"),
+        ("/png/300/h.png", "hm", "d15c0rd"),
+        ("/png/300/i.png", "amp;upload_token", "4mp3r5and"),
+        ("/png/300/j.png", "u=http%3A%2F%2Fc.example%2Fx%3Fapi_key", "n35ted"),
     ];
     let targets = signed.map(|(path, name, value)| format!("{path}?w=640&{name}={value}&h=480"));
     let run = fetchimg()
@@ -212,7 +215,7 @@ fn signatures_are_sent_and_never_shown() {
         .args(EVERYWHERE)
         .run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert_eq!(run.files(), ["a.png", "e.png", "f.png", "g.png"], "{run}");
+    assert_eq!(run.files(), ["a.png", "e.png", "f.png", "g.png", "h.png", "i.png", "j.png"], "{run}");
     for ((path, name, _), (index, target)) in signed.iter().zip((0..).zip(&targets)) {
         assert!(server.hits(target) > 0, "the server gets all of {target}\n{run}");
         assert_eq!(run.record(index)["url"], server.url(&format!("{path}?w=640&{name}=***&h=480")), "{run}");

@@ -249,3 +249,30 @@ fn a_redirect_from_https_to_http_is_followed_only_when_allowed() {
     let run = fetchimg().lines([up]).arg("--cacert").arg(secure.ca_pem_file()).run();
     assert_eq!(run.status, Some(0), "{run}");
 }
+
+#[test]
+fn a_cookie_of_a_redirect_comes_back_within_the_row_alone() {
+    let server = Server::start();
+    let (first, second) = ("/cookie-wall/300/a.png", "/cookie-wall/300/b.png");
+    let run =
+        fetchimg().lines([server.url(first), server.url(second)]).args(["--sequential", "-b", "u=1; seen=0"]).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 2), "{run}");
+    for target in [first, second] {
+        let requests = server.requests_for(target);
+        let cookies = requests.iter().map(|request| request.header("cookie")).collect::<Vec<_>>();
+        assert_eq!(cookies, [Some("u=1; seen=0"), Some("u=1; seen=1")], "{run}");
+    }
+}
+
+#[test]
+fn a_cookie_of_a_redirect_goes_to_no_other_host() {
+    let (server, other) = (Server::start(), Server::start());
+    let away = other.url_for_host("other.test", "/echo/a.png");
+    let url = server.url_for_host("images.test", &format!("/cookie-redirect?url={}", away.replace(':', "%3A")));
+    let run = fetchimg()
+        .lines([url])
+        .args(["--resolve", &server.resolve("images.test"), "--resolve", &other.resolve("other.test")])
+        .run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(other.requests()[0].header("cookie"), None, "{run}");
+}

@@ -75,6 +75,50 @@ fn a_retry_after_is_never_undercut() {
 }
 
 #[test]
+fn any_refusal_that_asks_to_come_back_is_asked_again() {
+    for status in [202, 403, 404, 409, 451, 501, 522] {
+        let server = Server::start();
+        let target = format!("/wait/{status}/1/1/300/a.png");
+        let run = fetchimg().lines([server.url(&target)]).args(["--retry-wait", "0.01"]).run();
+        assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned()]), "{status}: {run}");
+        assert_eq!(run.record(0)["attempts"], 2, "{run}");
+        assert!(gaps(&server.requests())[0] >= Duration::from_secs(1), "{status}: {run}");
+
+        let target = format!("/wait/{status}/0/9/300/b.png");
+        let run = fetchimg().lines([server.url(&target)]).args(["--retries", "1", "--retry-wait", "0.01"]).run();
+        let record = run.record(0);
+        assert_eq!(json!([record["error"], record["http_status"]]), json!(["http_status", status]), "{run}");
+        assert_eq!(json!([record["retryable"], record["attempts"]]), json!([true, 2]), "{run}");
+        assert!(record["message"].as_str().is_some_and(|text| text.starts_with(&status.to_string())), "{run}");
+    }
+}
+
+#[test]
+fn a_body_of_202_is_saved_if_it_is_the_image_and_no_answer_otherwise() {
+    let server = Server::start();
+    let saves = fetchimg().lines([server.url("/raw/accepted-with-image/a.png")]).run();
+    assert_eq!((saves.status, saves.files()), (Some(0), vec!["a.png".to_owned()]), "{saves}");
+    for (name, flags) in [
+        ("202-with-page", &[][..]),
+        ("accepted-empty", &[]),
+        ("202-with-page", &["--accept", "any"]),
+        ("accepted-with-image", &["--min-width", "5000"]),
+        ("accepted-with-image", &["--min-bytes", "5000"]),
+    ] {
+        let run = fetchimg()
+            .lines([server.url(&format!("/raw/{name}/b.png"))])
+            .args(["--retries", "1", "--retry-wait", "0.01"])
+            .args(flags.iter().copied())
+            .run();
+        let record = run.record(0);
+        assert_eq!(json!([record["error"], record["http_status"]]), json!(["http_status", 202]), "{name}: {run}");
+        assert_eq!(json!([record["retryable"], record["attempts"]]), json!([true, 2]), "{name}: {run}");
+        assert!(record["message"].as_str().is_some_and(|text| text.starts_with("202 Accepted")), "{run}");
+        assert_eq!(run.files(), [""; 0], "{run}");
+    }
+}
+
+#[test]
 fn a_retry_after_of_a_day_ends_the_row_and_holds_up_no_other_host() {
     let server = Server::start();
     let lines = [

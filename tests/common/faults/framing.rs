@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tokio::io::AsyncReadExt as _;
+use async_compression::tokio::bufread;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Route;
 use crate::common::images;
@@ -17,14 +18,19 @@ pub const ROUTES: &[Route] = &[
     Route::png("/encoded/{n}[/name]", "calls itself gzip and is not", |exchange| {
         Box::pin(async move { exchange.send(&exchange.whole().header("Content-Encoding", "gzip")).await })
     }),
-    Route::png("/packed/{coding}/{n}[/name]", "the image as gzip, said to be compressed as {coding}", |exchange| {
-        Box::pin(packed(exchange))
-    }),
+    Route::png(
+        "/packed/{coding}/{n}[/name]",
+        "the image compressed as {coding}, or as gzip where the server knows no such coding",
+        |exchange| Box::pin(packed(exchange)),
+    ),
     Route::png(
         "/packed-cut/{n}[/name]",
         "as gzip without its last bytes, its end said by the connection's",
         |exchange| Box::pin(packed_cut(exchange)),
     ),
+    Route::png("/packed-broken/{n}[/name]", "as gzip with a damaged header", |exchange| {
+        Box::pin(packed_broken(exchange))
+    }),
     Route::bodiless("/bomb[/name]", "an image and zeros without end, as gzip, a kilobyte for a megabyte", |exchange| {
         Box::pin(bomb(exchange))
     }),
@@ -60,8 +66,13 @@ async fn close_after(exchange: &mut Exchange) -> io::Result<After> {
 }
 
 async fn packed(exchange: &mut Exchange) -> io::Result<After> {
-    let packed = gzip(&exchange.whole().body).await;
+    let body = exchange.whole().body;
     let coding = exchange.target.segment("coding");
+    let packed = match coding {
+        "br" => all(bufread::BrotliEncoder::new(&body[..])).await,
+        "zstd" => all(bufread::ZstdEncoder::new(&body[..])).await,
+        _ => gzip(&body).await,
+    };
     let response = Response::new(200, "image/png", packed).header("Content-Encoding", coding);
     exchange.send(&response.header("ETag", "\"packed\"")).await
 }
@@ -73,6 +84,12 @@ async fn packed_cut(exchange: &mut Exchange) -> io::Result<After> {
     exchange.write(&response.head(Length::Unsaid)).await?;
     exchange.finish(&response.body).await?;
     Ok(After::Close)
+}
+
+async fn packed_broken(exchange: &mut Exchange) -> io::Result<After> {
+    let mut packed = gzip(&exchange.whole().body).await;
+    packed[0] = 0;
+    exchange.send(&Response::new(200, "image/png", packed).header("Content-Encoding", "gzip")).await
 }
 
 async fn bomb(exchange: &mut Exchange) -> io::Result<After> {
@@ -87,8 +104,11 @@ async fn bomb(exchange: &mut Exchange) -> io::Result<After> {
 }
 
 async fn gzip(bytes: &[u8]) -> Vec<u8> {
+    all(bufread::GzipEncoder::new(bytes)).await
+}
+
+async fn all(mut encoder: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut packed = Vec::new();
-    let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(bytes);
     encoder.read_to_end(&mut packed).await.expect("memory takes everything");
     packed
 }

@@ -157,6 +157,17 @@ const FIELDS: &[(&str, &str)] = &[
     ("length-too-small", "Content-Length: 150"),
     ("field-name-spaced", "Content-Length : 400"),
     ("field-folded", "X-Long: one\n two\nContent-Length: 400"),
+    ("field-folded-often", "X-Long: one\n\ttwo\n   three\nContent-Length:\n 400"),
+    ("field-without-colon", "garbage\nContent-Length: 400"),
+    ("field-without-name", ": value\nContent-Length: 400"),
+    ("field-with-equals-sign", "X-Frame-Options=\"ALLOW-FROM: b.example\"\nContent-Length: 400"),
+    ("field-name-bracketed", "X-[Meta]: a\nContent-Length: 400"),
+    ("field-name-of-two-words", "X Meta: a\nContent-Length: 400"),
+    ("field-delete", "Set-Cookie: grid=1; domain=\x7fexample\nContent-Length: 400"),
+    ("coding-identity", "Transfer-Encoding: identity\nContent-Length: 400"),
+    ("coding-identity-twice", "Transfer-Encoding: Identity, identity\nContent-Length: 400, 400"),
+    ("coding-empty", "Transfer-Encoding:\nContent-Length: 400"),
+    ("coding-identity-too-long", "Transfer-Encoding: identity\nContent-Length: 150"),
     ("field-nul", "X-Nul: a\0b\nContent-Length: 400"),
     ("field-escape", "X-Red: \x1b[31m\nContent-Length: 400"),
     ("type-page", "Content-Type: text/html\nContent-Length: 400"),
@@ -215,7 +226,6 @@ const HEADS: &[(&str, &[u8])] = &[
     ("http-2-frames", b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\x04\0\x01\0\0\0\x05\0\0\x40\0"),
     ("nul-bytes", &[0; 64]),
     ("echo", b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"),
-    ("field-without-name", b"HTTP/1.1 200 OK\r\n: value\r\nContent-Length: 0\r\n\r\n"),
     ("204-without-body", b"HTTP/1.1 204 No Content\r\n\r\n"),
     ("205-without-body", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"),
     ("304-unasked", b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"),
@@ -264,6 +274,7 @@ const REDIRECTS: &[(&str, &str, &str)] = &[
     ("to-fragment", "302 Found", "/png/400/a.png#top"),
     ("to-spaces", "302 Found", " /png/400/a b.png "),
     ("to-tabs", "302 Found", "/pn\tg/400/a.png"),
+    ("to-control", "302 Found", "/png/400/a\x01.png"),
     ("to-escape", "302 Found", "http://\x1b[31m/a.png"),
     ("to-empty", "302 Found", ""),
     ("to-itself", "302 Found", "?"),
@@ -321,6 +332,9 @@ fn chunks(name: &str, asked: &Asked) -> Option<Vec<Step>> {
             vec![Send(ok("Transfer-Encoding: identity\nTransfer-Encoding: chunked", &whole)), Close]
         }
         "chunk-misspelt" => vec![Send(ok("Transfer-Encoding: xchunked", &whole)), Close],
+        "coding-identity-cut" => {
+            vec![Send(ok(&format!("Transfer-Encoding: identity\n{OK_LENGTH}"), &body[..CUT])), Close]
+        }
         "chunk-not-last" => vec![Send(ok("Transfer-Encoding: chunked, gzip", &whole)), Close],
         "chunk-http-1.0" => {
             let answer = [b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), &whole].concat();
@@ -428,6 +442,8 @@ fn interim(name: &str, asked: &Asked) -> Option<Vec<Step>> {
         "404-with-image" => vec![Send([head("404 Not Found", OK_LENGTH), asked.body.to_vec()].concat())],
         "203-with-image" => vec![Send([head("203 Transformed", OK_LENGTH), asked.body.to_vec()].concat())],
         "299-with-image" => vec![Send([head("299 Fine", OK_LENGTH), asked.body.to_vec()].concat())],
+        "accepted-empty" => vec![Send(of("202 Accepted", b""))],
+        "accepted-with-image" => vec![Send(of("202 Accepted", asked.body))],
         "202-with-page" => vec![Send(of("202 Accepted", &images::page()))],
         _ => return None,
     })
@@ -535,6 +551,9 @@ fn breaks(name: &str, asked: &Asked) -> Option<Vec<Step>> {
         "half-closes" => vec![Send(good), Close],
         "unsaid-length-early-end" => vec![Send(unsaid), Close],
         "unsaid-length-reset" => vec![Send(unsaid), Reset],
+        "unsaid-length-open" => vec![Send(ok("Server: old", asked.body)), Stay],
+        "coding-identity-open" => vec![Send(ok("Transfer-Encoding: identity", asked.body)), Stay],
+        "length-control" => vec![Send(ok("Content-Length: 4\x0100", asked.body)), Stay],
         "unsaid-length-stall" => vec![Send(unsaid), Stay],
         "unsaid-length-cut" => vec![Send(unsaid), Cut],
         "length-cut" => vec![Send(half), Cut],

@@ -12,6 +12,16 @@ pub const ROUTES: &[Route] = &[
         |target| Target::find(&target.rest()).content(),
         |exchange| Box::pin(redirect(exchange)),
     ),
+    Route::png("/cookie-wall/{n}[/name]", "302 to itself with a cookie, until the cookie comes back", |exchange| {
+        Box::pin(cookie_wall(exchange))
+    }),
+    Route::bodiless("/cookie-redirect?url=...", "302 to that URL, with a cookie", |exchange| {
+        Box::pin(async move {
+            let location = exchange.target.query("url");
+            let response = Response::small(302).header("Location", location);
+            exchange.send(&response.header("Set-Cookie", "seen=1; path=/; domain=test")).await
+        })
+    }),
     Route::bodiless("/redirect-to?url=...", "302 to that URL", |exchange| {
         Box::pin(async move { exchange.redirect(302, exchange.target.query("url")).await })
     }),
@@ -23,6 +33,17 @@ pub const ROUTES: &[Route] = &[
         Box::pin(exchange.redirect(302, "ftp://example.org/x"))
     }),
 ];
+
+async fn cookie_wall(exchange: &mut Exchange) -> io::Result<After> {
+    let cookies = exchange.request.header("cookie").unwrap_or_default();
+    let response = if cookies.split("; ").any(|cookie| cookie == "seen=1") {
+        exchange.whole()
+    } else {
+        let back = exchange.request.target.clone();
+        Response::small(302).header("Location", back).header("Set-Cookie", "seen=1; path=/; HttpOnly")
+    };
+    exchange.send(&response).await
+}
 
 async fn redirect(exchange: &mut Exchange) -> io::Result<After> {
     let target = &exchange.target;
