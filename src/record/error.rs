@@ -183,14 +183,13 @@ pub struct FetchError {
     message: String,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
-    other_host: bool,
     ends_run: bool,
 }
 
 impl FetchError {
     /// An error of this kind, with a message of one clause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, retry_after: None, other_host: false, ends_run: false }
+        Self { kind, message: message.into(), source: None, retry_after: None, ends_run: false }
     }
 
     /// Sets the source error.
@@ -212,20 +211,6 @@ impl FetchError {
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
-    }
-
-    /// Notes whether the error came from another host than that of the row's URL, to which a redirect led. Once noted, it
-    /// stays so.
-    #[must_use]
-    pub fn from_other_host(mut self, other_host: bool) -> Self {
-        self.other_host |= other_host;
-        self
-    }
-
-    /// Whether the error came from another host than that of the row's URL, and says nothing about the latter.
-    #[must_use]
-    pub const fn is_from_other_host(&self) -> bool {
-        self.other_host
     }
 
     /// A storage error. One that every later row would meet as well also ends the run: a full disk, or an output folder
