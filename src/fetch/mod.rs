@@ -5,11 +5,13 @@
 //! to the [`Body`](crate::sink::Body) and counted. Writing each piece by itself would copy every byte once more.
 
 mod finish;
+mod held_permit;
 mod partial;
 #[cfg(feature = "transform")]
 mod pixels;
 mod validate;
 
+use self::held_permit::HeldPermit;
 use self::partial::{PartialBody, source};
 use self::validate::BodyValidator;
 pub use self::validate::{Accept, Bounds, Verify, Wanted};
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use url::Url;
 
 use crate::http::{self, Client, Deadline, Response, retry};
 #[cfg(feature = "transform")]
@@ -147,6 +150,8 @@ struct AttemptState {
     /// The time spent between attempts.
     waited: Duration,
     attempts: u32,
+    /// The last attempt fell silent, or took too long.
+    fell_silent: bool,
     /// The length in bytes of the partial body that the last attempt continued.
     resumed_from: u64,
     /// The bytes of the body that an earlier run received.
@@ -229,13 +234,20 @@ impl Fetcher {
             }
             let first_byte_before = state.first_byte;
             // Boxed, because most tasks of a long list wait here for a permit and should be small while they do.
-            let result = Box::pin(self.attempt(work, &permit, state, &mut partial)).await;
+            let held = HeldPermit::new(self, permit, attempt);
+            let result = Box::pin(self.attempt(work, &held, state, &mut partial)).await;
+            let permit = held.into_permit();
             let Err(error) = result else {
-                permit.release(Feedback::Success);
+                if let Some(permit) = permit {
+                    permit.release(Feedback::Success);
+                }
                 return result;
             };
+            // A redirect led to a host that gives no permit to anybody.
+            let Some(permit) = permit else { return Err(error) };
             // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even
             // so.
+            state.fell_silent = matches!(error.kind(), ErrorKind::Stalled | ErrorKind::Timeout);
             let exceeds_max = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             let retry_after = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let feedback = feedback(&error, retry_after, state.attempts, state.first_byte != first_byte_before);
@@ -244,7 +256,8 @@ impl Fetcher {
                 permit.release(feedback);
                 return Err(error);
             };
-            backing_off = Some((permit.back_off(feedback), Instant::now()));
+            let back_off = permit.back_off_at(&HostKey::of(&work.job.url), feedback);
+            backing_off = Some((back_off, Instant::now()));
             let wait = wait.max(retry_after.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
@@ -274,7 +287,7 @@ impl Fetcher {
     async fn attempt<'a>(
         &'a self,
         work: &'a Work,
-        permit: &Permit,
+        permit: &HeldPermit<'_>,
         state: &mut AttemptState,
         partial: &mut Option<PartialBody<'a>>,
     ) -> Result<Ended, FetchError> {
@@ -284,8 +297,10 @@ impl Fetcher {
         // In the first attempt of a row only: a URL that is always slow must get its time in a retry.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
         let gives_up = |silence| permit.exceeds_usual_latency(silence);
-        let next_slot = || permit.next_slot().boxed();
-        let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&next_slot));
+        let fell_silent = state.fell_silent;
+        let before_request = |url: &Url| permit.follow(HostKey::of(url), fell_silent).boxed();
+        let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&before_request));
+        let deadline = deadline.on(permit.connections(fell_silent));
         let mut response = self.request(work, partial, deadline).await?;
         state.first_byte = Some(Instant::now());
         let mut received = if let Some(mut continued) = partial.take_if(|_| response.status == 206) {
@@ -295,9 +310,8 @@ impl Fetcher {
         } else {
             // A refused response does not discard the partial body: the next attempt requests its rest again.
             if let Some(error) = refusal(&response, &self.options) {
-                let is_elsewhere = http::is_another_host(&work.job.url, &response.final_url);
                 response.drain().await;
-                return Err(error.from_other_host(is_elsewhere));
+                return Err(error);
             }
             if let Some(former) = partial.take() {
                 former.discard();
@@ -317,7 +331,6 @@ impl Fetcher {
         let status = response.status;
         if let Err(error) = self.receive(&mut received, state, &mut response, &download).await {
             let error = unless_accepted(error, status);
-            let error = error.from_other_host(http::is_another_host(&work.job.url, &response.final_url));
             let broke_off = matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Stalled | ErrorKind::Timeout);
             let can_resume = broke_off && received.validator.is_some() && received.body.length() > 0;
             // A body that cannot be written to its file is fetched from its beginning.
@@ -352,7 +365,7 @@ impl Fetcher {
         former.discard();
         let deadline = response.deadline();
         response.drain().await;
-        self.client.get(&work.job.url, None, deadline.with_next_slot().await).await
+        self.client.get(&work.job.url, None, deadline.before_request(&work.job.url).await?).await
     }
 
     /// Receives the body of a successful response, frame by frame.
@@ -435,12 +448,10 @@ fn not_tried(host: &HostKey, CircuitOpen { kind, down_for: time }: CircuitOpen, 
     .that_may_pass(true)
 }
 
-/// What a failed attempt says about the host. `attempts` is the number of this attempt; `was_answered` says whether a
-/// response had begun.
+/// What a failed attempt says about the host that it was about, the last one to which redirects led. `attempts` is the
+/// number of this attempt; `was_answered` says whether a response had begun.
 fn feedback(error: &FetchError, retry_after: Option<Duration>, attempts: u32, was_answered: bool) -> Feedback {
     match error.kind() {
-        // The host answered with a redirect and is not responsible for the other host.
-        _ if error.is_from_other_host() => Feedback::Success,
         kind @ ErrorKind::HttpStatus(429) => Feedback::Throttled(kind, retry_after),
         // A 503 by itself may be about one broken page; with `Retry-After` it is about the host, and so is a 403, which
         // some servers send in place of a 429.
@@ -536,6 +547,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::http;
     use crate::limiter::{self, OpenAfter, PerHost};
     use crate::sink::{Folder, folder};
 

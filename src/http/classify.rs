@@ -81,7 +81,9 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
             if error.is_parse() {
                 return (ErrorKind::Protocol, unreadable_head(error));
             }
-            if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            // A PING was not answered in time: there is nobody at the other end any more.
+            let is_dead = error.is_timeout();
+            if is_dead || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                 return broken;
             }
         }
@@ -114,13 +116,21 @@ fn unreadable_head(error: &hyper::Error) -> &'static str {
     found.map_or("the answer is no valid HTTP", |(_, clause)| clause)
 }
 
+/// Whether the server wants the request over HTTP/1.1 (RFC 9113, section 7).
+pub fn requires_http1(error: &reqwest::Error) -> bool {
+    let mut reasons = causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()?.reason());
+    reasons.any(|reason| reason == h2::Reason::HTTP_1_1_REQUIRED)
+}
+
 /// The local port of the connection, if the request ended on one without a response.
 ///
 /// A server may close a persistent connection at any time (RFC 9112, section 9.6); a request that was just being sent
 /// on it may be sent again.
 pub fn died_on_connection(error: &reqwest::Error) -> Option<u16> {
     let unanswered = causes(error).any(|cause| {
-        let closed = cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
+        let closed = cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_timeout());
         let reset = cause.downcast_ref::<io::Error>().is_some_and(|e| {
             matches!(
                 e.kind(),

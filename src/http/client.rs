@@ -24,14 +24,13 @@ use reqwest::{Request, StatusCode, Version};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::classify::{Stage, classify, classify_lookup, died_on_connection};
+use super::classify::{Stage, classify, classify_lookup, died_on_connection, requires_http1};
 use super::content_encoding::{ContentCoding, ContentDecoder, DecodeError, content_coding};
 use super::cookies::CookieJar;
 use super::ip_scope::is_public;
 use super::range::{self, ContentRange, Resume};
 use super::request::Identity;
 use super::resolver::{AddressFilter, DnsOptions, Family, Pinned, Resolver};
-use super::same_host::is_another_host;
 use super::tls::{self, Trust};
 use super::{disposition, retry};
 use crate::record::{ErrorKind, FetchError, RunError};
@@ -48,6 +47,16 @@ const MAX_DRAIN_BYTES: u64 = 64 * 1024;
 
 /// An error page is read for at most this time, which is more than a handshake takes.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// While an answer is awaited over HTTP/2 and nothing at all has come for a quarter of `--stall-timeout`, the server is
+/// sent a PING; not sooner than this, and not later than [`MAX_PING_INTERVAL`]. Servers take many control frames for an
+/// attack.
+const MIN_PING_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A PING that is not answered within half of `--stall-timeout`, or within this time, ends its connection. That is
+/// before the requests on it have been silent for too long, so they are sent again in the same attempt.
+const MAX_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest URL that hyper can send. The URLs of a list have the same limit.
 const MAX_URL_BYTES: usize = 65_534;
@@ -135,7 +144,7 @@ impl Client {
             options,
         };
         // A wrong proxy is reported now, not at the first download.
-        client.build((false, None), true).map_err(|error| RunError::Client(error.to_string()))?;
+        client.build((false, None), Kind::POOLED).map_err(|error| RunError::Client(error.to_string()))?;
         Ok(client)
     }
 
@@ -149,15 +158,16 @@ impl Client {
     /// and bodies included.
     ///
     /// While nothing arrives, `should_give_up` is called once a second with the length of the silence, and may end the
-    /// attempt before `--stall-timeout` does. `next_slot` is awaited before each further request to the same host.
+    /// attempt before `--stall-timeout` does. `before_request` is awaited before each request but the first.
     #[must_use]
     pub fn deadline<'a>(
         &self,
         should_give_up: Option<GiveUpCheck<'a>>,
-        next_slot: Option<NextSlot<'a>>,
+        before_request: Option<BeforeRequest<'a>>,
     ) -> Deadline<'a> {
         let (timeout, stall_timeout) = (self.options.attempt_timeout, self.options.stall_timeout);
-        Deadline { ends_at: Instant::now() + timeout, timeout, stall_timeout, should_give_up, next_slot }
+        let (ends_at, connections) = (Instant::now() + timeout, Connections::Pooled);
+        Deadline { ends_at, timeout, stall_timeout, should_give_up, before_request, connections }
     }
 
     /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects.
@@ -187,9 +197,7 @@ impl Client {
             let sent = self.send(&current, request, deadline).await;
             let response = sent.map_err(|error| match redirects {
                 0 => error,
-                _ => error
-                    .with_context(&format!("redirected to {}", shortened(&redacted(&current))))
-                    .from_other_host(is_another_host(url, &current)),
+                _ => error.with_context(&format!("redirected to {}", shortened(&redacted(&current)))),
             })?;
             if !matches!(response.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Response::new(response, current);
@@ -202,9 +210,7 @@ impl Client {
             cookies.store(&current, response.head.headers());
             let target = redirect_target(&current, response.head.headers(), self.options.allow_downgrade)?;
             response.body(None).drain(&current).await;
-            if !is_another_host(url, &target) {
-                deadline = deadline.with_next_slot().await;
-            }
+            deadline = deadline.before_request(&target).await?;
             current = Cow::Owned(target);
         }
     }
@@ -222,14 +228,19 @@ impl Client {
             self.tls();
         }
         self.look_up(url, deadline).await?;
-        let lease = self.lease(url)?;
-        let sent = within_deadline(deadline, MISSING_HEAD, lease.generation.client.execute(request())).await?;
+        let mut lease = self.lease(url, deadline.connections)?;
+        let mut sent = lease.execute(request(), deadline).await?;
+        if sent.as_ref().is_err_and(requires_http1) {
+            lease.note_http1_required();
+            lease = self.lease(url, deadline.connections)?;
+            sent = lease.execute(request(), deadline).await?;
+        }
         let sent = match sent {
             // The server closed a persistent connection just as this request was sent (RFC 9112, section 9.6). It is
             // sent once more, at once, on a connection of its own.
             Err(error) if died_on_connection(&error).is_some_and(|port| self.used.contains(port)) => {
-                let fresh = self.build(self.pool_key(url), false)?;
-                within_deadline(deadline, MISSING_HEAD, fresh.execute(request())).await?
+                lease = self.lease(url, Connections::Own)?;
+                lease.execute(request(), deadline).await?
             }
             other => other,
         };
@@ -242,6 +253,7 @@ impl Client {
                 _ => error,
             }
         })?;
+        lease.is_http1 |= head.version() < Version::HTTP_2;
         if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
@@ -312,19 +324,21 @@ impl Client {
         self.tls.get_or_init(make)
     }
 
-    fn lease(&self, url: &Url) -> Result<ClientLease, FetchError> {
+    fn lease(&self, url: &Url, connections: Connections) -> Result<ClientLease, FetchError> {
         let key = self.pool_key(url);
         let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
-        pool.lease(url, self.options.concurrency, || self.build(key, true))
+        pool.lease(url, connections, self.options.concurrency, |kind| self.build(key, kind))
     }
 
     /// Builds a reqwest client. `secure`: with TLS, for which the system's certificates are read the first time.
     /// `port`: with the addresses that `--resolve` gives for that port.
-    fn build(&self, (secure, port): (bool, Option<u16>), pooled: bool) -> Result<reqwest::Client, FetchError> {
+    fn build(&self, (secure, port): (bool, Option<u16>), kind: Kind) -> Result<reqwest::Client, FetchError> {
         let options = &self.options;
+        let http1_only = options.http1_only || kind.http1_only;
         let tls = if secure {
             let made = self.tls().clone();
-            made.map_err(|error| FetchError::new(ErrorKind::Tls, "cannot set up TLS").caused_by(error))?
+            let made = made.map_err(|error| FetchError::new(ErrorKind::Tls, "cannot set up TLS").caused_by(error))?;
+            tls::offering(made, !http1_only)
         } else {
             tls::config(&Trust::Nothing, false).map_err(unbuildable)?
         };
@@ -333,7 +347,9 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(if pooled { options.concurrency } else { 0 })
+            .pool_max_idle_per_host(if kind.pooled { options.concurrency } else { 0 })
+            .http2_keep_alive_interval((options.stall_timeout / 4).clamp(MIN_PING_INTERVAL, MAX_PING_INTERVAL))
+            .http2_keep_alive_timeout((options.stall_timeout / 2).min(MAX_PING_TIMEOUT))
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
             // Browsers read such answers. A folded field is one with a space (RFC 9112, section 5.2); a line that is no
@@ -347,7 +363,7 @@ impl Client {
             // feature of HTTP/2 (RFC 9113, section 8.7); and HTTP/2 is only used over TLS.
             builder = builder.retry(reqwest::retry::never());
         }
-        if options.http1_only {
+        if http1_only {
             builder = builder.http1_only();
         }
         builder = match options.family {
@@ -460,24 +476,103 @@ struct ClientGeneration {
     hosts: Mutex<HashMap<u64, HostConnections, RandomState>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct HostConnections {
     in_use: usize,
     peak: usize,
+    /// Instead of the client of the generation, once there was reason to mistrust its connections to this host.
+    own_client: Option<reqwest::Client>,
+    /// How often the connections were given up.
+    renewals: u32,
+    /// The connections have been given up, and the next request makes a client.
+    wants_own_client: bool,
+    /// It answers over HTTP/1.1, where no request shares a connection with another.
+    is_http1: bool,
+    /// It refuses HTTP/2 (`HTTP_1_1_REQUIRED`; RFC 9113, section 7).
+    requires_http1: bool,
+}
+
+impl HostConnections {
+    /// No request goes out on the connections that the host has by now. Those that are in use end with their requests.
+    fn give_up(&mut self) {
+        self.renewals = self.renewals.wrapping_add(1);
+        self.own_client = None;
+        self.wants_own_client = true;
+    }
+}
+
+/// Which connection a request goes out on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// One that is there, if there is one.
+    #[default]
+    Pooled,
+    /// A new one, which no other request shares: the last attempt fell silent, perhaps for its connection alone.
+    Own,
+    /// A new one, which later requests to the host share; those that are there are given up.
+    Renewed,
+}
+
+/// What a client of reqwest is built for.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Whether it keeps its connections.
+    pooled: bool,
+    http1_only: bool,
+}
+
+impl Kind {
+    const POOLED: Self = Self { pooled: true, http1_only: false };
 }
 
 /// A reqwest client for one request and its response.
 #[derive(Debug)]
 struct ClientLease {
+    client: reqwest::Client,
     generation: Arc<ClientGeneration>,
     host: u64,
+    /// [`HostConnections::renewals`] when the lease began; `None` if the client is for this request alone.
+    renewals: Option<u32>,
+    /// It is known to use HTTP/1.1.
+    is_http1: bool,
+    /// A deadline passed. For all that is known, the connection is dead.
+    fell_silent: bool,
+}
+
+impl ClientLease {
+    async fn execute(
+        &mut self,
+        request: reqwest::Request,
+        deadline: Deadline<'_>,
+    ) -> Result<reqwest::Result<reqwest::Response>, FetchError> {
+        let sent = within_deadline(deadline, MISSING_HEAD, self.client.execute(request)).await;
+        self.fell_silent = sent.is_err();
+        sent
+    }
+
+    /// From now on requests to the host use HTTP/1.1.
+    fn note_http1_required(&self) {
+        let mut hosts = lock(&self.generation.hosts);
+        let host = hosts.entry(self.host).or_default();
+        if !host.requires_http1 {
+            host.requires_http1 = true;
+            host.give_up();
+        }
+    }
 }
 
 impl Drop for ClientLease {
     fn drop(&mut self) {
+        let Some(renewals) = self.renewals else { return };
         let mut hosts = lock(&self.generation.hosts);
-        if let Some(connections) = hosts.get_mut(&self.host) {
-            connections.in_use -= 1;
+        if let Some(host) = hosts.get_mut(&self.host) {
+            host.in_use -= 1;
+            host.is_http1 |= self.is_http1;
+            // Over HTTP/1.1 the connection ends with its request. Over HTTP/2 all requests to the host would go on using
+            // it, and fall silent one after the other.
+            if self.fell_silent && !host.is_http1 && host.renewals == renewals {
+                host.give_up();
+            }
         }
     }
 }
@@ -486,36 +581,54 @@ impl ConnectionPool {
     fn lease(
         &self,
         url: &Url,
+        connections: Connections,
         max_downloads: usize,
-        build: impl FnOnce() -> Result<reqwest::Client, FetchError>,
+        build: impl Fn(Kind) -> Result<reqwest::Client, FetchError>,
     ) -> Result<ClientLease, FetchError> {
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let host = xxhash_rust::xxh3::xxh3_64(authority.as_bytes());
+        let is_http1 = url.scheme() == "http";
         let mut current = lock(&self.0);
-        if let Some(generation) = current.as_ref() {
-            let mut hosts = lock(&generation.hosts);
-            let connections = hosts.get(&host).copied().unwrap_or_default();
-            let opens_connection = connections.in_use == connections.peak;
-            if !opens_connection
-                || hosts.values().map(|connections| connections.peak - connections.in_use).sum::<usize>()
-                    < 2 * max_downloads
-            {
-                hosts.insert(
-                    host,
-                    HostConnections {
-                        in_use: connections.in_use + 1,
-                        peak: connections.peak.max(connections.in_use + 1),
-                    },
-                );
-                drop(hosts);
-                return Ok(ClientLease { generation: Arc::clone(generation), host });
-            }
+        let new = || Ok(Arc::new(ClientGeneration { client: build(Kind::POOLED)?, hosts: Mutex::default() }));
+        let mut generation = match &*current {
+            Some(generation) => Arc::clone(generation),
+            None => Arc::clone(current.insert(new()?)),
+        };
+        let mut hosts = lock(&generation.hosts);
+        if connections == Connections::Own {
+            let http1_only = hosts.get(&host).is_some_and(|host| host.requires_http1);
+            drop((hosts, current));
+            let client = build(Kind { pooled: false, http1_only })?;
+            return Ok(ClientLease { client, generation, host, renewals: None, is_http1, fell_silent: false });
         }
-        let hosts = Mutex::new(HashMap::from_iter([(host, HostConnections { in_use: 1, peak: 1 })]));
-        let generation = Arc::new(ClientGeneration { client: build()?, hosts });
-        *current = Some(Arc::clone(&generation));
-        Ok(ClientLease { generation, host })
+        if !has_room(&hosts, host, max_downloads) {
+            drop(hosts);
+            generation = new()?;
+            *current = Some(Arc::clone(&generation));
+            hosts = lock(&generation.hosts);
+        }
+        let entry = hosts.entry(host).or_default();
+        if connections == Connections::Renewed {
+            entry.give_up();
+        }
+        if entry.wants_own_client {
+            entry.own_client = Some(build(Kind { pooled: true, http1_only: entry.requires_http1 })?);
+            entry.wants_own_client = false;
+        }
+        entry.in_use += 1;
+        entry.peak = entry.peak.max(entry.in_use);
+        let client = entry.own_client.as_ref().unwrap_or(&generation.client).clone();
+        let renewals = Some(entry.renewals);
+        drop(hosts);
+        Ok(ClientLease { client, generation, host, renewals, is_http1, fell_silent: false })
     }
+}
+
+/// Whether one more request to the host may go out with the client of these hosts.
+fn has_room(hosts: &HashMap<u64, HostConnections, RandomState>, host: u64, max_downloads: usize) -> bool {
+    let opens_connection = hosts.get(&host).is_none_or(|connections| connections.in_use == connections.peak);
+    let idle = || hosts.values().map(|connections| connections.peak - connections.in_use).sum::<usize>();
+    !opens_connection || hosts.is_empty() || idle() < 2 * max_downloads
 }
 
 /// The local ports of connections that have carried a response, one bit each. A port that another connection uses again
@@ -542,31 +655,41 @@ impl UsedPorts {
 /// Called with the length of the silence so far; returns whether that is too long.
 pub type GiveUpCheck<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
 
-/// Completes when one more request may be sent to the host.
-pub type NextSlot<'a> = &'a (dyn Fn() -> BoxFuture<'a, ()> + Sync);
+/// Completes when one more request may be sent to this URL, and says on which connection.
+pub type BeforeRequest<'a> = &'a (dyn Fn(&Url) -> BoxFuture<'a, Result<Connections, FetchError>> + Sync);
 
 /// How often [`GiveUpCheck`] is called.
 const GIVE_UP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When an attempt must be over, how long it may be silent, and when it may send another request.
+/// When an attempt must be over, how long it may be silent, and when it may send another request on which connection.
 #[derive(Clone, Copy)]
 pub struct Deadline<'a> {
     ends_at: Instant,
     timeout: Duration,
     stall_timeout: Duration,
     should_give_up: Option<GiveUpCheck<'a>>,
-    next_slot: Option<NextSlot<'a>>,
+    before_request: Option<BeforeRequest<'a>>,
+    connections: Connections,
 }
 
 impl Deadline<'_> {
-    /// Waits until another request may be sent to the host. The attempt's time does not run meanwhile.
-    pub async fn with_next_slot(mut self) -> Self {
-        if let Some(next_slot) = self.next_slot {
+    /// Sends the requests of the attempt on such connections.
+    #[must_use]
+    pub const fn on(self, connections: Connections) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// Waits until another request may be sent to this URL. The attempt's time does not run meanwhile.
+    ///
+    /// # Errors
+    /// If no request may be sent there.
+    pub async fn before_request(mut self, url: &Url) -> Result<Self, FetchError> {
+        if let Some(before_request) = self.before_request {
             let begun = Instant::now();
-            next_slot().await;
+            self.connections = before_request(url).await?;
             self.ends_at += begun.elapsed();
         }
-        self
+        Ok(self)
     }
 
     fn timed_out(self) -> FetchError {
@@ -698,7 +821,7 @@ impl<'a> RawResponse<'a> {
             None => BodyFrames::Plain(received),
             Some(coding) => BodyFrames::Compressed(ContentDecoder::new(coding, frames(received))),
         };
-        ResponseBody { frames, is_short, deadline: self.deadline, _lease: self.lease }
+        ResponseBody { frames, is_short, deadline: self.deadline, lease: self.lease }
     }
 }
 
@@ -707,7 +830,7 @@ struct ResponseBody<'a> {
     frames: BodyFrames,
     is_short: bool,
     deadline: Deadline<'a>,
-    _lease: ClientLease,
+    lease: ClientLease,
 }
 
 #[derive(Debug)]
@@ -783,8 +906,15 @@ impl ResponseBody<'_> {
                 BodyFrames::Compressed(decoder) => decoder.next::<reqwest::Error>().await,
             }
         };
-        within_deadline(self.deadline, "nothing", next).await?.map_err(|error| match error {
-            DecodeError::Body(error) => classify(&error, url, Stage::Body),
+        let received = within_deadline(self.deadline, "nothing", next).await;
+        self.lease.fell_silent = received.is_err();
+        received?.map_err(|error| match error {
+            DecodeError::Body(error) => {
+                if requires_http1(&error) {
+                    self.lease.note_http1_required();
+                }
+                classify(&error, url, Stage::Body)
+            }
             DecodeError::Coding(error) => error,
         })
     }
@@ -793,6 +923,8 @@ impl ResponseBody<'_> {
         if self.is_short {
             self.deadline.ends_at = self.deadline.ends_at.min(Instant::now() + DRAIN_TIMEOUT);
             while let Ok(Some(_)) = self.next(url).await {}
+            // That was not long enough to say anything about the connection.
+            self.lease.fell_silent = false;
         }
     }
 }

@@ -19,7 +19,7 @@ mod same_host;
 mod tls;
 mod url_faults;
 
-pub use client::{Client, Deadline, GiveUpCheck, NextSlot, Options, Response};
+pub use client::{BeforeRequest, Client, Connections, Deadline, GiveUpCheck, Options, Response};
 pub use options::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REDIRECTS, DEFAULT_RETRIES, DEFAULT_RETRY_WAIT,
     DEFAULT_STALL_TIMEOUT, USER_AGENT,
@@ -28,5 +28,4 @@ pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};
-pub use same_host::is_another_host;
 pub use url_faults::fault_of;

@@ -1,11 +1,10 @@
-//! Whether two URLs belong to the same host: which host an error is counted for, and which may receive credentials.
+//! Whether two URLs belong to the same host: which one may receive credentials.
 
 use url::Url;
 
-/// Whether a redirect has led to another host or port. The default ports of http and https count as one, as they do for
+/// Whether a redirect leads to another host or port. The default ports of http and https count as one, as they do for
 /// the limiter: both belong to one server with one limit.
-#[must_use]
-pub fn is_another_host(list_url: &Url, url: &Url) -> bool {
+fn is_another_host(list_url: &Url, url: &Url) -> bool {
     // A parsed URL keeps its port only if it is not the default of its scheme.
     (list_url.host(), list_url.port()) != (url.host(), url.port())
 }

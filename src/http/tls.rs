@@ -49,7 +49,7 @@ impl Trust {
 pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let mut config = match trust {
+    let config = match trust {
         Trust::System => builder
             .dangerous()
             .with_custom_certificate_verifier(SystemVerifier::start(Arc::clone(&provider)))
@@ -60,8 +60,13 @@ pub fn config(trust: &Trust, http2: bool) -> Result<ClientConfig, rustls::Error>
             builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerifier(provider))).with_no_client_auth()
         }
     };
+    Ok(offering(config, http2))
+}
+
+/// The same settings, with an offer of HTTP/2 beside HTTP/1.1 or without one.
+pub fn offering(mut config: ClientConfig, http2: bool) -> ClientConfig {
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-    Ok(config)
+    config
 }
 
 /// Verifies certificates against the system's authorities. A thread reads these meanwhile: they are hundreds of files,

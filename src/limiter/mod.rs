@@ -176,6 +176,33 @@ impl Limiter {
         }
     }
 
+    /// Exchanges the permit for one of another host, to which a redirect has led. The present one is given back before
+    /// the wait for the other: otherwise two hosts that redirect to each other could wait for each other. Meanwhile the
+    /// row is counted as backing off at the present host, of which no more rows are begun when many wait elsewhere.
+    ///
+    /// # Errors
+    /// If the circuit of the other host is open.
+    pub async fn exchange(&self, mut permit: Permit, key: &HostKey, attempt: Attempt) -> Result<Permit, CircuitOpen> {
+        let taken = {
+            let mut hosts = lock(&self.0.hosts);
+            let host = self.0.host(&mut hosts, key);
+            let is_free = host.waiters.is_empty() && matches!(host.availability(attempt, &self.0), Availability::Free);
+            (is_free && host.due().is_ok()).then(|| {
+                host.take_slot();
+                let mut taken = host.permit(key, &self.0);
+                // The permit of the run goes along, so that the row keeps its turn.
+                taken.in_run = permit.in_run.take();
+                taken
+            })
+        };
+        if let Some(taken) = taken {
+            permit.release(Feedback::Success);
+            return Ok(taken);
+        }
+        let _backing_off = permit.back_off(Feedback::Success);
+        self.acquire(key, attempt).await
+    }
+
     async fn acquire_at_host(&self, key: &HostKey, attempt: Attempt) -> Result<Permit, CircuitOpen> {
         loop {
             let (receiver, until) = {
@@ -481,6 +508,58 @@ mod tests {
             limiter.retry(&key("last")).await.release(Feedback::Success);
             assert_eq!(limiter.is_idle("last"), request_interval.is_none());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_is_exchanged_for_one_of_another_host() {
+        let concurrency = NonZeroUsize::new(2).expect("not zero");
+        let limiter = Limiter::new(Options { concurrency, ..options(PerHost::Fixed(1)) });
+        let (a, b) = (key("a"), key("b"));
+        let permit = limiter.retry(&a).await;
+        let at_b = limiter.exchange(permit, &b, Attempt::First).await.expect("b is not given up");
+        assert_eq!((limiter.permits("a"), limiter.permits("b")), (Some((0, 1)), Some((1, 1))));
+        // The host is full: nothing is held while the row waits for it.
+        let another = limiter.retry(&a).await;
+        let mut waiting = Box::pin(limiter.exchange(another, &b, Attempt::First));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let back = limiter.exchange(at_b, &a, Attempt::First).await.expect("a is not given up");
+        assert!(waiting.await.is_ok(), "two hosts that redirect to each other do not wait for each other");
+        drop(back);
+        assert!(limiter.is_idle("a") && limiter.is_idle("b"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_wait_for_another_host_hold_up_new_ones_when_they_are_many() {
+        let limiter = limiter(PerHost::Fixed(1));
+        let (a, b) = (key("a"), key("b"));
+        let _busy = limiter.retry(&b).await;
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_PER_HOST {
+            let permit = limiter.retry(&a).await;
+            let mut exchange = Box::pin(limiter.exchange(permit, &b, Attempt::First));
+            assert!(futures::poll!(&mut exchange).is_pending());
+            waiting.push(exchange);
+        }
+        assert!(matches!(limiter.try_acquire(&a, false), TryAcquire::HostFull));
+        drop(waiting.pop());
+        assert!(matches!(limiter.try_acquire(&a, false), TryAcquire::Permit(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_in_back_off_and_a_rate_hold_for_rows_that_are_led_there() {
+        let request_interval = Some(SECOND);
+        let limiter = Limiter::new(Options { request_interval, ..options(PerHost::Fixed(9)) });
+        let (begin, b) = (Instant::now(), key("b"));
+        for row in 0..3 {
+            let permit = limiter.retry(&key(&format!("front{row}"))).await;
+            drop(limiter.exchange(permit, &b, Attempt::First).await);
+        }
+        assert_eq!(begin.elapsed(), 2 * SECOND);
+        tokio::time::advance(SECOND).await;
+        limiter.retry(&b).await.release(super::testing::throttled(Some(8 * SECOND)));
+        let permit = limiter.retry(&key("front")).await;
+        drop(limiter.exchange(permit, &b, Attempt::First).await);
+        assert_eq!(begin.elapsed(), 11 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

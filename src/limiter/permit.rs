@@ -38,6 +38,12 @@ impl Permit {
         unusual_silence.is_some_and(|unusual_silence| silence >= unusual_silence)
     }
 
+    /// Whether the request finds out if the host is back.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
     /// Takes a slot by `--rate` for the first request, if there is one now. The request begins with that.
     pub(super) fn take_slot(&mut self) -> bool {
         self.began = Instant::now();
@@ -50,7 +56,13 @@ impl Permit {
         is_due
     }
 
-    /// Waits for a slot by `--rate` for one more request of this attempt, such as the target of a redirect.
+    /// The host that gave it.
+    #[must_use]
+    pub const fn host(&self) -> &HostKey {
+        &self.key
+    }
+
+    /// Waits for a slot by `--rate` for one more request of this attempt to its host.
     pub async fn next_slot(&self) {
         let slot = lock(&self.shared.hosts).get_mut(&self.key).map(HostState::take_slot);
         if let Some(slot) = slot.filter(|slot| *slot > Instant::now()) {
@@ -63,16 +75,21 @@ impl Permit {
         self.feedback = feedback;
     }
 
-    /// Like [`Permit::release`], for a row that will retry.
+    /// Like [`Permit::release`], for a row of this host that will retry.
     #[must_use]
-    pub fn back_off(mut self, feedback: Feedback) -> BackingOff {
+    pub fn back_off(self, feedback: Feedback) -> BackingOff {
+        let host = self.key.clone();
+        self.back_off_at(&host, feedback)
+    }
+
+    /// Like [`Permit::release`], for a row of the given host that will retry. The permit may be of the host to which a
+    /// redirect led.
+    #[must_use]
+    pub fn back_off_at(mut self, host: &HostKey, feedback: Feedback) -> BackingOff {
         self.feedback = feedback;
-        let backing_off = BackingOff { shared: Arc::clone(&self.shared), key: self.key.clone() };
-        if let Some(host) = lock(&self.shared.hosts).get_mut(&self.key) {
-            host.backing_off += 1;
-            self.shared.backing_off.fetch_add(1, Ordering::Relaxed);
-        }
-        backing_off
+        self.shared.host(&mut lock(&self.shared.hosts), host).backing_off += 1;
+        self.shared.backing_off.fetch_add(1, Ordering::Relaxed);
+        BackingOff { shared: Arc::clone(&self.shared), key: host.clone() }
     }
 }
 

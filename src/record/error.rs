@@ -189,22 +189,14 @@ pub struct FetchError {
     source: Option<BoxError>,
     retry_after: Option<Duration>,
     may_pass: bool,
-    other_host: bool,
     ends_run: bool,
 }
 
 impl FetchError {
     /// An error of this kind, with a message of one clause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-            retry_after: None,
-            may_pass: kind.retryable(),
-            other_host: false,
-            ends_run: false,
-        }
+        let may_pass = kind.retryable();
+        Self { kind, message: message.into(), source: None, retry_after: None, may_pass, ends_run: false }
     }
 
     /// Sets the source error.
@@ -239,20 +231,6 @@ impl FetchError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         self.may_pass
-    }
-
-    /// Notes whether the error came from another host than that of the row's URL, to which a redirect led. Once noted, it
-    /// stays so.
-    #[must_use]
-    pub fn from_other_host(mut self, other_host: bool) -> Self {
-        self.other_host |= other_host;
-        self
-    }
-
-    /// Whether the error came from another host than that of the row's URL, and says nothing about the latter.
-    #[must_use]
-    pub const fn is_from_other_host(&self) -> bool {
-        self.other_host
     }
 
     /// A storage error. One that every later row would meet as well also ends the run: a full disk, or an output folder

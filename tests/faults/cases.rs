@@ -37,7 +37,9 @@ pub enum Where {
     GreetingTls(&'static str),
     /// A server with this certificate, asked by this name, at this path; empty: at one that is good.
     Tls(Certificate, &'static str, &'static str),
-    /// The same, and nobody knows who vouches for it.
+    /// A server that speaks HTTP/2, at this path.
+    Http2(&'static str),
+    /// A server with a certificate of which nobody knows who vouches for it.
     TlsUnknown,
     /// The common server, asked for HTTPS.
     TlsOnPlain,
@@ -156,10 +158,19 @@ impl Case {
         match self.at {
             Where::Path("") => format!("/raw/{name}/{name}.png"),
             Where::Tls(_, _, "") => format!("/png/400/{name}.png"),
-            Where::Path(path) | Where::Tls(_, _, path) => format!("{path}/{name}.png"),
+            Where::Path(path) | Where::Tls(_, _, path) | Where::Http2(path) => format!("{path}/{name}.png"),
             Where::Nameless("") => format!("/raw/{name}/"),
             Where::Nameless(path) => path.to_owned(),
             _ => format!("/png/400/{name}.png"),
+        }
+    }
+
+    /// The name by which a server with a certificate is asked.
+    pub fn host(&self) -> Option<&'static str> {
+        match self.at {
+            Where::Tls(_, host, _) => Some(host),
+            Where::Http2(_) => Some("images.test"),
+            _ => None,
         }
     }
 
@@ -219,6 +230,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("Connections that are slow", SLOW),
     ("Going on with a body", RESUMED),
     ("TLS", TLS),
+    ("HTTP/2", HTTP2),
 ];
 
 const LENGTHS: &[Case] = &[
@@ -688,4 +700,56 @@ const TLS: &[Case] = &[
     retried("tls-closes", "connect", "closes in the handshake").by(Where::GreetingTls("tls-closes")),
     retried("tls-resets", "connect", "resets the connection in the handshake").by(Where::GreetingTls("tls-resets")),
     retried("tls-stalls", "stalled", "falls silent in the handshake").by(Where::GreetingTls("tls-stalls")).with(QUICK),
+];
+
+const HTTP2: &[Case] = &[
+    saved("http2", "speaks HTTP/2").by(Where::Http2("/png/400")),
+    saved("http2-silent", "says nothing more on a connection but answers to PING")
+        .by(Where::Http2("/h2-silent/400"))
+        .with(QUICK)
+        .requests(2)
+        .then_another()
+        .note("at the second try, on a new connection"),
+    saved("http2-deaf", "reads nothing more from a connection")
+        .by(Where::Http2("/h2-deaf/400"))
+        .with(QUICK)
+        .requests(2)
+        .then_another()
+        .note("at the second try, on a new connection"),
+    saved("http2-reset", "resets a stream once")
+        .by(Where::Http2("/h2-reset/400"))
+        .requests(2)
+        .note("at the second try"),
+    saved("http2-reset-in-body", "resets a stream once in the middle of the body")
+        .by(Where::Http2("/h2-reset-half/400"))
+        .requests(2)
+        .note("at the second try"),
+    Case {
+        requests: None,
+        ..retried("http2-refused", "connect", "refuses every stream").by(Where::Http2("/h2-refused/400"))
+    },
+    saved("http2-goaway", "says GOAWAY in the middle of the body, and closes")
+        .by(Where::Http2("/h2-goaway/400"))
+        .requests(2)
+        .then_another()
+        .note("at the second try"),
+    saved("http2-calm", "asks for calm by GOAWAY in the middle of the body, and closes")
+        .by(Where::Http2("/h2-calm/400"))
+        .requests(2)
+        .then_another()
+        .note("at the second try"),
+    saved("http2-cut", "closes in the middle of the body")
+        .by(Where::Http2("/h2-cut/400"))
+        .requests(2)
+        .then_another()
+        .note("at the second try"),
+    saved("http2-required", "wants the request over HTTP/1.1")
+        .by(Where::Http2("/h2-required/400"))
+        .requests(2)
+        .then_another()
+        .note("over HTTP/1.1, in the same try"),
+    saved("http2-required-in-body", "wants HTTP/1.1 in the middle of the body")
+        .by(Where::Http2("/h2-required-half/400"))
+        .requests(2)
+        .note("over HTTP/1.1, at the second try"),
 ];

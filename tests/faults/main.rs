@@ -55,12 +55,14 @@ impl Group {
             Where::Path(_) | Where::Nameless(_) | Where::TlsOnPlain => None,
             Where::Greeting(name) | Where::GreetingTls(name) => Some(Server::start_greeting(name)),
             Where::Tls(certificate, ..) => Some(Server::start_tls_with(certificate)),
+            Where::Http2(_) => Some(Server::start_http2()),
             Where::TlsUnknown | Where::PlainOnTls => Some(Server::start_tls()),
         };
         let server = own.as_ref().unwrap_or(common);
         let mut url = server.url_for_host(&host, &case.target());
         match case.at {
-            Where::Tls(_, host, _) => {
+            Where::Tls(..) | Where::Http2(_) => {
+                let host = case.host().unwrap_or(&host);
                 url = server.url_for_host(host, &case.target());
                 self.arguments.extend(["--resolve".into(), server.resolve(host)]);
                 self.arguments.extend(["--cacert".into(), server.ca_pem_file().to_string_lossy().into_owned()]);
@@ -72,7 +74,7 @@ impl Group {
         self.arguments.extend(["--resolve".into(), server.resolve(&host)]);
         self.lines.push(url.clone());
         if case.next {
-            self.lines.push(server.url_for_host(&host, &next(case)));
+            self.lines.push(server.url_for_host(case.host().unwrap_or(&host), &next(case)));
         }
         self.cases.push((*case, url));
         self.own.extend(own.map(|server| (case.name, server)));
@@ -169,7 +171,7 @@ fn next(case: &Case) -> String {
 
 fn is_about(request: &common::Request, case: &Case) -> bool {
     let host = request.host.split(':').next().unwrap_or_default();
-    host == format!("{}.test", case.name) || matches!(case.at, Where::Tls(_, name, _) if name == host)
+    host == format!("{}.test", case.name) || case.host() == Some(host)
 }
 
 /// The part of a record that programs act on, as [`Case::told`] says it.
@@ -209,7 +211,7 @@ fn every_fault_has_its_outcome() {
     let mut groups = Vec::new();
     for case in cases() {
         // A run trusts one authority, so whoever has one runs alone.
-        if matches!(case.at, Where::Tls(..)) {
+        if case.host().is_some() {
             let mut group = Group::new(case.flags);
             group.add(case, &common);
             groups.push(group);

@@ -20,6 +20,7 @@ mod dry_run;
 mod duplicates;
 mod errors;
 mod harness;
+mod http2;
 mod http_options;
 mod images;
 mod interrupt;

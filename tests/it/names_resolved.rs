@@ -230,6 +230,23 @@ fn a_server_that_keeps_silent_is_passed_over_and_then_left_alone() {
 }
 
 #[test]
+fn an_answer_that_takes_longer_than_a_query_may_is_heard() {
+    let web = Server::start();
+    let slow = || Dns::start(|_| Reply::Slow(Duration::from_millis(1300), Box::new(Reply::here())));
+    let failing = Dns::start(|_| Reply::Code(2));
+    let (_socket, silent) = dns::silent();
+    let (one, two, three) = (slow(), slow(), slow());
+    for (servers, options) in [
+        (one.address(), "timeout:1"),
+        (format!("{},{silent}", two.address()), "timeout:1 attempts:1"),
+        (format!("{},{}", three.address(), failing.address()), "timeout:1 attempts:3"),
+    ] {
+        let run = asking(&servers, [web.url_for_host("a.test", "/png/300/a.png")]);
+        is_saved_at_once(&run.args(["--retries", "0"]).env("RES_OPTIONS", options).run(), &web);
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_or_fails_is_passed_over_at_once() {
     let web = Server::start();
     let good = Dns::here();
@@ -253,7 +270,7 @@ fn without_any_answer_the_rows_fail_in_time() {
         .run();
     is_unresolved(&run, &format!("no answer from the name server {silent} in time"));
     assert_eq!(run.records().len(), 6, "{run}");
-    // Two tries, each with two queries of a second.
+    // Two tries, each with four queries of a second.
     assert!((4..12).contains(&run.elapsed.as_secs()), "{run}");
 
     // A shorter time for the connection applies to the name, too.

@@ -317,7 +317,9 @@ fn a_host_is_not_blamed_for_what_it_redirects_to() {
     assert_eq!(run.files().len(), 40, "{run}");
     for index in 0..40 {
         let record = run.record(index);
-        assert_eq!((&record["error"], &record["attempts"]), (&"connect".into(), &2.into()), "{run}");
+        assert_eq!(record["error"], "connect", "{run}");
+        // The dead host has a circuit breaker of its own, so some of its rows are not tried again.
+        assert!(record["attempts"].as_u64().is_some_and(|attempts| (1..=2).contains(&attempts)), "{run}");
     }
 }
 
@@ -352,4 +354,110 @@ fn a_host_that_redirects_to_https_is_heard_there() {
     // Two requests were in flight when the first response came.
     let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(1950)).count();
     assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
+}
+
+/// Many hosts that all redirect to this one, at this path.
+fn crowd(server: &Server, hosts: usize, rows: usize, to: impl Fn(usize) -> String) -> Vec<String> {
+    let url = |row: usize| {
+        let front = format!("127.0.1.{}", row % hosts + 1);
+        let redirect = server.redirect_to(&server.url_for_host("127.0.9.9", &to(row)));
+        redirect.replace("127.0.0.1", &front)
+    };
+    (0..rows).map(url).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_host_behind_redirects_has_a_limit_of_its_own() {
+    let server = Server::start_everywhere();
+    let urls = crowd(&server, 30, 60, |row| format!("/slow/20/300/{row}.png"));
+    let run = fetchimg().lines(urls).args(["--per-host", "2", "--name", "{index}"]).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 60), "{run}");
+    assert_eq!(server.peak_in_flight_for("127.0.9.9"), 2, "{run}");
+    assert!(run.records().iter().all(|record| record["attempts"] == 1), "{run}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn all_rows_that_lead_to_a_host_hear_its_retry_after() {
+    let server = Server::start_everywhere();
+    let urls = crowd(&server, 20, 60, |row| format!("/wait/429/1/1/300/{row}.png"));
+    let run = fetchimg().lines(urls).args(["--per-host", "2", "--name", "{index}", "--retries", "9"]).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 60), "{run}");
+    let all = server.requests();
+    let requests = of_host(&all, "127.0.9.9");
+    let first = requests[0].at;
+    let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(950)).count();
+    assert!(early <= 2, "{early} requests although the host had asked for peace\n{run}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_rate_is_kept_behind_redirects() {
+    let server = Server::start_everywhere();
+    let urls = crowd(&server, 6, 6, |row| format!("/png/300/{row}.png"));
+    let begin = Instant::now();
+    let run = fetchimg().lines(urls).args(["--rate", "10", "--name", "{index}"]).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 6), "{run}");
+    let all = server.requests();
+    let requests = of_host(&all, "127.0.9.9");
+    let last = requests.iter().map(|request| request.at).max().unwrap();
+    assert!(last - begin >= Duration::from_millis(500), "six requests take five tenths: {:?}\n{run}", last - begin);
+}
+
+#[test]
+fn hosts_that_redirect_to_each_other_do_not_wait_for_each_other() {
+    for flags in [["--per-host", "1"], ["-j", "1"], ["-j", "2"], ["--retries", "1"]] {
+        let server = Server::start();
+        let urls = (0..40).map(|row| {
+            let (from, to) = if row % 2 == 0 { ("a.test", "b.test") } else { ("b.test", "a.test") };
+            let back = server.redirect_to(&server.url_for_host(from, &format!("/png/300/{row}.png")));
+            let there = server.redirect_to(&back.replace("127.0.0.1", to));
+            there.replacen("127.0.0.1", from, 1)
+        });
+        let run = fetchimg().lines(urls).args(resolved(&server)).args(flags).args(["--name", "{index}"]).run();
+        assert_eq!((run.status, run.files().len()), (Some(0), 40), "{run}");
+        assert_eq!(server.hits_in_all(), 120, "{run}");
+        if flags[0] == "--per-host" {
+            assert_eq!((server.peak_in_flight_for("a.test"), server.peak_in_flight_for("b.test")), (1, 1), "{run}");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dead_host_behind_redirects_costs_the_tries_of_a_few_rows() {
+    let server = Server::start_everywhere();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut urls = crowd(&server, 10, 300, |row| format!("/png/300/{row}.png"));
+    for (row, url) in urls.iter_mut().enumerate().filter(|(row, _)| row % 3 > 0) {
+        *url = server.redirect_to(&format!("http://127.0.0.1:{closed}/{row}.png"));
+    }
+    let flags = ["--retries", "1", "--retry-wait", "0.1", "--connect-timeout", "0.5", "--name", "{index}"];
+    let run = fetchimg().lines(urls).args(flags).run();
+    assert_eq!((run.status, run.files().len()), (Some(1), 100), "{run}");
+    let failed = run.records().into_iter().filter(|record| record["status"] == "failed").collect::<Vec<_>>();
+    assert!(failed.iter().all(|record| record["error"] == "connect" && record["retryable"] == true), "{run}");
+    let untried = failed.iter().filter(|record| record["message"].as_str().unwrap().contains("not tried")).count();
+    assert!(untried > 100, "{untried}\n{run}");
+    assert!(
+        failed[199]["message"].as_str().unwrap().contains(&format!("127.0.0.1:{closed} has not answered")),
+        "{run}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn rows_that_wait_behind_a_redirect_end_with_the_run() {
+    let server = Server::start_everywhere();
+    let urls = crowd(&server, 10, 30, |row| format!("/gated/300/{row}.png"));
+    let mut running = fetchimg().lines(urls).args(["--per-host", "2", "--name", "{index}"]).start();
+    server.wait_for_hits("/redirect-to", 30, Duration::from_secs(120));
+    server.wait_for_hits("/gated", 2, Duration::from_secs(120));
+    running.kill("INT");
+    running.wait_for_stderr("Stopping");
+    server.open_gate();
+    let run = running.wait();
+    assert_eq!(run.records().len(), 30, "{run}");
+    assert_eq!((run.files().len(), server.hits_in_all()), (2, 32), "{run}");
 }

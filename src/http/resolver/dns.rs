@@ -14,7 +14,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::{Either, select};
+use futures::stream::FuturesUnordered;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
@@ -33,9 +35,6 @@ use crate::util::lock;
 /// and drops queries beyond it. With half of this limit, names that take 100 ms each held up 256 downloads: 4,000 of
 /// them took 13 s instead of 6.6 s.
 const MAX_QUERIES_IN_FLIGHT: u32 = 128;
-
-/// Packets that hickory sends for one query until its timeout.
-const PACKETS_PER_QUERY: usize = 3;
 
 /// The time that IPv6 addresses are waited for once IPv4 addresses are there, because some servers never answer for
 /// records that they do not have. RFC 8305, section 3, gives 50 ms, for a person who waits.
@@ -104,7 +103,8 @@ impl DnsClient {
         if servers_given {
             conf.servers.clone_from(&options.servers);
         }
-        let servers = conf.servers.iter().filter_map(|address| NameServer::new(*address, &conf)).collect();
+        let servers = conf.servers.iter().filter_map(|address| NameServer::new(*address, &conf, options.timeout));
+        let servers = servers.collect();
         Self {
             servers,
             hosts: hosts(),
@@ -202,27 +202,42 @@ impl DnsClient {
         merge(v6, v4)
     }
 
-    /// Asks the servers in turn until one gives an answer.
+    /// Asks the servers in turn until one gives an answer, each as often as `attempts` says. A server that is silent for
+    /// the time of one query is still listened to while the next one is asked, as the C library does: it may be slow.
     async fn query(
         &self,
         name: &Name,
         kind: RecordType,
         deadline: Instant,
     ) -> Result<ResolvedAddresses, LookupFailure> {
-        let mut servers = self.in_order();
+        let servers = self.in_order();
+        let mut asked = FuturesUnordered::new();
+        let mut failed = Vec::new();
         let mut first_error = None;
-        for _ in 0..self.conf.attempts.div_ceil(PACKETS_PER_QUERY) {
-            let mut timed_out = Vec::new();
-            for server in servers {
-                match server.ask(name, kind, deadline).await {
+        for server in std::iter::repeat_n(&servers, self.conf.attempts).flatten() {
+            // An immediate second query would get the same error.
+            if failed.contains(&server.address) || Instant::now() >= deadline {
+                continue;
+            }
+            asked.push(async move { (server, server.ask(name, kind, deadline).await) });
+            let until = deadline.min(Instant::now() + self.conf.timeout);
+            while let Ok(Some((other, answer))) = timeout_at(until, asked.next()).await {
+                match answer {
                     Ok(lookup) => return resolved(&lookup),
                     Err(NetError::Dns(DnsError::NoRecordsFound(none))) => return Err(no_records(&none)),
-                    Err(NetError::Timeout) => timed_out.push(server),
-                    // An immediate second query would get the same error.
-                    Err(error) => first_error = first_error.or_else(|| Some(describe(server.address, &error))),
+                    Err(NetError::Timeout) => {}
+                    Err(error) => {
+                        failed.push(other.address);
+                        first_error = first_error.or_else(|| Some(describe(other.address, &error)));
+                    }
+                }
+                if other.address == server.address {
+                    break;
                 }
             }
-            servers = timed_out;
+            if !failed.contains(&server.address) {
+                server.avoid(Some(Instant::now() + AVOID_TIME));
+            }
         }
         Err(LookupFailure::Transient(first_error.unwrap_or_else(|| describe_timeout(&servers))))
     }
@@ -239,7 +254,8 @@ impl DnsClient {
 }
 
 impl NameServer {
-    fn new(address: SocketAddr, conf: &ResolvConf) -> Option<Self> {
+    /// `timeout`: how long an answer is listened to.
+    fn new(address: SocketAddr, conf: &ResolvConf, timeout: Duration) -> Option<Self> {
         let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
         if conf.tcp_only {
             connections.remove(0);
@@ -251,7 +267,7 @@ impl NameServer {
         let mut builder =
             Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), ConnectedRuntime::default());
         let resolver_options = builder.options_mut();
-        resolver_options.timeout = conf.timeout;
+        resolver_options.timeout = timeout;
         resolver_options.edns0 = conf.edns;
         // All of these are done here instead.
         resolver_options.attempts = 0;
@@ -391,7 +407,11 @@ mod tests {
     fn client(text: &[u8]) -> DnsClient {
         let conf = ResolvConf::parse(text);
         DnsClient {
-            servers: conf.servers.iter().filter_map(|address| NameServer::new(*address, &conf)).collect(),
+            servers: conf
+                .servers
+                .iter()
+                .filter_map(|address| NameServer::new(*address, &conf, Duration::from_secs(1)))
+                .collect(),
             hosts: Hosts::default(),
             conf,
             servers_given: false,

@@ -27,9 +27,9 @@ pub struct ResolvConf {
     pub search: Vec<Name>,
     /// A name with at least this number of dots is complete.
     pub ndots: usize,
-    /// The timeout of one query.
+    /// The time after which the next server is asked.
     pub timeout: Duration,
-    /// The least number of packets for a server that does not answer.
+    /// How often a server is asked that does not answer.
     pub attempts: usize,
     /// Whether the servers take turns.
     pub rotate: bool,

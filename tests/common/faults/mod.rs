@@ -7,6 +7,7 @@ mod cuts;
 mod endless;
 mod framing;
 mod headers;
+pub mod http2;
 mod overload;
 mod ranges;
 pub mod raw;
@@ -24,7 +25,7 @@ use super::images;
 use super::server::{After, Exchange, Response};
 
 /// All routes, by the kind of fault.
-pub const GROUPS: [(&str, &[Route]); 10] = [
+pub const GROUPS: [(&str, &[Route]); 11] = [
     ("Bodies, sent whole", bodies::ROUTES),
     ("Statuses and headers", headers::ROUTES),
     ("Lengths and encodings", framing::ROUTES),
@@ -35,6 +36,7 @@ pub const GROUPS: [(&str, &[Route]); 10] = [
     ("Ranges", ranges::ROUTES),
     ("Answers without end", endless::ROUTES),
     ("Answers that break the rules of HTTP", raw::ROUTES),
+    ("HTTP/2, by a server that speaks it; the whole over HTTP/1.1", http2::ROUTES),
 ];
 
 /// The response at every other path.

@@ -22,8 +22,8 @@ pub enum Certificate {
 
 /// A certificate for this server and the authority that signed it.
 pub struct Identity {
-    pub acceptor: TlsAcceptor,
-    pub authority: NamedTempFile,
+    config: rustls::ServerConfig,
+    authority: NamedTempFile,
 }
 
 impl Identity {
@@ -63,6 +63,17 @@ impl Identity {
 
         let file = NamedTempFile::with_suffix(".pem").expect("a temporary file");
         std::fs::write(file.path(), authority.pem()).expect("the temporary file can be written");
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), authority: file }
+        Self { config, authority: file }
+    }
+
+    /// The same for a server that speaks HTTP/2, too.
+    pub fn with_http2(mut self) -> Self {
+        self.config.alpn_protocols.insert(0, b"h2".to_vec());
+        self
+    }
+
+    /// The server's side of handshakes, and the file of the authority.
+    pub fn into_parts(self) -> (TlsAcceptor, NamedTempFile) {
+        (TlsAcceptor::from(Arc::new(self.config)), self.authority)
     }
 }

@@ -1,12 +1,13 @@
 //! A small web server for the tests, with a route for every fault that real servers have.
 //!
-//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules. Every instance has its own
+//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules; HTTP/2 is that of h2. Every instance has its own
 //! port, state and thread, remembers every [`Request`], and stops when dropped. A handler that panics fails the test.
 //!
 //! Its routes are in the tables of [`super::faults`], and listed in `tests/common/faults/ROUTES.md`.
 
 mod connection;
 mod exchange;
+mod http2;
 mod identity;
 
 use std::any::Any;
@@ -75,13 +76,13 @@ pub struct Server {
 impl Server {
     /// A server that speaks plain HTTP.
     pub fn start() -> Self {
-        Self::launch(None, Ipv4Addr::LOCALHOST, None)
+        Self::launch(None, Ipv4Addr::LOCALHOST, State::default())
     }
 
     /// The same at every address of this machine, so that `127.0.0.2` and all others up to `127.255.255.254` are hosts
     /// of their own (on Linux); see [`Self::url_for_host`].
     pub fn start_everywhere() -> Self {
-        Self::launch(None, Ipv4Addr::UNSPECIFIED, None)
+        Self::launch(None, Ipv4Addr::UNSPECIFIED, State::default())
     }
 
     /// A server that speaks HTTPS as `localhost`, `images.test` and `127.0.0.1`, with a certificate that
@@ -92,18 +93,31 @@ impl Server {
 
     /// The same with another certificate; the authority is that of [`Self::ca_pem_file`] all the same.
     pub fn start_tls_with(certificate: Certificate) -> Self {
-        Self::launch(Some(Identity::new(certificate)), Ipv4Addr::LOCALHOST, None)
+        Self::launch(Some(Identity::new(certificate)), Ipv4Addr::LOCALHOST, State::default())
+    }
+
+    /// The same with HTTP/2 for clients that want it, without a redirect or anything else but images.
+    pub fn start_http2() -> Self {
+        let identity = Identity::new(Certificate::Good).with_http2();
+        Self::launch(Some(identity), Ipv4Addr::LOCALHOST, State::default())
+    }
+
+    /// The same, and each connection carries this number of streams at once.
+    pub fn start_http2_with_streams(streams: u32) -> Self {
+        let identity = Identity::new(Certificate::Good).with_http2();
+        let state = State { streams: Some(streams), ..State::default() };
+        Self::launch(Some(identity), Ipv4Addr::LOCALHOST, state)
     }
 
     /// A server that sends before it reads: for every client that connects, it takes the steps of [`raw::greeting`]
     /// with this name.
     pub fn start_greeting(name: &'static str) -> Self {
-        Self::launch(None, Ipv4Addr::LOCALHOST, Some(name))
+        Self::launch(None, Ipv4Addr::LOCALHOST, State { greeting: Some(name), ..State::default() })
     }
 
-    fn launch(identity: Option<Identity>, at: Ipv4Addr, greeting: Option<&'static str>) -> Self {
-        let (acceptor, authority) = identity.map(|identity| (identity.acceptor, identity.authority)).unzip();
-        let state = Arc::new(State { greeting, ..State::default() });
+    fn launch(identity: Option<Identity>, at: Ipv4Addr, state: State) -> Self {
+        let (acceptor, authority) = identity.map(Identity::into_parts).unzip();
+        let state = Arc::new(state);
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -293,6 +307,8 @@ struct State {
     gate: watch::Sender<bool>,
     failures: Mutex<Vec<String>>,
     greeting: Option<&'static str>,
+    /// Of each connection of HTTP/2, at once.
+    streams: Option<u32>,
 }
 
 impl State {
@@ -386,9 +402,13 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let number = u64::try_from(number).expect("not that many connections");
     let wire = match acceptor {
         None => Wire::Plain(stream),
         Some(acceptor) => match acceptor.accept(stream).await {
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                return http2::serve(stream, &state, number).await;
+            }
             Ok(stream) => Wire::Secure(Box::new(stream)),
             Err(_) => return, // the client does not trust this server
         },
@@ -402,7 +422,6 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
         }
         return;
     }
-    let number = u64::try_from(number).expect("not that many connections");
     // An error means that the client has closed the connection, which it may do.
     while let Ok(Some(request)) = connection.read_request(number).await {
         let keep = keeps_alive(&request);

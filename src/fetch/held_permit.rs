@@ -1,0 +1,65 @@
+//! The permit of an attempt, which redirects exchange for one of another host.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Fetcher, interrupted, not_tried};
+use crate::http::Connections;
+use crate::limiter::{Attempt, HostKey, Permit};
+use crate::record::FetchError;
+use crate::util::lock;
+
+/// The permit that an attempt holds, of the host that it is asking at the moment.
+pub struct HeldPermit<'a> {
+    fetcher: &'a Fetcher,
+    attempt: Attempt,
+    /// `None` if there was none at the host to which a redirect led.
+    permit: Mutex<Option<Permit>>,
+}
+
+impl<'a> HeldPermit<'a> {
+    pub const fn new(fetcher: &'a Fetcher, permit: Permit, attempt: Attempt) -> Self {
+        Self { fetcher, attempt, permit: Mutex::new(Some(permit)) }
+    }
+
+    /// The permit that is held in the end.
+    pub fn into_permit(self) -> Option<Permit> {
+        self.permit.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another request of the attempt may be sent, to the same host or to another one. There the host
+    /// gives a permit of its own, and the present one is given back first.
+    ///
+    /// # Errors
+    /// If the circuit of the host is open, or the run is about to finish.
+    pub async fn follow(&self, host: HostKey, fell_silent: bool) -> Result<Connections, FetchError> {
+        let Some(permit) = lock(&self.permit).take() else { return Err(interrupted()) };
+        let permit = if *permit.host() == host {
+            permit.next_slot().await;
+            permit
+        } else {
+            let moved = self.fetcher.limiter.exchange(permit, &host, self.attempt);
+            let moved = self.fetcher.unless_finishing(moved).await?;
+            moved.map_err(|open| not_tried(&host, open, u32::from(self.attempt == Attempt::Retry)))?
+        };
+        lock(&self.permit).replace(permit);
+        Ok(self.connections(fell_silent))
+    }
+
+    /// Which connection a request uses. Silence says something about the host only if a new connection is silent, too.
+    pub fn connections(&self, fell_silent: bool) -> Connections {
+        let permit = lock(&self.permit);
+        if permit.as_ref().is_some_and(Permit::is_probe) {
+            Connections::Renewed
+        } else if fell_silent {
+            Connections::Own
+        } else {
+            Connections::Pooled
+        }
+    }
+
+    /// Whether a silence is far longer than whole requests to the host usually take.
+    pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
+        lock(&self.permit).as_ref().is_some_and(|permit| permit.exceeds_usual_latency(silence))
+    }
+}
