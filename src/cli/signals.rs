@@ -62,7 +62,7 @@ fn is_hangup_ignored() -> Option<bool> {
     ignores_hangup(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// The same from the text of `/proc/self/status` (proc_pid_status(5)): `SigIgn` is a mask in hexadecimal, in which the
+/// The same from the text of `/proc/self/status` (`proc_pid_status(5)`): `SigIgn` is a mask in hexadecimal, in which the
 /// lowest bit is that of signal 1, SIGHUP.
 fn ignores_hangup(status: &str) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
