@@ -31,6 +31,7 @@ const STATUSES: &[(&str, &str)] = &[
     ("1", "the run finished; some rows failed"),
     ("2", "the command line is wrong"),
     ("3", "the run could not start or go on: list unreadable, output not writable, disk full"),
+    ("129", "interrupted by SIGHUP, where the terminal was closed; records and report are written"),
     ("130", "interrupted by SIGINT; records and report are written"),
     ("143", "interrupted by SIGTERM; likewise"),
 ];

@@ -4,11 +4,11 @@ use super::partial::PartialBody;
 use super::validate::InspectedBody;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
-use crate::naming::{FinalName, may_be_same_file};
+use crate::naming::FinalName;
 use crate::record::{Algorithm, FetchError, Outcome, Reason, Record, Saved, Skipped};
 #[cfg(not(feature = "transform"))]
 use crate::sink::Body;
-use crate::sink::{Entry, Replaced, Stored};
+use crate::sink::{Entry, Stored};
 use crate::util::lock;
 use crate::util::redact::redacted;
 
@@ -46,18 +46,11 @@ impl Fetcher {
             planned.finish(inspected.format, self.options.fix_extension, inspected.digests.get(Algorithm::Sha256));
         let bytes = body.length();
         let is_content_addressed = planned.is_content_addressed();
-        let replaces = work.replaces.as_ref().map(|(path, bytes)| Replaced {
-            path,
-            bytes: *bytes,
-            // A content-addressed file may belong to other rows too. On a file system that ignores case, the old path
-            // may name the new file, which must not be removed.
-            remove: !is_content_addressed && !may_be_same_file(path, &name.path),
-        });
         let entry = Entry {
             record: Record::of(&work.job, Outcome::Saved(self.saved(state, inspected, &name, (bytes, &response)))),
             path: &name.path,
             on_conflict: work.on_conflict,
-            replaces,
+            replaces: work.replaces.as_deref(),
             is_content_addressed,
             began: state.began,
         };

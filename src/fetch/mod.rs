@@ -48,9 +48,8 @@ pub struct Work {
     pub name: PlannedName,
     /// What happens when a file has that name.
     pub on_conflict: OnConflict,
-    /// The path and the size in bytes of the file that an earlier run saved for this job. It is removed when the new
-    /// image is stored under another path.
-    pub replaces: Option<(String, u64)>,
+    /// The path of the file that an earlier run saved for this job and that the new image replaces.
+    pub replaces: Option<String>,
 }
 
 /// `--chunk-size`: the size of a piece in bytes.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::RowIdentity;
+use super::{RowIdentity, StoredFile};
 use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, without_fragment};
 
 /// The fields of a record that the journal needs.
@@ -34,6 +34,17 @@ impl RecordFields<'_> {
         self.path.as_deref().filter(|path| is_plain_path(path))
     }
 
+    /// Whether it says that a file was stored for the row.
+    pub fn is_saved(&self) -> bool {
+        self.status == "saved"
+    }
+
+    /// The file that the row has. Its digest is not compared with any.
+    pub fn stored(&self) -> Option<StoredFile> {
+        let (path, bytes, is_own) = (self.plain_path()?.to_owned(), self.bytes, self.is_saved());
+        (is_own || self.is_duplicate_content()).then_some(StoredFile { path, bytes, is_own, other_digest: None })
+    }
+
     /// Whether the row was skipped because another row had stored the same content.
     pub fn is_duplicate_content(&self) -> bool {
         self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
@@ -42,6 +53,11 @@ impl RecordFields<'_> {
     /// The text from which the key of the row is made: the hash of the URL, or else the URL without its fragment.
     pub fn url_identity(&self) -> &str {
         self.url_hash.as_deref().unwrap_or_else(|| self.url.split('#').next().unwrap_or_default())
+    }
+
+    /// Whether both are records of one row.
+    pub fn is_about_same_row(&self, other: &Self, identity: RowIdentity) -> bool {
+        self.url_identity() == other.url_identity() && (identity == RowIdentity::Url || self.index == other.index)
     }
 
     /// Whether this is the record of the same row.

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::record::RunError;
@@ -12,6 +13,10 @@ use crate::util::private_file;
 
 /// Appended lines are written once they have this many bytes, if they are not flushed earlier.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The longest line that is read as a record. A row of a list has at most 1 MiB, and JSON may need 6 bytes for one; the
+/// rest of a record is far shorter than what is left.
+const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// An append-only file of lines.
 #[derive(Debug)]
@@ -47,8 +52,8 @@ enum FileEnd {
 impl LineFile {
     /// Opens the file, or creates it, and reads its lines. An incomplete last line is removed.
     ///
-    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
-    pub fn open(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+    /// `on_line` gets the file, and the offset and the text of each line, and returns whether it is a record.
+    pub fn open(path: &Path, mut on_line: impl FnMut(&File, u64, &[u8]) -> bool) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let file = private_file::open(OpenOptions::new().create(true).append(true).read(true), path).map_err(fail)?;
         let mut lines = Self::new(path);
@@ -62,8 +67,8 @@ impl LineFile {
     /// Opens the file read-only, if it exists, and reads its lines. Nothing is created or changed in its folder: appended
     /// lines go to a temporary file.
     ///
-    /// `on_line` gets the offset and the text of each line and returns whether it is a record.
-    pub fn open_overlay(path: &Path, mut on_line: impl FnMut(u64, &[u8]) -> bool) -> Result<Self, RunError> {
+    /// `on_line` gets the file, and the offset and the text of each line, and returns whether it is a record.
+    pub fn open_overlay(path: &Path, mut on_line: impl FnMut(&File, u64, &[u8]) -> bool) -> Result<Self, RunError> {
         let fail = |source| RunError::Output { path: path.to_owned(), source };
         let mut lines = Self::new(path);
         let file = match private_file::open(OpenOptions::new().read(true), path) {
@@ -81,23 +86,22 @@ impl LineFile {
         Self { path: path.to_owned(), base: None, file: None, unwritten: Vec::new(), written: 0 }
     }
 
-    fn read_all(&mut self, file: &File, on_line: &mut impl FnMut(u64, &[u8]) -> bool) -> io::Result<FileEnd> {
+    fn read_all(&mut self, file: &File, on_line: &mut impl FnMut(&File, u64, &[u8]) -> bool) -> io::Result<FileEnd> {
         let mut reader = BufReader::with_capacity(1 << 18, file);
         let mut line = Vec::new();
         loop {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line)?;
-            let is_record = on_line(self.written, &line);
-            if line.last() != Some(&b'\n') {
+            let Line { length, is_ended } = read_line(&mut reader, &mut line)?;
+            let is_record = line.len() as u64 == length && on_line(file, self.written, &line);
+            if !is_ended {
                 // The end of the file, or a line that was not written completely. If only its line feed is missing, the
                 // line is a record and gets one.
                 if is_record {
-                    self.written += length as u64;
+                    self.written += length;
                     self.unwritten.push(b'\n');
                 }
                 return Ok(if !is_record && length > 0 { FileEnd::Torn } else { FileEnd::Complete });
             }
-            self.written += length as u64;
+            self.written += length;
         }
     }
 
@@ -126,11 +130,11 @@ impl LineFile {
             None => (&mut self.file, offset),
         };
         let read = match file {
-            Some(file) => file
-                .seek(SeekFrom::Start(position))
-                .and_then(|_| BufReader::with_capacity(1024, Read::by_ref(file)).read_until(b'\n', &mut line)),
+            Some(file) => file.seek(SeekFrom::Start(position)).and_then(|_| {
+                read_line(&mut BufReader::with_capacity(1024, Read::by_ref(file)), &mut line).map(|_| ())
+            }),
             // Nothing was ever written.
-            None => Ok(0),
+            None => Ok(()),
         };
         read.map_err(|source| self.failed(source))?;
         line.pop_if(|last| *last == b'\n');
@@ -179,6 +183,53 @@ impl LineFile {
     fn failed(&self, source: io::Error) -> RunError {
         RunError::Output { path: self.path.clone(), source }
     }
+}
+
+/// The extent of a line in the file.
+struct Line {
+    /// The number of bytes, with the line feed.
+    length: u64,
+    /// Whether it ends in a line feed, and not at the end of the file.
+    is_ended: bool,
+}
+
+/// Reads a line with its line feed. Of a line that is too long for a record, which may be a hole that a loss of power
+/// has left, only the beginning is kept.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+    line.clear();
+    let mut length = 0;
+    loop {
+        let bytes = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        let end = memchr::memchr(b'\n', bytes).map(|position| position + 1);
+        let taken = end.unwrap_or(bytes.len());
+        line.extend_from_slice(&bytes[..taken.min(MAX_LINE_BYTES - line.len())]);
+        length += taken as u64;
+        reader.consume(taken);
+        if end.is_some() || taken == 0 {
+            return Ok(Line { length, is_ended: end.is_some() });
+        }
+    }
+}
+
+/// The line at an offset of a file, without changing the position of the file.
+pub(super) fn line_at(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    /// A file that is read from a position of its own.
+    struct At<'a>(&'a File, u64);
+
+    impl Read for At<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.read_at(buffer, self.1)?;
+            self.1 += count as u64;
+            Ok(count)
+        }
+    }
+
+    let mut line = Vec::with_capacity(512);
+    read_line(&mut BufReader::with_capacity(1024, At(file, offset)), &mut line)?;
+    Ok(line)
 }
 
 impl Drop for LineFile {

@@ -15,12 +15,13 @@ mod lines;
 pub mod manifest;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::path::Path;
 
 pub use self::index::{Key, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
-use self::lines::LineFile;
+use self::lines::{LineFile, line_at};
 use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.
@@ -42,7 +43,7 @@ pub enum Lookup {
 }
 
 /// A file that a record names.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
     /// Relative to the output folder.
     pub path: String,
@@ -63,6 +64,20 @@ pub struct EarlierFile<'a> {
     pub sha256: Option<&'a str>,
 }
 
+/// What a record of an earlier run says about a file, in the order of the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming<'a> {
+    /// The row of the record has this file.
+    Named {
+        /// The file.
+        file: EarlierFile<'a>,
+        /// Whether it was stored for this row, and not for another one with the same content.
+        is_own: bool,
+    },
+    /// The row had the file of this path before, and has another one now, or the same one anew.
+    Superseded(&'a str),
+}
+
 /// A file whose record was added by [`Journal::adopt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdoptedFile<'a> {
@@ -70,6 +85,8 @@ pub struct AdoptedFile<'a> {
     pub path: String,
     /// Its digest, if the record has it.
     pub sha256: Option<Cow<'a, str>>,
+    /// The file that the row had before.
+    pub superseded: Option<StoredFile>,
 }
 
 /// A record read back for a row.
@@ -88,7 +105,22 @@ impl Journal {
     /// When the file cannot be opened, read or truncated.
     pub fn open(path: &Path, identity: RowIdentity, mut saved: impl FnMut(EarlierFile)) -> Result<Self, RunError> {
         let mut index = RowIndex::new(identity);
-        let lines = LineFile::open(path, |offset, line| index_earlier(&mut index, offset, line, &mut saved))?;
+        let lines = LineFile::open(path, |_, offset, line| {
+            index_earlier(&mut index, offset, line).map(|earlier| earlier.call_if_saved(&mut saved)).is_some()
+        })?;
+        Ok(Self { lines, index })
+    }
+
+    /// Like [`Journal::open`], but calls `named` with all files that rows have or had, which costs another read for each
+    /// row that has another file now.
+    ///
+    /// # Errors
+    /// Those of [`Journal::open`].
+    pub fn open_following(path: &Path, identity: RowIdentity, mut named: impl FnMut(Naming)) -> Result<Self, RunError> {
+        let mut index = RowIndex::new(identity);
+        let lines = LineFile::open(path, |file, offset, line| {
+            index_earlier(&mut index, offset, line).map(|earlier| earlier.call(file, identity, &mut named)).is_some()
+        })?;
         Ok(Self { lines, index })
     }
 
@@ -103,7 +135,25 @@ impl Journal {
         mut saved: impl FnMut(EarlierFile),
     ) -> Result<Self, RunError> {
         let mut index = RowIndex::new(identity);
-        let lines = LineFile::open_overlay(path, |offset, line| index_earlier(&mut index, offset, line, &mut saved))?;
+        let lines = LineFile::open_overlay(path, |_, offset, line| {
+            index_earlier(&mut index, offset, line).map(|earlier| earlier.call_if_saved(&mut saved)).is_some()
+        })?;
+        Ok(Self { lines, index })
+    }
+
+    /// Like [`Journal::open_overlay`], but calls `named` as [`Journal::open_following`] does.
+    ///
+    /// # Errors
+    /// Those of [`Journal::open_overlay`].
+    pub fn open_overlay_following(
+        path: &Path,
+        identity: RowIdentity,
+        mut named: impl FnMut(Naming),
+    ) -> Result<Self, RunError> {
+        let mut index = RowIndex::new(identity);
+        let lines = LineFile::open_overlay(path, |file, offset, line| {
+            index_earlier(&mut index, offset, line).map(|earlier| earlier.call(file, identity, &mut named)).is_some()
+        })?;
         Ok(Self { lines, index })
     }
 
@@ -116,18 +166,30 @@ impl Journal {
         let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
         let key = self.index.key(record.url_identity(), record.index);
+        let mut superseded = None;
         if let Some(RowState::SavedEarlier(offset)) = self.index.get(key) {
             let earlier = self.lines.line(offset.0)?;
-            let is_same = serde_json::from_slice::<RecordFields>(&earlier).is_ok_and(|earlier| {
-                (&*earlier.status, earlier.plain_path(), earlier.bytes) == ("saved", Some(path), record.bytes)
-            });
-            if is_same {
+            let earlier = serde_json::from_slice::<RecordFields>(&earlier).ok();
+            let earlier = earlier.filter(|earlier| earlier.is_about_same_row(&record, self.index.identity()));
+            superseded = earlier.as_ref().and_then(RecordFields::stored);
+            let is_same = |stored: &StoredFile| stored.is_own && stored.path == path && stored.bytes == record.bytes;
+            if superseded.as_ref().is_some_and(is_same) {
                 return Ok(None);
             }
         }
         let offset = self.lines.append(line);
         self.index.set(key, RowState::SavedEarlier(Offset::new(offset)));
-        Ok(Some(AdoptedFile { path: path.to_owned(), sha256: record.sha256 }))
+        Ok(Some(AdoptedFile { path: path.to_owned(), sha256: record.sha256, superseded }))
+    }
+
+    /// The file that an earlier run or pass saved for a row in flight, if there is one.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn earlier_file(&mut self, key: Key) -> Result<Option<StoredFile>, RunError> {
+        let Some(RowState::InFlight(Some(Offset(offset)))) = self.index.get(key) else { return Ok(None) };
+        let line = self.lines.line(offset)?;
+        Ok(serde_json::from_slice::<RecordFields>(&line).ok().as_ref().and_then(RecordFields::stored))
     }
 
     /// The key of a row. It equals the key of the row's record, in which the secrets of the URL are redacted: such a record
@@ -248,23 +310,58 @@ impl Journal {
     }
 }
 
-/// Adds a line of an earlier run to the index, and calls `saved` if it is the record of a saved file. Returns whether it is
-/// a record.
-fn index_earlier(index: &mut RowIndex, offset: u64, line: &[u8], saved: &mut impl FnMut(EarlierFile)) -> bool {
-    let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return false };
-    if let (is_own, Some(path)) = (record.status == "saved", record.plain_path())
-        && (is_own || record.is_duplicate_content())
-    {
-        if is_own {
-            saved(EarlierFile { path, sha256: record.sha256.as_deref() });
-        }
+/// A record of an earlier run.
+struct EarlierRecord<'a> {
+    record: RecordFields<'a>,
+    /// Whether its row has a file since this record.
+    is_named: bool,
+    /// The offset of the record that said before which file the row has.
+    before: Option<Offset>,
+}
+
+/// Adds a line of an earlier run to the index, if it is a record.
+fn index_earlier<'a>(index: &mut RowIndex, offset: u64, line: &'a [u8]) -> Option<EarlierRecord<'a>> {
+    let record = serde_json::from_slice::<RecordFields>(line).ok()?;
+    let mut earlier = EarlierRecord { is_named: false, before: None, record };
+    let record = &earlier.record;
+    if record.plain_path().is_some() && (record.is_saved() || record.is_duplicate_content()) {
         let key = index.key(record.url_identity(), record.index);
+        let before = index.get(key);
         // A row keeps its own file, even if a later record names that of another row.
-        if is_own || index.get(key).is_none() {
+        if record.is_saved() || before.is_none() {
             index.set(key, RowState::SavedEarlier(Offset::new(offset)));
+            earlier.is_named = true;
+            if let Some(RowState::SavedEarlier(before)) = before {
+                earlier.before = Some(before);
+            }
         }
     }
-    true
+    Some(earlier)
+}
+
+impl EarlierRecord<'_> {
+    /// Calls `saved` if it is the record of a saved file.
+    fn call_if_saved(&self, saved: &mut impl FnMut(EarlierFile)) {
+        if let Some(path) = self.record.plain_path().filter(|_| self.record.is_saved()) {
+            saved(EarlierFile { path, sha256: self.record.sha256.as_deref() });
+        }
+    }
+
+    /// Calls `named` with the file that the row has since this record, and with the one that it had before, which is
+    /// read back from `file`.
+    fn call(&self, file: &File, identity: RowIdentity, named: &mut impl FnMut(Naming)) {
+        let Some(path) = self.record.plain_path().filter(|_| self.is_named) else { return };
+        let earlier = EarlierFile { path, sha256: self.record.sha256.as_deref() };
+        named(Naming::Named { file: earlier, is_own: self.record.is_saved() });
+        // What cannot be read back still counts, so its file stays.
+        let Some(before) = self.before.and_then(|Offset(offset)| line_at(file, offset).ok()) else { return };
+        if let Ok(before) = serde_json::from_slice::<RecordFields>(&before)
+            && before.is_about_same_row(&self.record, identity)
+            && let Some(path) = before.plain_path()
+        {
+            named(Naming::Superseded(path));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -430,7 +527,10 @@ mod tests {
         let line = serde_json::to_vec(&record).expect("JSON");
         let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
-        assert_eq!(journal.adopt(&line).expect("adopt"), Some(AdoptedFile { path: "1.png".into(), sha256: None }));
+        assert_eq!(
+            journal.adopt(&line).expect("adopt"),
+            Some(AdoptedFile { path: "1.png".into(), sha256: None, superseded: None })
+        );
         assert_eq!(journal.adopt(&line).expect("adopt"), None, "it is known now");
         let outside = saved(&url("https://a.example/2.png"), "../2.png");
         assert_eq!(journal.adopt(&serde_json::to_vec(&outside).expect("JSON")).expect("adopt"), None);

@@ -95,12 +95,6 @@ impl NameTable {
     }
 }
 
-/// Whether two names may be the same file on some file system.
-#[must_use]
-pub fn may_be_same_file(left: &str, right: &str) -> bool {
-    case_folded(left) == case_folded(right)
-}
-
 /// The name as file systems that ignore case see it (macOS, Windows). They differ in which letters they take for the
 /// same (`ς` and `σ`, `ſ` and `s`), so letters that are the same in either case are the same here.
 fn case_folded(name: &str) -> String {

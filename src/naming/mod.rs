@@ -14,7 +14,6 @@ mod planned;
 mod template;
 
 pub use self::clean::clean_text;
-pub use self::collisions::may_be_same_file;
 pub use self::namer::Namer;
 pub use self::planned::{FinalName, NamePreview, PlannedName};
 pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};

@@ -46,6 +46,16 @@ impl Namer {
         }
     }
 
+    /// Marks as free a name that was marked as taken, because no record names it any more.
+    pub fn mark_free(&mut self, path: &str) {
+        let (hashes, extension) = (self.earlier_stem_hashes(path), self.extension(path));
+        if self.taken.contains(hashes[0], extension) {
+            for hash in hashes {
+                self.taken.remove(hash, extension);
+            }
+        }
+    }
+
     /// The name that an earlier run or pass gave to the same row. A content-addressed name gets the digits of the new
     /// content, because the old name may be that of several rows.
     pub fn reuse(&mut self, path: String) -> PlannedName {
@@ -83,13 +93,8 @@ impl Namer {
     /// Reserves a new name for a job whose file has the name `old`, which does not count as taken for it. `old` stays
     /// taken for all other jobs of this run.
     pub fn reserve_replacement(&mut self, job: &Job, old: &str) -> PlannedName {
-        let (hashes, extension) = (self.earlier_stem_hashes(old), self.extension(old));
-        let was_taken = self.taken.contains(hashes[0], extension);
-        if was_taken {
-            for hash in hashes {
-                self.taken.remove(hash, extension);
-            }
-        }
+        let was_taken = self.taken.contains(self.earlier_stem_hashes(old)[0], self.extension(old));
+        self.mark_free(old);
         let planned = self.reserve(job);
         if was_taken || !self.is_unique_per_row {
             self.mark_taken(old);

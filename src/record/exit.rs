@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// The run could not start or could not go on.
     Aborted,
+    /// Interrupted by SIGHUP, because the terminal is gone.
+    HungUp,
     /// Interrupted by SIGINT.
     Interrupted,
     /// Interrupted by SIGTERM.
@@ -28,6 +30,7 @@ impl Exit {
             Self::SomeFailed => 1,
             Self::Usage => 2,
             Self::Aborted => 3,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }

@@ -15,8 +15,8 @@ pub enum Admitted {
         name: PlannedName,
         /// What happens when there is a file of that name.
         on_conflict: OnConflict,
-        /// The file that an earlier run saved for it, and its size in bytes, where the new file replaces it.
-        replaces: Option<(String, u64)>,
+        /// The file that an earlier run saved for it, where the new file replaces it.
+        replaces: Option<String>,
     },
     /// An earlier run saved it as this file, which is still there.
     Saved(String),
@@ -69,7 +69,7 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         let (name, replaces) = match earlier {
             // The template of this run may differ from that of the earlier one.
             Some(stored) if existing == Existing::Replace => {
-                (namer.reserve_replacement(job, &stored.path), Some((stored.path, stored.bytes)))
+                (namer.reserve_replacement(job, &stored.path), Some(stored.path))
             }
             Some(stored) => (namer.reuse(stored.path), None),
             None => (namer.reserve(job), None),

@@ -6,18 +6,20 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, log, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use crate::fetch::Work;
 use crate::input::Lists;
+use crate::journal::Journal;
 use crate::journal::manifest::Manifest;
-use crate::journal::{EarlierFile, Journal};
 use crate::naming::{NamePreview, Namer};
-use crate::record::{Exit, Extra, RunError, recorded_url};
+use crate::record::{Existing, Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::FolderView;
+use crate::sink::folder::names::NameCounts;
 use crate::util::boot_id;
 use crate::util::redact::{self, escaped};
 
@@ -45,10 +47,15 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let mut add_file = |EarlierFile { path, .. }: EarlierFile| namer.mark_taken(path);
-    let mut journal = Journal::open_overlay(&folder.private("manifest.jsonl"), options.row_identity, &mut add_file)?;
+    let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
+    let counts = (options.existing == Existing::Replace || !unrecorded.is_empty()).then(NameCounts::default);
+    let (path, mut taken) = (folder.private("manifest.jsonl"), TakenNames { namer: &mut namer, counts });
+    let mut journal = match taken.counts {
+        None => Journal::open_overlay(&path, options.row_identity, |file| taken.namer.mark_taken(file.path))?,
+        Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,
+    };
     // A run would first adopt the files that a killed run published without a record.
-    adopt(folder.unrecorded(boot_id::id().as_deref())?, &mut journal, add_file)?;
+    adopt(unrecorded, &mut journal, |adopted| taken.adopt(&adopted, |_, _| ()))?;
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
     for (_, path) in &options.reports.files {
         let path = path.display().to_string();

@@ -149,9 +149,23 @@ impl<'a> Ledger<'a> {
     /// Takes the result of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
         let Fetched { record, line, receipt } = *fetched;
+        if self.existing == Existing::Replace && matches!(record.outcome, Outcome::Saved(_)) {
+            self.release_earlier(key);
+        }
         self.settle(Some(key), &record, line);
         if !matches!(receipt, Receipt::None) {
             self.receipts.push(receipt);
+        }
+    }
+
+    /// The row has a new file, so it no longer has the one of an earlier run. This comes before the new record is in the
+    /// journal: a run that is killed in between leaves the record in the write-ahead log, and the next run does this
+    /// again.
+    fn release_earlier(&mut self, key: Key) {
+        match self.journal.earlier_file(key) {
+            Ok(Some(earlier)) => self.sink.release(&earlier.path, earlier.bytes),
+            Ok(None) => {}
+            Err(error) => self.fail(error),
         }
     }
 

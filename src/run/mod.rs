@@ -6,6 +6,7 @@
 mod admission;
 pub mod dry_run;
 mod ledger;
+mod names;
 mod options;
 mod output;
 mod pass;
@@ -60,7 +61,10 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
         None => reporting::of_lists(options, &folder.private("runs.jsonl"), ended, passes),
         Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
     };
-    outputs.write(options, &report)?;
+    let written = outputs.write(options, &report);
+    if exit != Some(Exit::HungUp) {
+        written?;
+    }
     match failure {
         Some(error) => Err(error),
         None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::{Manifest, ManifestTarget};
-use crate::journal::{EarlierFile, Journal};
+use crate::journal::{AdoptedFile, Journal};
 use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
 use crate::util::redact::escaped;
 
@@ -19,11 +19,11 @@ use crate::util::redact::escaped;
 pub fn adopt(
     unrecorded: Vec<Vec<u8>>,
     journal: &mut Journal,
-    mut add_file: impl FnMut(EarlierFile),
+    mut add_file: impl FnMut(AdoptedFile),
 ) -> Result<(), RunError> {
     for record in unrecorded {
         if let Some(adopted) = journal.adopt(&record)? {
-            add_file(EarlierFile { path: &adopted.path, sha256: adopted.sha256.as_deref() });
+            add_file(adopted);
         }
     }
     Ok(())

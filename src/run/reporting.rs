@@ -51,14 +51,15 @@ impl Outputs {
     /// Writes the report to every file and stream that the options name.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written. The files are written even if the streams are broken, as those of a terminal that is
+    /// gone.
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
-        print_report(options, |out, format| write(out, format, report, (Path::new(""), &options.output)))?;
+        let printed = print_report(options, |out, format| write(out, format, report, (Path::new(""), &options.output)));
         for (format, path, file) in self.reports {
             let written = write(&mut BufWriter::new(file), format, report, (&path, &options.output));
             written.map_err(|source| RunError::Output { path, source })?;
         }
-        Ok(())
+        printed
     }
 }
 

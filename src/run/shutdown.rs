@@ -1,4 +1,4 @@
-//! Ends a run early: on the first SIGINT or SIGTERM gently, on the second at once, and gently too when the disk is
+//! Ends a run early: on the first SIGINT, SIGTERM or SIGHUP gently, on the second at once, and gently too when the disk is
 //! full.
 
 use std::sync::Mutex;

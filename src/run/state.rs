@@ -1,14 +1,38 @@
 //! The state that a run opens in its output: the sink, the journal and the names that are taken.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Options;
+use super::names::TakenNames;
 use super::output::adopt;
-use crate::journal::{EarlierFile, Journal};
+use crate::journal::{Journal, Naming};
 use crate::naming::Namer;
-use crate::record::RunError;
+use crate::record::{Existing, RunError};
 use crate::sink::folder::FolderView;
+use crate::sink::folder::names::NameCounts;
 use crate::sink::{Folder, Sink};
+
+/// Opens the journal of a run. Calls `insert_content` with the digest and the path of each file that was saved.
+fn open_journal(
+    path: &Path,
+    options: &Options,
+    taken: &mut TakenNames,
+    insert_content: impl Fn(Option<&str>, &str),
+) -> Result<Journal, RunError> {
+    if taken.counts.is_none() {
+        return Journal::open(path, options.row_identity, |file| {
+            taken.namer.mark_taken(file.path);
+            insert_content(file.sha256, file.path);
+        });
+    }
+    Journal::open_following(path, options.row_identity, |naming| {
+        if let Naming::Named { file, is_own: true } = naming {
+            insert_content(file.sha256, file.path);
+        }
+        taken.follow(naming);
+    })
+}
 
 /// The opened output of a run. What killed runs left unrecorded is in the journal.
 pub struct State {
@@ -28,23 +52,34 @@ impl State {
     /// # Errors
     /// When the output cannot be opened or read, or is held by another run.
     pub fn open(options: &Options) -> Result<Self, RunError> {
-        let folder = Folder::open(&options.output, options.folder)?;
+        let mut folder = Folder::open(&options.output, options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-        let mut add_file = |EarlierFile { path, sha256 }: EarlierFile| {
-            namer.mark_taken(path);
+        let view = folder.view().clone();
+        let unrecorded = folder.unrecorded()?;
+        let removes_files = options.existing == Existing::Replace;
+        // A killed run may have published a file without removing the one that it replaces.
+        let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
+        let mut taken = TakenNames { namer: &mut namer, counts };
+        let insert_content = |sha256: Option<&str>, path: &str| {
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }
         };
-        let view = folder.view().clone();
-        let mut journal = Journal::open(&view.private("manifest.jsonl"), options.row_identity, &mut add_file)?;
-        adopt(folder.unrecorded()?, &mut journal, add_file)?;
+        let mut journal = open_journal(&view.private("manifest.jsonl"), options, &mut taken, insert_content)?;
+        adopt(unrecorded, &mut journal, |adopted| {
+            insert_content(adopted.sha256.as_deref(), &adopted.path);
+            taken.adopt(&adopted, |path, bytes| folder.remove(path, bytes));
+        })?;
+        let counts = taken.counts.filter(|_| removes_files);
         journal.flush()?;
         if folder.syncs() {
             journal.sync()?;
         }
         folder.forget_unrecorded()?;
         folder.sync()?;
+        if let Some(counts) = counts {
+            folder.count_names(counts);
+        }
         Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view })
     }
 }

@@ -14,8 +14,8 @@ pub struct Entry<'a> {
     pub path: &'a str,
     /// What happens when that path is taken.
     pub on_conflict: OnConflict,
-    /// The file that an earlier run stored for the same row.
-    pub replaces: Option<Replaced<'a>>,
+    /// The path of the file that an earlier run stored for the same row, which this one replaces.
+    pub replaces: Option<&'a str>,
     /// The path holds the SHA-256 of the image, so what is there already is the same.
     pub is_content_addressed: bool,
     /// When the first attempt at the download began.
@@ -29,17 +29,6 @@ pub enum OnConflict {
     Keep,
     /// Put the new one in its place.
     Replace,
-}
-
-/// A file of an earlier run that is replaced by a new one.
-#[derive(Clone, Copy, Debug)]
-pub struct Replaced<'a> {
-    /// Its path, relative to the output.
-    pub path: &'a str,
-    /// Its size in bytes when it was stored. A file of another size is not that image any more.
-    pub bytes: u64,
-    /// Remove it when the new file is there. Not where the new file may be the same one under another spelling.
-    pub remove: bool,
 }
 
 impl Entry<'_> {
@@ -64,7 +53,7 @@ impl Entry<'_> {
 
     /// Whether `path` is that of this image, or of the file of an earlier run that it replaces.
     pub(super) fn is_own(&self, path: &str) -> bool {
-        path == self.path || self.replaces.is_some_and(|replaced| replaced.path == path)
+        path == self.path || self.replaces == Some(path)
     }
 }
 

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use url::Url;
 
 pub use self::body::{Body, BodyReader, OwnedBody};
-pub use self::entry::{Entry, OnConflict, Receipt, Replaced, Stored};
+pub use self::entry::{Entry, OnConflict, Receipt, Stored};
 pub use self::folder::Folder;
 pub use self::resume::{Origin, SpillDir};
 
@@ -93,6 +93,14 @@ impl Sink {
     pub fn store(&self, entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
         match self {
             Self::Folder(folder) => folder.store(entry, body),
+        }
+    }
+
+    /// To be called when a row whose record names `path`, an image of `bytes` bytes, has another image now, before the
+    /// new record is in the journal. If no other record names the image, it is removed.
+    pub fn release(&self, path: &str, bytes: u64) {
+        match self {
+            Self::Folder(folder) => folder.release(path, bytes),
         }
     }
 

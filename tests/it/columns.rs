@@ -310,3 +310,30 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
         assert_eq!(run.record(1)["extra"], json!({"caption": "one"}), "{run}");
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_parquet_file_of_ten_thousand_columns_takes_little_memory() {
+    const COLUMNS: usize = 10_000;
+    let columns = (0..COLUMNS).map(|n| format!("optional int64 c{n};")).collect::<Vec<_>>().concat();
+    let schema = format!("message list {{ required binary url (UTF8); {columns} }}");
+    let schema = Arc::new(parse_message_type(&schema).expect("a schema"));
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).expect("a writer");
+    let mut group = writer.next_row_group().expect("a row group");
+    let rows = 20;
+    let urls = (0..rows).map(|row| ByteArray::from(&*format!("http://a.invalid/{row}.png"))).collect::<Vec<_>>();
+    let mut column = group.next_column().expect("no error").expect("a column");
+    column.typed::<ByteArrayType>().write_batch(&urls, None, None).expect("written");
+    column.close().expect("written");
+    while let Some(mut column) = group.next_column().expect("no error") {
+        column.typed::<Int64Type>().write_batch(&[7; 20], Some(&[1; 20]), None).expect("written");
+        column.close().expect("written");
+    }
+    group.close().expect("written");
+    let dir = TestDir::new();
+    dir.write("list.parquet", writer.into_inner().expect("a file"));
+    let flags = ["list.parquet", "--dry-run", "--json"];
+    let (run, peak) = fetchimg().in_dir(&dir).args(flags).start().wait_and_weigh();
+    assert_eq!((run.status, run.report()["to_fetch"].as_u64()), (Some(0), Some(rows)), "{run}");
+    assert!(peak < 150 << 20, "{peak} bytes");
+}

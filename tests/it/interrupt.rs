@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Run, Running, Server, TestDir, fetchimg, wait_until};
+use crate::common::{Program, Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -74,7 +74,7 @@ fn an_interrupted_run_says_so_keeps_what_it_has_and_goes_on_later() {
 
 #[test]
 fn a_download_that_ends_soon_after_the_signal_is_saved() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let server = Server::start();
         let target = "/gated-middle/200000/a.png";
         let mut running = fetchimg().lines([server.url(target)]).start();
@@ -90,6 +90,46 @@ fn a_download_that_ends_soon_after_the_signal_is_saved() {
         assert!(run.elapsed < Duration::from_secs(5), "{run}");
         assert!(run.stdout.contains("Download time: "), "{run}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_ends_the_run_with_its_report_and_a_second_one_changes_nothing() {
+    for (first, status) in [("HUP", 129), ("TERM", 143)] {
+        let server = Server::start();
+        let target = "/gated-middle/200000/a.png";
+        let mut running = fetchimg().lines([server.url(target)]).args(["--report", "report.json"]).start();
+        server.wait_for_hits(target, 1, MAX_WAIT);
+        running.kill(first);
+        running.wait_for_stderr("Stopping");
+        // The shell and the system may both send it.
+        running.kill("HUP");
+        running.kill("HUP");
+        server.open_gate();
+        let run = running.wait();
+        assert_eq!(run.status, Some(status), "{run}");
+        assert_eq!(run.file("a.png"), server.body(target), "{run}");
+        let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
+        assert_eq!(report["ended"], "interrupted", "{run}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
+    let server = Server::start();
+    let target = "/gated-middle/200000/a.png";
+    // What nohup does.
+    let mut running = Program::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_fetchimg"), &server.url(target)])
+        .start();
+    server.wait_for_hits(target, 1, MAX_WAIT);
+    running.kill("HUP");
+    server.open_gate();
+    let run = running.wait();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(!run.stderr.contains("Stopping"), "{run}");
+    assert_eq!(run.file("a.png"), server.body(target), "{run}");
 }
 
 #[test]

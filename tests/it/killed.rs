@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -116,6 +116,62 @@ fn two_hundred_random_kills_leave_nothing_wrong_nothing_twice_and_nothing_missin
         round += 1;
     }
     assert!(resumed > 0, "seed {seed}: no body was ever gone on with");
+}
+
+/// The number of kills of runs with `--overwrite`.
+const OVERWRITE_KILLS: usize = 40;
+
+#[test]
+fn kills_of_overwriting_runs_with_changing_names_leave_a_copy_of_every_picture() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let server = Server::start();
+    // Some have the same basename, some have no extension, and two have one content.
+    let mut targets = (0..60).map(|n| format!("/png/{}/{n}.png", 300 + n)).collect::<Vec<_>>();
+    targets.extend((0..10).map(|n| format!("/png/{}/{n}/same.png", 1000 + n)));
+    targets.extend((0..10).map(|n| format!("/png/{}/plain{n}", 2000 + n)));
+    targets.extend(["/jpeg/one.jpg", "/jpeg/two.jpg"].map(str::to_owned));
+    let urls = targets.iter().map(|target| server.url(target)).collect::<Vec<_>>();
+    let bodies = targets.iter().map(|target| server.body(target)).collect::<Vec<_>>();
+    let ways = [
+        &[][..],
+        &["--name", "x{index}"],
+        &["--name", "{sha256:0:2}/{sha256}.{ext}"],
+        &["--name", "{sha256:0:4}-{basename}"],
+        &["--fix-extension"],
+    ];
+    let expected = ways.map(|way| fetchimg().in_dir(&TestDir::in_memory()).lines(&urls).args(way).run().files());
+
+    let dir = TestDir::in_memory();
+    assert_eq!(fetchimg().in_dir(&dir).lines(&urls).run().status, Some(0));
+    let mut kills = 0;
+    while kills < OVERWRITE_KILLS {
+        let way = random.usize(0..ways.len());
+        let asked = server.hits_in_all();
+        let flags = ["-q", "-j", "20", "--overwrite"];
+        let mut running = fetchimg().in_dir(&dir).lines(&urls).args(flags).args(ways[way]).start();
+        let ends = kills % 8 == 7;
+        if !ends {
+            server.wait_for_hits_in_all(asked + random.usize(0..urls.len()), MAX_WAIT);
+            std::thread::sleep(Duration::from_micros(random.u64(0..10_000)));
+            let _ = running.child.kill();
+        }
+        let run = running.wait();
+        kills += usize::from(ends || run.signal.is_some());
+        let there = run.files().iter().map(|file| run.file(file)).collect::<HashSet<_>>();
+        for (target, body) in targets.iter().zip(&bodies) {
+            assert!(there.contains(body), "seed {seed}: no copy of {target} after {kills} kills\n{run}");
+        }
+        if run.signal.is_none() {
+            assert_eq!((run.status, run.files()), (Some(0), expected[way].clone()), "seed {seed}: {run}");
+            assert_eq!(run.leftovers(), [""; 0], "seed {seed}: {run}");
+        } else if kills % 4 == 0 {
+            // Every row still has a file, in whatever way it was named.
+            let asked = server.hits_in_all();
+            let plain = fetchimg().in_dir(&dir).lines(&urls).arg("-q").run();
+            assert_eq!((plain.status, server.hits_in_all()), (Some(0), asked), "seed {seed}: {plain}");
+        }
+    }
 }
 
 /// A run of one image whose server stops in the middle of it, ended by that signal once half of it has come.

@@ -744,3 +744,160 @@ fn a_link_in_the_place_of_a_part_leads_nowhere() {
     assert_eq!(run.file("a.png"), server.body("/png/200000/a.png"), "{run}");
     assert!(!run.output().join("a.png").is_symlink(), "{run}");
 }
+
+/// The outcomes of the last run in a folder, by the last segment of their URLs.
+fn last_outcomes(run: &Run, rows: usize) -> Vec<String> {
+    let all = run.records();
+    let last = all[all.len() - rows..].iter().map(|record| {
+        let word = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+        let url = word("url");
+        let what = if word("status") == "failed" { word("error") } else { word("path") };
+        format!("{} {} {what}", url.rsplit('/').next().unwrap_or_default(), word("status"))
+    });
+    let mut last = last.collect::<Vec<_>>();
+    last.sort();
+    last
+}
+
+#[test]
+fn overwriting_gives_the_names_of_a_new_folder_however_often_it_is_done() {
+    let server = Server::start();
+    // Two rows with one basename, one without an extension, one whose content contradicts its extension.
+    let targets = ["/png/300/a.png", "/png/400/deep/a.png", "/png/500/plain", "/jpeg/lies.png", "/gif/b.gif"];
+    let urls = targets.map(|target| server.url(target));
+    let ways = [
+        &[][..],
+        &["--name", "x{index}"],
+        &["--name", "{sha256:0:2}/{sha256}.{ext}"],
+        &["--encode", "png"],
+        &["--name", "{sha256:0:8}-{stem}"],
+        &["--fix-extension"],
+        &["--name", "{host}/{basename}"],
+    ];
+    let fresh = ways.map(|way| fetchimg().lines(&urls).args(way).run().files());
+    let dir = TestDir::new();
+    assert_eq!(fetchimg().in_dir(&dir).lines(&urls).run().status, Some(0));
+    for number in [1, 0, 1, 2, 0, 2, 3, 0, 3, 4, 4, 0, 5, 0, 5, 6, 1, 0] {
+        let run = fetchimg().in_dir(&dir).lines(&urls).arg("--overwrite").args(ways[number]).run();
+        assert_eq!((run.status, run.files()), (Some(0), fresh[number].clone()), "{:?}\n{run}", ways[number]);
+        assert_eq!(run.leftovers(), [""; 0], "{run}");
+        let again = fetchimg().in_dir(&dir).lines(&urls).args(ways[number]).run();
+        assert!(again.outcomes().iter().all(|outcome| outcome.starts_with("skipped already_saved")), "{again}");
+        let plan = fetchimg().in_dir(&dir).lines(&urls).args(["--overwrite", "--dry-run", "--json"]).run();
+        assert_eq!(plan.report()["first_names"][0], "a.png", "a dry run gives the same names\n{plan}");
+    }
+}
+
+#[test]
+fn overwriting_keeps_a_file_that_another_row_still_has() {
+    // The second row is a duplicate by content, or is saved under the same name.
+    for made_by in ["--sequential", "--overwrite"] {
+        let server = Server::start();
+        let urls = ["/jpeg/one.jpg", "/jpeg/two.jpg"].map(|target| server.url(target));
+        let first = fetchimg().lines(&urls).args([made_by, "--name", "{sha256}.{ext}"]).run();
+        assert_eq!((first.status, first.files().len()), (Some(0), 1), "{first}");
+        let shared = first.files().remove(0);
+        let bytes = first.file(&shared);
+        // Only the first row: the second still has the file.
+        let one = fetchimg().in_dir(&first.dir).lines(&urls[..1]).arg("--overwrite").run();
+        let mut expected = vec![shared.clone(), "one.jpg".to_owned()];
+        expected.sort();
+        assert_eq!((one.status, one.files()), (Some(0), expected), "{made_by}\n{one}");
+        assert_eq!(one.file(&shared), bytes, "{one}");
+        let again = fetchimg().in_dir(&first.dir).lines(&urls).run();
+        assert_eq!(
+            last_outcomes(&again, 2),
+            ["one.jpg skipped one.jpg", &format!("two.jpg skipped {shared}")],
+            "nothing is fetched\n{again}"
+        );
+        // And when the second has its own, it goes.
+        let two = fetchimg().in_dir(&first.dir).lines(&urls).arg("--overwrite").run();
+        assert_eq!((two.status, two.files()), (Some(0), vec!["one.jpg".into(), "two.jpg".into()]), "{two}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_fetched_again_keeps_the_only_copy_of_its_picture() {
+    for made_by in ["--sequential", "--overwrite"] {
+        let server = Server::start();
+        let urls = ["/jpeg/one.jpg", "/jpeg/two.jpg"].map(|target| server.url(target));
+        let first = fetchimg().lines(&urls).args([made_by, "--name", "{sha256}.{ext}"]).run();
+        assert_eq!((first.status, first.files().len()), (Some(0), 1), "both have one content\n{first}");
+        let shared = first.files().remove(0);
+        // The second URL is gone from the server.
+        let gone = server.url("/status/404/two.jpg");
+        let journal = first.dir.join("images/.fetchimg/manifest.jsonl");
+        fs::write(&journal, fs::read_to_string(&journal).expect("a journal").replace(&urls[1], &gone)).expect("write");
+        for _ in 0..2 {
+            let run = fetchimg().in_dir(&first.dir).lines([&urls[0], &gone]).arg("--overwrite").run();
+            assert_eq!(run.status, Some(1), "{run}");
+            let mut expected = [shared.clone(), "one.jpg".to_owned()];
+            expected.sort();
+            assert_eq!(run.files(), expected, "{run}");
+        }
+        let plain = fetchimg().in_dir(&first.dir).lines([&urls[0], &gone]).run();
+        assert_eq!(plain.status, Some(0), "the second row still has its picture\n{plain}");
+    }
+}
+
+#[test]
+fn overwriting_removes_no_file_that_fetchimg_did_not_write() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let names = ["--name", "{sha256}.{ext}"];
+    let source = fetchimg().lines([&url]).args(names).run();
+    let name = source.files().remove(0);
+    // The same picture lies there from elsewhere.
+    let dir = TestDir::new();
+    dir.write(format!("images/{name}"), source.file(&name));
+    let first = fetchimg().in_dir(&dir).lines([&url]).args(names).run();
+    assert_eq!(first.outcomes(), [format!("skipped duplicate_content {name}")], "{first}");
+    let run = fetchimg().in_dir(&dir).lines([&url]).arg("--overwrite").run();
+    let mut expected = [name, "a.png".to_owned()];
+    expected.sort();
+    assert_eq!((run.status, run.files()), (Some(0), expected.to_vec()), "{run}");
+}
+
+#[test]
+fn a_folder_without_its_journal_fetches_nameless_rows_once() {
+    let server = Server::start();
+    let targets = ["/png/300/plain", "/png/200000/large", "/jpeg/c"];
+    let urls = targets.map(|target| server.url(target));
+    for names in [&[][..], &["--name", "{sha256:0:2}/{basename}"]] {
+        let first = fetchimg().lines(&urls).args(names).run();
+        assert_eq!(first.status, Some(0), "{first}");
+        let files = first.files();
+        fs::remove_dir_all(first.dir.join("images/.fetchimg")).expect("remove");
+        let asked = server.requests().len();
+        let found = fetchimg().in_dir(&first.dir).lines(&urls).args(names).run();
+        assert_eq!((found.status, found.files()), (Some(0), files.clone()), "{found}");
+        assert!(found.outcomes().iter().all(|words| words.starts_with("skipped duplicate_content")), "{found}");
+        assert_eq!(found.leftovers(), [""; 0], "{found}");
+        let again = fetchimg().in_dir(&first.dir).lines(&urls).args(names).run();
+        assert_eq!((again.status, again.files()), (Some(0), files), "{again}");
+        assert_eq!(server.requests().len(), asked + urls.len(), "the third run asks for nothing\n{again}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hole_in_the_journal_is_not_read_into_memory() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let first = fetchimg().lines([&url]).run();
+    let journal = first.dir.join("images/.fetchimg/manifest.jsonl");
+    let record = fs::read(&journal).expect("a journal");
+    // As a loss of power may leave it: at the end, and before a record.
+    for ends_in_record in [false, true] {
+        let file = fs::OpenOptions::new().write(true).open(&journal).expect("a journal");
+        file.set_len(record.len() as u64 + (1 << 30)).expect("a hole");
+        if ends_in_record {
+            let mut file = fs::OpenOptions::new().append(true).open(&journal).expect("a journal");
+            std::io::Write::write_all(&mut file, &[b"\n", &*record].concat()).expect("write");
+        }
+        let (run, peak) = fetchimg().in_dir(&first.dir).lines([&url]).start().wait_and_weigh();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(server.requests().len(), 1, "the image is known\n{run}");
+        assert!(peak < 200 << 20, "{peak} bytes");
+    }
+}

@@ -7,6 +7,7 @@
 mod schema;
 mod value;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -30,6 +31,13 @@ use value::{size, value};
 /// The number of rows in a batch, after the first few batches.
 const MAX_BATCH_ROWS: usize = 1024;
 
+/// The number of values of all columns that are decoded in advance: a file with up to 256 columns is decoded in batches of
+/// [`MAX_BATCH_ROWS`] values.
+const MAX_DECODED_VALUES: usize = 256 * MAX_BATCH_ROWS;
+
+/// The number of values that are decoded at once in a file with very many columns.
+const MIN_DECODED_VALUES: usize = 8;
+
 /// Reads all rows of a file, in order.
 pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(io_error(error));
@@ -44,7 +52,9 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
     let reader = SerializedFileReader::new_with_options(file, options).map_err(fail)?;
     rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
     let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
+    let columns = reader.metadata().file_metadata().schema_descr().num_columns();
     let records = projected.and_then(|schema| reader.get_row_iter(Some(schema))).map_err(fail)?;
+    let records = records.with_batch_size(values_at_once(columns));
     // Batches begin small, so the first request does not wait for a whole batch.
     let mut batch_rows = 1;
     for (number, row) in (1..).zip(records) {
@@ -56,6 +66,12 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
         }
     }
     rows.send()
+}
+
+/// The number of values of each column that the library decodes at once, for that many columns. It allocates memory for
+/// them in advance, in every column.
+fn values_at_once(columns: usize) -> usize {
+    (MAX_DECODED_VALUES / columns.max(1)).clamp(MIN_DECODED_VALUES, MAX_BATCH_ROWS)
 }
 
 /// The error for the user. An error of the operating system is passed on as it is.
@@ -88,8 +104,9 @@ impl Projection {
             }
         }
         // The library finds columns by their names, and of several with one name only the last.
-        let count = |name: &str| schema.get_fields().iter().filter(|field| field.name() == name).count();
-        if let Some(field) = fields.iter().find(|field| count(field.name()) > 1) {
+        let mut counts = HashMap::<&str, usize>::new();
+        schema.get_fields().iter().for_each(|field| *counts.entry(field.name()).or_default() += 1);
+        if let Some(field) = fields.iter().find(|field| counts.get(field.name()).is_some_and(|count| *count > 1)) {
             let name = escaped(field.name());
             return Err(context.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }

@@ -7,6 +7,7 @@
 //! One run at a time holds the folder: two runs would take each other's part files for those of an earlier run.
 
 mod dedup;
+pub mod names;
 mod publish;
 mod store;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 
 use self::dedup::DedupIndex;
+use self::names::NameCounts;
 pub use self::view::FolderView;
 use self::view::not_a_folder;
 use self::wal::Wal;
@@ -61,6 +63,8 @@ pub struct Folder {
     spill_dir: SpillDir,
     wal: Wal,
     contents: DedupIndex,
+    /// The records that name each file, if files that no record names are removed (`--overwrite`).
+    names: Option<NameCounts>,
     /// The open folder. The kernel resolves a path relative to it faster than a path from the root.
     #[cfg(target_os = "linux")]
     descriptor: OwnedFd,
@@ -123,6 +127,7 @@ impl Folder {
             spill_dir: SpillDir::open(parts.clone(), boot_to_resume).map_err(at(&parts))?,
             wal: Wal::new(private.join(wal::FOLDER), boot.as_deref(), options.fsync),
             contents: DedupIndex::default(),
+            names: None,
             options,
             boot,
             #[cfg(target_os = "linux")]
@@ -176,6 +181,25 @@ impl Folder {
     pub fn insert_earlier(&self, sha256: &str, path: &str) {
         if self.options.dedupe {
             self.contents.insert_earlier(sha256, path);
+        }
+    }
+
+    /// Removes files from now on when the last record that names them is superseded (`--overwrite`). `names`: the
+    /// records that name each file now.
+    pub fn count_names(&mut self, names: NameCounts) {
+        self.names = Some(names);
+    }
+
+    /// To be called when a row whose record names the file `path` has another file now, before the new record is in the
+    /// journal: until it is, the write-ahead log has it. Removes the file if no other record names it. A file of
+    /// another size than `bytes` is not the image any more, and stays.
+    pub fn release(&self, path: &str, bytes: u64) {
+        if let Some(names) = &self.names {
+            names.release(path, |is_own| {
+                if is_own {
+                    self.remove(path, bytes);
+                }
+            });
         }
     }
 

@@ -16,6 +16,7 @@ use super::Folder;
 use crate::sink::OnConflict;
 use crate::sink::body::{Body, SpillFile};
 use crate::util::private_file::remove_if_there;
+use crate::util::redact::escaped;
 
 /// A complete file that waits for its final name.
 pub(super) enum Staged<'a> {
@@ -79,7 +80,9 @@ impl Folder {
         Ok(Staged::Named(part_file))
     }
 
-    /// Gives a staged file its final name. If an unnamed file cannot be linked, the body is staged again in a part
+    /// Gives a staged file its final name. With `--fsync`, the file is flushed once more: on a file system without a
+    /// journal (ext2), the link is a change of the file, too, and its folder alone would lead to a file that is not
+    /// there. If an unnamed file cannot be linked, the body is staged again in a part
     /// file, which is returned as the inner error and has to be published instead.
     pub(super) fn publish<'a>(
         &self,
@@ -95,16 +98,22 @@ impl Folder {
                     drop(file);
                     return self.stage_named(body).map(Err);
                 };
+                if published == Published::Done {
+                    self.sync_file(&file)?;
+                }
                 (published, None)
             }
             #[cfg(not(target_os = "linux"))]
             Staged::Unnamed(_, body) => return self.stage_named(body).map(Err),
-            Staged::Named(part) => {
+            Staged::Named(mut part) => {
                 let target = self.view.root().join(path);
                 let published = match on_conflict {
                     OnConflict::Replace => fs::rename(&part.path, &target).map(|()| Published::Done),
                     OnConflict::Keep => rename_new(&part.path, &target),
                 }?;
+                if published == Published::Done {
+                    self.sync_file(part.open()?)?;
+                }
                 // Its old name goes after the new one is on the disk.
                 (published, Some(part))
             }
@@ -139,6 +148,9 @@ impl Folder {
         };
         match linked {
             Ok(()) => {
+                if self.options.fsync {
+                    self.sync_file(&File::open(&target)?)?;
+                }
                 self.sync_folders_of(path)?;
                 Ok(Linked::Done)
             }
@@ -154,13 +166,17 @@ impl Folder {
         }
     }
 
-    /// Removes an image that was replaced by one with another name. A file of another size than `bytes` is not that
-    /// image any more, and stays.
-    pub(super) fn remove(&self, path: &str, bytes: u64) -> io::Result<()> {
+    /// Removes an image that no record names any more. A file of another size than `bytes` is not that image, and
+    /// stays. With `--fsync`, it does not come back with a loss of power.
+    pub fn remove(&self, path: &str, bytes: u64) {
         if self.view.size(path) != Some(bytes) {
-            return Ok(());
+            return;
         }
-        remove_if_there(&self.view.root().join(path))
+        let removed = remove_if_there(&self.view.root().join(path)).and_then(|()| self.sync_folders_of(path));
+        if let Err(error) = removed {
+            // This is only a warning, because the image that replaces it is stored.
+            tracing::warn!(target: "fetchimg", "Cannot remove {}, which no row has any more: {error}", escaped(path));
+        }
     }
 }
 

@@ -13,8 +13,7 @@ use super::dedup::{Content, has_the_bytes_of};
 use super::publish::{Linked, Published};
 use super::wal::{FileMark, WalEntry};
 use crate::record::RecordLine;
-use crate::sink::{Body, Entry, OnConflict, Receipt, Replaced, Stored};
-use crate::util::redact::escaped;
+use crate::sink::{Body, Entry, OnConflict, Receipt, Stored};
 
 /// The result of storing an image, without its record.
 enum StoreOutcome {
@@ -33,27 +32,43 @@ impl Folder {
     /// When the file, or its entry in the write-ahead log, cannot be written.
     pub fn store(&self, mut entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
         let sha256 = entry.sha256().filter(|_| self.options.dedupe || may_be_stored_already(&entry)).map(str::to_owned);
-        let stored = match &sha256 {
-            None => self.store_file(&mut entry, body)?,
-            Some(sha256) => self.store_content(&mut entry, body, self.contents.reserve(sha256))?,
-        };
-        let (line, noted) = match stored {
-            StoreOutcome::Published(line, noted) => (line, noted),
-            StoreOutcome::Exists => return Ok(Stored::Exists),
-            StoreOutcome::Duplicate(of) => return Ok(Stored::Duplicate { of }),
-        };
-        if let Some(Replaced { path, bytes, remove: true }) = entry.replaces
-            && let Err(error) = self.remove(path, bytes)
-        {
-            // This is only a warning, because the new image is stored.
-            let (path, url) = (escaped(path), &entry.record.url);
-            tracing::warn!(target: "fetchimg", "Cannot remove {path}, which {url} had before: {error}");
+        // Counted before the file is published, so that the file is not removed between that and its record.
+        if let Some(names) = &self.names {
+            names.add(entry.path, true);
         }
-        Ok(Stored::New { record: entry.record, line, receipt: Receipt::Wal(noted) })
+        let stored = match &sha256 {
+            None => self.store_file(&mut entry, body),
+            Some(sha256) => self.store_content(&mut entry, body, self.contents.reserve(sha256)),
+        };
+        if let Some(names) = self.names.as_ref().filter(|_| !matches!(stored, Ok(StoreOutcome::Published(..)))) {
+            names.release(entry.path, |_| ());
+        }
+        Ok(match stored? {
+            StoreOutcome::Published(line, noted) => {
+                Stored::New { record: entry.record, line, receipt: Receipt::Wal(noted) }
+            }
+            StoreOutcome::Exists => Stored::Exists,
+            StoreOutcome::Duplicate(of) => {
+                if let Some(names) = &self.names {
+                    names.add(&of, false);
+                }
+                Stored::Duplicate { of }
+            }
+        })
     }
 
-    /// Stores the image as a new file.
-    fn store_file(&self, entry: &mut Entry<'_>, body: Body<'_>) -> io::Result<StoreOutcome> {
+    /// Stores the image as a new file, unless a file with that name and the same bytes is there.
+    ///
+    /// Such a file may be one of an earlier run whose journal is lost. The record says that the content is there, so
+    /// that later runs do not fetch it again to find out what it would be called.
+    fn store_file(&self, entry: &mut Entry<'_>, mut body: Body<'_>) -> io::Result<StoreOutcome> {
+        if entry.on_conflict == OnConflict::Keep
+            && self.view.is_taken(entry.path)
+            && has_the_bytes_of(&self.view, entry.path, &mut body)?
+        {
+            body.discard();
+            return Ok(StoreOutcome::Duplicate(entry.path.to_owned()));
+        }
         let mut staged = self.stage(body, entry.path, entry.on_conflict)?;
         loop {
             let (line, noted) = self.note(entry, &staged.metadata()?, None)?;
