@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::lines::LineSplitter;
 use super::rows::{ListContext, RawRow, RowPosition, RowSender};
+use super::trim::trim;
 use super::{MAX_ROW_BYTES, Options};
 use crate::record::Extra;
 use crate::util::redact::escaped;
@@ -66,7 +67,8 @@ impl ObjectReader<'_> {
         // A line that cannot be parsed may hold a secret anywhere, so nothing of it is shown.
         let fail =
             |rows: &mut RowSender, what: &str| rows.push_invalid(b"", &format!("{position} {what}"), Extra::default());
-        if line.trim_ascii().is_empty() {
+        let line = trim(line);
+        if line.is_empty() {
             return;
         }
         if line.len() > MAX_ROW_BYTES {

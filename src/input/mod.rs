@@ -19,6 +19,7 @@ mod parquet;
 mod read_progress;
 mod rows;
 mod text;
+mod trim;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
@@ -393,7 +394,7 @@ fn read(
         ListFormat::Tsv => ListParser::Csv(csv::CsvParser::new(csv::TAB, context).into()),
         ListFormat::Jsonl => ListParser::Jsonl(jsonl::JsonlParser::new(context)),
     };
-    parser.feed(head.strip_prefix(detect::BYTE_ORDER_MARK).unwrap_or(&head), rows)?;
+    parser.feed(&head, rows)?;
     rows.send()?;
     while length > 0 {
         length = from.read(&mut block).map_err(fail)?;
