@@ -15,25 +15,41 @@ use std::borrow::Cow;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::MAX_ROW_BYTES;
 use super::columns::ListColumns;
 use super::rows::{ListContext, RawRow, ReadError, RowSender, begins_as_url};
 use super::trim::{trim, without_marks};
-use crate::record::Extra;
+use crate::record::{Extra, hex};
 use crate::util::redact::escaped;
 
 /// The separator of the fields of a CSV file.
 pub const COMMA: u8 = b',';
 
+/// Their separator where the comma is part of numbers, as spreadsheets write it in most of Europe.
+pub const SEMICOLON: u8 = b';';
+
+/// Their separator in exports of databases.
+pub const BAR: u8 = b'|';
+
 /// The separator of the fields of a TSV file.
 pub const TAB: u8 = b'\t';
+
+/// The first line of a TSV file for Google's Storage Transfer Service, in the place of a header. The columns are the URL,
+/// the size, and the MD5 in Base64; the last two may be missing.
+pub const HTTP_DATA: &[u8] = b"TsvHttpData-1.0";
 
 /// Parses a CSV or TSV list that arrives in pieces.
 pub struct CsvParser<'a> {
     context: &'a ListContext<'a>,
     delimiter: u8,
+    /// Whether the header has no say in the delimiter.
+    delimiter_is_certain: bool,
+    /// Whether the list begins with [`HTTP_DATA`].
+    is_http_data: bool,
     /// The beginning of the current line, from earlier reads. Of a line that is longer than a row may be, the beginning
     /// is kept, with one byte more, which tells that it is longer.
     line: Vec<u8>,
@@ -63,11 +79,14 @@ struct OpenRow {
 }
 
 impl<'a> CsvParser<'a> {
-    /// A parser at the beginning of a list.
-    pub fn new(delimiter: u8, context: &'a ListContext<'a>) -> Self {
+    /// A parser at the beginning of a list. `usual`: the delimiter if neither the user nor the header tells another.
+    pub fn new(usual: u8, context: &'a ListContext<'a>) -> Self {
+        let delimiter = context.options.delimiter;
         Self {
             context,
-            delimiter,
+            delimiter: delimiter.unwrap_or(usual),
+            delimiter_is_certain: delimiter.is_some(),
+            is_http_data: false,
             line: Vec::new(),
             number: 0,
             after_cr: false,
@@ -146,6 +165,9 @@ impl<'a> CsvParser<'a> {
         if trim(text).is_empty() && !text.contains(&self.delimiter) {
             return Ok(());
         }
+        if self.columns.is_none() && self.is_preamble(text)? {
+            return Ok(());
+        }
         let Some(field) = self.fields.split(text, self.delimiter) else {
             return self.finish_row(self.number, rows);
         };
@@ -158,6 +180,45 @@ impl<'a> CsvParser<'a> {
         let (bytes, first_line_bytes) = (line.to_vec(), line.len());
         self.open = Some(OpenRow { bytes, first_line_bytes, first_line: self.number, field });
         Ok(())
+    }
+
+    /// Takes from the first line what it says about the list: the delimiter, or all columns. Returns whether that is all
+    /// that it says; otherwise it is the header.
+    fn is_preamble(&mut self, line: &[u8]) -> Result<bool, ReadError> {
+        if trim(line) == HTTP_DATA {
+            let names = [&*self.context.options.url_column, "size", "md5"].map(Arc::from);
+            let columns = ListColumns::find(names.into(), self.context)?;
+            columns.require_template_columns(self.context)?;
+            (self.columns, self.delimiter, self.is_http_data) = (Some(columns), TAB, true);
+            return Ok(true);
+        }
+        if let Some(delimiter) = stated_delimiter(line) {
+            self.delimiter = self.context.options.delimiter.unwrap_or(delimiter);
+            self.delimiter_is_certain = true;
+            return Ok(true);
+        }
+        if !self.delimiter_is_certain {
+            self.choose_delimiter(line);
+        }
+        Ok(false)
+    }
+
+    /// Chooses the delimiter by which the header has the column of the URL and at least one more, otherwise the one that
+    /// makes most columns of it.
+    fn choose_delimiter(&mut self, header: &[u8]) {
+        let candidates = [self.delimiter, COMMA, TAB, SEMICOLON, BAR];
+        let url_column = self.context.options.url_column.trim().as_bytes();
+        let mut has_url = |delimiter: &u8| {
+            self.fields.split(header, *delimiter);
+            self.fields.count() > 1 && self.fields.iter().any(|name| trim(name) == url_column)
+        };
+        let with_url = candidates.into_iter().find(&mut has_url);
+        let mut columns = |delimiter: &u8| {
+            self.fields.split(header, *delimiter);
+            self.fields.count()
+        };
+        // Of several with the same number, the first one of those above.
+        self.delimiter = with_url.or(candidates.into_iter().rev().max_by_key(&mut columns)).unwrap_or(self.delimiter);
     }
 
     /// Parses a line that begins within a quoted field.
@@ -232,11 +293,14 @@ impl<'a> CsvParser<'a> {
 
     /// Adds the row of the current fields. `first_line`: the number of its first line.
     fn finish_row(&mut self, first_line: u64, rows: &mut RowSender) -> Result<(), ReadError> {
+        if self.is_http_data {
+            self.fields.fill_up_to(3);
+        }
         let fields = &self.fields;
         let position = self.context.line(first_line);
         match &self.columns {
             None => {
-                let names = fields.iter().map(|name| String::from_utf8_lossy(name).into()).collect();
+                let names = fields.iter().map(|name| String::from_utf8_lossy(trim(name)).into()).collect();
                 let columns = ListColumns::find(names, self.context)?;
                 columns.require_template_columns(self.context)?;
                 self.columns = Some(columns);
@@ -276,6 +340,9 @@ impl<'a> CsvParser<'a> {
                 }
                 let (url, extra) = (fields.get(columns.url), Extra::new(extra));
                 let checksum = columns.checksum.map_or(&b""[..], |column| fields.get(column));
+                let digits =
+                    self.is_http_data.then(|| STANDARD.decode(trim(checksum)).ok()).flatten().map(|md5| hex(&md5));
+                let checksum = digits.as_ref().map_or(checksum, |digits| digits.as_bytes());
                 rows.push(RawRow { url, checksum: Ok(checksum), extra }, position);
             }
         }
@@ -330,6 +397,16 @@ pub fn fields(line: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
     match fields.split(without_end(line), delimiter) {
         None => fields.iter().map(<[u8]>::to_vec).collect(),
         Some(_) => Vec::new(),
+    }
+}
+
+/// The delimiter that the first line states for spreadsheets, as in `sep=;`.
+pub fn stated_delimiter(line: &[u8]) -> Option<u8> {
+    let unquoted = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\""));
+    let (sep, delimiter) = unquoted.unwrap_or(line).split_at_checked(4)?;
+    match delimiter {
+        [delimiter @ (COMMA | SEMICOLON | BAR | TAB)] if sep.eq_ignore_ascii_case(b"sep=") => Some(*delimiter),
+        _ => None,
     }
 }
 
@@ -447,6 +524,13 @@ impl CsvFields {
             text = &text[quote + 2..];
         }
         self.bytes.extend_from_slice(text);
+    }
+
+    /// Adds empty fields at the end.
+    fn fill_up_to(&mut self, count: usize) {
+        while self.count() < count {
+            self.ends.push(self.bytes.len());
+        }
     }
 
     fn count(&self) -> usize {
@@ -723,6 +807,49 @@ mod tests {
         assert_eq!(rows("d")[0], one);
         let refused = "bad_url [http://a/1] line 2 of list: its c is not valid UTF-8, and --name needs it {";
         assert!(rows("c")[0].starts_with(refused), "{:?}", rows("c"));
+    }
+
+    #[test]
+    fn the_header_tells_the_delimiter() {
+        let none = Options { checksum_column: None, ..options(ListFormat::Csv) };
+        let row = r#"http://a/1 {"c":"x, y"}"#;
+        for list in [
+            "url;c\nhttp://a/1;x, y\n",
+            "c|url\n\"x, y\"|http://a/1\n",
+            "\n c\t url \nx, y\t http://a/1\n",
+            "c, url\n\"x, y\", http://a/1\n",
+            "sep=;\nurl;c\nhttp://a/1;x, y\n",
+            "\u{feff}SEP=,\r\n\r\nurl,c\r\nhttp://a/1,\"x, y\"\r\n",
+            "\"sep=|\"\nurl|c\nhttp://a/1|x, y\n",
+            "sep=\t\nurl\tc\nhttp://a/1\tx, y\n",
+        ] {
+            for format in [Some(ListFormat::Csv), Some(ListFormat::Tsv), None] {
+                assert_eq!(rows_as_text(list.as_bytes(), &Options { format, ..none.clone() }), [row], "{list:?}");
+            }
+        }
+        // The user knows better,
+        let asked = Options { delimiter: Some(SEMICOLON), ..none.clone() };
+        let list = b"sep=,\nurl;c,url\nhttp://a/1,2;x\n";
+        assert_eq!(rows_as_text(list, &asked), [r#"http://a/1,2 {"c,url":"x"}"#]);
+        // but a whole header is no column.
+        for header in ["url;c", "c|url", "c\turl"] {
+            let options = Options { url_column: header.to_owned(), ..none.clone() };
+            let list = format!("{header}\nhttp://a/1;x|\ty\n");
+            let error = &rows_as_text(list.as_bytes(), &options)[0];
+            assert!(error.starts_with("list is no list of URLs: it has no column "), "{error}");
+        }
+        let error = &rows_as_text(b"id;link\n1;http://a/1\n", &none)[0];
+        assert!(error.contains("it has no column url, but id, link; name"), "{error}");
+    }
+
+    #[test]
+    fn a_list_for_the_transfer_service_needs_no_header() {
+        let list = b"TsvHttpData-1.0\nhttp://a/1\t203\t1B2M2Y8AsgTpgAmY7PhCfg==\nhttp://a/2\t7\nhttp://a/3\n";
+        for format in [Some(ListFormat::Tsv), None] {
+            let options = Options { format, ..options(ListFormat::Tsv) };
+            let rows = [r#"http://a/1 md5 {"size":"203"}"#, r#"http://a/2 {"size":"7"}"#, r#"http://a/3 {"size":""}"#];
+            assert_eq!(rows_as_text(list, &options), rows);
+        }
     }
 
     #[test]

@@ -97,8 +97,12 @@ pub fn detect_format(head: &[u8], options: &Options) -> ListFormat {
         names.len() > 1 && !is_url && names.iter().any(is_asked_for)
     };
     match () {
+        () if trim(first_line(text)) == csv::HTTP_DATA => ListFormat::Tsv,
+        () if csv::stated_delimiter(first_line(text)).is_some() => ListFormat::Csv,
         () if is_header(csv::COMMA) => ListFormat::Csv,
         () if is_header(csv::TAB) => ListFormat::Tsv,
+        () if is_header(csv::SEMICOLON) || is_header(csv::BAR) => ListFormat::Csv,
+        () if options.delimiter.is_some_and(is_header) => ListFormat::Csv,
         () => ListFormat::Text,
     }
 }
@@ -155,7 +159,7 @@ mod tests {
             (b"url ,caption\n", ListFormat::Csv),
             (b"http://a.example/url,1\n", ListFormat::Text),
             (b"https://a.example/fetch,url,w_300/1.png\n", ListFormat::Text),
-            (b"a;url\n", ListFormat::Text),
+            (b"a;url\n", ListFormat::Csv),
             (b"[\"http://a.example/1.png\"]\n", ListFormat::Text),
         ];
         for (head, format) in table {

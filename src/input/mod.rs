@@ -94,6 +94,8 @@ pub struct Options {
     pub url_column: String,
     /// The column, or the key, with the checksum that the image must have.
     pub checksum_column: Option<String>,
+    /// The character between the fields of CSV and TSV; `None`: by the header of each list.
+    pub delimiter: Option<u8>,
     /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
 }
@@ -104,6 +106,7 @@ impl Default for Options {
             format: None,
             url_column: DEFAULT_URL_COLUMN.to_owned(),
             checksum_column: None,
+            delimiter: None,
             named_columns: Vec::new(),
         }
     }

@@ -375,3 +375,31 @@ fn a_caption_in_another_encoding_costs_no_image() {
     assert_eq!(run.record(0)["extra"], json!({"caption": "caf\u{fffd}"}), "{run}");
     assert_eq!(run.stderr.matches("iconv -f WINDOWS-1252 -t UTF-8 list.csv").count(), 1, "{run}");
 }
+
+#[test]
+fn the_header_tells_what_stands_between_the_fields() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for (list, flags) in [
+        (format!("url;caption\n{url};one\n"), &[][..]),
+        (format!("caption|url\none|{url}\n"), &[]),
+        (format!("url\tcaption\n{url}\tone\n"), &[]),
+        (format!("caption, url\none, {url}\n"), &[]),
+        (format!("sep=;\r\nurl;caption\r\n{url};one\r\n"), &[]),
+        (format!("url;caption\n{url};one\n"), &["--delimiter", ";"]),
+        (format!("url\tcaption\n{url}\tone\n"), &["--delimiter", "tab"]),
+    ] {
+        for name in ["list.csv", "list"] {
+            let dir = TestDir::new();
+            dir.write(name, &list);
+            let run = fetchimg().in_dir(&dir).arg(name).args(flags).run();
+            assert_eq!((run.status, run.outcomes()), (Some(0), vec!["saved a.png".to_owned()]), "{list} {run}");
+            assert_eq!(run.record(0)["extra"], json!({"caption": "one"}), "{list} {run}");
+        }
+    }
+    let dir = TestDir::new();
+    dir.write("list.csv", format!("url;caption\n{url};one\n"));
+    let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "url;caption"]).run();
+    assert_eq!(run.status, Some(3), "a header is no column\n{run}");
+    assert!(server.requests().iter().all(|request| request.target == "/png/300/a.png"));
+}
