@@ -46,10 +46,7 @@ pub const HTTP_DATA: &[u8] = b"TsvHttpData-1.0";
 pub struct CsvParser<'a> {
     context: &'a ListContext<'a>,
     delimiter: u8,
-    /// Whether the header has no say in the delimiter.
-    delimiter_is_certain: bool,
-    /// Whether the list begins with [`HTTP_DATA`].
-    is_http_data: bool,
+    preamble: Preamble,
     /// The beginning of the current line, from earlier reads. Of a line that is longer than a row may be, the beginning
     /// is kept, with one byte more, which tells that it is longer.
     line: Vec<u8>,
@@ -64,6 +61,17 @@ pub struct CsvParser<'a> {
     columns: Option<ListColumns>,
     /// Whether the user has been told that a column is not UTF-8.
     has_warned_of_encoding: bool,
+}
+
+/// What is known of the list before its header.
+#[derive(PartialEq)]
+enum Preamble {
+    /// Nothing: the header tells the delimiter.
+    None,
+    /// The delimiter.
+    Delimiter,
+    /// That it begins with [`HTTP_DATA`], and has no header.
+    HttpData,
 }
 
 /// A row of several lines, of which the last is still to come.
@@ -85,8 +93,7 @@ impl<'a> CsvParser<'a> {
         Self {
             context,
             delimiter: delimiter.unwrap_or(usual),
-            delimiter_is_certain: delimiter.is_some(),
-            is_http_data: false,
+            preamble: if delimiter.is_some() { Preamble::Delimiter } else { Preamble::None },
             line: Vec::new(),
             number: 0,
             after_cr: false,
@@ -189,15 +196,15 @@ impl<'a> CsvParser<'a> {
             let names = [&*self.context.options.url_column, "size", "md5"].map(Arc::from);
             let columns = ListColumns::find(names.into(), self.context)?;
             columns.require_template_columns(self.context)?;
-            (self.columns, self.delimiter, self.is_http_data) = (Some(columns), TAB, true);
+            (self.columns, self.delimiter, self.preamble) = (Some(columns), TAB, Preamble::HttpData);
             return Ok(true);
         }
         if let Some(delimiter) = stated_delimiter(line) {
             self.delimiter = self.context.options.delimiter.unwrap_or(delimiter);
-            self.delimiter_is_certain = true;
+            self.preamble = Preamble::Delimiter;
             return Ok(true);
         }
-        if !self.delimiter_is_certain {
+        if self.preamble == Preamble::None {
             self.choose_delimiter(line);
         }
         Ok(false)
@@ -293,7 +300,7 @@ impl<'a> CsvParser<'a> {
 
     /// Adds the row of the current fields. `first_line`: the number of its first line.
     fn finish_row(&mut self, first_line: u64, rows: &mut RowSender) -> Result<(), ReadError> {
-        if self.is_http_data {
+        if self.preamble == Preamble::HttpData {
             self.fields.fill_up_to(3);
         }
         let fields = &self.fields;
@@ -340,8 +347,10 @@ impl<'a> CsvParser<'a> {
                 }
                 let (url, extra) = (fields.get(columns.url), Extra::new(extra));
                 let checksum = columns.checksum.map_or(&b""[..], |column| fields.get(column));
-                let digits =
-                    self.is_http_data.then(|| STANDARD.decode(trim(checksum)).ok()).flatten().map(|md5| hex(&md5));
+                let digits = (self.preamble == Preamble::HttpData)
+                    .then(|| STANDARD.decode(trim(checksum)).ok())
+                    .flatten()
+                    .map(|md5| hex(&md5));
                 let checksum = digits.as_ref().map_or(checksum, |digits| digits.as_bytes());
                 rows.push(RawRow { url, checksum: Ok(checksum), extra }, position);
             }

@@ -257,7 +257,7 @@ proptest! {
                     expected.push(format!("http://a.example/{number}"));
                     list.push_str(&fields(expected.last().expect("just added"), caption));
                 }
-                Err(rubbish) => list.push_str(&format!("{rubbish}{end}")),
+                Err(rubbish) => list.push_str(&[rubbish, end].concat()),
             }
         }
         let pieces = InPieces { bytes: list.as_bytes(), cuts: &cuts, turn: 0 };
