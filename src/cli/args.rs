@@ -79,6 +79,11 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "auto", help_heading = "Input")]
     pub input_format: InputFormat,
 
+    /// Character between the fields of CSV: comma, semicolon, bar or tab, or the character itself; by default the header
+    /// tells
+    #[arg(long, value_name = "CHAR", help_heading = "Input")]
+    pub delimiter: Option<String>,
+
     /// Column with the URL, or key in the JSON objects
     #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,

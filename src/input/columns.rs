@@ -23,7 +23,10 @@ impl ListColumns {
     /// Finds the URL column and the checksum column by their names. Fails if one of them is missing.
     pub fn find(names: Vec<Arc<str>>, context: &ListContext) -> Result<Self, ReadError> {
         let Options { url_column, checksum_column, .. } = context.options;
-        let index_of = |wanted: &str| names.iter().position(|name| **name == *wanted);
+        let index_of = |wanted: &str| {
+            let exactly = names.iter().position(|name| **name == *wanted);
+            exactly.or_else(|| names.iter().position(|name| name.trim() == wanted.trim()))
+        };
         let Some(url) = index_of(url_column) else {
             // The usual reason is a list without a header. The values of its first row must not be shown as if they
             // were column names.

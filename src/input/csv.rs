@@ -3,98 +3,130 @@
 //! Follows RFC 4180, as spreadsheets and databases write it: a field may be quoted, a quote in it is doubled, and a
 //! quoted field may hold line feeds. A row whose number of fields differs from the header's fails without affecting
 //! other rows.
+//!
+//! Captions that begin with a quotation mark of their own look like quoted fields, and would take all rows up to the
+//! next quotation mark along. So the list is split into lines first, and lines are joined to one row only where all of
+//! them are sound as one: the quote that opens the field is followed by one that closes it, nothing but the end of the
+//! field stands behind that, the row has the header's number of fields, and none of the joined lines is a row itself.
+//! Otherwise the first of the lines fails, and the next one begins a row of its own: every line belongs to a row.
+//! Programs that write TSV seldom quote, so there a quote that is not closed in its line is text if the line is a row.
 
+use std::borrow::Cow;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::MAX_ROW_BYTES;
 use super::columns::ListColumns;
-use super::rows::{ListContext, RawRow, ReadError, RowSender};
-use crate::record::Extra;
+use super::rows::{ListContext, RawRow, ReadError, RowSender, begins_as_url};
+use super::trim::{trim, without_marks};
+use crate::record::{Extra, hex};
+use crate::util::redact::escaped;
 
 /// The separator of the fields of a CSV file.
 pub const COMMA: u8 = b',';
 
+/// Their separator where the comma is part of numbers, as spreadsheets write it in most of Europe.
+pub const SEMICOLON: u8 = b';';
+
+/// Their separator in exports of databases.
+pub const BAR: u8 = b'|';
+
 /// The separator of the fields of a TSV file.
 pub const TAB: u8 = b'\t';
+
+/// The first line of a TSV file for Google's Storage Transfer Service, in the place of a header. The columns are the URL,
+/// the size, and the MD5 in Base64; the last two may be missing.
+pub const HTTP_DATA: &[u8] = b"TsvHttpData-1.0";
 
 /// Parses a CSV or TSV list that arrives in pieces.
 pub struct CsvParser<'a> {
     context: &'a ListContext<'a>,
     delimiter: u8,
-    reader: csv_core::Reader,
-    row: CsvFields,
-    /// The number of bytes of the current row so far; 0 between two rows.
-    row_bytes: usize,
-    /// Whether those bytes are white space alone.
-    is_blank: bool,
-    quotes: QuoteTracker,
-    /// The bytes of the current row after its first line, if it has more than one line.
-    after_first_line: Option<Vec<u8>>,
-    /// The number of the current line, from 1.
-    line: u64,
-    /// The number of the line on which the current row begins.
-    row_line: u64,
-    /// A row was too long and has been abandoned: everything up to the next line feed is skipped.
-    is_skipping: bool,
+    preamble: Preamble,
+    /// The beginning of the current line, from earlier reads. Of a line that is longer than a row may be, the beginning
+    /// is kept, with one byte more, which tells that it is longer.
+    line: Vec<u8>,
+    /// The number of the last complete line, from 1.
+    number: u64,
+    /// Whether that line ended with a carriage return: a line feed that comes next belongs to it.
+    after_cr: bool,
+    /// The lines of a row whose quoted field goes on in the next line.
+    open: Option<OpenRow>,
+    fields: CsvFields,
     /// The columns of the header, once it has been read.
     columns: Option<ListColumns>,
+    /// Whether the user has been told that a column is not UTF-8.
+    has_warned_of_encoding: bool,
+}
+
+/// What is known of the list before its header.
+#[derive(PartialEq)]
+enum Preamble {
+    /// Nothing: the header tells the delimiter.
+    None,
+    /// The delimiter.
+    Delimiter,
+    /// That it begins with [`HTTP_DATA`], and has no header.
+    HttpData,
+}
+
+/// A row of several lines, of which the last is still to come.
+struct OpenRow {
+    /// The lines with their ends.
+    bytes: Vec<u8>,
+    /// The length of the first of them.
+    first_line_bytes: usize,
+    /// The number of the first of them, from 1.
+    first_line: u64,
+    /// The number of the field that is open, from 0.
+    field: usize,
 }
 
 impl<'a> CsvParser<'a> {
-    /// A parser at the beginning of a list.
-    pub fn new(delimiter: u8, context: &'a ListContext<'a>) -> Self {
+    /// A parser at the beginning of a list. `usual`: the delimiter if neither the user nor the header tells another.
+    pub fn new(usual: u8, context: &'a ListContext<'a>) -> Self {
+        let delimiter = context.options.delimiter;
         Self {
             context,
-            delimiter,
-            reader: reader(delimiter),
-            row: CsvFields::default(),
-            row_bytes: 0,
-            is_blank: true,
-            quotes: QuoteTracker::default(),
-            after_first_line: None,
-            line: 1,
-            row_line: 1,
-            is_skipping: false,
+            delimiter: delimiter.unwrap_or(usual),
+            preamble: if delimiter.is_some() { Preamble::Delimiter } else { Preamble::None },
+            line: Vec::new(),
+            number: 0,
+            after_cr: false,
+            open: None,
+            fields: CsvFields::default(),
             columns: None,
+            has_warned_of_encoding: false,
         }
     }
 
     /// Parses the next bytes, and adds the rows that end in them.
     pub fn feed(&mut self, mut bytes: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
         while let Some(first) = bytes.first() {
-            if self.is_skipping || (self.row_bytes == 0 && matches!(first, b'\r' | b'\n')) {
-                // There may be any number of blank lines between two rows.
-                let is_line_feed = *first == b'\n';
-                self.line += u64::from(is_line_feed);
-                self.is_skipping &= !is_line_feed;
+            if std::mem::take(&mut self.after_cr) && *first == b'\n' {
+                if let Some(open) = &mut self.open {
+                    open.end_with_line_feed();
+                }
                 bytes = &bytes[1..];
                 continue;
             }
-            if self.row_bytes == 0 {
-                self.row_line = self.line;
-            }
-            // Limits what is parsed at once, so where a row is abandoned does not depend on how the bytes were cut into
-            // reads.
-            let next = &bytes[..bytes.len().min(MAX_ROW_BYTES + 1 - self.row_bytes)];
-            let (taken, is_whole) = self.row.read(&mut self.reader, next);
-            let taken = &bytes[..taken];
-            bytes = &bytes[taken.len()..];
-            self.row_bytes += taken.len();
-            self.is_blank &= taken.trim_ascii().is_empty();
-            self.quotes.feed(taken, self.delimiter);
-            self.line += taken.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
-            if is_whole {
-                self.finish_row(rows)?;
-                continue;
-            }
-            match &mut self.after_first_line {
-                Some(rest) => rest.extend_from_slice(taken),
-                None => self.after_first_line = memchr::memchr(b'\n', taken).map(|end| taken[end + 1..].to_vec()),
-            }
-            if self.row_bytes > MAX_ROW_BYTES {
-                self.abandon_row(taken.last() == Some(&b'\n'), rows)?;
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
+                self.keep(bytes);
+                break;
+            };
+            let (last, rest) = bytes.split_at(end + 1);
+            self.after_cr = last[end] == b'\r';
+            bytes = rest;
+            if self.line.is_empty() {
+                self.push_line(last, rows)?;
+            } else {
+                self.keep(last);
+                let line = std::mem::take(&mut self.line);
+                self.push_line(&line, rows)?;
             }
         }
         Ok(())
@@ -102,212 +134,416 @@ impl<'a> CsvParser<'a> {
 
     /// Adds the last row, at the end of the list.
     pub fn finish(mut self, rows: &mut RowSender) -> Result<(), ReadError> {
-        while self.row_bytes > 0 {
-            // A line feed ends the last row, unless it is within a quoted field.
-            if self.row.read(&mut self.reader, b"\n").1 {
-                return self.finish_row(rows);
+        loop {
+            let line = std::mem::take(&mut self.line);
+            if !line.is_empty() {
+                self.push_line(&line, rows)?;
+            } else if let Some(open) = self.open.take() {
+                self.give_up(&open, NOT_CLOSED, rows)?;
+            } else {
+                return Ok(());
             }
-            self.push_invalid("whose quote is not closed", rows)?;
-            self.reparse_after_first_line(rows)?;
         }
+    }
+
+    fn keep(&mut self, more: &[u8]) {
+        let free = (MAX_ROW_BYTES + 1).saturating_sub(self.line.len());
+        self.line.extend_from_slice(&more[..more.len().min(free)]);
+    }
+
+    /// Parses a line, with its end.
+    fn push_line(&mut self, line: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
+        self.number += 1;
+        match self.open.take() {
+            None => self.begin_row(line, rows),
+            Some(open) => self.continue_row(open, line, rows),
+        }
+    }
+
+    /// Parses the first line of a row, which is usually the only one.
+    fn begin_row(&mut self, line: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
+        // A list that was joined from several has a mark wherever one of them began.
+        let line = without_marks(line);
+        let text = without_end(line);
+        if text.len() > MAX_ROW_BYTES {
+            return self.push_invalid(TOO_LONG, self.number, true, rows);
+        }
+        // A line of delimiters is a row, even if they are tabs.
+        if trim(text).is_empty() && !text.contains(&self.delimiter) {
+            return Ok(());
+        }
+        if self.columns.is_none() && self.is_preamble(text)? {
+            return Ok(());
+        }
+        let Some(field) = self.fields.split(text, self.delimiter) else {
+            return self.finish_row(self.number, rows);
+        };
+        if self.delimiter == TAB && (self.columns.is_none() || self.is_row_with_url_in(..)) {
+            return self.finish_row(self.number, rows);
+        }
+        if self.is_row_with_url_in(field..) {
+            return self.push_invalid(NOT_CLOSED, self.number, true, rows);
+        }
+        let (bytes, first_line_bytes) = (line.to_vec(), line.len());
+        self.open = Some(OpenRow { bytes, first_line_bytes, first_line: self.number, field });
         Ok(())
     }
 
-    /// Adds the current row, which is complete.
-    fn finish_row(&mut self, rows: &mut RowSender) -> Result<(), ReadError> {
-        let row = &self.row;
-        let position = self.context.line(self.row_line);
-        // A line of white space is blank too; but `""` is a row whose only field is empty.
-        let is_blank = row.count == 1 && self.is_blank;
+    /// Takes from the first line what it says about the list: the delimiter, or all columns. Returns whether that is all
+    /// that it says; otherwise it is the header.
+    fn is_preamble(&mut self, line: &[u8]) -> Result<bool, ReadError> {
+        if trim(line) == HTTP_DATA {
+            let names = [&*self.context.options.url_column, "size", "md5"].map(Arc::from);
+            let columns = ListColumns::find(names.into(), self.context)?;
+            columns.require_template_columns(self.context)?;
+            (self.columns, self.delimiter, self.preamble) = (Some(columns), TAB, Preamble::HttpData);
+            return Ok(true);
+        }
+        if let Some(delimiter) = stated_delimiter(line) {
+            self.delimiter = self.context.options.delimiter.unwrap_or(delimiter);
+            self.preamble = Preamble::Delimiter;
+            return Ok(true);
+        }
+        if self.preamble == Preamble::None {
+            self.choose_delimiter(line);
+        }
+        Ok(false)
+    }
+
+    /// Chooses the delimiter by which the header has the column of the URL and at least one more, otherwise the one that
+    /// makes most columns of it.
+    fn choose_delimiter(&mut self, header: &[u8]) {
+        let candidates = [self.delimiter, COMMA, TAB, SEMICOLON, BAR];
+        let url_column = self.context.options.url_column.trim().as_bytes();
+        let mut has_url = |delimiter: &u8| {
+            self.fields.split(header, *delimiter);
+            self.fields.count() > 1 && self.fields.iter().any(|name| trim(name) == url_column)
+        };
+        let with_url = candidates.into_iter().find(&mut has_url);
+        let mut columns = |delimiter: &u8| {
+            self.fields.split(header, *delimiter);
+            self.fields.count()
+        };
+        // Of several with the same number, the first one of those above.
+        self.delimiter = with_url.or(candidates.into_iter().rev().max_by_key(&mut columns)).unwrap_or(self.delimiter);
+    }
+
+    /// Parses a line that begins within a quoted field.
+    fn continue_row(&mut self, mut open: OpenRow, line: &[u8], rows: &mut RowSender) -> Result<(), ReadError> {
+        let text = without_end(line);
+        let fits = open.bytes.len() + line.len() <= MAX_ROW_BYTES;
+        open.bytes.extend_from_slice(line);
+        if !fits {
+            return self.give_up(&open, TOO_LONG, rows);
+        }
+        let Followed { end, fields, quoted_delimiters } = follow(text, self.delimiter);
+        open.field += fields;
+        // A line that is a row itself, with its URL between the quotes, shows that the quote before it was a stray one.
+        self.fields.split(text, self.delimiter);
+        if self.is_row_with_url_in(0..=quoted_delimiters) {
+            return self.give_up(&open, NOT_CLOSED, rows);
+        }
+        let expected = self.columns.as_ref().map_or(usize::MAX, |columns| columns.names.len());
+        match end {
+            Quote::Misplaced => {
+                let what = "that has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed";
+                self.give_up(&open, what, rows)
+            }
+            // Not only a wrong row: each of its lines may open one more field, and would be parsed once for each.
+            _ if open.field >= expected => self.give_up(
+                &open,
+                "of several lines with more fields than the header; perhaps a quote is not closed",
+                rows,
+            ),
+            Quote::Open => {
+                self.open = Some(open);
+                Ok(())
+            }
+            Quote::Closed if open.field + 1 < expected && self.columns.is_some() => self.give_up(
+                &open,
+                "of several lines with fewer fields than the header; perhaps a quote is not closed",
+                rows,
+            ),
+            Quote::Closed => {
+                self.fields.split(without_end(&open.bytes), self.delimiter);
+                self.finish_row(open.first_line, rows)
+            }
+        }
+    }
+
+    /// Takes back that several lines are one row. The first fails, or in TSV is read as if its quote were text; the
+    /// others are rows of their own. `what` follows "a row" in the message.
+    fn give_up(&mut self, open: &OpenRow, what: &str, rows: &mut RowSender) -> Result<(), ReadError> {
+        let (first, rest) = open.bytes.split_at(open.first_line_bytes);
+        self.fields.split(without_end(first), self.delimiter);
+        self.number = open.first_line;
+        if self.delimiter == TAB {
+            self.finish_row(open.first_line, rows)?;
+        } else {
+            self.push_invalid(what, open.first_line, !rest.is_empty(), rows)?;
+        }
+        // The other lines are parsed once more, and few of them twice more: while a field is open, a line leaves it open
+        // or begins another field, of which there are no more than columns.
+        self.after_cr = first.ends_with(b"\r");
+        self.feed(rest, rows)
+    }
+
+    /// Whether the current fields are a row of the list for themselves: as many as in the header, and a URL in its
+    /// column, which is one of `within`.
+    fn is_row_with_url_in(&self, within: impl RangeBounds<usize>) -> bool {
+        self.columns.as_ref().is_some_and(|columns| {
+            within.contains(&columns.url)
+                && self.fields.count() == columns.names.len()
+                && begins_as_url(self.fields.get(columns.url))
+        })
+    }
+
+    /// Adds the row of the current fields. `first_line`: the number of its first line.
+    fn finish_row(&mut self, first_line: u64, rows: &mut RowSender) -> Result<(), ReadError> {
+        if self.preamble == Preamble::HttpData {
+            self.fields.fill_up_to(3);
+        }
+        let fields = &self.fields;
+        let position = self.context.line(first_line);
         match &self.columns {
-            _ if is_blank => {}
             None => {
-                let names = row.iter().map(|name| String::from_utf8_lossy(name).into()).collect();
+                let names = fields.iter().map(|name| String::from_utf8_lossy(trim(name)).into()).collect();
                 let columns = ListColumns::find(names, self.context)?;
                 columns.require_template_columns(self.context)?;
                 self.columns = Some(columns);
             }
-            Some(columns) if row.count != columns.names.len() => {
-                let (count, expected) = (row.count, columns.names.len());
-                let hint = if row.contains(b'\n') { "; perhaps a quote is not closed" } else { "" };
-                let message = format!("{position} has {}, and the header {expected}{hint}", count_of_fields(count));
+            Some(columns) if fields.count() != columns.names.len() => {
+                let (count, expected) = (fields.count(), columns.names.len());
+                let message = format!("{position} has {}, and the header {expected}", count_of_fields(count));
                 // Fields cannot be assigned to columns in such a row, so the record shows the text in the position of
                 // the URL.
-                let url = if columns.url < count { row.get(columns.url) } else { b"" };
+                let url = if columns.url < count { fields.get(columns.url) } else { b"" };
                 rows.push_invalid(url, &message, Extra::default());
-            }
-            // The rows that an unclosed quote has joined may happen to have the right number of fields.
-            Some(columns) if self.quotes.are_misplaced && row.contains(b'\n') => {
-                let message = format!(
-                    "{position} has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed"
-                );
-                rows.push_invalid(row.get(columns.url), &message, Extra::default());
             }
             Some(columns) => {
                 let mut extra = Vec::with_capacity(columns.names.len());
                 let mut broken = None;
                 for (column, name) in columns.others() {
-                    match std::str::from_utf8(row.get(column)) {
-                        Ok(text) => extra.push((Arc::clone(name), Value::from(text))),
-                        Err(_) => broken = broken.or(Some(name)),
+                    let text = String::from_utf8_lossy(fields.get(column));
+                    broken = broken.or(matches!(text, Cow::Owned(_)).then_some(name));
+                    extra.push((Arc::clone(name), Value::from(text)));
+                }
+                // The image does not depend on a caption. Its own name does on a column that the name is made of.
+                let is_named =
+                    |name: &&Arc<str>| self.context.options.named_columns.iter().any(|asked| **asked == ***name);
+                if let Some(name) = broken {
+                    let named = columns
+                        .others()
+                        .find(|(column, name)| is_named(name) && std::str::from_utf8(fields.get(*column)).is_err());
+                    if let Some((_, name)) = named {
+                        let message = format!("{position}: its {name} is not valid UTF-8, and --name needs it");
+                        rows.push_invalid(fields.get(columns.url), &message, Extra::new(extra));
+                        return Ok(());
+                    }
+                    if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
+                        let format = if self.delimiter == TAB { "tsv" } else { "csv" };
+                        warn_of_encoding(self.context.name, &position.to_string(), name, format);
                     }
                 }
-                let (url, extra) = (row.get(columns.url), Extra::new(extra));
-                if let Some(name) = broken {
-                    rows.push_invalid(url, &format!("{position}: its {name} is not valid UTF-8"), extra);
-                } else {
-                    let checksum = columns.checksum.map_or(&b""[..], |column| row.get(column));
-                    rows.push(RawRow { url, checksum: Ok(checksum), extra }, position);
-                }
+                let (url, extra) = (fields.get(columns.url), Extra::new(extra));
+                let checksum = columns.checksum.map_or(&b""[..], |column| fields.get(column));
+                let digits = (self.preamble == Preamble::HttpData)
+                    .then(|| STANDARD.decode(trim(checksum)).ok())
+                    .flatten()
+                    .map(|md5| hex(&md5));
+                let checksum = digits.as_ref().map_or(checksum, |digits| digits.as_bytes());
+                rows.push(RawRow { url, checksum: Ok(checksum), extra }, position);
             }
         }
-        self.clear();
         Ok(())
     }
 
-    /// Ends a row that is too long, usually because of a quote that is not closed: everything after it would be one
-    /// row. Parsing continues on the next line, which may then be in the middle of a field that really is that long.
-    fn abandon_row(&mut self, at_line_feed: bool, rows: &mut RowSender) -> Result<(), ReadError> {
-        let is_open = self.quotes.is_open && self.after_first_line.is_some();
-        let resumed = if is_open { self.row_line + 1 } else { self.line + u64::from(!at_line_feed) };
-        let what =
-            format!("of more than 1 MiB, perhaps because a quote is not closed; reading goes on at line {resumed}");
-        self.push_invalid(&what, rows)?;
-        if is_open {
-            return self.reparse_after_first_line(rows);
-        }
-        self.is_skipping = !at_line_feed;
-        self.reader = reader(self.delimiter);
-        self.clear();
-        Ok(())
-    }
-
-    /// Parses the lines after the first line of a row whose quote is not closed, as rows of their own. This does not
-    /// repeat itself: every group of adjacent quotes in them has an even number of quotes, so none of them leaves a
-    /// field open.
-    fn reparse_after_first_line(&mut self, rows: &mut RowSender) -> Result<(), ReadError> {
-        let rest = self.after_first_line.take().unwrap_or_default();
-        self.line = self.row_line + 1;
-        self.reader = reader(self.delimiter);
-        self.clear();
-        self.feed(&rest, rows)
-    }
-
-    fn clear(&mut self) {
-        self.row.clear();
-        (self.row_bytes, self.is_blank, self.quotes, self.after_first_line) = (0, true, QuoteTracker::default(), None);
-    }
-
-    /// Adds a row whose fields are unknown, as a failed record; fails if it is the header. `what` follows "a row" in
-    /// the message.
-    fn push_invalid(&self, what: &str, rows: &mut RowSender) -> Result<(), ReadError> {
-        let position = self.context.line(self.row_line);
-        if self.columns.is_none() {
-            return Err(self
-                .context
-                .not_a_list(format!("where the names of its columns should be, there is a row {what}")));
-        }
-        rows.push_invalid(b"", &format!("{position} begins a row {what}"), Extra::default());
+    /// Adds a row that cannot be parsed, as a failed record; fails if it is the header. `what` follows "a row" in the
+    /// message, and `goes_on` tells that the next line begins a row.
+    fn push_invalid(&self, what: &str, line: u64, goes_on: bool, rows: &mut RowSender) -> Result<(), ReadError> {
+        let Some(columns) = &self.columns else {
+            let what = format!("where the names of its columns should be, there is a row {what}");
+            return Err(self.context.not_a_list(what));
+        };
+        let next = if goes_on { format!("; reading goes on at line {}", line + 1) } else { String::new() };
+        // Most such rows have one stray quote, in another column than the URL's.
+        let url = if what != TOO_LONG && self.is_row_with_url_in(..) { self.fields.get(columns.url) } else { b"" };
+        let position = self.context.line(line);
+        rows.push_invalid(trim(url), &format!("{position} begins a row {what}{next}"), Extra::default());
         Ok(())
     }
 }
 
-/// The fields of one row, such as a possible header.
+/// Tells once for a list that the text of its columns is in another encoding, and how to convert it.
+fn warn_of_encoding(list: &str, position: &str, column: &str, format: &str) {
+    let (list, position, column) = (escaped(list), escaped(position), escaped(column));
+    tracing::warn!(
+        target: "fetchimg",
+        "{position}: its {column} is not valid UTF-8; what cannot be read is recorded as U+FFFD, here and in the rows after \
+         it. If the list is in Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 {list} | fetchimg --input-format {format}"
+    );
+}
+
+/// What a row has of which the closing quote never comes; follows "a row".
+const NOT_CLOSED: &str = "whose quote is not closed";
+
+/// What a row has that is longer than the limit; follows "a row".
+const TOO_LONG: &str = "of more than 1 MiB, perhaps because a quote is not closed";
+
+impl OpenRow {
+    /// Adds the line feed that belongs to the carriage return at the end.
+    fn end_with_line_feed(&mut self) {
+        if self.bytes.len() == self.first_line_bytes {
+            self.first_line_bytes += 1;
+        }
+        self.bytes.push(b'\n');
+    }
+}
+
+/// The fields of one row, such as a possible header. None if it goes on in the next line.
 pub fn fields(line: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
-    let mut row = CsvFields::default();
-    let mut reader = reader(delimiter);
-    if !line.is_empty() && (row.read(&mut reader, line).1 || row.read(&mut reader, b"").1) {
-        return row.iter().map(<[u8]>::to_vec).collect();
+    let mut fields = CsvFields::default();
+    match fields.split(without_end(line), delimiter) {
+        None => fields.iter().map(<[u8]>::to_vec).collect(),
+        Some(_) => Vec::new(),
     }
-    Vec::new()
 }
 
-fn reader(delimiter: u8) -> csv_core::Reader {
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
-    // csv_core removes a byte-order mark at the beginning, but only if it arrives in one piece. The caller has already
-    // removed it, so the reader is moved past its beginning.
-    reader.read_record(b"\n", &mut [0], &mut [0]);
-    reader
+/// The delimiter that the first line states for spreadsheets, as in `sep=;`.
+pub fn stated_delimiter(line: &[u8]) -> Option<u8> {
+    let unquoted = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\""));
+    let (sep, delimiter) = unquoted.unwrap_or(line).split_at_checked(4)?;
+    match delimiter {
+        [delimiter @ (COMMA | SEMICOLON | BAR | TAB)] if sep.eq_ignore_ascii_case(b"sep=") => Some(*delimiter),
+        _ => None,
+    }
+}
+
+/// The line without the line feed or the carriage return or both that end it.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 fn count_of_fields(count: usize) -> String {
     if count == 1 { "1 field".to_owned() } else { format!("{count} fields") }
 }
 
-/// Tracks the quotes of the current row. The reader accepts any text as a row; this finds what is not allowed by RFC
-/// 4180.
-#[derive(Default)]
-struct QuoteTracker {
-    /// The last byte of the row so far.
-    before: Option<u8>,
-    /// The current field began with a quote that may still be open.
-    is_open: bool,
-    /// The last byte is a quote that closes the field, unless another quote follows.
-    is_closing: bool,
-    /// A quote that closes a field was followed by more text of the same field.
-    are_misplaced: bool,
+/// How a line ends that began within a quoted field.
+enum Quote {
+    /// Within a quoted field, the same or another.
+    Open,
+    /// Outside of one.
+    Closed,
+    /// Behind the quote that closes the field there is more of it.
+    Misplaced,
 }
 
-impl QuoteTracker {
-    fn feed(&mut self, bytes: &[u8], delimiter: u8) {
-        let mut at = 0;
-        loop {
-            if let (true, Some(next)) = (self.is_closing, bytes.get(at)) {
-                self.is_closing = false;
-                if *next == b'"' {
-                    at += 1;
-                } else {
-                    self.is_open = false;
-                    self.are_misplaced |= *next != delimiter && !matches!(next, b'\r' | b'\n');
-                }
-            }
-            let Some(quote) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) else { break };
-            if self.is_open {
-                self.is_closing = true;
-            } else {
-                let before = quote.checked_sub(1).map_or(self.before, |before| Some(bytes[before]));
-                self.is_open = before.is_none_or(|before| before == delimiter);
-            }
-            at = quote + 1;
+/// What the quotes of a line say that begins within a quoted field.
+struct Followed {
+    end: Quote,
+    /// The number of fields that begin in the line.
+    fields: usize,
+    /// The number of delimiters before the first quote that closes a field: they are text if the field is sound.
+    quoted_delimiters: usize,
+}
+
+/// Follows the quotes of a line that begins within a quoted field.
+fn follow(line: &[u8], delimiter: u8) -> Followed {
+    let quoted = closing_quote(line).map_or(line, |end| &line[..end]);
+    let quoted_delimiters = memchr::memchr_iter(delimiter, quoted).count();
+    let (mut rest, mut fields) = (line, 0);
+    let followed = |end, fields| Followed { end, fields, quoted_delimiters };
+    while let Some(end) = closing_quote(rest) {
+        rest = &rest[end + 1..];
+        let mut next = memchr::memchr(delimiter, rest);
+        if fields == 0 && !rest[..next.unwrap_or(rest.len())].trim_ascii().is_empty() {
+            return followed(Quote::Misplaced, fields);
         }
-        self.before = bytes.last().copied().or(self.before);
+        loop {
+            let Some(end) = next else { return followed(Quote::Closed, fields) };
+            fields += 1;
+            rest = &rest[end + 1..];
+            if let Some(quoted) = rest.strip_prefix(b"\"") {
+                rest = quoted;
+                break;
+            }
+            next = memchr::memchr(delimiter, rest);
+        }
+    }
+    followed(Quote::Open, fields)
+}
+
+/// The place of the quote that closes a field, behind the one that opens it.
+fn closing_quote(quoted: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let quote = from + memchr::memchr(b'"', &quoted[from..])?;
+        if quoted.get(quote + 1) != Some(&b'"') {
+            return Some(quote);
+        }
+        from = quote + 2;
     }
 }
 
 /// The fields of the current row. The buffers grow and are reused.
+#[derive(Default)]
 struct CsvFields {
-    /// The bytes of the fields, one after the other; `length` of them are in use.
+    /// The bytes of the fields, one after the other.
     bytes: Vec<u8>,
-    length: usize,
-    /// The ends of the fields in `bytes`; `count` of them are in use.
+    /// The ends of the fields in `bytes`.
     ends: Vec<usize>,
-    count: usize,
-}
-
-impl Default for CsvFields {
-    fn default() -> Self {
-        Self { bytes: vec![0; 1024], length: 0, ends: vec![0; 16], count: 0 }
-    }
 }
 
 impl CsvFields {
-    /// Parses bytes up to the end of the row; an empty slice ends the last row of a list. Returns the number of bytes
-    /// used, and whether the row is complete.
-    fn read(&mut self, reader: &mut csv_core::Reader, bytes: &[u8]) -> (usize, bool) {
-        let mut taken = 0;
+    /// Splits a row without its end. Returns the number of the field whose quote is not closed, if there is one; that
+    /// quote is read as text.
+    fn split(&mut self, mut row: &[u8], delimiter: u8) -> Option<usize> {
+        self.bytes.clear();
+        self.ends.clear();
+        let mut open = None;
         loop {
-            let free = (&mut self.bytes[self.length..], &mut self.ends[self.count..]);
-            let (result, read, written, ends) = reader.read_record(&bytes[taken..], free.0, free.1);
-            taken += read;
-            self.length += written;
-            self.count += ends;
-            match result {
-                csv_core::ReadRecordResult::OutputFull => self.bytes.resize(2 * self.bytes.len(), 0),
-                csv_core::ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
-                csv_core::ReadRecordResult::Record => return (taken, true),
-                csv_core::ReadRecordResult::InputEmpty | csv_core::ReadRecordResult::End => return (taken, false),
+            if let Some(quoted) = row.strip_prefix(b"\"") {
+                // Once a quote has turned out to be text, a later one has to be closed in its own field. Otherwise each
+                // would be looked for up to the end of the row.
+                let all = quoted.len();
+                let limit = open.map_or(all, |_| memchr::memchr(delimiter, quoted).unwrap_or(all));
+                match closing_quote(&quoted[..limit]) {
+                    Some(end) => {
+                        self.push_quoted(&quoted[..end]);
+                        row = &quoted[end + 1..];
+                    }
+                    None => open = open.or(Some(self.count())),
+                }
+            }
+            let end = memchr::memchr(delimiter, row);
+            self.bytes.extend_from_slice(&row[..end.unwrap_or(row.len())]);
+            self.ends.push(self.bytes.len());
+            match end {
+                Some(end) => row = &row[end + 1..],
+                None => return open,
             }
         }
+    }
+
+    /// Adds what stands between two quotes, in which a quote is doubled.
+    fn push_quoted(&mut self, mut text: &[u8]) {
+        while let Some(quote) = memchr::memchr(b'"', text) {
+            self.bytes.extend_from_slice(&text[..=quote]);
+            text = &text[quote + 2..];
+        }
+        self.bytes.extend_from_slice(text);
+    }
+
+    /// Adds empty fields at the end.
+    fn fill_up_to(&mut self, count: usize) {
+        while self.count() < count {
+            self.ends.push(self.bytes.len());
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.ends.len()
     }
 
     fn get(&self, field: usize) -> &[u8] {
@@ -315,16 +551,8 @@ impl CsvFields {
         &self.bytes[start..self.ends[field]]
     }
 
-    fn contains(&self, byte: u8) -> bool {
-        self.bytes[..self.length].contains(&byte)
-    }
-
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.count).map(|field| self.get(field))
-    }
-
-    fn clear(&mut self) {
-        (self.length, self.count) = (0, 0);
+        (0..self.count()).map(|field| self.get(field))
     }
 }
 
@@ -332,7 +560,7 @@ impl CsvFields {
 mod tests {
     use super::*;
     use crate::input::testing::{options, rows_as_text};
-    use crate::input::{ListFormat, Options};
+    use crate::input::{ListFormat, Options, rows_of};
 
     #[test]
     fn rows_have_the_columns_of_the_header() {
@@ -375,7 +603,7 @@ mod tests {
             a,b,c,d\n\
             ,,c,d\n\
             http://a/4,123,c,d\n\
-            http://a/5,x,\xff,d\n\
+            http://a/5,12,\xff,d\n\
             http://a/\xff,,c,d\n\
             \x1b[2J?sig=secret\n\
             http://a/6,,c,d";
@@ -386,7 +614,7 @@ mod tests {
             r#"bad_url [a] line 7 of list: its url is no http(s) URL: it does not begin with http:// or https:// {"c":"c","d":"d"}"#,
             r#"bad_url [] line 8 of list has no URL: its url is empty {"c":"c","d":"d"}"#,
             r#"checksum [http://a/4] line 9 of list: the checksum has 3 digits; md5 has 32, sha1 40, sha256 64, sha512 128 {"c":"c","d":"d"}"#,
-            r#"bad_url [http://a/5] line 10 of list: its c is not valid UTF-8 {"d":"d"}"#,
+            "checksum [http://a/5] line 10 of list: the checksum has 2 digits; md5 has 32, sha1 40, sha256 64, sha512 128 {\"c\":\"\u{fffd}\",\"d\":\"d\"}",
             "bad_url [http://a/\u{fffd}] line 11 of list: its url is no http(s) URL: it is not valid UTF-8 {\"c\":\"c\",\"d\":\"d\"}",
             r"bad_url [\u{1b}[2J?sig=***] line 12 of list has 1 field, and the header 4 {}",
             r#"http://a/6 {"c":"c","d":"d"}"#,
@@ -403,29 +631,109 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_quote_is_reported() {
+    fn an_unclosed_quote_costs_the_row_that_it_is_in() {
         let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
+        let open = |url, line, next| {
+            format!(
+                "bad_url [{url}] line {line} of list begins a row whose quote is not closed; reading goes on at line {next} {{}}"
+            )
+        };
+        let misplaced = "line 2 of list begins a row that has a field of several lines, and more behind the quote that \
+            ends it; perhaps a quote is not closed; reading goes on at line 3 {}";
         let table = [
-            ("url,c\n\"http://a/1", "bad_url [] line 2 of list begins a row whose quote is not closed {}"),
+            (
+                "url,c\n\"http://a/1",
+                vec!["bad_url [] line 2 of list begins a row whose quote is not closed {}".to_owned()],
+            ),
+            (
+                "url,c\nhttp://a/1,\"x",
+                vec!["bad_url [http://a/1] line 2 of list begins a row whose quote is not closed {}".to_owned()],
+            ),
+            // The next line has a quote of its own, which would close the field,
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,\"y\",z\n",
-                "bad_url [http://a/1] line 2 of list has 3 fields, and the header 2; perhaps a quote is not closed {}",
+                vec![
+                    format!("bad_url [http://a/1] {misplaced}"),
+                    "bad_url [http://a/2] line 3 of list has 3 fields, and the header 2 {}".to_owned(),
+                ],
             ),
-            // Without the check of the quotes, the unclosed one would go unnoticed.
             (
                 "url,c\nhttp://a/1,\"x\nhttp://a/2,12\" y\n",
-                "bad_url [http://a/1] line 2 of list has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed {}",
+                vec![open("http://a/1", 2, 3), r#"http://a/2 {"c":"12\" y"}"#.to_owned()],
             ),
-            ("url,c\nhttp://a/1,\"x\"\"\ny\"\n", r#"http://a/1 {"c":"x\"\ny"}"#),
-            ("url,c\nhttp://a/1,\"x\" y\"\n", r#"http://a/1 {"c":"x y\""}"#),
-            ("url,c\n\"http://a/1\",x\"\"y \"\"\r\n", r#"http://a/1 {"c":"x\"\"y \"\""}"#),
+            // or one at its end, or alone.
+            (
+                "url,c\nhttp://a/1,\"x\nhttp://a/2,y\"\nhttp://a/3,z\n",
+                vec![
+                    open("http://a/1", 2, 3),
+                    r#"http://a/2 {"c":"y\""}"#.to_owned(),
+                    r#"http://a/3 {"c":"z"}"#.to_owned(),
+                ],
+            ),
+            (
+                "url,c\r\nhttp://a/1,\"x\r\nhttp://a/2,\"\r\nhttp://a/3,\"\r\n",
+                vec![
+                    open("http://a/1", 2, 3),
+                    open("http://a/2", 3, 4),
+                    "bad_url [http://a/3] line 4 of list begins a row whose quote is not closed {}".to_owned(),
+                ],
+            ),
+            // The URL need not come first, nor be written in small letters.
+            (
+                "c,url,d\n\"x,http://a/1,\nplain,HTTP://a/2,\"\"\n",
+                vec![open("http://a/1", 2, 3), r#"http://a/2 {"c":"plain","d":""}"#.to_owned()],
+            ),
+            (
+                "c,url\n\"x,http://a/1\ny\",http://a/2\n",
+                vec![open("http://a/1", 2, 3), r#"http://a/2 {"c":"y\""}"#.to_owned()],
+            ),
+            // Lines that are sound as one row stay one,
+            ("c,url\n\"one\ntwo\",http://a/1\n", vec![r#"http://a/1 {"c":"one\ntwo"}"#.to_owned()]),
+            ("url,c\nhttp://a/1,\"x\"\"\ny\"\n", vec![r#"http://a/1 {"c":"x\"\ny"}"#.to_owned()]),
+            ("url,c\rhttp://a/1,\"x\r\ry\"\r", vec![r#"http://a/1 {"c":"x\r\ry"}"#.to_owned()]),
+            (
+                "c,url\n\"\nsee http://b/, or\n\" ,http://a/1\n",
+                vec![r#"http://a/1 {"c":"\nsee http://b/, or\n "}"#.to_owned()],
+            ),
+            (
+                "c,url,d\n\"1\n2\",http://a/1,\"3\n\"\"4\"\"\n\"\n,http://a/2,\n",
+                vec![
+                    r#"http://a/1 {"c":"1\n2","d":"3\n\"4\"\n"}"#.to_owned(),
+                    r#"http://a/2 {"c":"","d":""}"#.to_owned(),
+                ],
+            ),
+            // and those that are not are rows for themselves.
+            (
+                "url,c\nhttp://a/1,\"x\ny\",z\n",
+                vec![
+                    "bad_url [http://a/1] line 2 of list begins a row of several lines with more fields than the header; \
+                     perhaps a quote is not closed; reading goes on at line 3 {}"
+                        .to_owned(),
+                    "bad_url [y\"] line 3 of list: its url is no http(s) URL: it does not begin with http:// or https:// {\"c\":\"z\"}"
+                        .to_owned(),
+                ],
+            ),
+            (
+                "c,url,d\n\"x\ny\",http://a/1\n",
+                vec![
+                    "bad_url [] line 2 of list begins a row of several lines with fewer fields than the header; perhaps a \
+                     quote is not closed; reading goes on at line 3 {}"
+                        .to_owned(),
+                    "bad_url [http://a/1] line 3 of list has 2 fields, and the header 3 {}".to_owned(),
+                ],
+            ),
+            ("url,c\nhttp://a/1,\"x\" y\"\n", vec![r#"http://a/1 {"c":"x y\""}"#.to_owned()]),
+            ("url,c\n\"http://a/1\",x\"\"y \"\"\r\n", vec![r#"http://a/1 {"c":"x\"\"y \"\""}"#.to_owned()]),
             (
                 "url,\"c",
-                "list is no list of URLs: where the names of its columns should be, there is a row whose quote is not closed",
+                vec![
+                    "list is no list of URLs: where the names of its columns should be, there is a row whose quote is not closed"
+                        .to_owned(),
+                ],
             ),
         ];
-        for (list, row) in table {
-            assert_eq!(rows_as_text(list.as_bytes(), &options), [row]);
+        for (list, rows) in table {
+            assert_eq!(rows_as_text(list.as_bytes(), &options), rows, "{list:?}");
         }
     }
 
@@ -434,7 +742,7 @@ mod tests {
         let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
         let list = "url,c\nhttp://a/1,\"x\nhttp://a/2,y\r\n\nhttp://a/3,\"\"\nhttp://a/4,\"\"\"\"\nhttp://a/5";
         let expected = [
-            "bad_url [] line 2 of list begins a row whose quote is not closed {}",
+            "bad_url [http://a/1] line 2 of list begins a row whose quote is not closed; reading goes on at line 3 {}",
             r#"http://a/2 {"c":"y"}"#,
             r#"http://a/3 {"c":""}"#,
             r#"http://a/4 {"c":"\""}"#,
@@ -452,6 +760,127 @@ mod tests {
         assert!(refused[0].contains("line 2 ") && refused[0].contains("reading goes on at line 3 "), "{refused:?}");
         assert!(refused[1].contains("line 5003 "), "{refused:?}");
         assert!(texts[10_001].starts_with("http://a.example/4999 "), "{}", texts[10_001]);
+    }
+
+    #[test]
+    fn in_tsv_a_quote_is_text_unless_it_is_closed_in_its_line() {
+        let options = Options { checksum_column: None, ..options(ListFormat::Tsv) };
+        let row = |url: &str, caption: &str| format!("{url} {}", serde_json::json!({ "c": caption }));
+        let table = [
+            (
+                "url\tc\nhttp://a/1\t\"Beautiful view\nhttp://a/2\tplain\nhttp://a/3\t\"Bye\n",
+                vec![row("http://a/1", "\"Beautiful view"), row("http://a/2", "plain"), row("http://a/3", "\"Bye")],
+            ),
+            (
+                "url\tc\nhttp://a/1\t\"opened\nhttp://a/2\tcloses\"\n",
+                vec![row("http://a/1", "\"opened"), row("http://a/2", "closes\"")],
+            ),
+            (
+                "c\turl\n\"opened\thttp://a/1\n\"\"\thttp://a/2\n\"x \"\"y\"\"\"\thttp://a/3\n\"\thttp://a/4",
+                vec![
+                    row("http://a/1", "\"opened"),
+                    row("http://a/2", ""),
+                    row("http://a/3", "x \"y\""),
+                    row("http://a/4", "\""),
+                ],
+            ),
+            // A line that is no row without the next one may go on in it,
+            ("c\turl\n\"one\n\"\"two\"\"\"\thttp://a/1\n", vec![row("http://a/1", "one\n\"two\"")]),
+            // and is read for itself where that makes no row either.
+            (
+                "c\turl\n\"one\nplain\thttp://a/1\n\"\nend\"\n",
+                vec![
+                    "bad_url [] line 2 of list has 1 field, and the header 2 {}".to_owned(),
+                    row("http://a/1", "plain"),
+                    "bad_url [] line 4 of list has 1 field, and the header 2 {}".to_owned(),
+                    "bad_url [] line 5 of list has 1 field, and the header 2 {}".to_owned(),
+                ],
+            ),
+        ];
+        for (list, rows) in table {
+            assert_eq!(rows_as_text(list.as_bytes(), &options), rows, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_in_another_encoding_costs_no_row_unless_it_names_the_image() {
+        let list = b"url,c,d\nhttp://a/1,caf\xe9,x\nhttp://a/2,x,\x93x\x94\nhttp://a/3,,\n";
+        let rows = |named: &str| {
+            let named_columns = vec![named.to_owned()];
+            rows_as_text(list, &Options { checksum_column: None, named_columns, ..options(ListFormat::Csv) })
+        };
+        let (one, two) =
+            ("http://a/1 {\"c\":\"caf\u{fffd}\",\"d\":\"x\"}", "http://a/2 {\"c\":\"x\",\"d\":\"\u{fffd}x\u{fffd}\"}");
+        let three = r#"http://a/3 {"c":"","d":""}"#;
+        assert_eq!(rows("c")[1..], [two, three]);
+        assert_eq!(rows("d")[0], one);
+        let refused = "bad_url [http://a/1] line 2 of list: its c is not valid UTF-8, and --name needs it {";
+        assert!(rows("c")[0].starts_with(refused), "{:?}", rows("c"));
+    }
+
+    #[test]
+    fn the_header_tells_the_delimiter() {
+        let none = Options { checksum_column: None, ..options(ListFormat::Csv) };
+        let row = r#"http://a/1 {"c":"x, y"}"#;
+        for list in [
+            "url;c\nhttp://a/1;x, y\n",
+            "c|url\n\"x, y\"|http://a/1\n",
+            "\n c\t url \nx, y\t http://a/1\n",
+            "c, url\n\"x, y\", http://a/1\n",
+            "sep=;\nurl;c\nhttp://a/1;x, y\n",
+            "\u{feff}SEP=,\r\n\r\nurl,c\r\nhttp://a/1,\"x, y\"\r\n",
+            "\"sep=|\"\nurl|c\nhttp://a/1|x, y\n",
+            "sep=\t\nurl\tc\nhttp://a/1\tx, y\n",
+        ] {
+            for format in [Some(ListFormat::Csv), Some(ListFormat::Tsv), None] {
+                assert_eq!(rows_as_text(list.as_bytes(), &Options { format, ..none.clone() }), [row], "{list:?}");
+            }
+        }
+        // The user knows better,
+        let asked = Options { delimiter: Some(SEMICOLON), ..none.clone() };
+        let list = b"sep=,\nurl;c,url\nhttp://a/1,2;x\n";
+        assert_eq!(rows_as_text(list, &asked), [r#"http://a/1,2 {"c,url":"x"}"#]);
+        // but a whole header is no column.
+        for header in ["url;c", "c|url", "c\turl"] {
+            let options = Options { url_column: header.to_owned(), ..none.clone() };
+            let list = format!("{header}\nhttp://a/1;x|\ty\n");
+            let error = &rows_as_text(list.as_bytes(), &options)[0];
+            assert!(error.starts_with("list is no list of URLs: it has no column "), "{error}");
+        }
+        let error = &rows_as_text(b"id;link\n1;http://a/1\n", &none)[0];
+        assert!(error.contains("it has no column url, but id, link; name"), "{error}");
+    }
+
+    #[test]
+    fn a_list_for_the_transfer_service_needs_no_header() {
+        let list = b"TsvHttpData-1.0\nhttp://a/1\t203\t1B2M2Y8AsgTpgAmY7PhCfg==\nhttp://a/2\t7\nhttp://a/3\n";
+        for format in [Some(ListFormat::Tsv), None] {
+            let options = Options { format, ..options(ListFormat::Tsv) };
+            let rows = [r#"http://a/1 md5 {"size":"203"}"#, r#"http://a/2 {"size":"7"}"#, r#"http://a/3 {"size":""}"#];
+            assert_eq!(rows_as_text(list, &options), rows);
+        }
+    }
+
+    #[test]
+    fn a_mark_before_a_line_is_not_part_of_it() {
+        let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
+        let list = "\u{feff}url,c\n\u{feff}\"http://a/1\",x\n\u{feff}\u{feff}\nhttp://a/2\u{a0},\"y\n\u{feff}z\"\n";
+        let rows = [r#"http://a/1 {"c":"x"}"#, "http://a/2 {\"c\":\"y\n\u{feff}z\"}"];
+        let rows = rows.map(|row| row.replace('\n', "\\n"));
+        assert_eq!(rows_as_text(list.as_bytes(), &options), rows);
+    }
+
+    /// Each line begins another quoted field, so that no line ends the row. Were every line taken for the first of a row
+    /// up to the end of the list, this would take minutes.
+    #[test]
+    fn quotes_that_open_and_close_in_every_line_take_no_time() {
+        let options = Options { checksum_column: None, ..options(ListFormat::Csv) };
+        let list = format!("url,c\nhttp://a/1,\"x\n{}", "y\",\"z\n".repeat(20_000));
+        let texts = rows_of(list.as_bytes(), "list", &options).map(|rows| rows.len());
+        assert_eq!(texts.ok(), Some(20_001));
+        let list = format!("url,c\nhttp://a/1,{}", "\"\"\",".repeat(50_000));
+        let texts = rows_of(list.as_bytes(), "list", &options).map(|rows| rows.len());
+        assert_eq!(texts.ok(), Some(1));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Detects the format of a list by its first bytes, and refuses what is not a list.
 
+use super::rows::begins_as_url;
+use super::trim::{trim, trim_start};
 use super::{ListFormat, Options, csv};
 
-/// The number of bytes at the beginning of a list that decide its format, unless its first line does.
+/// The number of bytes of a list that decide its format, unless its first line does. Blank lines do not count.
 const MAX_HEAD_BYTES: usize = 4096;
 
-/// The byte-order mark that some editors put before text in UTF-8.
-pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// The number of bytes that blank lines at the beginning may have.
+const MAX_BLANK_BYTES: usize = 64 * 1024;
 
 /// The first and the last bytes of a Parquet file.
 pub const PARQUET_MAGIC: &[u8] = b"PAR1";
@@ -26,15 +28,23 @@ const REFUSED_SIGNATURES: [(&[u8], &str); 11] = [
     (b"\x04\x22\x4D\x18", "it is lz4-compressed; pipe it in: lz4 -dc LIST | fetchimg"),
 ];
 
-/// Whether these first bytes decide the format, whatever follows: if there are enough of them, or if the first line is
-/// complete and is text.
+/// Whether these first bytes decide the format, whatever follows: if there are enough of them, or if the first line that
+/// is not blank is complete and is text.
 pub fn is_conclusive(head: &[u8]) -> bool {
-    head.len() >= MAX_HEAD_BYTES || (head.contains(&b'\n') && is_text(first_line(head)))
+    let text = beginning(head);
+    if head.len() >= MAX_BLANK_BYTES || text.len() >= MAX_HEAD_BYTES {
+        return true;
+    }
+    let line = first_line(text);
+    // What an array holds, which may begin on a later line, tells how to make a list of it.
+    let is_bracket = trim(line) == b"[" && trim_start(&text[line.len()..]).is_empty();
+    line.len() < text.len() && is_text(line) && !is_bracket
 }
 
 /// Why the bytes are no list of the given format, for the user. One message at once is better than a failed row for
 /// each line of an archive.
 pub fn refusal(head: &[u8], format: ListFormat) -> Option<&'static str> {
+    let text = beginning(head);
     let head = &head[..head.len().min(MAX_HEAD_BYTES)];
     if format == ListFormat::Parquet {
         let is_other = !head.starts_with(PARQUET_MAGIC);
@@ -44,11 +54,19 @@ pub fn refusal(head: &[u8], format: ListFormat) -> Option<&'static str> {
     if let Some((_, what)) = REFUSED_SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
         return Some(what);
     }
-    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head).trim_ascii_start();
-    if text.strip_prefix(b"[").is_some_and(|array| array.trim_ascii_start().starts_with(b"{")) {
-        return Some("it is a JSON array; put each object on a line of its own: jq -c '.[]' LIST | fetchimg");
+    let line = first_line(text);
+    match (trim(line), text.strip_prefix(b"[").map(trim_start)) {
+        (_, Some(array)) if array.starts_with(b"\"") => {
+            return Some("it is a JSON array; put each URL on a line of its own: jq -r '.[]' LIST | fetchimg");
+        }
+        (b"[", _) => return Some(JSON_ARRAY),
+        (_, Some(array)) if array.starts_with(b"{") => return Some(JSON_ARRAY),
+        (b"{", _) => {
+            return Some("it is JSON of several lines; put each object on a line of its own: jq -c . LIST | fetchimg");
+        }
+        _ => {}
     }
-    if is_text(first_line(head)) || !head.contains(&0) {
+    if is_text(line) || !text.contains(&0) || is_text_with_nul(line) {
         return None;
     }
     // The magic of a tar header (POSIX.1, ustar interchange format) is at offset 257.
@@ -56,32 +74,48 @@ pub fn refusal(head: &[u8], format: ListFormat) -> Option<&'static str> {
     Some(if is_tar { "it is a tar archive; unpack it" } else { "it is binary data; a list is text, or a Parquet file" })
 }
 
+/// What is said of an array of objects.
+const JSON_ARRAY: &str = "it is a JSON array; put each object on a line of its own: jq -c '.[]' LIST | fetchimg";
+
 /// The format of a list whose name does not tell it and for which the user has named none.
 pub fn detect_format(head: &[u8], options: &Options) -> ListFormat {
     if head.starts_with(PARQUET_MAGIC) {
         return ListFormat::Parquet;
     }
-    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
-    if text.trim_ascii_start().starts_with(b"{") {
+    let text = beginning(head);
+    if text.starts_with(b"{") {
         return ListFormat::Jsonl;
     }
     // A header of several lines, or one that is not complete here, cannot be told from text.
     let is_header = |delimiter| {
         let names = csv::fields(first_line(text), delimiter);
         // A URL may hold commas, and any word between two of them; but no column name is a URL.
-        let is_url = names.first().is_some_and(|name| name.starts_with(b"http://") || name.starts_with(b"https://"));
-        names.len() > 1 && !is_url && names.iter().any(|name| name == options.url_column.as_bytes())
+        let is_url = names.first().is_some_and(|name| begins_as_url(name));
+        // A column whose name differs in its case is not the one that is asked for, but no list of URLs begins so: it is
+        // refused with the names that it has.
+        let is_asked_for = |name: &Vec<u8>| trim(name).eq_ignore_ascii_case(options.url_column.as_bytes());
+        names.len() > 1 && !is_url && names.iter().any(is_asked_for)
     };
     match () {
+        () if trim(first_line(text)) == csv::HTTP_DATA => ListFormat::Tsv,
+        () if csv::stated_delimiter(first_line(text)).is_some() => ListFormat::Csv,
         () if is_header(csv::COMMA) => ListFormat::Csv,
         () if is_header(csv::TAB) => ListFormat::Tsv,
+        () if is_header(csv::SEMICOLON) || is_header(csv::BAR) => ListFormat::Csv,
+        () if options.delimiter.is_some_and(is_header) => ListFormat::Csv,
         () => ListFormat::Text,
     }
 }
 
-/// The first line, as far as it has been read and decides the format.
-fn first_line(head: &[u8]) -> &[u8] {
-    head[..head.len().min(MAX_HEAD_BYTES)].split(|byte| *byte == b'\n').next().unwrap_or_default()
+/// What decides the format of text, as far as it has been read: its beginning, without blank lines.
+fn beginning(head: &[u8]) -> &[u8] {
+    let text = trim_start(&head[..head.len().min(MAX_BLANK_BYTES)]);
+    &text[..text.len().min(MAX_HEAD_BYTES)]
+}
+
+/// The first line, as far as it has been read.
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default()
 }
 
 /// Whether the bytes are text, which may be cut within a character.
@@ -90,13 +124,20 @@ fn is_text(bytes: &[u8]) -> bool {
     is_utf8 && !bytes.contains(&0)
 }
 
+/// Whether the bytes are text but for a few NULs, as a disk that was full or a program that counts wrong leaves them.
+fn is_text_with_nul(bytes: &[u8]) -> bool {
+    let nuls = memchr::memchr_iter(0, bytes).count();
+    let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\0' | b'\t');
+    nuls * 8 <= bytes.len() && std::str::from_utf8(bytes).is_ok() && !bytes.iter().any(is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_first_bytes_tell_the_format() {
-        let table: [(&[u8], ListFormat); 15] = [
+        let table: [(&[u8], ListFormat); 21] = [
             (b"", ListFormat::Text),
             (b"http://a.example/1.png\n", ListFormat::Text),
             (b"PAR1\x15\x04", ListFormat::Parquet),
@@ -105,13 +146,20 @@ mod tests {
             (b"url,caption\n", ListFormat::Csv),
             (b"\xEF\xBB\xBFcaption,\"url\"\r\nx", ListFormat::Csv),
             (b"caption\turl", ListFormat::Tsv),
-            // A single column is a text list with an invalid first line, and a column name must match exactly.
+            (b"\n \r\n\xEF\xBB\xBF url,caption\n", ListFormat::Csv),
+            (b"\xC2\xA0\n\ncaption\turl\n", ListFormat::Tsv),
+            (b"\n\n\n{\"url\":\"http://a.example/1.png\"}\n", ListFormat::Jsonl),
+            (b"url,caption\rhttp://a.example/1.png,", ListFormat::Csv),
+            (b"id, url\n", ListFormat::Csv),
+            (b"\n\nhttp://a.example/1.png\nurl,caption\n", ListFormat::Text),
+            // A single column is a text list with an invalid first line.
             (b"url\nhttp://a.example/1.png\n", ListFormat::Text),
-            (b"Url,caption\n", ListFormat::Text),
-            (b"url ,caption\n", ListFormat::Text),
+            // Refused later, with the names of the columns.
+            (b"Url,caption\n", ListFormat::Csv),
+            (b"url ,caption\n", ListFormat::Csv),
             (b"http://a.example/url,1\n", ListFormat::Text),
             (b"https://a.example/fetch,url,w_300/1.png\n", ListFormat::Text),
-            (b"a;url\n", ListFormat::Text),
+            (b"a;url\n", ListFormat::Csv),
             (b"[\"http://a.example/1.png\"]\n", ListFormat::Text),
         ];
         for (head, format) in table {
@@ -125,8 +173,16 @@ mod tests {
     #[test]
     fn what_is_no_list_is_refused_with_a_hint() {
         let tar = [&b"list.txt"[..], &[0; 249], b"ustar\0", &[0; 250]].concat();
-        let table: [(&[u8], &str); 15] = [
-            (b"\xEF\xBB\xBF[\n  {\"url\"", "jq -c"),
+        let table: [(&[u8], &str); 23] = [
+            (b"\xEF\xBB\xBF[\n  {\"url\"", "jq -c '.[]'"),
+            (b"[", "jq -c '.[]'"),
+            (b"\n[\r\n", "jq -c '.[]'"),
+            (b"[{\"url\":1}]", "jq -c '.[]'"),
+            (b" [ \n\n  \"http://a.example/1.png\",\n", "jq -r '.[]'"),
+            (b"[\"http://a.example/1.png\"]", "jq -r '.[]'"),
+            (b"[\"http", "jq -r '.[]'"),
+            (b"{\n  \"url\": ", "jq -c . "),
+            (b"\n \n{ \r\n", "jq -c . "),
             (b"\x1f\x8b\x08\0\0\0\0\0", "compressed twice"),
             (b"\x28\xb5\x2f\xfd\0", "compressed twice"),
             (b"\xff\xfeh\0t\0t\0p\0", "UTF-16"),
@@ -151,6 +207,35 @@ mod tests {
         }
         assert_eq!(refusal(b"url,caption\n\0", ListFormat::Csv), None);
         assert_eq!(refusal(b"", ListFormat::Text), None);
+        for text in [&b"http://a.example/\x001.png\n"[..], b"{\"url\":\"\x00\"}", b"[1]", b"[::1]/1.png"] {
+            assert_eq!(refusal(text, ListFormat::Text), None, "{}", text.escape_ascii());
+        }
         assert!(refusal(b"", ListFormat::Parquet).is_some_and(|what| what.contains("PAR1")));
+    }
+
+    #[test]
+    fn the_first_line_that_is_not_blank_decides_once_it_is_whole() {
+        let table: [(&[u8], bool); 15] = [
+            (b"", false),
+            (b"\n", false),
+            (b"\r\n \n\xEF\xBB\xBF", false),
+            (b"\n\n{\"url\"", false),
+            (b"\n\n{\"url\"}\n", true),
+            (b"url,caption\r", true),
+            (b"url,capt\xC3", false),
+            (b"http://a.example/1.png", false),
+            (b"http://a.example/1.png\n", true),
+            (b"[", false),
+            (b"[\n", false),
+            (b"[ \r\n \r\n", false),
+            (b"[\n {", true),
+            (b"[{\n", true),
+            (b"\x89PNG\r\n\x1a\n", false),
+        ];
+        for (head, is) in table {
+            assert_eq!(is_conclusive(head), is, "{}", head[..head.len().min(99)].escape_ascii());
+        }
+        assert!(is_conclusive(&[b'x'; MAX_HEAD_BYTES]) && is_conclusive(&vec![b'\n'; MAX_BLANK_BYTES]));
+        assert!(!is_conclusive(&[&[b'\n'; 5000], &b"url,"[..]].concat()));
     }
 }

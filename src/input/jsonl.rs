@@ -1,5 +1,6 @@
 //! Parses JSON Lines: one object per line, with the URL under one of its keys.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::lines::LineSplitter;
 use super::rows::{ListContext, RawRow, RowPosition, RowSender};
+use super::trim::trim;
 use super::{MAX_ROW_BYTES, Options};
 use crate::record::Extra;
 use crate::util::redact::escaped;
@@ -28,6 +30,7 @@ impl<'a> JsonlParser<'a> {
             names: KeyInterner::default(),
             some_lack_checksum: false,
             some_have_checksum: false,
+            has_warned_of_encoding: false,
         };
         Self { lines: LineSplitter::new(MAX_ROW_BYTES), objects }
     }
@@ -58,6 +61,8 @@ struct ObjectReader<'a> {
     /// Whether there are objects without the key of the checksum, and objects with it.
     some_lack_checksum: bool,
     some_have_checksum: bool,
+    /// Whether the user has been told that a line is not UTF-8.
+    has_warned_of_encoding: bool,
 }
 
 impl ObjectReader<'_> {
@@ -66,19 +71,37 @@ impl ObjectReader<'_> {
         // A line that cannot be parsed may hold a secret anywhere, so nothing of it is shown.
         let fail =
             |rows: &mut RowSender, what: &str| rows.push_invalid(b"", &format!("{position} {what}"), Extra::default());
-        if line.trim_ascii().is_empty() {
+        let line = trim(line);
+        if line.is_empty() {
             return;
         }
         if line.len() > MAX_ROW_BYTES {
             return fail(rows, "is longer than 1 MiB");
         }
-        let mut json = serde_json::Deserializer::from_slice(line);
+        // An image does not depend on a caption in another encoding.
+        let text = String::from_utf8_lossy(line);
+        let is_utf8 = matches!(text, Cow::Borrowed(_));
+        let mut json = serde_json::Deserializer::from_str(&text);
         let object = ObjectSeed { options: self.context.options, names: &mut self.names };
         match object.deserialize(&mut json).and_then(|object| json.end().map(|()| object)) {
             Ok(object) => {
                 let has_checksum = object.checksum.is_some();
                 self.some_have_checksum |= has_checksum;
                 self.some_lack_checksum |= !has_checksum;
+                if !is_utf8 {
+                    if let Some(what) = object.broken(self.context.options) {
+                        let message = format!("{position}: its {what} is not valid UTF-8");
+                        return rows.push_invalid(b"", &message, object.extra);
+                    }
+                    if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
+                        let position = position.to_string();
+                        tracing::warn!(
+                            target: "fetchimg",
+                            "{} is not valid UTF-8; what cannot be read is recorded as U+FFFD, here and in the lines after it",
+                            escaped(&position)
+                        );
+                    }
+                }
                 object.push(position, rows);
             }
             Err(error) => {
@@ -100,6 +123,15 @@ struct ParsedObject {
 }
 
 impl ParsedObject {
+    /// The key of the URL, or of a value that names the image, if what was no UTF-8 in the line may have been part of it.
+    fn broken<'a>(&self, options: &'a Options) -> Option<&'a str> {
+        let is_broken =
+            |value: &Value| matches!(value, Value::String(text) if text.contains(char::REPLACEMENT_CHARACTER));
+        let is_named = |name: &&String| self.extra.get(name).is_some_and(is_broken);
+        let url = self.url.as_ref().filter(|url| is_broken(url)).map(|_| &options.url_column);
+        url.or_else(|| options.named_columns.iter().find(is_named)).map(String::as_str)
+    }
+
     fn push(self, position: RowPosition, rows: &mut RowSender) {
         let Self { url, checksum, extra } = self;
         let url_column = &position.context.options.url_column;
@@ -275,10 +307,7 @@ mod tests {
                 b"{\"url\":\"http://a/1\"} {}",
                 "bad_url [] line 1 of list is no JSON object: trailing characters at byte 22 {}",
             ),
-            (
-                b"{\"url\":\"\xff\"}",
-                "bad_url [] line 1 of list is no JSON object: invalid unicode code point at byte 9 {}",
-            ),
+            (b"{\"url\":\"\xff\"}", "bad_url [] line 1 of list: its url is not valid UTF-8 {}"),
             (b"{\"c\":1}", "bad_url [] line 1 of list has no url; name the key of the URL with --url-column {\"c\":1}"),
             (b"{\"url\":null,\"c\":1}", "bad_url [] line 1 of list has no URL: its url is null {\"c\":1}"),
             (b"{\"url\":7}", "bad_url [] line 1 of list has no URL: its url is a number {}"),
@@ -303,6 +332,15 @@ mod tests {
             let list = [line, b"\n{\"url\":\"http://a/2\"}"].concat();
             assert_eq!(rows_as_text(&list, &options(ListFormat::Jsonl)), [expected, "http://a/2 {}"]);
         }
+    }
+
+    #[test]
+    fn a_value_in_another_encoding_costs_no_row_unless_it_names_the_image() {
+        let list = b"{\"url\":\"http://a/1\",\"c\":\"caf\xe9\"}\n{\"url\":\"http://a/2\"}";
+        let rows = [r#"http://a/1 {"c":"caf?"}"#.replace('?', "\u{fffd}"), "http://a/2 {}".to_owned()];
+        assert_eq!(rows_as_text(list, &options(ListFormat::Jsonl)), rows);
+        let named = Options { named_columns: vec!["c".to_owned()], ..options(ListFormat::Jsonl) };
+        assert!(rows_as_text(list, &named)[0].starts_with("bad_url [] line 1 of list: its c is not valid UTF-8 "));
     }
 
     #[test]

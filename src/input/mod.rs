@@ -19,6 +19,7 @@ mod parquet;
 mod read_progress;
 mod rows;
 mod text;
+mod trim;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
@@ -93,6 +94,8 @@ pub struct Options {
     pub url_column: String,
     /// The column, or the key, with the checksum that the image must have.
     pub checksum_column: Option<String>,
+    /// The character between the fields of CSV and TSV; `None`: by the header of each list.
+    pub delimiter: Option<u8>,
     /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
 }
@@ -103,6 +106,7 @@ impl Default for Options {
             format: None,
             url_column: DEFAULT_URL_COLUMN.to_owned(),
             checksum_column: None,
+            delimiter: None,
             named_columns: Vec::new(),
         }
     }
@@ -393,7 +397,7 @@ fn read(
         ListFormat::Tsv => ListParser::Csv(csv::CsvParser::new(csv::TAB, context).into()),
         ListFormat::Jsonl => ListParser::Jsonl(jsonl::JsonlParser::new(context)),
     };
-    parser.feed(head.strip_prefix(detect::BYTE_ORDER_MARK).unwrap_or(&head), rows)?;
+    parser.feed(&head, rows)?;
     rows.send()?;
     while length > 0 {
         length = from.read(&mut block).map_err(fail)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::trim::{trim, trim_start};
 use super::{Options, ReadProgress};
 use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
 use crate::util::budget::MemoryBudget;
@@ -94,6 +95,8 @@ pub struct RowSender {
     budget: Arc<MemoryBudget>,
     /// The memory of the large rows in `batch`, in bytes.
     batch_bytes: usize,
+    /// Whether the run takes no more rows.
+    receiver_is_dropped: bool,
     /// A batch is sent when the rows before it hold no more memory than this, in bytes.
     pub max_bytes_in_flight: usize,
     next_index: u64,
@@ -106,6 +109,9 @@ const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
 /// Rows with less memory than this, in bytes, are not counted: the run holds a limited number of rows.
 const MIN_COUNTED_BYTES: usize = 4096;
+
+/// The number of rows that are sent at once.
+const MAX_BATCH_ROWS: usize = 1024;
 
 /// The number of characters of an invalid line that its record shows. The line may be arbitrary binary data.
 const MAX_SHOWN_CHARS: usize = 500;
@@ -120,6 +126,7 @@ impl RowSender {
             batch,
             budget,
             batch_bytes: 0,
+            receiver_is_dropped: false,
             max_bytes_in_flight: MAX_BYTES_IN_FLIGHT,
             next_index: 0,
             is_last_list: true,
@@ -128,6 +135,7 @@ impl RowSender {
 
     /// Adds a row that consists of a URL.
     pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
+        let text = trim(text);
         match parse(text) {
             Ok(url) => {
                 let job = Job::new(self.next_index, url);
@@ -140,7 +148,7 @@ impl RowSender {
     /// Adds a row of several columns.
     pub fn push(&mut self, row: RawRow, position: RowPosition) {
         let RawRow { url: text, checksum, extra } = row;
-        let (text, column) = (text.trim_ascii(), &position.context.options.url_column);
+        let (text, column) = (trim(text), &position.context.options.url_column);
         if text.is_empty() {
             return self.push_invalid(text, &format!("{position} has no URL: its {column} is empty"), extra);
         }
@@ -151,7 +159,7 @@ impl RowSender {
             }
         };
         let job = Job { extra, ..Job::new(self.next_index, url) };
-        let checksum = match checksum.map(<[u8]>::trim_ascii) {
+        let checksum = match checksum.map(trim) {
             Ok(b"") => return self.add(Ok(job)),
             Ok(text) => String::from_utf8_lossy(text).parse::<Checksum>(),
             Err(what) => Err(format!("is {what}")),
@@ -182,6 +190,11 @@ impl RowSender {
         }
         self.next_index += 1;
         self.batch.push(row);
+        // What is read at once may be thousands of short lines, each of which is a failed record with a message.
+        if self.batch.len() >= MAX_BATCH_ROWS {
+            // The parser, which needs not know of it, is told when it sends the rest.
+            self.receiver_is_dropped |= self.send_batch().is_err();
+        }
     }
 
     /// The number of rows that have not been sent yet, and the memory of the large ones among them, in bytes.
@@ -199,9 +212,14 @@ impl RowSender {
 
     /// Sends the rows that have been added. Blocks while the rows sent before them hold too much memory.
     pub fn send(&mut self) -> Result<(), ReadError> {
-        if self.batch.is_empty() {
-            return Ok(());
+        match self.batch.is_empty() {
+            _ if self.receiver_is_dropped => Err(ReadError::ReceiverDropped),
+            true => Ok(()),
+            false => self.send_batch(),
         }
+    }
+
+    fn send_batch(&mut self) -> Result<(), ReadError> {
         self.progress.set_rows(self.next_index);
         // The run holds thousands of rows before it fetches them. It can fetch those sent before without this batch, so
         // waiting for them cannot deadlock.
@@ -220,6 +238,14 @@ impl RowSender {
     }
 }
 
+/// Whether the text is meant as an http or https URL, valid or not.
+pub fn begins_as_url(text: &[u8]) -> bool {
+    let text = trim_start(text);
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes())))
+}
+
 /// The longest URL, in bytes. The HTTP library accepts no longer ones; servers stop at 8 to 64 KB.
 pub const MAX_URL_BYTES: usize = 65_534;
 
@@ -229,6 +255,18 @@ fn parse(text: &[u8]) -> Result<Url, String> {
         return Err(format!("it is longer than {MAX_URL_BYTES} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
+    // A browser removes tabs and line breaks, which in a list would make one URL of two fields or two lines, and asks for
+    // a NUL as %00.
+    if let Some(byte) = text.bytes().find(|byte| matches!(byte, b'\0' | b'\t' | b'\n' | b'\r')) {
+        return Err(format!(
+            "it holds {}",
+            match byte {
+                b'\0' => "a NUL",
+                b'\t' => "a tab",
+                _ => "a line break",
+            }
+        ));
+    }
     let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://".to_owned(),
         other => other.to_string(),

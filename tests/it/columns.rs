@@ -337,3 +337,96 @@ fn a_parquet_file_of_ten_thousand_columns_takes_little_memory() {
     assert_eq!((run.status, run.report()["to_fetch"].as_u64()), (Some(0), Some(rows)), "{run}");
     assert!(peak < 150 << 20, "{peak} bytes");
 }
+
+#[test]
+fn blank_lines_before_a_list_do_not_hide_its_format() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for list in
+        [format!("url,caption\n{url},one\n"), format!("caption\turl\none\t{url}\n"), json!({"url": url}).to_string()]
+    {
+        for blank in ["\n", " \n", "\r\n\r\n", "\u{feff}\n\u{a0}\n", "\u{feff}"] {
+            let run = fetchimg().stdin(format!("{blank}{list}")).run();
+            assert_eq!(
+                (run.status, run.outcomes()),
+                (Some(0), vec!["saved a.png".to_owned()]),
+                "{blank:?} {list} {run}"
+            );
+        }
+    }
+}
+
+#[test]
+fn marks_and_odd_spaces_around_urls_are_not_sent() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/300/b.png"));
+    let mark = "\u{feff}";
+    let lists: [(&str, Vec<u8>); 6] = [
+        ("joined.txt", format!("{mark}{a}\r\n{mark}{b}\r\n").into()),
+        ("joined.txt.gz", [gzip(format!("{mark}{a}\n").as_bytes()), gzip(format!("{mark}{b}\n").as_bytes())].concat()),
+        ("list.csv", format!("{mark}url,c\n\u{a0}{a},\n{mark}\"{b}\u{200b}\",\n").into()),
+        ("list.tsv", format!("c\turl\n\t\u{2060}{a}\n\t{b}\u{200f}\n").into()),
+        (
+            "list.jsonl",
+            format!("{mark}{}\n{mark}{}\n", json!({"url": format!("{a}\u{a0}")}), json!({"url": format!("{mark}{b}")}))
+                .into(),
+        ),
+        ("list.parquet", parquet(&["", ""], &[&format!("{a}\u{a0}"), &format!("\u{200b}{b}")], &[])),
+    ];
+    for (name, list) in lists {
+        let dir = TestDir::new();
+        dir.write(name, list);
+        let run = fetchimg().in_dir(&dir).arg(name).run();
+        assert_eq!(
+            (run.status, run.outcomes()),
+            (Some(0), vec!["saved a.png".to_owned(), "saved b.png".to_owned()]),
+            "{name} {run}"
+        );
+    }
+}
+
+#[test]
+fn a_caption_in_another_encoding_costs_no_image() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    let row = |name: &str, caption: &[u8]| {
+        [server.url(&format!("/png/300/{name}.png,")).as_bytes(), caption, b"\r\n"].concat()
+    };
+    dir.write("list.csv", [b"url,caption\r\n".to_vec(), row("a", b"caf\xe9"), row("b", b"\x93quoted\x94")].concat());
+    let run = fetchimg().in_dir(&dir).arg("list.csv").run();
+    assert_eq!(
+        (run.status, run.outcomes()),
+        (Some(0), vec!["saved a.png".to_owned(), "saved b.png".to_owned()]),
+        "{run}"
+    );
+    assert_eq!(run.record(0)["extra"], json!({"caption": "caf\u{fffd}"}), "{run}");
+    assert_eq!(run.stderr.matches("iconv -f WINDOWS-1252 -t UTF-8 list.csv").count(), 1, "{run}");
+}
+
+#[test]
+fn the_header_tells_what_stands_between_the_fields() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for (list, flags) in [
+        (format!("url;caption\n{url};one\n"), &[][..]),
+        (format!("caption|url\none|{url}\n"), &[]),
+        (format!("url\tcaption\n{url}\tone\n"), &[]),
+        (format!("caption, url\none, {url}\n"), &[]),
+        (format!("sep=;\r\nurl;caption\r\n{url};one\r\n"), &[]),
+        (format!("url;caption\n{url};one\n"), &["--delimiter", ";"]),
+        (format!("url\tcaption\n{url}\tone\n"), &["--delimiter", "tab"]),
+    ] {
+        for name in ["list.csv", "list"] {
+            let dir = TestDir::new();
+            dir.write(name, &list);
+            let run = fetchimg().in_dir(&dir).arg(name).args(flags).run();
+            assert_eq!((run.status, run.outcomes()), (Some(0), vec!["saved a.png".to_owned()]), "{list} {run}");
+            assert_eq!(run.record(0)["extra"], json!({"caption": "one"}), "{list} {run}");
+        }
+    }
+    let dir = TestDir::new();
+    dir.write("list.csv", format!("url;caption\n{url};one\n"));
+    let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "url;caption"]).run();
+    assert_eq!(run.status, Some(3), "a header is no column\n{run}");
+    assert!(server.requests().iter().all(|request| request.target == "/png/300/a.png"));
+}

@@ -432,3 +432,88 @@ fn five_thousand_rows_become_five_thousand_images() {
     assert_eq!(mode["bytes"], 5000 * 200);
     assert_eq!(run.leftovers(), [""; 0]);
 }
+
+/// The rows of a list with the columns `url` and `caption`, of which these rows have captions of their own.
+fn captioned(server: &Server, rows: u64, delimiter: char, captions: &[(u64, &str)]) -> String {
+    let row = |number: u64| {
+        let caption = captions.iter().find(|(row, _)| *row == number).map_or("plain", |(_, caption)| caption);
+        format!("{}{delimiter}{caption}\n", server.url(&format!("/png/60/{number}.png")))
+    };
+    format!("url{delimiter}caption\n{}", (0..rows).map(row).collect::<String>())
+}
+
+#[test]
+fn captions_that_begin_with_a_quotation_mark_cost_no_other_row() {
+    const ROWS: u64 = 40;
+    let server = Server::start();
+    for captions in [
+        &[(10, "\"Beautiful view"), (30, "\"Bye")][..],
+        &[(10, "\"opened"), (30, "he said \"bye\"")],
+        &[(10, "\"opened"), (11, "says bye\"")],
+        &[(10, "\"opened"), (30, "\"")],
+        &[(5, "\"a"), (15, "\"b"), (25, "\"c"), (35, "\"d")],
+        &[(39, "\"opened")],
+    ] {
+        for (name, delimiter) in [("list.tsv", '\t'), ("list.csv", ',')] {
+            let dir = TestDir::new();
+            dir.write(name, captioned(&server, ROWS, delimiter, captions));
+            let run = fetchimg().in_dir(&dir).args([name, "-q"]).run();
+            let failed = run.outcomes().iter().filter(|outcome| *outcome == "failed bad_url").count();
+            assert_eq!(run.records().len() as u64, ROWS, "{captions:?} {run}");
+            if name == "list.tsv" {
+                assert_eq!((run.status, failed), (Some(0), 0), "{captions:?} {run}");
+                let (row, caption) = captions[0];
+                assert_eq!(run.record(row)["extra"]["caption"], caption, "{run}");
+            } else {
+                // Each row with an opening quote fails, and says so.
+                assert_eq!(run.status, Some(1), "{captions:?} {run}");
+                let opened = captions.iter().filter(|(_, caption)| caption.starts_with('"')).count();
+                assert_eq!(failed, opened, "{captions:?} {run}");
+                let message = run.record(captions[0].0)["message"].as_str().expect("a message").to_owned();
+                assert!(message.contains(&format!("line {} of list.csv", captions[0].0 + 2)), "{message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tab_in_a_text_list_is_never_part_of_a_url() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/300/b.png"));
+    let dir = TestDir::new();
+    dir.write("labels.txt", format!("{a}\t12:1\t33:1\n{b}\t7:1\n{b}\n"));
+    let run = fetchimg().in_dir(&dir).args(["labels.txt", "-o", "labels"]).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!(run.outcomes(), ["failed bad_url", "failed bad_url", "saved b.png"], "{run}");
+    let hints = run.stderr.matches("--input-format tsv").count();
+    assert_eq!(hints, 1, "once for the list\n{run}");
+    dir.write("mirrors.txt", format!("{a}\t{}\n", server.url("/png/300/mirror.png")));
+    let run = fetchimg().in_dir(&dir).args(["mirrors.txt", "-o", "mirrors"]).run();
+    assert_eq!((run.status, run.outcomes()), (Some(0), vec!["saved a.png".to_owned()]), "{run}");
+    assert_eq!(targets(&server), ["/png/300/a.png", "/png/300/b.png"]);
+}
+
+#[test]
+fn a_json_array_is_refused_with_the_command_that_makes_a_list_of_it() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for (array, command) in [
+        (format!("[\n  {{\n    \"url\": \"{url}\"\n  }}\n]\n"), "jq -c '.[]'"),
+        (format!("[\r\n{{\"url\": \"{url}\"}}\r\n]\r\n"), "jq -c '.[]'"),
+        (format!("\n\n[{{\"url\": \"{url}\"}}]"), "jq -c '.[]'"),
+        (format!("[\"{url}\"]"), "jq -r '.[]'"),
+        (format!("[\n  \"{url}\"\n]\n"), "jq -r '.[]'"),
+        (format!("{{\n  \"url\": \"{url}\"\n}}\n"), "jq -c ."),
+    ] {
+        for name in ["list.json", "list.jsonl", "list.txt", "list"] {
+            let dir = TestDir::new();
+            dir.write(name, &array);
+            let run = fetchimg().in_dir(&dir).arg(name).run();
+            assert_eq!(run.status, Some(3), "{name} {array} {run}");
+            assert!(run.stderr.contains(command), "{name} {array} {run}");
+        }
+        let run = fetchimg().stdin(array.clone()).run();
+        assert_eq!(run.status, Some(3), "{array} {run}");
+    }
+    assert_eq!(server.requests().len(), 0);
+}

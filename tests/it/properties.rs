@@ -235,6 +235,41 @@ proptest! {
         prop_assert_eq!(whole, format!("{:?}", rows_of(pieces, "list", &options)));
     }
 
+    /// Of lines that are rows none is lost, whatever stands between them, and whatever their captions open and close.
+    #[test]
+    fn every_line_that_is_a_row_has_one_record(
+        lines in prop::collection::vec(prop_oneof![2 => "[\"a ]{0,5}".prop_map(Ok), 1 => "[\"a ,\t]{0,6}".prop_map(Err)], 0..12),
+        is_url_first in any::<bool>(),
+        is_tsv in any::<bool>(),
+        end in prop::sample::select(vec!["\n", "\r\n", "\r"]),
+        cuts in prop::collection::vec(1..9_usize, 1..5),
+    ) {
+        let (delimiter, format) = if is_tsv { ("\t", ListFormat::Tsv) } else { (",", ListFormat::Csv) };
+        let fields = |url: &str, caption: &str| {
+            let [one, two] = if is_url_first { [url, caption] } else { [caption, url] };
+            format!("{one}{delimiter}{two}{end}")
+        };
+        let mut list = fields("url", "c");
+        let mut expected = Vec::new();
+        for (number, line) in lines.iter().enumerate() {
+            match line {
+                Ok(caption) => {
+                    expected.push(format!("http://a.example/{number}"));
+                    list.push_str(&fields(expected.last().expect("just added"), caption));
+                }
+                Err(rubbish) => list.push_str(&[rubbish, end].concat()),
+            }
+        }
+        let pieces = InPieces { bytes: list.as_bytes(), cuts: &cuts, turn: 0 };
+        let rows = rows_of(pieces, "list", &Options { format: Some(format), ..Options::default() }).expect("a list");
+        let urls = rows.iter().map(|row| match row {
+            Ok(job) => job.url.to_string(),
+            Err(record) => record.url.clone(),
+        });
+        let urls = urls.filter(|url| url.starts_with("http://a.example/")).collect::<Vec<_>>();
+        prop_assert_eq!(urls, expected, "{}", list);
+    }
+
     #[test]
     fn a_recognised_format_stays_the_same(
         start in prop::sample::select(STARTS),

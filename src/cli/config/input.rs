@@ -34,7 +34,18 @@ pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     Ok(sources)
 }
 
-/// `--input-format`, `--url-column` and `--checksum-column`.
+/// `--delimiter`.
+fn delimiter(text: &str) -> Result<u8, UsageError> {
+    match text {
+        "comma" | "," => Ok(b','),
+        "semicolon" | ";" => Ok(b';'),
+        "bar" | "|" => Ok(b'|'),
+        "tab" | "\t" | "\\t" => Ok(b'\t'),
+        _ => usage(format!("--delimiter {text}: it is comma, semicolon, bar or tab")),
+    }
+}
+
+/// `--input-format`, `--delimiter`, `--url-column` and `--checksum-column`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -55,7 +66,8 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
             "--checksum-column {url_column}: the URL is in that column; name the one with the digests"
         ));
     }
-    Ok(input::Options { format, url_column, checksum_column, ..input::Options::default() })
+    let delimiter = args.delimiter.as_deref().map(delimiter).transpose()?;
+    Ok(input::Options { format, url_column, checksum_column, delimiter, ..input::Options::default() })
 }
 
 #[cfg(test)]
@@ -70,6 +82,8 @@ mod tests {
             ("list --checksum-column url", "the one with the digests"),
             ("list --url-column md5 --checksum-column md5", "the one with the digests"),
             ("list --input-format text --checksum-column md5", "needs a list with columns"),
+            ("list --delimiter :", "comma, semicolon, bar or tab"),
+            ("list --delimiter ;;", "comma, semicolon, bar or tab"),
         ]);
     }
 
