@@ -13,13 +13,18 @@ use crate::util::lock;
 pub struct HeldPermit<'a> {
     fetcher: &'a Fetcher,
     attempt: Attempt,
+    /// The last attempt fell silent.
+    fell_silent: bool,
+    /// Which connection the first request uses.
+    pub connections: Connections,
     /// `None` if there was none at the host to which a redirect led.
     permit: Mutex<Option<Permit>>,
 }
 
 impl<'a> HeldPermit<'a> {
-    pub const fn new(fetcher: &'a Fetcher, permit: Permit, attempt: Attempt) -> Self {
-        Self { fetcher, attempt, permit: Mutex::new(Some(permit)) }
+    pub const fn new(fetcher: &'a Fetcher, permit: Permit, attempt: Attempt, fell_silent: bool) -> Self {
+        let connections = connections(&permit, fell_silent);
+        Self { fetcher, attempt, fell_silent, connections, permit: Mutex::new(Some(permit)) }
     }
 
     /// The permit that is held in the end.
@@ -32,7 +37,7 @@ impl<'a> HeldPermit<'a> {
     ///
     /// # Errors
     /// If the circuit of the host is open, or the run is about to finish.
-    pub async fn follow(&self, host: HostKey, fell_silent: bool) -> Result<Connections, FetchError> {
+    pub async fn follow(&self, host: HostKey) -> Result<Connections, FetchError> {
         let Some(permit) = lock(&self.permit).take() else { return Err(interrupted()) };
         let permit = if *permit.host() == host {
             permit.next_slot().await;
@@ -42,24 +47,24 @@ impl<'a> HeldPermit<'a> {
             let moved = self.fetcher.unless_finishing(moved).await?;
             moved.map_err(|open| not_tried(&host, open, u32::from(self.attempt == Attempt::Retry)))?
         };
+        let connections = connections(&permit, self.fell_silent);
         lock(&self.permit).replace(permit);
-        Ok(self.connections(fell_silent))
-    }
-
-    /// Which connection a request uses. Silence says something about the host only if a new connection is silent, too.
-    pub fn connections(&self, fell_silent: bool) -> Connections {
-        let permit = lock(&self.permit);
-        if permit.as_ref().is_some_and(Permit::is_probe) {
-            Connections::Renewed
-        } else if fell_silent {
-            Connections::Own
-        } else {
-            Connections::Pooled
-        }
+        Ok(connections)
     }
 
     /// Whether a silence is far longer than whole requests to the host usually take.
     pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
         lock(&self.permit).as_ref().is_some_and(|permit| permit.exceeds_usual_latency(silence))
+    }
+}
+
+/// Which connection a request uses. Silence says something about the host only if a new connection is silent, too.
+const fn connections(permit: &Permit, fell_silent: bool) -> Connections {
+    if permit.is_probe() {
+        Connections::Renewed
+    } else if fell_silent {
+        Connections::Own
+    } else {
+        Connections::Pooled
     }
 }

@@ -233,7 +233,7 @@ impl Fetcher {
             }
             let first_byte_before = state.first_byte;
             // Boxed, because most tasks of a long list wait here for a permit and should be small while they do.
-            let held = HeldPermit::new(self, permit, attempt);
+            let held = HeldPermit::new(self, permit, attempt, state.fell_silent);
             let result = Box::pin(self.attempt(work, &held, state, &mut partial)).await;
             let permit = held.into_permit();
             let Err(error) = result else {
@@ -296,10 +296,9 @@ impl Fetcher {
         // In the first attempt of a row only: a URL that is always slow must get its time in a retry.
         let may_give_up = self.options.is_impatient && state.attempts == 1 && self.options.policy.retries > 0;
         let gives_up = |silence| permit.exceeds_usual_latency(silence);
-        let fell_silent = state.fell_silent;
-        let before_request = |url: &Url| permit.follow(HostKey::of(url), fell_silent).boxed();
+        let before_request = |url: &Url| permit.follow(HostKey::of(url)).boxed();
         let deadline = self.client.deadline(may_give_up.then_some(&gives_up), Some(&before_request));
-        let deadline = deadline.on(permit.connections(fell_silent));
+        let deadline = deadline.on(permit.connections);
         let mut response = self.request(work, partial, deadline).await?;
         state.first_byte = Some(Instant::now());
         let mut received = if let Some(mut continued) = partial.take_if(|_| response.status == 206) {
