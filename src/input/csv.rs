@@ -84,7 +84,13 @@ struct OpenRow {
     first_line: u64,
     /// The number of the field that is open, from 0.
     field: usize,
+    /// The number of fields before it that have several lines.
+    long_fields: usize,
 }
+
+/// The most fields of several lines in one row. Each of its lines may be parsed as often as this before it is clear that
+/// they are no row, and one call within another.
+const MAX_LONG_FIELDS: usize = 100;
 
 impl<'a> CsvParser<'a> {
     /// A parser at the beginning of a list. `usual`: the delimiter if neither the user nor the header tells another.
@@ -185,7 +191,7 @@ impl<'a> CsvParser<'a> {
             return self.push_invalid(NOT_CLOSED, self.number, true, rows);
         }
         let (bytes, first_line_bytes) = (line.to_vec(), line.len());
-        self.open = Some(OpenRow { bytes, first_line_bytes, first_line: self.number, field });
+        self.open = Some(OpenRow { bytes, first_line_bytes, first_line: self.number, field, long_fields: 0 });
         Ok(())
     }
 
@@ -238,6 +244,7 @@ impl<'a> CsvParser<'a> {
         }
         let Followed { end, fields, quoted_delimiters } = follow(text, self.delimiter);
         open.field += fields;
+        open.long_fields += usize::from(fields > 0);
         // A line that is a row itself, with its URL between the quotes, shows that the quote before it was a stray one.
         self.fields.split(text, self.delimiter);
         if self.is_row_with_url_in(0..=quoted_delimiters) {
@@ -248,6 +255,9 @@ impl<'a> CsvParser<'a> {
             Quote::Misplaced => {
                 let what = "that has a field of several lines, and more behind the quote that ends it; perhaps a quote is not closed";
                 self.give_up(&open, what, rows)
+            }
+            Quote::Open if open.long_fields > MAX_LONG_FIELDS => {
+                self.give_up(&open, "with more than 100 fields of several lines; perhaps a quote is not closed", rows)
             }
             // Not only a wrong row: each of its lines may open one more field, and would be parsed once for each.
             _ if open.field >= expected => self.give_up(
@@ -283,7 +293,7 @@ impl<'a> CsvParser<'a> {
             self.push_invalid(what, open.first_line, !rest.is_empty(), rows)?;
         }
         // The other lines are parsed once more, and few of them twice more: while a field is open, a line leaves it open
-        // or begins another field, of which there are no more than columns.
+        // or begins another field, of which there are no more than columns and `MAX_LONG_FIELDS`.
         self.after_cr = first.ends_with(b"\r");
         self.feed(rest, rows)
     }
@@ -561,6 +571,19 @@ mod tests {
     use super::*;
     use crate::input::testing::{options, rows_as_text};
     use crate::input::{ListFormat, Options, rows_of};
+
+    #[test]
+    fn fields_of_several_lines_are_followed_up_to_a_limit_in_one_row() {
+        const COLUMNS: usize = 20_000;
+        const LINES: usize = 2000;
+        let names = (0..COLUMNS).map(|column| format!(",c{column}")).collect::<String>();
+        // Each line ends a field and begins another, and the last one shows that none of them is one.
+        let list = format!("url{names}\n\"a\n{}b\"x\n", "b\",\"\n".repeat(LINES));
+        let texts = rows_as_text(list.as_bytes(), &Options { checksum_column: None, ..options(ListFormat::Csv) });
+        assert_eq!(texts.len(), LINES + 2);
+        assert!(texts.iter().all(|text| text.starts_with("bad_url ")));
+        assert!(texts[0].contains("more than 100 fields of several lines"), "{}", texts[0]);
+    }
 
     #[test]
     fn rows_have_the_columns_of_the_header() {
