@@ -104,11 +104,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be opened, read or truncated.
     pub fn open(path: &Path, identity: RowIdentity, mut saved: impl FnMut(EarlierFile)) -> Result<Self, RunError> {
-        let mut index = RowIndex::new(identity);
-        let lines = LineFile::open(path, |_, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| earlier.call_if_saved(&mut saved)).is_some()
-        })?;
-        Ok(Self { lines, index })
+        Self::read(identity, |on_line| LineFile::open(path, on_line), |earlier, _| earlier.call_if_saved(&mut saved))
     }
 
     /// Like [`Journal::open`], but calls `named` with all files that rows have or had, which costs another read for each
@@ -117,11 +113,8 @@ impl Journal {
     /// # Errors
     /// Those of [`Journal::open`].
     pub fn open_following(path: &Path, identity: RowIdentity, mut named: impl FnMut(Naming)) -> Result<Self, RunError> {
-        let mut index = RowIndex::new(identity);
-        let lines = LineFile::open(path, |file, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| earlier.call(file, identity, &mut named)).is_some()
-        })?;
-        Ok(Self { lines, index })
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
+        Self::read(identity, |on_line| LineFile::open(path, on_line), each)
     }
 
     /// Opens the journal for a dry run and calls `saved` with each file that an earlier run has saved. Nothing is created or
@@ -134,11 +127,8 @@ impl Journal {
         identity: RowIdentity,
         mut saved: impl FnMut(EarlierFile),
     ) -> Result<Self, RunError> {
-        let mut index = RowIndex::new(identity);
-        let lines = LineFile::open_overlay(path, |_, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| earlier.call_if_saved(&mut saved)).is_some()
-        })?;
-        Ok(Self { lines, index })
+        let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
+        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
     }
 
     /// Like [`Journal::open_overlay`], but calls `named` as [`Journal::open_following`] does.
@@ -150,9 +140,19 @@ impl Journal {
         identity: RowIdentity,
         mut named: impl FnMut(Naming),
     ) -> Result<Self, RunError> {
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
+        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
+    }
+
+    /// Opens the file with `open`, which calls what it gets for each line, and calls `each` for each record.
+    fn read(
+        identity: RowIdentity,
+        open: impl FnOnce(&mut dyn FnMut(&File, u64, &[u8]) -> bool) -> Result<LineFile, RunError>,
+        mut each: impl FnMut(&EarlierRecord, &File),
+    ) -> Result<Self, RunError> {
         let mut index = RowIndex::new(identity);
-        let lines = LineFile::open_overlay(path, |file, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| earlier.call(file, identity, &mut named)).is_some()
+        let lines = open(&mut |file, offset, line| {
+            index_earlier(&mut index, offset, line).map(|earlier| each(&earlier, file)).is_some()
         })?;
         Ok(Self { lines, index })
     }
