@@ -8,24 +8,30 @@ mod classify;
 mod client;
 mod content_encoding;
 mod cookies;
+mod deadline;
 pub mod disposition;
 mod ip_scope;
 mod options;
+mod pool;
 mod range;
 mod request;
 mod resolver;
+mod response;
 pub mod retry;
 mod same_host;
 mod tls;
 mod url_faults;
 
-pub use client::{BeforeRequest, Client, Connections, Deadline, GiveUpCheck, Options, Response};
+pub use client::{Client, Options};
+pub use deadline::{BeforeRequest, Deadline, GiveUpCheck};
 pub use options::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_REDIRECTS, DEFAULT_RETRIES, DEFAULT_RETRY_WAIT,
     DEFAULT_STALL_TIMEOUT, USER_AGENT,
 };
+pub use pool::Connections;
 pub use range::{ContentRange, Resume};
 pub use request::{Credentials, Identity};
 pub use reqwest::header::{HeaderName, HeaderValue};
 pub use resolver::{Family, Pinned};
+pub use response::Response;
 pub use url_faults::fault_of;
