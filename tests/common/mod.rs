@@ -11,6 +11,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
+pub mod closed_port;
 pub mod dns;
 pub mod faults;
 pub mod images;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use closed_port::ClosedPort;
 pub use dns::{Dns, Kind, Reply};
 pub use server::{Certificate, Request, Server};
 pub use terminal::Picture;

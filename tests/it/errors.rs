@@ -1,12 +1,12 @@
 //! Every kind of error: its record, the number of attempts, and that the rest of the list is saved even
 //! so.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Run, Server, fetchimg};
+use crate::common::{ClosedPort, Run, Server, fetchimg};
 
 /// Two more attempts, without delay.
 const TWO_RETRIES: [&str; 4] = ["--retries", "2", "--retry-wait", "0.01"];
@@ -97,10 +97,8 @@ fn a_name_without_address_is_a_dns_failure() {
 
 #[test]
 fn a_closed_port_is_a_connect_failure() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = listener.local_addr().expect("a bound socket has an address");
-    drop(listener);
-    let (run, record) = failure(&format!("http://{address}/a.png"), &[]);
+    let closed = ClosedPort::new();
+    let (run, record) = failure(&closed.url("/a.png"), &[]);
     assert_eq!(verdict(&record), json!(["connect", null, true, 3]), "{run}");
     assert!(record["message"].as_str().is_some_and(|text| text.contains("refused")), "{run}");
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{Server, fetchimg, server::Request};
+use crate::common::{ClosedPort, Server, fetchimg, server::Request};
 
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
@@ -69,8 +69,8 @@ fn one_retry_after_is_heard_by_every_row_of_that_host_and_by_no_other() {
 #[test]
 fn a_host_that_is_down_gets_single_probes_and_delays_no_other() {
     let server = Server::start();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut urls = (0..60).map(|n| format!("http://127.0.0.1:{closed}/{n}.png")).collect::<Vec<_>>();
+    let closed = ClosedPort::new();
+    let mut urls = (0..60).map(|n| closed.url(&format!("/{n}.png"))).collect::<Vec<_>>();
     urls.extend((0..50).map(|n| server.url(&format!("/png/300/{n}.png"))));
     let patience = ["--connect-timeout", "0.5", "--retries", "1", "--retry-wait", "16"];
     let run = fetchimg().lines(urls).args(["-j", "4", "--json"]).args(patience).run();
@@ -113,12 +113,12 @@ fn ten_thousand_rows_of_a_host_that_never_answers_end_when_its_circuit_opens() {
 fn a_host_that_comes_back_in_time_has_lost_no_row() {
     let server = Server::start();
     // Nothing listens at this port at first.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let urls = (0..400).map(|n| format!("http://{closed}/png/300/{n}.png"));
+    let closed = ClosedPort::new();
+    let urls = (0..400).map(|n| closed.url(&format!("/png/300/{n}.png")));
     let running =
         fetchimg().lines(urls).args(["--retries", "1", "--retry-wait", "0.05", "--connect-timeout", "5"]).start();
     running.wait_for_stderr("refused");
-    let listener = std::net::TcpListener::bind(closed).unwrap();
+    let listener = closed.open();
     let address = server.address();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -141,8 +141,8 @@ fn a_host_that_comes_back_in_time_has_lost_no_row() {
 
 #[test]
 fn few_rows_at_a_dead_host_end_with_their_own_attempts() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let run = fetchimg().lines((0..5).map(|n| format!("http://{closed}/{n}.png"))).args(["--retry-wait", "0.2"]).run();
+    let closed = ClosedPort::new();
+    let run = fetchimg().lines((0..5).map(|n| closed.url(&format!("/{n}.png")))).args(["--retry-wait", "0.2"]).run();
     assert_eq!(run.status, Some(1), "{run}");
     for row in 0..5 {
         assert_eq!(run.record(row)["attempts"], 4, "{run}");
@@ -304,8 +304,8 @@ fn bytes_come_no_faster_than_allowed() {
 #[test]
 fn a_host_is_not_blamed_for_what_it_redirects_to() {
     let server = Server::start();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let dead = (0..40).map(|n| server.redirect_to(&format!("http://127.0.0.1:{closed}/{n}.png")));
+    let closed = ClosedPort::new();
+    let dead = (0..40).map(|n| server.redirect_to(&closed.url(&format!("/{n}.png"))));
     let live = (0..40).map(|n| server.redirect_to(&server.url_for_host("localhost", &format!("/png/300/{n}.png"))));
     let urls = dead.chain(live).collect::<Vec<_>>();
     let run = fetchimg()
@@ -428,10 +428,10 @@ fn hosts_that_redirect_to_each_other_do_not_wait_for_each_other() {
 #[cfg(target_os = "linux")]
 fn a_dead_host_behind_redirects_costs_the_tries_of_a_few_rows() {
     let server = Server::start_everywhere();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = ClosedPort::new();
     let mut urls = crowd(&server, 10, 300, |row| format!("/png/300/{row}.png"));
     for (row, url) in urls.iter_mut().enumerate().filter(|(row, _)| row % 3 > 0) {
-        *url = server.redirect_to(&format!("http://127.0.0.1:{closed}/{row}.png"));
+        *url = server.redirect_to(&closed.url(&format!("/{row}.png")));
     }
     let flags = ["--retries", "1", "--retry-wait", "0.1", "--connect-timeout", "0.5", "--name", "{index}"];
     let run = fetchimg().lines(urls).args(flags).run();
@@ -440,10 +440,7 @@ fn a_dead_host_behind_redirects_costs_the_tries_of_a_few_rows() {
     assert!(failed.iter().all(|record| record["error"] == "connect" && record["retryable"] == true), "{run}");
     let untried = failed.iter().filter(|record| record["message"].as_str().unwrap().contains("not tried")).count();
     assert!(untried > 100, "{untried}\n{run}");
-    assert!(
-        failed[199]["message"].as_str().unwrap().contains(&format!("127.0.0.1:{closed} has not answered")),
-        "{run}"
-    );
+    assert!(failed[199]["message"].as_str().unwrap().contains(&format!("{closed} has not answered")), "{run}");
 }
 
 #[test]
