@@ -84,6 +84,12 @@ pub struct Args {
     #[arg(long, value_name = "CHAR", help_heading = "Input")]
     pub delimiter: Option<String>,
 
+    /// Encoding of lists that are not Parquet, such as windows-1252, latin1, utf-16 or shift_jis
+    ///
+    /// The names are those of the WHATWG Encoding Standard. A byte-order mark wins over the name.
+    #[arg(long, value_name = "NAME", default_value = "utf-8", help_heading = "Input")]
+    pub input_encoding: String,
+
     /// Column with the URL, or key in the JSON objects
     #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,

@@ -19,10 +19,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::MAX_ROW_BYTES;
 use super::columns::ListColumns;
 use super::rows::{ListContext, RawRow, ReadError, RowSender, begins_as_url};
 use super::trim::{trim, without_marks};
+use super::{MAX_ROW_BYTES, TextEncoding};
 use crate::record::{Extra, hex};
 use crate::util::redact::escaped;
 
@@ -346,13 +346,14 @@ impl<'a> CsvParser<'a> {
                         .others()
                         .find(|(column, name)| is_named(name) && std::str::from_utf8(fields.get(*column)).is_err());
                     if let Some((_, name)) = named {
-                        let message = format!("{position}: its {name} is not valid UTF-8, and --name needs it");
+                        let encoding = self.context.options.encoding;
+                        let message = format!("{position}: its {name} is not valid {encoding}, and --name needs it");
                         rows.push_invalid(fields.get(columns.url), &message, Extra::new(extra));
                         return Ok(());
                     }
                     if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
                         let format = if self.delimiter == TAB { "tsv" } else { "csv" };
-                        warn_of_encoding(self.context.name, &position.to_string(), name, format);
+                        warn_of_encoding(self.context, &position.to_string(), name, format);
                     }
                 }
                 let (url, extra) = (fields.get(columns.url), Extra::new(extra));
@@ -385,12 +386,21 @@ impl<'a> CsvParser<'a> {
 }
 
 /// Tells once for a list that the text of its columns is in another encoding, and how to convert it.
-fn warn_of_encoding(list: &str, position: &str, column: &str, format: &str) {
-    let (list, position, column) = (escaped(list), escaped(position), escaped(column));
+fn warn_of_encoding(context: &ListContext, position: &str, column: &str, format: &str) {
+    let (list, position, column) = (escaped(context.name), escaped(position), escaped(column));
+    let encoding = context.options.encoding;
+    let advice = if encoding == TextEncoding::default() {
+        format!(
+            ". If the list is in Windows-1252, read it with --input-encoding windows-1252, or convert it: \
+             iconv -f WINDOWS-1252 -t UTF-8 {list} | fetchimg --input-format {format}"
+        )
+    } else {
+        String::new()
+    };
     tracing::warn!(
         target: "fetchimg",
-        "{position}: its {column} is not valid UTF-8; what cannot be read is recorded as U+FFFD, here and in the rows after \
-         it. If the list is in Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8 {list} | fetchimg --input-format {format}"
+        "{position}: its {column} is not valid {encoding}; what cannot be read is recorded as U+FFFD, here and in the rows \
+         after it{advice}"
     );
 }
 

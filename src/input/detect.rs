@@ -17,8 +17,8 @@ pub const PARQUET_MAGIC: &[u8] = b"PAR1";
 const REFUSED_SIGNATURES: [(&[u8], &str); 11] = [
     (b"\x1F\x8B", "it is compressed twice; decompress it once"),
     (b"\x28\xB5\x2F\xFD", "it is compressed twice; decompress it once"),
-    (b"\xFF\xFE", "it is written in UTF-16; save it as UTF-8"),
-    (b"\xFE\xFF", "it is written in UTF-16; save it as UTF-8"),
+    (b"\xFF\xFE", UTF_16),
+    (b"\xFE\xFF", UTF_16),
     (PARQUET_MAGIC, "it is a Parquet file; read it with --input-format parquet"),
     (b"PARE", "it is an encrypted Parquet file"),
     (b"PK\x03\x04", "it is a zip archive, as spreadsheets are too; unpack it, or save it as CSV"),
@@ -27,6 +27,9 @@ const REFUSED_SIGNATURES: [(&[u8], &str); 11] = [
     (b"BZh91AY&SY", "it is bzip2-compressed; pipe it in: bzip2 -dc LIST | fetchimg"),
     (b"\x04\x22\x4D\x18", "it is lz4-compressed; pipe it in: lz4 -dc LIST | fetchimg"),
 ];
+
+/// What is said of text in UTF-16.
+const UTF_16: &str = "it is written in UTF-16; read it with --input-encoding utf-16";
 
 /// Whether these first bytes decide the format, whatever follows: if there are enough of them, or if the first line that
 /// is not blank is complete and is text.
@@ -68,6 +71,9 @@ pub fn refusal(head: &[u8], format: ListFormat) -> Option<&'static str> {
     }
     if is_text(line) || !text.contains(&0) || is_text_with_nul(line) {
         return None;
+    }
+    if let Some(what) = utf_16_without_mark(text) {
+        return Some(what);
     }
     // The magic of a tar header (POSIX.1, ustar interchange format) is at offset 257.
     let is_tar = head.get(257..262) == Some(b"ustar");
@@ -124,6 +130,18 @@ fn is_text(bytes: &[u8]) -> bool {
     is_utf8 && !bytes.contains(&0)
 }
 
+/// What is said of text in UTF-16 without a byte-order mark: of its first characters, which are ASCII in any list, every
+/// other byte is 0.
+fn utf_16_without_mark(text: &[u8]) -> Option<&'static str> {
+    let (pairs, _) = text.first_chunk::<8>()?.as_chunks::<2>();
+    let is_ascii = |byte: &u8| matches!(byte, b' '..=b'~');
+    if pairs.iter().all(|[low, high]| is_ascii(low) && *high == 0) {
+        return Some("it is written in UTF-16; read it with --input-encoding utf-16le");
+    }
+    let is_big_endian = pairs.iter().all(|[high, low]| *high == 0 && is_ascii(low));
+    is_big_endian.then_some("it is written in UTF-16; read it with --input-encoding utf-16be")
+}
+
 /// Whether the bytes are text but for a few NULs, as a disk that was full or a program that counts wrong leaves them.
 fn is_text_with_nul(bytes: &[u8]) -> bool {
     let nuls = memchr::memchr_iter(0, bytes).count();
@@ -173,7 +191,7 @@ mod tests {
     #[test]
     fn what_is_no_list_is_refused_with_a_hint() {
         let tar = [&b"list.txt"[..], &[0; 249], b"ustar\0", &[0; 250]].concat();
-        let table: [(&[u8], &str); 23] = [
+        let table: [(&[u8], &str); 25] = [
             (b"\xEF\xBB\xBF[\n  {\"url\"", "jq -c '.[]'"),
             (b"[", "jq -c '.[]'"),
             (b"\n[\r\n", "jq -c '.[]'"),
@@ -187,6 +205,8 @@ mod tests {
             (b"\x28\xb5\x2f\xfd\0", "compressed twice"),
             (b"\xff\xfeh\0t\0t\0p\0", "UTF-16"),
             (b"\xfe\xff\0h\0t\0t\0p", "UTF-16"),
+            (b"h\0t\0t\0p\0s\0", "utf-16le"),
+            (b"\0u\0r\0l\0,\0a", "utf-16be"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary"),
             (b"\x7fELF\0\0\0\n", "binary"),
             (b"PAR1\x15\x04", "--input-format parquet"),

@@ -89,15 +89,16 @@ impl ObjectReader<'_> {
                 self.some_have_checksum |= has_checksum;
                 self.some_lack_checksum |= !has_checksum;
                 if !is_utf8 {
+                    let encoding = self.context.options.encoding;
                     if let Some(what) = object.broken(self.context.options) {
-                        let message = format!("{position}: its {what} is not valid UTF-8");
+                        let message = format!("{position}: its {what} is not valid {encoding}");
                         return rows.push_invalid(b"", &message, object.extra);
                     }
                     if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
                         let position = position.to_string();
                         tracing::warn!(
                             target: "fetchimg",
-                            "{} is not valid UTF-8; what cannot be read is recorded as U+FFFD, here and in the lines after it",
+                            "{} is not valid {encoding}; what cannot be read is recorded as U+FFFD, here and in the lines after it",
                             escaped(&position)
                         );
                     }

@@ -5,13 +5,14 @@
 //! run in batches, through a bounded channel. A batch has the lines of one read: a line that a slow producer has
 //! written is sent at once, and a fast producer does not cost one channel operation per line.
 //!
-//! A list is decompressed (`compressed`), its format is known by its name or detected by its first bytes (`detect`),
-//! and the module of its [`ListFormat`] parses it. Each of them adds its rows to the sender in `rows`.
+//! A list is decompressed (`compressed`) and converted to UTF-8 (`encoding`), its format is known by its name or detected
+//! by its first bytes (`detect`), and the module of its [`ListFormat`] parses it. Each of them adds its rows to the sender in `rows`.
 
 mod columns;
 mod compressed;
 mod csv;
 mod detect;
+mod encoding;
 mod jsonl;
 mod lines;
 #[cfg(feature = "parquet")]
@@ -35,6 +36,8 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::record::{Row, RunError};
 
 use compressed::Decompressor;
+use encoding::Transcoder;
+pub use encoding::{TextEncoding, UnknownEncoding};
 use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
@@ -96,6 +99,8 @@ pub struct Options {
     pub checksum_column: Option<String>,
     /// The character between the fields of CSV and TSV; `None`: by the header of each list.
     pub delimiter: Option<u8>,
+    /// The encoding of text, CSV, TSV and JSON Lines. Parquet says of itself what it holds.
+    pub encoding: TextEncoding,
     /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
 }
@@ -107,6 +112,7 @@ impl Default for Options {
             url_column: DEFAULT_URL_COLUMN.to_owned(),
             checksum_column: None,
             delimiter: None,
+            encoding: TextEncoding::default(),
             named_columns: Vec::new(),
         }
     }
@@ -350,8 +356,14 @@ fn read(
     context: &ListContext,
     rows: &mut RowSender,
 ) -> Result<(), ReadError> {
+    let stated = context.options.format.or(format);
+    if stated == Some(ListFormat::Parquet) && context.options.encoding != TextEncoding::default() {
+        // The text in it is UTF-8, in whatever encoding the lists beside it are.
+        let options = Options { encoding: TextEncoding::default(), ..context.options.clone() };
+        return read(from, file, format, &ListContext { options: &options, ..*context }, rows);
+    }
     let fail = |error| context.unreadable(error);
-    let mut from = Decompressor::new(from).map_err(fail)?;
+    let mut from = Transcoder::new(Decompressor::new(from).map_err(fail)?, context.options.encoding);
     let mut block = vec![0; READ_BLOCK_BYTES];
     // The first bytes, until they decide the format: a pipe may bring them one by one.
     let mut head = Vec::new();
@@ -363,7 +375,6 @@ fn read(
             break;
         }
     }
-    let stated = context.options.format.or(format);
     let format = stated.unwrap_or_else(|| detect::detect_format(&head, context.options));
     if let Some(what) = detect::refusal(&head, format) {
         return Err(context.not_a_list(what));
@@ -378,6 +389,11 @@ fn read(
         }
         #[cfg(feature = "parquet")]
         ListFormat::Parquet => {
+            let Some(from) = from.untouched() else {
+                let encoding = context.options.encoding;
+                let what = format!("it is a Parquet file, which is not read in {encoding}; say --input-format parquet");
+                return Err(context.not_a_list(what));
+            };
             let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
             let file = match whole {
                 Some(file) => file.try_clone(),

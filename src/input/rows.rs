@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::trim::{trim, trim_start};
-use super::{Options, ReadProgress};
+use super::{Options, ReadProgress, TextEncoding};
 use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
 use crate::util::budget::MemoryBudget;
 use crate::util::redact::{escaped, redacted_text};
@@ -136,7 +136,7 @@ impl RowSender {
     /// Adds a row that consists of a URL.
     pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
         let text = trim(text);
-        match parse(text) {
+        match parse(text, position.context.options.encoding) {
             Ok(url) => {
                 let job = Job::new(self.next_index, url);
                 self.add(Ok(job));
@@ -152,7 +152,7 @@ impl RowSender {
         if text.is_empty() {
             return self.push_invalid(text, &format!("{position} has no URL: its {column} is empty"), extra);
         }
-        let url = match parse(text) {
+        let url = match parse(text, position.context.options.encoding) {
             Ok(url) => url,
             Err(what) => {
                 return self.push_invalid(text, &format!("{position}: its {column} is no http(s) URL: {what}"), extra);
@@ -249,12 +249,13 @@ pub fn begins_as_url(text: &[u8]) -> bool {
 /// The longest URL, in bytes. The HTTP library accepts no longer ones; servers stop at 8 to 64 KB.
 pub const MAX_URL_BYTES: usize = 65_534;
 
-/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard).
-fn parse(text: &[u8]) -> Result<Url, String> {
+/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard). `encoding`: that of the list, for
+/// messages.
+fn parse(text: &[u8], encoding: TextEncoding) -> Result<Url, String> {
     if text.len() > MAX_URL_BYTES {
         return Err(format!("it is longer than {MAX_URL_BYTES} bytes"));
     }
-    let text = std::str::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
+    let text = std::str::from_utf8(text).map_err(|_| format!("it is not valid {encoding}"))?;
     // A browser removes tabs and line breaks, which in a list would make one URL of two fields or two lines, and asks for
     // a NUL as %00.
     if let Some(byte) = text.bytes().find(|byte| matches!(byte, b'\0' | b'\t' | b'\n' | b'\r')) {

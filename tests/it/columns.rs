@@ -404,6 +404,44 @@ fn a_caption_in_another_encoding_costs_no_image() {
 }
 
 #[test]
+fn lists_are_read_in_the_encoding_that_is_named() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let csv = |caption: &[u8]| [b"caption,url\n", caption, format!(",{url}\n").as_bytes()].concat();
+    let russian = [b"{\"caption\":\"\xc4\xc1\",\"url\":\"", url.as_bytes(), b"\"}\n"].concat();
+    // The second byte of the character is a bar.
+    let bar = [b"caption|url\n\x83\x7c|", url.as_bytes(), b"\n"].concat();
+    for (name, encoding, list, caption) in [
+        ("list.csv", "windows-1252", csv(b"caf\xe9 \x80"), "café €"),
+        ("list", "CP1252", csv(b"caf\xe9 \x80"), "café €"),
+        ("list.tsv", "utf-16", utf_16(&format!("caption\turl\ncafé €\t{url}\n")), "café €"),
+        ("list", "utf-16be", utf_16(&format!("\u{feff}caption\turl\r\ncafé €\t{url}\r\n")), "café €"),
+        ("list.csv", "shift_jis", csv(b"\x93\xfa\x96\x7b"), "日本"),
+        ("list.csv", "shift_jis", bar, "ポ"),
+        ("list", "koi8-r", russian, "да"),
+    ] {
+        let dir = TestDir::new();
+        dir.write(name, &list);
+        let run = fetchimg().in_dir(&dir).args([name, "--input-encoding", encoding]).run();
+        assert_eq!((run.status, run.outcomes()), (Some(0), vec!["saved a.png".to_owned()]), "{encoding} {run}");
+        assert_eq!(run.record(0)["extra"]["caption"], caption, "{encoding} {run}");
+        assert!(!run.stderr.contains("UTF-8"), "{encoding} {run}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_in_the_encoding_is_told() {
+    let server = Server::start();
+    let url = server.url("/png/300/");
+    let list = [&b"caption,url\na\xff,"[..], url.as_bytes(), b"a.png\n,", url.as_bytes(), b"\xff.png\n"];
+    let run = fetchimg().args(["--input-encoding", "euc-kr", "--input-format", "csv"]).stdin(list.concat()).run();
+    assert_eq!((run.status, run.outcomes()), (Some(1), vec!["saved a.png".into(), "failed bad_url".into()]), "{run}");
+    assert_eq!(run.record(0)["extra"]["caption"], "a\u{fffd}", "{run}");
+    assert_eq!(run.stderr.matches("its caption is not valid EUC-KR").count(), 1, "{run}");
+}
+
+#[test]
 fn the_header_tells_what_stands_between_the_fields() {
     let server = Server::start();
     let url = server.url("/png/300/a.png");

@@ -45,7 +45,17 @@ fn delimiter(text: &str) -> Result<u8, UsageError> {
     }
 }
 
-/// `--input-format`, `--delimiter`, `--url-column` and `--checksum-column`.
+/// `--input-encoding`.
+fn encoding(name: &str) -> Result<input::TextEncoding, UsageError> {
+    name.parse().or_else(|input::UnknownEncoding| {
+        usage(format!(
+            "--input-encoding {name}: no such encoding is known; it is utf-8, windows-1252, latin1, utf-16, shift_jis, gbk \
+             or another one of the WHATWG Encoding Standard; what iconv knows: iconv -f {name} -t UTF-8 LIST | fetchimg"
+        ))
+    })
+}
+
+/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column` and `--checksum-column`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -67,7 +77,8 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
         ));
     }
     let delimiter = args.delimiter.as_deref().map(delimiter).transpose()?;
-    Ok(input::Options { format, url_column, checksum_column, delimiter, ..input::Options::default() })
+    let encoding = encoding(&args.input_encoding)?;
+    Ok(input::Options { format, url_column, checksum_column, delimiter, encoding, ..input::Options::default() })
 }
 
 #[cfg(test)]
@@ -84,6 +95,7 @@ mod tests {
             ("list --input-format text --checksum-column md5", "needs a list with columns"),
             ("list --delimiter :", "comma, semicolon, bar or tab"),
             ("list --delimiter ;;", "comma, semicolon, bar or tab"),
+            ("list --input-encoding utf-32", "WHATWG Encoding Standard"),
         ]);
     }
 
