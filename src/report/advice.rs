@@ -59,6 +59,9 @@ fn failures(summary: &Summary) -> Option<Suggestion> {
     let weight = share(group.count, summary.rows);
     let what = match &*group.kind {
         "not_an_image" => "gave something that is no image; the list may name pages instead of the pictures on them",
+        "bad_url" if group.examples.iter().any(|example| example.message.contains("not valid UTF-8")) => {
+            "are not in UTF-8; say with --input-encoding what the list is in, such as windows-1252"
+        }
         "bad_url" => "are no URLs; check what writes the list, and --url-column and --input-format",
         "http_status 404" | "http_status 410" => "are gone from their servers; the list may be old",
         kind => {

@@ -439,6 +439,11 @@ fn what_cannot_be_read_in_the_encoding_is_told() {
     assert_eq!((run.status, run.outcomes()), (Some(1), vec!["saved a.png".into(), "failed bad_url".into()]), "{run}");
     assert_eq!(run.record(0)["extra"]["caption"], "a\u{fffd}", "{run}");
     assert_eq!(run.stderr.matches("its caption is not valid EUC-KR").count(), 1, "{run}");
+    // URLs that are not in UTF-8 are what the advice is about.
+    let list = (0..3).flat_map(|n| [url.as_bytes(), b"\xe9", n.to_string().as_bytes(), b".png\n"].concat());
+    let run = fetchimg().stdin(list.collect::<Vec<_>>()).arg("--json").run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert!(run.report()["advice"][0].as_str().unwrap().contains("--input-encoding"), "{run}");
 }
 
 #[test]
