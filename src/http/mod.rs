@@ -13,6 +13,7 @@ pub mod disposition;
 mod ip_scope;
 mod options;
 mod pool;
+mod proxy;
 mod range;
 mod request;
 mod resolver;

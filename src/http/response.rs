@@ -94,11 +94,16 @@ impl<'a> Response<'a> {
     /// The status for a message: `404 Not Found`, or `status 599` for a status without a known name.
     #[must_use]
     pub fn status_line(&self) -> String {
-        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
-        match reason.or(retry::cloudflare_reason(self.status)) {
-            Some(reason) => format!("{} {reason}", self.status),
-            None => format!("status {}", self.status),
-        }
+        status_line(self.status)
+    }
+}
+
+/// The status for a message, with its name if it has one.
+pub(super) fn status_line(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    match reason.or(retry::cloudflare_reason(status)) {
+        Some(reason) => format!("{status} {reason}"),
+        None => format!("status {status}"),
     }
 }
 
