@@ -127,7 +127,8 @@ pub fn requires_http1(error: &reqwest::Error) -> bool {
 pub fn is_refused_tunnel(error: &reqwest::Error) -> bool {
     error.is_connect()
         && !error.is_timeout()
-        && !causes(error).any(|cause| cause.is::<io::Error>() || cause.is::<ResolveError>() || cause.is::<rustls::Error>())
+        && !causes(error)
+            .any(|cause| cause.is::<io::Error>() || cause.is::<ResolveError>() || cause.is::<rustls::Error>())
 }
 
 /// The local port of the connection, if the request ended on one without a response.

@@ -26,6 +26,7 @@ use super::range::Resume;
 use super::request::Identity;
 use super::resolver::{AddressFilter, DnsOptions, Family, Pinned, Resolver};
 use super::response::{RawResponse, Response};
+use super::suspension::Suspensions;
 use super::tls::{self, Trust};
 use crate::record::{ErrorKind, FetchError, RunError};
 use crate::util::redact::{redacted, redacted_text};
@@ -78,6 +79,9 @@ pub struct Options {
     pub allow_downgrade: bool,
     /// `--connect-timeout`.
     pub connect_timeout: Duration,
+    /// How long name servers are listened to, if that was said: otherwise as long as `/etc/resolv.conf` says, and
+    /// [`Options::connect_timeout`] at most.
+    pub lookup_timeout: Option<Duration>,
     /// `--stall-timeout`.
     pub stall_timeout: Duration,
     /// `--timeout`, for one attempt with its redirects and its body.
@@ -107,6 +111,7 @@ pub struct Client {
     proxies: Proxies,
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
+    suspensions: Suspensions,
 }
 
 impl Client {
@@ -132,15 +137,22 @@ impl Client {
             trust,
             resolver: Resolver::new(
                 AddressFilter { family: options.family, public_only: options.public_only },
-                DnsOptions { servers: options.dns_servers.clone(), timeout: options.connect_timeout },
+                DnsOptions {
+                    servers: options.dns_servers.clone(),
+                    timeout: options.lookup_timeout.unwrap_or(options.connect_timeout),
+                    is_patient: options.lookup_timeout.is_some(),
+                },
             ),
             pools: pools.collect(),
             tls: OnceLock::new(),
             used: UsedPorts::default(),
+            suspensions: Suspensions::new(options.stall_timeout),
             options,
         };
         // A wrong proxy is reported now, not at the first download.
-        client.build(Reach { secure: false, proxied: true, pinned_port: None }, Kind::POOLED).map_err(|error| RunError::Client(error.to_string()))?;
+        client
+            .build(Reach { secure: false, proxied: true, pinned_port: None }, Kind::POOLED)
+            .map_err(|error| RunError::Client(error.to_string()))?;
         Ok(client)
     }
 
@@ -157,13 +169,22 @@ impl Client {
     /// attempt before `--stall-timeout` does. `before_request` is awaited before each request but the first.
     #[must_use]
     pub fn deadline<'a>(
-        &self,
+        &'a self,
         should_give_up: Option<GiveUpCheck<'a>>,
         before_request: Option<BeforeRequest<'a>>,
     ) -> Deadline<'a> {
         let (timeout, stall_timeout) = (self.options.attempt_timeout, self.options.stall_timeout);
         let (ends_at, connections) = (Instant::now() + timeout, Connections::Pooled);
-        Deadline { ends_at, timeout, stall_timeout, should_give_up, before_request, connections }
+        let suspensions = &self.suspensions;
+        suspensions.watch();
+        Deadline { ends_at, timeout, stall_timeout, should_give_up, before_request, connections, suspensions }
+    }
+
+    /// Whether the failure of an attempt that began then says nothing about the host: the program was stopped or its
+    /// machine slept, during the attempt or shortly before.
+    #[must_use]
+    pub fn was_suspended(&self, began: std::time::Instant) -> bool {
+        self.suspensions.disturbed(began)
     }
 
     /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects.
@@ -309,10 +330,8 @@ impl Client {
         if self.is_pinned(url) || self.proxies.of(url).is_some() {
             return Ok(());
         }
-        match timeout_at(deadline.ends_at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
-            Ok(resolved) => resolved.map_err(|error| classify_lookup(&error, url)),
-            Err(_) => Err(deadline.timed_out()),
-        }
+        let resolved = deadline.bound(self.resolver.prepare(&host.to_ascii_lowercase())).await?;
+        resolved.map_err(|error| classify_lookup(&error, url))
     }
 
     /// Whether `--resolve` gives an address for the host and port.
@@ -338,7 +357,8 @@ impl Client {
 
     fn lease(&self, url: &Url, connections: Connections) -> Result<ClientLease, FetchError> {
         let reach = self.reach(url);
-        let pool = self.pools.get(&reach).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
+        let pool =
+            self.pools.get(&reach).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
         pool.lease(url, connections, self.options.concurrency, |kind| self.build(reach, kind))
     }
 

@@ -20,6 +20,7 @@ mod resolver;
 mod response;
 pub mod retry;
 mod same_host;
+mod suspension;
 mod tls;
 mod url_faults;
 

@@ -122,7 +122,10 @@ struct Exception {
 #[derive(Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    Name { name: String, only_below: bool },
+    Name {
+        name: String,
+        only_below: bool,
+    },
     /// The addresses whose first bits are those of this one.
     Network(IpAddr, u8),
 }
@@ -350,7 +353,8 @@ mod tests {
     fn a_star_alone_holds_for_all_and_nonsense_for_nothing() {
         let some = ["http://a.test/", "https://10.0.0.1/", "http://[::1]:81/"];
         assert_exceptions("a.example, *", &some, &[]);
-        for list in ["", ",, ,", "10.0.0.0/33", "fd00::/129", "10.0.0.0/x", "a.test:port", "a.test:", ":80", "*b.test"] {
+        for list in ["", ",, ,", "10.0.0.0/33", "fd00::/129", "10.0.0.0/x", "a.test:port", "a.test:", ":80", "*b.test"]
+        {
             assert_eq!(NoProxy::parse(list).holds(&Url::parse(some[0]).expect("a URL")), false, "{list}");
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{StatusCode, Version};
-use tokio::time::Instant;
+use tokio::time::timeout;
 use url::Url;
 
 use super::classify::{Stage, classify, requires_http1};
@@ -223,8 +223,9 @@ impl ResponseBody<'_> {
 
     pub(super) async fn drain(mut self, url: &Url) {
         if self.is_short {
-            self.deadline.ends_at = self.deadline.ends_at.min(Instant::now() + DRAIN_TIMEOUT);
-            while let Ok(Some(_)) = self.next(url).await {}
+            let drained = async { while let Ok(Some(_)) = self.next(url).await {} };
+            // What did not come in this time closes the connection.
+            let _ = timeout(DRAIN_TIMEOUT, drained).await;
             // That was not long enough to say anything about the connection.
             self.lease.fell_silent = false;
         }
