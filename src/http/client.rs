@@ -291,13 +291,11 @@ impl Client {
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let host = uri.host()?;
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let addresses = match address {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => {
-                let found = self.resolver.with(std::iter::empty()).resolve(host.parse().ok()?).await.ok()?;
-                found.map(|address| SocketAddr::new(address.ip(), port)).collect()
-            }
+        let addresses = if let Ok(address) = proxy::bare(host).parse::<IpAddr>() {
+            vec![SocketAddr::new(address, port)]
+        } else {
+            let found = self.resolver.with(std::iter::empty()).resolve(host.parse().ok()?).await.ok()?;
+            found.map(|address| SocketAddr::new(address.ip(), port)).collect()
         };
         let tls = if secure { Some(self.tls().clone().ok()?) } else { None };
         TunnelAnswer::ask(proxy, &addresses, tls, url).await.ok()
