@@ -1,27 +1,47 @@
 //! A program that is stopped for longer than its deadlines, as on a laptop that sleeps.
 
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use crate::common::{Dns, Program, Reply, Run, Running, Server, fetchimg};
+use crate::common::{Dns, Program, Reply, Run, Running, Server, fetchimg, wait_until};
 
-/// The deadlines of these runs, and far more than a busy machine needs for anything.
-const DEADLINE: &str = "2";
+/// The deadlines of these runs, in seconds.
+const DEADLINE: &str = "1.5";
 
-/// Longer than [`DEADLINE`].
-const STOPPED: Duration = Duration::from_millis(3200);
+/// Longer than [`DEADLINE`], and than any pause of a busy machine.
+const STOPPED: Duration = Duration::from_millis(2800);
 
-/// One image, with one try.
-fn one(url: &str) -> Program {
-    fetchimg().lines([url]).args(["--retries", "0", "--stall-timeout", DEADLINE])
+const IN_THE_HEAD: &str = "/gated/3000/a.png";
+const IN_THE_BODY: &str = "/gated-middle/300000/a.png";
+
+/// The cases run side by side, because all they do is wait.
+#[test]
+fn a_program_that_was_stopped_loses_no_try() {
+    scope(|scope| {
+        for target in [IN_THE_HEAD, IN_THE_BODY] {
+            scope.spawn(move || what_came_meanwhile_is_read(target));
+            for limit in ["--stall-timeout", "--timeout"] {
+                scope.spawn(move || what_comes_afterwards_is_waited_for(target, limit));
+            }
+        }
+        scope.spawn(a_connection_that_died_costs_no_try);
+        scope.spawn(a_host_that_is_gone_is_tried_for_some_time);
+        scope.spawn(a_silence_that_goes_on_is_too_long_all_the_same);
+        scope.spawn(a_name_that_was_asked_for_costs_no_try);
+    });
 }
 
-fn stop(running: &mut Running, meanwhile: impl FnOnce()) {
+/// One image, with one try.
+fn one(url: &str, limit: &str) -> Program {
+    fetchimg().lines([url]).args(["--retries", "0", limit, DEADLINE, "-vv"])
+}
+
+/// Starts to fetch the image, and stops the program when its request has arrived.
+fn stopped_during(server: &Server, target: &str, limit: &str) -> Running {
+    let mut running = one(&server.url(target), limit).start();
+    server.wait_for_hits(target, 1, Duration::from_secs(60));
     running.kill("STOP");
-    sleep(STOPPED / 2);
-    meanwhile();
-    sleep(STOPPED / 2);
-    running.kill("CONT");
+    running
 }
 
 #[track_caller]
@@ -31,81 +51,60 @@ fn is_saved(run: &Run, server: &Server, target: &str, attempts: u64) {
     assert_eq!(run.record(0)["attempts"], attempts, "{target}\n{run}");
 }
 
-/// Runs the cases side by side, because all they do is wait.
-fn side_by_side<T: Send + Sync + Copy>(cases: &[T], case: impl Fn(T) + Sync) {
-    std::thread::scope(|scope| {
-        for each in cases {
-            scope.spawn(|| case(*each));
-        }
-    });
+fn what_came_meanwhile_is_read(target: &str) {
+    let server = Server::start();
+    let mut running = stopped_during(&server, target, "--stall-timeout");
+    server.open_gate();
+    sleep(STOPPED);
+    running.kill("CONT");
+    is_saved(&running.wait(), &server, target, 1);
 }
 
-#[test]
-fn what_came_while_the_program_was_stopped_is_read() {
-    side_by_side(&["/gated/3000/a.png", "/gated-middle/300000/a.png"], |target| {
-        let server = Server::start();
-        let mut running = one(&server.url(target)).start();
-        server.wait_for_hits(target, 1, Duration::from_secs(60));
-        stop(&mut running, || server.open_gate());
-        is_saved(&running.wait(), &server, target, 1);
-    });
+fn what_comes_afterwards_is_waited_for(target: &str, limit: &str) {
+    let server = Server::start();
+    let mut running = stopped_during(&server, target, limit);
+    sleep(STOPPED);
+    running.kill("CONT");
+    // Without a new deadline the row fails at once.
+    sleep(Duration::from_millis(300));
+    server.open_gate();
+    is_saved(&running.wait(), &server, target, 1);
 }
 
-#[test]
-fn what_comes_after_the_program_went_on_is_waited_for() {
-    let limits = [["--stall-timeout", DEADLINE], ["--timeout", DEADLINE]];
-    let targets = ["/gated/3000/a.png", "/gated-middle/300000/a.png"];
-    let cases = limits.map(|limit| targets.map(|target| (limit, target))).concat();
-    side_by_side(&cases, |(limit, target)| {
-        let server = Server::start();
-        let mut running = fetchimg().lines([server.url(target)]).args(["--retries", "0"]).args(limit).start();
-        server.wait_for_hits(target, 1, Duration::from_secs(60));
-        stop(&mut running, || {});
-        // Without a new deadline the row fails at once.
-        sleep(Duration::from_millis(300));
-        server.open_gate();
-        is_saved(&running.wait(), &server, target, 1);
-    });
-}
-
-#[test]
-fn a_connection_that_died_meanwhile_costs_no_try() {
+fn a_connection_that_died_costs_no_try() {
     let (server, target) = (Server::start(), "/stall-once/3000/a.png");
-    let mut running = one(&server.url(target)).start();
-    server.wait_for_hits(target, 1, Duration::from_secs(60));
-    stop(&mut running, || {});
+    let mut running = stopped_during(&server, target, "--stall-timeout");
+    sleep(STOPPED);
+    running.kill("CONT");
     is_saved(&running.wait(), &server, target, 2);
 }
 
-#[test]
-fn a_host_that_cannot_be_reached_afterwards_is_tried_for_some_time() {
+fn a_host_that_is_gone_is_tried_for_some_time() {
     let server = Server::start();
-    let mut running = one(&server.url("/gated/3000/a.png")).start();
-    server.wait_for_hits("/gated/", 1, Duration::from_secs(60));
-    stop(&mut running, move || drop(server));
-    let run = running.wait();
-    assert_eq!(run.record(0)["error"], "connect", "{run}");
-    assert!(run.record(0)["attempts"].as_u64() > Some(3), "{run}");
+    let mut running = stopped_during(&server, IN_THE_HEAD, "--stall-timeout");
+    drop(server);
+    sleep(STOPPED);
+    running.kill("CONT");
+    wait_until("a second attempt after the first", || running.stderr().matches("Trying again in 1.0 s").count() >= 2);
 }
 
-#[test]
 fn a_silence_that_goes_on_is_too_long_all_the_same() {
     let server = Server::start();
-    let mut running = one(&server.url("/silent/a.png")).start();
-    server.wait_for_hits("/silent", 1, Duration::from_secs(60));
-    stop(&mut running, || {});
-    let run = running.wait();
-    assert_eq!(run.record(0)["error"], "stalled", "{run}");
+    let mut running = stopped_during(&server, "/silent/a.png", "--stall-timeout");
+    sleep(STOPPED);
+    running.kill("CONT");
+    running.wait_for_stderr("no whole head of an answer came within 1.5 s");
 }
 
-#[test]
-fn a_name_that_was_asked_for_meanwhile_costs_no_try() {
+fn a_name_that_was_asked_for_costs_no_try() {
     let server = Server::start();
     let dns = Dns::start(|_| Reply::Slow(Duration::from_millis(700), Box::new(Reply::here())));
     let url = server.url_for_host("a.test", "/png/300/a.png");
-    let mut running = one(&url).args(["--connect-timeout", DEADLINE, "--dns-servers", &dns.address()]).start();
-    crate::common::wait_until("a query", || dns.total() > 0);
-    stop(&mut running, || {});
+    let mut running = one(&url, "--connect-timeout").args(["--dns-servers", &dns.address()]).start();
+    wait_until("a query", || dns.total() > 0);
+    running.kill("STOP");
+    sleep(STOPPED);
+    running.kill("CONT");
     let run = running.wait();
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
