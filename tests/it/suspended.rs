@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::common::{Dns, Program, Reply, Run, Running, Server, fetchimg, wait_until};
 
-/// The deadlines of these runs, in seconds.
-const DEADLINE: &str = "1.5";
+/// The deadlines of these runs, in seconds: a busy machine needs some time to stop a program.
+const DEADLINE: &str = "3";
 
 /// Longer than [`DEADLINE`], and than any pause of a busy machine.
-const STOPPED: Duration = Duration::from_millis(2800);
+const STOPPED: Duration = Duration::from_millis(4500);
 
 const IN_THE_HEAD: &str = "/gated/3000/a.png";
 const IN_THE_BODY: &str = "/gated-middle/300000/a.png";
@@ -85,7 +85,9 @@ fn a_host_that_is_gone_is_tried_for_some_time() {
     drop(server);
     sleep(STOPPED);
     running.kill("CONT");
-    wait_until("a second attempt after the first", || running.stderr().matches("Trying again in 1.0 s").count() >= 2);
+    let is_tried = |running: &Running| running.stderr().matches("Trying again in 1.0 s").count() >= 2;
+    wait_until("a third attempt, or the end", || is_tried(&running) || !running.is_running());
+    assert!(is_tried(&running), "{}", running.stderr());
 }
 
 fn a_silence_that_goes_on_is_too_long_all_the_same() {
@@ -93,7 +95,9 @@ fn a_silence_that_goes_on_is_too_long_all_the_same() {
     let mut running = stopped_during(&server, "/silent/a.png", "--stall-timeout");
     sleep(STOPPED);
     running.kill("CONT");
-    running.wait_for_stderr("no whole head of an answer came within 1.5 s");
+    let is_noticed = |running: &Running| running.stderr().contains("no whole head of an answer came within 3 s");
+    wait_until("the end of the silence", || is_noticed(&running) || !running.is_running());
+    assert!(is_noticed(&running), "{}", running.stderr());
 }
 
 fn a_name_that_was_asked_for_costs_no_try() {
