@@ -263,9 +263,13 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_RETRY_WAIT.as_secs_f64(), help_heading = "HTTP")]
     pub retry_wait: f64,
 
-    /// Time limit for the name lookup and for the connection, each on its own
+    /// Time limit for the name lookup and for the connection, each on its own; unless given, a lookup ends sooner if resolv.conf says so
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_CONNECT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub connect_timeout: f64,
+
+    /// Whether `--connect-timeout` is on the command line.
+    #[arg(skip)]
+    pub connect_timeout_is_given: bool,
 
     /// Time limit without a byte, connecting included; unless given, a row's first attempt at a fast host has less
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_STALL_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
@@ -303,7 +307,7 @@ pub struct Args {
     #[arg(long, help_heading = "HTTP")]
     pub netrc: bool,
 
-    /// Use this proxy (http, https, socks5); "" uses none
+    /// Use this proxy (http, https, socks5), but for the hosts in NO_PROXY; "" uses none
     #[arg(short = 'x', long, value_name = "URL", help_heading = "HTTP")]
     pub proxy: Option<String>,
 
@@ -436,6 +440,7 @@ impl Args {
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
         args.stall_timeout_is_given = is_given("stall_timeout");
+        args.connect_timeout_is_given = is_given("connect_timeout");
         args.concurrency_is_given = is_given("concurrency");
         Ok(args)
     }

@@ -58,6 +58,9 @@ pub const DEFAULT_CHUNK_SIZE: usize = 512;
 /// `--max-bytes`: the largest body in bytes; a larger one fails.
 pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
 
+/// The wait before an attempt is made again that failed because the program was stopped or its machine slept.
+const WAIT_AFTER_SUSPENSION: Duration = Duration::from_secs(1);
+
 /// What every download is checked against, and how it is retried.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -232,6 +235,7 @@ impl Fetcher {
                 state.waited += since.elapsed();
             }
             let first_byte_before = state.first_byte;
+            let began = Instant::now();
             // Boxed, because most tasks of a long list wait here for a permit and should be small while they do.
             let held = HeldPermit::new(self, permit, attempt, state.fell_silent);
             let result = Box::pin(self.attempt(work, &held, state, &mut partial)).await;
@@ -250,7 +254,14 @@ impl Fetcher {
             let exceeds_max = error.retry_after().is_some_and(|asked| asked > retry::MAX_RETRY_AFTER);
             let retry_after = error.retry_after().map(|asked| asked.min(retry::MAX_RETRY_AFTER));
             let feedback = feedback(&error, retry_after, state.attempts, state.first_byte != first_byte_before);
-            let wait = if error.retryable() && !exceeds_max { waits.next() } else { None };
+            let is_disturbed = is_unreachable(error.kind()) && self.client.was_suspended(began);
+            let feedback = if is_disturbed { Feedback::Unclear } else { feedback };
+            let wait = match error.retryable() && !exceeds_max {
+                // It is no retry: the program was suspended, and the network may not be there yet.
+                true if is_disturbed => Some(WAIT_AFTER_SUSPENSION),
+                true => waits.next(),
+                false => None,
+            };
             let Some(wait) = wait else {
                 permit.release(feedback);
                 return Err(error);
@@ -472,6 +483,11 @@ fn feedback(error: &FetchError, retry_after: Option<Duration>, attempts: u32, wa
         | ErrorKind::TooLarge => Feedback::Success,
         _ => Feedback::Unclear,
     }
+}
+
+/// Whether the network may be to blame: no answer came, or no whole one.
+const fn is_unreachable(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Dns | ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Stalled | ErrorKind::CutShort)
 }
 
 fn file_exists(path: String) -> Skipped {

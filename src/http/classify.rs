@@ -122,6 +122,15 @@ pub fn requires_http1(error: &reqwest::Error) -> bool {
     reasons.any(|reason| reason == h2::Reason::HTTP_1_1_REQUIRED)
 }
 
+/// Whether the proxy answered, and gave no tunnel. For all other failures to connect there is an error of the sockets, of
+/// TLS, of the lookup or of a clock; for this one hyper-util has a type that it does not publish.
+pub fn is_refused_tunnel(error: &reqwest::Error) -> bool {
+    error.is_connect()
+        && !error.is_timeout()
+        && !causes(error)
+            .any(|cause| cause.is::<io::Error>() || cause.is::<ResolveError>() || cause.is::<rustls::Error>())
+}
+
 /// The local port of the connection, if the request ended on one without a response.
 ///
 /// A server may close a persistent connection at any time (RFC 9112, section 9.6); a request that was just being sent

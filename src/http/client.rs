@@ -8,22 +8,25 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hyper_util::client::legacy::connect::HttpInfo;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::Intercept;
 use percent_encoding::{AsciiSet, percent_encode};
+use reqwest::dns::Resolve as _;
 use reqwest::header::{COOKIE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Request, Version};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::classify::{Stage, classify, classify_lookup, died_on_connection, requires_http1};
+use super::classify::{Stage, classify, classify_lookup, died_on_connection, is_refused_tunnel, requires_http1};
 use super::cookies::CookieJar;
 use super::deadline::{BeforeRequest, Deadline, GiveUpCheck};
 use super::ip_scope::is_public;
 use super::pool::{ClientLease, ConnectionPool, Connections, Kind, UsedPorts};
+use super::proxy::{self, Proxies, TunnelAnswer};
 use super::range::Resume;
 use super::request::Identity;
 use super::resolver::{AddressFilter, DnsOptions, Family, Pinned, Resolver};
 use super::response::{RawResponse, Response};
+use super::suspension::Suspensions;
 use super::tls::{self, Trust};
 use crate::record::{ErrorKind, FetchError, RunError};
 use crate::util::redact::{redacted, redacted_text};
@@ -76,6 +79,9 @@ pub struct Options {
     pub allow_downgrade: bool,
     /// `--connect-timeout`.
     pub connect_timeout: Duration,
+    /// How long name servers are listened to, if that was said: otherwise as long as `/etc/resolv.conf` says, and
+    /// [`Options::connect_timeout`] at most.
+    pub lookup_timeout: Option<Duration>,
     /// `--stall-timeout`.
     pub stall_timeout: Duration,
     /// `--timeout`, for one attempt with its redirects and its body.
@@ -84,20 +90,28 @@ pub struct Options {
     pub concurrency: usize,
 }
 
+/// How a URL is reached. reqwest makes a client for each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Reach {
+    /// With TLS: a list without `https:` never reads the system's certificates.
+    secure: bool,
+    /// Through a proxy: reqwest does not know all exceptions.
+    proxied: bool,
+    /// The port that `--resolve` gives for the host: reqwest does not tell the resolver the port.
+    pinned_port: Option<u16>,
+}
+
 /// Fetches URLs. There is one for the whole run, shared by all tasks.
 #[derive(Debug)]
 pub struct Client {
     options: Options,
     trust: Trust,
     resolver: Resolver,
-    /// By whether TLS is used, because a list without `https:` never reads the system's certificates; and by the port
-    /// that `--resolve` gives for the host, because reqwest does not tell the resolver the port.
-    pools: HashMap<(bool, Option<u16>), ConnectionPool, RandomState>,
-    proxy_speaks_tls: bool,
-    /// The proxies of the environment.
-    environment: Matcher,
+    pools: HashMap<Reach, ConnectionPool, RandomState>,
+    proxies: Proxies,
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
+    suspensions: Suspensions,
 }
 
 impl Client {
@@ -112,23 +126,33 @@ impl Client {
             (None, false) => Trust::System,
         };
         let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
-        let pools = ports
-            .flat_map(|port| [((false, port), ConnectionPool::default()), ((true, port), ConnectionPool::default())]);
+        let pools = ports.flat_map(|pinned_port| {
+            let ways = [(false, false), (false, true), (true, false), (true, true)];
+            ways.map(|(secure, proxied)| (Reach { secure, proxied, pinned_port }, ConnectionPool::default()))
+        });
+        // A proxy would resolve names itself, and the addresses could not be checked.
+        let proxy = if options.public_only { Some("") } else { options.proxy.as_deref() };
         let client = Self {
-            proxy_speaks_tls: proxy_speaks_tls(options.proxy.as_deref()),
+            proxies: Proxies::new(proxy),
             trust,
             resolver: Resolver::new(
                 AddressFilter { family: options.family, public_only: options.public_only },
-                DnsOptions { servers: options.dns_servers.clone(), timeout: options.connect_timeout },
+                DnsOptions {
+                    servers: options.dns_servers.clone(),
+                    timeout: options.lookup_timeout.unwrap_or(options.connect_timeout),
+                    is_patient: options.lookup_timeout.is_some(),
+                },
             ),
-            environment: Matcher::from_system(),
             pools: pools.collect(),
             tls: OnceLock::new(),
             used: UsedPorts::default(),
+            suspensions: Suspensions::new(options.stall_timeout),
             options,
         };
         // A wrong proxy is reported now, not at the first download.
-        client.build((false, None), Kind::POOLED).map_err(|error| RunError::Client(error.to_string()))?;
+        client
+            .build(Reach { secure: false, proxied: true, pinned_port: None }, Kind::POOLED)
+            .map_err(|error| RunError::Client(error.to_string()))?;
         Ok(client)
     }
 
@@ -145,13 +169,22 @@ impl Client {
     /// attempt before `--stall-timeout` does. `before_request` is awaited before each request but the first.
     #[must_use]
     pub fn deadline<'a>(
-        &self,
+        &'a self,
         should_give_up: Option<GiveUpCheck<'a>>,
         before_request: Option<BeforeRequest<'a>>,
     ) -> Deadline<'a> {
         let (timeout, stall_timeout) = (self.options.attempt_timeout, self.options.stall_timeout);
         let (ends_at, connections) = (Instant::now() + timeout, Connections::Pooled);
-        Deadline { ends_at, timeout, stall_timeout, should_give_up, before_request, connections }
+        let suspensions = &self.suspensions;
+        suspensions.watch();
+        Deadline { ends_at, timeout, stall_timeout, should_give_up, before_request, connections, suspensions }
+    }
+
+    /// Whether the failure of an attempt that began then says nothing about the host: the program was stopped or its
+    /// machine slept, during the attempt or shortly before.
+    #[must_use]
+    pub fn was_suspended(&self, began: std::time::Instant) -> bool {
+        self.suspensions.disturbed(began)
     }
 
     /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects.
@@ -228,20 +261,44 @@ impl Client {
             }
             other => other,
         };
-        let head = sent.map_err(|error| {
-            let error = classify(&error, url, Stage::Head);
-            match self.options.proxy.as_deref() {
-                Some(proxy) if !proxy.is_empty() => {
-                    error.with_context(&format!("through the proxy {}", redacted_text(proxy)))
-                }
-                _ => error,
-            }
-        })?;
+        let head = match sent {
+            Ok(head) => head,
+            Err(error) => return Err(self.failure(&error, url, deadline).await),
+        };
         lease.is_http1 |= head.version() < Version::HTTP_2;
         if let Some(info) = head.extensions().get::<HttpInfo>() {
             self.used.insert(info.local_addr().port());
         }
         Ok(RawResponse { head, deadline, lease })
+    }
+
+    /// Sorts the error of a request, and asks the proxy that refused its tunnel for the reason.
+    async fn failure(&self, error: &reqwest::Error, url: &Url, deadline: Deadline<'_>) -> FetchError {
+        let failure = classify(error, url, Stage::Head);
+        let Some(proxy) = self.proxies.of(url) else { return failure };
+        if proxy::tunnels(&proxy, url) && is_refused_tunnel(error) {
+            let until = deadline.ends_at.min(Instant::now() + self.options.connect_timeout);
+            let answer = timeout_at(until, self.ask_for_tunnel(&proxy, url)).await;
+            if let Some(refusal) = answer.ok().flatten().and_then(|answer| answer.error(&proxy)) {
+                return refusal;
+            }
+        }
+        failure.with_context(&format!("through the proxy {}", proxy::shown(&proxy)))
+    }
+
+    async fn ask_for_tunnel(&self, proxy: &Intercept, url: &Url) -> Option<TunnelAnswer> {
+        let uri = proxy.uri();
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = uri.host()?;
+        let addresses = if let Ok(address) = proxy::bare(host).parse::<IpAddr>() {
+            vec![SocketAddr::new(address, port)]
+        } else {
+            let found = self.resolver.with(std::iter::empty()).resolve(host.parse().ok()?).await.ok()?;
+            found.map(|address| SocketAddr::new(address.ip(), port)).collect()
+        };
+        let tls = if secure { Some(self.tls().clone().ok()?) } else { None };
+        TunnelAnswer::ask(proxy, &addresses, tls, url).await.ok()
     }
 
     /// The resolver filters the addresses of names; an address in the URL is checked here.
@@ -268,23 +325,11 @@ impl Client {
     /// count the time that the lookup waits for its turn. Does nothing where there is no name to resolve.
     async fn look_up(&self, url: &Url, deadline: Deadline<'_>) -> Result<(), FetchError> {
         let Some(url::Host::Domain(host)) = url.host() else { return Ok(()) };
-        if self.is_pinned(url) || self.is_proxied(url) {
+        if self.is_pinned(url) || self.proxies.of(url).is_some() {
             return Ok(());
         }
-        match timeout_at(deadline.ends_at, self.resolver.prepare(&host.to_ascii_lowercase())).await {
-            Ok(resolved) => resolved.map_err(|error| classify_lookup(&error, url)),
-            Err(_) => Err(deadline.timed_out()),
-        }
-    }
-
-    /// Whether the request goes to a proxy, which resolves the name itself.
-    fn is_proxied(&self, url: &Url) -> bool {
-        match self.options.proxy.as_deref() {
-            _ if self.options.public_only => false,
-            Some(proxy) => !proxy.is_empty(),
-            // reqwest asks the same matcher.
-            None => url.as_str().parse::<http::Uri>().is_ok_and(|uri| self.environment.intercept(&uri).is_some()),
-        }
+        let resolved = deadline.bound(self.resolver.prepare(&host.to_ascii_lowercase())).await?;
+        resolved.map_err(|error| classify_lookup(&error, url))
     }
 
     /// Whether `--resolve` gives an address for the host and port.
@@ -293,13 +338,13 @@ impl Client {
         self.options.pinned.iter().any(|pinned| Some(pinned.port) == port && Some(&*pinned.host) == url.host_str())
     }
 
-    /// The key of [`Client::pools`] for the URL.
-    fn pool_key(&self, url: &Url) -> (bool, Option<u16>) {
-        (self.is_secure(url), url.port_or_known_default().filter(|_| self.is_pinned(url)))
+    fn reach(&self, url: &Url) -> Reach {
+        let pinned_port = url.port_or_known_default().filter(|_| self.is_pinned(url));
+        Reach { secure: self.is_secure(url), proxied: self.proxies.of(url).is_some(), pinned_port }
     }
 
     fn is_secure(&self, url: &Url) -> bool {
-        url.scheme() == "https" || self.proxy_speaks_tls
+        url.scheme() == "https" || self.proxies.speaks_tls
     }
 
     /// The TLS settings, made when they are first needed.
@@ -309,14 +354,15 @@ impl Client {
     }
 
     fn lease(&self, url: &Url, connections: Connections) -> Result<ClientLease, FetchError> {
-        let key = self.pool_key(url);
-        let pool = self.pools.get(&key).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
-        pool.lease(url, connections, self.options.concurrency, |kind| self.build(key, kind))
+        let reach = self.reach(url);
+        let pool =
+            self.pools.get(&reach).ok_or_else(|| FetchError::new(ErrorKind::Internal, "no pool for this port"))?;
+        pool.lease(url, connections, self.options.concurrency, |kind| self.build(reach, kind))
     }
 
-    /// Builds a reqwest client. `secure`: with TLS, for which the system's certificates are read the first time.
-    /// `port`: with the addresses that `--resolve` gives for that port.
-    fn build(&self, (secure, port): (bool, Option<u16>), kind: Kind) -> Result<reqwest::Client, FetchError> {
+    /// Builds a reqwest client. The first one with TLS reads the system's certificates.
+    fn build(&self, reach: Reach, kind: Kind) -> Result<reqwest::Client, FetchError> {
+        let Reach { secure, proxied, pinned_port: port } = reach;
         let options = &self.options;
         let http1_only = options.http1_only || kind.http1_only;
         let tls = if secure {
@@ -356,44 +402,12 @@ impl Client {
             None => builder,
         };
         builder = match options.proxy.as_deref() {
-            // A proxy would resolve names itself, and the addresses could not be checked.
-            _ if options.public_only => builder.no_proxy(),
+            _ if options.public_only || !proxied => builder.no_proxy(),
             None => builder,
             Some("") => builder.no_proxy(),
             Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy).map_err(unbuildable)?),
         };
         builder.build().map_err(unbuildable)
-    }
-}
-
-impl Options {
-    /// Checks that the text names a proxy that can be used; an empty text means no proxy.
-    ///
-    /// # Errors
-    /// The reason, in words.
-    pub fn check_proxy(proxy: &str) -> Result<(), String> {
-        let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        match scheme.as_deref() {
-            _ if proxy.is_empty() => return Ok(()),
-            // reqwest would silently ignore any other proxy, and send the request without one.
-            None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
-            Some(other) => return Err(format!("{other}: is no kind of proxy")),
-        }
-        reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            cause.unwrap_or_else(|| error.to_string())
-        })
-    }
-}
-
-/// Whether the connection to the proxy is encrypted, for a proxy from the options or from the environment.
-fn proxy_speaks_tls(given: Option<&str>) -> bool {
-    let is_https = |proxy: &str| proxy.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("https:"));
-    match given {
-        Some(proxy) => is_https(proxy),
-        None => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
-            .into_iter()
-            .any(|name| std::env::var(name).is_ok_and(|proxy| is_https(&proxy))),
     }
 }
 

@@ -4,11 +4,14 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::pool::Connections;
+use super::suspension::Suspensions;
 use crate::record::{ErrorKind, FetchError};
 
 /// Called with the length of the silence so far; returns whether that is too long.
@@ -29,6 +32,7 @@ pub struct Deadline<'a> {
     pub(super) should_give_up: Option<GiveUpCheck<'a>>,
     pub(super) before_request: Option<BeforeRequest<'a>>,
     pub(super) connections: Connections,
+    pub(super) suspensions: &'a Suspensions,
 }
 
 impl Deadline<'_> {
@@ -51,7 +55,13 @@ impl Deadline<'_> {
         Ok(self)
     }
 
-    pub(super) fn timed_out(self) -> FetchError {
+    /// Awaits the future until the attempt is over, however long the silence lasts.
+    pub(super) async fn bound<T>(self, future: impl Future<Output = T>) -> Result<T, FetchError> {
+        let patient = Deadline { stall_timeout: self.timeout, should_give_up: None, ..self };
+        within_deadline(patient, "nothing", future).await
+    }
+
+    fn timed_out(self) -> FetchError {
         FetchError::new(ErrorKind::Timeout, format!("not complete after {} s", self.timeout.as_secs_f64()))
     }
 }
@@ -60,22 +70,39 @@ impl Deadline<'_> {
 pub(super) const MISSING_HEAD: &str = "no whole head of an answer";
 
 /// Awaits the future until the silence lasts too long or the attempt is over. `missing` names what did not arrive.
+///
+/// When the program was suspended meanwhile, both begin anew at the moment at which it went on.
 pub(super) async fn within_deadline<T>(
     deadline: Deadline<'_>,
     missing: &str,
     future: impl Future<Output = T>,
 ) -> Result<T, FetchError> {
     let mut future = pin!(future);
-    let begun = Instant::now();
+    let mut begun = Instant::now();
+    let mut ends_at = deadline.ends_at;
     let step = deadline.should_give_up.map_or(deadline.stall_timeout, |_| GIVE_UP_CHECK_INTERVAL);
     let mut silence = Duration::ZERO;
     loop {
         silence = (silence + step).min(deadline.stall_timeout);
         let quiet_until = begun + silence;
-        if let Ok(value) = timeout_at(quiet_until.min(deadline.ends_at), future.as_mut()).await {
+        if let Ok(value) = timeout_at(quiet_until.min(ends_at), future.as_mut()).await {
             return Ok(value);
         }
-        if deadline.ends_at <= quiet_until {
+        // The task that reads the connection may have been waiting for its turn.
+        yield_now().await;
+        if let Some(value) = future.as_mut().now_or_never() {
+            return Ok(value);
+        }
+        if let Some(resumed) = deadline.suspensions.last_resumed().map(Instant::from_std)
+            && (resumed > begun || resumed + deadline.timeout > ends_at)
+        {
+            ends_at = ends_at.max(resumed + deadline.timeout);
+            if resumed > begun {
+                (begun, silence) = (resumed, Duration::ZERO);
+            }
+            continue;
+        }
+        if ends_at <= quiet_until {
             return Err(deadline.timed_out());
         }
         if silence == deadline.stall_timeout

@@ -13,12 +13,14 @@ pub mod disposition;
 mod ip_scope;
 mod options;
 mod pool;
+mod proxy;
 mod range;
 mod request;
 mod resolver;
 mod response;
 pub mod retry;
 mod same_host;
+mod suspension;
 mod tls;
 mod url_faults;
 

@@ -41,6 +41,7 @@ impl Default for Options {
             max_redirects: DEFAULT_MAX_REDIRECTS,
             allow_downgrade: false,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            lookup_timeout: None,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
             attempt_timeout: DEFAULT_ATTEMPT_TIMEOUT,
             concurrency: 256,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{StatusCode, Version};
-use tokio::time::Instant;
+use tokio::time::timeout;
 use url::Url;
 
 use super::classify::{Stage, classify, requires_http1};
@@ -94,11 +94,16 @@ impl<'a> Response<'a> {
     /// The status for a message: `404 Not Found`, or `status 599` for a status without a known name.
     #[must_use]
     pub fn status_line(&self) -> String {
-        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
-        match reason.or(retry::cloudflare_reason(self.status)) {
-            Some(reason) => format!("{} {reason}", self.status),
-            None => format!("status {}", self.status),
-        }
+        status_line(self.status)
+    }
+}
+
+/// The status for a message, with its name if it has one.
+pub(super) fn status_line(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    match reason.or(retry::cloudflare_reason(status)) {
+        Some(reason) => format!("{status} {reason}"),
+        None => format!("status {status}"),
     }
 }
 
@@ -218,8 +223,9 @@ impl ResponseBody<'_> {
 
     pub(super) async fn drain(mut self, url: &Url) {
         if self.is_short {
-            self.deadline.ends_at = self.deadline.ends_at.min(Instant::now() + DRAIN_TIMEOUT);
-            while let Ok(Some(_)) = self.next(url).await {}
+            let drained = async { while let Ok(Some(_)) = self.next(url).await {} };
+            // What did not come in this time closes the connection.
+            let _ = timeout(DRAIN_TIMEOUT, drained).await;
             // That was not long enough to say anything about the connection.
             self.lease.fell_silent = false;
         }

@@ -285,6 +285,30 @@ fn without_any_answer_the_rows_fail_in_time() {
 }
 
 #[test]
+fn a_connect_timeout_that_is_given_is_the_time_for_names() {
+    let web = Server::start();
+    let slow = || Dns::start(|_| Reply::Slow(Duration::from_millis(2500), Box::new(Reply::here())));
+    let failing = Dns::start(|_| Reply::Code(2));
+    let (_socket, silent) = dns::silent();
+    let (one, two, three) = (slow(), slow(), slow());
+    let url = || [web.url_for_host("a.test", "/png/300/a.png")];
+    for servers in
+        [one.address(), format!("{},{silent}", two.address()), format!("{},{}", three.address(), failing.address())]
+    {
+        let run = asking(&servers, url()).args(["--retries", "0"]).env("RES_OPTIONS", "timeout:1 attempts:1");
+        is_saved_at_once(&run.args(["--connect-timeout", "20"]).run(), &web);
+    }
+    // Otherwise resolv.conf says how long that is, and never longer than the time for a connection.
+    let dns = Dns::start(|_| Reply::Slow(Duration::from_secs(4), Box::new(Reply::here())));
+    for (arguments, seconds) in [(&[][..], 1..3), (&["--connect-timeout", "2"], 2..4)] {
+        let run = asking(&dns.address(), url()).args(["--retries", "0"]).args(arguments);
+        let run = run.env("RES_OPTIONS", "timeout:1 attempts:1").run();
+        is_unresolved(&run, "in time");
+        assert!(seconds.contains(&run.elapsed.as_secs()), "{run}");
+    }
+}
+
+#[test]
 fn an_ipv6_address_that_leads_nowhere_costs_little() {
     // Addresses where nothing listens, and addresses that never answer.
     for nowhere in ["::1", "2001:db8::1", "100::1"] {

@@ -26,6 +26,7 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
             "--proxy: {error}; write a URL such as http://127.0.0.1:3128 or socks5://127.0.0.1:1080"
         ));
     }
+    let connect_timeout = seconds("--connect-timeout", args.connect_timeout, false)?;
     Ok(http::Options {
         identity: identity(args)?,
         proxy: args.proxy.clone(),
@@ -38,7 +39,8 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
         http1_only: args.http1_1,
         max_redirects: args.max_redirs,
         allow_downgrade: args.allow_downgrade,
-        connect_timeout: seconds("--connect-timeout", args.connect_timeout, false)?,
+        connect_timeout,
+        lookup_timeout: args.connect_timeout_is_given.then_some(connect_timeout),
         stall_timeout: seconds("--stall-timeout", args.stall_timeout, false)?,
         attempt_timeout: seconds("--timeout", args.timeout, false)?,
         ..http::Options::default()

@@ -82,6 +82,8 @@ pub struct DnsClient {
     /// Whether the servers were given by `--dns-servers`.
     servers_given: bool,
     timeout: Duration,
+    /// [`DnsOptions::is_patient`].
+    is_patient: bool,
     /// One slot for each query in flight.
     query_slots: Semaphore,
     next_server: AtomicUsize,
@@ -111,6 +113,7 @@ impl DnsClient {
             conf,
             servers_given,
             timeout: options.timeout,
+            is_patient: options.is_patient,
             query_slots: Semaphore::new(MAX_QUERIES_IN_FLIGHT as usize),
             next_server: AtomicUsize::new(0),
         }
@@ -212,34 +215,27 @@ impl DnsClient {
     ) -> Result<ResolvedAddresses, LookupFailure> {
         let servers = self.in_order();
         let mut asked = FuturesUnordered::new();
-        let mut failed = Vec::new();
-        let mut first_error = None;
+        let mut failures = Failures::default();
         for server in std::iter::repeat_n(&servers, self.conf.attempts).flatten() {
             // An immediate second query would get the same error.
-            if failed.contains(&server.address) || Instant::now() >= deadline {
+            if failures.servers.contains(&server.address) || Instant::now() >= deadline {
                 continue;
             }
-            asked.push(async move { (server, server.ask(name, kind, deadline).await) });
+            asked.push(async move { (*server, server.ask(name, kind, deadline).await) });
             let until = deadline.min(Instant::now() + self.conf.timeout);
-            while let Ok(Some((other, answer))) = timeout_at(until, asked.next()).await {
-                match answer {
-                    Ok(lookup) => return resolved(&lookup),
-                    Err(NetError::Dns(DnsError::NoRecordsFound(none))) => return Err(no_records(&none)),
-                    Err(NetError::Timeout) => {}
-                    Err(error) => {
-                        failed.push(other.address);
-                        first_error = first_error.or_else(|| Some(describe(other.address, &error)));
-                    }
-                }
-                if other.address == server.address {
-                    break;
-                }
+            if let Some(answer) = listen(&mut asked, until, Some(server.address), &mut failures).await {
+                return answer;
             }
-            if !failed.contains(&server.address) {
+            if !failures.servers.contains(&server.address) {
                 server.avoid(Some(Instant::now() + AVOID_TIME));
             }
         }
-        Err(LookupFailure::Transient(first_error.unwrap_or_else(|| describe_timeout(&servers))))
+        if self.is_patient
+            && let Some(answer) = listen(&mut asked, deadline, None, &mut failures).await
+        {
+            return answer;
+        }
+        Err(LookupFailure::Transient(failures.first.unwrap_or_else(|| describe_timeout(&servers))))
     }
 
     /// All servers, with those last that could not be reached recently.
@@ -251,6 +247,38 @@ impl DnsClient {
         servers.sort_by_key(|server| server.is_avoided(now));
         servers
     }
+}
+
+/// The servers that failed.
+#[derive(Default)]
+struct Failures {
+    servers: Vec<SocketAddr>,
+    /// The first failure, in words.
+    first: Option<String>,
+}
+
+/// Waits for the answer of one of the servers that were asked, or for the failure of `last`, the one that was asked last.
+async fn listen<'a>(
+    asked: &mut FuturesUnordered<impl Future<Output = (&'a NameServer, Result<Lookup, NetError>)>>,
+    until: Instant,
+    last: Option<SocketAddr>,
+    failures: &mut Failures,
+) -> Option<Result<ResolvedAddresses, LookupFailure>> {
+    while let Ok(Some((server, answer))) = timeout_at(until, asked.next()).await {
+        match answer {
+            Ok(lookup) => return Some(resolved(&lookup)),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => return Some(Err(no_records(&none))),
+            Err(NetError::Timeout) => {}
+            Err(error) => {
+                failures.servers.push(server.address);
+                failures.first.get_or_insert_with(|| describe(server.address, &error));
+            }
+        }
+        if last == Some(server.address) {
+            break;
+        }
+    }
+    None
 }
 
 impl NameServer {
@@ -416,6 +444,7 @@ mod tests {
             conf,
             servers_given: false,
             timeout: Duration::from_secs(1),
+            is_patient: false,
             query_slots: Semaphore::new(1),
             next_server: AtomicUsize::new(0),
         }

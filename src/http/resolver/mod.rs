@@ -108,6 +108,9 @@ pub struct DnsOptions {
     pub servers: Vec<SocketAddr>,
     /// The timeout of a lookup, without the wait for its turn.
     pub timeout: Duration,
+    /// Whether a server that is silent is listened to until then, even if it was asked as often as `/etc/resolv.conf`
+    /// says.
+    pub is_patient: bool,
 }
 
 /// The result of a lookup, and how long it is used.
