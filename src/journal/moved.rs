@@ -8,9 +8,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::Journal;
 use super::index::{Key, Offset, RowState};
 use super::line::RecordFields;
-use super::Journal;
 use crate::record::{RunError, text_hash};
 
 /// A living record that names a file: the last one that says where the image of its row is.
@@ -168,7 +168,8 @@ mod tests {
         let mut of_a = named.remove("a.png").expect("records");
         assert!(named.is_empty(), "what is superseded is dead: {named:?}");
         of_a.sort_by(|one, other| one.line.cmp(&other.line));
-        let urls = of_a.iter().map(|record| String::from_utf8_lossy(&record.line)[29..30].to_owned()).collect::<Vec<_>>();
+        let urls =
+            of_a.iter().map(|record| String::from_utf8_lossy(&record.line)[29..30].to_owned()).collect::<Vec<_>>();
         assert_eq!(urls, ["1", "2", "5"]);
 
         for record in &of_a {

@@ -50,7 +50,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
     let gives_anew = options.existing == Existing::Replace;
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
-    let (path, mut taken) = (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
+    let (path, mut taken) =
+        (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let mut journal = match taken.counts {
         None => Journal::open_overlay(&path, options.row_identity, |file| taken.mark_taken(file.path))?,
         Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,

@@ -1,9 +1,9 @@
 //! The passes of a run over its rows: one, or one for each mode that is compared (`--compare`).
 
-use super::{Options, asides};
 use super::pass::{Control, Pass, Rows};
 use super::reporting::Outputs;
 use super::state::State;
+use super::{Options, asides};
 use crate::http::Client;
 use crate::record::{Exit, RunError};
 use crate::report::{COMPLETED, SampledRow, Summary};

@@ -74,8 +74,13 @@ impl State {
         })?;
         for file in &superseded {
             // If another row got the name, the file under it is not that of the superseded record.
-            let is_aside = folder.is_aside(&file.path).map_err(|source| RunError::Output { path: view.root().into(), source })?;
-            taken.release(file, |path, bytes| if !is_aside { folder.remove(path, bytes) });
+            let is_aside =
+                folder.is_aside(&file.path).map_err(|source| RunError::Output { path: view.root().into(), source })?;
+            taken.release(file, |path, bytes| {
+                if !is_aside {
+                    folder.remove(path, bytes)
+                }
+            });
         }
         journal.flush()?;
         if folder.syncs() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -429,4 +430,59 @@ fn the_header_tells_what_stands_between_the_fields() {
     let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "url;caption"]).run();
     assert_eq!(run.status, Some(3), "a header is no column\n{run}");
     assert!(server.requests().iter().all(|request| request.target == "/png/300/a.png"));
+}
+
+/// A Parquet file of one row with that many columns beside the URL, whose metadata say that each of them has so many
+/// bytes.
+fn wide_parquet(url: &str, columns: usize, bytes: i64) -> Vec<u8> {
+    let others = (0..columns).map(|number| format!("required int64 c{number}; ")).collect::<String>();
+    let schema = format!("message list {{ required binary url (UTF8); {others} }}");
+    let schema = Arc::new(parse_message_type(&schema).expect("a schema"));
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).expect("a writer");
+    let mut group = writer.next_row_group().expect("a row group");
+    let mut column = group.next_column().expect("no error").expect("a column");
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(url)], None, None).expect("written");
+    column.close().expect("written");
+    while let Some(mut column) = group.next_column().expect("no error") {
+        column.typed::<Int64Type>().write_batch(&[7], None, None).expect("written");
+        column.close().expect("written");
+    }
+    group.close().expect("written");
+    let file = bytes::Bytes::from(writer.into_inner().expect("a file"));
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).expect("metadata");
+    let mut builder = metadata.into_builder();
+    for group in builder.take_row_groups() {
+        let mut claimed = group.into_builder();
+        for column in claimed.take_columns() {
+            let column = column.into_builder().set_total_uncompressed_size(bytes).build().expect("a column");
+            claimed = claimed.add_column_metadata(column);
+        }
+        builder = builder.add_row_group(claimed.build().expect("a row group"));
+    }
+    // The pages stay where they are, and a footer with the other sizes comes behind the first one.
+    let mut list = file.to_vec();
+    ParquetMetaDataWriter::new(&mut list, &builder.build()).finish().expect("written");
+    list
+}
+
+#[test]
+fn a_parquet_file_whose_columns_do_not_fit_into_memory_is_refused_with_a_sentence() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let dir = TestDir::new();
+    for (columns, bytes, fits) in [(2000, 100 << 10, true), (2000, 1 << 40, false), (400, 1 << 40, true)] {
+        dir.write("list.parquet", wide_parquet(&url, columns, bytes));
+        let output = format!("{columns}-{bytes}");
+        let (run, peak) = fetchimg().in_dir(&dir).args(["list.parquet", "-o", &output]).start().wait_and_weigh();
+        if fits {
+            assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned()]), "{run}");
+            assert_eq!(run.record(0)["extra"].as_object().map(serde_json::Map::len), Some(columns), "{run}");
+        } else {
+            let what =
+                "pages of its 2001 columns would take 4002 MiB of memory at once, and the limit is 1024 MiB; keep only";
+            assert_eq!(run.status, Some(3), "{run}");
+            assert!(run.stderr.contains(what), "{run}");
+        }
+        assert!(peak < 200 << 20, "{peak} bytes");
+    }
 }

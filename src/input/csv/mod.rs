@@ -668,7 +668,7 @@ mod tests {
     #[test]
     fn a_list_for_the_transfer_service_needs_no_header() {
         let list = b"TsvHttpData-1.0\nhttp://a/1\t203\t1B2M2Y8AsgTpgAmY7PhCfg==\nhttp://a/2\t7\nhttp://a/3\n";
-        for format in [Some(ListFormat::Tsv), None] {
+        for format in [Some(ListFormat::Tsv), Some(ListFormat::Text), None] {
             let options = Options { format, ..options(ListFormat::Tsv) };
             let rows = [r#"http://a/1 md5 {"size":"203"}"#, r#"http://a/2 {"size":"7"}"#, r#"http://a/3 {"size":""}"#];
             assert_eq!(rows_as_text(list, &options), rows);

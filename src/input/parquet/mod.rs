@@ -2,18 +2,18 @@
 //!
 //! The schema is at the end of the file, and the columns are read side by side, so the input must be seekable: what
 //! comes from a pipe, or compressed as a whole, is first copied to a temporary file. One page of each column is in
-//! memory. Columns that a record cannot hold are not read.
+//! memory, so a file with very many columns is refused. Columns that a record cannot hold are not read.
 
 mod schema;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -38,13 +38,21 @@ const MAX_DECODED_VALUES: usize = 256 * MAX_BATCH_ROWS;
 /// The number of values that are decoded at once in a file with very many columns.
 const MIN_DECODED_VALUES: usize = 8;
 
+/// The memory of a column, in bytes, at most, as the usual writers make files: a page of values and one with its
+/// dictionary, of 1 MiB each. A column chunk that is smaller takes less.
+const MAX_COLUMN_BYTES: u64 = 2 << 20;
+
+/// The memory that the pages of all columns may take together, in bytes. A file with 512 columns never needs more.
+const MAX_PAGES_BYTES: u64 = 1 << 30;
+
 /// Reads all rows of a file, in order.
 pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(io_error(error));
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(fail)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
-    drop(metadata);
     let projection = Projection::find(&schema, context)?;
+    projection.refuse_too_many(&metadata, context)?;
+    drop(metadata);
     // The library interprets annotated values itself. Where it cannot, it fails or panics for the whole file, so the
     // annotations are removed, and `value` interprets the values.
     let plain = without_annotations(&schema).map_err(fail)?;
@@ -111,6 +119,30 @@ impl Projection {
             return Err(context.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }
         Ok(Self { columns: ListColumns::find(names(&fields), context)?, fields })
+    }
+
+    /// Fails if the pages of all columns take too much memory: each column is read page by page, but all side by side.
+    fn refuse_too_many(&self, metadata: &ParquetMetaData, context: &ListContext) -> Result<(), ReadError> {
+        let names = self.fields.iter().map(|field| field.name()).collect::<HashSet<_>>();
+        let in_memory = |group: &RowGroupMetaData| {
+            let is_read = |column: &&ColumnChunkMetaData| {
+                column.column_path().parts().first().is_some_and(|name| names.contains(name.as_str()))
+            };
+            let bytes = |column: &ColumnChunkMetaData| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX);
+            group.columns().iter().filter(is_read).map(|column| bytes(column).min(MAX_COLUMN_BYTES)).sum::<u64>()
+        };
+        let bytes = metadata.row_groups().iter().map(in_memory).max().unwrap_or(0);
+        if bytes <= MAX_PAGES_BYTES {
+            return Ok(());
+        }
+        let columns = names.len();
+        Err(context.not_a_list(format!(
+            "pages of its {columns} columns would take {} MiB of memory at once, and the limit is {} MiB; keep only the \
+             columns that you need, for example: duckdb -c \"COPY (SELECT {} FROM 'LIST.parquet') TO 'SMALL.parquet'\"",
+            bytes >> 20,
+            MAX_PAGES_BYTES >> 20,
+            escaped(&context.options.url_column),
+        )))
     }
 
     fn push(&self, row: &Row, number: u64, context: &ListContext, rows: &mut RowSender) {
