@@ -58,7 +58,9 @@ pub fn settle(folder: &Folder, journal: &mut Journal, mut moved: impl FnMut(&str
             journal.sync()?;
         }
         noted.into_iter().for_each(WalEntry::release);
-        asides.iter().for_each(|aside| folder.remove_if_aside(aside));
+        for aside in &asides {
+            folder.remove_if_aside(aside);
+        }
     }
     folder.remove_empty_aside_folders();
     Ok(())

@@ -78,7 +78,7 @@ impl State {
                 folder.is_aside(&file.path).map_err(|source| RunError::Output { path: view.root().into(), source })?;
             taken.release(file, |path, bytes| {
                 if !is_aside {
-                    folder.remove(path, bytes)
+                    folder.remove(path, bytes);
                 }
             });
         }

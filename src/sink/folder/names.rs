@@ -22,8 +22,8 @@ const IS_CLAIMED: u64 = 2;
 /// One record, in a count.
 const ONE: u64 = 4;
 
-/// The largest count that fits into the table.
-const MAX: u64 = u32::MAX as u64;
+/// The largest count that fits into the table, without the two marks. It never becomes smaller again.
+const MAX: u64 = u32::MAX as u64 & !(IS_OWN | IS_CLAIMED);
 
 /// The number of living records for each path, in 10 bytes each. If two paths have the same hash, a file is kept that
 /// no record names, and nothing worse happens.
@@ -96,7 +96,7 @@ impl NameCounts {
                 tables.named.set(key, aside);
                 take_back();
             }
-        } else if count < MAX - IS_OWN - IS_CLAIMED {
+        } else if count < MAX {
             tables.named.set(key, count - ONE);
         }
     }
@@ -112,7 +112,7 @@ impl NameCounts {
         if count < 2 * ONE {
             table.remove(key, count);
             unnamed(if is_aside { Unnamed::Aside } else { Unnamed::InPlace { is_own: count & IS_OWN != 0 } });
-        } else if count < MAX - IS_OWN - IS_CLAIMED {
+        } else if count < MAX {
             table.set(key, count - ONE);
         }
     }
@@ -138,9 +138,9 @@ impl NameCounts {
     }
 }
 
-/// The count with one record more. The largest one stays as it is, whatever is taken back from it.
+/// The count with one record more.
 fn counted(count: u64) -> u64 {
-    if count < MAX - IS_OWN - IS_CLAIMED - ONE { count + ONE } else { MAX - IS_OWN - IS_CLAIMED | (count & (ONE - 1)) }
+    if count < MAX { count + ONE } else { count }
 }
 
 #[cfg(test)]
@@ -190,8 +190,7 @@ mod tests {
         }
         let unnamed = (0..1000).filter_map(|_| release(&names, "Ä.png")).count();
         assert_eq!(unnamed, 1);
-        assert_eq!(counted(counted(MAX - 7)), counted(MAX - 7), "the largest count");
-        assert!(counted(MAX - 7) <= MAX && counted(MAX) <= MAX);
+        assert_eq!([MAX - ONE, MAX, MAX | IS_OWN].map(counted), [MAX, MAX, MAX | IS_OWN]);
     }
 
     #[test]
