@@ -12,8 +12,9 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -38,11 +39,7 @@ const MAX_DECODED_VALUES: usize = 256 * MAX_BATCH_ROWS;
 /// The number of values that are decoded at once in a file with very many columns.
 const MIN_DECODED_VALUES: usize = 8;
 
-/// The memory of a column, in bytes, at most, as the usual writers make files: a page of values and one with its
-/// dictionary, of 1 MiB each. A column chunk that is smaller takes less.
-const MAX_COLUMN_BYTES: u64 = 2 << 20;
-
-/// The memory that the pages of all columns may take together, in bytes. A file with 512 columns never needs more.
+/// The memory that the pages of all columns may take together, in bytes. The usual writers make pages of at most 1 MiB.
 const MAX_PAGES_BYTES: u64 = 1 << 30;
 
 /// Reads all rows of a file, in order.
@@ -50,14 +47,14 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
     let fail = |error| context.unreadable(io_error(error));
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(fail)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
-    let projection = Projection::find(&schema, context)?;
-    projection.refuse_too_many(&metadata, context)?;
     drop(metadata);
+    let projection = Projection::find(&schema, context)?;
     // The library interprets annotated values itself. Where it cannot, it fails or panics for the whole file, so the
     // annotations are removed, and `value` interprets the values.
     let plain = without_annotations(&schema).map_err(fail)?;
     let options = ReadOptionsBuilder::new().with_parquet_schema(Arc::new(SchemaDescriptor::new(plain))).build();
     let reader = SerializedFileReader::new_with_options(file, options).map_err(fail)?;
+    projection.refuse_too_many(&reader, context).map_err(fail)??;
     rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
     let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
     let columns = reader.metadata().file_metadata().schema_descr().num_columns();
@@ -80,6 +77,18 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
 /// them in advance, in every column.
 fn values_at_once(columns: usize) -> usize {
     (MAX_DECODED_VALUES / columns.max(1)).clamp(MIN_DECODED_VALUES, MAX_BATCH_ROWS)
+}
+
+/// The size in bytes of the first page of a column, and of the page with its dictionary, when they are decompressed.
+fn first_page_bytes(pages: &mut dyn PageReader) -> Result<u64, ParquetError> {
+    let mut bytes = 0;
+    while let Some(page) = pages.get_next_page()? {
+        bytes += page.buffer().len() as u64;
+        if !matches!(page, Page::DictionaryPage { .. }) {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 /// The error for the user. An error of the operating system is passed on as it is.
@@ -122,27 +131,40 @@ impl Projection {
     }
 
     /// Fails if the pages of all columns take too much memory: each column is read page by page, but all side by side.
-    fn refuse_too_many(&self, metadata: &ParquetMetaData, context: &ListContext) -> Result<(), ReadError> {
+    fn refuse_too_many(
+        &self,
+        reader: &SerializedFileReader<File>,
+        context: &ListContext,
+    ) -> Result<Result<(), ReadError>, ParquetError> {
         let names = self.fields.iter().map(|field| field.name()).collect::<HashSet<_>>();
-        let in_memory = |group: &RowGroupMetaData| {
-            let is_read = |column: &&ColumnChunkMetaData| {
-                column.column_path().parts().first().is_some_and(|name| names.contains(name.as_str()))
-            };
-            let bytes = |column: &ColumnChunkMetaData| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX);
-            group.columns().iter().filter(is_read).map(|column| bytes(column).min(MAX_COLUMN_BYTES)).sum::<u64>()
+        let is_read = |column: &ColumnChunkMetaData| {
+            column.column_path().parts().first().is_some_and(|name| names.contains(name.as_str()))
         };
-        let bytes = metadata.row_groups().iter().map(in_memory).max().unwrap_or(0);
-        if bytes <= MAX_PAGES_BYTES {
-            return Ok(());
+        let bytes = |column: &ColumnChunkMetaData| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX);
+        for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+            let columns = || group.columns().iter().enumerate().filter(|(_, column)| is_read(column));
+            // No page is larger than its column. This settles nearly every file, and takes no look at the pages.
+            if columns().map(|(_, column)| bytes(column)).fold(0, u64::saturating_add) <= MAX_PAGES_BYTES {
+                continue;
+            }
+            let group = reader.get_row_group(number)?;
+            let mut in_memory = 0;
+            for (column, _) in columns() {
+                in_memory += first_page_bytes(&mut *group.get_column_page_reader(column)?)?;
+                if in_memory > MAX_PAGES_BYTES {
+                    return Ok(Err(context.not_a_list(format!(
+                        "a page of each of its {} columns takes more than {} MiB of memory in all; keep only the columns \
+                         that you need, for example: duckdb -c \"COPY (SELECT {} FROM 'LIST.parquet') TO 'SMALL.parquet'\"",
+                        columns().count(),
+                        MAX_PAGES_BYTES >> 20,
+                        escaped(&context.options.url_column),
+                    ))));
+                }
+            }
+            // The pages of the other row groups are of the same kind.
+            break;
         }
-        let columns = names.len();
-        Err(context.not_a_list(format!(
-            "pages of its {columns} columns would take {} MiB of memory at once, and the limit is {} MiB; keep only the \
-             columns that you need, for example: duckdb -c \"COPY (SELECT {} FROM 'LIST.parquet') TO 'SMALL.parquet'\"",
-            bytes >> 20,
-            MAX_PAGES_BYTES >> 20,
-            escaped(&context.options.url_column),
-        )))
+        Ok(Ok(()))
     }
 
     fn push(&self, row: &Row, number: u64, context: &ListContext, rows: &mut RowSender) {

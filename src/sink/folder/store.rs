@@ -4,6 +4,8 @@
 //! Second, the mark of that file and its record are written to the write-ahead log (note). Third, the file gets its
 //! final name in one step (publish). The caller releases the receipt when the record is in the journal. Entries that a
 //! killed run has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
+//!
+//! With `--overwrite`, the file of another row may have that name. Before all this it is set aside (see `aside`).
 
 use std::fs::Metadata;
 use std::io;
