@@ -52,13 +52,17 @@ impl Journal {
             let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
             let Some(path) = record.plain_path().filter(|_| record.stored().is_some()) else { return };
             let key = index.key(record.url_identity(), record.index);
-            // A row keeps its own file, even if a later record names that of another row.
-            let is_own = |(_, found): &(String, NamingRecord)| found.is_saved();
-            if !record.is_saved() && living.get(&key).is_some_and(is_own) {
-                return;
+            // With `--keep-duplicates`, the index does not know of the rows that this run has saved.
+            if record.is_saved() {
+                living.remove(&key);
             }
-            living.remove(&key);
-            if offset < before && paths.contains(path) {
+            let says_index = match index.get(key) {
+                Some(RowState::SavedEarlier(said) | RowState::InFlight(Some(said)) | RowState::Done(_, Some(said))) => {
+                    said == Offset::new(offset)
+                }
+                _ => false,
+            };
+            if says_index && offset < before && paths.contains(path) {
                 let url_hash = record.url_hash.as_deref().filter(|hash| hash.len() == 64 && hash.is_ascii());
                 let url_hash = url_hash.map_or_else(|| text_hash(record.url_identity()), str::to_owned);
                 living.insert(key, (path.to_owned(), NamingRecord { key, line: line.to_vec(), url_hash }));
@@ -75,12 +79,6 @@ impl Journal {
     pub fn append_moved(&mut self, record: &NamingRecord, path: &str) {
         let offset = Offset::new(self.lines.append(&record.line_with_path(path)));
         self.index.set(record.key, RowState::SavedEarlier(offset));
-    }
-}
-
-impl NamingRecord {
-    fn is_saved(&self) -> bool {
-        serde_json::from_slice::<RecordFields>(&self.line).is_ok_and(|record| record.is_saved())
     }
 }
 
@@ -169,7 +167,7 @@ mod tests {
         assert!(named.is_empty(), "what is superseded is dead: {named:?}");
         of_a.sort_by(|one, other| one.line.cmp(&other.line));
         let urls =
-            of_a.iter().map(|record| String::from_utf8_lossy(&record.line)[29..30].to_owned()).collect::<Vec<_>>();
+            of_a.iter().map(|record| String::from_utf8_lossy(&record.line)[27..28].to_owned()).collect::<Vec<_>>();
         assert_eq!(urls, ["1", "2", "5"]);
 
         for record in &of_a {
