@@ -141,7 +141,7 @@ impl Bench {
     }
 
     /// 5. A hundred hosts that all redirect to one image host: it gets no more requests at once than any other host, and
-    /// ten healthy hosts are not delayed.
+    ///    ten healthy hosts are not delayed.
     fn redirecting_crowd(&self) -> Result<bool> {
         println!(
             "5. 5,000 images of ten hosts, alone and beside 500 rows of 100 hosts that redirect to one slow image host"

@@ -434,7 +434,7 @@ fn the_header_tells_what_stands_between_the_fields() {
 
 /// A Parquet file of one row with that many columns beside the URL, all of which are the same page of so many bytes.
 fn wide_parquet(url: &str, columns: usize, bytes: usize) -> Vec<u8> {
-    let others = (0..columns).map(|number| format!("required binary c{number} (UTF8); ")).collect::<String>();
+    let others = (0..columns).map(|number| format!("required binary c{number} (UTF8); ")).collect::<Vec<_>>().concat();
     let schema = format!("message list {{ required binary url (UTF8); {others} }}");
     let schema = Arc::new(parse_message_type(&schema).expect("a schema"));
     let properties = WriterProperties::builder().set_dictionary_enabled(false);
