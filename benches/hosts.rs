@@ -5,7 +5,7 @@
 //! cargo bench --bench hosts -- 9        # 9 rounds
 //! ```
 //!
-//! A small server in a process of its own answers at 127.0.0.1 to 127.0.0.20, each a host for the program, which runs
+//! A small server in a process of its own answers at 127.0.0.1 to 127.0.0.130, each a host for the program, which runs
 //! with its default flags unless others are named. Compared runs alternate, every run writes into a folder of its own,
 //! and every file is compared with the original. `TMPDIR=/dev/shm` keeps the disk out of the figures. The exit status
 //! is 1 if a claim does not hold.
@@ -16,7 +16,8 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +41,8 @@ fn main() -> Result<ExitCode> {
     // Cargo passes `--bench`; the only other argument is the number of rounds.
     let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(3);
     let bench = Bench { server: Server::start()?, folder: tempfile::tempdir()?, runs: AtomicUsize::new(0), rounds };
-    let claims = [bench.too_many_requests()?, bench.sorted()?, bench.crowded()?, bench.stalled()?];
+    let claims =
+        [bench.too_many_requests()?, bench.sorted()?, bench.crowded()?, bench.stalled()?, bench.redirecting_crowd()?];
     Ok(if claims.into_iter().all(|holds| holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -54,7 +56,7 @@ struct Bench {
 /// The result of one run.
 struct Run {
     wall: f64,
-    /// The time until the last image was there, in seconds.
+    /// The time until the last image of the route `ok` was there, in seconds.
     served: f64,
     saved: usize,
     /// The number of requests that brought no image.
@@ -138,6 +140,34 @@ impl Bench {
         Ok(claim("hosts of their own: last image / alone", &[elsewhere.served / alone.served], 1.15) && within && same)
     }
 
+    /// 5. A hundred hosts that all redirect to one image host: it gets no more requests at once than any other host, and
+    ///    ten healthy hosts are not delayed.
+    fn redirecting_crowd(&self) -> Result<bool> {
+        println!(
+            "5. 5,000 images of ten hosts, alone and beside 500 rows of 100 hosts that redirect to one slow image host"
+        );
+        let healthy = self.urls(1..=10, 500, &format!("ok/{LATENCY_MS}"));
+        let crowd = self.urls(31..=130, 5, "to/20/200");
+        let beside = shuffled(&[healthy.clone(), crowd].concat());
+        let healthy = shuffled(&healthy);
+        let mut peaks = Vec::new();
+        let ratios = self.ratios(|| {
+            self.server.peak()?;
+            let with = self.all(&beside, 5500, &[])?;
+            let peak = self.server.peak()?;
+            let without = self.all(&healthy, 5000, &[])?;
+            println!(
+                "   the image host had {peak} requests at once; the healthy hosts' last image came after {:.2} s with the \
+                 crowd and {:.2} s without it; the end with it after {:.2} s",
+                with.served, without.served, with.wall
+            );
+            peaks.push(f64::from(peak));
+            Ok((with.served, without.served))
+        })?;
+        let is_bounded = claim("requests at once at the image host", &peaks, 64.0);
+        Ok(claim("healthy hosts with the crowd / without it, last image", &ratios, 1.25) && is_bounded)
+    }
+
     fn ratios(&self, mut round: impl FnMut() -> Result<(f64, f64)>) -> Result<Vec<f64>> {
         let mut ratios = Vec::new();
         for number in 0..=self.rounds {
@@ -204,7 +234,9 @@ fn outcome(output: &Path, wall: f64) -> Result<Run> {
         let attempts = usize::try_from(record["attempts"].as_u64().unwrap_or(0))?;
         if record["status"] == "saved" {
             let ended = [&record["start_ms"], &record["total_ms"]].into_iter().filter_map(Value::as_f64).sum::<f64>();
-            run.served = run.served.max(ended / 1e3);
+            if record["url"].as_str().is_some_and(|url| url.contains("/ok/")) {
+                run.served = run.served.max(ended / 1e3);
+            }
             run.saved += 1;
             run.refused += attempts - 1;
             let name = record["path"].as_str().unwrap_or_default().to_owned();
@@ -262,6 +294,16 @@ impl Server {
         BufReader::new(process.stdout.take().ok_or("no pipe")?).read_line(&mut line)?;
         Ok(Self { process, port: line.trim().parse()? })
     }
+
+    /// The most requests that the image host had at once since the last call.
+    fn peak(&self) -> Result<u32> {
+        let mut stream = std::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port)))?;
+        stream.write_all(b"GET /peak HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        Ok(answer.lines().find_map(|line| line.strip_prefix("Peak: ")).ok_or("no peak")?.trim().parse()?)
+    }
 }
 
 impl Drop for Server {
@@ -270,6 +312,9 @@ impl Drop for Server {
         let _ = self.process.wait();
     }
 }
+
+/// The requests at the image host: now, and the most at once.
+static AT_IMAGE_HOST: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 fn serve() -> Result<()> {
     static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
@@ -284,10 +329,12 @@ fn serve() -> Result<()> {
     })
 }
 
-/// `/ok/{ms}/…`, `/no/…`, `/crowded/{limit}/{ms}/…`, `/silent/…`
+/// `/ok/{ms}/…`, `/no/…`, `/crowded/{limit}/{ms}/…`, `/silent/…`, `/to/{host}/{ms}/…` redirects to `/image/{ms}/…` at
+/// 127.0.0.{host}; `/peak` says how many requests that had at once, and forgets it.
 async fn attend(mut stream: TcpStream, in_flight: &AtomicUsize) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let picture = picture();
+    let port = stream.local_addr()?.port();
     let mut received = Vec::new();
     loop {
         let end = loop {
@@ -300,6 +347,7 @@ async fn attend(mut stream: TcpStream, in_flight: &AtomicUsize) -> std::io::Resu
         let head = received.drain(..end).collect::<Vec<_>>();
         let target = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
         let number = |text: &str| text.parse().unwrap_or(0);
+        let mut field = String::new();
         let status = match target.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["ok", ms, ..] => {
                 tokio::time::sleep(Duration::from_millis(number(ms))).await;
@@ -314,6 +362,21 @@ async fn attend(mut stream: TcpStream, in_flight: &AtomicUsize) -> std::io::Resu
                 in_flight.fetch_sub(1, Ordering::SeqCst);
                 if is_served { "200 OK" } else { "503 Service Unavailable" }
             }
+            ["to", host, ms, name] => {
+                field = format!("Location: http://127.0.0.{host}:{port}/image/{ms}/{name}\r\n");
+                "302 Found"
+            }
+            ["image", ms, ..] => {
+                let [now, peak] = &AT_IMAGE_HOST;
+                peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(number(ms))).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                "200 OK"
+            }
+            ["peak"] => {
+                field = format!("Peak: {}\r\n", AT_IMAGE_HOST[1].swap(0, Ordering::SeqCst));
+                "204 No Content"
+            }
             ["silent", ..] => {
                 stream.read_buf(&mut received).await?;
                 return Ok(());
@@ -321,7 +384,7 @@ async fn attend(mut stream: TcpStream, in_flight: &AtomicUsize) -> std::io::Resu
             _ => "429 Too Many Requests",
         };
         let body = if status == "200 OK" { &picture[..] } else { b"" };
-        let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut answer = format!("HTTP/1.1 {status}\r\n{field}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
         answer.extend(body);
         stream.write_all(&answer).await?;
     }

@@ -1,11 +1,16 @@
-//! Reads any list: its rows must not depend on how its bytes are cut into reads.
+//! Reads any list: its rows must not depend on how its bytes are cut into reads, and every line of a list must belong to
+//! exactly one row.
 #![no_main]
+
+#[path = "../../tests/common/list_rows.rs"]
+mod list_rows;
 
 use std::io::{self, Read};
 
 use arbitrary::Arbitrary;
 use fetchimg::internals::input::{ListFormat, Options, rows_of};
 use libfuzzer_sys::fuzz_target;
+use list_rows::AnyList;
 
 #[derive(Arbitrary, Debug)]
 struct List<'a> {
@@ -48,13 +53,20 @@ fuzz_target!(|list: List| {
     }
     // Reading a long line byte by byte would take long and test nothing new.
     let unit = if list.long_line.is_some() { 61 } else { 1 };
+    let in_pieces = |bytes| InPieces { bytes, cuts: list.cuts, unit, turn: 0 };
+
+    // A list with a sound beginning: each of its rows has a record.
+    let sound = AnyList::new(list.format, &text);
+    sound.check(&rows_of(in_pieces(&sound.bytes), "list", &sound.options).expect("a list"));
+
     if text.starts_with(b"PAR1") {
         return;
     }
+    // Any bytes: the same rows, or the same error, however they are cut.
     let format = FORMATS[usize::from(list.format) % FORMATS.len()];
     let options = Options { format, checksum_column: None, ..Options::default() };
     let whole = rows_of(text.as_slice(), "list", &options);
-    let pieces = rows_of(InPieces { bytes: &text, cuts: list.cuts, unit, turn: 0 }, "list", &options);
+    let pieces = rows_of(in_pieces(&text), "list", &options);
     assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
     for (index, row) in (0_u64..).zip(whole.iter().flatten()) {
         match row {

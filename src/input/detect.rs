@@ -103,7 +103,7 @@ pub fn detect_format(head: &[u8], options: &Options) -> ListFormat {
         names.len() > 1 && !is_url && names.iter().any(is_asked_for)
     };
     match () {
-        () if trim(first_line(text)) == csv::HTTP_DATA => ListFormat::Tsv,
+        () if is_http_data(head) => ListFormat::Tsv,
         () if csv::stated_delimiter(first_line(text)).is_some() => ListFormat::Csv,
         () if is_header(csv::COMMA) => ListFormat::Csv,
         () if is_header(csv::TAB) => ListFormat::Tsv,
@@ -111,6 +111,12 @@ pub fn detect_format(head: &[u8], options: &Options) -> ListFormat {
         () if options.delimiter.is_some_and(is_header) => ListFormat::Csv,
         () => ListFormat::Text,
     }
+}
+
+/// Whether the list begins as one for Google's Storage Transfer Service does. Such a list is TSV, whatever its name says:
+/// people name it `urls.txt`.
+pub fn is_http_data(head: &[u8]) -> bool {
+    trim(first_line(beginning(head))) == csv::HTTP_DATA
 }
 
 /// What decides the format of text, as far as it has been read: its beginning, without blank lines.

@@ -71,12 +71,12 @@ impl ObjectReader<'_> {
         // A line that cannot be parsed may hold a secret anywhere, so nothing of it is shown.
         let fail =
             |rows: &mut RowSender, what: &str| rows.push_invalid(b"", &format!("{position} {what}"), Extra::default());
+        if line.len() > MAX_ROW_BYTES {
+            return fail(rows, "is longer than 1 MiB");
+        }
         let line = trim(line);
         if line.is_empty() {
             return;
-        }
-        if line.len() > MAX_ROW_BYTES {
-            return fail(rows, "is longer than 1 MiB");
         }
         // An image does not depend on a caption in another encoding.
         let text = String::from_utf8_lossy(line);

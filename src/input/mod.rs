@@ -375,7 +375,11 @@ fn read(
             break;
         }
     }
-    let format = stated.unwrap_or_else(|| detect::detect_format(&head, context.options));
+    let format = match stated {
+        Some(ListFormat::Text) if detect::is_http_data(&head) => ListFormat::Tsv,
+        Some(format) => format,
+        None => detect::detect_format(&head, context.options),
+    };
     if let Some(what) = detect::refusal(&head, format) {
         return Err(context.not_a_list(what));
     }

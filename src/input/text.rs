@@ -35,7 +35,8 @@ impl<'a> TextParser<'a> {
 
 fn push(line: &[u8], position: RowPosition, has_hinted: &mut bool, rows: &mut RowSender) {
     let text = trim(line);
-    if text.is_empty() || text[0] == b'#' {
+    // What is behind the blanks of a line that is too long is not known.
+    if (text.is_empty() && line.len() <= MAX_LINE_BYTES) || text.first() == Some(&b'#') {
         return;
     }
     // A tab is part of no URL: it parts fields.

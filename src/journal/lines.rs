@@ -112,7 +112,7 @@ impl LineFile {
 
     /// Appends a line, which is given without its line feed, to the buffer. Returns its offset.
     pub fn append(&mut self, line: &[u8]) -> u64 {
-        let offset = self.written + self.unwritten.len() as u64;
+        let offset = self.end();
         self.unwritten.extend_from_slice(line);
         self.unwritten.push(b'\n');
         offset
@@ -139,6 +139,33 @@ impl LineFile {
         read.map_err(|source| self.failed(source))?;
         line.pop_if(|last| *last == b'\n');
         Ok(line)
+    }
+
+    /// The offset at which the next line is appended.
+    pub fn end(&self) -> u64 {
+        self.written + self.unwritten.len() as u64
+    }
+
+    /// Calls `each` with the offset and the text of each line, without its line feed. Writes the appended lines first.
+    /// Not for a dry run.
+    pub fn for_each(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<(), RunError> {
+        self.flush()?;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut read = || {
+            file.seek(SeekFrom::Start(0))?;
+            let mut reader = BufReader::with_capacity(1 << 18, Read::by_ref(file));
+            let (mut line, mut offset) = (Vec::new(), 0);
+            loop {
+                let Line { length, is_ended } = read_line(&mut reader, &mut line)?;
+                if length == 0 {
+                    return Ok(());
+                }
+                line.pop_if(|last| is_ended && *last == b'\n');
+                each(offset, &line);
+                offset += length;
+            }
+        };
+        read().map_err(|source| self.failed(source))
     }
 
     /// Writes the appended lines if there are enough of them.

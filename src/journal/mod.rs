@@ -13,6 +13,7 @@ mod index;
 mod line;
 mod lines;
 pub mod manifest;
+mod moved;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -22,6 +23,7 @@ pub use self::index::{Key, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
+pub use self::moved::NamingRecord;
 use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.
@@ -169,13 +171,12 @@ impl Journal {
         let mut superseded = None;
         if let Some(RowState::SavedEarlier(offset)) = self.index.get(key) {
             let earlier = self.lines.line(offset.0)?;
+            if earlier == line {
+                return Ok(None);
+            }
             let earlier = serde_json::from_slice::<RecordFields>(&earlier).ok();
             let earlier = earlier.filter(|earlier| earlier.is_about_same_row(&record, self.index.identity()));
             superseded = earlier.as_ref().and_then(RecordFields::stored);
-            let is_same = |stored: &StoredFile| stored.is_own && stored.path == path && stored.bytes == record.bytes;
-            if superseded.as_ref().is_some_and(is_same) {
-                return Ok(None);
-            }
         }
         let offset = self.lines.append(line);
         self.index.set(key, RowState::SavedEarlier(Offset::new(offset)));

@@ -156,6 +156,7 @@ fn is_device(stem: &str) -> bool {
 }
 
 /// The path with `-suffix` before the extension of its last component.
+#[must_use]
 pub fn with_suffix(path: &str, suffix: &str, fix_extension: bool) -> String {
     let suffix = format!("-{suffix}");
     match path.rsplit_once('/') {

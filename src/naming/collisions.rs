@@ -61,26 +61,12 @@ impl NameTable {
             .any(|other| u8::try_from(other).is_ok_and(|other| is_same(ExtensionId(other))))
     }
 
-    /// Whether the table contains this hash with exactly this extension.
-    pub fn contains(&self, hash: u64, extension: ExtensionId) -> bool {
-        self.table.values(self.permuted(hash)).any(|other| other == u64::from(extension.0))
-    }
-
     /// Adds the entry unless it is there.
     pub fn insert(&mut self, hash: u64, extension: ExtensionId) {
-        if !self.contains(hash, extension) {
-            self.add(hash, extension);
+        let (hash, extension) = (self.permuted(hash), u64::from(extension.0));
+        if !self.table.values(hash).any(|other| other == extension) {
+            self.table.add(hash, extension);
         }
-    }
-
-    /// Adds the entry, even if it is there: each copy must then be removed.
-    pub fn add(&mut self, hash: u64, extension: ExtensionId) {
-        self.table.add(self.permuted(hash), extension.0.into());
-    }
-
-    /// Removes one copy of the entry.
-    pub fn remove(&mut self, hash: u64, extension: ExtensionId) {
-        self.table.remove(self.permuted(hash), extension.0.into());
     }
 
     /// Whether a name with this [`masked_stem_hash`] is taken at another suffix level: its digits and its suffix could

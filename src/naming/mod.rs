@@ -13,7 +13,7 @@ mod namer;
 mod planned;
 mod template;
 
-pub use self::clean::clean_text;
+pub use self::clean::{clean_text, with_suffix};
 pub use self::namer::Namer;
 pub use self::planned::{FinalName, NamePreview, PlannedName};
 pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};

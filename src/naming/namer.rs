@@ -38,21 +38,8 @@ impl Namer {
             return;
         }
         let (hashes, extension) = (self.earlier_stem_hashes(path), self.extension(path));
-        // Each of several paths with one hash is counted, but not a path that is marked twice.
-        if !self.taken.contains(hashes[0], extension) {
-            for hash in hashes {
-                self.taken.add(hash, extension);
-            }
-        }
-    }
-
-    /// Marks as free a name that was marked as taken, because no record names it any more.
-    pub fn mark_free(&mut self, path: &str) {
-        let (hashes, extension) = (self.earlier_stem_hashes(path), self.extension(path));
-        if self.taken.contains(hashes[0], extension) {
-            for hash in hashes {
-                self.taken.remove(hash, extension);
-            }
+        for hash in hashes {
+            self.taken.insert(hash, extension);
         }
     }
 
@@ -88,18 +75,6 @@ impl Namer {
             basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem(_)));
         let pattern = self.reserve_with_basename(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
         self.planned(pattern, awaits_server_name)
-    }
-
-    /// Reserves a new name for a job whose file has the name `old`, which does not count as taken for it. `old` stays
-    /// taken for all other jobs of this run.
-    pub fn reserve_replacement(&mut self, job: &Job, old: &str) -> PlannedName {
-        let was_taken = self.taken.contains(self.earlier_stem_hashes(old)[0], self.extension(old));
-        self.mark_free(old);
-        let planned = self.reserve(job);
-        if was_taken || !self.is_unique_per_row {
-            self.mark_taken(old);
-        }
-        planned
     }
 
     /// Reserves the name that the server gave to a job whose URL has none; `None` if nothing is left of it after
@@ -420,26 +395,6 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_name_is_reserved_as_if_the_old_one_were_free() {
-        let urls = ["https://a.example/cat.png", "https://b.example/cat.png"];
-        let suffix = &url_hash(&Url::parse(urls[1]).expect("a URL"))[..8];
-        let old = ["ab/cat.png".to_owned(), format!("cd/cat-{suffix}.png")];
-        let mut namer = namer("{sha256:0:2}/{basename}");
-        // A journal may have several records of a row.
-        for path in old.iter().chain(&old) {
-            namer.mark_taken(path);
-        }
-        let given = [0, 1].map(|number| namer.reserve_replacement(&job(number as u64, urls[number]), &old[number]));
-        let given = given.map(|planned| planned.finish(Some(Format::Png), false, Some(&sha256("ef"))).path);
-        assert_eq!(given, ["ef/cat.png".to_owned(), format!("ef/cat-{suffix}.png")]);
-        // The file of another row is still taken, though its name differs from `old` in digits alone.
-        namer.mark_taken("12/dog.png");
-        namer.mark_taken("34/dog.png");
-        let given = namer.reserve_replacement(&job(2, "https://a.example/dog.png"), "12/dog.png");
-        assert!(given.pattern.contains("/dog-"), "{given:?}");
-    }
-
-    #[test]
     fn the_first_in_the_list_keeps_the_plain_name() {
         let mut namer = namer("{basename}");
         let mut given = Vec::new();
@@ -575,8 +530,6 @@ mod tests {
         let given = given.collect::<Vec<_>>();
         assert_eq!((&*given[2], &*given[4]), ("02-x.png", "04-x.png"));
         assert!(given[3].starts_with("03-x-"), "{given:?}");
-        let old = namer.reserve_replacement(&job(3, "https://a.example/x.png"), "03-x.png");
-        assert_eq!(old.pattern, "03-x.png");
         namer.reuse("04-x.png".into());
         assert_eq!(format!("{:?}", namer.taken.table), before);
     }

@@ -141,7 +141,13 @@ pub type Row = Result<Job, Box<Record>>;
 /// which is never sent (RFC 3986, section 3.5), as 64 hexadecimal digits.
 #[must_use]
 pub fn url_hash(url: &Url) -> String {
-    hex(&Sha256::digest(without_fragment(url).as_bytes()))
+    text_hash(without_fragment(url))
+}
+
+/// The SHA-256 of a text, as 64 hexadecimal digits.
+#[must_use]
+pub fn text_hash(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// The text of a URL without its fragment: URLs that differ only in the fragment name the same resource.

@@ -17,7 +17,7 @@ pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
 pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
-pub use self::job::{Extra, Job, Row, recorded_url, url_hash, without_fragment};
+pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};
 pub use self::line::RecordLine;
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{

@@ -67,10 +67,8 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
             _ => OnConflict::Keep,
         };
         let (name, replaces) = match earlier {
-            // The template of this run may differ from that of the earlier one.
-            Some(stored) if existing == Existing::Replace => {
-                (namer.reserve_replacement(job, &stored.path), Some(stored.path))
-            }
+            // The list and the template of this run may differ from those of the earlier one.
+            Some(stored) if existing == Existing::Replace => (namer.reserve(job), Some(stored.path)),
             Some(stored) => (namer.reuse(stored.path), None),
             None => (namer.reserve(job), None),
         };

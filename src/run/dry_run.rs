@@ -48,14 +48,16 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
-    let counts = (options.existing == Existing::Replace || !unrecorded.is_empty()).then(NameCounts::default);
-    let (path, mut taken) = (folder.private("manifest.jsonl"), TakenNames { namer: &mut namer, counts });
+    let gives_anew = options.existing == Existing::Replace;
+    let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
+    let (path, mut taken) =
+        (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let mut journal = match taken.counts {
-        None => Journal::open_overlay(&path, options.row_identity, |file| taken.namer.mark_taken(file.path))?,
+        None => Journal::open_overlay(&path, options.row_identity, |file| taken.mark_taken(file.path))?,
         Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,
     };
     // A run would first adopt the files that a killed run published without a record.
-    adopt(unrecorded, &mut journal, |adopted| taken.adopt(&adopted, |_, _| ()))?;
+    adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
     for (_, path) in &options.reports.files {
         let path = path.display().to_string();

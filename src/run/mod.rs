@@ -4,6 +4,7 @@
 //! its download, and the `ledger` takes its record.
 
 mod admission;
+mod asides;
 pub mod dry_run;
 mod ledger;
 mod names;

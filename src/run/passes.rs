@@ -1,12 +1,13 @@
 //! The passes of a run over its rows: one, or one for each mode that is compared (`--compare`).
 
-use super::Options;
 use super::pass::{Control, Pass, Rows};
 use super::reporting::Outputs;
 use super::state::State;
+use super::{Options, asides};
 use crate::http::Client;
 use crate::record::{Exit, RunError};
 use crate::report::{COMPLETED, SampledRow, Summary};
+use crate::sink::Sink;
 
 /// The results of the passes.
 #[derive(Debug, Default)]
@@ -54,10 +55,15 @@ impl Passes {
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
             let result = pass.go(rows.take(), &mut journal, manifest).await?;
-            journal.begin_pass();
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
             passes.failure = result.failure;
+            let Sink::Folder(folder) = &*sink;
+            if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
+                passes.failure.get_or_insert(error);
+            }
+            journal.begin_pass();
+            folder.end_pass(journal.end());
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Options;
+use super::asides;
 use super::names::TakenNames;
 use super::output::adopt;
 use crate::journal::{Journal, Naming};
@@ -22,7 +23,7 @@ fn open_journal(
 ) -> Result<Journal, RunError> {
     if taken.counts.is_none() {
         return Journal::open(path, options.row_identity, |file| {
-            taken.namer.mark_taken(file.path);
+            taken.mark_taken(file.path);
             insert_content(file.sha256, file.path);
         });
     }
@@ -59,26 +60,37 @@ impl State {
         let removes_files = options.existing == Existing::Replace;
         // A killed run may have published a file without removing the one that it replaces.
         let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
-        let mut taken = TakenNames { namer: &mut namer, counts };
+        let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !removes_files), counts };
         let insert_content = |sha256: Option<&str>, path: &str| {
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }
         };
         let mut journal = open_journal(&view.private("manifest.jsonl"), options, &mut taken, insert_content)?;
+        let mut superseded = Vec::new();
         adopt(unrecorded, &mut journal, |adopted| {
             insert_content(adopted.sha256.as_deref(), &adopted.path);
-            taken.adopt(&adopted, |path, bytes| folder.remove(path, bytes));
+            superseded.extend(taken.adopt(adopted));
         })?;
-        let counts = taken.counts.filter(|_| removes_files);
+        for file in &superseded {
+            // If another row got the name, the file under it is not that of the superseded record.
+            let is_aside =
+                folder.is_aside(&file.path).map_err(|source| RunError::Output { path: view.root().into(), source })?;
+            taken.release(file, |path, bytes| {
+                if !is_aside {
+                    folder.remove(path, bytes);
+                }
+            });
+        }
         journal.flush()?;
         if folder.syncs() {
             journal.sync()?;
         }
         folder.forget_unrecorded()?;
         folder.sync()?;
-        if let Some(counts) = counts {
-            folder.count_names(counts);
+        asides::settle(&folder, &mut journal, |old, new| taken.follow_move(old, new))?;
+        if let Some(counts) = taken.counts.filter(|_| removes_files) {
+            folder.count_names(counts, journal.end());
         }
         Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view })
     }

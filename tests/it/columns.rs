@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-use parquet::file::properties::WriterProperties;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, ParquetMetaDataWriter};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
@@ -472,4 +473,69 @@ fn the_header_tells_what_stands_between_the_fields() {
     let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "url;caption"]).run();
     assert_eq!(run.status, Some(3), "a header is no column\n{run}");
     assert!(server.requests().iter().all(|request| request.target == "/png/300/a.png"));
+}
+
+/// A Parquet file of one row with that many columns beside the URL, all of which are the same page of so many bytes.
+fn wide_parquet(url: &str, columns: usize, bytes: usize) -> Vec<u8> {
+    let others = (0..columns).map(|number| format!("required binary c{number} (UTF8); ")).collect::<Vec<_>>().concat();
+    let schema = format!("message list {{ required binary url (UTF8); {others} }}");
+    let schema = Arc::new(parse_message_type(&schema).expect("a schema"));
+    let properties = WriterProperties::builder().set_dictionary_enabled(false);
+    let properties = properties.set_statistics_enabled(EnabledStatistics::None).build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).expect("a writer");
+    let mut group = writer.next_row_group().expect("a row group");
+    let texts = [url.to_owned(), "x".repeat(bytes)].into_iter().chain(std::iter::repeat_n("x".to_owned(), columns - 1));
+    for text in texts {
+        let mut column = group.next_column().expect("no error").expect("a column");
+        column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(&*text)], None, None).expect("written");
+        column.close().expect("written");
+    }
+    group.close().expect("written");
+    let file = bytes::Bytes::from(writer.into_inner().expect("a file"));
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).expect("metadata");
+    let mut builder = metadata.into_builder();
+    for group in builder.take_row_groups() {
+        let mut same = group.into_builder();
+        let columns = same.take_columns();
+        let first = columns[1].clone();
+        for (number, column) in columns.into_iter().enumerate() {
+            let column = match number {
+                0 => column,
+                _ => ColumnChunkMetaData::builder(column.column_descr_ptr())
+                    .set_encodings_mask(*first.encodings_mask())
+                    .set_num_values(first.num_values())
+                    .set_data_page_offset(first.data_page_offset())
+                    .set_total_compressed_size(first.compressed_size())
+                    .set_total_uncompressed_size(first.uncompressed_size())
+                    .build()
+                    .expect("a column"),
+            };
+            same = same.add_column_metadata(column);
+        }
+        builder = builder.add_row_group(same.build().expect("a row group"));
+    }
+    // The pages stay where they are, and a footer in which all columns are at one place comes behind the first one.
+    let mut list = file.to_vec();
+    ParquetMetaDataWriter::new(&mut list, &builder.build()).finish().expect("written");
+    list
+}
+
+#[test]
+fn a_parquet_file_whose_columns_do_not_fit_into_memory_is_refused_with_a_sentence() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    let dir = TestDir::new();
+    for (columns, bytes, fits) in [(2000, 100, true), (2000, 1 << 20, false)] {
+        dir.write("list.parquet", wide_parquet(&url, columns, bytes));
+        let output = format!("{columns}-{bytes}");
+        let (run, peak) = fetchimg().in_dir(&dir).args(["list.parquet", "-o", &output]).start().wait_and_weigh();
+        if fits {
+            assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned()]), "{run}");
+            assert_eq!(run.record(0)["extra"].as_object().map(serde_json::Map::len), Some(columns), "{run}");
+        } else {
+            let what = "a page of each of its 2001 columns takes more than 1024 MiB of memory in all; keep only";
+            assert_eq!((run.status, run.stderr.contains(what)), (Some(3), true), "{run}");
+        }
+        assert!(peak < 200 << 20, "{peak} bytes");
+    }
 }

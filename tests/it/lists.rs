@@ -517,3 +517,19 @@ fn a_json_array_is_refused_with_the_command_that_makes_a_list_of_it() {
     }
     assert_eq!(server.requests().len(), 0);
 }
+
+#[test]
+fn a_list_for_the_transfer_service_may_have_any_name() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
+    let dir = TestDir::new();
+    for (number, name) in ["urls.txt", "urls.tsv", "urls.csv", "urls"].iter().enumerate() {
+        for format in [&[][..], &["--input-format", "text"]] {
+            dir.write(name, format!("\u{feff}\nTsvHttpData-1.0\r\n{a}\t300\r\n{b}\n"));
+            let output = format!("out{number}{}", format.len());
+            let run = fetchimg().in_dir(&dir).args([name, "-o", &output]).args(format).run();
+            assert_eq!((run.status, run.files()), (Some(0), vec!["a.png".to_owned(), "b.png".into()]), "{name}\n{run}");
+            assert_eq!(run.record(0)["extra"]["size"], "300", "{run}");
+        }
+    }
+}

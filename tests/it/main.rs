@@ -8,6 +8,8 @@
 mod common;
 #[path = "../common/inspected.rs"]
 mod inspected;
+#[path = "../common/list_rows.rs"]
+mod list_rows;
 #[path = "../common/rules.rs"]
 mod rules;
 
@@ -31,6 +33,7 @@ mod lists;
 mod modes;
 mod names;
 mod names_resolved;
+mod overwriting;
 mod pixels;
 mod politeness;
 mod progress;

@@ -1,6 +1,6 @@
 //! Properties that hold for all inputs, tested with generated ones.
 //!
-//! `PROPTEST_CASES=2000 cargo test --test it properties::` tries more damaged images than the usual 256.
+//! `PROPTEST_CASES=2000 cargo test --test it properties::` tries more damaged images and more lists than the usual 256.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::inspected::inspected;
+use crate::list_rows::AnyList;
 use crate::rules;
 
 const TEMPLATES: [&str; 29] = [
@@ -403,6 +404,31 @@ proptest! {
 proptest! {
     // Damage is of many kinds.
     #![proptest_config(many())]
+
+    /// Every line belongs to exactly one row, whatever the bytes and the cuts.
+    #[test]
+    fn a_list_has_as_many_records_as_rows(
+        kind in 0..6_u8,
+        parts in prop::collection::vec(prop_oneof![
+            3 => line(),
+            2 => "[c\"a ,;|\t#]{0,6}[\r\n]{0,2}".prop_map(String::into_bytes),
+            1 => "[\u{feff}\u{a0}\u{200b} \t]{0,3}(#|http://a\\.example/)?[\r\n]{0,2}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..20),
+            1 => prop::collection::vec(prop::sample::select(b"\"\r\n\t,;| a\0\xEF\xBB\xBF".to_vec()), 0..20),
+        ], 0..12),
+        blanks in prop::option::weighted(0.02, 100_000..200_000_usize),
+        cuts in prop::collection::vec(1..9_usize, 1..5),
+    ) {
+        let mut rest = parts.concat();
+        rest.extend(vec![b' '; blanks.unwrap_or(0)]);
+        if blanks.is_some() {
+            rest.extend(b"http://a.example/far");
+        }
+        let list = AnyList::new(kind, &rest);
+        list.check(&rows_of(list.bytes.as_slice(), "list", &list.options).expect("a list"));
+        let pieces = InPieces { bytes: &list.bytes, cuts: &cuts, turn: 0 };
+        list.check(&rows_of(pieces, "list", &list.options).expect("a list"));
+    }
 
     #[test]
     fn a_damaged_image_is_the_same_however_it_is_cut(

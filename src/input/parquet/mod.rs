@@ -2,18 +2,19 @@
 //!
 //! The schema is at the end of the file, and the columns are read side by side, so the input must be seekable: what
 //! comes from a pipe, or compressed as a whole, is first copied to a temporary file. One page of each column is in
-//! memory. Columns that a record cannot hold are not read.
+//! memory, so a file with very many columns is refused. Columns that a record cannot hold are not read.
 
 mod schema;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -38,6 +39,9 @@ const MAX_DECODED_VALUES: usize = 256 * MAX_BATCH_ROWS;
 /// The number of values that are decoded at once in a file with very many columns.
 const MIN_DECODED_VALUES: usize = 8;
 
+/// The memory that the pages of all columns may take together, in bytes. The usual writers make pages of at most 1 MiB.
+const MAX_PAGES_BYTES: u64 = 1 << 30;
+
 /// Reads all rows of a file, in order.
 pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(io_error(error));
@@ -50,6 +54,7 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
     let plain = without_annotations(&schema).map_err(fail)?;
     let options = ReadOptionsBuilder::new().with_parquet_schema(Arc::new(SchemaDescriptor::new(plain))).build();
     let reader = SerializedFileReader::new_with_options(file, options).map_err(fail)?;
+    projection.refuse_too_many(&reader, context).map_err(fail)??;
     rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
     let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
     let columns = reader.metadata().file_metadata().schema_descr().num_columns();
@@ -72,6 +77,18 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
 /// them in advance, in every column.
 fn values_at_once(columns: usize) -> usize {
     (MAX_DECODED_VALUES / columns.max(1)).clamp(MIN_DECODED_VALUES, MAX_BATCH_ROWS)
+}
+
+/// The size in bytes of the first page of a column, and of the page with its dictionary, when they are decompressed.
+fn first_page_bytes(pages: &mut dyn PageReader) -> Result<u64, ParquetError> {
+    let mut bytes = 0;
+    while let Some(page) = pages.get_next_page()? {
+        bytes += page.buffer().len() as u64;
+        if !matches!(page, Page::DictionaryPage { .. }) {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 /// The error for the user. An error of the operating system is passed on as it is.
@@ -111,6 +128,43 @@ impl Projection {
             return Err(context.not_a_list(format!("it has several columns {name}, which cannot be told apart")));
         }
         Ok(Self { columns: ListColumns::find(names(&fields), context)?, fields })
+    }
+
+    /// Fails if the pages of all columns take too much memory: each column is read page by page, but all side by side.
+    fn refuse_too_many(
+        &self,
+        reader: &SerializedFileReader<File>,
+        context: &ListContext,
+    ) -> Result<Result<(), ReadError>, ParquetError> {
+        let names = self.fields.iter().map(|field| field.name()).collect::<HashSet<_>>();
+        let is_read = |column: &ColumnChunkMetaData| {
+            column.column_path().parts().first().is_some_and(|name| names.contains(name.as_str()))
+        };
+        let bytes = |column: &ColumnChunkMetaData| u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX);
+        for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+            let columns = || group.columns().iter().enumerate().filter(|(_, column)| is_read(column));
+            // No page is larger than its column. This settles nearly every file, and takes no look at the pages.
+            if columns().map(|(_, column)| bytes(column)).fold(0, u64::saturating_add) <= MAX_PAGES_BYTES {
+                continue;
+            }
+            let group = reader.get_row_group(number)?;
+            let mut in_memory = 0;
+            for (column, _) in columns() {
+                in_memory += first_page_bytes(&mut *group.get_column_page_reader(column)?)?;
+                if in_memory > MAX_PAGES_BYTES {
+                    return Ok(Err(context.not_a_list(format!(
+                        "a page of each of its {} columns takes more than {} MiB of memory in all; keep only the columns \
+                         that you need, for example: duckdb -c \"COPY (SELECT {} FROM 'LIST.parquet') TO 'SMALL.parquet'\"",
+                        columns().count(),
+                        MAX_PAGES_BYTES >> 20,
+                        escaped(&context.options.url_column),
+                    ))));
+                }
+            }
+            // The pages of the other row groups are of the same kind.
+            break;
+        }
+        Ok(Ok(()))
     }
 
     fn push(&self, row: &Row, number: u64, context: &ListContext, rows: &mut RowSender) {

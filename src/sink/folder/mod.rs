@@ -6,6 +6,7 @@
 //!
 //! One run at a time holds the folder: two runs would take each other's part files for those of an earlier run.
 
+mod aside;
 mod dedup;
 pub mod names;
 mod publish;
@@ -22,13 +23,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::Access;
 #[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags};
 
+pub use self::aside::Aside;
 use self::dedup::DedupIndex;
-use self::names::NameCounts;
+use self::names::{NameCounts, Unnamed};
 pub use self::view::FolderView;
 use self::view::not_a_folder;
 use self::wal::Wal;
@@ -65,6 +68,8 @@ pub struct Folder {
     contents: DedupIndex,
     /// The records that name each file, if files that no record names are removed (`--overwrite`).
     names: Option<NameCounts>,
+    /// The length of the journal when the pass began, in bytes (see `aside`).
+    journal_end: AtomicU64,
     /// The open folder. The kernel resolves a path relative to it faster than a path from the root.
     #[cfg(target_os = "linux")]
     descriptor: OwnedFd,
@@ -128,6 +133,7 @@ impl Folder {
             wal: Wal::new(private.join(wal::FOLDER), boot.as_deref(), options.fsync),
             contents: DedupIndex::default(),
             names: None,
+            journal_end: AtomicU64::new(0),
             options,
             boot,
             #[cfg(target_os = "linux")]
@@ -184,10 +190,28 @@ impl Folder {
         }
     }
 
-    /// Removes files from now on when the last record that names them is superseded (`--overwrite`). `names`: the
-    /// records that name each file now.
-    pub fn count_names(&mut self, names: NameCounts) {
+    /// From now on, removes files when the last record that names them is superseded, and sets them aside before another
+    /// row gets their names (`--overwrite`). `names`: the records that name each file now. `journal_end`: the length of
+    /// the journal with these records, in bytes.
+    pub fn count_names(&mut self, names: NameCounts, journal_end: u64) {
         self.names = Some(names);
+        self.journal_end = journal_end.into();
+    }
+
+    /// Counts a record whose file was set aside and is named `path` now.
+    pub fn count_moved(&self, path: &str) {
+        if let Some(names) = &self.names {
+            names.add(path, true);
+        }
+    }
+
+    /// To be called at the end of a pass, when nothing is set aside any more. `journal_end`: as in
+    /// [`Folder::count_names`].
+    pub fn end_pass(&self, journal_end: u64) {
+        if let Some(names) = &self.names {
+            names.end_pass();
+        }
+        self.journal_end.store(journal_end, Ordering::Relaxed);
     }
 
     /// To be called when a row whose record names the file `path` has another file now, before the new record is in the
@@ -195,10 +219,10 @@ impl Folder {
     /// another size than `bytes` is not the image any more, and stays.
     pub fn release(&self, path: &str, bytes: u64) {
         if let Some(names) = &self.names {
-            names.release(path, |is_own| {
-                if is_own {
-                    self.remove(path, bytes);
-                }
+            names.release(path, |unnamed| match unnamed {
+                Unnamed::InPlace { is_own: true } => self.remove(path, bytes),
+                Unnamed::InPlace { is_own: false } => {}
+                Unnamed::Aside => self.remove_aside(path),
             });
         }
     }

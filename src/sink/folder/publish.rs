@@ -140,7 +140,11 @@ impl Folder {
                 // A hard link cannot replace a file, so a link under a temporary name is renamed.
                 let temporary = self.spill_dir.unused_path()?;
                 fs::hard_link(&from, &temporary).and_then(|()| {
-                    let renamed = fs::rename(&temporary, &target);
+                    // Another image may have got the name `first` since its bytes were compared.
+                    let linked = fs::symlink_metadata(&temporary).and_then(|linked| {
+                        if is_same_file(linked) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+                    });
+                    let renamed = linked.and_then(|()| fs::rename(&temporary, &target));
                     renamed.inspect_err(|_| drop(fs::remove_file(&temporary)))
                 })
             }
@@ -183,7 +187,7 @@ impl Folder {
 /// Gives a file a new name, unless that name is taken. A hard link does this in one step on every file system that has
 /// hard links. On others (FAT, some network file systems) the name is checked first, so another program may take it in
 /// between.
-fn rename_new(from: &Path, to: &Path) -> io::Result<Published> {
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<Published> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(Published::Done),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Published::NameTaken),

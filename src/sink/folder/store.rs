@@ -4,6 +4,8 @@
 //! Second, the mark of that file and its record are written to the write-ahead log (note). Third, the file gets its
 //! final name in one step (publish). The caller releases the receipt when the record is in the journal. Entries that a
 //! killed run has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
+//!
+//! With `--overwrite`, the file of another row may have that name. Before all this it is set aside (see `aside`).
 
 use std::fs::Metadata;
 use std::io;
@@ -30,18 +32,21 @@ impl Folder {
     ///
     /// # Errors
     /// When the file, or its entry in the write-ahead log, cannot be written.
-    pub fn store(&self, mut entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
+    pub fn store(&self, mut entry: Entry<'_>, mut body: Body<'_>) -> io::Result<Stored> {
         let sha256 = entry.sha256().filter(|_| self.options.dedupe || may_be_stored_already(&entry)).map(str::to_owned);
         // Counted before the file is published, so that the file is not removed between that and its record.
         if let Some(names) = &self.names {
-            names.add(entry.path, true);
+            let is_same = entry.replaces == Some(entry.path);
+            names.claim(entry.path, is_same, || {
+                Ok(!has_the_bytes_of(&self.view, entry.path, &mut body)? && self.set_aside(entry.path)?)
+            })?;
         }
         let stored = match &sha256 {
             None => self.store_file(&mut entry, body),
             Some(sha256) => self.store_content(&mut entry, body, self.contents.reserve(sha256)),
         };
         if let Some(names) = self.names.as_ref().filter(|_| !matches!(stored, Ok(StoreOutcome::Published(..)))) {
-            names.release(entry.path, |_| ());
+            names.withdraw(entry.path, || self.take_back(entry.path));
         }
         Ok(match stored? {
             StoreOutcome::Published(line, noted) => {
@@ -117,10 +122,11 @@ impl Folder {
 
     /// Stores the image as a hard link to the file `first`. `None` if that file is gone or has other bytes.
     fn store_link(&self, entry: &mut Entry<'_>, body: &mut Body<'_>, first: &str) -> io::Result<Option<StoreOutcome>> {
+        // Looked at before its bytes: another image may get its name at any time, and `link` compares the file with this.
+        let Some(found) = self.view.metadata(first) else { return Ok(None) };
         if !has_the_bytes_of(&self.view, first, body)? {
             return Ok(None);
         }
-        let Some(found) = self.view.metadata(first) else { return Ok(None) };
         self.make_folders(entry.path)?;
         let same_as = Some(first).filter(|first| !entry.is_own(first));
         let (line, noted) = self.note(entry, &found, same_as)?;
@@ -131,6 +137,8 @@ impl Folder {
         noted.release();
         Ok(match linked {
             Linked::NameTaken => Some(StoreOutcome::Exists),
+            // A file of an earlier run may lose its name to another row yet.
+            Linked::Impossible if self.names.as_ref().is_some_and(|names| !names.is_claimed(first)) => None,
             Linked::Impossible => Some(StoreOutcome::Duplicate(first.to_owned())),
             Linked::Gone | Linked::Done => None,
         })

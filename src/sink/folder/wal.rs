@@ -158,6 +158,8 @@ fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
             paths.push(path);
         }
     }
+    // In the order in which they were written.
+    paths.sort();
     Ok(paths)
 }
 

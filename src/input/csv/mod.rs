@@ -11,6 +11,9 @@
 //! Otherwise the first of the lines fails, and the next one begins a row of its own: every line belongs to a row.
 //! Programs that write TSV seldom quote, so there a quote that is not closed in its line is text if the line is a row.
 
+mod delimiter;
+mod fields;
+
 use std::borrow::Cow;
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -25,18 +28,9 @@ use super::trim::{trim, without_marks};
 use super::{MAX_ROW_BYTES, TextEncoding};
 use crate::record::{Extra, hex};
 use crate::util::redact::escaped;
-
-/// The separator of the fields of a CSV file.
-pub const COMMA: u8 = b',';
-
-/// Their separator where the comma is part of numbers, as spreadsheets write it in most of Europe.
-pub const SEMICOLON: u8 = b';';
-
-/// Their separator in exports of databases.
-pub const BAR: u8 = b'|';
-
-/// The separator of the fields of a TSV file.
-pub const TAB: u8 = b'\t';
+pub use delimiter::{BAR, COMMA, SEMICOLON, TAB, stated_delimiter};
+pub use fields::fields;
+use fields::{CsvFields, Followed, Quote, follow, without_end};
 
 /// The first line of a TSV file for Google's Storage Transfer Service, in the place of a header. The columns are the URL,
 /// the size, and the MD5 in Base64; the last two may be missing.
@@ -214,24 +208,6 @@ impl<'a> CsvParser<'a> {
             self.choose_delimiter(line);
         }
         Ok(false)
-    }
-
-    /// Chooses the delimiter by which the header has the column of the URL and at least one more, otherwise the one that
-    /// makes most columns of it.
-    fn choose_delimiter(&mut self, header: &[u8]) {
-        let candidates = [self.delimiter, COMMA, TAB, SEMICOLON, BAR];
-        let url_column = self.context.options.url_column.trim().as_bytes();
-        let mut has_url = |delimiter: &u8| {
-            self.fields.split(header, *delimiter);
-            self.fields.count() > 1 && self.fields.iter().any(|name| trim(name) == url_column)
-        };
-        let with_url = candidates.into_iter().find(&mut has_url);
-        let mut columns = |delimiter: &u8| {
-            self.fields.split(header, *delimiter);
-            self.fields.count()
-        };
-        // Of several with the same number, the first one of those above.
-        self.delimiter = with_url.or(candidates.into_iter().rev().max_by_key(&mut columns)).unwrap_or(self.delimiter);
     }
 
     /// Parses a line that begins within a quoted field.
@@ -420,160 +396,8 @@ impl OpenRow {
     }
 }
 
-/// The fields of one row, such as a possible header. None if it goes on in the next line.
-pub fn fields(line: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
-    let mut fields = CsvFields::default();
-    match fields.split(without_end(line), delimiter) {
-        None => fields.iter().map(<[u8]>::to_vec).collect(),
-        Some(_) => Vec::new(),
-    }
-}
-
-/// The delimiter that the first line states for spreadsheets, as in `sep=;`.
-pub fn stated_delimiter(line: &[u8]) -> Option<u8> {
-    let unquoted = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\""));
-    let (sep, delimiter) = unquoted.unwrap_or(line).split_at_checked(4)?;
-    match delimiter {
-        [delimiter @ (COMMA | SEMICOLON | BAR | TAB)] if sep.eq_ignore_ascii_case(b"sep=") => Some(*delimiter),
-        _ => None,
-    }
-}
-
-/// The line without the line feed or the carriage return or both that end it.
-fn without_end(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
 fn count_of_fields(count: usize) -> String {
     if count == 1 { "1 field".to_owned() } else { format!("{count} fields") }
-}
-
-/// How a line ends that began within a quoted field.
-enum Quote {
-    /// Within a quoted field, the same or another.
-    Open,
-    /// Outside of one.
-    Closed,
-    /// Behind the quote that closes the field there is more of it.
-    Misplaced,
-}
-
-/// What the quotes of a line say that begins within a quoted field.
-struct Followed {
-    end: Quote,
-    /// The number of fields that begin in the line.
-    fields: usize,
-    /// The number of delimiters before the first quote that closes a field: they are text if the field is sound.
-    quoted_delimiters: usize,
-}
-
-/// Follows the quotes of a line that begins within a quoted field.
-fn follow(line: &[u8], delimiter: u8) -> Followed {
-    let quoted = closing_quote(line).map_or(line, |end| &line[..end]);
-    let quoted_delimiters = memchr::memchr_iter(delimiter, quoted).count();
-    let (mut rest, mut fields) = (line, 0);
-    let followed = |end, fields| Followed { end, fields, quoted_delimiters };
-    while let Some(end) = closing_quote(rest) {
-        rest = &rest[end + 1..];
-        let mut next = memchr::memchr(delimiter, rest);
-        if fields == 0 && !rest[..next.unwrap_or(rest.len())].trim_ascii().is_empty() {
-            return followed(Quote::Misplaced, fields);
-        }
-        loop {
-            let Some(end) = next else { return followed(Quote::Closed, fields) };
-            fields += 1;
-            rest = &rest[end + 1..];
-            if let Some(quoted) = rest.strip_prefix(b"\"") {
-                rest = quoted;
-                break;
-            }
-            next = memchr::memchr(delimiter, rest);
-        }
-    }
-    followed(Quote::Open, fields)
-}
-
-/// The place of the quote that closes a field, behind the one that opens it.
-fn closing_quote(quoted: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let quote = from + memchr::memchr(b'"', &quoted[from..])?;
-        if quoted.get(quote + 1) != Some(&b'"') {
-            return Some(quote);
-        }
-        from = quote + 2;
-    }
-}
-
-/// The fields of the current row. The buffers grow and are reused.
-#[derive(Default)]
-struct CsvFields {
-    /// The bytes of the fields, one after the other.
-    bytes: Vec<u8>,
-    /// The ends of the fields in `bytes`.
-    ends: Vec<usize>,
-}
-
-impl CsvFields {
-    /// Splits a row without its end. Returns the number of the field whose quote is not closed, if there is one; that
-    /// quote is read as text.
-    fn split(&mut self, mut row: &[u8], delimiter: u8) -> Option<usize> {
-        self.bytes.clear();
-        self.ends.clear();
-        let mut open = None;
-        loop {
-            if let Some(quoted) = row.strip_prefix(b"\"") {
-                // Once a quote has turned out to be text, a later one has to be closed in its own field. Otherwise each
-                // would be looked for up to the end of the row.
-                let all = quoted.len();
-                let limit = open.map_or(all, |_| memchr::memchr(delimiter, quoted).unwrap_or(all));
-                match closing_quote(&quoted[..limit]) {
-                    Some(end) => {
-                        self.push_quoted(&quoted[..end]);
-                        row = &quoted[end + 1..];
-                    }
-                    None => open = open.or(Some(self.count())),
-                }
-            }
-            let end = memchr::memchr(delimiter, row);
-            self.bytes.extend_from_slice(&row[..end.unwrap_or(row.len())]);
-            self.ends.push(self.bytes.len());
-            match end {
-                Some(end) => row = &row[end + 1..],
-                None => return open,
-            }
-        }
-    }
-
-    /// Adds what stands between two quotes, in which a quote is doubled.
-    fn push_quoted(&mut self, mut text: &[u8]) {
-        while let Some(quote) = memchr::memchr(b'"', text) {
-            self.bytes.extend_from_slice(&text[..=quote]);
-            text = &text[quote + 2..];
-        }
-        self.bytes.extend_from_slice(text);
-    }
-
-    /// Adds empty fields at the end.
-    fn fill_up_to(&mut self, count: usize) {
-        while self.count() < count {
-            self.ends.push(self.bytes.len());
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn get(&self, field: usize) -> &[u8] {
-        let start = field.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[field]]
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.count()).map(|field| self.get(field))
-    }
 }
 
 #[cfg(test)]
@@ -852,42 +676,9 @@ mod tests {
     }
 
     #[test]
-    fn the_header_tells_the_delimiter() {
-        let none = Options { checksum_column: None, ..options(ListFormat::Csv) };
-        let row = r#"http://a/1 {"c":"x, y"}"#;
-        for list in [
-            "url;c\nhttp://a/1;x, y\n",
-            "c|url\n\"x, y\"|http://a/1\n",
-            "\n c\t url \nx, y\t http://a/1\n",
-            "c, url\n\"x, y\", http://a/1\n",
-            "sep=;\nurl;c\nhttp://a/1;x, y\n",
-            "\u{feff}SEP=,\r\n\r\nurl,c\r\nhttp://a/1,\"x, y\"\r\n",
-            "\"sep=|\"\nurl|c\nhttp://a/1|x, y\n",
-            "sep=\t\nurl\tc\nhttp://a/1\tx, y\n",
-        ] {
-            for format in [Some(ListFormat::Csv), Some(ListFormat::Tsv), None] {
-                assert_eq!(rows_as_text(list.as_bytes(), &Options { format, ..none.clone() }), [row], "{list:?}");
-            }
-        }
-        // The user knows better,
-        let asked = Options { delimiter: Some(SEMICOLON), ..none.clone() };
-        let list = b"sep=,\nurl;c,url\nhttp://a/1,2;x\n";
-        assert_eq!(rows_as_text(list, &asked), [r#"http://a/1,2 {"c,url":"x"}"#]);
-        // but a whole header is no column.
-        for header in ["url;c", "c|url", "c\turl"] {
-            let options = Options { url_column: header.to_owned(), ..none.clone() };
-            let list = format!("{header}\nhttp://a/1;x|\ty\n");
-            let error = &rows_as_text(list.as_bytes(), &options)[0];
-            assert!(error.starts_with("list is no list of URLs: it has no column "), "{error}");
-        }
-        let error = &rows_as_text(b"id;link\n1;http://a/1\n", &none)[0];
-        assert!(error.contains("it has no column url, but id, link; name"), "{error}");
-    }
-
-    #[test]
     fn a_list_for_the_transfer_service_needs_no_header() {
         let list = b"TsvHttpData-1.0\nhttp://a/1\t203\t1B2M2Y8AsgTpgAmY7PhCfg==\nhttp://a/2\t7\nhttp://a/3\n";
-        for format in [Some(ListFormat::Tsv), None] {
+        for format in [Some(ListFormat::Tsv), Some(ListFormat::Text), None] {
             let options = Options { format, ..options(ListFormat::Tsv) };
             let rows = [r#"http://a/1 md5 {"size":"203"}"#, r#"http://a/2 {"size":"7"}"#, r#"http://a/3 {"size":""}"#];
             assert_eq!(rows_as_text(list, &options), rows);

@@ -1,0 +1,180 @@
+//! Finds the records that name certain files, and writes them anew with other names (`--overwrite`).
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::Journal;
+use super::index::{Key, Offset, RowState};
+use super::line::RecordFields;
+use crate::record::{RunError, text_hash};
+
+/// A living record that names a file: the last one that says where the image of its row is.
+#[derive(Clone, Debug)]
+pub struct NamingRecord {
+    key: Key,
+    line: Vec<u8>,
+    /// The hash of the URL, as 64 hexadecimal digits.
+    pub url_hash: String,
+}
+
+impl NamingRecord {
+    /// The record as a line of the journal, with another path.
+    #[must_use]
+    pub fn line_with_path(&self, path: &str) -> Vec<u8> {
+        with_path(&self.line, path).unwrap_or_else(|_| unreachable!("it was read as a record before"))
+    }
+}
+
+impl Journal {
+    /// The offset at which the next record is appended, in bytes.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.lines.end()
+    }
+
+    /// The living records before an offset that name one of these files, by its path. Reads the whole journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub fn records_naming(
+        &mut self,
+        before: u64,
+        paths: &HashSet<&str>,
+    ) -> Result<HashMap<String, Vec<NamingRecord>>, RunError> {
+        let index = &self.index;
+        let mut living = HashMap::<Key, (String, NamingRecord)>::new();
+        self.lines.for_each(|offset, line| {
+            let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
+            let Some(path) = record.plain_path().filter(|_| record.stored().is_some()) else { return };
+            let key = index.key(record.url_identity(), record.index);
+            // With `--keep-duplicates`, the index does not know of the rows that this run has saved.
+            if record.is_saved() {
+                living.remove(&key);
+            }
+            let says_index = match index.get(key) {
+                Some(RowState::SavedEarlier(said) | RowState::InFlight(Some(said)) | RowState::Done(_, Some(said))) => {
+                    said == Offset::new(offset)
+                }
+                _ => false,
+            };
+            if says_index && offset < before && paths.contains(path) {
+                let url_hash = record.url_hash.as_deref().filter(|hash| hash.len() == 64 && hash.is_ascii());
+                let url_hash = url_hash.map_or_else(|| text_hash(record.url_identity()), str::to_owned);
+                living.insert(key, (path.to_owned(), NamingRecord { key, line: line.to_vec(), url_hash }));
+            }
+        })?;
+        let mut by_path = HashMap::<String, Vec<NamingRecord>>::new();
+        for (path, record) in living.into_values() {
+            by_path.entry(path).or_default().push(record);
+        }
+        Ok(by_path)
+    }
+
+    /// Appends a record anew, because its file has another path now.
+    pub fn append_moved(&mut self, record: &NamingRecord, path: &str) {
+        let offset = Offset::new(self.lines.append(&record.line_with_path(path)));
+        self.index.set(record.key, RowState::SavedEarlier(offset));
+    }
+}
+
+/// The fields of a JSON object, in their order and as they are written.
+struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    fields.push((name.into(), Cow::Borrowed(value)));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        from.deserialize_map(Object)
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// A record with another path. Everything else stays as it is written.
+fn with_path(line: &[u8], path: &str) -> serde_json::Result<Vec<u8>> {
+    let mut fields = serde_json::from_slice::<Fields>(line)?;
+    let path = serde_json::value::to_raw_value(path)?;
+    if let Some((_, value)) = fields.0.iter_mut().find(|(name, _)| name == "path") {
+        *value = Cow::Owned(path);
+    }
+    serde_json::to_vec(&fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::RowIdentity;
+
+    #[test]
+    fn only_the_path_of_a_record_changes() {
+        let line = br#"{"index":1,"url":"http://a/\"path\":1","status":"saved","path":"a.png","bytes":5,"total_ms":1.50,"extra":{"path":"a.png","n":1e3}}"#;
+        let changed = with_path(line, "b \"c.png").expect("an object");
+        let expected = String::from_utf8_lossy(line).replacen(r#""path":"a.png""#, r#""path":"b \"c.png""#, 1);
+        assert_eq!(String::from_utf8_lossy(&changed), expected);
+    }
+
+    #[test]
+    fn living_records_are_found_by_their_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("manifest.jsonl");
+        let line = |url: &str, rest: &str| format!("{{\"index\":0,\"url\":\"http://a/{url}\",{rest}}}\n");
+        let saved = |url: &str, path: &str| line(url, &format!(r#""status":"saved","path":"{path}","bytes":5"#));
+        let shares = |url: &str, path: &str| {
+            line(url, &format!(r#""status":"skipped","reason":"duplicate_content","path":"{path}","bytes":5"#))
+        };
+        let earlier = [
+            saved("1", "old.png"),
+            saved("1", "a.png"),
+            shares("2", "a.png"),
+            saved("3", "b.png"),
+            shares("3", "a.png"),
+            saved("4", "a.png"),
+            saved("5", "a.png"),
+        ];
+        let failed = line("5", r#""status":"failed","error":"dns""#);
+        let later = [saved("4", "c.png"), failed, saved("6", "a.png")];
+        std::fs::write(&path, earlier.concat() + &later.concat()).expect("write");
+        let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
+        let before = earlier.concat().len() as u64;
+        let paths = ["a.png", "old.png"].into();
+        let mut named = journal.records_naming(before, &paths).expect("read");
+        let mut of_a = named.remove("a.png").expect("records");
+        assert!(named.is_empty(), "what is superseded is dead: {named:?}");
+        of_a.sort_by(|one, other| one.line.cmp(&other.line));
+        let urls =
+            of_a.iter().map(|record| String::from_utf8_lossy(&record.line)[27..28].to_owned()).collect::<Vec<_>>();
+        assert_eq!(urls, ["1", "2", "5"]);
+
+        for record in &of_a {
+            journal.append_moved(record, "d.png");
+        }
+        let paths = ["d.png"].into();
+        assert_eq!(journal.records_naming(u64::MAX, &paths).expect("read")["d.png"].len(), 3);
+        assert_eq!(journal.end(), std::fs::metadata(&path).expect("a journal").len());
+    }
+}
