@@ -19,7 +19,7 @@ pub enum RowIdentity {
 }
 
 /// The key by which a row is looked up in the index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u64);
 
 /// The offset of a record in the journal, in bytes.
@@ -74,6 +74,16 @@ impl RowIndex {
 
     pub const fn identity(&self) -> RowIdentity {
         self.identity
+    }
+
+    /// Whether the record at this offset is the one that says which file the row has.
+    pub fn says_saved(&self, key: Key, offset: Offset) -> bool {
+        match self.get(key) {
+            Some(RowState::SavedEarlier(said) | RowState::InFlight(Some(said)) | RowState::Done(_, Some(said))) => {
+                said == offset
+            }
+            _ => false,
+        }
     }
 
     /// The key of a row with this number. `url` is the text or the hash that identifies its URL.

@@ -147,25 +147,14 @@ impl LineFile {
     }
 
     /// Calls `each` with the offset and the text of each line, without its line feed. Writes the appended lines first.
-    /// Not for a dry run.
     pub fn for_each(&mut self, mut each: impl FnMut(u64, &[u8])) -> Result<(), RunError> {
         self.flush()?;
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let mut read = || {
-            file.seek(SeekFrom::Start(0))?;
-            let mut reader = BufReader::with_capacity(1 << 18, Read::by_ref(file));
-            let (mut line, mut offset) = (Vec::new(), 0);
-            loop {
-                let Line { length, is_ended } = read_line(&mut reader, &mut line)?;
-                if length == 0 {
-                    return Ok(());
-                }
-                line.pop_if(|last| is_ended && *last == b'\n');
-                each(offset, &line);
-                offset += length;
-            }
-        };
-        read().map_err(|source| self.failed(source))
+        let (base, begin) = self.base.as_mut().map_or((None, 0), |base| (base.file.as_mut(), base.length));
+        let files = [(base, 0, begin), (self.file.as_mut(), begin, u64::MAX)];
+        let read = files.into_iter().try_for_each(|(file, begin, length)| {
+            file.map_or(Ok(()), |file| each_line(file, length, |offset, line| each(begin + offset, line)))
+        });
+        read.map_err(|source| self.failed(source))
     }
 
     /// Writes the appended lines if there are enough of them.
@@ -218,6 +207,22 @@ struct Line {
     length: u64,
     /// Whether it ends in a line feed, and not at the end of the file.
     is_ended: bool,
+}
+
+/// Calls `each` with the offset and the text of each line in the first `length` bytes of the file.
+fn each_line(file: &mut File, length: u64, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = BufReader::with_capacity(1 << 18, Read::by_ref(file).take(length));
+    let (mut line, mut offset) = (Vec::new(), 0);
+    loop {
+        let Line { length, is_ended } = read_line(&mut reader, &mut line)?;
+        if length == 0 {
+            return Ok(());
+        }
+        line.pop_if(|last| is_ended && *last == b'\n');
+        each(offset, &line);
+        offset += length;
+    }
 }
 
 /// Reads a line with its line feed. Of a line that is too long for a record, which may be a hole that a loss of power

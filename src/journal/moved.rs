@@ -37,6 +37,12 @@ impl Journal {
         self.lines.end()
     }
 
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end() == 0
+    }
+
     /// The living records before an offset that name one of these files, by its path. Reads the whole journal.
     ///
     /// # Errors
@@ -56,13 +62,7 @@ impl Journal {
             if record.is_saved() {
                 living.remove(&key);
             }
-            let says_index = match index.get(key) {
-                Some(RowState::SavedEarlier(said) | RowState::InFlight(Some(said)) | RowState::Done(_, Some(said))) => {
-                    said == Offset::new(offset)
-                }
-                _ => false,
-            };
-            if says_index && offset < before && paths.contains(path) {
+            if index.says_saved(key, Offset::new(offset)) && offset < before && paths.contains(path) {
                 let url_hash = record.url_hash.as_deref().filter(|hash| hash.len() == 64 && hash.is_ascii());
                 let url_hash = url_hash.map_or_else(|| text_hash(record.url_identity()), str::to_owned);
                 living.insert(key, (path.to_owned(), NamingRecord { key, line: line.to_vec(), url_hash }));
@@ -73,6 +73,23 @@ impl Journal {
             by_path.entry(path).or_default().push(record);
         }
         Ok(by_path)
+    }
+
+    /// Calls `each` with the file of each living record that is that of its own row, and whose row is none of these, which
+    /// are sorted. Reads the whole journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub fn names_of_others(&mut self, rows: &[Key], mut each: impl FnMut(&str)) -> Result<(), RunError> {
+        let index = &self.index;
+        self.lines.for_each(|offset, line| {
+            let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
+            let Some(path) = record.plain_path().filter(|_| record.is_saved()) else { return };
+            let key = index.key(record.url_identity(), record.index);
+            if index.says_saved(key, Offset::new(offset)) && rows.binary_search(&key).is_err() {
+                each(path);
+            }
+        })
     }
 
     /// Appends a record anew, because its file has another path now.

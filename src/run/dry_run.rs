@@ -11,6 +11,7 @@ use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, log, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
+use super::{others, repeatable_if_needed};
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::Journal;
@@ -58,6 +59,13 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    let gives_anew = gives_anew && !journal.is_empty();
+    let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
+        return Ok(stop.asked().unwrap_or(Exit::Aborted));
+    };
+    if gives_anew {
+        others::keep_names(&lists, &mut journal, &mut namer, stop).await?;
+    }
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
     for (_, path) in &options.reports.files {
         let path = path.display().to_string();

@@ -9,6 +9,7 @@ pub mod dry_run;
 mod ledger;
 mod names;
 mod options;
+mod others;
 mod output;
 mod pass;
 mod passes;
@@ -32,7 +33,7 @@ use self::state::State;
 pub use self::stream::{Records, Run};
 use crate::input::Lists;
 use crate::progress::Display;
-use crate::record::{Exit, Phase, RunError};
+use crate::record::{Existing, Exit, Phase, RunError};
 
 /// Carries out the run that the options describe.
 ///
@@ -44,9 +45,13 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     // The output stays locked until the report is written.
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
-    let Some(lists) = repeatable_if_needed(lists, options, stop).await? else {
+    let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
+    let Some(lists) = repeatable_if_needed(lists, gives_names_anew || options.modes.len() > 1, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
+    if gives_names_anew {
+        others::keep_names(&lists, &mut state.journal, &mut state.namer, stop).await?;
+    }
     let mut drawn = None;
     if let Some(sample) = options.sample {
         drawn = Some(sample::draw(options, sample, &lists, &mut state, stop).await?);
@@ -72,10 +77,10 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     }
 }
 
-/// Copies lists that can be read only once, such as a pipe, if the run makes more than one pass. Returns `None` if the
-/// run was asked to end before all was read.
-async fn repeatable_if_needed(lists: Lists, options: &Options, stop: &Stop) -> Result<Option<Lists>, RunError> {
-    if options.modes.len() < 2 {
+/// Copies lists that can be read only once, such as a pipe, if they are read more than once. Returns `None` if the run
+/// was asked to end before all was read.
+async fn repeatable_if_needed(lists: Lists, is_needed: bool, stop: &Stop) -> Result<Option<Lists>, RunError> {
+    if !is_needed {
         return Ok(Some(lists));
     }
     tokio::select! {
