@@ -41,7 +41,10 @@ impl Fetcher {
         }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
-            Err(error) if !matches!(error, TransformError::Internal(_)) && let Some(doubt) = inspected.doubt => {
+            Err(error)
+                if !matches!(error, TransformError::Internal(_))
+                    && let Some(doubt) = inspected.doubt =>
+            {
                 return Err(corrupt(doubt));
             }
             // No decoder here supports the format. The image is stored unchanged, without a hash.
@@ -67,6 +70,7 @@ impl Fetcher {
         exif.remove("orientation");
         Ok(InspectedBody {
             exif,
+            doubt: None,
             format: Some(target),
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
             digests: digester.finish(),

@@ -144,7 +144,6 @@ impl JpegParser {
         (self.width, self.height) = (Some(width.into()), be16(header, 1).map(u32::from));
         Ok(self.next_marker(u64::from(3 * components)))
     }
-}
 
     fn step(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
         match self.state {
@@ -296,8 +295,10 @@ mod tests {
         for end in 2..file.len() {
             for tail in tails {
                 let cut = [&file[..end], tail].concat();
-                let mut inspector =
-                    super::super::Inspector::new(Format::Jpeg, super::super::InspectOptions { structure: true, exif: false });
+                let mut inspector = super::super::Inspector::new(
+                    Format::Jpeg,
+                    super::super::InspectOptions { structure: true, exif: false },
+                );
                 let fed = inspector.feed(&cut);
                 assert!(!inspector.has_ended(), "{end}, {}", tail.escape_ascii());
                 let ended = inspector.end(|| Ok(std::io::Cursor::new(&cut)));

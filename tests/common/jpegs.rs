@@ -171,8 +171,7 @@ fn plane(channel: usize, (width, height): (usize, usize)) -> Vec<u8> {
 /// component's size (ISO/IEC 10918-1, A.2.2). `factors` are the sampling factors.
 fn one_scan_each(factors: [(usize, usize); 3], order: [usize; 3]) -> Vec<u8> {
     let most = factors.iter().fold((1, 1), |most, factor| (most.0.max(factor.0), most.1.max(factor.1)));
-    let size =
-        |(across, down): (usize, usize)| ((SIZE.0 * across).div_ceil(most.0), (SIZE.1 * down).div_ceil(most.1));
+    let size = |(across, down): (usize, usize)| ((SIZE.0 * across).div_ceil(most.0), (SIZE.1 * down).div_ceil(most.1));
     let planes = [0, 1, 2].map(|channel| plane(channel, size(factors[channel])));
     let scans = order.map(|channel| (channel, entropy_coded(&planes[channel])));
     assembled(&planes[0], factors, b"", &scans.map(|(channel, data)| (channel, data.to_vec())))
@@ -198,15 +197,11 @@ fn with_restarts() -> Vec<u8> {
 }
 
 /// A file of three components from the tables of a grey one.
-fn assembled(
-    tables: &[u8],
-    factors: [(usize, usize); 3],
-    more: &[u8],
-    scans: &[(usize, Vec<u8>)],
-) -> Vec<u8> {
+fn assembled(tables: &[u8], factors: [(usize, usize); 3], more: &[u8], scans: &[(usize, Vec<u8>)]) -> Vec<u8> {
     let small = |number: usize| u8::try_from(number).expect("a small number");
     let frame = segments(tables).find(|(code, _)| *code == 0xC0).expect("a frame").1;
-    let mut file = without(&tables[..scan_start(tables)], 0xC0);
+    let mut file = without(tables, 0xC0);
+    file.truncate(scan_start(&file));
     file.extend(b"\xFF\xC0\0\x11\x08");
     file.extend([0, small(SIZE.1), 0, small(SIZE.0), 3]);
     assert_eq!(frame[0], 8, "eight bits");
@@ -224,23 +219,19 @@ fn assembled(
 
 /// Code and content of each segment before the entropy-coded data.
 fn segments(file: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut at = 2;
+    let (mut at, mut is_over) = (2, false);
     std::iter::from_fn(move || {
-        let code = file[2..].get(at - 2..)?.get(1).copied()?;
-        let length = usize::from(u16::from_be_bytes([*file.get(at + 2)?, *file.get(at + 3)?]));
-        let content = &file[at + 4..at + 2 + length];
-        at += 2 + length;
-        Some((code, content))
-    })
-    .scan(false, |is_over, segment| {
-        let was_over = std::mem::replace(is_over, segment.0 == 0xDA);
-        (!was_over).then_some(segment)
+        let head = file.get(at..at + 4).filter(|_| !is_over)?;
+        let end = at + 2 + usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let content = &file[at + 4..end];
+        (at, is_over) = (end, head[1] == 0xDA);
+        Some((head[1], content))
     })
 }
 
 /// Where the header of the first scan begins.
 pub fn scan_start(file: &[u8]) -> usize {
-    2 + segments(file).take_while(|(code, _)| *code != 0xDA).map(|(_, content)| content.len() + 4).sum::<usize>()
+    file.windows(2).position(|pair| pair == b"\xFF\xDA").expect("a scan")
 }
 
 /// Where the frame header begins.

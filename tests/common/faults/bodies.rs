@@ -46,10 +46,14 @@ pub const ROUTES: &[Route] = &[
         body.truncate(body.len() - 2);
         (content_type, body)
     }),
-    Route::plain("/closed-half/{target...}", "the first half of the JPEG `/{target...}`, and an end marker", |target| {
-        let (content_type, body) = Target::find(&target.rest()).content();
-        (content_type, jpegs::closed_at(&body, body.len() / 2))
-    }),
+    Route::plain(
+        "/closed-half/{target...}",
+        "the first half of the JPEG `/{target...}`, and an end marker",
+        |target| {
+            let (content_type, body) = Target::find(&target.rest()).content();
+            (content_type, jpegs::closed_at(&body, body.len() / 2))
+        },
+    ),
     Route::plain("/sample/{file}", "that file of `tests/images`", |target| {
         let file = target.segment("file");
         (content_type_of(file), images::sample(file))

@@ -130,9 +130,10 @@ fn profile(decoder: &Decompress<&[u8]>) -> Option<Vec<u8>> {
         }
     }
     parts.sort_unstable_by_key(|(number, ..)| *number);
-    let is_whole = parts.iter().zip(1..).all(|((number, count, _), expected)| {
-        *number == expected && usize::from(*count) == parts.len()
-    });
+    let is_whole = parts
+        .iter()
+        .zip(1..)
+        .all(|((number, count, _), expected)| *number == expected && usize::from(*count) == parts.len());
     (is_whole && !parts.is_empty()).then(|| parts.iter().flat_map(|(.., part)| *part).copied().collect())
 }
 

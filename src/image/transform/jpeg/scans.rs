@@ -109,7 +109,9 @@ impl Survey {
     /// Takes a segment; `false` if it is none that belongs there.
     fn segment(&mut self, code: u8, content: &[u8]) -> bool {
         match code {
-            0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) => self.scans == 0 && self.frame(code, content).is_some(),
+            0xC0..=0xCF if !matches!(code, 0xC4 | 0xC8 | 0xCC) => {
+                self.scans == 0 && self.frame(code, content).is_some()
+            }
             START_OF_SCAN => self.scan(content).is_some(),
             // Tables, restart interval, number of lines, application data, comments.
             0xC4 | 0xCC | 0xDB..=0xDD | 0xE0..=0xEF | 0xFE => true,
@@ -153,7 +155,8 @@ impl Survey {
         // Where the end is marked, colours may have been sent without their details.
         let details = brightness.chain(colours.filter(|_| !has_end)).flat_map(|component| &component.missing_bits[1..]);
         let averages = self.components.iter().map(|component| &component.missing_bits[0]);
-        let is_coarse = |component: &Component| component.missing_bits.iter().any(|bits| bits.is_some_and(|bits| bits > 0));
+        let is_coarse =
+            |component: &Component| component.missing_bits.iter().any(|bits| bits.is_some_and(|bits| bits > 0));
         if averages.chain(details).any(Option::is_none) {
             Some("scans are missing")
         } else if self.lacks_a_step || self.components.iter().any(is_coarse) {
