@@ -1,7 +1,7 @@
 //! Encodes pixels as baseline JPEG.
 
 use mozjpeg::qtable::{AnnexK_Chroma, AnnexK_Luma};
-use mozjpeg::{ColorSpace, Compress};
+use mozjpeg::{ColorSpace, Compress, Marker};
 
 use super::super::TransformError;
 use super::super::pixel_buffer::{Colour, PixelBuffer};
@@ -20,8 +20,6 @@ pub fn encode(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Res
 }
 
 fn write(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> std::io::Result<Vec<u8>> {
-    /// A profile is divided into segments that are numbered in one byte; a longer one is left out.
-    const MAX_PROFILE_BYTES: usize = 255 * 65_519;
     let (width, height) = (picture.width as usize, picture.height as usize);
     let space = if picture.colour == Colour::Grey { ColorSpace::JCS_GRAYSCALE } else { ColorSpace::JCS_RGB };
     let mut encoder = Compress::new(space);
@@ -37,9 +35,20 @@ fn write(picture: &PixelBuffer, quality: u8, profile: Option<&[u8]>) -> std::io:
         encoder.set_chroma_sampling_pixel_sizes(size, size);
     }
     let mut started = encoder.start_compress(Vec::with_capacity(width * height / 2 + 1024))?;
-    if let Some(profile) = profile.filter(|profile| (1..=MAX_PROFILE_BYTES).contains(&profile.len())) {
-        started.write_icc_profile(profile);
+    for segment in profile_segments(profile.unwrap_or_default()) {
+        started.write_marker(Marker::APP(2), &segment);
     }
     started.write_scanlines(&picture.data)?;
     started.finish()
+}
+
+/// A colour profile in numbered parts (ICC.1, section B.4). `write_icc_profile` of mozjpeg 0.10.13 numbers them from 0,
+/// so that no reader finds them. One that is too long for the numbers is left out.
+fn profile_segments(profile: &[u8]) -> Vec<Vec<u8>> {
+    /// What a segment holds, less the name and two numbers.
+    const PART_BYTES: usize = 65_533 - 14;
+    let parts = profile.chunks(PART_BYTES);
+    let Ok(count) = u8::try_from(parts.len()) else { return Vec::new() };
+    let numbered = (1..=count).zip(parts);
+    numbered.map(|(number, part)| [b"ICC_PROFILE\0".as_slice(), &[number, count], part].concat()).collect()
 }
