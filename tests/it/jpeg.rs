@@ -134,7 +134,7 @@ fn a_picture_without_its_end_marker_is_whole_whatever_follows() {
             assert_eq!(pixels(&open, None).as_ref(), Ok(&expected), "{kind}, {}", tail.escape_ascii());
         }
         let half = &file[..usize::midpoint(scan_start(&file), file.len())];
-        for tail in [&b""[..], &[0; 100_000]] {
+        for tail in [&b""[..], &[0; 8000]] {
             let half = [half, tail].concat();
             assert!(matches!(verified(&half), Err(TransformError::Corrupt(_))), "{kind}");
         }

@@ -197,15 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn bytes_between_the_segments_of_a_jpeg_do_not_matter() {
-        let file = sample("photo.jpg");
-        let first = 4 + usize::from(u16::from_be_bytes([file[4], file[5]]));
-        let junk = [&file[..first], b"\0some\xFF\0junk\xFF\xFF", &file[first..]].concat();
-        assert_eq!(decoded(&junk, Format::Jpeg), decoded(&file, Format::Jpeg));
-        assert_eq!(decodable(&junk, Format::Jpeg).0, file);
-    }
-
-    #[test]
     fn a_gif_may_lack_its_trailer_and_hold_unknown_extensions() {
         const SCREEN: &[u8] = b"GIF89a\x02\0\x01\0\x80\0\0rgbRGB";
         const FRAME: &[u8] = b",\0\0\0\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
