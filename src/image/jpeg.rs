@@ -293,6 +293,8 @@ mod tests {
         let data = file.len() - b"abc".len() - END.len();
         let tails: [&[u8]; 5] = [b"", b"\0\0more", b"\xFF\xD8\xFF\xE1", b"\xFF\xE1\0\0", b"\xFF"];
         for end in 2..file.len() {
+            // Before the data, what follows would be taken for the rest of a header.
+            let tails = if end < data { &tails[..1] } else { &tails[..] };
             for tail in tails {
                 let cut = [&file[..end], tail].concat();
                 let mut inspector = super::super::Inspector::new(
