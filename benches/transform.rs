@@ -144,15 +144,18 @@ fn steps(files: &Pictures) -> Result<()> {
     for (_, bytes) in files {
         let opened = open(bytes)?;
         let fit = Fit::new((opened.width, opened.height), 1, Some(&thumbnails()));
-        let pixels = opened.decode()?;
+        let pixels = opened.decode(None)?;
         pictures.push(resize::scale(pixels.clone(), &fit)?);
         decoded.push((pixels, fit));
     }
     let all = 0..files.len();
     println!("\nfetchimg, a picture:");
     time("verify", all.clone(), |at| drop(black_box(verify(&files[at].1, Format::Jpeg, &limits))));
-    time("decode", all.clone(), |at| {
-        drop(black_box(open(&files[at].1).and_then(decode::OpenedImage::decode)));
+    time("decode", all.clone(), |at| drop(black_box(open(&files[at].1).and_then(|opened| opened.decode(None)))));
+    time("decode, scaled", all.clone(), |at| {
+        let (pixels, fit) = &decoded[at];
+        let at_least = fit.decoded_at_least((pixels.width, pixels.height));
+        drop(black_box(open(&files[at].1).and_then(|opened| opened.decode(at_least))));
     });
     time("resize", all.clone(), |at| drop(black_box(resize::scale(decoded[at].0.clone(), &decoded[at].1))));
     for target in [Encoding::Jpeg, Encoding::Png, Encoding::Webp] {

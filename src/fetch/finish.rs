@@ -2,6 +2,8 @@
 
 use super::partial::PartialBody;
 use super::validate::InspectedBody;
+#[cfg(not(feature = "transform"))]
+use super::validate::corrupt;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
 use crate::naming::FinalName;
@@ -66,11 +68,12 @@ impl Fetcher {
         }
     }
 
-    /// Without the feature `transform`, images are stored as they were received.
+    /// Without the feature `transform`, images are stored as they were received, and one is corrupt that would have to
+    /// be decoded to see that it is not.
     #[cfg(not(feature = "transform"))]
     #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
     async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
-        Ok(inspected)
+        inspected.doubt.map_or(Ok(inspected), |doubt| Err(corrupt(doubt)))
     }
 
     /// The part of the record about the image. The sink fills in what is known only when the image is stored.

@@ -1,28 +1,36 @@
 //! Transforms the pixels of a complete body on the CPU pool, so that the threads of the network are not blocked.
 
+use std::borrow::Cow;
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
 
 use super::Fetcher;
-use super::validate::InspectedBody;
+use super::validate::{InspectedBody, corrupt};
 use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
 use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
 use crate::sink::Body;
 
 impl Fetcher {
-    /// Transforms the pixels, if the options ask for it. Afterwards `body` holds the image to be stored.
+    /// Transforms the pixels, if the options ask for it, and decodes an image that is corrupt if it cannot be. Afterwards `body` holds the image to be stored.
     pub(super) async fn transform_pixels<'a>(
         &'a self,
         body: &mut Body<'a>,
         inspected: InspectedBody,
     ) -> Result<InspectedBody, FetchError> {
-        let Some((plan, format)) = self.options.plan.as_ref().zip(inspected.format) else { return Ok(inspected) };
+        let plan = match (&self.options.plan, inspected.doubt) {
+            (None, None) => return Ok(inspected),
+            (Some(plan), None) => Cow::Borrowed(&**plan),
+            (plan, Some(_)) => {
+                Cow::Owned(TransformOptions { verify: true, ..plan.as_deref().cloned().unwrap_or_default() })
+            }
+        };
+        let Some(format) = inspected.format else { return Ok(inspected) };
         let size = inspected.measures.width.zip(inspected.measures.height);
         let (orientation, max_memory) = (inspected.measures.orientation, plan.limits.max_memory);
-        let expected = transform::memory_needed(format, size, plan);
+        let expected = transform::memory_needed(format, size, &plan);
         let within = |max_memory| {
-            let mut plan = TransformOptions::clone(plan);
+            let mut plan = TransformOptions::clone(&plan);
             plan.limits.max_memory = max_memory;
             plan
         };
@@ -33,6 +41,12 @@ impl Fetcher {
         }
         let Transformed { image, hash } = match transformed {
             Ok(transformed) => transformed,
+            Err(error)
+                if !matches!(error, TransformError::Internal(_))
+                    && let Some(doubt) = inspected.doubt =>
+            {
+                return Err(corrupt(doubt));
+            }
             // No decoder here supports the format. The image is stored unchanged, without a hash.
             Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
             // With `--verify none`, an image that cannot be decoded is stored without a hash.
@@ -56,6 +70,7 @@ impl Fetcher {
         exif.remove("orientation");
         Ok(InspectedBody {
             exif,
+            doubt: None,
             format: Some(target),
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
             digests: digester.finish(),

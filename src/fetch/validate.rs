@@ -129,6 +129,8 @@ pub struct InspectedBody {
     pub exif: Map<String, Value>,
     /// Its digests.
     pub digests: Digests,
+    /// What is wrong with it unless all of its picture can be decoded.
+    pub doubt: Option<CorruptImage>,
     /// Its perceptual hash, if the options ask for it.
     pub phash: Option<String>,
     /// The body as it was received, where a transformed image is stored.
@@ -235,11 +237,11 @@ impl<'a> BodyValidator<'a> {
         if let Recognition::Image(format) = recognition {
             // Some bodies are recognised only when their end is known.
             let inspector = self.inspector.take().map_or_else(|| self.begin_inspection(format), Ok)?;
-            let Inspection { measures, exif } = inspector.end(whole).map_err(|error| match error {
+            let Inspection { measures, exif, doubt } = inspector.end(whole).map_err(|error| match error {
                 InspectError::Corrupt(corruption) => corrupt(corruption),
                 InspectError::Io(error) => unreadable(error),
             })?;
-            inspected = InspectedBody { format: Some(format), measures, exif, ..InspectedBody::default() };
+            inspected = InspectedBody { format: Some(format), measures, exif, doubt, ..InspectedBody::default() };
         }
         if !self.dimensions_checked {
             let Measures { width: Some(width), height: Some(height), .. } = inspected.measures else {
@@ -274,6 +276,7 @@ impl<'a> BodyValidator<'a> {
     }
 }
 
-fn corrupt(corruption: CorruptImage) -> FetchError {
+/// The error of a corrupt image.
+pub fn corrupt(corruption: CorruptImage) -> FetchError {
     FetchError::new(ErrorKind::CorruptImage, format!("the image is corrupt: {corruption}"))
 }

@@ -101,7 +101,8 @@ impl Inspector {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let has_end = matches!(self.format, Format::Jpeg | Format::Png | Format::Gif | Format::Webp);
-        has_end && self.options.structure && self.corruption.is_none() && self.driver.is_done()
+        let is_sound = self.corruption.is_none() && each!(&self.parser, parser => parser.doubt()).is_none();
+        has_end && self.options.structure && is_sound && self.driver.is_done()
     }
 
     /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
@@ -143,7 +144,8 @@ impl Inspector {
                 }
             }
         };
-        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields })
+        let doubt = each!(&self.parser, parser => parser.doubt()).filter(|_| self.options.structure);
+        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, doubt })
     }
 }
 
@@ -166,7 +168,8 @@ pub(super) mod testing {
 
     use super::*;
 
-    /// The result of inspecting an image, or why it is corrupt; the same however the body is cut.
+    /// The result of inspecting an image, or why it is corrupt, if only for want of decoding; the same however the body is
+    /// cut.
     pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Inspection, &'static str> {
         let options = InspectOptions { structure: true, exif: true };
         let whole = in_pieces(format, body, options, body.len());
@@ -196,10 +199,11 @@ pub(super) mod testing {
             }
         }
         fed.map_err(|corruption| corruption.0)?;
-        inspector.end(|| Ok(Cursor::new(body))).map_err(|error| match error {
+        let ended = inspector.end(|| Ok(Cursor::new(body))).map_err(|error| match error {
             InspectError::Corrupt(corruption) => corruption.0,
             InspectError::Io(error) => panic!("memory can be read: {error}"),
-        })
+        })?;
+        ended.doubt.map_or(Ok(ended), |doubt| Err(doubt.0))
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct JpegParser {
     has_data: bool,
     /// The last byte of the entropy-coded data was FF.
     is_marker: bool,
+    /// What is wrong behind the beginning of the picture. All of it may have come before.
+    doubt: Option<CorruptImage>,
     exif: Option<exif::ExifInfo>,
 }
 
@@ -62,12 +64,25 @@ impl JpegParser {
             height: None,
             has_data: false,
             is_marker: false,
+            doubt: None,
             exif: None,
         }
     }
 
     pub(super) fn exif(&mut self) -> Option<exif::ExifInfo> {
         self.exif.take()
+    }
+
+    /// Behind the beginning of the picture, anything may follow where the end marker is missing, such as what cameras
+    /// append. Only decoding tells whether the picture is whole.
+    fn or_doubt(&mut self, step: Result<ParseStep, CorruptImage>) -> Result<ParseStep, CorruptImage> {
+        step.or_else(|corruption| {
+            if !self.has_data {
+                return Err(corruption);
+            }
+            self.doubt = Some(corruption);
+            Ok(ParseStep::Done)
+        })
     }
 
     fn next(&mut self, state: JpegState, skip: u64, length: usize) -> ParseStep {
@@ -129,12 +144,8 @@ impl JpegParser {
         (self.width, self.height) = (Some(width.into()), be16(header, 1).map(u32::from));
         Ok(self.next_marker(u64::from(3 * components)))
     }
-}
 
-impl FormatParser for JpegParser {
-    const START: ParseStep = ParseStep::Take { skip: 0, length: 2 };
-
-    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+    fn step(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
         match self.state {
             JpegState::Start if bytes == [0xFF, START_OF_IMAGE] => Ok(self.next_marker(0)),
             JpegState::Start => Err(CorruptImage("it does not begin as a JPEG")),
@@ -169,6 +180,15 @@ impl FormatParser for JpegParser {
             }
         }
     }
+}
+
+impl FormatParser for JpegParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 2 };
+
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        let step = self.step(bytes);
+        self.or_doubt(step)
+    }
 
     fn scan(&mut self, bytes: &[u8]) -> Result<(usize, ParseStep), CorruptImage> {
         let mut at = 0;
@@ -185,7 +205,8 @@ impl FormatParser for JpegParser {
                 0 | FIRST_RESTART..=LAST_RESTART => self.is_marker = false,
                 code => {
                     self.is_marker = false;
-                    return Ok((at, self.marker(code)?));
+                    let step = self.marker(code);
+                    return Ok((at, self.or_doubt(step)?));
                 }
             }
         }
@@ -200,9 +221,13 @@ impl FormatParser for JpegParser {
         }
     }
 
+    fn doubt(&self) -> Option<CorruptImage> {
+        self.doubt
+    }
+
     fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
-        // Only decoding would tell a file that lacks nothing but its last marker from a truncated one.
-        Err(CorruptImage("it ends before its end-of-image marker"))
+        let ended = Err(CorruptImage("it ends before its end-of-image marker"));
+        self.or_doubt(ended).map(drop)
     }
 }
 
@@ -260,6 +285,29 @@ mod tests {
         }
         let never = jpeg(&[flat, SCAN, b"a", END]);
         assert_eq!(inspect(Format::Jpeg, &never), Err("its height is told nowhere"));
+    }
+
+    #[test]
+    fn what_is_wrong_behind_the_beginning_of_the_picture_is_doubted_and_what_is_before_refused() {
+        let file = jpeg(&[&turned(6), FRAME, SCAN, b"abc", END]);
+        let data = file.len() - b"abc".len() - END.len();
+        let tails: [&[u8]; 5] = [b"", b"\0\0more", b"\xFF\xD8\xFF\xE1", b"\xFF\xE1\0\0", b"\xFF"];
+        for end in 2..file.len() {
+            // Before the data, what follows would be taken for the rest of a header.
+            let tails = if end < data { &tails[..1] } else { &tails[..] };
+            for tail in tails {
+                let cut = [&file[..end], tail].concat();
+                let mut inspector = super::super::Inspector::new(
+                    Format::Jpeg,
+                    super::super::InspectOptions { structure: true, exif: false },
+                );
+                let fed = inspector.feed(&cut);
+                assert!(!inspector.has_ended(), "{end}, {}", tail.escape_ascii());
+                let ended = inspector.end(|| Ok(std::io::Cursor::new(&cut)));
+                let is_doubted = fed.is_ok() && ended.is_ok_and(|ended| ended.doubt.is_some());
+                assert_eq!(is_doubted, end >= data, "{end}, {}", tail.escape_ascii());
+            }
+        }
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub(super) trait FormatParser {
     /// Size, frames and orientation as far as known.
     fn measures(&self) -> Measures;
 
+    /// What is wrong with the image unless it can be decoded: nothing that is seen may be missing.
+    fn doubt(&self) -> Option<CorruptImage> {
+        None
+    }
+
     /// Judges a body that ended before [`ParseStep::Done`]. `rest` is the available part of the slice that was asked
     /// for, `missing` the number of bytes that were still to be skipped before it.
     fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), CorruptImage>;

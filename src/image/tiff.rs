@@ -44,7 +44,8 @@ pub(super) fn inspect<R: Read + Seek>(
             None
         };
         let exif = if options.exif { exif::fields(&mut reader, &first) } else { serde_json::Map::new() };
-        Ok((Inspection { measures: Measures { width, height, frames, orientation }, exif }, corruption))
+        let measures = Measures { width, height, frames, orientation };
+        Ok((Inspection { measures, exif, doubt: None }, corruption))
     };
     let (found, corruption) = match parse() {
         Ok(parsed) => parsed,

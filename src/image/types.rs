@@ -54,6 +54,8 @@ pub struct Inspection {
     pub measures: Measures,
     /// Fields of [`exif::selected_fields`](super::exif::selected_fields); empty unless asked for.
     pub exif: Map<String, Value>,
+    /// What is wrong with the image unless all of its picture can be decoded. Only with [`InspectOptions::structure`].
+    pub doubt: Option<CorruptImage>,
 }
 
 /// Result of parsing a header.

@@ -15,6 +15,7 @@ pub mod closed_port;
 pub mod dns;
 pub mod faults;
 pub mod images;
+pub mod jpegs;
 pub mod outcomes;
 pub mod server;
 pub mod terminal;

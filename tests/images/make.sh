@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the sample images again, with Debian 12's packages imagemagick, libavif-bin, libheif-examples, libjxl-tools,
-# webp, libtiff-tools, ffmpeg, netpbm, gifsicle, apngasm and libimage-exiftool-perl. Every picture has a size of its own,
+# webp, libtiff-tools, ffmpeg, netpbm, gifsicle, apngasm, libjpeg-turbo-progs and libimage-exiftool-perl. Every picture has a size of its own,
 # so that none can be taken for another. The files are kept because encoders change; this says what they were.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -23,6 +23,9 @@ exiftool -q -overwrite_original "-ThumbnailImage<=$work/thumbnail.jpg" -Make=Kod
   -GPS:GPSAltitude=35.5 -GPSAltitudeRef=0 -GPSDateStamp='2024:05:04' -GPSTimeStamp='01:02:01' photo.jpg
 picture 65x47 progressive.jpg -interlace JPEG -quality 80
 picture 40x30 grey.jpg -colorspace Gray
+# The same coefficients as in those (libjpeg-turbo-progs).
+jpegtran -arithmetic photo.jpg >arithmetic.jpg
+jpegtran -arithmetic -progressive progressive.jpg >arithmetic-progressive.jpg
 
 # PNG: plain, indexed and interlaced, animated, and with an Exif block.
 picture 41x19 plain.png

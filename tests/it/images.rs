@@ -20,10 +20,12 @@ const EVERYTHING: InspectOptions = InspectOptions { structure: true, exif: true 
 /// format, and they agreed. Sizes are as stored; only `turned.avif` is told by identify as it is displayed.
 type Row = (&'static str, u32, u32, Option<u32>, Option<u8>);
 
-const FILES: [Row; 41] = [
+const FILES: [Row; 43] = [
     ("animation.gif", 24, 16, Some(4), None),
     ("animation.png", 22, 18, Some(3), None),
     ("animation.webp", 28, 20, Some(5), None),
+    ("arithmetic-progressive.jpg", 65, 47, None, None),
+    ("arithmetic.jpg", 64, 48, None, None),
     ("big.tiff", 38, 29, None, None),
     ("core.bmp", 34, 15, None, None),
     ("drawing.svg", 60, 40, None, None),

@@ -26,6 +26,7 @@ mod http2;
 mod http_options;
 mod images;
 mod interrupt;
+mod jpeg;
 mod killed;
 mod library;
 mod limits;

@@ -11,12 +11,8 @@ use image::codecs::{
 };
 use image::error::{ImageError, LimitErrorKind, ParameterErrorKind};
 use image::{ColorType, ImageDecoder, ImageResult};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::jpeg::decode::{self as jpeg, OpenedJpeg};
 use super::pixel_buffer::{Colour, PixelBuffer};
 use super::{Limits, TransformError};
 use crate::record::Format;
@@ -32,19 +28,16 @@ pub struct OpenedImage<'a> {
 }
 
 enum AnyDecoder<'a> {
-    Jpeg(Box<JpegDecoder<ZCursor<&'a [u8]>>>),
+    Jpeg(Box<OpenedJpeg<'a>>),
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
 /// Reads the header of a file.
 pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<OpenedImage<'a>, TransformError> {
     let (decoder, (width, height)) = if format == Format::Jpeg {
-        let mut decoder = Box::new(jpeg_decoder(bytes));
-        decoder.decode_headers()?;
-        let (width, height) = decoder.dimensions().unwrap_or_default();
-        let narrow = |size| u32::try_from(size).map_err(TransformError::internal);
-        let size = (narrow(width)?, narrow(height)?);
-        (AnyDecoder::Jpeg(decoder), size)
+        let opened = Box::new(jpeg::open(bytes)?);
+        let size = opened.size();
+        (AnyDecoder::Jpeg(opened), size)
     } else {
         let decoder = decoder(bytes, format)?;
         let size = decoder.dimensions();
@@ -58,33 +51,14 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
 }
 
 impl OpenedImage<'_> {
-    /// Decodes the pixels.
-    pub fn decode(self) -> Result<PixelBuffer, TransformError> {
+    /// Decodes the pixels. If they are to be scaled, the picture may be decoded at a smaller size, but not below
+    /// `at_least`, its width and height in pixels.
+    pub fn decode(self, at_least: Option<(u32, u32)>) -> Result<PixelBuffer, TransformError> {
         match self.decoder {
-            AnyDecoder::Jpeg(decoder) => {
-                // Three coefficients of two bytes, and three colour values.
-                self.limits.check_memory(u64::from(self.width) * u64::from(self.height) * 9)?;
-                jpeg(*decoder, self.width, self.height)
-            }
+            AnyDecoder::Jpeg(opened) => opened.decode(at_least, &self.limits),
             AnyDecoder::Other(decoder) => other(decoder, &self.limits),
         }
     }
-}
-
-fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
-    let max_side = usize::from(u16::MAX);
-    // Strict, so that a truncated file is an error and its missing part is not filled in.
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(max_side).set_max_height(max_side);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
-}
-
-fn jpeg(mut decoder: JpegDecoder<ZCursor<&[u8]>>, width: u32, height: u32) -> Result<PixelBuffer, TransformError> {
-    let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let (colour, colour_space) =
-        if is_grey { (Colour::Grey, ColorSpace::Luma) } else { (Colour::Rgb, ColorSpace::RGB) };
-    decoder.set_options(decoder.options().jpeg_set_out_colorspace(colour_space));
-    let data = decoder.decode()?;
-    Ok(PixelBuffer { width, height, colour, data, profile: decoder.icc_profile() })
 }
 
 /// The decoder for any format but JPEG.
@@ -178,20 +152,6 @@ fn from_linear(data: &[u8], channels: usize) -> Vec<u8> {
     values.iter().enumerate().map(byte).collect()
 }
 
-impl From<DecodeErrors> for TransformError {
-    fn from(error: DecodeErrors) -> Self {
-        match error {
-            DecodeErrors::Unsupported(scheme) => Self::Unsupported(format!("JPEG of the kind {scheme:?}")),
-            // The height comes after the first scan (DNL), or values have more than eight bits: rare, but valid.
-            DecodeErrors::ZeroError => Self::Unsupported("JPEG that tells its height late".to_owned()),
-            DecodeErrors::SofError(reason) if reason.contains("bits of precision") => Self::Unsupported(reason),
-            DecodeErrors::LargeDimensions(_) => Self::TooLarge(error.to_string()),
-            DecodeErrors::ExhaustedData => Self::Corrupt("the picture data ends too soon".to_owned()),
-            other => Self::Corrupt(other.to_string()),
-        }
-    }
-}
-
 impl From<ImageError> for TransformError {
     fn from(error: ImageError) -> Self {
         match error {
@@ -227,7 +187,7 @@ mod tests {
         assert!(matches!(opened, Err(TransformError::Unsupported(_))), "{opened:?}");
         dds[12] = 8;
         dds[16] = 8;
-        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(OpenedImage::decode).is_ok());
+        assert!(open(&dds, Format::Dds, &Limits::default()).and_then(|opened| opened.decode(None)).is_ok());
     }
 
     #[test]
@@ -243,7 +203,7 @@ mod tests {
         };
         let profile = |bytes: &[u8]| {
             let opened = open(bytes, Format::Png, &Limits::default()).expect("a header");
-            opened.decode().expect("a picture").profile.map(|profile| profile.len())
+            opened.decode(None).expect("a picture").profile.map(|profile| profile.len())
         };
         assert_eq!(profile(&png(&[7; 16_000])), Some(16_000));
         assert_eq!(profile(&png(&vec![0; 20 << 20])), None);

@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 
-use jpeg_encoder::{ColorType, SamplingFactor};
-
 use super::TransformError;
+use super::jpeg;
 use super::pixel_buffer::{Colour, PixelBuffer};
 use crate::record::Format;
 
@@ -45,14 +44,11 @@ impl Encoding {
     }
 }
 
-/// From this quality on, JPEG colours are not subsampled (4:4:4), as in `ImageMagick` and libvips.
-const FULL_CHROMA_QUALITY: u8 = 90;
-
 /// Encodes a picture. `quality`, from 1 to 100, is for the lossy formats.
 pub fn encode(picture: PixelBuffer, target: Encoding, quality: u8) -> Result<Vec<u8>, TransformError> {
     let profile = picture.profile.clone().filter(|profile| is_for(profile, picture.colour));
     match target {
-        Encoding::Jpeg => jpeg(picture, quality, profile.as_deref()),
+        Encoding::Jpeg => jpeg::encode::encode(&picture.flattened(), quality, profile.as_deref()),
         Encoding::Png => png(&picture, profile),
         Encoding::Webp => webp(&picture, quality, profile.as_deref()),
     }
@@ -65,26 +61,6 @@ fn is_for(profile: &[u8], colour: Colour) -> bool {
         Colour::Rgb | Colour::Rgba => b"RGB ",
     };
     profile.get(16..20) == Some(space)
-}
-
-fn jpeg(picture: PixelBuffer, quality: u8, profile: Option<&[u8]>) -> Result<Vec<u8>, TransformError> {
-    let picture = picture.flattened();
-    let size = |size: u32| {
-        u16::try_from(size).map_err(|_| TransformError::Unsupported(format!("JPEG holds no {size} pixels in a row")))
-    };
-    let (width, height) = (size(picture.width)?, size(picture.height)?);
-    let mut bytes = Vec::with_capacity(usize::from(width) * usize::from(height) / 2 + 1024);
-    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
-    let is_full = quality >= FULL_CHROMA_QUALITY;
-    encoder.set_sampling_factor(if is_full { SamplingFactor::R_4_4_4 } else { SamplingFactor::R_4_2_0 });
-    encoder.set_chroma_subsampling_method(jpeg_encoder::ChromaSubsamplingMethod::Average);
-    if let Some(profile) = profile {
-        // A profile that is too long for the segments is left out.
-        let _ = encoder.add_icc_profile(profile);
-    }
-    let color_type = if picture.colour == Colour::Grey { ColorType::Luma } else { ColorType::Rgb };
-    encoder.encode(&picture.data, width, height, color_type).map_err(TransformError::internal)?;
-    Ok(bytes)
 }
 
 fn png(picture: &PixelBuffer, profile: Option<Vec<u8>>) -> Result<Vec<u8>, TransformError> {

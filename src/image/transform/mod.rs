@@ -8,6 +8,7 @@
 pub mod decode;
 pub mod encode;
 pub mod hash;
+mod jpeg;
 pub mod pixel_buffer;
 mod pool;
 pub mod resize;
@@ -186,7 +187,9 @@ pub fn transform(
     if !is_decoded {
         return Ok(Transformed { image: Image::Unchanged, hash: None });
     }
-    let picture = opened.decode()?;
+    // The hash is defined by the whole picture.
+    let at_least = if options.hash { None } else { fit.decoded_at_least(stored) };
+    let picture = opened.decode(at_least)?;
     let hash = if options.hash { Some(hash::hash(&picture, orientation)?) } else { None };
     if stays {
         return Ok(Transformed { image: Image::Unchanged, hash });

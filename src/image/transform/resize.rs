@@ -79,6 +79,15 @@ impl Fit {
         Self { used, size: swap(size), frame }
     }
 
+    /// The least width and height in pixels at which a picture stored in this size may be decoded, if less than all of
+    /// it: twice the size it is scaled to, of which nothing can be seen in the result.
+    #[must_use]
+    pub fn decoded_at_least(&self, stored: (u32, u32)) -> Option<(u32, u32)> {
+        let twice = |size: u32, used: f64| to_pixels((2.0 * f64::from(size) / used).ceil());
+        let least = (twice(self.size.0, self.used.0), twice(self.size.1, self.used.1));
+        (least.0 < stored.0 && least.1 < stored.1).then_some(least)
+    }
+
     /// Whether a picture stored in this size stays as it is.
     #[must_use]
     pub fn is_identity(&self, stored: (u32, u32)) -> bool {

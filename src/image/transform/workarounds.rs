@@ -13,7 +13,6 @@ use crate::record::Format;
 /// The bytes to decode, and their format. Only the few files that need a workaround are copied.
 pub fn decodable(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
     let copy = match format {
-        Format::Jpeg => filtered(bytes, jpeg),
         Format::Png => filtered(bytes, png),
         Format::Gif => filtered(bytes, gif),
         Format::Ico => match largest_png(bytes) {
@@ -36,41 +35,6 @@ fn filtered(bytes: &[u8], filter: PartFilter) -> Option<Vec<u8>> {
     let mut copy = Vec::new();
     filter(bytes, &mut |part| copy.extend_from_slice(part))?;
     Some(copy)
-}
-
-/// Leaves out bytes between two segments before the first scan, which are there when a segment states a wrong length.
-/// libjpeg skips them with a warning.
-/// Upstream: `JpegDecoder::decode_headers` of zune-jpeg 0.5.15 refuses such bytes in strict mode ("Extra bytes between
-/// headers"), by design. Strict mode is needed here because without it a truncated picture is filled up and passes. A
-/// camera that writes such files: <https://github.com/etemesi254/zune-image/issues/261>.
-///
-/// Test: `bytes_between_the_segments_of_a_jpeg_do_not_matter`.
-fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
-    const START: u8 = 0xD8;
-    const END: u8 = 0xD9;
-    const SCAN: u8 = 0xDA;
-    // Two bytes that can only be the marker of a segment, whatever precedes them (ISO/IEC 10918-1, table B.1).
-    let begins_segment = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0x01 | 0xD0..=0xD7 | 0xFF);
-    keep(bytes.get(..2)?);
-    let (mut at, mut is_whole) = (2, true);
-    loop {
-        let rest = bytes.get(at..)?;
-        let skipped = rest.windows(2).position(begins_segment)?;
-        is_whole &= skipped == 0;
-        let segment = &rest[skipped..];
-        let length = match segment[1] {
-            START | END => return None,
-            SCAN => {
-                keep(segment);
-                return Some(is_whole);
-            }
-            // The length includes itself.
-            _ => Some(u16::from_be_bytes(*segment.get(2..)?.first_chunk()?)).filter(|length| *length >= 2)?,
-        };
-        let segment = segment.get(..2 + usize::from(length))?;
-        keep(segment);
-        at += skipped + segment.len();
-    }
 }
 
 /// Leaves out text and Exif chunks if there is more than 1 MiB of them.
@@ -230,15 +194,6 @@ mod tests {
                 assert!(*cut.0 == file[..end] || format == Format::Gif, "{name}, cut at {end}");
             }
         }
-    }
-
-    #[test]
-    fn bytes_between_the_segments_of_a_jpeg_do_not_matter() {
-        let file = sample("photo.jpg");
-        let first = 4 + usize::from(u16::from_be_bytes([file[4], file[5]]));
-        let junk = [&file[..first], b"\0some\xFF\0junk\xFF\xFF", &file[first..]].concat();
-        assert_eq!(decoded(&junk, Format::Jpeg), decoded(&file, Format::Jpeg));
-        assert_eq!(decodable(&junk, Format::Jpeg).0, file);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Complete bodies that are sent at once and with their length, and have unusual content.
 
 use super::{Route, Target, png};
-use crate::common::images;
+use crate::common::{images, jpegs};
 
 /// The number of bytes of `/echo`.
 const ECHO_SIZE: usize = 100;
@@ -38,6 +38,22 @@ pub const ROUTES: &[Route] = &[
     Route::plain("/gif-larger-inside[/name]", "a GIF of more pixels than it says", |_| {
         ("image/gif", images::gif_larger_inside())
     }),
+    Route::plain("/odd-jpeg/{kind}[/name]", "a JPEG of that kind", |target| {
+        ("image/jpeg", jpegs::of_kind(target.segment("kind")))
+    }),
+    Route::plain("/unended/{target...}", "`/{target...}` without its last two bytes", |target| {
+        let (content_type, mut body) = Target::find(&target.rest()).content();
+        body.truncate(body.len() - 2);
+        (content_type, body)
+    }),
+    Route::plain(
+        "/closed-half/{target...}",
+        "the first half of the JPEG `/{target...}`, and an end marker",
+        |target| {
+            let (content_type, body) = Target::find(&target.rest()).content();
+            (content_type, jpegs::closed_at(&body, body.len() / 2))
+        },
+    ),
     Route::plain("/sample/{file}", "that file of `tests/images`", |target| {
         let file = target.segment("file");
         (content_type_of(file), images::sample(file))
