@@ -2,6 +2,8 @@
 
 use super::partial::PartialBody;
 use super::validate::InspectedBody;
+#[cfg(not(feature = "transform"))]
+use super::validate::corrupt;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
 use crate::http::Response;
 use crate::naming::FinalName;
@@ -70,7 +72,8 @@ impl Fetcher {
     #[cfg(not(feature = "transform"))]
     #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
     async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
-        Ok(inspected)
+        // Nothing here can tell whether the picture is whole.
+        inspected.lacks_end.map_or(Ok(inspected), |corruption| Err(corrupt(corruption)))
     }
 
     /// The part of the record about the image. The sink fills in what is known only when the image is stored.
@@ -86,6 +89,7 @@ impl Fetcher {
             bytes,
             format: inspected.format,
             measures: inspected.measures,
+            verified: inspected.verified,
             content_type: response.content_type.clone(),
             http_status: response.status,
             final_url: redacted(&response.final_url).into_owned(),

@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use bytes::Bytes;
 
 use super::Fetcher;
-use super::validate::InspectedBody;
+use super::Verify;
+use super::validate::{InspectedBody, corrupt};
 use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
-use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
+use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original, Verified};
 use crate::sink::Body;
 
 impl Fetcher {
@@ -15,9 +16,20 @@ impl Fetcher {
     pub(super) async fn transform_pixels<'a>(
         &'a self,
         body: &mut Body<'a>,
-        inspected: InspectedBody,
+        mut inspected: InspectedBody,
     ) -> Result<InspectedBody, FetchError> {
-        let Some((plan, format)) = self.options.plan.as_ref().zip(inspected.format) else { return Ok(inspected) };
+        let Some(format) = inspected.format else { return Ok(inspected) };
+        let lacks_end = inspected.lacks_end.take();
+        let closed;
+        let plan = match (&self.options.plan, lacks_end) {
+            (None, None) => return Ok(inspected),
+            (Some(plan), None) => &**plan,
+            // Whether its picture is whole is told by all of its pixels.
+            (plan, Some(_)) => {
+                closed = TransformOptions { verify: true, ..plan.as_deref().cloned().unwrap_or_default() };
+                &closed
+            }
+        };
         let size = inspected.measures.width.zip(inspected.measures.height);
         let (orientation, max_memory) = (inspected.measures.orientation, plan.limits.max_memory);
         let expected = transform::memory_needed(format, size, plan);
@@ -31,14 +43,20 @@ impl Fetcher {
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
             transformed = self.carry_out(within(max_memory), body, format, orientation).await?;
         }
-        let Transformed { image, hash } = match transformed {
-            Ok(transformed) => transformed,
+        let is_decoding_asked = self.options.wanted.verify == Verify::Decode;
+        let verified = |level| is_decoding_asked.then_some(level);
+        let Transformed { image, hash } = match (transformed, lacks_end) {
+            (Ok(transformed), _) => transformed,
+            (Err(_), Some(corruption)) => return Err(corrupt(corruption)),
             // No decoder here supports the format. The image is stored unchanged, without a hash.
-            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
+            (Err(TransformError::Unsupported(_)), None) if plan.keeps_images() => {
+                return Ok(InspectedBody { verified: verified(Verified::Structure), ..inspected });
+            }
             // With `--verify none`, an image that cannot be decoded is stored without a hash.
-            Err(_) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
-            Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
+            (Err(_), None) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
+            (Err(error), None) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
+        inspected.verified = verified(Verified::Decode);
         let phash = hash.map(|hash| hash.to_string());
         let Image::New { bytes, format: target, width, height } = image else {
             return Ok(InspectedBody { phash, ..inspected });
@@ -60,6 +78,8 @@ impl Fetcher {
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
             digests: digester.finish(),
             phash,
+            verified: inspected.verified,
+            lacks_end: None,
             original: Some(Box::new(original)),
         })
     }

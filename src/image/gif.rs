@@ -34,15 +34,28 @@ pub(super) struct GifParser {
     width: u32,
     height: u32,
     frames: u32,
+    /// Width and height are final.
+    is_sized: bool,
     /// The current block holds a picture.
     is_frame: bool,
     /// Zeros have come in place of a block.
     has_stray_zeros: bool,
+    /// The error that was found is about what comes behind the data of a picture, or may be.
+    is_behind_data: bool,
 }
 
 impl GifParser {
     pub(super) const fn new() -> Self {
-        Self { state: GifState::Screen, width: 0, height: 0, frames: 0, is_frame: false, has_stray_zeros: false }
+        Self {
+            state: GifState::Screen,
+            width: 0,
+            height: 0,
+            frames: 0,
+            is_sized: false,
+            is_frame: false,
+            has_stray_zeros: false,
+            is_behind_data: false,
+        }
     }
 
     fn next(&mut self, state: GifState, skip: u64, length: usize) -> ParseStep {
@@ -63,20 +76,15 @@ impl GifParser {
                 self.has_stray_zeros = true;
                 Ok(self.next(GifState::Kind, 0, 1))
             }
-            _ => Err(CorruptImage("there is no block where one has to be")),
+            _ => {
+                // Browsers take anything else for the trailer.
+                self.is_behind_data = self.frames > 0 && !self.has_stray_zeros;
+                Err(CorruptImage("there is no block where one has to be"))
+            }
         }
     }
-}
 
-/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
-fn colours(packed: u8) -> u64 {
-    if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
-}
-
-impl FormatParser for GifParser {
-    const START: ParseStep = ParseStep::Take { skip: 0, length: 13 };
-
-    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+    fn parse(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
         let first = bytes.first().copied().unwrap_or_default();
         match self.state {
             GifState::Screen => {
@@ -90,10 +98,13 @@ impl FormatParser for GifParser {
             }
             GifState::Kind => self.block(first),
             GifState::Picture => {
-                // A logical screen without a size is as large as the first picture on it.
-                if self.width == 0 || self.height == 0 {
-                    self.width = le16(bytes, 4).unwrap_or_default().into();
-                    self.height = le16(bytes, 6).unwrap_or_default().into();
+                // Browsers enlarge a logical screen that is too small for the first picture on it. Later ones are
+                // clipped.
+                if !self.is_sized {
+                    let edge = |at| u32::from(le16(bytes, at).unwrap_or_default());
+                    self.width = self.width.max(edge(0) + edge(4));
+                    self.height = self.height.max(edge(2) + edge(6));
+                    self.is_sized = true;
                 }
                 self.is_frame = true;
                 let skip = colours(bytes.get(8).copied().unwrap_or_default());
@@ -112,9 +123,25 @@ impl FormatParser for GifParser {
             }
         }
     }
+}
+
+/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
+fn colours(packed: u8) -> u64 {
+    if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
+}
+
+impl FormatParser for GifParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 13 };
+
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        let step = self.parse(bytes);
+        // Nothing more will tell the size of a file without a picture.
+        self.is_sized |= matches!(step, Err(_) | Ok(ParseStep::Done));
+        step
+    }
 
     fn measures(&self) -> Measures {
-        let is_known = self.width > 0 && self.height > 0;
+        let is_known = self.is_sized && self.width > 0 && self.height > 0;
         Measures {
             width: is_known.then_some(self.width),
             height: is_known.then_some(self.height),
@@ -123,11 +150,18 @@ impl FormatParser for GifParser {
         }
     }
 
+    fn may_be_whole(&self) -> bool {
+        self.is_behind_data
+    }
+
     fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
+        self.is_sized = true;
         // Some writers leave out the trailer, and viewers show such files: all pictures are there.
         if self.state == GifState::Kind && missing == 0 && self.frames > 0 && !self.has_stray_zeros {
             return Ok(());
         }
+        // Only the end of the last sub-block may be missing.
+        self.is_behind_data = self.is_frame && self.state == GifState::Length;
         Err(CorruptImage("it ends before its trailer"))
     }
 }

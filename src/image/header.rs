@@ -6,7 +6,7 @@
 use super::integers::{be32, be64, le16, le32};
 use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
 use super::types::{CorruptImage, HeaderInfo, TRUNCATED, sized};
-use super::{heif, jp2, jxl, svg};
+use super::{heif, jp2, jxl, raw, svg};
 use crate::record::{Format, Measures};
 
 /// Length in bytes at which a header is first parsed. Most headers are shorter.
@@ -56,7 +56,7 @@ impl HeaderParser {
     fn check_complete(&self) -> Result<(), CorruptImage> {
         let info = self.info();
         // An SVG need not state its size, and a HEIF may describe its picture elsewhere.
-        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
+        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic | Format::Cr3);
         if info.lacks_data {
             Err(CorruptImage(TRUNCATED))
         } else if !may_lack_size && (info.measures.width.is_none() || info.measures.height.is_none()) {
@@ -162,7 +162,9 @@ fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
             let (width, height) = (le16(head, 12)?.into(), le16(head, 14)?.into());
             Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
         }
-        Format::Jpeg | Format::Png | Format::Gif | Format::Webp | Format::Tiff => None,
+        Format::Cr3 => raw::canon(head, is_final),
+        // They have inspectors of their own, or are read back when they are complete.
+        _ => None,
     }
 }
 
@@ -170,17 +172,21 @@ fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
 /// with its length.
 fn bitmap(head: &[u8]) -> Option<HeaderInfo> {
     let start = u64::from(le32(head, 10)?);
-    let (width, height, depth, compression) = if le32(head, 14)? == 12 {
+    let header = le32(head, 14)?;
+    let (width, height, depth, compression) = if header == 12 {
         (le16(head, 18)?.into(), le16(head, 20)?.into(), le16(head, 24)?, 0)
     } else {
+        // That of OS/2 2.x may end before the field; then the pixels are uncompressed.
+        let compression = if header < 20 { 0 } else { le32(head, 30)? };
         // A negative height says that the top row comes first.
-        (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, le32(head, 30)?)
+        (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, compression)
     };
     let bits = u64::from(width) * u64::from(depth);
-    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 and 3 mean
-    // uncompressed pixels.
+    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 means uncompressed
+    // pixels, and so does 3, but that of OS/2 2.x with its 64 bytes is Huffman's.
     let rows = u64::from(height).saturating_sub(1).saturating_mul(bits.div_ceil(32) * 4);
-    let pixels = if matches!(compression, 0 | 3) { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
+    let is_uncompressed = compression == 0 || (compression == 3 && header != 64);
+    let pixels = if is_uncompressed { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
     Some(HeaderInfo {
         measures: sized(width, height),
         min_length: start.saturating_add(pixels),

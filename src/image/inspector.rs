@@ -10,7 +10,7 @@ use super::parser::{FormatParser, MAX_TAKE_BYTES, ParserDriver};
 use super::png::PngParser;
 use super::types::{CorruptImage, InspectError, InspectOptions, Inspection, TRUNCATED};
 use super::webp::WebpParser;
-use super::{exif, svg, tiff};
+use super::{exif, raw, svg, tiff};
 use crate::record::{Format, Measures};
 
 /// Inspects an image that comes in pieces of any size. The result does not depend on how the body was cut.
@@ -23,6 +23,8 @@ pub struct Inspector {
     /// Bytes fed so far.
     length: u64,
     corruption: Option<CorruptImage>,
+    /// What is wrong with the end of the file, if the picture before it may be whole.
+    lacks_end: Option<CorruptImage>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,10 +66,10 @@ impl Inspector {
             _ => AnyParser::Header(HeaderParser::new(format)),
         };
         let mut driver = each!(&parser, parser => start(parser));
-        if format == Format::Tiff {
+        if reads_back(format) {
             driver.stop();
         }
-        Self { format, options, parser, driver, length: 0, corruption: None }
+        Self { format, options, parser, driver, length: 0, corruption: None, lacks_end: None }
     }
 
     /// Takes the next piece of the body.
@@ -77,10 +79,17 @@ impl Inspector {
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), CorruptImage> {
         self.length += piece.len() as u64;
         if let Err(corruption) = each!(&mut self.parser, parser => self.driver.feed(parser, piece)) {
-            self.corruption = Some(corruption);
+            self.note(corruption);
             self.driver.stop();
         }
         self.corruption.filter(|_| self.options.structure).map_or(Ok(()), Err)
+    }
+
+    /// Notes an error of the parser, by what it means for the picture.
+    fn note(&mut self, corruption: CorruptImage) {
+        let may_be_whole = each!(&self.parser, parser => parser.may_be_whole());
+        let noted = if may_be_whole { &mut self.lacks_end } else { &mut self.corruption };
+        *noted = Some(corruption);
     }
 
     /// What is known so far. The number of frames may still grow.
@@ -101,30 +110,40 @@ impl Inspector {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let has_end = matches!(self.format, Format::Jpeg | Format::Png | Format::Gif | Format::Webp);
-        has_end && self.options.structure && self.corruption.is_none() && self.driver.is_done()
+        let is_sound = self.corruption.is_none() && self.lacks_end.is_none();
+        has_end && self.options.structure && is_sound && self.driver.is_done()
     }
 
     /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
-    /// (TIFF, SVG, Exif of HEIF).
+    /// (TIFF, camera raw, SVG, Exif of HEIF).
     ///
     /// # Errors
     /// The image is corrupt (only with [`InspectOptions::structure`]), or the stored body cannot be read back.
     pub fn end<R: Read + Seek>(mut self, whole: impl FnOnce() -> io::Result<R>) -> Result<Inspection, InspectError> {
-        let ended = match self.corruption {
-            Some(corruption) => Err(corruption),
-            None => each!(&mut self.parser, parser => self.driver.end(parser)),
-        };
-        if self.options.structure {
-            ended?;
+        if self.corruption.is_none()
+            && let Err(corruption) = each!(&mut self.parser, parser => self.driver.end(parser))
+        {
+            self.note(corruption);
+        }
+        if let Some(corruption) = self.corruption.filter(|_| self.options.structure) {
+            return Err(corruption.into());
         }
         let measures = self.measures();
+        let lacks_end = self.lacks_end.filter(|_| self.options.structure);
         let exif = match &mut self.parser {
             AnyParser::Jpeg(parser) => parser.exif(),
             AnyParser::Png(parser) => parser.exif(),
             AnyParser::Webp(parser) => parser.exif(),
             AnyParser::Gif(_) => None,
-            AnyParser::Header(_) if self.format == Format::Tiff => {
-                return tiff::inspect(whole()?, self.length, self.options);
+            AnyParser::Header(_) if self.format == Format::Raf => {
+                let (measures, corruption) = raw::fujifilm(whole()?, self.length)?;
+                return match corruption.filter(|_| self.options.structure) {
+                    Some(what) => Err(CorruptImage(what).into()),
+                    None => Ok(Inspection { measures, ..Inspection::default() }),
+                };
+            }
+            AnyParser::Header(_) if reads_back(self.format) => {
+                return tiff::inspect(whole()?, self.length, self.format, self.options);
             }
             AnyParser::Header(parser) => {
                 let info = parser.info();
@@ -143,8 +162,13 @@ impl Inspector {
                 }
             }
         };
-        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields })
+        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, format: None, lacks_end })
     }
+}
+
+/// Whether a format has directories that may lie anywhere, so that the stored body is read when it is complete.
+const fn reads_back(format: Format) -> bool {
+    matches!(format, Format::Tiff | Format::Raf) || (format.is_raw() && !matches!(format, Format::Cr3))
 }
 
 /// Reads the Exif block of a HEIF file. Its first four bytes state the number of bytes between them and the TIFF header
@@ -166,14 +190,22 @@ pub(super) mod testing {
 
     use super::*;
 
-    /// The result of inspecting an image, or why it is corrupt; the same however the body is cut.
+    /// The result of inspecting an image, or why it is corrupt or may be; the same however the body is cut.
     pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Inspection, &'static str> {
         let options = InspectOptions { structure: true, exif: true };
         let whole = in_pieces(format, body, options, body.len());
         for size in [1, 2, 3, 7, 64, 512, 4096] {
             assert_eq!(in_pieces(format, body, options, size), whole, "{format} in pieces of {size}");
         }
-        whole
+        whole.and_then(|found| found.lacks_end.map_or(Ok(found), |corruption| Err(corruption.0)))
+    }
+
+    /// Whether nothing but the end of an image is wrong, as far as can be seen.
+    pub(in crate::image) fn may_be_whole(format: Format, body: &[u8]) -> bool {
+        let options = InspectOptions { structure: true, exif: false };
+        let whole = in_pieces(format, body, options, body.len());
+        assert_eq!(in_pieces(format, body, options, 1), whole, "{format}");
+        whole.is_ok_and(|found| found.lacks_end.is_some())
     }
 
     /// The measures of an image whose structure is not checked.
@@ -250,7 +282,7 @@ mod tests {
     #[test]
     fn the_size_is_told_as_soon_as_it_has_come() {
         let table: [(Format, &[u8]); 4] = [
-            (Format::Gif, b"GIF89a\x0A\0\x14\0\0\0\0"),
+            (Format::Gif, b"GIF89a\x0A\0\x14\0\0\0\0,\0\0\0\0\x01\0\x01\0\0"),
             (Format::Webp, b"RIFF\x24\0\0\0WEBPVP8L\x18\0\0\0\x2F\x09\xC0\x04\0"),
             (Format::Jpeg, b"\xFF\xD8\xFF\xC0\0\x0B\x08\0\x14\0\x0A\x01"),
             (Format::Png, b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x0A\0\0\0\x14\x08\0\0\0\0"),

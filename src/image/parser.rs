@@ -47,6 +47,12 @@ pub(super) trait FormatParser {
     /// Size, frames and orientation as far as known.
     fn measures(&self) -> Measures;
 
+    /// Whether the error that was just returned is about the end of the file alone, and the data of the picture may be
+    /// whole.
+    fn may_be_whole(&self) -> bool {
+        false
+    }
+
     /// Judges a body that ended before [`ParseStep::Done`]. `rest` is the available part of the slice that was asked
     /// for, `missing` the number of bytes that were still to be skipped before it.
     fn end(&mut self, rest: &[u8], missing: u64) -> Result<(), CorruptImage>;

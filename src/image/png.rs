@@ -44,6 +44,8 @@ pub(super) struct PngParser {
     measures: Measures,
     lacks_palette: bool,
     has_data: bool,
+    /// The error that was found is about what comes behind the picture data.
+    is_behind_data: bool,
     exif: Option<exif::ExifInfo>,
 }
 
@@ -57,6 +59,7 @@ impl PngParser {
             measures: Measures::default(),
             lacks_palette: false,
             has_data: false,
+            is_behind_data: false,
             exif: None,
         }
     }
@@ -67,6 +70,8 @@ impl PngParser {
 
     /// Begins a chunk.
     fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<ParseStep, CorruptImage> {
+        // Whatever stands in place of the next chunk.
+        self.is_behind_data = self.has_data;
         if length > MAX_INTEGER {
             return Err(CorruptImage("a chunk has an impossible length"));
         }
@@ -76,6 +81,7 @@ impl PngParser {
         if self.measures.width.is_none() && &kind != b"IHDR" {
             return Err(CorruptImage("its first chunk is not IHDR"));
         }
+        self.is_behind_data = false;
         self.kind = kind;
         // Decoders skip other chunks with a wrong checksum and show the picture.
         let is_needed = kind[0].is_ascii_uppercase() || matches!(&kind, b"acTL" | b"fcTL" | b"fdAT");
@@ -154,6 +160,7 @@ impl PngParser {
 
     /// Compares the checksum behind a chunk with the computed one.
     fn check(&mut self, stored: &[u8]) -> Result<(), CorruptImage> {
+        self.is_behind_data = &self.kind == b"IEND";
         let is_right = self.checksum.take().is_none_or(|checksum| Some(checksum.finalize()) == be32(stored, 0));
         is_right.then_some(()).ok_or(CorruptImage("a chunk has a wrong checksum"))
     }
@@ -200,7 +207,13 @@ impl FormatParser for PngParser {
         self.measures
     }
 
+    fn may_be_whole(&self) -> bool {
+        self.is_behind_data
+    }
+
     fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
+        // Even if the last chunk of data is cut: only its checksum may be missing.
+        self.is_behind_data = self.has_data;
         Err(CorruptImage("it ends before its IEND chunk"))
     }
 }
