@@ -168,7 +168,7 @@ impl FormatParser for GifParser {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspector::testing::{inspect, measure};
+    use super::super::inspector::testing::{inspect, may_be_whole, measure};
     use super::*;
     use crate::record::Format;
 
@@ -199,6 +199,45 @@ mod tests {
             assert_eq!(inspect(Format::Gif, &file).expect(what).measures, expected, "{what}");
             assert_eq!(measure(Format::Gif, &file), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn the_first_picture_may_enlarge_the_screen() {
+        // As Pillow 13.0.0 has them, and Firefox and Chromium, but for the offset, which Firefox leaves out.
+        let later = b",\0\0\0\0\xFF\0\xFF\0\0\x02\x03abc\x02de\0";
+        let table: [(&[u8], &[u8], (u32, u32)); 5] = [
+            (b"\x05\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (10, 20)),
+            (b"\x64\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (100, 20)),
+            (b"\0\0\0\0", b"\x01\0\x02\0\x0A\0\x14\0", (11, 22)),
+            (b"\x0B\0\x0B\0", b"\x05\0\0\0\x0A\0\x0A\0", (15, 11)),
+            (b"\x64\0\x64\0", b"\x5A\0\x5A\0\x0A\0\x0A\0", (100, 100)),
+        ];
+        for (screen, place, (width, height)) in table {
+            let frame = [b",", place, b"\0\x02\x03abc\x02de\0"].concat();
+            let file = [b"GIF89a", screen, b"\0\0\0", CONTROL, &frame, later, b";"].concat();
+            let expected = Measures { width: Some(width), height: Some(height), frames: Some(2), orientation: None };
+            assert_eq!(inspect(Format::Gif, &file).map(|found| found.measures), Ok(expected));
+            assert_eq!(measure(Format::Gif, &file), expected);
+        }
+        // Without a picture there is nothing but the screen.
+        let bare = measure(Format::Gif, &[SCREEN, CONTROL].concat());
+        assert_eq!((bare.width, bare.height), (Some(10), Some(20)));
+    }
+
+    #[test]
+    fn only_decoding_tells_whether_a_cut_picture_is_whole() {
+        let whole = [SCREEN, CONTROL, FRAME, CONTROL, FRAME, b";"].concat();
+        let data = [SCREEN.len() + CONTROL.len() + 11, SCREEN.len() + 2 * CONTROL.len() + FRAME.len() + 11];
+        for end in 0..whole.len() {
+            let is_within = data.iter().any(|start| (*start..start + FRAME.len() - 11).contains(&end));
+            assert_eq!(may_be_whole(Format::Gif, &whole[..end]), is_within, "{end}");
+        }
+        // Browsers take anything for the trailer. Zeros may stand in place of further frames.
+        for (behind, is_open) in [(&b"more"[..], true), (b"<html>", true), (b"\0\0more", false), (b"\0\0\0", false)] {
+            let file = [SCREEN, FRAME, behind].concat();
+            assert_eq!(may_be_whole(Format::Gif, &file), is_open, "{}", behind.escape_ascii());
+        }
+        assert!(!may_be_whole(Format::Gif, &[SCREEN, b"more"].concat()));
     }
 
     #[test]

@@ -333,9 +333,13 @@ mod tests {
             b"\0\0\0\0\x01\0\x20\0\x01\0\0\0\x37\0\0\0",
             b"\x20\x30\0\0\x01\0\x20\0\x01\0\0\0\x38\0\0\0...",
         ];
-        let table: [(Format, Vec<u8>, u32, u32); 14] = [
+        let table: [(Format, Vec<u8>, u32, u32); 17] = [
             (Format::Bmp, [bitmap_of(2, -3), vec![0; 8 + 8 + 6]].concat(), 2, 3),
             (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1A\0\0\0\x0C\0\0\0\x09\0\x01\0\x01\0\x01\0..".to_vec(), 9, 1),
+            // OS/2 2.x: the shortest header, the longest with uncompressed pixels, and with Huffman's compression.
+            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x01\0\0\0\x01\0\x01\0..".to_vec(), 9, 1),
+            (Format::Bmp, [b"BM\0\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\0".as_slice(), &[0; 54]].concat(), 9, 2),
+            (Format::Bmp, [b"BM\0\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0\xE8\x03\0\0\xE8\x03\0\0\x01\0\x01\0\x03\0\0\0".as_slice(), &[0; 60]].concat(), 1000, 1000),
             (Format::Ico, icons.concat(), 256, 256),
             (Format::Pnm, b"P4 #c\n9#d\n2\n1234".to_vec(), 9, 2),
             (Format::Pnm, b"P1\n#\n# size\n2 3\n101010".to_vec(), 2, 3),
@@ -364,7 +368,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_shorter_than_it_says_is_refused() {
-        let table: [(Format, Vec<u8>); 6] = [
+        let table: [(Format, Vec<u8>); 7] = [
+            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\012345".to_vec()),
             (Format::Bmp, [bitmap_of(2, -3), vec![0; 8 + 8 + 5]].concat()),
             (Format::Ico, b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x04\0\0\0\x16\0\0\0abc".to_vec()),
             (Format::Pnm, b"P6 2 2 255\n12345678901".to_vec()),

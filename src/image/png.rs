@@ -220,7 +220,7 @@ impl FormatParser for PngParser {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspector::testing::{inspect, measure};
+    use super::super::inspector::testing::{inspect, may_be_whole, measure};
     use super::*;
     use crate::record::Format;
 
@@ -285,6 +285,20 @@ mod tests {
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
             // The last checksum may itself end with zeros.
             assert!(filled == whole || inspect(Format::Png, &filled).is_err(), "{end}");
+        }
+        // From the first byte of the data on, only decoding tells whether a cut file is whole.
+        let data_start = whole.windows(4).position(|kind| kind == b"IDAT").expect("data") + 4;
+        for end in 0..whole.len() {
+            assert_eq!(may_be_whole(Format::Png, &whole[..end]), end >= data_start, "{end}");
+        }
+        let until_end = whole.len() - 12;
+        for behind in
+            [&b"\0\0\0\0\0\0\0\0\0\0\0\0"[..], b"\xFF\xFF\xFF\xFFIEND", b"trailing words", b"\0\0\0\0IENDcrc?"]
+        {
+            assert!(may_be_whole(Format::Png, &[&whole[..until_end], behind].concat()), "{}", behind.escape_ascii());
+        }
+        for damaged in [png(&[&grey, &damaged(data.clone()), b"junk"]), png(&[&damaged(grey.clone()), &data])] {
+            assert!(!may_be_whole(Format::Png, &damaged));
         }
         let wrong = "a chunk has a wrong checksum";
         let impossible = [b"\x80\0\0\0IDAT".as_slice(), &[0; 32]].concat();

@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn signatures_are_recognised() {
-        let table: [(&[u8], Format); 26] = [
+        let table: [(&[u8], Format); 33] = [
             (b"\xFF\xD8\xFF\xE0\0\x10JFIF", Format::Jpeg),
             (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", Format::Png),
             (b"GIF89a\x01\0\x01\0", Format::Gif),
@@ -352,7 +352,14 @@ mod tests {
             (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avifmiaf", Format::Avif),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Format::Heic),
             (b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", Format::Bmp),
+            (b"BM\x46\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0", Format::Bmp),
+            (b"BM\x46\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0", Format::Bmp),
             (b"II\x2A\0\x08\0\0\0", Format::Tiff),
+            (b"IIRO\x08\0\0\0", Format::Orf),
+            (b"MMOR\0\0\0\x08", Format::Orf),
+            (b"II\x55\0\x18\0\0\0", Format::Rw2),
+            (b"FUJIFILMCCD-RAW 0201", Format::Raf),
+            (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", Format::Cr3),
             (b"MM\0\x2A\0\0\0\x08", Format::Tiff),
             (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
             (b"\0\0\x01\0\x01\0\x10\x10\0\xFF\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),

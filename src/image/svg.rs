@@ -151,12 +151,34 @@ mod tests {
     }
 
     #[test]
+    fn a_drawing_in_utf_16_tells_its_size() {
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            for mark in ["", "\u{FEFF}"] {
+                let text =
+                    format!("{mark}<?xml version='1.0' encoding='UTF-16'?><!-- 🐟 --><svg width='8' height='4'/>");
+                let file = text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+                let size = parse(&file).map(|info| (info.measures.width, info.measures.height));
+                assert_eq!(size, Some((Some(8), Some(4))));
+                assert!(parse(&file[..file.len() - 6]).is_none());
+            }
+        }
+    }
+
+    #[test]
     fn a_document_that_was_cut_has_no_end() {
         for whole in ["<svg></svg>", "<svg/>\n", "<svg>\n</SVG>\n<!-- 1 -->", "<svg></svg>\n trailing words"] {
             assert!(has_end(Cursor::new(whole)).expect("it can be read"), "{whole}");
         }
         for cut in ["<svg><path d='M 1 2 ", "<svg><path/></s", "<svg>some text", ""] {
             assert!(!has_end(Cursor::new(cut)).expect("it can be read"), "{cut}");
+        }
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let text = format!("\u{FEFF}<svg><text>{}</text></svg>\n", "Grüße ".repeat(1000));
+            let whole = text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+            assert!(has_end(Cursor::new(&whole)).expect("it can be read"));
+            for end in (2..whole.len() - 30).rev().step_by(501) {
+                assert!(!has_end(Cursor::new(&whole[..end])).expect("it can be read"), "{end}");
+            }
         }
     }
 }

@@ -394,6 +394,119 @@ mod tests {
         );
     }
 
+    fn verified(bytes: &[u8], format: Format) -> Result<(), super::super::TransformError> {
+        super::super::verify(bytes, format, &super::super::Limits::default())
+    }
+
+    #[test]
+    fn a_png_may_lack_its_end() {
+        for (name, size) in [("plain.png", (41, 19)), ("indexed.png", (43, 21)), ("animation.png", (22, 18))] {
+            let file = sample(name);
+            let data = file.len() - 12;
+            let spoilt = [&file[..file.len() - 1], b"!"].concat();
+            let ends: [&[u8]; 6] = [b"", b"\0", b"\0\0\0\0IEND", &[0; 40], b"\0\0\0\0IE?Dmore", &[0xFF; 9]];
+            for behind in ends.map(|end| [&file[..data], end].concat()).into_iter().chain([spoilt]) {
+                assert_eq!(decoded(&behind, Format::Png), size, "{name}");
+                assert_eq!(decodable(&behind, Format::Png).0, file, "{name}");
+            }
+            // Of the last chunk of data only the checksum may be missing.
+            let is_animated = name == "animation.png";
+            for cut in (data - 4..data).filter(|_| !is_animated) {
+                assert_eq!(verified(&file[..cut], Format::Png), Ok(()), "{name}, cut at {cut}");
+            }
+            for cut in (8..data - 12).step_by(3) {
+                assert!(verified(&file[..cut], Format::Png).is_err(), "{name}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gif_may_lack_the_end_of_its_last_picture() {
+        let file = sample("still.gif");
+        // Without the trailer, the end of the last block, and both.
+        for cut in [file.len() - 1, file.len() - 2] {
+            for behind in [&b""[..], b"more"] {
+                let cut = [&file[..cut], behind].concat();
+                assert!(behind.is_empty() || cut[file.len() - 2] != 0 || verified(&cut, Format::Gif).is_ok());
+            }
+            assert_eq!(decoded(&file[..cut], Format::Gif), (31, 17), "cut at {cut}");
+        }
+        for cut in (20..file.len() - 6).step_by(3) {
+            assert!(verified(&file[..cut], Format::Gif).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_screen_is_as_large_as_the_first_picture() {
+        let (file, frame) = (sample("still.gif"), |bytes: &[u8]| {
+            bytes.windows(10).position(|bytes| bytes == b",\0\0\0\0\x1F\0\x11\0\0").expect("a frame")
+        });
+        for (screen, offset, size) in [
+            ((20, 9), (0, 0), (31, 17)),
+            ((0, 0), (0, 0), (31, 17)),
+            ((20, 40), (0, 0), (31, 40)),
+            ((31, 17), (2, 3), (33, 20)),
+            ((60, 70), (2, 3), (60, 70)),
+        ] {
+            let mut file = file.clone();
+            let at = frame(&file);
+            (file[6], file[8], file[at + 1], file[at + 3]) = (screen.0, screen.1, offset.0, offset.1);
+            assert_eq!(decoded(&file, Format::Gif), size, "{screen:?} {offset:?}");
+        }
+    }
+
+    #[test]
+    fn a_bitmap_may_have_any_header_of_os_2() {
+        let windows = sample("still.bmp");
+        let start = u32::from_le_bytes([windows[10], windows[11], windows[12], windows[13]]);
+        let pixels = &windows[usize::try_from(start).expect("a small file")..];
+        for length in [16, 20, 24, 28, 32, 36, 42, 44, 46, 48, 60, 64_u8] {
+            let mut header = windows[18..54].to_vec();
+            header.resize(usize::from(length) - 4, 0);
+            let start = 14 + u32::from(length);
+            let os2 = [&windows[..10], &start.to_le_bytes(), &[length, 0, 0, 0], &header, pixels].concat();
+            assert_eq!(decoded(&os2, Format::Bmp), (33, 15), "{length}");
+            let opened = |bytes: &[u8]| {
+                let (bytes, format) = decodable(bytes, Format::Bmp);
+                super::super::decode::open(&bytes, format, &super::super::Limits::default())
+                    .and_then(super::super::decode::OpenedImage::decode)
+                    .map(|picture| picture.data)
+            };
+            assert_eq!(opened(&os2), opened(&windows), "{length}");
+        }
+        // Huffman's compression and runs of 24 bits are not those of Windows.
+        for compression in [3, 4] {
+            let header = [&windows[18..30], &[compression, 0, 0, 0], &[0; 44]].concat();
+            let os2 = [&windows[..10], &78_u32.to_le_bytes(), &[64, 0, 0, 0], &header, pixels].concat();
+            let refused = verified(&os2, Format::Bmp);
+            assert!(matches!(refused, Err(super::super::TransformError::Unsupported(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn flags_of_a_webp_promise_nothing() {
+        // dwebp 1.2.4 and Pillow 13.0.0 show all of these, and refuse what promises frames.
+        for (name, size, picture) in [("lossy.webp", (45, 33), b"VP8 "), ("lossless.webp", (46, 34), b"VP8L")] {
+            let file = sample(name);
+            assert_eq!(&file[12..16], picture);
+            let extended = |flags: u8, chunks: [&[u8]; 2]| {
+                let [width, height] = [size.0 - 1, size.1 - 1].map(|side: u32| side.to_le_bytes());
+                let canvas = [b"VP8X\x0A\0\0\0".as_slice(), &[flags, 0, 0, 0], &width[..3], &height[..3]].concat();
+                let [before, behind] = chunks;
+                let chunks = [&canvas, before, &file[12..], behind].concat();
+                let length = u32::try_from(4 + chunks.len()).expect("a small file").to_le_bytes();
+                [b"RIFF".as_slice(), &length, b"WEBP", &chunks].concat()
+            };
+            let (profile, exif, xmp) = (b"ICCP\x04\0\0\0abcd", b"EXIF\x03\0\0\0abc\0", b"XMP \x02\0\0\0ab");
+            for flags in [0, 0x20, 0x10, 0x08, 0x04, 0x3C] {
+                for chunks in [[&b""[..], b""], [profile, b""], [b"", exif], [exif, xmp], [b"", profile]] {
+                    assert_eq!(decoded(&extended(flags, chunks), Format::Webp), size, "{name} {flags:#x}");
+                }
+            }
+            assert!(verified(&extended(0x02, [b"", b""]), Format::Webp).is_err(), "{name}");
+        }
+    }
+
     #[test]
     fn a_png_in_an_icon_may_have_any_colours_and_any_size() {
         for (name, size) in [("plain.png", (41, 19)), ("indexed.png", (43, 21))] {
