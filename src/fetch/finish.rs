@@ -73,7 +73,7 @@ impl Fetcher {
     #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
     async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
         // Nothing here can tell whether the picture is whole.
-        inspected.lacks_end.map_or(Ok(inspected), |corruption| Err(corrupt(corruption)))
+        inspected.doubt.map_or(Ok(inspected), |corruption| Err(corrupt(corruption)))
     }
 
     /// The part of the record about the image. The sink fills in what is known only when the image is stored.

@@ -12,16 +12,17 @@ use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original,
 use crate::sink::Body;
 
 impl Fetcher {
-    /// Transforms the pixels, if the options ask for it. Afterwards `body` holds the image to be stored.
+    /// Transforms the pixels, if the options ask for it, and decodes an image that is corrupt if it cannot be. Afterwards
+    /// `body` holds the image to be stored.
     pub(super) async fn transform_pixels<'a>(
         &'a self,
         body: &mut Body<'a>,
         mut inspected: InspectedBody,
     ) -> Result<InspectedBody, FetchError> {
         let Some(format) = inspected.format else { return Ok(inspected) };
-        let lacks_end = inspected.lacks_end.take();
+        let doubt = inspected.doubt.take();
         let closed;
-        let plan = match (&self.options.plan, lacks_end) {
+        let plan = match (&self.options.plan, doubt) {
             (None, None) => return Ok(inspected),
             (Some(plan), None) => &**plan,
             // Whether its picture is whole is told by all of its pixels.
@@ -45,16 +46,16 @@ impl Fetcher {
         }
         let is_decoding_asked = self.options.wanted.verify == Verify::Decode;
         let verified = |level| is_decoding_asked.then_some(level);
-        let Transformed { image, hash } = match (transformed, lacks_end) {
+        let Transformed { image, hash } = match (transformed, doubt) {
             (Ok(transformed), _) => transformed,
-            (Err(_), Some(corruption)) => return Err(corrupt(corruption)),
+            (Err(error), Some(doubt)) if !matches!(error, TransformError::Internal(_)) => return Err(corrupt(doubt)),
             // No decoder here supports the format. The image is stored unchanged, without a hash.
             (Err(TransformError::Unsupported(_)), None) if plan.keeps_images() => {
                 return Ok(InspectedBody { verified: verified(Verified::Structure), ..inspected });
             }
             // With `--verify none`, an image that cannot be decoded is stored without a hash.
             (Err(_), None) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
-            (Err(error), None) => return Err(FetchError::new(error.kind(), error.to_string())),
+            (Err(error), _) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
         inspected.verified = verified(Verified::Decode);
         let phash = hash.map(|hash| hash.to_string());
@@ -79,7 +80,7 @@ impl Fetcher {
             digests: digester.finish(),
             phash,
             verified: inspected.verified,
-            lacks_end: None,
+            doubt: None,
             original: Some(Box::new(original)),
         })
     }

@@ -135,8 +135,8 @@ pub struct InspectedBody {
     pub phash: Option<String>,
     /// How far it was verified, if the options ask for decoding.
     pub verified: Option<Verified>,
-    /// What is wrong with its end, if its picture may be whole all the same. Decoding tells.
-    pub lacks_end: Option<CorruptImage>,
+    /// What is wrong with it unless all of its picture can be decoded.
+    pub doubt: Option<CorruptImage>,
     /// The body as it was received, where a transformed image is stored.
     pub original: Option<Box<Original>>,
 }
@@ -241,7 +241,7 @@ impl<'a> BodyValidator<'a> {
         if let Recognition::Image(format) = recognition {
             // Some bodies are recognised only when their end is known.
             let inspector = self.inspector.take().map_or_else(|| self.begin_inspection(format), Ok)?;
-            let Inspection { measures, exif, format: precise_format, lacks_end } =
+            let Inspection { measures, exif, format: precise_format, doubt } =
                 inspector.end(whole).map_err(|error| match error {
                     InspectError::Corrupt(corruption) => corrupt(corruption),
                     InspectError::Io(error) => unreadable(error),
@@ -252,7 +252,7 @@ impl<'a> BodyValidator<'a> {
             {
                 return Err(unwanted(format));
             }
-            inspected = InspectedBody { format: Some(format), measures, exif, lacks_end, ..InspectedBody::default() };
+            inspected = InspectedBody { format: Some(format), measures, exif, doubt, ..InspectedBody::default() };
         }
         if !self.dimensions_checked {
             let Measures { width: Some(width), height: Some(height), .. } = inspected.measures else {
@@ -295,6 +295,7 @@ fn unwanted(format: Format) -> FetchError {
     FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}"))
 }
 
-pub(super) fn corrupt(corruption: CorruptImage) -> FetchError {
+/// The error of a corrupt image.
+pub fn corrupt(corruption: CorruptImage) -> FetchError {
     FetchError::new(ErrorKind::CorruptImage, format!("the image is corrupt: {corruption}"))
 }

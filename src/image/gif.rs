@@ -40,8 +40,8 @@ pub(super) struct GifParser {
     is_frame: bool,
     /// Zeros have come in place of a block.
     has_stray_zeros: bool,
-    /// The error that was found is about what comes behind the data of a picture, or may be.
-    is_behind_data: bool,
+    /// What is wrong behind the beginning of the data of a picture. All of it may have come before.
+    doubt: Option<CorruptImage>,
 }
 
 impl GifParser {
@@ -54,13 +54,22 @@ impl GifParser {
             is_sized: false,
             is_frame: false,
             has_stray_zeros: false,
-            is_behind_data: false,
+            doubt: None,
         }
     }
 
     fn next(&mut self, state: GifState, skip: u64, length: usize) -> ParseStep {
         self.state = state;
         ParseStep::Take { skip, length }
+    }
+
+    /// Ends parsing at something that is not the end of a GIF. Only decoding tells whether a picture is whole that may be.
+    fn lacks_end(&mut self, what: &'static str, may_be_whole: bool) -> Result<ParseStep, CorruptImage> {
+        if !may_be_whole {
+            return Err(CorruptImage(what));
+        }
+        self.doubt = Some(CorruptImage(what));
+        Ok(ParseStep::Done)
     }
 
     fn block(&mut self, kind: u8) -> Result<ParseStep, CorruptImage> {
@@ -78,8 +87,8 @@ impl GifParser {
             }
             _ => {
                 // Browsers take anything else for the trailer.
-                self.is_behind_data = self.frames > 0 && !self.has_stray_zeros;
-                Err(CorruptImage("there is no block where one has to be"))
+                let may_be_whole = self.frames > 0 && !self.has_stray_zeros;
+                self.lacks_end("there is no block where one has to be", may_be_whole)
             }
         }
     }
@@ -150,8 +159,8 @@ impl FormatParser for GifParser {
         }
     }
 
-    fn may_be_whole(&self) -> bool {
-        self.is_behind_data
+    fn doubt(&self) -> Option<CorruptImage> {
+        self.doubt
     }
 
     fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
@@ -161,8 +170,8 @@ impl FormatParser for GifParser {
             return Ok(());
         }
         // Only the end of the last sub-block may be missing.
-        self.is_behind_data = self.is_frame && self.state == GifState::Length;
-        Err(CorruptImage("it ends before its trailer"))
+        let may_be_whole = self.is_frame && self.state == GifState::Length;
+        self.lacks_end("it ends before its trailer", may_be_whole).map(drop)
     }
 }
 

@@ -23,8 +23,6 @@ pub struct Inspector {
     /// Bytes fed so far.
     length: u64,
     corruption: Option<CorruptImage>,
-    /// What is wrong with the end of the file, if the picture before it may be whole.
-    lacks_end: Option<CorruptImage>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +67,7 @@ impl Inspector {
         if reads_back(format) {
             driver.stop();
         }
-        Self { format, options, parser, driver, length: 0, corruption: None, lacks_end: None }
+        Self { format, options, parser, driver, length: 0, corruption: None }
     }
 
     /// Takes the next piece of the body.
@@ -79,17 +77,10 @@ impl Inspector {
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), CorruptImage> {
         self.length += piece.len() as u64;
         if let Err(corruption) = each!(&mut self.parser, parser => self.driver.feed(parser, piece)) {
-            self.note(corruption);
+            self.corruption = Some(corruption);
             self.driver.stop();
         }
         self.corruption.filter(|_| self.options.structure).map_or(Ok(()), Err)
-    }
-
-    /// Notes an error of the parser, by what it means for the picture.
-    fn note(&mut self, corruption: CorruptImage) {
-        let may_be_whole = each!(&self.parser, parser => parser.may_be_whole());
-        let noted = if may_be_whole { &mut self.lacks_end } else { &mut self.corruption };
-        *noted = Some(corruption);
     }
 
     /// What is known so far. The number of frames may still grow.
@@ -110,7 +101,7 @@ impl Inspector {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let has_end = matches!(self.format, Format::Jpeg | Format::Png | Format::Gif | Format::Webp);
-        let is_sound = self.corruption.is_none() && self.lacks_end.is_none();
+        let is_sound = self.corruption.is_none() && each!(&self.parser, parser => parser.doubt()).is_none();
         has_end && self.options.structure && is_sound && self.driver.is_done()
     }
 
@@ -120,16 +111,14 @@ impl Inspector {
     /// # Errors
     /// The image is corrupt (only with [`InspectOptions::structure`]), or the stored body cannot be read back.
     pub fn end<R: Read + Seek>(mut self, whole: impl FnOnce() -> io::Result<R>) -> Result<Inspection, InspectError> {
-        if self.corruption.is_none()
-            && let Err(corruption) = each!(&mut self.parser, parser => self.driver.end(parser))
-        {
-            self.note(corruption);
-        }
-        if let Some(corruption) = self.corruption.filter(|_| self.options.structure) {
-            return Err(corruption.into());
+        let ended = match self.corruption {
+            Some(corruption) => Err(corruption),
+            None => each!(&mut self.parser, parser => self.driver.end(parser)),
+        };
+        if self.options.structure {
+            ended?;
         }
         let measures = self.measures();
-        let lacks_end = self.lacks_end.filter(|_| self.options.structure);
         let exif = match &mut self.parser {
             AnyParser::Jpeg(parser) => parser.exif(),
             AnyParser::Png(parser) => parser.exif(),
@@ -162,7 +151,8 @@ impl Inspector {
                 }
             }
         };
-        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, format: None, lacks_end })
+        let doubt = each!(&self.parser, parser => parser.doubt()).filter(|_| self.options.structure);
+        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, format: None, doubt })
     }
 }
 
@@ -197,7 +187,7 @@ pub(super) mod testing {
         for size in [1, 2, 3, 7, 64, 512, 4096] {
             assert_eq!(in_pieces(format, body, options, size), whole, "{format} in pieces of {size}");
         }
-        whole.and_then(|found| found.lacks_end.map_or(Ok(found), |corruption| Err(corruption.0)))
+        whole.and_then(|found| found.doubt.map_or(Ok(found), |corruption| Err(corruption.0)))
     }
 
     /// Whether nothing but the end of an image is wrong, as far as can be seen.
@@ -205,7 +195,7 @@ pub(super) mod testing {
         let options = InspectOptions { structure: true, exif: false };
         let whole = in_pieces(format, body, options, body.len());
         assert_eq!(in_pieces(format, body, options, 1), whole, "{format}");
-        whole.is_ok_and(|found| found.lacks_end.is_some())
+        whole.is_ok_and(|found| found.doubt.is_some())
     }
 
     /// The measures of an image whose structure is not checked.

@@ -47,10 +47,9 @@ pub(super) trait FormatParser {
     /// Size, frames and orientation as far as known.
     fn measures(&self) -> Measures;
 
-    /// Whether the error that was just returned is about the end of the file alone, and the data of the picture may be
-    /// whole.
-    fn may_be_whole(&self) -> bool {
-        false
+    /// What is wrong with the image unless it can be decoded: nothing that is seen may be missing.
+    fn doubt(&self) -> Option<CorruptImage> {
+        None
     }
 
     /// Judges a body that ended before [`ParseStep::Done`]. `rest` is the available part of the slice that was asked

@@ -44,8 +44,8 @@ pub(super) struct PngParser {
     measures: Measures,
     lacks_palette: bool,
     has_data: bool,
-    /// The error that was found is about what comes behind the picture data.
-    is_behind_data: bool,
+    /// What is wrong behind the beginning of the picture data. All of it may have come before.
+    doubt: Option<CorruptImage>,
     exif: Option<exif::ExifInfo>,
 }
 
@@ -59,7 +59,7 @@ impl PngParser {
             measures: Measures::default(),
             lacks_palette: false,
             has_data: false,
-            is_behind_data: false,
+            doubt: None,
             exif: None,
         }
     }
@@ -70,18 +70,15 @@ impl PngParser {
 
     /// Begins a chunk.
     fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<ParseStep, CorruptImage> {
-        // Whatever stands in place of the next chunk.
-        self.is_behind_data = self.has_data;
         if length > MAX_INTEGER {
-            return Err(CorruptImage("a chunk has an impossible length"));
+            return self.lacks_end("a chunk has an impossible length");
         }
         if !kind.iter().all(u8::is_ascii_alphabetic) {
-            return Err(CorruptImage("there is no chunk where one has to be"));
+            return self.lacks_end("there is no chunk where one has to be");
         }
         if self.measures.width.is_none() && &kind != b"IHDR" {
             return Err(CorruptImage("its first chunk is not IHDR"));
         }
-        self.is_behind_data = false;
         self.kind = kind;
         // Decoders skip other chunks with a wrong checksum and show the picture.
         let is_needed = kind[0].is_ascii_uppercase() || matches!(&kind, b"acTL" | b"fcTL" | b"fdAT");
@@ -119,6 +116,16 @@ impl PngParser {
         } else {
             self.next_chunk(u64::from(length))
         })
+    }
+
+    /// Ends parsing at something that is not the end of a PNG. Behind the beginning of the picture data, only decoding
+    /// tells whether the picture is whole.
+    fn lacks_end(&mut self, what: &'static str) -> Result<ParseStep, CorruptImage> {
+        if !self.has_data {
+            return Err(CorruptImage(what));
+        }
+        self.doubt = Some(CorruptImage(what));
+        Ok(ParseStep::Done)
     }
 
     fn next_chunk(&mut self, skip: u64) -> ParseStep {
@@ -160,7 +167,6 @@ impl PngParser {
 
     /// Compares the checksum behind a chunk with the computed one.
     fn check(&mut self, stored: &[u8]) -> Result<(), CorruptImage> {
-        self.is_behind_data = &self.kind == b"IEND";
         let is_right = self.checksum.take().is_none_or(|checksum| Some(checksum.finalize()) == be32(stored, 0));
         is_right.then_some(()).ok_or(CorruptImage("a chunk has a wrong checksum"))
     }
@@ -189,11 +195,11 @@ impl FormatParser for PngParser {
                 self.check(checksum)?;
                 self.header(header)
             }
-            PngState::Last => {
-                self.check(bytes)?;
+            PngState::Last => match self.check(bytes) {
                 // Decoders ignore bytes after IEND.
-                Ok(ParseStep::Done)
-            }
+                Ok(()) => Ok(ParseStep::Done),
+                Err(CorruptImage(what)) => self.lacks_end(what),
+            },
         }
     }
 
@@ -207,14 +213,13 @@ impl FormatParser for PngParser {
         self.measures
     }
 
-    fn may_be_whole(&self) -> bool {
-        self.is_behind_data
+    fn doubt(&self) -> Option<CorruptImage> {
+        self.doubt
     }
 
     fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
         // Even if the last chunk of data is cut: only its checksum may be missing.
-        self.is_behind_data = self.has_data;
-        Err(CorruptImage("it ends before its IEND chunk"))
+        self.lacks_end("it ends before its IEND chunk").map(drop)
     }
 }
 
@@ -297,7 +302,7 @@ mod tests {
         {
             assert!(may_be_whole(Format::Png, &[&whole[..until_end], behind].concat()), "{}", behind.escape_ascii());
         }
-        for damaged in [png(&[&grey, &damaged(data.clone()), b"junk"]), png(&[&damaged(grey.clone()), &data])] {
+        for damaged in [png(&[&grey, &damaged(data.clone()), b"trailing"]), png(&[&damaged(grey.clone()), &data])] {
             assert!(!may_be_whole(Format::Png, &damaged));
         }
         let wrong = "a chunk has a wrong checksum";

@@ -41,6 +41,8 @@ pub(super) struct RawPhoto {
     pub(super) height: Option<u32>,
     /// The directory that describes it.
     pub(super) ifd: Ifd,
+    /// Other directories with data of the photo: Canon describes it in one and has the data of the sensor in another.
+    pub(super) more_data: Vec<Ifd>,
     /// All directories lie within the file.
     pub(super) is_whole: bool,
 }
@@ -67,10 +69,11 @@ pub(super) fn photo<R: Read + Seek>(
     {
         (candidates[0].width, candidates[0].height) = size;
     }
-    let photo = candidates.into_iter().max_by_key(RawCandidate::rank);
-    Ok(photo.map(|RawCandidate { width, height, ifd, .. }| {
+    candidates.sort_by_key(RawCandidate::rank);
+    Ok(candidates.pop().map(|RawCandidate { width, height, ifd, .. }| {
         let side = |side| u32::try_from(side).ok().filter(|side| *side > 0);
-        RawPhoto { format, width: side(width), height: side(height), ifd, is_whole }
+        let more_data = candidates.into_iter().filter(|other| other.is_main).map(|other| other.ifd).collect();
+        RawPhoto { format, width: side(width), height: side(height), ifd, more_data, is_whole }
     }))
 }
 

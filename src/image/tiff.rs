@@ -71,12 +71,16 @@ fn inspect_raw<R: Read + Seek>(
     photo: &RawPhoto,
     (length, options): (u64, InspectOptions),
 ) -> Result<(Inspection, Option<&'static str>), IfdError> {
-    let &RawPhoto { format, width, height, ref ifd, is_whole } = photo;
+    let &RawPhoto { format, width, height, ref ifd, ref more_data, is_whole } = photo;
+    let mut holds_all = true;
+    for part in std::iter::once(ifd).chain(more_data) {
+        holds_all &= holds_data(reader, part, length)?;
+    }
     let corruption = if !is_whole {
         Some("a directory lies beyond its end")
     } else if width.is_none() || height.is_none() {
         Some("it has no size")
-    } else if !holds_data(reader, ifd, length)? {
+    } else if !holds_all {
         Some("its picture lies beyond its end")
     } else {
         None
@@ -84,7 +88,7 @@ fn inspect_raw<R: Read + Seek>(
     let orientation = exif::orientation(reader, first).or_else(|| exif::orientation(reader, ifd));
     let exif = if options.exif { exif::fields(reader, first) } else { serde_json::Map::new() };
     let measures = Measures { width, height, frames: None, orientation };
-    Ok((Inspection { measures, exif, format: Some(format), lacks_end: None }, corruption))
+    Ok((Inspection { measures, exif, format: Some(format), doubt: None }, corruption))
 }
 
 /// Counts the pages from this IFD on, and says whether the whole chain lies within the file. Counting stops where the

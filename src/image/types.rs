@@ -56,9 +56,8 @@ pub struct Inspection {
     pub exif: Map<String, Value>,
     /// The format, if the whole file tells it more precisely than its first bytes: many camera raw files begin as TIFF.
     pub format: Option<Format>,
-    /// What is wrong with the end of the file, if nothing else is as far as can be seen: its picture may be whole, and
-    /// only decoding tells. Never without [`InspectOptions::structure`].
-    pub lacks_end: Option<CorruptImage>,
+    /// What is wrong with the image unless all of its picture can be decoded. Only with [`InspectOptions::structure`].
+    pub doubt: Option<CorruptImage>,
 }
 
 /// Result of parsing a header.

@@ -14,6 +14,7 @@
 pub mod dns;
 pub mod faults;
 pub mod images;
+pub mod odd_images;
 pub mod outcomes;
 pub mod server;
 pub mod terminal;

@@ -31,6 +31,7 @@ mod lists;
 mod modes;
 mod names;
 mod names_resolved;
+mod odd_images;
 mod pixels;
 mod politeness;
 mod progress;
