@@ -184,6 +184,9 @@ mod tests {
     /// Description, parts of the file, expected number of frames.
     type GifCase<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
 
+    /// Width and height of the screen, place and size of the first picture, expected width and height.
+    type ScreenCase<'a> = (&'a [u8], &'a [u8], (u32, u32));
+
     const SCREEN: &[u8] = b"GIF89a\x0A\0\x14\0\x80\0\0rgbRGB";
     const CONTROL: &[u8] = b"!\xF9\x04\0\x0A\0\0\0";
     const FRAME: &[u8] = b",\0\0\0\0\x0A\0\x14\0\0\x02\x03abc\x02de\0";
@@ -214,7 +217,7 @@ mod tests {
     fn the_first_picture_may_enlarge_the_screen() {
         // As Pillow 13.0.0 has them, and Firefox and Chromium, but for the offset, which Firefox leaves out.
         let later = b",\0\0\0\0\xFF\0\xFF\0\0\x02\x03abc\x02de\0";
-        let table: [(&[u8], &[u8], (u32, u32)); 5] = [
+        let table: [ScreenCase; 5] = [
             (b"\x05\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (10, 20)),
             (b"\x64\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (100, 20)),
             (b"\0\0\0\0", b"\x01\0\x02\0\x0A\0\x14\0", (11, 22)),

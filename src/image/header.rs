@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn a_file_that_is_shorter_than_it_says_is_refused() {
         let table: [(Format, Vec<u8>); 7] = [
-            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\012345".to_vec()),
+            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\x0012345".to_vec()),
             (Format::Bmp, [bitmap_of(2, -3), vec![0; 8 + 8 + 5]].concat()),
             (Format::Ico, b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x04\0\0\0\x16\0\0\0abc".to_vec()),
             (Format::Pnm, b"P6 2 2 255\n12345678901".to_vec()),

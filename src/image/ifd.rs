@@ -107,13 +107,11 @@ impl<R: Read + Seek> IfdReader<R> {
         let mut header = [0; 4];
         source.read_exact(&mut header)?;
         let (is_little_endian, is_big_tiff) = match &header {
-            b"II\x2A\0" => (true, false),
-            b"MM\0\x2A" => (false, false),
+            // Raw files of Olympus and Panasonic have a mark of their own, and the rest of a TIFF.
+            b"II\x2A\0" | b"IIRO" | b"IIRS" | b"II\x55\0" => (true, false),
+            b"MM\0\x2A" | b"MMOR" => (false, false),
             b"II\x2B\0" => (true, true),
             b"MM\0\x2B" => (false, true),
-            // Raw files of Olympus and Panasonic have a mark of their own, and the rest of a TIFF.
-            b"IIRO" | b"IIRS" | b"II\x55\0" => (true, false),
-            b"MMOR" => (false, false),
             _ => return Err(IfdError::Absent),
         };
         let mut reader = Self { source, is_little_endian, is_big_tiff };

@@ -197,8 +197,8 @@ pub(super) fn canon(head: &[u8], is_final: bool) -> Option<HeaderInfo> {
         match &found.kind {
             b"moov" if found.is_whole || is_final => {
                 has_all = true;
-                let maker = boxes(found.content).filter(|inner| &inner.kind == b"uuid");
-                let first = maker.filter_map(|inner| content(inner.content.get(UUID_BYTES..)?, *b"CMT1")).next();
+                let mut maker = boxes(found.content).filter(|inner| &inner.kind == b"uuid");
+                let first = maker.find_map(|inner| content(inner.content.get(UUID_BYTES..)?, *b"CMT1"));
                 info.measures = first.and_then(directory).unwrap_or_default();
             }
             b"mdat" => (has_all, info.lacks_data) = (true, false),

@@ -432,7 +432,7 @@ mod tests {
         for (bytes, what) in table {
             assert_eq!(recognise(bytes, true), Recognition::Other(what), "{what}");
             // The same when more bytes follow.
-            let long = [bytes, &[b' '; MAX_HEAD_BYTES]].concat();
+            let long = [bytes, &vec![b' '; MAX_HEAD_BYTES]].concat();
             assert!(bytes.is_empty() || recognise(&long, false) == Recognition::Other(what), "{what}");
         }
     }
@@ -447,7 +447,7 @@ mod tests {
         // A body of another format is no list of brands.
         assert_eq!(recognise(b"P2\n", false), Recognition::Image(Format::Pnm));
         assert_eq!(recognise(b"P2\nPftyp", false), Recognition::Image(Format::Pnm));
-        let late = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
+        let late = [b"<!--".as_slice(), &vec![b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
         assert_eq!(recognise(&late, false), Recognition::Other("an XML document"));
         assert_eq!(recognise(&late, true), Recognition::Other("an XML document"));
     }
@@ -494,7 +494,7 @@ mod tests {
         assert_eq!(recognise(b"<?xml version='1.0'?>", false), Recognition::Unclear);
         let licence = [b"<?xml version='1.0'?><!--".as_slice(), &[b'x'; 300]].concat();
         assert_eq!(recognise(&licence, false), Recognition::Unclear);
-        let endless = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES]].concat();
+        let endless = [b"<!--".as_slice(), &vec![b'x'; MAX_HEAD_BYTES]].concat();
         assert_eq!(recognise(&endless, false), Recognition::Other("an XML document"));
         assert_eq!(recognise(&[b'x'; 64], false), Recognition::Other("text"));
         assert_eq!(recognise(&[b' '; 64], false), Recognition::Unclear);
@@ -515,7 +515,7 @@ mod tests {
         }
         assert_eq!(recognise(&file, true), Recognition::Image(Format::Tga));
         assert_eq!(recognise(&file[..file.len() - 1], true), Recognition::Other(UNKNOWN_DATA));
-        let longer = [&file[..19], &[0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
+        let longer = [&file[..19], &vec![0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
         assert_eq!(recognise(&longer[..2 * MAX_HEAD_BYTES], false), Recognition::Unclear);
         assert_eq!(recognise(&longer, true), Recognition::Image(Format::Tga));
         // A body with an invalid header is not read to its end.

@@ -50,8 +50,8 @@ fn raw_files_are_recognised_however_they_are_cut() {
         let unseen = (0..body.len()).filter(is_sound).collect::<Vec<_>>();
         assert!(unseen.len() <= 12, "{name}, cut at {unseen:?} of {}", body.len());
         for end in 0..body.len() {
-            let measured = inspected(first, &body[..end], InspectOptions::default(), &[512]);
-            assert!(measured.is_ok(), "{name}, cut at {end}: its structure is not checked");
+            let unchecked = inspected(first, &body[..end], InspectOptions::default(), &[512]);
+            assert!(unchecked.is_ok(), "{name}, cut at {end}: its structure is not checked");
         }
     }
     let versions = inspected(Format::Tiff, &file("versions.tif"), EVERYTHING, &[512]).expect("sound");
