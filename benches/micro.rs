@@ -421,6 +421,7 @@ fn saved(job: &Job) -> Record {
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,
+            verified: None,
             original: None,
             same_as: None,
             extension_mismatch: false,

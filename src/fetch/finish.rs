@@ -73,7 +73,8 @@ impl Fetcher {
     #[cfg(not(feature = "transform"))]
     #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
     async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
-        inspected.doubt.map_or(Ok(inspected), |doubt| Err(corrupt(doubt)))
+        // Nothing here can tell whether the picture is whole.
+        inspected.doubt.map_or(Ok(inspected), |corruption| Err(corrupt(corruption)))
     }
 
     /// The part of the record about the image. The sink fills in what is known only when the image is stored.
@@ -89,6 +90,7 @@ impl Fetcher {
             bytes,
             format: inspected.format,
             measures: inspected.measures,
+            verified: inspected.verified,
             content_type: response.content_type.clone(),
             http_status: response.status,
             final_url: redacted(&response.final_url).into_owned(),

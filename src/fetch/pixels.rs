@@ -1,36 +1,40 @@
 //! Transforms the pixels of a complete body on the CPU pool, so that the threads of the network are not blocked.
 
-use std::borrow::Cow;
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
 
-use super::Fetcher;
 use super::validate::{InspectedBody, corrupt};
+use super::{Fetcher, Verify};
 use crate::image::transform::{self, Image, Panicked, TransformError, TransformOptions, Transformed};
-use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original};
+use crate::record::{Digester, ErrorKind, FetchError, Format, Measures, Original, Verified};
 use crate::sink::Body;
 
 impl Fetcher {
-    /// Transforms the pixels, if the options ask for it, and decodes an image that is corrupt if it cannot be. Afterwards `body` holds the image to be stored.
+    /// Transforms the pixels, if the options ask for it, and decodes an image that is corrupt if it cannot be. Afterwards
+    /// `body` holds the image to be stored.
     pub(super) async fn transform_pixels<'a>(
         &'a self,
         body: &mut Body<'a>,
-        inspected: InspectedBody,
+        mut inspected: InspectedBody,
     ) -> Result<InspectedBody, FetchError> {
-        let plan = match (&self.options.plan, inspected.doubt) {
+        let Some(format) = inspected.format else { return Ok(inspected) };
+        let doubt = inspected.doubt.take();
+        let closed;
+        let plan = match (&self.options.plan, doubt) {
             (None, None) => return Ok(inspected),
-            (Some(plan), None) => Cow::Borrowed(&**plan),
+            (Some(plan), None) => &**plan,
+            // Whether its picture is whole is told by all of its pixels.
             (plan, Some(_)) => {
-                Cow::Owned(TransformOptions { verify: true, ..plan.as_deref().cloned().unwrap_or_default() })
+                closed = TransformOptions { verify: true, ..plan.as_deref().cloned().unwrap_or_default() };
+                &closed
             }
         };
-        let Some(format) = inspected.format else { return Ok(inspected) };
         let size = inspected.measures.width.zip(inspected.measures.height);
         let (orientation, max_memory) = (inspected.measures.orientation, plan.limits.max_memory);
-        let expected = transform::memory_needed(format, size, &plan);
+        let expected = transform::memory_needed(format, size, plan);
         let within = |max_memory| {
-            let mut plan = TransformOptions::clone(&plan);
+            let mut plan = TransformOptions::clone(plan);
             plan.limits.max_memory = max_memory;
             plan
         };
@@ -39,20 +43,20 @@ impl Fetcher {
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
             transformed = self.carry_out(within(max_memory), body, format, orientation).await?;
         }
-        let Transformed { image, hash } = match transformed {
-            Ok(transformed) => transformed,
-            Err(error)
-                if !matches!(error, TransformError::Internal(_))
-                    && let Some(doubt) = inspected.doubt =>
-            {
-                return Err(corrupt(doubt));
-            }
+        let is_decoding_asked = self.options.wanted.verify == Verify::Decode;
+        let verified = |level| is_decoding_asked.then_some(level);
+        let Transformed { image, hash } = match (transformed, doubt) {
+            (Ok(transformed), _) => transformed,
+            (Err(error), Some(doubt)) if !matches!(error, TransformError::Internal(_)) => return Err(corrupt(doubt)),
             // No decoder here supports the format. The image is stored unchanged, without a hash.
-            Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
+            (Err(TransformError::Unsupported(_)), None) if plan.keeps_images() => {
+                return Ok(InspectedBody { verified: verified(Verified::Structure), ..inspected });
+            }
             // With `--verify none`, an image that cannot be decoded is stored without a hash.
-            Err(_) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
-            Err(error) => return Err(FetchError::new(error.kind(), error.to_string())),
+            (Err(_), None) if plan.keeps_images() && !self.options.wanted.verifies() => return Ok(inspected),
+            (Err(error), _) => return Err(FetchError::new(error.kind(), error.to_string())),
         };
+        inspected.verified = verified(Verified::Decode);
         let phash = hash.map(|hash| hash.to_string());
         let Image::New { bytes, format: target, width, height } = image else {
             return Ok(InspectedBody { phash, ..inspected });
@@ -75,6 +79,7 @@ impl Fetcher {
             measures: Measures { width: Some(width), height: Some(height), ..Measures::default() },
             digests: digester.finish(),
             phash,
+            verified: inspected.verified,
             original: Some(Box::new(original)),
         })
     }

@@ -7,7 +7,9 @@ use std::io::{self, Read, Seek};
 use serde_json::{Map, Value};
 
 use crate::image::{CorruptImage, InspectError, InspectOptions, Inspection, Inspector, Recogniser, Recognition};
-use crate::record::{Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original};
+use crate::record::{
+    Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original, Verified,
+};
 use crate::util::human::Size;
 
 /// Which images are wanted (`--accept`).
@@ -129,10 +131,12 @@ pub struct InspectedBody {
     pub exif: Map<String, Value>,
     /// Its digests.
     pub digests: Digests,
-    /// What is wrong with it unless all of its picture can be decoded.
-    pub doubt: Option<CorruptImage>,
     /// Its perceptual hash, if the options ask for it.
     pub phash: Option<String>,
+    /// How far it was verified, if the options ask for decoding.
+    pub verified: Option<Verified>,
+    /// What is wrong with it unless all of its picture can be decoded.
+    pub doubt: Option<CorruptImage>,
     /// The body as it was received, where a transformed image is stored.
     pub original: Option<Box<Original>>,
 }
@@ -237,10 +241,17 @@ impl<'a> BodyValidator<'a> {
         if let Recognition::Image(format) = recognition {
             // Some bodies are recognised only when their end is known.
             let inspector = self.inspector.take().map_or_else(|| self.begin_inspection(format), Ok)?;
-            let Inspection { measures, exif, doubt } = inspector.end(whole).map_err(|error| match error {
-                InspectError::Corrupt(corruption) => corrupt(corruption),
-                InspectError::Io(error) => unreadable(error),
-            })?;
+            let Inspection { measures, exif, format: precise_format, doubt } =
+                inspector.end(whole).map_err(|error| match error {
+                    InspectError::Corrupt(corruption) => corrupt(corruption),
+                    InspectError::Io(error) => unreadable(error),
+                })?;
+            let format = precise_format.unwrap_or(format);
+            if let Accept::Formats(wanted) = &self.wanted.accept
+                && !wanted.contains(&format)
+            {
+                return Err(unwanted(format));
+            }
             inspected = InspectedBody { format: Some(format), measures, exif, doubt, ..InspectedBody::default() };
         }
         if !self.dimensions_checked {
@@ -268,12 +279,20 @@ impl<'a> BodyValidator<'a> {
             (Recognition::Other(what), Accept::Images | Accept::Formats(_)) => {
                 Err(FetchError::new(ErrorKind::NotAnImage, format!("the body is {what}")))
             }
-            (Recognition::Image(format), Accept::Formats(wanted)) if !wanted.contains(&format) => {
-                Err(FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}")))
-            }
+            (Recognition::Image(format), Accept::Formats(wanted)) if !may_be(format, wanted) => Err(unwanted(format)),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a body that begins in this format may have one of the wanted ones.
+fn may_be(format: Format, wanted: &[Format]) -> bool {
+    let begins_alike = |wanted: &Format| format == Format::Tiff && wanted.begins_as_tiff();
+    wanted.contains(&format) || wanted.iter().any(begins_alike)
+}
+
+fn unwanted(format: Format) -> FetchError {
+    FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}"))
 }
 
 /// The error of a corrupt image.

@@ -34,20 +34,42 @@ pub(super) struct GifParser {
     width: u32,
     height: u32,
     frames: u32,
+    /// Width and height are final.
+    is_sized: bool,
     /// The current block holds a picture.
     is_frame: bool,
     /// Zeros have come in place of a block.
     has_stray_zeros: bool,
+    /// What is wrong behind the beginning of the data of a picture. All of it may have come before.
+    doubt: Option<CorruptImage>,
 }
 
 impl GifParser {
     pub(super) const fn new() -> Self {
-        Self { state: GifState::Screen, width: 0, height: 0, frames: 0, is_frame: false, has_stray_zeros: false }
+        Self {
+            state: GifState::Screen,
+            width: 0,
+            height: 0,
+            frames: 0,
+            is_sized: false,
+            is_frame: false,
+            has_stray_zeros: false,
+            doubt: None,
+        }
     }
 
     fn next(&mut self, state: GifState, skip: u64, length: usize) -> ParseStep {
         self.state = state;
         ParseStep::Take { skip, length }
+    }
+
+    /// Ends parsing at something that is not the end of a GIF. Only decoding tells whether a picture is whole that may be.
+    fn lacks_end(&mut self, what: &'static str, may_be_whole: bool) -> Result<ParseStep, CorruptImage> {
+        if !may_be_whole {
+            return Err(CorruptImage(what));
+        }
+        self.doubt = Some(CorruptImage(what));
+        Ok(ParseStep::Done)
     }
 
     fn block(&mut self, kind: u8) -> Result<ParseStep, CorruptImage> {
@@ -63,20 +85,15 @@ impl GifParser {
                 self.has_stray_zeros = true;
                 Ok(self.next(GifState::Kind, 0, 1))
             }
-            _ => Err(CorruptImage("there is no block where one has to be")),
+            _ => {
+                // Browsers take anything else for the trailer.
+                let may_be_whole = self.frames > 0 && !self.has_stray_zeros;
+                self.lacks_end("there is no block where one has to be", may_be_whole)
+            }
         }
     }
-}
 
-/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
-fn colours(packed: u8) -> u64 {
-    if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
-}
-
-impl FormatParser for GifParser {
-    const START: ParseStep = ParseStep::Take { skip: 0, length: 13 };
-
-    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+    fn parse(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
         let first = bytes.first().copied().unwrap_or_default();
         match self.state {
             GifState::Screen => {
@@ -90,10 +107,13 @@ impl FormatParser for GifParser {
             }
             GifState::Kind => self.block(first),
             GifState::Picture => {
-                // A logical screen without a size is as large as the first picture on it.
-                if self.width == 0 || self.height == 0 {
-                    self.width = le16(bytes, 4).unwrap_or_default().into();
-                    self.height = le16(bytes, 6).unwrap_or_default().into();
+                // Browsers enlarge a logical screen that is too small for the first picture on it. Later ones are
+                // clipped.
+                if !self.is_sized {
+                    let edge = |at| u32::from(le16(bytes, at).unwrap_or_default());
+                    self.width = self.width.max(edge(0) + edge(4));
+                    self.height = self.height.max(edge(2) + edge(6));
+                    self.is_sized = true;
                 }
                 self.is_frame = true;
                 let skip = colours(bytes.get(8).copied().unwrap_or_default());
@@ -112,9 +132,25 @@ impl FormatParser for GifParser {
             }
         }
     }
+}
+
+/// Length of a colour table in bytes, from the packed field of a descriptor: its highest bit says whether there is one.
+fn colours(packed: u8) -> u64 {
+    if packed & 0x80 == 0 { 0 } else { 3 << ((packed & 7) + 1) }
+}
+
+impl FormatParser for GifParser {
+    const START: ParseStep = ParseStep::Take { skip: 0, length: 13 };
+
+    fn take(&mut self, bytes: &[u8]) -> Result<ParseStep, CorruptImage> {
+        let step = self.parse(bytes);
+        // Nothing more will tell the size of a file without a picture.
+        self.is_sized |= matches!(step, Err(_) | Ok(ParseStep::Done));
+        step
+    }
 
     fn measures(&self) -> Measures {
-        let is_known = self.width > 0 && self.height > 0;
+        let is_known = self.is_sized && self.width > 0 && self.height > 0;
         Measures {
             width: is_known.then_some(self.width),
             height: is_known.then_some(self.height),
@@ -123,23 +159,33 @@ impl FormatParser for GifParser {
         }
     }
 
+    fn doubt(&self) -> Option<CorruptImage> {
+        self.doubt
+    }
+
     fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
+        self.is_sized = true;
         // Some writers leave out the trailer, and viewers show such files: all pictures are there.
         if self.state == GifState::Kind && missing == 0 && self.frames > 0 && !self.has_stray_zeros {
             return Ok(());
         }
-        Err(CorruptImage("it ends before its trailer"))
+        // Only the end of the last sub-block may be missing.
+        let may_be_whole = self.is_frame && self.state == GifState::Length;
+        self.lacks_end("it ends before its trailer", may_be_whole).map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspector::testing::{inspect, measure};
+    use super::super::inspector::testing::{inspect, may_be_whole, measure};
     use super::*;
     use crate::record::Format;
 
     /// Description, parts of the file, expected number of frames.
     type GifCase<'a> = (&'a str, &'a [&'a [u8]], Option<u32>);
+
+    /// Width and height of the screen, place and size of the first picture, expected width and height.
+    type ScreenCase<'a> = (&'a [u8], &'a [u8], (u32, u32));
 
     const SCREEN: &[u8] = b"GIF89a\x0A\0\x14\0\x80\0\0rgbRGB";
     const CONTROL: &[u8] = b"!\xF9\x04\0\x0A\0\0\0";
@@ -165,6 +211,45 @@ mod tests {
             assert_eq!(inspect(Format::Gif, &file).expect(what).measures, expected, "{what}");
             assert_eq!(measure(Format::Gif, &file), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn the_first_picture_may_enlarge_the_screen() {
+        // As Pillow 13.0.0 has them, and Firefox and Chromium, but for the offset, which Firefox leaves out.
+        let later = b",\0\0\0\0\xFF\0\xFF\0\0\x02\x03abc\x02de\0";
+        let table: [ScreenCase; 5] = [
+            (b"\x05\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (10, 20)),
+            (b"\x64\0\x06\0", b"\0\0\0\0\x0A\0\x14\0", (100, 20)),
+            (b"\0\0\0\0", b"\x01\0\x02\0\x0A\0\x14\0", (11, 22)),
+            (b"\x0B\0\x0B\0", b"\x05\0\0\0\x0A\0\x0A\0", (15, 11)),
+            (b"\x64\0\x64\0", b"\x5A\0\x5A\0\x0A\0\x0A\0", (100, 100)),
+        ];
+        for (screen, place, (width, height)) in table {
+            let frame = [b",", place, b"\0\x02\x03abc\x02de\0"].concat();
+            let file = [b"GIF89a", screen, b"\0\0\0", CONTROL, &frame, later, b";"].concat();
+            let expected = Measures { width: Some(width), height: Some(height), frames: Some(2), orientation: None };
+            assert_eq!(inspect(Format::Gif, &file).map(|found| found.measures), Ok(expected));
+            assert_eq!(measure(Format::Gif, &file), expected);
+        }
+        // Without a picture there is nothing but the screen.
+        let bare = measure(Format::Gif, &[SCREEN, CONTROL].concat());
+        assert_eq!((bare.width, bare.height), (Some(10), Some(20)));
+    }
+
+    #[test]
+    fn only_decoding_tells_whether_a_cut_picture_is_whole() {
+        let whole = [SCREEN, CONTROL, FRAME, CONTROL, FRAME, b";"].concat();
+        let data = [SCREEN.len() + CONTROL.len() + 11, SCREEN.len() + 2 * CONTROL.len() + FRAME.len() + 11];
+        for end in 0..whole.len() {
+            let is_within = data.iter().any(|start| (*start..start + FRAME.len() - 11).contains(&end));
+            assert_eq!(may_be_whole(Format::Gif, &whole[..end]), is_within, "{end}");
+        }
+        // Browsers take anything for the trailer. Zeros may stand in place of further frames.
+        for (behind, is_open) in [(&b"more"[..], true), (b"<html>", true), (b"\0\0more", false), (b"\0\0\0", false)] {
+            let file = [SCREEN, FRAME, behind].concat();
+            assert_eq!(may_be_whole(Format::Gif, &file), is_open, "{}", behind.escape_ascii());
+        }
+        assert!(!may_be_whole(Format::Gif, &[SCREEN, b"more"].concat()));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::integers::{be32, be64, le16, le32};
 use super::parser::{FormatParser, MAX_TAKE_BYTES, ParseStep};
 use super::types::{CorruptImage, HeaderInfo, TRUNCATED, sized};
-use super::{heif, jp2, jxl, svg};
+use super::{heif, jp2, jxl, raw, svg};
 use crate::record::{Format, Measures};
 
 /// Length in bytes at which a header is first parsed. Most headers are shorter.
@@ -56,7 +56,7 @@ impl HeaderParser {
     fn check_complete(&self) -> Result<(), CorruptImage> {
         let info = self.info();
         // An SVG need not state its size, and a HEIF may describe its picture elsewhere.
-        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic);
+        let may_lack_size = matches!(self.format, Format::Svg | Format::Avif | Format::Heic | Format::Cr3);
         if info.lacks_data {
             Err(CorruptImage(TRUNCATED))
         } else if !may_lack_size && (info.measures.width.is_none() || info.measures.height.is_none()) {
@@ -162,7 +162,9 @@ fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
             let (width, height) = (le16(head, 12)?.into(), le16(head, 14)?.into());
             Some(HeaderInfo { measures: sized(width, height), ..HeaderInfo::default() })
         }
-        Format::Jpeg | Format::Png | Format::Gif | Format::Webp | Format::Tiff => None,
+        Format::Cr3 => raw::canon(head, is_final),
+        // They have inspectors of their own, or are read back when they are complete.
+        _ => None,
     }
 }
 
@@ -170,17 +172,21 @@ fn parse(format: Format, head: &[u8], is_final: bool) -> Option<HeaderInfo> {
 /// with its length.
 fn bitmap(head: &[u8]) -> Option<HeaderInfo> {
     let start = u64::from(le32(head, 10)?);
-    let (width, height, depth, compression) = if le32(head, 14)? == 12 {
+    let header = le32(head, 14)?;
+    let (width, height, depth, compression) = if header == 12 {
         (le16(head, 18)?.into(), le16(head, 20)?.into(), le16(head, 24)?, 0)
     } else {
+        // That of OS/2 2.x may end before the field; then the pixels are uncompressed.
+        let compression = if header < 20 { 0 } else { le32(head, 30)? };
         // A negative height says that the top row comes first.
-        (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, le32(head, 30)?)
+        (le32(head, 18)?, le32(head, 22)?.cast_signed().unsigned_abs(), le16(head, 28)?, compression)
     };
     let bits = u64::from(width) * u64::from(depth);
-    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 and 3 mean
-    // uncompressed pixels.
+    // Rows are padded to 32 bits; some writers leave out the padding of the last row. Compression 0 means uncompressed
+    // pixels, and so does 3, but that of OS/2 2.x with its 64 bytes is Huffman's.
     let rows = u64::from(height).saturating_sub(1).saturating_mul(bits.div_ceil(32) * 4);
-    let pixels = if matches!(compression, 0 | 3) { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
+    let is_uncompressed = compression == 0 || (compression == 3 && header != 64);
+    let pixels = if is_uncompressed { rows.saturating_add(bits.div_ceil(8)) } else { 0 };
     Some(HeaderInfo {
         measures: sized(width, height),
         min_length: start.saturating_add(pixels),
@@ -327,9 +333,13 @@ mod tests {
             b"\0\0\0\0\x01\0\x20\0\x01\0\0\0\x37\0\0\0",
             b"\x20\x30\0\0\x01\0\x20\0\x01\0\0\0\x38\0\0\0...",
         ];
-        let table: [(Format, Vec<u8>, u32, u32); 14] = [
+        let table: [(Format, Vec<u8>, u32, u32); 17] = [
             (Format::Bmp, [bitmap_of(2, -3), vec![0; 8 + 8 + 6]].concat(), 2, 3),
             (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1A\0\0\0\x0C\0\0\0\x09\0\x01\0\x01\0\x01\0..".to_vec(), 9, 1),
+            // OS/2 2.x: the shortest header, the longest with uncompressed pixels, and with Huffman's compression.
+            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x01\0\0\0\x01\0\x01\0..".to_vec(), 9, 1),
+            (Format::Bmp, [b"BM\0\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\0".as_slice(), &[0; 54]].concat(), 9, 2),
+            (Format::Bmp, [b"BM\0\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0\xE8\x03\0\0\xE8\x03\0\0\x01\0\x01\0\x03\0\0\0".as_slice(), &[0; 60]].concat(), 1000, 1000),
             (Format::Ico, icons.concat(), 256, 256),
             (Format::Pnm, b"P4 #c\n9#d\n2\n1234".to_vec(), 9, 2),
             (Format::Pnm, b"P1\n#\n# size\n2 3\n101010".to_vec(), 2, 3),
@@ -358,7 +368,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_shorter_than_it_says_is_refused() {
-        let table: [(Format, Vec<u8>); 6] = [
+        let table: [(Format, Vec<u8>); 7] = [
+            (Format::Bmp, b"BM\0\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0\x09\0\0\0\x02\0\0\0\x01\0\x01\x0012345".to_vec()),
             (Format::Bmp, [bitmap_of(2, -3), vec![0; 8 + 8 + 5]].concat()),
             (Format::Ico, b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x04\0\0\0\x16\0\0\0abc".to_vec()),
             (Format::Pnm, b"P6 2 2 255\n12345678901".to_vec()),

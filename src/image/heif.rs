@@ -56,6 +56,7 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
     });
     let mut measures = Measures::default();
     let mut transform = DisplayTransform::default();
+    let mut aperture = None;
     for index in indices.into_iter().flatten() {
         // Property indices start at 1.
         let Some(property) = usize::from(index).checked_sub(1).and_then(|index| boxes(all).nth(index)) else {
@@ -63,6 +64,7 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
         };
         match &property.kind {
             b"ispe" => (measures.width, measures.height) = size(property.content),
+            b"clap" => aperture = Some(property.content),
             b"irot" => transform.rotate(property.content.first().copied().unwrap_or_default() & 3),
             b"imir" => transform.mirror(property.content.first().copied().unwrap_or_default() & 1),
             _ => {}
@@ -75,6 +77,12 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
             sizes.max_by_key(|(width, height)| width.map(u64::from).zip(height.map(u64::from)).map(|(w, h)| w * h));
         (measures.width, measures.height) = largest.unwrap_or_default();
     }
+    if let Some(aperture) = aperture
+        && let Some(size) = measures.width.zip(measures.height)
+        && let Some((width, height)) = clean_aperture(aperture, size)
+    {
+        (measures.width, measures.height) = (Some(width), Some(height));
+    }
     measures.orientation = transform.orientation();
     Some((measures, exif_location(meta)))
 }
@@ -82,6 +90,27 @@ fn picture(meta: &[u8]) -> Option<(Measures, Option<(u64, u64)>)> {
 fn size(ispe: &[u8]) -> (Option<u32>, Option<u32>) {
     let number = |at| be32(ispe, at).filter(|number| *number > 0);
     (number(4), number(8))
+}
+
+/// Width and height of the part of a picture that is shown (ISO/IEC 14496-12, 12.1.4; ISO/IEC 23000-22, 7.3.6.7);
+/// `None` if the values describe no whole pixels within the picture, as libavif has it.
+fn clean_aperture(clap: &[u8], (width, height): (u32, u32)) -> Option<(u32, u32)> {
+    // A numerator and a denominator each: width, height, and the distances between the middles.
+    let side = |at: usize, stored: u32| {
+        let number = |at| be32(clap, at).map(i128::from);
+        let (shown, of, middle_of) = (number(at)?, number(at + 4)?, number(at + 20)?);
+        let middle = i128::from(be32(clap, at + 16)?.cast_signed());
+        if of == 0 || middle_of == 0 || shown % of != 0 {
+            return None;
+        }
+        let shown = shown / of;
+        let gap = i128::from(stored) - shown;
+        // Twice the distance from the left or upper edge.
+        let start = gap * middle_of + 2 * middle;
+        let is_within = start % (2 * middle_of) == 0 && (0..=2 * gap * middle_of).contains(&start);
+        u32::try_from(shown).ok().filter(|shown| is_within && *shown > 0)
+    };
+    side(0, width).zip(side(8, height))
 }
 
 /// Indices in `ipco` of the properties of an item, counted from 1 (ISO/IEC 23008-12, 9.3).
@@ -240,6 +269,38 @@ mod tests {
             let expected = Measures { orientation, ..sized(10, 20) };
             assert_eq!(inspect(Format::Avif, &file(properties)).map(|found| found.measures), Ok(expected));
         }
+    }
+
+    #[test]
+    fn a_clean_aperture_is_the_size_if_it_lies_within_the_picture() {
+        let clap = |numbers: [i32; 8]| boxed(*b"clap", &numbers.map(i32::to_be_bytes).concat());
+        // As avifdec (libavif 0.11.1) takes or refuses them; of those that it takes, heif-convert (libheif 1.15.1) makes
+        // pictures of these sizes.
+        let table = [
+            ([6, 1, 12, 1, 0, 1, 0, 1], (6, 12)),
+            ([12, 2, 36, 3, 0, 1, 0, 1], (6, 12)),
+            ([6, 1, 12, 1, -2, 1, 4, 1], (6, 12)),
+            ([9, 1, 19, 1, 1, 2, -1, 2], (9, 19)),
+            ([10, 1, 20, 1, 0, 7, 0, 7], (10, 20)),
+            ([6, 1, 12, 1, 3, 1, 0, 1], (10, 20)),
+            ([6, 1, 12, 1, 0, 1, -5, 1], (10, 20)),
+            ([9, 1, 20, 1, 0, 1, 0, 1], (10, 20)),
+            ([12, 1, 12, 1, 0, 1, 0, 1], (10, 20)),
+            ([13, 2, 12, 1, 0, 1, 0, 1], (10, 20)),
+            ([6, 0, 12, 1, 0, 1, 0, 1], (10, 20)),
+            ([6, 1, 12, 1, 0, 0, 0, 1], (10, 20)),
+            ([0, 1, 12, 1, 0, 1, 0, 1], (10, 20)),
+            ([-1, -1, -1, -1, -1, -1, i32::MIN, -1], (10, 20)),
+        ];
+        for (numbers, (width, height)) in table {
+            let measures = inspect(Format::Avif, &file(&[clap(numbers)])).map(|found| found.measures);
+            assert_eq!(measures, Ok(sized(width, height)), "{numbers:?}");
+            let turned = inspect(Format::Heic, &file(&[clap(numbers), boxed(*b"irot", &[1])]));
+            let expected = Measures { orientation: Some(8), ..sized(width, height) };
+            assert_eq!(turned.map(|found| found.measures), Ok(expected), "{numbers:?}");
+        }
+        let short = boxed(*b"clap", &[0, 0, 0, 6, 0, 0, 0, 1]);
+        assert_eq!(inspect(Format::Avif, &file(&[short])).map(|found| found.measures), Ok(sized(10, 20)));
     }
 
     #[test]

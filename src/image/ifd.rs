@@ -35,6 +35,16 @@ pub(super) enum IfdError {
     Io(io::Error),
 }
 
+impl IfdError {
+    /// `None` in place of what is absent.
+    pub(super) fn if_absent<T>(self) -> Result<Option<T>, Self> {
+        match self {
+            Self::Absent => Ok(None),
+            error @ Self::Io(_) => Err(error),
+        }
+    }
+}
+
 impl From<io::Error> for IfdError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -58,6 +68,11 @@ pub(super) struct IfdReader<R> {
 pub(super) struct Ifd(Vec<IfdEntry>);
 
 impl Ifd {
+    /// Whether the IFD has a value under this tag, readable or not.
+    pub(super) fn has(&self, tag: u16) -> bool {
+        self.0.iter().any(|entry| entry.tag == tag)
+    }
+
     /// Whether the IFD has integers under this tag, readable or not.
     pub(super) fn has_integers(&self, tag: u16) -> bool {
         self.0.iter().any(|entry| entry.tag == tag && matches!(entry.kind, SHORT | LONG | LONG8))
@@ -92,8 +107,9 @@ impl<R: Read + Seek> IfdReader<R> {
         let mut header = [0; 4];
         source.read_exact(&mut header)?;
         let (is_little_endian, is_big_tiff) = match &header {
-            b"II\x2A\0" => (true, false),
-            b"MM\0\x2A" => (false, false),
+            // Raw files of Olympus and Panasonic have a mark of their own, and the rest of a TIFF.
+            b"II\x2A\0" | b"IIRO" | b"IIRS" | b"II\x55\0" => (true, false),
+            b"MM\0\x2A" | b"MMOR" => (false, false),
             b"II\x2B\0" => (true, true),
             b"MM\0\x2B" => (false, true),
             _ => return Err(IfdError::Absent),
@@ -177,6 +193,11 @@ impl<R: Read + Seek> IfdReader<R> {
             IfdValue::Integers(numbers) => numbers.first().copied().ok_or(IfdError::Absent),
             _ => Err(IfdError::Absent),
         }
+    }
+
+    /// Reads bytes of the file.
+    pub(super) fn bytes_at(&mut self, at: u64, length: u64) -> Result<Vec<u8>, IfdError> {
+        self.read_at(at, length)
     }
 
     /// Reads the number of entries of the IFD at this offset.

@@ -10,7 +10,7 @@ use super::parser::{FormatParser, MAX_TAKE_BYTES, ParserDriver};
 use super::png::PngParser;
 use super::types::{CorruptImage, InspectError, InspectOptions, Inspection, TRUNCATED};
 use super::webp::WebpParser;
-use super::{exif, svg, tiff};
+use super::{exif, raw, svg, tiff};
 use crate::record::{Format, Measures};
 
 /// Inspects an image that comes in pieces of any size. The result does not depend on how the body was cut.
@@ -64,7 +64,7 @@ impl Inspector {
             _ => AnyParser::Header(HeaderParser::new(format)),
         };
         let mut driver = each!(&parser, parser => start(parser));
-        if format == Format::Tiff {
+        if reads_back(format) {
             driver.stop();
         }
         Self { format, options, parser, driver, length: 0, corruption: None }
@@ -106,7 +106,7 @@ impl Inspector {
     }
 
     /// Ends the inspection. `whole` opens the stored body; it is called only for formats that have to be read back
-    /// (TIFF, SVG, Exif of HEIF).
+    /// (TIFF, camera raw, SVG, Exif of HEIF).
     ///
     /// # Errors
     /// The image is corrupt (only with [`InspectOptions::structure`]), or the stored body cannot be read back.
@@ -124,8 +124,15 @@ impl Inspector {
             AnyParser::Png(parser) => parser.exif(),
             AnyParser::Webp(parser) => parser.exif(),
             AnyParser::Gif(_) => None,
-            AnyParser::Header(_) if self.format == Format::Tiff => {
-                return tiff::inspect(whole()?, self.length, self.options);
+            AnyParser::Header(_) if self.format == Format::Raf => {
+                let (measures, corruption) = raw::fujifilm(whole()?, self.length)?;
+                return match corruption.filter(|_| self.options.structure) {
+                    Some(what) => Err(CorruptImage(what).into()),
+                    None => Ok(Inspection { measures, ..Inspection::default() }),
+                };
+            }
+            AnyParser::Header(_) if reads_back(self.format) => {
+                return tiff::inspect(whole()?, self.length, self.format, self.options);
             }
             AnyParser::Header(parser) => {
                 let info = parser.info();
@@ -145,8 +152,13 @@ impl Inspector {
             }
         };
         let doubt = each!(&self.parser, parser => parser.doubt()).filter(|_| self.options.structure);
-        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, doubt })
+        Ok(Inspection { measures, exif: exif.unwrap_or_default().fields, format: None, doubt })
     }
+}
+
+/// Whether a format has directories that may lie anywhere, so that the stored body is read when it is complete.
+const fn reads_back(format: Format) -> bool {
+    matches!(format, Format::Tiff | Format::Raf) || (format.is_raw() && !matches!(format, Format::Cr3))
 }
 
 /// Reads the Exif block of a HEIF file. Its first four bytes state the number of bytes between them and the TIFF header
@@ -168,15 +180,22 @@ pub(super) mod testing {
 
     use super::*;
 
-    /// The result of inspecting an image, or why it is corrupt, if only for want of decoding; the same however the body is
-    /// cut.
+    /// The result of inspecting an image, or why it is corrupt or may be; the same however the body is cut.
     pub(in crate::image) fn inspect(format: Format, body: &[u8]) -> Result<Inspection, &'static str> {
         let options = InspectOptions { structure: true, exif: true };
         let whole = in_pieces(format, body, options, body.len());
         for size in [1, 2, 3, 7, 64, 512, 4096] {
             assert_eq!(in_pieces(format, body, options, size), whole, "{format} in pieces of {size}");
         }
-        whole
+        whole.and_then(|found| found.doubt.map_or(Ok(found), |corruption| Err(corruption.0)))
+    }
+
+    /// Whether nothing but the end of an image is wrong, as far as can be seen.
+    pub(in crate::image) fn may_be_whole(format: Format, body: &[u8]) -> bool {
+        let options = InspectOptions { structure: true, exif: false };
+        let whole = in_pieces(format, body, options, body.len());
+        assert_eq!(in_pieces(format, body, options, 1), whole, "{format}");
+        whole.is_ok_and(|found| found.doubt.is_some())
     }
 
     /// The measures of an image whose structure is not checked.
@@ -254,7 +273,7 @@ mod tests {
     #[test]
     fn the_size_is_told_as_soon_as_it_has_come() {
         let table: [(Format, &[u8]); 4] = [
-            (Format::Gif, b"GIF89a\x0A\0\x14\0\0\0\0"),
+            (Format::Gif, b"GIF89a\x0A\0\x14\0\0\0\0,\0\0\0\0\x01\0\x01\0\0"),
             (Format::Webp, b"RIFF\x24\0\0\0WEBPVP8L\x18\0\0\0\x2F\x09\xC0\x04\0"),
             (Format::Jpeg, b"\xFF\xD8\xFF\xC0\0\x0B\x08\0\x14\0\x0A\x01"),
             (Format::Png, b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x0A\0\0\0\x14\x08\0\0\0\0"),

@@ -25,6 +25,7 @@ mod jpeg;
 mod jxl;
 mod parser;
 mod png;
+mod raw;
 mod signature;
 mod svg;
 mod tiff;
@@ -32,6 +33,7 @@ mod tiff;
 pub mod transform;
 mod types;
 mod webp;
+mod xml;
 
 pub use inspector::Inspector;
 pub use signature::{MAX_HEAD_BYTES, Recogniser, Recognition, recognise};

@@ -44,6 +44,8 @@ pub(super) struct PngParser {
     measures: Measures,
     lacks_palette: bool,
     has_data: bool,
+    /// What is wrong behind the beginning of the picture data. All of it may have come before.
+    doubt: Option<CorruptImage>,
     exif: Option<exif::ExifInfo>,
 }
 
@@ -57,6 +59,7 @@ impl PngParser {
             measures: Measures::default(),
             lacks_palette: false,
             has_data: false,
+            doubt: None,
             exif: None,
         }
     }
@@ -68,10 +71,10 @@ impl PngParser {
     /// Begins a chunk.
     fn chunk(&mut self, length: u32, kind: [u8; 4]) -> Result<ParseStep, CorruptImage> {
         if length > MAX_INTEGER {
-            return Err(CorruptImage("a chunk has an impossible length"));
+            return self.lacks_end("a chunk has an impossible length");
         }
         if !kind.iter().all(u8::is_ascii_alphabetic) {
-            return Err(CorruptImage("there is no chunk where one has to be"));
+            return self.lacks_end("there is no chunk where one has to be");
         }
         if self.measures.width.is_none() && &kind != b"IHDR" {
             return Err(CorruptImage("its first chunk is not IHDR"));
@@ -113,6 +116,16 @@ impl PngParser {
         } else {
             self.next_chunk(u64::from(length))
         })
+    }
+
+    /// Ends parsing at something that is not the end of a PNG. Behind the beginning of the picture data, only decoding
+    /// tells whether the picture is whole.
+    fn lacks_end(&mut self, what: &'static str) -> Result<ParseStep, CorruptImage> {
+        if !self.has_data {
+            return Err(CorruptImage(what));
+        }
+        self.doubt = Some(CorruptImage(what));
+        Ok(ParseStep::Done)
     }
 
     fn next_chunk(&mut self, skip: u64) -> ParseStep {
@@ -182,11 +195,11 @@ impl FormatParser for PngParser {
                 self.check(checksum)?;
                 self.header(header)
             }
-            PngState::Last => {
-                self.check(bytes)?;
+            PngState::Last => match self.check(bytes) {
                 // Decoders ignore bytes after IEND.
-                Ok(ParseStep::Done)
-            }
+                Ok(()) => Ok(ParseStep::Done),
+                Err(CorruptImage(what)) => self.lacks_end(what),
+            },
         }
     }
 
@@ -200,14 +213,19 @@ impl FormatParser for PngParser {
         self.measures
     }
 
+    fn doubt(&self) -> Option<CorruptImage> {
+        self.doubt
+    }
+
     fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
-        Err(CorruptImage("it ends before its IEND chunk"))
+        // Even if the last chunk of data is cut: only its checksum may be missing.
+        self.lacks_end("it ends before its IEND chunk").map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspector::testing::{inspect, measure};
+    use super::super::inspector::testing::{inspect, may_be_whole, measure};
     use super::*;
     use crate::record::Format;
 
@@ -272,6 +290,20 @@ mod tests {
             let filled = [&whole[..end], &vec![0; whole.len() - end]].concat();
             // The last checksum may itself end with zeros.
             assert!(filled == whole || inspect(Format::Png, &filled).is_err(), "{end}");
+        }
+        // From the first byte of the data on, only decoding tells whether a cut file is whole.
+        let data_start = whole.windows(4).position(|kind| kind == b"IDAT").expect("data") + 4;
+        for end in 0..whole.len() {
+            assert_eq!(may_be_whole(Format::Png, &whole[..end]), end >= data_start, "{end}");
+        }
+        let until_end = whole.len() - 12;
+        for behind in
+            [&b"\0\0\0\0\0\0\0\0\0\0\0\0"[..], b"\xFF\xFF\xFF\xFFIEND", b"trailing words", b"\0\0\0\0IENDcrc?"]
+        {
+            assert!(may_be_whole(Format::Png, &[&whole[..until_end], behind].concat()), "{}", behind.escape_ascii());
+        }
+        for damaged in [png(&[&grey, &damaged(data.clone()), b"trailing"]), png(&[&damaged(grey.clone()), &data])] {
+            assert!(!may_be_whole(Format::Png, &damaged));
         }
         let wrong = "a chunk has a wrong checksum";
         let impossible = [b"\x80\0\0\0IDAT".as_slice(), &[0; 32]].concat();

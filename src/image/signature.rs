@@ -1,12 +1,19 @@
 //! Detects image formats by signatures at the beginning of files, and TGA by one at the end.
 
 use super::integers::le16;
+use super::xml;
 use crate::record::Format;
 
-/// Bytes at the beginning of a body that are examined. They decide in all cases but one: a TGA file is recognised only
-/// by its end. Binary formats need far fewer; an SVG may have an XML declaration, a licence comment and a document type
-/// before its root element.
-pub const MAX_HEAD_BYTES: usize = 4096;
+/// The most bytes at the beginning of a body that are examined. They decide in all cases but one: a TGA file is
+/// recognised only by its end. So many count only where the body is a document of markup: an SVG may have licence
+/// comments and a document type with an internal subset before its root element.
+pub const MAX_HEAD_BYTES: usize = 65_536;
+
+/// Bytes that are examined if the body does not begin as a document of markup. Binary formats need far fewer.
+const PLAIN_HEAD_BYTES: usize = 4096;
+
+/// Growth in bytes after which a long beginning is examined again. Each time it is read from its start.
+const EXAMINED_STEP_BYTES: usize = 1024;
 
 /// Bytes after which no binary signature is waited for: all of them lie within 22 bytes, and of the brand list of a
 /// HEIF only this part counts.
@@ -23,8 +30,8 @@ pub enum Recognition {
     Unclear,
 }
 
-/// Recognises a body by its beginning, of which [`MAX_HEAD_BYTES`] bytes count. `complete` says that `head` is the
-/// whole body.
+/// Recognises a body by its beginning, of which at most [`MAX_HEAD_BYTES`] bytes count. `complete` says that `head` is
+/// the whole body.
 #[must_use]
 pub fn recognise(head: &[u8], complete: bool) -> Recognition {
     recognise_with_end(head, complete.then_some(head))
@@ -33,7 +40,8 @@ pub fn recognise(head: &[u8], complete: bool) -> Recognition {
 /// Recognises a body by its beginning and, once it is complete, by its last bytes, in which [`TGA_FOOTER`] is searched.
 fn recognise_with_end(head: &[u8], end: Option<&[u8]>) -> Recognition {
     // Later bytes are not examined, so the result does not depend on how a body was cut into pieces.
-    let head = &head[..head.len().min(MAX_HEAD_BYTES)];
+    let max_bytes = examined_bytes(head);
+    let head = &head[..head.len().min(max_bytes)];
     let complete = end.is_some();
     if head.is_empty() && complete {
         return Recognition::Other("empty");
@@ -61,7 +69,13 @@ fn recognise_with_end(head: &[u8], end: Option<&[u8]>) -> Recognition {
             Some(_) => Recognition::Other(UNKNOWN_DATA),
         };
     }
-    textual(head, complete || head.len() >= MAX_HEAD_BYTES)
+    textual(head, complete || head.len() >= max_bytes)
+}
+
+/// How many bytes of a body with this beginning count.
+fn examined_bytes(head: &[u8]) -> usize {
+    let start = xml::decoded(&head[..head.len().min(PLAIN_HEAD_BYTES)]);
+    if start.trim_ascii_start().starts_with(b"<") { MAX_HEAD_BYTES } else { PLAIN_HEAD_BYTES }
 }
 
 /// The last bytes of a TGA file (Truevision TGA 2.0, field 32). Files of version 1 have no signature and are not
@@ -104,18 +118,17 @@ impl Recogniser {
             return self.recognition;
         }
         let before = self.head.len();
-        let counts = &piece[..piece.len().min(MAX_HEAD_BYTES - before)];
-        // The first piece mostly decides, and nothing has to be kept. A body that is unclear after [`MAX_HEAD_BYTES`]
+        // The first piece mostly decides, and nothing has to be kept. A body that is unclear after the bytes that count
         // stays so until its end.
         if before == 0 {
-            self.recognition = recognise(counts, false);
-        } else if !counts.is_empty() {
-            self.head.extend_from_slice(counts);
-            self.recognition = recognise(&self.head, false);
-            self.head.truncate(before);
+            self.recognition = recognise(piece, false);
+            if self.recognition == Recognition::Unclear {
+                self.head.extend_from_slice(&piece[..piece.len().min(examined_bytes(piece))]);
+            }
+        } else {
+            self.grow(piece);
         }
         if self.recognition == Recognition::Unclear {
-            self.head.extend_from_slice(counts);
             let passed = piece.len().min(self.end.len());
             self.end.copy_within(passed.., 0);
             let kept = self.end.len() - passed;
@@ -124,8 +137,27 @@ impl Recogniser {
         self.recognition
     }
 
-    /// The bytes before the piece that decided. If only the end of the body decided, its first [`MAX_HEAD_BYTES`]
-    /// bytes.
+    /// Adds a later piece to the beginning, and examines it where that may tell more.
+    fn grow(&mut self, piece: &[u8]) {
+        let before = self.head.len();
+        let possible = if before < PLAIN_HEAD_BYTES { MAX_HEAD_BYTES } else { examined_bytes(&self.head) };
+        self.head.extend_from_slice(&piece[..piece.len().min(possible - before)]);
+        let max_bytes = examined_bytes(&self.head);
+        self.head.truncate(max_bytes);
+        let length = self.head.len();
+        let is_due = before < PLAIN_HEAD_BYTES
+            || length / EXAMINED_STEP_BYTES > before / EXAMINED_STEP_BYTES
+            || length == max_bytes;
+        if length > before && is_due {
+            self.recognition = recognise(&self.head, false);
+            if self.recognition != Recognition::Unclear {
+                self.head.truncate(before);
+            }
+        }
+    }
+
+    /// The bytes before the piece that decided. If only the end of the body decided, the bytes of its beginning that
+    /// count.
     #[must_use]
     pub fn head(&self) -> &[u8] {
         &self.head
@@ -150,11 +182,27 @@ fn binary(head: &[u8]) -> Option<Format> {
         0x89 if at(0, b"\x89PNG\r\n\x1A\n") => Format::Png,
         b'G' if at(0, b"GIF87a") || at(0, b"GIF89a") => Format::Gif,
         b'R' if at(0, b"RIFF") && at(8, b"WEBP") => Format::Webp,
-        // The file size in bytes 2 to 5 is often wrong; the header length at 14 has only a few valid values.
-        b'B' if at(0, b"BM") && matches!(head.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])) => {
+        // The file size in bytes 2 to 5 is often wrong; the header length at 14 has only a few valid values. That of
+        // OS/2 2.x may be cut behind any field that has zeros from there on.
+        b'B' if at(0, b"BM")
+            && matches!(
+                head.get(14..18),
+                Some([
+                    12 | 16 | 20 | 24 | 28 | 32 | 36 | 40 | 42 | 44 | 46 | 48 | 52 | 56 | 60 | 64 | 108 | 124,
+                    0,
+                    0,
+                    0
+                ])
+            ) =>
+        {
             Format::Bmp
         }
         b'I' if at(0, b"II\x2A\0") || at(0, b"II\x2B\0") => Format::Tiff,
+        // Camera raw; that of other makers begins as a TIFF.
+        b'I' if at(0, b"IIRO") || at(0, b"IIRS") => Format::Orf,
+        b'M' if at(0, b"MMOR") => Format::Orf,
+        b'I' if at(0, b"II\x55\0") => Format::Rw2,
+        b'F' if at(0, b"FUJIFILMCCD-RAW ") => Format::Raf,
         b'M' if at(0, b"MM\0\x2A") || at(0, b"MM\0\x2B") => Format::Tiff,
         0 if at(0, b"\0\0\x01\0") || at(0, b"\0\0\x02\0") => icon(head)?,
         0 if at(0, b"\0\0\0\x0CJXL \r\n\x87\n") => Format::Jxl,
@@ -191,6 +239,7 @@ fn heif(head: &[u8]) -> Option<Format> {
     for (position, brand) in brands.chunks_exact(4).enumerate() {
         match brand {
             b"avif" | b"avis" => return Some(Format::Avif),
+            b"crx " if position == 0 => return Some(Format::Cr3),
             b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" if position != 1 => {
                 heic = true;
             }
@@ -246,16 +295,17 @@ fn other_binary(head: &[u8]) -> Option<&'static str> {
 
 /// Tells SVG from other text formats.
 fn textual(head: &[u8], decided: bool) -> Recognition {
-    let Some(rest) = skip_prolog(head) else {
+    let head = &*xml::decoded(head);
+    let Some(rest) = xml::skip_prolog(head) else {
         return if decided { Recognition::Other("an XML document") } else { Recognition::Unclear };
     };
     // A tag is recognised once its whole name is there.
-    let is_cut = rest.is_empty() || (rest.starts_with(b"<") && name(rest).is_none());
+    let is_cut = rest.is_empty() || (rest.starts_with(b"<") && xml::name(rest).is_none());
     if is_cut && !decided {
         return Recognition::Unclear;
     }
     let starts = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
-    if !rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
+    if !rest.starts_with(b"<!") && xml::name(rest).is_some_and(xml::is_svg) {
         return Recognition::Image(Format::Svg);
     }
     Recognition::Other(match rest.first() {
@@ -287,77 +337,13 @@ fn textual(head: &[u8], decided: bool) -> Recognition {
 
 const UNKNOWN_DATA: &str = "data of an unknown kind";
 
-/// Skips the XML declaration, comments and document type that may precede the root element; `None` if one of them is
-/// not complete.
-pub(super) fn skip_prolog(head: &[u8]) -> Option<&[u8]> {
-    let mut rest = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
-    loop {
-        match skip_markup(rest) {
-            Prolog::Done => return Some(rest),
-            Prolog::Skipped(after) => rest = after.trim_ascii_start(),
-            Prolog::Incomplete => return None,
-        }
-    }
-}
-
-/// The name of a tag, or of the root element in a document type, once the whole name is there.
-fn name(tag: &[u8]) -> Option<&[u8]> {
-    const DECLARED: &[u8] = b"<!doctype";
-    let is_declared = tag.get(..DECLARED.len()).is_some_and(|start| start.eq_ignore_ascii_case(DECLARED));
-    let rest = if is_declared { tag[DECLARED.len()..].trim_ascii_start() } else { tag.strip_prefix(b"<")? };
-    let end = rest.iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'['))?;
-    Some(&rest[..end])
-}
-
-/// Whether a name is that of the root element of an SVG. It may have any namespace prefix: Python's `ElementTree`
-/// writes `ns0:svg`.
-fn is_svg(name: &[u8]) -> bool {
-    name.rsplit(|byte| *byte == b':').next().is_some_and(|local| local.eq_ignore_ascii_case(b"svg"))
-}
-
-/// The next part of an XML prolog.
-enum Prolog<'a> {
-    /// None: the root element follows.
-    Done,
-    /// One part, followed by these bytes.
-    Skipped(&'a [u8]),
-    /// One part, whose end is not there.
-    Incomplete,
-}
-
-fn skip_markup(rest: &[u8]) -> Prolog<'_> {
-    let skip_to = |mark: &[u8]| match rest.windows(mark.len()).position(|window| window == mark) {
-        Some(at) => Prolog::Skipped(&rest[at + mark.len()..]),
-        None => Prolog::Incomplete,
-    };
-    if rest.starts_with(b"<?") {
-        skip_to(b"?>")
-    } else if rest.starts_with(b"<!--") {
-        skip_to(b"-->")
-    } else if rest.starts_with(b"<!") && name(rest).is_some_and(is_svg) {
-        // An internal subset in brackets may contain `>`.
-        let bracket = rest.iter().position(|byte| *byte == b'[');
-        let close = rest.iter().position(|byte| *byte == b'>');
-        if bracket.is_none() || (close.is_some() && close < bracket) {
-            return skip_to(b">");
-        }
-        let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b']');
-        match ends.find_map(|(at, _)| rest[at + 1..].trim_ascii_start().strip_prefix(b">")) {
-            Some(after) => Prolog::Skipped(after),
-            None => Prolog::Incomplete,
-        }
-    } else {
-        Prolog::Done
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn signatures_are_recognised() {
-        let table: [(&[u8], Format); 26] = [
+        let table: [(&[u8], Format); 33] = [
             (b"\xFF\xD8\xFF\xE0\0\x10JFIF", Format::Jpeg),
             (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", Format::Png),
             (b"GIF89a\x01\0\x01\0", Format::Gif),
@@ -366,7 +352,14 @@ mod tests {
             (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avifmiaf", Format::Avif),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Format::Heic),
             (b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", Format::Bmp),
+            (b"BM\x46\0\0\0\0\0\0\0\x1E\0\0\0\x10\0\0\0", Format::Bmp),
+            (b"BM\x46\0\0\0\0\0\0\0\x4E\0\0\0\x40\0\0\0", Format::Bmp),
             (b"II\x2A\0\x08\0\0\0", Format::Tiff),
+            (b"IIRO\x08\0\0\0", Format::Orf),
+            (b"MMOR\0\0\0\x08", Format::Orf),
+            (b"II\x55\0\x18\0\0\0", Format::Rw2),
+            (b"FUJIFILMCCD-RAW 0201", Format::Raf),
+            (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", Format::Cr3),
             (b"MM\0\x2A\0\0\0\x08", Format::Tiff),
             (b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
             (b"\0\0\x01\0\x01\0\x10\x10\0\xFF\x01\0\x20\0\x68\x04\0\0\x16\0\0\0", Format::Ico),
@@ -439,7 +432,7 @@ mod tests {
         for (bytes, what) in table {
             assert_eq!(recognise(bytes, true), Recognition::Other(what), "{what}");
             // The same when more bytes follow.
-            let long = [bytes, &[b' '; MAX_HEAD_BYTES]].concat();
+            let long = [bytes, &vec![b' '; MAX_HEAD_BYTES]].concat();
             assert!(bytes.is_empty() || recognise(&long, false) == Recognition::Other(what), "{what}");
         }
     }
@@ -454,9 +447,44 @@ mod tests {
         // A body of another format is no list of brands.
         assert_eq!(recognise(b"P2\n", false), Recognition::Image(Format::Pnm));
         assert_eq!(recognise(b"P2\nPftyp", false), Recognition::Image(Format::Pnm));
-        let late = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
+        let late = [b"<!--".as_slice(), &vec![b'x'; MAX_HEAD_BYTES], b"--><svg/>"].concat();
         assert_eq!(recognise(&late, false), Recognition::Other("an XML document"));
         assert_eq!(recognise(&late, true), Recognition::Other("an XML document"));
+    }
+
+    #[test]
+    fn a_drawing_is_found_behind_a_long_prolog_and_in_utf_16() {
+        let asides = ["<!-- licence -->", "<?pi text?>\n", "<!-- <html> -->\n\n"];
+        for aside in asides {
+            let prolog = format!("<?xml version='1.0'?>{}", aside.repeat(50_000 / aside.len()));
+            for root in ["<svg width='3'/>", "<!DOCTYPE svg [<!ENTITY a ']>'>]><svg:svg/>"] {
+                let text = format!("{prolog}{root}");
+                assert_eq!(recognise(text.as_bytes(), false), Recognition::Image(Format::Svg), "{aside} {root}");
+                assert_eq!(recognise(&text.as_bytes()[..prolog.len()], false), Recognition::Unclear, "{aside}");
+                let other = format!("{prolog}<html>");
+                assert_eq!(recognise(other.as_bytes(), false), Recognition::Other("an HTML page"), "{aside}");
+            }
+        }
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let utf16 = |text: &str| text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+            let declaration = "<?xml version='1.0' encoding='UTF-16'?>";
+            for (text, recognition) in [
+                (format!("{declaration}<svg/>"), Recognition::Image(Format::Svg)),
+                ("\u{FEFF}<svg/>".to_owned(), Recognition::Image(Format::Svg)),
+                (format!("\u{FEFF}{declaration}<!--{}--><svg/>", "é".repeat(30_000)), Recognition::Image(Format::Svg)),
+                (format!("{declaration}<note/>"), Recognition::Other("an XML document")),
+                ("\u{FEFF}<html><svg/></html>".to_owned(), Recognition::Other("an HTML page")),
+                ("\u{FEFF}Not found".to_owned(), Recognition::Other("text")),
+            ] {
+                let body = utf16(&text);
+                assert_eq!(recognise(&body, true), recognition, "{text:.80}");
+                let mut recogniser = Recogniser::default();
+                for piece in body.chunks(511) {
+                    recogniser.feed(piece);
+                }
+                assert_eq!(recogniser.end(), recognition, "{text:.80}");
+            }
+        }
     }
 
     #[test]
@@ -466,11 +494,11 @@ mod tests {
         assert_eq!(recognise(b"<?xml version='1.0'?>", false), Recognition::Unclear);
         let licence = [b"<?xml version='1.0'?><!--".as_slice(), &[b'x'; 300]].concat();
         assert_eq!(recognise(&licence, false), Recognition::Unclear);
-        let endless = [b"<!--".as_slice(), &[b'x'; MAX_HEAD_BYTES]].concat();
+        let endless = [b"<!--".as_slice(), &vec![b'x'; MAX_HEAD_BYTES]].concat();
         assert_eq!(recognise(&endless, false), Recognition::Other("an XML document"));
         assert_eq!(recognise(&[b'x'; 64], false), Recognition::Other("text"));
         assert_eq!(recognise(&[b' '; 64], false), Recognition::Unclear);
-        assert_eq!(recognise(&[b' '; MAX_HEAD_BYTES], false), Recognition::Other("white space"));
+        assert_eq!(recognise(&[b' '; PLAIN_HEAD_BYTES], false), Recognition::Other("white space"));
     }
 
     /// A TGA of one grey pixel.
@@ -487,7 +515,7 @@ mod tests {
         }
         assert_eq!(recognise(&file, true), Recognition::Image(Format::Tga));
         assert_eq!(recognise(&file[..file.len() - 1], true), Recognition::Other(UNKNOWN_DATA));
-        let longer = [&file[..19], &[0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
+        let longer = [&file[..19], &vec![0; 3 * MAX_HEAD_BYTES], TGA_FOOTER].concat();
         assert_eq!(recognise(&longer[..2 * MAX_HEAD_BYTES], false), Recognition::Unclear);
         assert_eq!(recognise(&longer, true), Recognition::Image(Format::Tga));
         // A body with an invalid header is not read to its end.
@@ -505,19 +533,29 @@ mod tests {
     #[test]
     fn a_recogniser_says_the_same_however_a_body_is_cut() {
         let long = |file: &[u8], length| [&file[..19], &vec![0; length], TGA_FOOTER].concat();
-        let (tga, late) = (tga(), [b"<!--".as_slice(), &[b'x'; 3000], b"--><svg/>"].concat());
-        let files: [&[u8]; 8] = [
+        let behind = |start: &[u8], length, end: &[u8]| [start, &vec![b'x'; length], end].concat();
+        let (tga, late) = (tga(), behind(b"<!--", 3000, b"--><svg/>"));
+        let spaces = [vec![b' '; 4000], behind(b"<!--", 9000, b"--><svg/>")].concat();
+        let files: [&[u8]; 14] = [
             b"",
             b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR",
             b"Not found",
             &tga,
-            &long(&tga, MAX_HEAD_BYTES - 30),
-            &long(&tga, 3 * MAX_HEAD_BYTES),
+            &long(&tga, PLAIN_HEAD_BYTES - 30),
+            &long(&tga, 3 * PLAIN_HEAD_BYTES),
             &[long(&tga, 100), vec![0]].concat(),
             &late,
+            &spaces,
+            &behind(b"<!--", MAX_HEAD_BYTES - 12, b"--><svg/>"),
+            &behind(b"<!--", MAX_HEAD_BYTES - 11, b"--><svg/>"),
+            &behind(b"<!--", MAX_HEAD_BYTES, b"--><svg/>"),
+            &behind(b"<!--", 20_000, b"--><html>"),
+            &behind(b"", 2 * PLAIN_HEAD_BYTES, b"<svg/>"),
         ];
         for file in files {
-            for size in [1, 2, 7, 17, 18, 19, 512, MAX_HEAD_BYTES, file.len().max(1)] {
+            // Single bytes take long with a long file.
+            let small = if file.len() > 20_000 { 100 } else { 1 };
+            for size in [small, 2, 7, 17, 18, 19, 512, PLAIN_HEAD_BYTES, MAX_HEAD_BYTES, file.len().max(1)] {
                 let mut recogniser = Recogniser::default();
                 let mut seen = 0;
                 for piece in file.chunks(size) {
@@ -527,7 +565,7 @@ mod tests {
                     seen += piece.len();
                 }
                 assert_eq!(recogniser.end(), recognise(file, true), "{} bytes in pieces of {size}", file.len());
-                assert_eq!(recogniser.head(), &file[..seen.min(MAX_HEAD_BYTES)]);
+                assert_eq!(recogniser.head(), &file[..seen.min(examined_bytes(file))]);
             }
         }
     }

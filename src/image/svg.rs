@@ -2,13 +2,14 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::signature::skip_prolog;
 use super::types::HeaderInfo;
+use super::xml::{self, XmlEncoding};
 use crate::record::Measures;
 
 /// The size that the root element states, in CSS pixels; `None` until the whole tag is there.
 pub(super) fn parse(head: &[u8]) -> Option<HeaderInfo> {
-    let root = root(head)?;
+    let text = xml::decoded(head);
+    let root = root(&text)?;
     let (width, height) = (root.width.and_then(length), root.height.and_then(length));
     let (width, height) = match (width, height, root.view_box.and_then(proportions)) {
         (None, None, Some((width, height))) => (Some(width), Some(height)),
@@ -25,9 +26,14 @@ pub(super) fn has_end(mut source: impl Read + Seek) -> io::Result<bool> {
     // Comments and data of editors may follow the root element.
     const TAIL_BYTES: u64 = 4096;
     let length = source.seek(SeekFrom::End(0))?;
-    source.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    source.rewind()?;
+    let mut start = Vec::new();
+    source.by_ref().take(4).read_to_end(&mut start)?;
+    // Even, so that no character of UTF-16 is divided.
+    source.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES) & !1))?;
     let mut end = Vec::new();
-    source.take(TAIL_BYTES).read_to_end(&mut end)?;
+    source.take(TAIL_BYTES + 1).read_to_end(&mut end)?;
+    let end = XmlEncoding::of(&start).decoded(&end);
     let closes_root = |tag: &[u8]| end.windows(tag.len()).any(|window| window.eq_ignore_ascii_case(tag));
     Ok(end.trim_ascii_end().ends_with(b">") || closes_root(b"</svg") || closes_root(b"</svg:svg"))
 }
@@ -41,7 +47,7 @@ struct SvgRoot<'a> {
 
 /// The attributes of the root element, once its whole tag is there.
 fn root(head: &[u8]) -> Option<SvgRoot<'_>> {
-    let tag = skip_prolog(head)?.strip_prefix(b"<")?;
+    let tag = xml::skip_prolog(head)?.strip_prefix(b"<")?;
     let mut rest = &tag[tag.iter().position(|byte| ends_name(*byte))?..];
     let mut root = SvgRoot::default();
     loop {
@@ -145,12 +151,34 @@ mod tests {
     }
 
     #[test]
+    fn a_drawing_in_utf_16_tells_its_size() {
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            for mark in ["", "\u{FEFF}"] {
+                let text =
+                    format!("{mark}<?xml version='1.0' encoding='UTF-16'?><!-- 🐟 --><svg width='8' height='4'/>");
+                let file = text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+                let size = parse(&file).map(|info| (info.measures.width, info.measures.height));
+                assert_eq!(size, Some((Some(8), Some(4))));
+                assert!(parse(&file[..file.len() - 6]).is_none());
+            }
+        }
+    }
+
+    #[test]
     fn a_document_that_was_cut_has_no_end() {
         for whole in ["<svg></svg>", "<svg/>\n", "<svg>\n</SVG>\n<!-- 1 -->", "<svg></svg>\n trailing words"] {
             assert!(has_end(Cursor::new(whole)).expect("it can be read"), "{whole}");
         }
         for cut in ["<svg><path d='M 1 2 ", "<svg><path/></s", "<svg>some text", ""] {
             assert!(!has_end(Cursor::new(cut)).expect("it can be read"), "{cut}");
+        }
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let text = format!("\u{FEFF}<svg><text>{}</text></svg>\n", "Grüße ".repeat(1000));
+            let whole = text.encode_utf16().flat_map(unit).collect::<Vec<_>>();
+            assert!(has_end(Cursor::new(&whole)).expect("it can be read"));
+            for end in (2..whole.len() - 30).rev().step_by(501) {
+                assert!(!has_end(Cursor::new(&whole[..end])).expect("it can be read"), "{end}");
+            }
         }
     }
 }

@@ -5,8 +5,9 @@ use std::io::{Read, Seek};
 
 use super::exif;
 use super::ifd::{Ifd, IfdError, IfdReader, IfdValue};
+use super::raw::{self, RawPhoto};
 use super::types::{CorruptImage, InspectError, InspectOptions, Inspection};
-use crate::record::Measures;
+use crate::record::{Format, Measures};
 
 // Tags (TIFF 6.0, appendix A).
 const WIDTH: u16 = 256;
@@ -20,15 +21,19 @@ const NOT_A_PAGE: u64 = 1 | 4;
 /// The most pages that are counted; each takes three small reads.
 const MAX_PAGES: u32 = 10_000;
 
-/// Inspects a file of `length` bytes.
+/// Inspects a file of `length` bytes, whose first bytes say that it has this format.
 pub(super) fn inspect<R: Read + Seek>(
     source: R,
     length: u64,
+    format: Format,
     options: InspectOptions,
 ) -> Result<Inspection, InspectError> {
     let parse = || {
         let (mut reader, at) = IfdReader::open(source)?;
         let first = reader.ifd(at)?;
+        if let Some(photo) = raw::photo(&mut reader, at, format)? {
+            return inspect_raw(&mut reader, &first, &photo, (length, options));
+        }
         let number = |number| u32::try_from(number).ok().filter(|number| *number > 0);
         let (width, height) = (number(reader.integer(&first, WIDTH)?), number(reader.integer(&first, HEIGHT)?));
         let (pages, are_whole) = pages(&mut reader, at)?;
@@ -45,7 +50,7 @@ pub(super) fn inspect<R: Read + Seek>(
         };
         let exif = if options.exif { exif::fields(&mut reader, &first) } else { serde_json::Map::new() };
         let measures = Measures { width, height, frames, orientation };
-        Ok((Inspection { measures, exif, doubt: None }, corruption))
+        Ok((Inspection { measures, exif, ..Inspection::default() }, corruption))
     };
     let (found, corruption) = match parse() {
         Ok(parsed) => parsed,
@@ -56,6 +61,34 @@ pub(super) fn inspect<R: Read + Seek>(
         Some(what) => Err(CorruptImage(what).into()),
         None => Ok(found),
     }
+}
+
+/// Inspects a camera raw file of `length` bytes with its first directory and the photo in it. Returns what is wrong with
+/// it, too.
+fn inspect_raw<R: Read + Seek>(
+    reader: &mut IfdReader<R>,
+    first: &Ifd,
+    photo: &RawPhoto,
+    (length, options): (u64, InspectOptions),
+) -> Result<(Inspection, Option<&'static str>), IfdError> {
+    let &RawPhoto { format, width, height, ref ifd, ref more_data, is_whole } = photo;
+    let mut holds_all = true;
+    for part in std::iter::once(ifd).chain(more_data) {
+        holds_all &= holds_data(reader, part, length)?;
+    }
+    let corruption = if !is_whole {
+        Some("a directory lies beyond its end")
+    } else if width.is_none() || height.is_none() {
+        Some("it has no size")
+    } else if !holds_all {
+        Some("its picture lies beyond its end")
+    } else {
+        None
+    };
+    let orientation = exif::orientation(reader, first).or_else(|| exif::orientation(reader, ifd));
+    let exif = if options.exif { exif::fields(reader, first) } else { serde_json::Map::new() };
+    let measures = Measures { width, height, frames: None, orientation };
+    Ok((Inspection { measures, exif, format: Some(format), doubt: None }, corruption))
 }
 
 /// Counts the pages from this IFD on, and says whether the whole chain lies within the file. Counting stops where the
@@ -190,7 +223,8 @@ mod tests {
         let far = [b"II\x2B\0\x08\0\0\0".as_slice(), &[0xFF; 8]].concat();
         let file = tempfile::tempfile().expect("a file");
         (&file).write_all(&far).expect("written");
-        let found = super::inspect(&file, far.len() as u64, InspectOptions { structure: true, exif: true });
+        let found =
+            super::inspect(&file, far.len() as u64, Format::Tiff, InspectOptions { structure: true, exif: true });
         assert!(matches!(found, Err(InspectError::Corrupt(_))), "{found:?}");
         assert_eq!(measure(Format::Tiff, &far), Measures::default());
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::{Map, Value};
 
-use crate::record::Measures;
+use crate::record::{Format, Measures};
 
 /// Why an image is corrupt, worded to follow "the image is corrupt:".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Inspection {
     pub measures: Measures,
     /// Fields of [`exif::selected_fields`](super::exif::selected_fields); empty unless asked for.
     pub exif: Map<String, Value>,
+    /// The format, if the whole file tells it more precisely than its first bytes: many camera raw files begin as TIFF.
+    pub format: Option<Format>,
     /// What is wrong with the image unless all of its picture can be decoded. Only with [`InspectOptions::structure`].
     pub doubt: Option<CorruptImage>,
 }

@@ -27,8 +27,6 @@ pub(super) struct WebpParser {
     state: WebpState,
     /// Bytes left in the container.
     remaining: u64,
-    /// The bytes that are skipped now end with a padding byte.
-    is_padded: bool,
     measures: Measures,
     frames: u32,
     has_picture: bool,
@@ -41,7 +39,6 @@ impl WebpParser {
             options,
             state: WebpState::Start,
             remaining: 0,
-            is_padded: false,
             measures: Measures::default(),
             frames: 0,
             has_picture: false,
@@ -55,23 +52,27 @@ impl WebpParser {
 
     /// Goes on to the next chunk after skipping the rest of this one, in bytes.
     fn next_chunk(&mut self, skip: u64) -> ParseStep {
-        // Fewer bytes than a chunk header are padding that the writer has included in the length.
-        let (state, length) =
-            if self.remaining < CHUNK_HEADER_BYTES { (WebpState::Nothing, 0) } else { (WebpState::Header, 8) };
-        self.state = state;
-        ParseStep::Take { skip, length }
+        if self.remaining >= CHUNK_HEADER_BYTES {
+            self.state = WebpState::Header;
+            return ParseStep::Take { skip, length: 8 };
+        }
+        // Fewer bytes than a chunk header are padding that the writer has included in the length. They have to be
+        // there: decoders refuse a file that is shorter than its container.
+        self.state = WebpState::Nothing;
+        ParseStep::Take { skip: skip + self.remaining, length: 0 }
     }
 
     fn chunk(&mut self, header: &[u8]) -> Result<ParseStep, CorruptImage> {
         let kind = *header.first_chunk().unwrap_or(&[0; 4]);
         let length = u64::from(le32(header, 4).unwrap_or_default());
-        // libwebp refuses it too. The last padding byte may be missing.
+        // libwebp refuses it too.
         self.remaining = (self.remaining - CHUNK_HEADER_BYTES)
             .checked_sub(length)
             .ok_or(CorruptImage("a chunk is longer than the container says that all of them are"))?;
-        self.is_padded = length % 2 == 1;
-        self.remaining = self.remaining.saturating_sub(u64::from(self.is_padded));
-        let padded = length + u64::from(self.is_padded);
+        // Some writers leave out the padding byte behind the last chunk, and do not count it either.
+        let padding = (length % 2).min(self.remaining);
+        self.remaining -= padding;
+        let padded = length + padding;
         let read_bytes = match &kind {
             b"VP8X" | b"VP8 " => 10,
             b"VP8L" => 5,
@@ -162,11 +163,7 @@ impl FormatParser for WebpParser {
         Measures { frames: Some(self.frames).filter(|frames| *frames > 1), ..self.measures }
     }
 
-    fn end(&mut self, _rest: &[u8], missing: u64) -> Result<(), CorruptImage> {
-        // Some writers leave out the padding byte behind the last chunk.
-        if matches!(self.state, WebpState::Nothing) && missing == 1 && self.is_padded && self.has_picture {
-            return Ok(());
-        }
+    fn end(&mut self, _rest: &[u8], _missing: u64) -> Result<(), CorruptImage> {
         Err(CorruptImage("it ends before its container does"))
     }
 }
@@ -208,7 +205,12 @@ mod tests {
             ("turned with a JPEG's mark", webp(&[CANVAS, LOSSY, marked]), None, Some(3)),
             ("padded", webp(&[CANVAS, ODD, b"\0", LOSSY]), None, None),
             ("padding missing at the end", webp(&[CANVAS, LOSSY, ODD]), None, None),
-            ("padding counted and missing", webp_of(4 + 18 + 18 + 12, &[CANVAS, LOSSY, ODD]), None, None),
+            (
+                "padding of two chunks counted",
+                [webp_of(4 + 18 + 20, &[CANVAS, LOSSY]), vec![0; 2]].concat(),
+                None,
+                None,
+            ),
             ("padding not counted", webp_of(4 + 18 + 18 + 11, &[CANVAS, LOSSY, ODD, b"\0"]), None, None),
             ("bytes after the end", [webp(&[LOSSY]), b"RIFFmore".to_vec()].concat(), None, None),
         ];
@@ -224,6 +226,17 @@ mod tests {
         let whole = webp(&[CANVAS, LOSSY, FRAME, FRAME]);
         for end in 0..whole.len() {
             assert_eq!(inspect(Format::Webp, &whole[..end]), Err("it ends before its container does"), "{end}");
+        }
+        // dwebp 1.2.4 refuses all that are shorter than their container, by one byte too, whatever is missing.
+        for parts in [&[LOSSY][..], &[LOSSLESS], &[CANVAS, LOSSY], &[CANVAS, LOSSY, ODD], &[CANVAS, LOSSY, ODD, b"\0"]]
+        {
+            for more in 1..10 {
+                let long = webp_of(4 + parts.concat().len() + more, parts);
+                assert_eq!(inspect(Format::Webp, &long), Err("it ends before its container does"), "{more}");
+                let filled = [long, vec![0; more]].concat();
+                // Eight zeros are a chunk.
+                assert!(more > 8 || inspect(Format::Webp, &filled).is_ok(), "{more}");
+            }
         }
         let short = "a chunk is longer than the container says that all of them are";
         let no_picture = "its picture does not begin as one";

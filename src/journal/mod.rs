@@ -449,6 +449,7 @@ mod tests {
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,
+            verified: None,
             original: None,
             same_as: None,
             extension_mismatch: false,

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! formats {
     ($($(#[$doc:meta])* $variant:ident $name:literal [$($extension:literal),+];)+) => {
-        /// An image format. Its name in records is the variant's name in lower case.
+        /// An image format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum Format { $($(#[$doc])* $variant,)+ }
+        pub enum Format { $($(#[$doc])* #[serde(rename = $name)] $variant,)+ }
 
         impl Format {
             /// Every format.
@@ -76,12 +75,62 @@ formats! {
     Psd "psd" ["psd", "psb"];
     /// Truevision TGA 2.0.
     Tga "tga" ["tga", "icb", "vda", "vst"];
+    /// Digital Negative: camera raw of many makers (DNG 1.7).
+    Dng "dng" ["dng"];
+    /// Camera raw of Nikon.
+    Nef "nef" ["nef", "nrw"];
+    /// Camera raw of Canon, in a TIFF.
+    Cr2 "cr2" ["cr2"];
+    /// Camera raw of Canon, in boxes of ISO base media files.
+    Cr3 "cr3" ["cr3"];
+    /// Camera raw of Sony.
+    Arw "arw" ["arw", "sr2"];
+    /// Camera raw of Olympus and OM System.
+    Orf "orf" ["orf"];
+    /// Camera raw of Panasonic and Leica.
+    Rw2 "rw2" ["rw2", "rwl"];
+    /// Camera raw of Pentax and Ricoh.
+    Pef "pef" ["pef"];
+    /// Camera raw of Samsung.
+    Srw "srw" ["srw"];
+    /// Camera raw of Fujifilm.
+    Raf "raf" ["raf"];
+    /// Camera raw of other makers, in a TIFF.
+    Raw "raw" ["raw", "3fr", "iiq", "mef"];
 }
 
 /// The length of the longest extension, in bytes.
 pub const MAX_EXTENSION_BYTES: usize = 5;
 
 impl Format {
+    /// Whether it holds what the sensor of a camera saw, which has to be developed before it is a picture.
+    #[must_use]
+    pub const fn is_raw(self) -> bool {
+        matches!(
+            self,
+            Self::Dng
+                | Self::Nef
+                | Self::Cr2
+                | Self::Cr3
+                | Self::Arw
+                | Self::Orf
+                | Self::Rw2
+                | Self::Pef
+                | Self::Srw
+                | Self::Raf
+                | Self::Raw
+        )
+    }
+
+    /// Whether a file may have this format that begins as a TIFF, and only the whole of it tells.
+    #[must_use]
+    pub const fn begins_as_tiff(self) -> bool {
+        matches!(
+            self,
+            Self::Tiff | Self::Dng | Self::Nef | Self::Cr2 | Self::Arw | Self::Orf | Self::Pef | Self::Srw | Self::Raw
+        )
+    }
+
     /// The extension that fetchimg gives to a file of this format, without the dot.
     #[must_use]
     pub const fn extension(self) -> &'static str {

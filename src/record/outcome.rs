@@ -59,6 +59,9 @@ pub struct Saved {
     /// Width and height in pixels, frames and orientation, as far as the file states them.
     #[serde(flatten)]
     pub measures: Measures,
+    /// How far the image was verified, if decoding was asked for (`--verify decode`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// The `Content-Type` the server sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
@@ -95,6 +98,16 @@ pub struct Saved {
     /// Bytes of the body that an earlier run had stored. Not part of the record in JSON.
     #[serde(skip)]
     pub from_earlier_run: u64,
+}
+
+/// How far an image was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verified {
+    /// Its structure was followed to its end. No decoder here supports its format, so its pixels were not looked at.
+    Structure,
+    /// All pixels of all frames were decoded.
+    Decode,
 }
 
 impl Saved {
@@ -272,6 +285,7 @@ mod tests {
                 bytes: 48213,
                 format: Some(Format::Png),
                 measures: Measures { width: Some(1024), height: Some(512), ..Measures::default() },
+                verified: None,
                 content_type: Some("image/png".into()),
                 http_status: 200,
                 final_url: "https://codeflex.co/a.png".into(),

@@ -28,6 +28,7 @@ fn saved(ttfb_ms: f64, total_ms: f64) -> Record {
         exif: serde_json::Map::new(),
         digests: Digests::default(),
         phash: None,
+        verified: None,
         original: None,
         same_as: None,
         extension_mismatch: true,

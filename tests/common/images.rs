@@ -81,11 +81,13 @@ pub fn gif_of_many_frames() -> Vec<u8> {
     [b"GIF89a\x90\x01\x2c\x01\x80\0\0\0\0\0\xff\xff\xff".as_slice(), &frame.repeat(100_000), b";"].concat()
 }
 
-/// A GIF whose header says one pixel, with a frame of nine million.
+/// A GIF whose header and first frame say one pixel, with a second frame of nine million.
 pub fn gif_larger_inside() -> Vec<u8> {
     static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let mut file = Vec::new();
         let mut encoder = gif::Encoder::new(&mut file, 1, 1, &[0, 0, 0, 255, 255, 255]).expect("a head");
+        let first = gif::Frame { width: 1, height: 1, buffer: vec![0].into(), ..gif::Frame::default() };
+        encoder.write_frame(&first).expect("a picture");
         let buffer = vec![0; 9_000_000].into();
         let frame = gif::Frame { width: 3000, height: 3000, buffer, ..gif::Frame::default() };
         encoder.write_frame(&frame).expect("a picture");

@@ -16,6 +16,7 @@ pub mod dns;
 pub mod faults;
 pub mod images;
 pub mod jpegs;
+pub mod odd_images;
 pub mod outcomes;
 pub mod server;
 pub mod terminal;

@@ -96,7 +96,8 @@ fn files_are_what_other_programs_say_that_they_are() {
     }
     let all = fs::read_dir(path("")).expect("the folder").flatten().count();
     assert_eq!(all, FILES.len() + 2, "every file is in the table, but for the README and how they were made");
-    for format in Format::ALL {
+    // Camera raw is written by the tests themselves (`odd_images`): that of cameras is large.
+    for format in Format::ALL.iter().filter(|format| !format.is_raw()) {
         assert!(FILES.iter().any(|(name, ..)| self::format(name) == *format), "there is no {format}");
     }
 }
@@ -140,7 +141,8 @@ fn files_that_are_cut_or_filled_with_zeros_are_not_sound() {
         let (format, body) = (format(name), read(name));
         let at = |end| inspected(format, &body[..end], EVERYTHING, &[512]);
         if !no_length.contains(&name) {
-            assert!(at(body.len() / 2).is_err(), "{name}, its first half");
+            let half = at(body.len() / 2).map(|found| found.doubt.is_some());
+            assert!(half.unwrap_or(true), "{name}, its first half");
         }
         assert!(at(2).is_err() || matches!(format, Format::Avif | Format::Heic), "{name}, its first two bytes");
         // The four formats of nearly all images on the web are cut at every byte.
@@ -148,14 +150,21 @@ fn files_that_are_cut_or_filled_with_zeros_are_not_sound() {
             continue;
         }
         for end in 0..body.len() {
-            // Between two frames of a GIF, or before its trailer, a cut cannot be detected.
+            // Between two frames of a GIF, or before its trailer, a cut cannot be detected. Behind the beginning of the
+            // data of a PNG and of a GIF, decoding tells.
             let is_sound = format == Format::Gif;
-            assert!(at(end).is_err() || is_sound, "{name}, cut at {end} of {}", body.len());
+            let is_open = |found: Inspection| found.doubt.is_some();
+            assert!(
+                at(end).is_ok_and(is_open) || at(end).is_err() || is_sound,
+                "{name}, cut at {end} of {}",
+                body.len()
+            );
             let mut filled = body.clone();
             filled[end..].fill(0);
             let filled_in = inspected(format, &filled, EVERYTHING, &[512]);
             // The picture data of a WebP are not inspected, so a hole in them is not detected.
-            assert!(filled_in.is_err() || filled == body || format == Format::Webp, "{name}, filled from {end} on");
+            let is_noticed = filled_in.map_or(true, |found| found.doubt.is_some());
+            assert!(is_noticed || filled == body || format == Format::Webp, "{name}, filled from {end} on");
         }
     }
 }

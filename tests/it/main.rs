@@ -34,6 +34,7 @@ mod lists;
 mod modes;
 mod names;
 mod names_resolved;
+mod odd_images;
 mod overwriting;
 mod pixels;
 mod politeness;

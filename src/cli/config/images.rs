@@ -22,7 +22,9 @@ fn accept(list: &str) -> Result<Accept, UsageError> {
     }
     let mut formats = Vec::new();
     for name in list.split(',').map(str::trim) {
-        if let Some(format) = Format::from_name(name) {
+        if name.eq_ignore_ascii_case(Format::Raw.name()) {
+            formats.extend(Format::ALL.iter().filter(|format| format.is_raw()));
+        } else if let Some(format) = Format::from_name(name) {
             formats.push(format);
         } else {
             let known = Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(" ");

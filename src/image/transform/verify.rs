@@ -127,6 +127,7 @@ impl From<image_webp::DecodingError> for TransformError {
         match error {
             image_webp::DecodingError::MemoryLimitExceeded => Self::TooLarge(error.to_string()),
             image_webp::DecodingError::IoError(error) => ends_too_soon(&error),
+            image_webp::DecodingError::UnsupportedFeature(what) => Self::Unsupported(what),
             other => Self::Corrupt(other.to_string()),
         }
     }

@@ -15,6 +15,8 @@ pub fn decodable(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
     let copy = match format {
         Format::Png => filtered(bytes, png),
         Format::Gif => filtered(bytes, gif),
+        Format::Bmp => filtered(bytes, bitmap),
+        Format::Webp => filtered(bytes, webp),
         Format::Ico => match largest_png(bytes) {
             Some(picture) => return decodable(picture, Format::Png),
             None => None,
@@ -37,25 +39,40 @@ fn filtered(bytes: &[u8], filter: PartFilter) -> Option<Vec<u8>> {
     Some(copy)
 }
 
-/// Leaves out text and Exif chunks if there is more than 1 MiB of them.
+/// Leaves out text and Exif chunks if there is more than 1 MiB of them, and closes a file whose end is missing or is
+/// something else: what is there of the last chunk of data gets its checksum, and IEND follows. Whether all pixels are
+/// there is for the decoder to find out. png 0.18.1 reports the missing end whatever it has decoded; libpng, and with it
+/// browsers, show the picture.
 /// Upstream: `PngDecoder` of image 0.25.10 has png 0.18.1 keep all text. A long text exceeds the memory limit although
 /// the picture does not (<https://github.com/image-rs/image/issues/1788>), and many short ones take several times the
 /// memory that is counted. A proposed change reads text only when it is asked for
 /// (<https://github.com/image-rs/image-png/pull/657>).
 ///
-/// Test: `much_text_in_a_png_is_left_out`.
+/// Tests: `much_text_in_a_png_is_left_out`, `a_png_may_lack_its_end`.
 fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     /// Text and Exif up to this length are kept, in bytes.
     const MAX_TEXT_BYTES: usize = 1 << 20;
     keep(bytes.get(..8)?);
-    let (mut at, mut text) = (8, 0_usize);
+    let (mut at, mut text, mut has_data) = (8, 0_usize, false);
     loop {
         let rest = bytes.get(at..)?;
-        let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk()?)).ok()?;
-        let chunk = rest.get(..length.checked_add(12)?)?;
+        let Some(chunk) = png_chunk(rest) else {
+            if !has_data && !rest.get(4..).is_some_and(|kind| kind.starts_with(b"IDAT")) {
+                return None;
+            }
+            close_png(rest, keep);
+            return Some(false);
+        };
         match &chunk[4..8] {
             b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" => text += chunk.len(),
-            _ => keep(chunk),
+            b"IEND" if !chunk.ends_with(&crc32fast::hash(&chunk[4..chunk.len() - 4]).to_be_bytes()) => {
+                close_png(&[], keep);
+                return Some(false);
+            }
+            kind => {
+                has_data |= kind == b"IDAT";
+                keep(chunk);
+            }
         }
         if &chunk[4..8] == b"IEND" {
             return Some(text <= MAX_TEXT_BYTES);
@@ -64,14 +81,38 @@ fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     }
 }
 
-/// Leaves out unknown extensions and repeated block terminators, and adds a missing trailer and a missing size of the
-/// logical screen.
+/// The chunk at the beginning of these bytes, with its length, type and checksum; `None` if there is none or it is cut.
+fn png_chunk(rest: &[u8]) -> Option<&[u8]> {
+    let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk()?)).ok()?;
+    let is_kind = rest.get(4..8)?.iter().all(u8::is_ascii_alphabetic);
+    rest.get(..length.checked_add(12)?).filter(|_| is_kind)
+}
+
+/// Keeps what is there of a chunk of picture data that is cut, and the last chunk.
+fn close_png(rest: &[u8], keep: &mut dyn FnMut(&[u8])) {
+    let mut keep_chunk = |content: &[u8]| {
+        keep(&u32::try_from(content.len() - 4).unwrap_or_default().to_be_bytes());
+        keep(content);
+        keep(&crc32fast::hash(content).to_be_bytes());
+    };
+    if let Some(length) = rest.first_chunk().map(|length| u32::from_be_bytes(*length))
+        && let Some(content) = rest.get(4..)
+        && (content.starts_with(b"IDAT") || content.starts_with(b"fdAT"))
+    {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4);
+        keep_chunk(&content[..content.len().min(length)]);
+    }
+    keep_chunk(b"IEND");
+}
+
+/// Leaves out unknown extensions and repeated block terminators, adds a missing trailer and the missing end of the last
+/// picture, and enlarges a logical screen that is too small for the first picture on it.
 /// Upstream: in gif 0.14.2, unknown extensions and repeated block terminators are errors
 /// (<https://github.com/image-rs/image-gif/issues/209>) unless `DecodeOptions::allow_unknown_blocks` is set.
 /// `GifDecoder` of image 0.25.10 does not set it. A missing trailer is an error after the last frame
 /// (<https://github.com/image-rs/image-gif/issues/138>; a fix is proposed in
-/// <https://github.com/image-rs/image-gif/pull/237>). If the logical screen has no size, browsers take that of the
-/// first picture, while `GifDecoder` reports 0 pixels; no upstream issue was found.
+/// <https://github.com/image-rs/image-gif/pull/237>). If the logical screen is smaller than the first picture on it, or
+/// has no size, browsers enlarge it, while `GifDecoder` clips the picture; no upstream issue was found.
 ///
 /// Test: `a_gif_may_lack_its_trailer_and_hold_unknown_extensions`.
 fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
@@ -93,30 +134,46 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     let start = 13 + colours(*bytes.get(10)?);
     let mut at = start;
     let mut is_whole = true;
-    if bytes[6..8] == [0, 0] || bytes[8..10] == [0, 0] {
-        let mut picture = start;
-        while bytes.get(picture) == Some(&EXTENSION) {
-            picture = after_blocks(picture + 2)?;
-        }
-        // The screen becomes as large as the first picture.
+    let mut picture = start;
+    while bytes.get(picture) == Some(&EXTENSION) {
+        picture = after_blocks(picture + 2)?;
+    }
+    let number = |at: usize| bytes.get(at..)?.first_chunk().map(|number| u16::from_le_bytes(*number));
+    // Offset and size of the picture.
+    let edge = |at: usize| Some(number(picture + 1 + at)?.saturating_add(number(picture + 5 + at)?));
+    let (width, height) = (number(6)?, number(8)?);
+    let (wide, high) = if bytes.get(picture) == Some(&PICTURE) { (edge(0)?, edge(2)?) } else { (0, 0) };
+    if wide > width || high > height {
         keep(&bytes[..6]);
-        keep(bytes.get(picture + 5..picture + 9)?);
+        keep(&wide.max(width).to_le_bytes());
+        keep(&high.max(height).to_le_bytes());
         keep(bytes.get(10..start)?);
         is_whole = false;
     } else {
         keep(bytes.get(..start)?);
     }
+    let mut has_picture = false;
     loop {
         let (end, is_kept) = match bytes.get(at) {
             Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN_LABELS.contains(bytes.get(at + 1)?)),
-            Some(&PICTURE) => (after_blocks(at + 11 + colours(*bytes.get(at + 9)?))?, true),
+            Some(&PICTURE) => {
+                has_picture = true;
+                let blocks = at + 11 + colours(*bytes.get(at + 9)?);
+                let Some(end) = after_blocks(blocks) else {
+                    keep(bytes.get(at..blocks)?);
+                    close_gif(&bytes[blocks..], keep);
+                    return Some(false);
+                };
+                (end, true)
+            }
             Some(0) => (at + 1, false),
             Some(&TRAILER) => {
                 keep(&[TRAILER]);
                 return Some(is_whole);
             }
-            Some(_) => return None,
-            None => {
+            Some(_) if !has_picture => return None,
+            // Browsers take anything else for the trailer.
+            Some(_) | None => {
                 keep(&[TRAILER]);
                 return Some(false);
             }
@@ -127,6 +184,77 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
         is_whole &= is_kept;
         at = end;
     }
+}
+
+/// Keeps the sub-blocks of a picture, whose last one is cut, and ends the file behind them.
+fn close_gif(mut blocks: &[u8], keep: &mut dyn FnMut(&[u8])) {
+    while let Some((length, rest)) = blocks.split_first() {
+        let (block, after) = rest.split_at(rest.len().min((*length).into()));
+        if !block.is_empty() {
+            keep(&[u8::try_from(block.len()).unwrap_or(*length)]);
+            keep(block);
+        }
+        blocks = after;
+    }
+    keep(b"\0;");
+}
+
+/// Gives a bitmap of OS/2 2.x the header of Windows, whose fields are the same as far as both go. The longer header is
+/// cut, and the shorter one filled up with zeros.
+/// Upstream: `BmpDecoder` of image 0.25.10 knows the lengths of the other headers alone; no upstream issue was found.
+///
+/// Test: `a_bitmap_may_have_any_header_of_os_2`.
+fn bitmap(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
+    /// Length of the file header, and of that of Windows behind it, in bytes.
+    const FILE_HEADER: usize = 14;
+    const WINDOWS_HEADER: usize = 40;
+    let number = |at: usize| bytes.get(at..)?.first_chunk().map(|number| u32::from_le_bytes(*number));
+    let length = usize::try_from(number(FILE_HEADER)?).ok()?;
+    // Compression 3 and 4 mean something else there.
+    if !(16..=64).contains(&length) || matches!(length, 40 | 52 | 56) || (length >= 20 && number(30)? > 2) {
+        return Some(true);
+    }
+    let end = FILE_HEADER + length.min(WINDOWS_HEADER);
+    // Where the pixels begin counts from the start of the file.
+    let start = (u64::from(number(10)?) + WINDOWS_HEADER as u64).checked_sub(length as u64)?;
+    keep(&bytes[..10]);
+    keep(&u32::try_from(start).ok()?.to_le_bytes());
+    keep(&u32::try_from(WINDOWS_HEADER).ok()?.to_le_bytes());
+    keep(bytes.get(FILE_HEADER + 4..end)?);
+    keep(&[0; WINDOWS_HEADER][length.min(WINDOWS_HEADER)..]);
+    keep(bytes.get(FILE_HEADER + length..)?);
+    Some(false)
+}
+
+/// Sets the flags of an extended WebP to what the file holds.
+/// Upstream: image-webp 0.2.4 refuses a file with a flag for a chunk that is not there, and passes over chunks without
+/// a flag; libwebp, and with it browsers, go by the chunks; no upstream issue was found.
+///
+/// Test: `flags_of_a_webp_promise_nothing`.
+fn webp(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
+    const START: usize = 20;
+    const FLAGS: [([u8; 4], u8); 4] = [(*b"ICCP", 0x20), (*b"ALPH", 0x10), (*b"EXIF", 0x08), (*b"XMP ", 0x04)];
+    if bytes.get(12..16)? != b"VP8X" {
+        return Some(true);
+    }
+    let said = *bytes.get(START)?;
+    // Without a picture outside of them, frames alone make the picture.
+    let mut flags = said & !FLAGS.iter().fold(0, |all, (_, flag)| all | flag);
+    let mut rest = bytes.get(START + 10..)?;
+    while let Some((kind, length)) = rest.first_chunk::<4>().zip(rest.get(4..).and_then(|length| length.first_chunk()))
+    {
+        flags |= FLAGS.iter().find(|(known, _)| known == kind).map_or(0, |(_, flag)| *flag);
+        // A lossless picture says itself whether it has alpha, and so do the frames of an animation.
+        if matches!(kind, b"VP8L" | b"ANMF") {
+            flags |= said & 0x10;
+        }
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        rest = rest.get(8 + length + length % 2..).unwrap_or_default();
+    }
+    keep(&bytes[..START]);
+    keep(&[flags]);
+    keep(&bytes[START + 1..]);
+    Some(flags == said)
 }
 
 /// The largest picture of an icon, if it is a PNG, which is then decoded as a PNG.
@@ -191,7 +319,8 @@ mod tests {
             let file = sample(name);
             for end in 0..file.len() {
                 let cut = decodable(&file[..end], format);
-                assert!(*cut.0 == file[..end] || format == Format::Gif, "{name}, cut at {end}");
+                let is_closed = matches!(format, Format::Gif | Format::Png);
+                assert!(*cut.0 == file[..end] || is_closed, "{name}, cut at {end}");
             }
         }
     }
@@ -218,6 +347,120 @@ mod tests {
             transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
                 .is_err()
         );
+    }
+
+    fn verified(bytes: &[u8], format: Format) -> Result<(), super::super::TransformError> {
+        super::super::verify(bytes, format, &super::super::Limits::default())
+    }
+
+    #[test]
+    fn a_png_may_lack_its_end() {
+        for (name, size) in [("plain.png", (41, 19)), ("indexed.png", (43, 21)), ("animation.png", (22, 18))] {
+            let (file, is_animated) = (sample(name), name == "animation.png");
+            let data = file.len() - 12;
+            let spoilt = [&file[..file.len() - 1], b"!"].concat();
+            let ends: [&[u8]; 6] = [b"", b"\0", b"\0\0\0\0IEND", &[0; 40], b"\0\0\0\0IE?Dmore", &[0xFF; 9]];
+            for behind in ends.map(|end| [&file[..data], end].concat()).into_iter().chain([spoilt]) {
+                assert_eq!(decoded(&behind, Format::Png), size, "{name}");
+                // A copy has no text.
+                assert!(is_animated || *decodable(&behind, Format::Png).0 == file, "{name}");
+            }
+            // Of the last chunk of data only the checksum may be missing.
+            for cut in (data - 4..data).filter(|_| !is_animated) {
+                assert_eq!(verified(&file[..cut], Format::Png), Ok(()), "{name}, cut at {cut}");
+            }
+            let text = file.windows(4).position(|kind| kind == b"tEXt").map_or(data, |kind| kind - 4);
+            for cut in (8..text.min(data) - 12).step_by(3) {
+                assert!(verified(&file[..cut], Format::Png).is_err(), "{name}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gif_may_lack_the_end_of_its_last_picture() {
+        let file = sample("still.gif");
+        // Without the trailer, the end of the last block, and both.
+        for cut in [file.len() - 1, file.len() - 2] {
+            for behind in [&b""[..], b"more"] {
+                let cut = [&file[..cut], behind].concat();
+                assert!(behind.is_empty() || cut[file.len() - 2] != 0 || verified(&cut, Format::Gif).is_ok());
+            }
+            assert_eq!(decoded(&file[..cut], Format::Gif), (31, 17), "cut at {cut}");
+        }
+        for cut in (20..file.len() - 6).step_by(3) {
+            assert!(verified(&file[..cut], Format::Gif).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_screen_is_as_large_as_the_first_picture() {
+        let (file, frame) = (sample("still.gif"), |bytes: &[u8]| {
+            bytes.windows(10).position(|bytes| bytes == b",\0\0\0\0\x1F\0\x11\0\0").expect("a frame")
+        });
+        for (screen, offset, size) in [
+            ((20, 9), (0, 0), (31, 17)),
+            ((0, 0), (0, 0), (31, 17)),
+            ((20, 40), (0, 0), (31, 40)),
+            ((31, 17), (2, 3), (33, 20)),
+            ((60, 70), (2, 3), (60, 70)),
+        ] {
+            let mut file = file.clone();
+            let at = frame(&file);
+            (file[6], file[8], file[at + 1], file[at + 3]) = (screen.0, screen.1, offset.0, offset.1);
+            assert_eq!(decoded(&file, Format::Gif), size, "{screen:?} {offset:?}");
+        }
+    }
+
+    #[test]
+    fn a_bitmap_may_have_any_header_of_os_2() {
+        let windows = sample("still.bmp");
+        let start = u32::from_le_bytes([windows[10], windows[11], windows[12], windows[13]]);
+        let pixels = &windows[usize::try_from(start).expect("a small file")..];
+        for length in [16, 20, 24, 28, 32, 36, 42, 44, 46, 48, 60, 64_u8] {
+            let mut header = windows[18..54].to_vec();
+            header.resize(usize::from(length) - 4, 0);
+            let start = 14 + u32::from(length);
+            let os2 = [&windows[..10], &start.to_le_bytes(), &[length, 0, 0, 0], &header, pixels].concat();
+            assert_eq!(decoded(&os2, Format::Bmp), (33, 15), "{length}");
+            let opened = |bytes: &[u8]| {
+                let (bytes, format) = decodable(bytes, Format::Bmp);
+                super::super::decode::open(&bytes, format, &super::super::Limits::default())
+                    .and_then(|opened| opened.decode(None))
+                    .map(|picture| picture.data)
+            };
+            assert_eq!(opened(&os2), opened(&windows), "{length}");
+        }
+        // Huffman's compression and runs of 24 bits are not those of Windows.
+        for compression in [3, 4] {
+            let header = [&windows[18..30], &[compression, 0, 0, 0], &[0; 44]].concat();
+            let os2 = [&windows[..10], &78_u32.to_le_bytes(), &[64, 0, 0, 0], &header, pixels].concat();
+            let refused = verified(&os2, Format::Bmp);
+            assert!(matches!(refused, Err(super::super::TransformError::Unsupported(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn flags_of_a_webp_promise_nothing() {
+        // dwebp 1.2.4 and Pillow 13.0.0 show all of these, and refuse what promises frames.
+        for (name, size, picture) in [("lossy.webp", (45, 33), b"VP8 "), ("lossless.webp", (46, 34), b"VP8L")] {
+            let file = sample(name);
+            assert_eq!(&file[12..16], picture);
+            let extended = |flags: u8, chunks: [&[u8]; 2]| {
+                let [width, height] = [size.0 - 1, size.1 - 1].map(|side: u32| side.to_le_bytes());
+                let canvas = [b"VP8X\x0A\0\0\0".as_slice(), &[flags, 0, 0, 0], &width[..3], &height[..3]].concat();
+                let [before, behind] = chunks;
+                let chunks = [&canvas, before, &file[12..], behind].concat();
+                let length = u32::try_from(4 + chunks.len()).expect("a small file").to_le_bytes();
+                [b"RIFF".as_slice(), &length, b"WEBP", &chunks].concat()
+            };
+            let (profile, exif, xmp) = (b"ICCP\x04\0\0\0abcd", b"EXIF\x03\0\0\0abc\0", b"XMP \x02\0\0\0ab");
+            for flags in [0, 0x20, 0x10, 0x08, 0x04, 0x3C] {
+                for chunks in [[&b""[..], b""], [profile, b""], [b"", exif], [exif, xmp], [b"", profile]] {
+                    assert_eq!(decoded(&extended(flags, chunks), Format::Webp), size, "{name} {flags:#x}");
+                }
+            }
+            assert!(verified(&extended(0x02, [b"", b""]), Format::Webp).is_err(), "{name}");
+        }
     }
 
     #[test]

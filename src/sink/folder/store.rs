@@ -195,6 +195,7 @@ mod tests {
             exif: serde_json::Map::default(),
             digests: crate::record::Digests::default(),
             phash: None,
+            verified: None,
             original: None,
             same_as: None,
             extension_mismatch: false,

@@ -1,7 +1,7 @@
 //! Complete bodies that are sent at once and with their length, and have unusual content.
 
 use super::{Route, Target, png};
-use crate::common::{images, jpegs};
+use crate::common::{images, jpegs, odd_images};
 
 /// The number of bytes of `/echo`.
 const ECHO_SIZE: usize = 100;
@@ -57,6 +57,10 @@ pub const ROUTES: &[Route] = &[
     Route::plain("/sample/{file}", "that file of `tests/images`", |target| {
         let file = target.segment("file");
         (content_type_of(file), images::sample(file))
+    }),
+    Route::plain("/odd/{file}", "that file of `tests/common/odd_images.rs`", |target| {
+        let file = target.segment("file");
+        (content_type_of(file), odd_images::file(file))
     }),
     Route::plain("/half/{target...}", "the first half of `/{target...}`, and nothing that says so", |target| {
         let (content_type, mut body) = Target::find(&target.rest()).content();
