@@ -242,7 +242,8 @@ impl Fetcher {
                 }
                 return result;
             };
-            // A redirect led to a host that gives no permit to anybody.
+            // A redirect led to a host that gives no permit to anybody, or the work on pixels failed after the host had
+            // done its part.
             let Some(permit) = permit else { return Err(error) };
             // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even
             // so.
@@ -339,7 +340,7 @@ impl Fetcher {
             }
             return Err(error);
         }
-        self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
+        self.finish(work, state, received, response, permit).await.map_err(|error| unless_accepted(error, status))
     }
 
     /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not

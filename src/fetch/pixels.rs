@@ -31,7 +31,7 @@ impl Fetcher {
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
             transformed = self.carry_out(within(max_memory), body, format, orientation).await?;
         }
-        let Transformed { image, hash } = match transformed {
+        let Transformed { image, hash, smaller_than_box } = match transformed {
             Ok(transformed) => transformed,
             // No decoder here supports the format. The image is stored unchanged, without a hash.
             Err(TransformError::Unsupported(_)) if plan.keeps_images() => return Ok(inspected),
@@ -41,7 +41,7 @@ impl Fetcher {
         };
         let phash = hash.map(|hash| hash.to_string());
         let Image::New { bytes, format: target, width, height } = image else {
-            return Ok(InspectedBody { phash, ..inspected });
+            return Ok(InspectedBody { phash, smaller_than_box, ..inspected });
         };
         let (measures, digests) = (inspected.measures, inspected.digests);
         let original = Original { bytes: body.length(), format, measures, digests };
@@ -61,6 +61,7 @@ impl Fetcher {
             digests: digester.finish(),
             phash,
             original: Some(Box::new(original)),
+            smaller_than_box,
         })
     }
 

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::icon;
 use crate::record::Format;
 
 /// The bytes to decode, and their format. Only the few files that need a workaround are copied.
@@ -73,41 +74,40 @@ fn jpeg(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     }
 }
 
-/// Leaves out text and Exif chunks if there is more than 1 MiB of them.
-/// Upstream: `PngDecoder` of image 0.25.10 has png 0.18.1 keep all text. A long text exceeds the memory limit although
-/// the picture does not (<https://github.com/image-rs/image/issues/1788>), and many short ones take several times the
-/// memory that is counted. A proposed change reads text only when it is asked for
-/// (<https://github.com/image-rs/image-png/pull/657>).
+/// Leaves out Exif chunks if there is more than 1 MiB of them.
+/// Upstream: png 0.18.1 keeps Exif without being asked, so that a long one exceeds the memory limit although the picture
+/// does not ("TODO: allow skipping" in `StreamingDecoder::start_chunk`); text is skipped on request
+/// (<https://github.com/image-rs/image/issues/1788>).
 ///
-/// Test: `much_text_in_a_png_is_left_out`.
+/// Test: `much_exif_in_a_png_is_left_out`.
 fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
-    /// Text and Exif up to this length are kept, in bytes.
-    const MAX_TEXT_BYTES: usize = 1 << 20;
+    /// Exif up to this length is kept, in bytes.
+    const MAX_EXIF_BYTES: usize = 1 << 20;
     keep(bytes.get(..8)?);
-    let (mut at, mut text) = (8, 0_usize);
+    let (mut at, mut exif) = (8, 0_usize);
     loop {
         let rest = bytes.get(at..)?;
         let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk()?)).ok()?;
         let chunk = rest.get(..length.checked_add(12)?)?;
         match &chunk[4..8] {
-            b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" => text += chunk.len(),
+            b"eXIf" => exif += chunk.len(),
             _ => keep(chunk),
         }
         if &chunk[4..8] == b"IEND" {
-            return Some(text <= MAX_TEXT_BYTES);
+            return Some(exif <= MAX_EXIF_BYTES);
         }
         at += chunk.len();
     }
 }
 
-/// Leaves out unknown extensions and repeated block terminators, and adds a missing trailer and a missing size of the
-/// logical screen.
+/// Leaves out unknown extensions and repeated block terminators, adds a missing trailer, and makes the logical screen
+/// large enough for the first picture.
 /// Upstream: in gif 0.14.2, unknown extensions and repeated block terminators are errors
 /// (<https://github.com/image-rs/image-gif/issues/209>) unless `DecodeOptions::allow_unknown_blocks` is set.
 /// `GifDecoder` of image 0.25.10 does not set it. A missing trailer is an error after the last frame
 /// (<https://github.com/image-rs/image-gif/issues/138>; a fix is proposed in
-/// <https://github.com/image-rs/image-gif/pull/237>). If the logical screen has no size, browsers take that of the
-/// first picture, while `GifDecoder` reports 0 pixels; no upstream issue was found.
+/// <https://github.com/image-rs/image-gif/pull/237>). If the logical screen is smaller than the
+/// first picture, browsers enlarge it, while `GifDecoder` cuts the picture off; no upstream issue was found.
 ///
 /// Test: `a_gif_may_lack_its_trailer_and_hold_unknown_extensions`.
 fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
@@ -129,19 +129,17 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     let start = 13 + colours(*bytes.get(10)?);
     let mut at = start;
     let mut is_whole = true;
-    if bytes[6..8] == [0, 0] || bytes[8..10] == [0, 0] {
-        let mut picture = start;
-        while bytes.get(picture) == Some(&EXTENSION) {
-            picture = after_blocks(picture + 2)?;
-        }
-        // The screen becomes as large as the first picture.
-        keep(&bytes[..6]);
-        keep(bytes.get(picture + 5..picture + 9)?);
-        keep(bytes.get(10..start)?);
-        is_whole = false;
-    } else {
-        keep(bytes.get(..start)?);
+    let mut picture = start;
+    while bytes.get(picture) == Some(&EXTENSION) {
+        picture = after_blocks(picture + 2)?;
     }
+    let number = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let screen = (number(6)?, number(8)?);
+    let shown = screen_with(screen, [picture + 1, picture + 3, picture + 5, picture + 7].map(number));
+    keep(&bytes[..6]);
+    keep(&[shown.0.to_le_bytes(), shown.1.to_le_bytes()].concat());
+    keep(bytes.get(10..start)?);
+    is_whole &= shown == screen;
     loop {
         let (end, is_kept) = match bytes.get(at) {
             Some(&EXTENSION) => (after_blocks(at + 2)?, KNOWN_LABELS.contains(bytes.get(at + 1)?)),
@@ -165,6 +163,15 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     }
 }
 
+/// Width and height of a logical screen that holds the first picture, whose left, top, width and height are given.
+fn screen_with(screen: (u16, u16), first: [Option<u16>; 4]) -> (u16, u16) {
+    let [Some(left), Some(top), Some(width), Some(height)] = first else { return screen };
+    if screen.0 == 0 || screen.1 == 0 {
+        return (width, height);
+    }
+    (screen.0.max(left.saturating_add(width)), screen.1.max(top.saturating_add(height)))
+}
+
 /// The largest picture of an icon, if it is a PNG, which is then decoded as a PNG.
 /// Upstream: `IcoDecoder` of image 0.25.10 refuses a PNG that is not RGBA with eight bits
 /// (<https://github.com/image-rs/image/issues/1590>; lenient after <https://github.com/image-rs/image/pull/3027>) or
@@ -174,15 +181,7 @@ fn gif(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
 ///
 /// Test: `a_png_in_an_icon_may_have_any_colours_and_any_size`.
 fn largest_png(bytes: &[u8]) -> Option<&[u8]> {
-    let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
-    let side = |byte: u8| u32::from(byte.wrapping_sub(1)) + 1;
-    let entries = bytes.get(6..)?.chunks_exact(16).take(count.into());
-    let largest = entries.max_by_key(|entry| side(entry[0]) * side(entry[1]))?;
-    let [length, start] = [8, 12].map(|at| largest.get(at..).and_then(|number| number.first_chunk()));
-    let number = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
-    let (start, length) = (number(start?)?, number(length?)?);
-    let picture = bytes.get(start..start.checked_add(length)?)?;
-    picture.starts_with(b"\x89PNG\r\n\x1A\n").then_some(picture)
+    icon::largest(bytes).filter(|picture| picture.starts_with(b"\x89PNG\r\n\x1A\n"))
 }
 
 #[cfg(test)]
@@ -259,6 +258,10 @@ mod tests {
             assert_eq!(decoded(&parts.concat(), Format::Gif), (2, 1), "{what}");
         }
         let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
+        let small_screen = b"GIF89a\x01\0\x01\0\x80\0\0rgbRGB";
+        assert_eq!(decoded(&[small_screen, unknown, FRAME, b";"].concat(), Format::Gif), (2, 1));
+        let aside = b",\x03\0\x04\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
+        assert_eq!(decoded(&[small_screen, &aside[..], b";"].concat(), Format::Gif), (5, 5));
         assert!(
             transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
                 .is_err()
@@ -277,18 +280,23 @@ mod tests {
     }
 
     #[test]
-    fn much_text_in_a_png_is_left_out() {
+    fn much_exif_in_a_png_is_left_out() {
         let file = sample("plain.png");
-        let chunk = |length: usize| {
-            let content = [b"tEXtk\0".as_slice(), &vec![b'x'; length - 2]].concat();
+        let chunk = |name: &[u8], length: usize| {
+            let content = [name, b"k\0".as_slice(), &vec![b'x'; length - 2]].concat();
             let checksum = crc32fast::hash(&content).to_be_bytes();
             [&u32::try_from(length).expect("a short one").to_be_bytes(), content.as_slice(), &checksum].concat()
         };
         let with = |text: Vec<u8>| [&file[..33], &text, &file[33..]].concat();
-        let some = with(chunk(1000));
+        let some = with(chunk(b"eXIf", 1000));
         assert_eq!(decodable(&some, Format::Png).0, some);
-        for text in [chunk(2_000_000), chunk(2).repeat(80_000)] {
-            assert!(decodable(&with(text), Format::Png).0.len() <= file.len());
+        for exif in [chunk(b"eXIf", 20_000_000), chunk(b"eXIf", 2).repeat(80_000)] {
+            assert!(decodable(&with(exif.clone()), Format::Png).0.len() <= file.len());
+            assert_eq!(decoded(&with(exif), Format::Png), (41, 19));
+        }
+        // Text is skipped by the decoder.
+        for text in [chunk(b"tEXt", 20_000_000), chunk(b"tEXt", 2).repeat(80_000)] {
+            assert_eq!(decoded(&with(text), Format::Png), (41, 19));
         }
     }
 }
