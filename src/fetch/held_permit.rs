@@ -26,7 +26,7 @@ pub struct HeldPermit<'a> {
 impl<'a> HeldPermit<'a> {
     pub const fn new(fetcher: &'a Fetcher, permit: Permit, attempt: Attempt, fell_silent: bool) -> Self {
         let connections = connections(&permit, fell_silent);
-        Self { fetcher, attempt, fell_silent, connections, permit: Mutex::new(Some(permit)), in_run: Mutex::default() }
+        Self { fetcher, attempt, fell_silent, connections, permit: Mutex::new(Some(permit)), in_run: Mutex::new(None) }
     }
 
     /// The permit that is held in the end.

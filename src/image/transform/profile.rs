@@ -1,21 +1,17 @@
 //! What a file says about its colours, and the conversion to sRGB where a format cannot say it.
 
 use moxcms::{
-    BarycentricWeightScale, Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile,
-    DataColorSpace, InterpolationMethod, Layout, MatrixCoefficients, RenderingIntent, ToneReprCurve,
-    TransferCharacteristics, TransformOptions,
+    Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
+    MatrixCoefficients, RenderingIntent, ToneReprCurve, TransferCharacteristics, TransformOptions,
 };
 
 use super::pixel_buffer::{Colour, PixelBuffer};
 
 /// Fixed point is off by several values in dark tones.
-const OPTIONS: TransformOptions = TransformOptions {
-    rendering_intent: RenderingIntent::RelativeColorimetric,
-    allow_use_cicp_transfer: false,
-    prefer_fixed_point: false,
-    interpolation_method: InterpolationMethod::Linear,
-    barycentric_weight_scale: BarycentricWeightScale::High,
-};
+fn options() -> TransformOptions {
+    let rendering_intent = RenderingIntent::RelativeColorimetric;
+    TransformOptions { rendering_intent, prefer_fixed_point: false, ..TransformOptions::default() }
+}
 
 /// What a file says about its colours. Without it they are sRGB.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +132,7 @@ impl PixelBuffer {
             (Layout::Rgb, values.iter().flat_map(|value| [*value; 3]).collect())
         };
         let mut table = [0; 256 * 3];
-        let transform = source.create_transform_8bit(layout, &srgb, Layout::Rgb, OPTIONS).ok()?;
+        let transform = source.create_transform_8bit(layout, &srgb, Layout::Rgb, options()).ok()?;
         transform.transform(&input, &mut table).ok()?;
         for pixel in self.data.chunks_exact_mut(self.colour.channels()) {
             // The green of a neutral pixel.
@@ -148,7 +144,7 @@ impl PixelBuffer {
     fn convert_colours(&mut self, source: &ColorProfile) -> Option<()> {
         let srgb = ColorProfile::new_srgb();
         let layout = if self.colour.channels() == 4 { Layout::Rgba } else { Layout::Rgb };
-        let transform = source.create_transform_8bit(layout, &srgb, layout, OPTIONS).ok()?;
+        let transform = source.create_transform_8bit(layout, &srgb, layout, options()).ok()?;
         let row = self.width as usize * self.colour.channels();
         let mut converted = vec![0; row];
         for values in self.data.chunks_exact_mut(row) {

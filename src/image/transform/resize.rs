@@ -281,7 +281,9 @@ mod tests {
         let square = resize(100, 100, ResizeMode::CenterCrop, false);
         assert_eq!(Fit::new((400, 200), 1, Some(&square)).used, (0.5, 1.0));
         assert_eq!(Fit::new((400, 200), 8, Some(&square)).used, (0.5, 1.0), "of the stored picture");
-        assert_eq!(Fit::new((50, 200), 1, Some(&square)).used, (1.0, 0.25));
+        assert_eq!(Fit::new((50, 200), 1, Some(&square)).used, (1.0, 0.5), "it is not enlarged");
+        let enlarged = resize(100, 100, ResizeMode::CenterCrop, true);
+        assert_eq!(Fit::new((50, 200), 1, Some(&enlarged)).used, (1.0, 0.25));
         let stored = picture(4, Colour::Grey, vec![9, 50, 50, 9]);
         let fit = Fit { used: (0.5, 1.0), ..Fit::whole((2, 1)) };
         assert_eq!(scale(stored, &fit).expect("scaled").data, [50, 50]);
@@ -297,6 +299,7 @@ mod tests {
         assert!(!fits((100, 50), Some(&resize(100, 100, ResizeMode::Border, false))));
         assert!(!fits((100, 50), Some(&resize(100, 100, ResizeMode::CenterCrop, false))));
         assert!(fits((100, 100), Some(&resize(100, 100, ResizeMode::CenterCrop, false))));
+        assert!(fits((100, 50), Some(&resize(50, 50, ResizeMode::Shortest, false))));
         let turned = Fit::new((100, 50), 6, Some(&resize(256, 256, ResizeMode::KeepRatio, false)));
         assert!(turned.is_identity((100, 50)), "the file says how it is to be displayed, and goes on saying it");
     }

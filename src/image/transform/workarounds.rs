@@ -259,9 +259,9 @@ mod tests {
         }
         let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
         let small_screen = b"GIF89a\x01\0\x01\0\x80\0\0rgbRGB";
-        assert_eq!(decoded(&[small_screen, unknown, FRAME, b";"].concat(), Format::Gif), (2, 1));
+        assert_eq!(decoded(&[&small_screen[..], unknown, FRAME, b";"].concat(), Format::Gif), (2, 1));
         let aside = b",\x03\0\x04\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
-        assert_eq!(decoded(&[small_screen, &aside[..], b";"].concat(), Format::Gif), (5, 5));
+        assert_eq!(decoded(&[&small_screen[..], &aside[..], b";"].concat(), Format::Gif), (5, 5));
         assert!(
             transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
                 .is_err()
