@@ -236,7 +236,7 @@ fn steps(files: &Pictures, mode: ResizeMode) -> Result<()> {
     }
     let look = TransformOptions { hash: true, ..TransformOptions::default() };
     time("perceptual hash", all.clone(), |at| {
-        drop(black_box(transform(&files[at].1, format_of(&files[at].0), None, &look)))
+        drop(black_box(transform(&files[at].1, format_of(&files[at].0), None, &look)));
     });
     let whole = plan(Encoding::Jpeg, mode);
     time("all: to JPEG", all, |at| {
@@ -411,8 +411,8 @@ fn fetchimg(list: &str, output: &str, mode: ResizeMode) -> Vec<String> {
     let (side, quality) = (SIDE.to_string(), QUALITY.to_string());
     let program = env!("CARGO_BIN_EXE_fetchimg");
     let mode = if mode == ResizeMode::Border { "border" } else { "keep-ratio" };
-    let made = ["--resize", &side, "--resize-mode", mode, "--encode", "jpeg", "--quality", &quality];
-    let words = [&[program, list, "-q", "-o", output, "--name", "{index}.{ext}"], &made[..]].concat();
+    let wanted = ["--resize", &side, "--resize-mode", mode, "--encode", "jpeg", "--quality", &quality];
+    let words = [&[program, list, "-q", "-o", output, "--name", "{index}.{ext}"], &wanted[..]].concat();
     words.into_iter().map(str::to_owned).collect()
 }
 

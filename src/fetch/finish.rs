@@ -1,6 +1,5 @@
 //! The last steps of a download: a complete body is checked, transformed, named and stored, and its record is made.
 
-use super::held_permit::HeldPermit;
 use super::partial::PartialBody;
 use super::validate::InspectedBody;
 use super::{AttemptState, Ended, Fetched, Fetcher, Work, file_exists};
@@ -24,18 +23,11 @@ impl Fetcher {
         state: &AttemptState,
         partial: PartialBody<'_>,
         response: Response<'_>,
-        permit: &HeldPermit<'_>,
     ) -> Result<Ended, FetchError> {
         let PartialBody { mut body, validation, .. } = partial;
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let inspected = match validation.finish(body.length(), || body.reader(), unreadable) {
-            Ok(inspected) => {
-                // The host does not wait for the CPU pool. A 202 may be tried again, for which the permit is needed.
-                if self.works_on_pixels() && response.status != 202 {
-                    permit.leave_host();
-                }
-                self.transform_pixels(&mut body, inspected).await
-            }
+            Ok(inspected) => self.transform_pixels(&mut body, inspected).await,
             Err(error) => Err(error),
         };
         let inspected = match inspected {
@@ -75,7 +67,7 @@ impl Fetcher {
     }
 
     /// Whether images wait for the CPU pool.
-    const fn works_on_pixels(&self) -> bool {
+    pub(super) const fn works_on_pixels(&self) -> bool {
         #[cfg(feature = "transform")]
         let works = self.options.plan.is_some();
         #[cfg(not(feature = "transform"))]

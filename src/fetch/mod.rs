@@ -340,7 +340,11 @@ impl Fetcher {
             }
             return Err(error);
         }
-        self.finish(work, state, received, response, permit).await.map_err(|error| unless_accepted(error, status))
+        // The host does not wait for the CPU pool. A 202 may be tried again, for which the permit is needed.
+        if self.works_on_pixels() && status != 202 {
+            permit.leave_host();
+        }
+        self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
     }
 
     /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not

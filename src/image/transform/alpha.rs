@@ -54,9 +54,8 @@ pub fn divide(data: &mut [u8], color_type: ColorType) {
 fn divide_bytes<const CHANNELS: usize>(data: &mut [u8]) {
     for pixel in data.as_chunks_mut::<CHANNELS>().0 {
         let [colours @ .., alpha] = &mut pixel[..] else { continue };
-        if *alpha != 0 {
-            for colour in colours {
-                let divided = u32::from(*colour) * 255 / u32::from(*alpha);
+        for colour in colours {
+            if let Some(divided) = (u32::from(*colour) * 255).checked_div(u32::from(*alpha)) {
                 *colour = u8::try_from(divided).unwrap_or(u8::MAX);
             }
         }
@@ -68,9 +67,9 @@ fn divide_words<const CHANNELS: usize>(data: &mut [u8]) {
     for pixel in values.as_chunks_mut::<CHANNELS>().0 {
         let [colours @ .., alpha] = &mut pixel[..] else { continue };
         let alpha = u64::from(u16::from_ne_bytes(*alpha));
-        if alpha != 0 {
-            for colour in colours {
-                let divided = u64::from(u16::from_ne_bytes(*colour)) * 65_535 / alpha;
+        for colour in colours {
+            let full = u64::from(u16::from_ne_bytes(*colour)) * 65_535;
+            if let Some(divided) = full.checked_div(alpha) {
                 *colour = u16::try_from(divided).unwrap_or(u16::MAX).to_ne_bytes();
             }
         }

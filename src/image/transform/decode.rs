@@ -66,23 +66,26 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
             let size = (webp.width, webp.height);
             (AnyDecoder::Webp(webp), size)
         }
-        _ => match (format == Format::Ico).then(|| Bitmap::of(bytes)).flatten() {
-            Some(bitmap) => {
+        _ => {
+            if let Some(bitmap) = icon_bitmap(bytes, format) {
                 let size = decoder(&bitmap.icon, format)?.dimensions();
                 (AnyDecoder::Icon(Box::new(bitmap)), size)
-            }
-            None => {
+            } else {
                 let decoder = decoder(bytes, format)?;
                 let size = decoder.dimensions();
                 (AnyDecoder::Other(decoder, Opacity::of(bytes, format)), size)
             }
-        },
+        }
     };
     if width == 0 || height == 0 {
         return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
     }
     limits.check_size(width, height)?;
     Ok(OpenedImage { width, height, decoder, limits: *limits })
+}
+
+fn icon_bitmap(bytes: &[u8], format: Format) -> Option<Bitmap<'_>> {
+    if format == Format::Ico { Bitmap::of(bytes) } else { None }
 }
 
 impl OpenedImage<'_> {

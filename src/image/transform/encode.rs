@@ -50,6 +50,14 @@ impl Encoding {
 /// From this quality on, JPEG colours are not subsampled (4:4:4), as in `ImageMagick` and libvips.
 const FULL_CHROMA_QUALITY: u8 = 90;
 
+/// Compression level of PNG. A thumbnail of a photograph takes 2.3 ms of processor time and has 53.5 KB; with the default
+/// of the crate it takes 18.3 ms and has 49.1 KB, and with its fast one 0.5 ms and 64.3 KB.
+const PNG_LEVEL: u8 = 2;
+
+/// Effort of the WebP encoder, from 0 to 6. The same thumbnail takes 3.2 ms and 5.4 ms with the default, 4, at nearly the
+/// same size; below 2, edges get worse.
+const WEBP_METHOD: i32 = 2;
+
 /// Encodes a picture. `quality`, from 1 to 100, is for the lossy formats.
 pub fn encode(picture: PixelBuffer, target: Encoding, quality: u8) -> Result<Vec<u8>, TransformError> {
     let mut picture = picture.narrowed();
@@ -112,7 +120,10 @@ fn png(picture: PixelBuffer) -> Result<Vec<u8>, TransformError> {
     }
     let mut bytes = Vec::new();
     let write = || {
-        let mut writer = png::Encoder::with_info(&mut bytes, info)?.write_header()?;
+        let mut encoder = png::Encoder::with_info(&mut bytes, info)?;
+        encoder.set_deflate_compression(png::DeflateCompression::Level(PNG_LEVEL));
+        encoder.set_filter(png::Filter::Adaptive);
+        let mut writer = encoder.write_header()?;
         if let Some(points) = code_points {
             writer.write_chunk(png::chunk::cICP, &points)?;
         }
@@ -153,9 +164,12 @@ fn webp(picture: &PixelBuffer, quality: u8) -> Result<Vec<u8>, TransformError> {
     } else {
         webp::Encoder::from_rgb(&pixels, width, height)
     };
-    let file = encoder
-        .encode_simple(false, f32::from(quality))
-        .map_err(|error| TransformError::Internal(format!("WebP: {error:?}")))?;
+    let mut config =
+        webp::WebPConfig::new().map_err(|()| TransformError::Internal("another version of libwebp".to_owned()))?;
+    config.quality = f32::from(quality);
+    config.method = WEBP_METHOD;
+    let file =
+        encoder.encode_advanced(&config).map_err(|error| TransformError::Internal(format!("WebP: {error:?}")))?;
     Ok(match profile {
         Some(profile) => with_profile(&file, (width, height), profile),
         None => file.to_vec(),

@@ -123,7 +123,7 @@ mod tests {
             );
             start += picture.len();
         }
-        pictures.iter().for_each(|(picture, _)| bytes.extend(*picture));
+        bytes.extend(pictures.iter().flat_map(|(picture, _)| *picture));
         bytes
     }
 
@@ -148,8 +148,8 @@ mod tests {
         let own = [[1, 2, 3, 0].repeat(3), vec![1, 2, 3, 90]].concat();
         let three = [[1, 2, 3, 1, 2, 3, 0, 0], [1, 2, 3, 1, 2, 3, 0, 0]].concat();
         let one_bit = [&[0, 0, 0, 0, 9, 9, 9, 0][..], &[0x40, 0, 0, 0, 0x40, 0, 0, 0]].concat();
-        let table: [(u16, &[u8], &[u8], [u8; 4]); 6] = [
-            (32, &clear, MASK, [255, 255, 0, 255]),
+        let table = [
+            (32, &*clear, MASK, [255, 255, 0, 255]),
             (32, &clear, &[], [255; 4]),
             (32, &own, MASK, [0, 90, 0, 0]),
             (32, &own, &[], [0, 90, 0, 0]),

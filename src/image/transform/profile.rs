@@ -156,12 +156,12 @@ impl PixelBuffer {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::super::{Encoding, encode};
     use super::*;
 
     /// A grey profile (ICC.1) whose curve has this exponent.
-    pub fn grey_icc(gamma: f64) -> Vec<u8> {
+    fn grey_icc(gamma: f64) -> Vec<u8> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
         let exponent = ((gamma * 256.0).round() as u16).to_be_bytes();
         let white = [b"XYZ \0\0\0\0".as_slice(), &[0, 0, 0xF6, 0xD6, 0, 1, 0, 0, 0, 0, 0xD3, 0x2D]].concat();
@@ -207,7 +207,9 @@ pub mod tests {
         let measured = |gamma, chromaticities| Profile::Measured(Measured { gamma, chromaticities });
         let table = [
             (measured(Some(100_000), None), [229, 168, 122, 96, 133, 160, 188, 188, 188, 56, 229, 182]),
-            (measured(Some(45_454), Some(ADOBE)), [227, 100, 42, 0, 57, 91, 129, 129, 129, 0, 201, 116]),
+            // About that of sRGB, which it stands for.
+            (measured(Some(45_454), Some(ADOBE)), [226, 100, 46, 1, 60, 91, 128, 128, 128, 0, 200, 115]),
+            (measured(Some(55_556), Some(ADOBE)), [235, 119, 62, 1, 77, 110, 146, 146, 146, 0, 210, 135]),
             // Display P3.
             (Profile::CodePoints([12, 13, 0, 1]), [215, 93, 31, 17, 61, 93, 128, 128, 128, 0, 204, 112]),
             (Profile::CodePoints([1, 13, 0, 1]), COLOURS),
@@ -240,6 +242,10 @@ pub mod tests {
         ] {
             let shown = picture(Colour::Grey, &values, Profile::Icc(grey_icc(gamma))).into_srgb();
             assert_near(&shown.data, &expected);
+            // 1 / 2.2 stands for the curve of sRGB.
+            if gamma > 2.0 {
+                continue;
+            }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "six digits")]
             let measured = Measured { gamma: Some((100_000.0 / gamma) as u32), chromaticities: None };
             let shown = picture(Colour::GreyAlpha, &values.map(|grey| [grey, 9]).concat(), Profile::Measured(measured));

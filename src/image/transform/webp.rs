@@ -181,9 +181,11 @@ impl<'a> Webp<'a> {
     }
 }
 
-/// Whether scaling to this size saves more than it costs.
+/// Whether scaling to this size saves more than it costs. libwebp takes as long to scale as to convert all pixels (12.3 ms
+/// for a picture of 1500 x 1000 pixels, 13.6 ms at 512 x 340, 3.5 and 5.2 ms at 800 x 600 and 512 x 384), so only the
+/// next step gains, which costs about 1 ms for a million pixels.
 fn is_worthwhile((width, height): (u32, u32), (full_width, full_height): (u32, u32)) -> bool {
-    u64::from(width) * u64::from(height) * 2 <= u64::from(full_width) * u64::from(full_height)
+    u64::from(width) * u64::from(height) * 8 <= u64::from(full_width) * u64::from(full_height)
         && width <= full_width
         && height <= full_height
 }
@@ -200,8 +202,8 @@ mod tests {
         value.to_le_bytes()[..bytes].to_vec()
     }
 
-    fn a_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        [name, &number(content.len(), 4)[..], content, &[0][..content.len() % 2]].concat()
+    fn a_chunk(name: [u8; 4], content: &[u8]) -> Vec<u8> {
+        [&name[..], &number(content.len(), 4), content, &[0][..content.len() % 2]].concat()
     }
 
     fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
@@ -210,7 +212,7 @@ mod tests {
     }
 
     fn extended(flags: u8, width: usize, height: usize) -> Vec<u8> {
-        a_chunk(b"VP8X", &[&[flags, 0, 0, 0][..], &number(width - 1, 3), &number(height - 1, 3)].concat())
+        a_chunk(*b"VP8X", &[&[flags, 0, 0, 0][..], &number(width - 1, 3), &number(height - 1, 3)].concat())
     }
 
     /// The chunks of a picture of one colour, lossless so that its values are exact.
@@ -223,7 +225,7 @@ mod tests {
 
     fn frame(left: usize, top: usize, (width, height): (u32, u32), chunks: &[u8]) -> Vec<u8> {
         let sides = [width, height].map(|side| number(side as usize - 1, 3)).concat();
-        a_chunk(b"ANMF", &[&number(left / 2, 3)[..], &number(top / 2, 3), &sides, &[100, 0, 0, 0], chunks].concat())
+        a_chunk(*b"ANMF", &[&number(left / 2, 3)[..], &number(top / 2, 3), &sides, &[100, 0, 0, 0], chunks].concat())
     }
 
     fn decoded(file: &[u8]) -> Result<PixelBuffer, TransformError> {
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn the_first_frame_lies_on_a_transparent_canvas() {
         let frames = [frame(2, 2, (3, 1), &plain(3, 1, RED)), frame(0, 0, (8, 4), &plain(8, 4, [9, 9, 9, 255]))];
-        let animation = file(&[extended(0x02, 8, 4), a_chunk(b"ANIM", &[7, 7, 7, 255, 0, 0]), frames.concat()]);
+        let animation = file(&[extended(0x02, 8, 4), a_chunk(*b"ANIM", &[7, 7, 7, 255, 0, 0]), frames.concat()]);
         let picture = decoded(&animation).expect("a picture");
         assert_eq!((picture.width, picture.height, picture.colour), (8, 4, Colour::Rgba));
         let shown = picture.data.chunks_exact(4).enumerate().filter(|(_, pixel)| pixel[3] != 0);
@@ -288,13 +290,14 @@ mod tests {
 
     #[test]
     fn a_lossy_picture_is_scaled_as_it_is_decoded_but_not_too_far() {
-        let data = (0..400 * 300).flat_map(|at| [(at % 400 / 2) as u8, (at / 400 / 2) as u8, 90]).collect();
+        let pixel = |at: usize| [at % 400 / 2, at / 400 / 2, 90].map(|value| u8::try_from(value).expect("below 256"));
+        let data = (0..400 * 300).flat_map(pixel).collect();
         let picture = PixelBuffer { width: 400, height: 300, colour: Colour::Rgb, data, profile: None };
         let file = encode::encode(picture, Encoding::Webp, 90).expect("a file");
         let webp = Webp::open(&file).expect("a header");
         let size = |at_least| webp.decode(at_least, &LIMITS).map(|picture| (picture.width, picture.height));
         assert_eq!(size(None), Ok((400, 300)));
         assert_eq!(size(Some((100, 75))), Ok((100, 75)));
-        assert_eq!(size(Some((390, 290))), Ok((400, 300)), "scaling would cost more than it saves");
+        assert_eq!(size(Some((200, 150))), Ok((400, 300)), "scaling would cost more than it saves");
     }
 }
