@@ -276,6 +276,31 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_an_error_or_another_picture_and_nothing_worse() {
+        let sample = |name: &str| {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name);
+            std::fs::read(path).expect("a sample")
+        };
+        let mut random = fastrand::Rng::with_seed(7);
+        for name in ["lossy.webp", "lossless.webp", "animation.webp"] {
+            let whole = sample(name);
+            let size = decoded(&whole).map(|picture| (picture.width, picture.height)).expect("a sound one");
+            for _ in 0..300 {
+                let mut damaged = whole.clone();
+                for _ in 0..random.usize(1..5) {
+                    let at = random.usize(12..damaged.len());
+                    damaged[at] = random.u8(..);
+                }
+                let Ok(webp) = Webp::open(&damaged) else { continue };
+                let _ = webp.verify(&LIMITS);
+                if let Ok(picture) = webp.decode(Some((size.0 / 4 + 1, size.1 / 4 + 1)), &LIMITS) {
+                    assert_eq!(picture.data.len(), picture.width as usize * picture.height as usize * 4);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn it_is_held_to_the_limits() {
         let wide = file(&[plain(2000, 600, RED)]);
         assert!(matches!(decoded(&wide), Err(TransformError::TooLarge(_))));
