@@ -425,6 +425,7 @@ fn saved(job: &Job) -> Record {
             original: None,
             same_as: None,
             extension_mismatch: false,
+            smaller_than_box: false,
             from_earlier_run: 0,
         }),
     )

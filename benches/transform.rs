@@ -1,9 +1,12 @@
-//! What it costs to make thumbnails of photographs, beside img2dataset, and how near they come to those of `convert`.
+//! What it costs to make thumbnails, beside img2dataset, and how near they come to those of `convert`.
 //!
 //! ```text
-//! cargo bench --bench transform                     # pictures made here
-//! cargo bench --bench transform -- FOLDER           # the JPEG files of a folder
+//! cargo bench --bench transform                     # pictures made here: photographs, and pictures of the web
+//! cargo bench --bench transform -- FOLDER           # the JPEG, PNG, WebP and GIF files of a folder
 //! ```
+//!
+//! Photographs are JPEG files of 1200 x 800 pixels, fitted into the box. Pictures of the web are JPEG, WebP, PNG and GIF
+//! files of 200 to 1500 pixels, 36 : 8 : 5 : 1 of them, and get a border.
 //!
 //! Times of the steps are processor time of the thread, the median and the least of 15 rounds over all pictures: other
 //! work on the machine disturbs that less than wall time. Then the built program and img2dataset fetch the pictures
@@ -47,45 +50,110 @@ fn main() -> Result<()> {
     if first.as_deref() == Some(measure::WORD) {
         return measure::child(words);
     }
+    if let Some(from) = first {
+        return run("given pictures", ResizeMode::KeepRatio, |corpus| given(Path::new(&from), corpus));
+    }
+    run("photographs", ResizeMode::KeepRatio, photographs)?;
+    run("pictures of the web", ResizeMode::Border, pictures_of_the_web)
+}
+
+/// Prints all there is to say about one corpus.
+fn run(what: &str, mode: ResizeMode, make: impl FnOnce(&Path) -> Result<Pictures>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let corpus = folder.path().join("pictures");
     fs::create_dir(&corpus)?;
-    let files = if let Some(from) = first { given(Path::new(&from), &corpus)? } else { made(&corpus)? };
+    let files = make(&corpus)?;
     let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-    println!("{} pictures, {} KB on average; to fit into {SIDE} x {SIDE}", files.len(), bytes / files.len() / 1000);
-    steps(&files)?;
+    let average = bytes / files.len() / 1000;
+    println!("\n{} {what}, {average} KB on average; {mode:?} into {SIDE} x {SIDE}", files.len());
+    steps(&files, mode)?;
     likeness(folder.path(), &files)?;
-    programs(folder.path(), &corpus, &files)
+    programs(folder.path(), &corpus, &files, mode)
 }
 
 /// A file's name and what is in it.
 type Pictures = Vec<(String, Vec<u8>)>;
 
-/// Copies the JPEG files of a folder.
+/// The format that the extension of a name says.
+fn format_of(name: &str) -> Format {
+    match name.rsplit('.').next() {
+        Some("png") => Format::Png,
+        Some("webp") => Format::Webp,
+        Some("gif") => Format::Gif,
+        _ => Format::Jpeg,
+    }
+}
+
+/// Copies the files of a folder that are of the formats of the web.
 fn given(from: &Path, to: &Path) -> Result<Pictures> {
     let mut files = Vec::new();
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         let bytes = fs::read(&path).unwrap_or_default();
-        if bytes.starts_with(b"\xFF\xD8\xFF") {
-            let name = format!("{:04}.jpg", files.len());
-            fs::write(to.join(&name), &bytes)?;
-            files.push((name, bytes));
-        }
+        let extension = match &*bytes {
+            [0xFF, 0xD8, 0xFF, ..] => "jpg",
+            [0x89, b'P', b'N', b'G', ..] => "png",
+            [b'R', b'I', b'F', b'F', ..] => "webp",
+            [b'G', b'I', b'F', b'8', ..] => "gif",
+            _ => continue,
+        };
+        push(&mut files, to, extension, bytes)?;
     }
-    if files.is_empty() { Err(format!("no JPEG in {}", from.display()).into()) } else { Ok(files) }
+    if files.is_empty() { Err(format!("no picture in {}", from.display()).into()) } else { Ok(files) }
+}
+
+fn push(files: &mut Pictures, to: &Path, extension: &str, bytes: Vec<u8>) -> Result<()> {
+    let name = format!("{:04}.{extension}", files.len());
+    fs::write(to.join(&name), &bytes)?;
+    files.push((name, bytes));
+    Ok(())
 }
 
 /// Pictures that are as much work as photographs are: noise of every size, less of the small one, edges, and grain.
-fn made(to: &Path) -> Result<Pictures> {
+fn photographs(to: &Path) -> Result<Pictures> {
     let mut files = Vec::new();
     for number in 0..24 {
-        let bytes = encode::encode(plasma(1200, 800, number), Encoding::Jpeg, 88)?;
-        let name = format!("{number:04}.jpg");
-        fs::write(to.join(&name), &bytes)?;
-        files.push((name, bytes));
+        push(&mut files, to, "jpg", encode::encode(plasma(1200, 800, number), Encoding::Jpeg, 88)?)?;
     }
     Ok(files)
+}
+
+/// Pictures in the formats, sizes and proportions that web pages have.
+fn pictures_of_the_web(to: &Path) -> Result<Pictures> {
+    const COUNT: u32 = 50;
+    let mut files = Vec::new();
+    for number in 0..COUNT {
+        // From 200 to 1500 pixels, the same for each format.
+        let width = 200 + number * 7919 % COUNT * 1300 / (COUNT - 1);
+        let height = width * [2, 3, 4, 3, 5][number as usize % 5] / [3, 4, 3, 3, 4][number as usize % 5];
+        let picture = plasma(width, height.clamp(200, 1500), number.into());
+        let (extension, bytes) = match number % 50 {
+            0 => ("gif", gif(&picture)?),
+            1..6 => ("png", encode::encode(flattened(picture), Encoding::Png, QUALITY)?),
+            6..14 => ("webp", encode::encode(picture, Encoding::Webp, 80)?),
+            _ => ("jpg", encode::encode(picture, Encoding::Jpeg, 85)?),
+        };
+        push(&mut files, to, extension, bytes)?;
+    }
+    Ok(files)
+}
+
+/// The picture in few colours, as diagrams and screenshots are.
+fn flattened(mut picture: PixelBuffer) -> PixelBuffer {
+    picture.data.iter_mut().for_each(|value| *value &= 0xE0);
+    picture
+}
+
+/// The picture in 252 colours.
+fn gif(picture: &PixelBuffer) -> Result<Vec<u8>> {
+    let palette = (0..252_u8).flat_map(|at| [at / 42 * 51, at / 6 % 7 * 42, at % 6 * 51]).collect::<Vec<_>>();
+    let pixels = picture.data.as_chunks::<3>().0.iter();
+    let buffer = pixels.map(|[red, green, blue]| red / 43 * 42 + green / 37 * 6 + blue / 43).collect::<Vec<_>>();
+    let (width, height) = (u16::try_from(picture.width)?, u16::try_from(picture.height)?);
+    let mut file = Vec::new();
+    let frame = gif::Frame { width, height, buffer: buffer.into(), ..gif::Frame::default() };
+    gif::Encoder::new(&mut file, width, height, &palette)?.write_frame(&frame)?;
+    Ok(file)
 }
 
 fn plasma(width: u32, height: u32, seed: u64) -> PixelBuffer {
@@ -125,38 +193,41 @@ fn plasma(width: u32, height: u32, seed: u64) -> PixelBuffer {
     PixelBuffer { width, height, colour: Colour::Rgb, data, profile: None }
 }
 
-fn thumbnails() -> Resize {
+fn thumbnails(mode: ResizeMode) -> Resize {
     let side = NonZeroU32::new(SIDE).unwrap_or(NonZeroU32::MIN);
-    Resize { width: side, height: side, mode: ResizeMode::KeepRatio, enlarge: false }
+    Resize { width: side, height: side, mode, enlarge: false }
 }
 
-fn plan(target: Encoding) -> TransformOptions {
+fn plan(target: Encoding, mode: ResizeMode) -> TransformOptions {
     let quality = Quality::new(QUALITY).unwrap_or_default();
-    TransformOptions { resize: Some(thumbnails()), target: Some(target), quality, ..TransformOptions::default() }
+    TransformOptions { resize: Some(thumbnails(mode)), target: Some(target), quality, ..TransformOptions::default() }
 }
 
 /// Prints what each step costs.
-fn steps(files: &Pictures) -> Result<()> {
+fn steps(files: &Pictures, mode: ResizeMode) -> Result<()> {
     let limits = Limits::default();
-    let open = |bytes| decode::open(bytes, Format::Jpeg, &limits);
+    let fit = |size| Fit::new(size, 1, Some(&thumbnails(mode)));
+    let decode = |(name, bytes): &(String, Vec<u8>)| {
+        let opened = decode::open(bytes, format_of(name), &limits)?;
+        let size = (opened.width, opened.height);
+        opened.decode(fit(size).decoded_at_least(size)).map(|pixels| (pixels, fit(size)))
+    };
     // The pixels of all pictures, as they are before each step.
     let (mut decoded, mut pictures) = (Vec::new(), Vec::new());
-    for (_, bytes) in files {
-        let opened = open(bytes)?;
-        let fit = Fit::new((opened.width, opened.height), 1, Some(&thumbnails()));
-        let pixels = opened.decode(None)?;
+    for file in files {
+        let (pixels, fit) = decode(file)?;
         pictures.push(resize::scale(pixels.clone(), &fit)?);
         decoded.push((pixels, fit));
     }
     let all = 0..files.len();
     println!("\nfetchimg, a picture:");
-    time("verify", all.clone(), |at| drop(black_box(verify(&files[at].1, Format::Jpeg, &limits))));
-    time("decode", all.clone(), |at| drop(black_box(open(&files[at].1).and_then(|opened| opened.decode(None)))));
-    time("decode, scaled", all.clone(), |at| {
-        let (pixels, fit) = &decoded[at];
-        let at_least = fit.decoded_at_least((pixels.width, pixels.height));
-        drop(black_box(open(&files[at].1).and_then(|opened| opened.decode(at_least))));
-    });
+    time("verify", all.clone(), |at| drop(black_box(verify(&files[at].1, format_of(&files[at].0), &limits))));
+    for (what, extension) in [("JPEG", "jpg"), ("PNG", "png"), ("WebP", "webp"), ("GIF", "gif")] {
+        let some = files.iter().filter(|(name, _)| name.ends_with(extension)).collect::<Vec<_>>();
+        if !some.is_empty() {
+            time(&format!("decode {what}"), 0..some.len(), |at| drop(black_box(decode(some[at]))));
+        }
+    }
     time("resize", all.clone(), |at| drop(black_box(resize::scale(decoded[at].0.clone(), &decoded[at].1))));
     for target in [Encoding::Jpeg, Encoding::Png, Encoding::Webp] {
         time(&format!("encode as {}", target.format()), all.clone(), |at| {
@@ -164,10 +235,12 @@ fn steps(files: &Pictures) -> Result<()> {
         });
     }
     let look = TransformOptions { hash: true, ..TransformOptions::default() };
-    time("perceptual hash", all.clone(), |at| drop(black_box(transform(&files[at].1, Format::Jpeg, None, &look))));
-    let whole = plan(Encoding::Jpeg);
-    time("all: JPEG to JPEG", all, |at| {
-        drop(black_box(transform(&files[at].1, Format::Jpeg, None, &whole)));
+    time("perceptual hash", all.clone(), |at| {
+        drop(black_box(transform(&files[at].1, format_of(&files[at].0), None, &look)));
+    });
+    let whole = plan(Encoding::Jpeg, mode);
+    time("all: to JPEG", all, |at| {
+        drop(black_box(transform(&files[at].1, format_of(&files[at].0), None, &whole)));
     });
     Ok(())
 }
@@ -196,23 +269,34 @@ fn likeness(folder: &Path, files: &Pictures) -> Result<()> {
         return Ok(());
     }
     let mut rows: [Vec<f64>; 3] = Default::default();
+    let mut unreadable = 0;
     for (name, bytes) in files {
         let (source, reference, again) =
             (folder.join("pictures").join(name), folder.join("r.png"), folder.join("r.jpg"));
         let size = format!("{SIDE}x{SIDE}");
-        let shrink =
-            [source.to_string_lossy().into_owned(), "-filter".into(), "Lanczos".into(), "-resize".into(), size];
-        convert(&shrink, &reference)?;
+        // The first picture, of smaller ones no larger one.
+        let (source, size) = (format!("{}[0]", source.to_string_lossy()), format!("{size}>"));
+        let shrink = [source, "-filter".into(), "Lanczos".into(), "-resize".into(), size];
+        if convert(&shrink, &reference).is_err() {
+            unreadable += 1;
+            continue;
+        }
         let coarse = [reference.to_string_lossy().into_owned(), "-quality".into(), QUALITY.to_string()];
         convert(&coarse, &again)?;
         let reference = fs::read(&reference)?;
-        let ours = |target| match transform(bytes, Format::Jpeg, None, &plan(target))?.image {
+        let ours = |target| match transform(bytes, format_of(name), None, &plan(target, ResizeMode::KeepRatio))?.image {
             Image::New { bytes, .. } => Ok::<_, Box<dyn std::error::Error>>(bytes),
             Image::Unchanged => Ok(bytes.clone()),
         };
         rows[0].push(similarity(&ours(Encoding::Png)?, &reference)?);
         rows[1].push(similarity(&ours(Encoding::Jpeg)?, &reference)?);
         rows[2].push(similarity(&fs::read(&again)?, &reference)?);
+    }
+    if unreadable > 0 {
+        println!("\nconvert cannot read {unreadable} of the pictures");
+    }
+    if rows[0].is_empty() {
+        return Ok(());
     }
     println!("\nSSIM of brightness, beside ImageMagick's `-filter Lanczos -resize` as PNG:");
     for (what, row) in ["fetchimg's PNG", "fetchimg's JPEG", "ImageMagick's own JPEG"].iter().zip(rows) {
@@ -274,11 +358,11 @@ const MANY: usize = 1050;
 const RUNS: usize = 5;
 
 /// The command line for a list and an output folder.
-type MakeCommand = fn(&str, &str) -> Vec<String>;
+type MakeCommand = fn(&str, &str, ResizeMode) -> Vec<String>;
 
 /// Both programs from nginx on loopback, in turn. img2dataset takes seconds to start, so what a picture costs is what a
 /// long list takes beyond a short one.
-fn programs(folder: &Path, corpus: &Path, files: &Pictures) -> Result<()> {
+fn programs(folder: &Path, corpus: &Path, files: &Pictures, mode: ResizeMode) -> Result<()> {
     if !answers("nginx", &["-v"]) {
         println!("\nnginx is not installed");
         return Ok(());
@@ -300,7 +384,7 @@ fn programs(folder: &Path, corpus: &Path, files: &Pictures) -> Result<()> {
             let run = |count: usize| -> Result<f64> {
                 let (list, output) =
                     (folder.join(format!("{count}.txt")), folder.join(format!("{name}-{count}-{round}")));
-                let command = command(&list.to_string_lossy(), &output.to_string_lossy());
+                let command = command(&list.to_string_lossy(), &output.to_string_lossy(), mode);
                 let taken = measure(&command, None, Duration::from_secs(600))?;
                 let written = jpegs(&output)?;
                 fs::remove_dir_all(&output)?;
@@ -323,14 +407,16 @@ fn programs(folder: &Path, corpus: &Path, files: &Pictures) -> Result<()> {
     Ok(())
 }
 
-fn fetchimg(list: &str, output: &str) -> Vec<String> {
+fn fetchimg(list: &str, output: &str, mode: ResizeMode) -> Vec<String> {
     let (side, quality) = (SIDE.to_string(), QUALITY.to_string());
     let program = env!("CARGO_BIN_EXE_fetchimg");
-    let words = [program, list, "-q", "-o", output, "--resize", &side, "--encode", "jpeg", "--quality", &quality];
-    words.map(str::to_owned).into()
+    let mode = if mode == ResizeMode::Border { "border" } else { "keep-ratio" };
+    let wanted = ["--resize", &side, "--resize-mode", mode, "--encode", "jpeg", "--quality", &quality];
+    let words = [&[program, list, "-q", "-o", output, "--name", "{index}.{ext}"], &wanted[..]].concat();
+    words.into_iter().map(str::to_owned).collect()
 }
 
-fn img2dataset(list: &str, output: &str) -> Vec<String> {
+fn img2dataset(list: &str, output: &str, mode: ResizeMode) -> Vec<String> {
     let options = [
         ("url_list", list),
         ("output_folder", output),
@@ -338,7 +424,7 @@ fn img2dataset(list: &str, output: &str) -> Vec<String> {
         ("processes_count", "1"),
         ("thread_count", "16"),
         ("image_size", &SIDE.to_string()),
-        ("resize_mode", "keep_ratio_largest"),
+        ("resize_mode", if mode == ResizeMode::Border { "border" } else { "keep_ratio_largest" }),
         ("resize_only_if_bigger", "True"),
         ("encode_quality", &QUALITY.to_string()),
         ("number_sample_per_shard", "100000"),

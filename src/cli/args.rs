@@ -182,8 +182,8 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS", help_heading = "Images")]
     pub resize: Option<String>,
 
-    /// How to fit: keep-ratio shows the whole image, center-crop fills the box and crops, border pads with white
-    /// [default: keep-ratio]
+    /// How to fit: keep-ratio shows the whole image, shortest gives the shorter side the size, center-crop fills the
+    /// box and crops, border pads with white [default: keep-ratio]
     #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = "Images")]
     pub resize_mode: Option<ResizeModeChoice>,
 
@@ -408,6 +408,7 @@ pub enum VerifyChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ResizeModeChoice {
     KeepRatio,
+    Shortest,
     CenterCrop,
     Border,
 }

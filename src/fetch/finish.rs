@@ -68,6 +68,15 @@ impl Fetcher {
         }
     }
 
+    /// Whether images wait for the CPU pool.
+    pub(super) const fn works_on_pixels(&self) -> bool {
+        #[cfg(feature = "transform")]
+        let works = self.options.plan.is_some();
+        #[cfg(not(feature = "transform"))]
+        let works = false;
+        works
+    }
+
     /// Without the feature `transform`, images are stored as they were received, and one is corrupt that would have to
     /// be decoded to see that it is not.
     #[cfg(not(feature = "transform"))]
@@ -103,6 +112,7 @@ impl Fetcher {
             original: inspected.original,
             same_as: None,
             extension_mismatch: name.mismatch,
+            smaller_than_box: inspected.smaller_than_box,
             from_earlier_run: state.from_earlier_run,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Fetcher, interrupted, not_tried};
 use crate::http::Connections;
-use crate::limiter::{Attempt, HostKey, Permit};
+use crate::limiter::{Attempt, Feedback, HostKey, Permit, RunPermit};
 use crate::record::FetchError;
 use crate::util::lock;
 
@@ -17,19 +17,28 @@ pub struct HeldPermit<'a> {
     fell_silent: bool,
     /// Which connection the first request uses.
     pub connections: Connections,
-    /// `None` if there was none at the host to which a redirect led.
+    /// `None` if there was none at the host to which a redirect led, or if the host is needed no more.
     permit: Mutex<Option<Permit>>,
+    /// What is left of the permit if the host is needed no more.
+    in_run: Mutex<Option<RunPermit>>,
 }
 
 impl<'a> HeldPermit<'a> {
     pub const fn new(fetcher: &'a Fetcher, permit: Permit, attempt: Attempt, fell_silent: bool) -> Self {
         let connections = connections(&permit, fell_silent);
-        Self { fetcher, attempt, fell_silent, connections, permit: Mutex::new(Some(permit)) }
+        Self { fetcher, attempt, fell_silent, connections, permit: Mutex::new(Some(permit)), in_run: Mutex::new(None) }
     }
 
     /// The permit that is held in the end.
     pub fn into_permit(self) -> Option<Permit> {
         self.permit.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the permit back to the host, which has answered well, before long work on the answer. The row keeps its
+    /// turn in the run until the attempt ends, and is not tried again after that.
+    pub fn leave_host(&self) {
+        let in_run = lock(&self.permit).take().map(|permit| permit.leave_host(Feedback::Success));
+        *lock(&self.in_run) = in_run;
     }
 
     /// Waits until another request of the attempt may be sent, to the same host or to another one. There the host

@@ -246,7 +246,8 @@ impl Fetcher {
                 }
                 return result;
             };
-            // A redirect led to a host that gives no permit to anybody.
+            // A redirect led to a host that gives no permit to anybody, or the work on pixels failed after the host had
+            // done its part.
             let Some(permit) = permit else { return Err(error) };
             // A row does not wait longer than the maximum, so it fails; its host is not contacted for that time even
             // so.
@@ -349,6 +350,10 @@ impl Fetcher {
                 received.discard();
             }
             return Err(error);
+        }
+        // The host does not wait for the CPU pool. A 202 may be tried again, for which the permit is needed.
+        if self.works_on_pixels() && status != 202 {
+            permit.leave_host();
         }
         self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
     }

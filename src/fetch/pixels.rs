@@ -45,7 +45,7 @@ impl Fetcher {
         }
         let is_decoding_asked = self.options.wanted.verify == Verify::Decode;
         let verified = |level| is_decoding_asked.then_some(level);
-        let Transformed { image, hash } = match (transformed, doubt) {
+        let Transformed { image, hash, smaller_than_box } = match (transformed, doubt) {
             (Ok(transformed), _) => transformed,
             (Err(error), Some(doubt)) if !matches!(error, TransformError::Internal(_)) => return Err(corrupt(doubt)),
             // No decoder here supports the format. The image is stored unchanged, without a hash.
@@ -59,7 +59,7 @@ impl Fetcher {
         inspected.verified = verified(Verified::Decode);
         let phash = hash.map(|hash| hash.to_string());
         let Image::New { bytes, format: target, width, height } = image else {
-            return Ok(InspectedBody { phash, ..inspected });
+            return Ok(InspectedBody { phash, smaller_than_box, ..inspected });
         };
         let (measures, digests) = (inspected.measures, inspected.digests);
         let original = Original { bytes: body.length(), format, measures, digests };
@@ -81,6 +81,7 @@ impl Fetcher {
             phash,
             verified: inspected.verified,
             original: Some(Box::new(original)),
+            smaller_than_box,
         })
     }
 

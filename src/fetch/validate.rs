@@ -139,6 +139,8 @@ pub struct InspectedBody {
     pub doubt: Option<CorruptImage>,
     /// The body as it was received, where a transformed image is stored.
     pub original: Option<Box<Original>>,
+    /// It would have had to be enlarged to have the size that the options ask for.
+    pub smaller_than_box: bool,
 }
 
 /// The validation of one body.

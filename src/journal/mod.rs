@@ -453,6 +453,7 @@ mod tests {
             original: None,
             same_as: None,
             extension_mismatch: false,
+            smaller_than_box: false,
             from_earlier_run: 0,
         };
         Record::of(&Job::new(0, url.clone()), Outcome::Saved(saved))

@@ -36,7 +36,7 @@ pub use self::aimd::MAX_PER_HOST;
 pub use self::circuit_breaker::{CircuitOpen, OpenAfter};
 pub use self::feedback::Feedback;
 use self::host::{Availability, HostState};
-pub use self::permit::{BackingOff, Permit};
+pub use self::permit::{BackingOff, Permit, RunPermit};
 use crate::util::lock;
 
 /// Requests in flight per host (`--per-host`).
@@ -560,6 +560,24 @@ mod tests {
         let permit = limiter.retry(&key("front")).await;
         drop(limiter.exchange(permit, &b, Attempt::First).await);
         assert_eq!(begin.elapsed(), 11 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_works_on_its_answer_holds_up_the_run_and_not_the_host() {
+        let concurrency = NonZeroUsize::new(2).expect("not zero");
+        let limiter = Limiter::new(Options { concurrency, ..options(PerHost::Fixed(1)) });
+        let there = key("a");
+        let working = limiter.retry(&there).await.leave_host(Feedback::Success);
+        assert_eq!(limiter.permits("a"), Some((0, 1)));
+        let TryAcquire::Permit(next) = limiter.try_acquire(&there, false) else { panic!("the host is free") };
+        let _also_working = next.leave_host(Feedback::Success);
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::RunFull));
+        let _ = futures::poll!(Box::pin(limiter.freed()));
+        let mut freed = Box::pin(limiter.freed());
+        assert!(futures::poll!(&mut freed).is_pending());
+        drop(working);
+        freed.await;
+        assert!(matches!(limiter.try_acquire(&there, false), TryAcquire::Permit(_)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -75,6 +75,14 @@ impl Permit {
         self.feedback = feedback;
     }
 
+    /// Like [`Permit::release`], for a row that has its answer and still works on it: it keeps its turn in the run, so
+    /// that rows are not begun faster than they are finished.
+    #[must_use]
+    pub fn leave_host(mut self, feedback: Feedback) -> RunPermit {
+        self.feedback = feedback;
+        RunPermit { shared: Arc::clone(&self.shared), in_run: self.in_run.take() }
+    }
+
     /// Like [`Permit::release`], for a row of this host that will retry.
     #[must_use]
     pub fn back_off(self, feedback: Feedback) -> BackingOff {
@@ -110,6 +118,20 @@ impl Drop for Permit {
         host.notify_new_row(&self.key, &shared);
         drop(hosts);
         shared.changed.notify_one();
+    }
+}
+
+/// The turn in the run of a row that needs its host no more. Dropping it gives it back.
+#[derive(Debug)]
+pub struct RunPermit {
+    shared: Arc<LimiterState>,
+    in_run: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for RunPermit {
+    fn drop(&mut self) {
+        drop(self.in_run.take());
+        self.shared.changed.notify_one();
     }
 }
 

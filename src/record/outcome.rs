@@ -95,6 +95,9 @@ pub struct Saved {
     /// The extension of the name belongs to another format than the bytes, and was kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extension_mismatch: bool,
+    /// The image is smaller than `--resize` asks for: it was left so, padded or enlarged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub smaller_than_box: bool,
     /// Bytes of the body that an earlier run had stored. Not part of the record in JSON.
     #[serde(skip)]
     pub from_earlier_run: u64,
@@ -298,6 +301,7 @@ mod tests {
                 original: None,
                 same_as: None,
                 extension_mismatch: false,
+                smaller_than_box: false,
                 from_earlier_run: 0,
             }),
         );

@@ -62,6 +62,8 @@ pub struct Summary {
     pub retries: u64,
     /// Files whose extension belongs to another format than their bytes.
     pub extension_mismatches: u64,
+    /// Images that are smaller than `--resize` asks for: left so, padded or enlarged.
+    pub smaller_than_box: u64,
     /// Saved images that are hard links to files with the same bytes.
     pub links: u64,
     /// Bytes of disk space that these links save.

@@ -20,6 +20,7 @@ pub struct Tally {
     /// Bytes of bodies that came over the network in this run.
     received: u64,
     extension_mismatches: u64,
+    smaller_than_box: u64,
     links: u64,
     link_bytes: u64,
     retries: u64,
@@ -78,6 +79,7 @@ impl Tally {
             bytes: 0,
             received: 0,
             extension_mismatches: 0,
+            smaller_than_box: 0,
             links: 0,
             link_bytes: 0,
             retries: 0,
@@ -108,6 +110,7 @@ impl Tally {
                 self.received += received.saturating_sub(saved.from_earlier_run);
                 self.retries += u64::from(saved.attempts.saturating_sub(1));
                 self.extension_mismatches += u64::from(saved.extension_mismatch);
+                self.smaller_than_box += u64::from(saved.smaller_than_box);
                 if saved.same_as.is_some() {
                     self.links += 1;
                     self.link_bytes += saved.bytes;
@@ -158,6 +161,7 @@ impl Tally {
             most_alive,
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
+            smaller_than_box: self.smaller_than_box,
             links: self.links,
             link_bytes: self.link_bytes,
             overloaded_hosts: Vec::new(),

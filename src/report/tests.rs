@@ -32,6 +32,7 @@ fn saved(ttfb_ms: f64, total_ms: f64) -> Record {
         original: None,
         same_as: None,
         extension_mismatch: true,
+        smaller_than_box: true,
         from_earlier_run: 0,
     }))
 }
@@ -60,6 +61,7 @@ fn the_numbers_of_a_summary_follow_from_the_records() {
     assert!((times.max - 1.0).abs() < 1e-9);
     assert!((summary.sum_of_downloads_seconds - 51.0).abs() < 1e-6, "5,050 x 10 ms and 500 ms");
     assert_eq!((summary.retries, summary.extension_mismatches, summary.most_alive), (100, 100, 7));
+    assert_eq!(summary.smaller_than_box, 100);
 }
 
 #[test]

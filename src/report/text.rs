@@ -122,6 +122,7 @@ mod tests {
             most_alive: 256,
             retries: 1_234,
             extension_mismatches: 12,
+            smaller_than_box: 1_234_567,
             links: 1_234_567,
             link_bytes: 987_654_321_012,
             failed_by_kind: BTreeMap::from([("dns".into(), 100), ("http_status 404".into(), 100)]),

@@ -47,7 +47,16 @@ fn modes_say_what_becomes_of_the_proportions() {
     let url = server.url("/sized/400/200/a.png");
     for (arguments, size) in [
         (&["--resize", "100", "--resize-mode", "keep-ratio"][..], (100, 50)),
+        (&["--resize", "100", "--resize-mode", "shortest"], (200, 100)),
+        (&["--resize", "300", "--resize-mode", "shortest"], (400, 200)),
+        (&["--resize", "300", "--resize-mode", "shortest", "--enlarge"], (600, 300)),
         (&["--resize", "100", "--resize-mode", "center-crop"], (100, 100)),
+        // Smaller ones are padded, or enlarged.
+        (&["--resize", "300", "--resize-mode", "center-crop"], (300, 300)),
+        (&["--resize", "500x450", "--resize-mode", "center-crop"], (500, 450)),
+        (&["--resize", "500x450", "--resize-mode", "center-crop", "--enlarge"], (500, 450)),
+        (&["--resize", "500x450", "--resize-mode", "border"], (500, 450)),
+        (&["--resize", "500x450", "--resize-mode", "border", "--enlarge"], (500, 450)),
         (&["--resize", "100x60", "--resize-mode", "border"], (100, 60)),
         (&["--resize", "1000"], (400, 200)),
         (&["--resize", "1000", "--enlarge"], (1000, 500)),
@@ -55,6 +64,52 @@ fn modes_say_what_becomes_of_the_proportions() {
         let run = fetchimg().lines([&url]).args(arguments).run();
         assert_eq!(stored(&run, "a.png"), (ImageFormat::Png, size), "{run}");
     }
+}
+
+#[test]
+fn images_that_are_smaller_than_the_box_are_counted() {
+    let server = Server::start();
+    let urls = ["/sized/400/200/wide.png", "/sized/90/50/small.png", "/sized/100/100/same.png"];
+    let urls = urls.map(|target| server.url(target));
+    // What is smaller on one side alone is enlarged, or padded, where both sides have to be filled.
+    for (mode, box_side, smaller) in [
+        ("keep-ratio", "100", [false, true, false]),
+        ("border", "300", [false, true, true]),
+        ("center-crop", "300", [true, true, true]),
+        ("shortest", "150", [false, true, true]),
+    ] {
+        for enlarge in [&[][..], &["--enlarge"]] {
+            let flags = ["--resize", box_side, "--resize-mode", mode, "--json"];
+            let run = fetchimg().lines(&urls).args(flags).args(enlarge).run();
+            let counted = smaller.iter().filter(|smaller| **smaller).count();
+            assert_eq!(run.report()["modes"][0]["smaller_than_box"], counted, "{run}");
+            for (index, smaller) in (0..).zip(smaller) {
+                let told = &run.record(index)["smaller_than_box"];
+                assert_eq!(*told, if smaller { json!(true) } else { Value::Null }, "{mode} {index}: {run}");
+            }
+        }
+    }
+    let run = fetchimg().lines(&urls).args(["--resize", "100"]).run();
+    assert!(run.stdout.contains("1 image than --resize asks for"), "{run}");
+    let run = fetchimg().lines(&urls).run();
+    assert!(!run.stdout.contains("--resize"), "{run}");
+    let padded = fetchimg().lines(&urls[1..2]).args(["--resize", "100", "--resize-mode", "center-crop"]).run();
+    let pixels = image::load_from_memory(&padded.file("small.png")).expect("a picture").into_luma8();
+    // The picture of 90 x 50 is in the middle, and white is around it.
+    let shown = [(50, 50), (5, 25), (4, 50), (50, 24), (50, 75)].map(|(x, y)| pixels.get_pixel(x, y)[0]);
+    assert_eq!((pixels.dimensions(), shown), ((100, 100), [99, 99, 255, 255, 255]), "{padded}");
+}
+
+#[test]
+fn a_host_does_not_wait_for_work_on_pixels() {
+    let server = Server::start();
+    // Encoding such an image takes far longer than fetching it.
+    let urls = ["/sized/1600/1200/a.png", "/sized/1600/1200/b.png"].map(|target| server.url(target));
+    let run = fetchimg().lines(&urls).args(["--per-host", "1", "--encode", "webp"]).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 2), "{run}");
+    let time = |index: u64, name: &str| run.record(index)[name].as_f64().expect("a time");
+    assert!(time(0, "total_ms") > 40.0, "there was nothing to wait for: {run}");
+    assert!(time(1, "start_ms") < time(0, "start_ms") + time(0, "total_ms"), "{run}");
 }
 
 #[test]

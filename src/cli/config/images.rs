@@ -52,6 +52,7 @@ pub fn transform_options(args: &Args) -> Result<Option<Arc<TransformOptions>>, U
     }
     let mode = match args.resize_mode.unwrap_or(ResizeModeChoice::KeepRatio) {
         ResizeModeChoice::KeepRatio => ResizeMode::KeepRatio,
+        ResizeModeChoice::Shortest => ResizeMode::Shortest,
         ResizeModeChoice::CenterCrop => ResizeMode::CenterCrop,
         ResizeModeChoice::Border => ResizeMode::Border,
     };

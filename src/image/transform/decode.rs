@@ -7,13 +7,18 @@ use std::io::{Cursor, ErrorKind};
 
 use image::codecs::{
     bmp::BmpDecoder, dds::DdsDecoder, gif::GifDecoder, hdr::HdrDecoder, ico::IcoDecoder, openexr::OpenExrDecoder,
-    png::PngDecoder, pnm::PnmDecoder, qoi::QoiDecoder, tga::TgaDecoder, tiff::TiffDecoder, webp::WebPDecoder,
+    pnm::PnmDecoder, qoi::QoiDecoder, tga::TgaDecoder, tiff::TiffDecoder,
 };
 use image::error::{DecodingError, ImageError, ImageFormatHint, LimitErrorKind, ParameterErrorKind};
 use image::{ColorType, ImageDecoder, ImageFormat, ImageResult};
 
+use super::alpha::{self, Opacity};
+use super::icon::Bitmap;
 use super::jpeg::decode::{self as jpeg, OpenedJpeg};
 use super::pixel_buffer::{Colour, PixelBuffer};
+use super::png::Png;
+use super::profile::Profile;
+use super::webp::Webp;
 use super::{Limits, TransformError};
 use crate::record::Format;
 
@@ -29,19 +34,41 @@ pub struct OpenedImage<'a> {
 
 enum AnyDecoder<'a> {
     Jpeg(Box<OpenedJpeg<'a>>),
-    Other(Box<dyn ImageDecoder + 'a>),
+    Png(Box<Png<'a>>),
+    Webp(Box<Webp<'a>>),
+    /// A bitmap in an icon.
+    Icon(Box<Bitmap<'a>>),
+    Other(Box<dyn ImageDecoder + 'a>, Opacity),
 }
 
 /// Reads the header of a file.
 pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<OpenedImage<'a>, TransformError> {
-    let (decoder, (width, height)) = if format == Format::Jpeg {
-        let opened = Box::new(jpeg::open(bytes)?);
-        let size = opened.size();
-        (AnyDecoder::Jpeg(opened), size)
-    } else {
-        let decoder = decoder(bytes, format)?;
-        let size = decoder.dimensions();
-        (AnyDecoder::Other(decoder), size)
+    let (decoder, (width, height)) = match format {
+        Format::Jpeg => {
+            let opened = Box::new(jpeg::open(bytes)?);
+            let size = opened.size();
+            (AnyDecoder::Jpeg(opened), size)
+        }
+        Format::Png => {
+            let png = Box::new(Png::open(bytes, limits)?);
+            let size = (png.width, png.height);
+            (AnyDecoder::Png(png), size)
+        }
+        Format::Webp => {
+            let webp = Box::new(Webp::open(bytes)?);
+            let size = (webp.width, webp.height);
+            (AnyDecoder::Webp(webp), size)
+        }
+        _ => {
+            if let Some(bitmap) = icon_bitmap(bytes, format) {
+                let size = decoder(&bitmap.icon, format)?.dimensions();
+                (AnyDecoder::Icon(Box::new(bitmap)), size)
+            } else {
+                let decoder = decoder(bytes, format)?;
+                let size = decoder.dimensions();
+                (AnyDecoder::Other(decoder, Opacity::of(bytes, format)), size)
+            }
+        }
     };
     if width == 0 || height == 0 {
         return Err(TransformError::Corrupt(format!("a picture of {width} x {height} pixels")));
@@ -50,18 +77,31 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
     Ok(OpenedImage { width, height, decoder, limits: *limits })
 }
 
+fn icon_bitmap(bytes: &[u8], format: Format) -> Option<Bitmap<'_>> {
+    if format == Format::Ico { Bitmap::of(bytes) } else { None }
+}
+
 impl OpenedImage<'_> {
     /// Decodes the pixels. If they are to be scaled, the picture may be decoded at a smaller size, but not below
     /// `at_least`, its width and height in pixels.
     pub fn decode(self, at_least: Option<(u32, u32)>) -> Result<PixelBuffer, TransformError> {
+        let limits = &self.limits;
         match self.decoder {
-            AnyDecoder::Jpeg(opened) => opened.decode(at_least, &self.limits),
-            AnyDecoder::Other(decoder) => other(decoder, &self.limits),
+            AnyDecoder::Jpeg(opened) => opened.decode(at_least, limits),
+            AnyDecoder::Png(png) => png.decode(limits),
+            AnyDecoder::Webp(webp) => webp.decode(at_least, limits),
+            AnyDecoder::Icon(bitmap) => {
+                let mut picture = other(decoder(&bitmap.icon, Format::Ico)?, limits, Opacity::AsStated)?;
+                bitmap.apply_mask(&mut picture.data);
+                Ok(picture)
+            }
+            AnyDecoder::Other(decoder, opacity) => other(decoder, limits, opacity),
         }
+        .map(PixelBuffer::without_full_opacity)
     }
 }
 
-/// The decoder for any format but JPEG.
+/// The decoder for any format but JPEG, PNG and WebP.
 fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, TransformError> {
     fn boxed<'a, D: ImageDecoder + 'a>(decoder: ImageResult<D>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
         decoder.map(|decoder| Box::new(decoder) as _)
@@ -70,12 +110,9 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     if format == Format::Bmp && bytes.get(14) != Some(&12) && bytes.get(28..30) == Some(&[64, 0]) {
         return Err(TransformError::Unsupported("bitmaps of 64 bits per pixel cannot be decoded here".to_owned()));
     }
-    let png_limits = png_limits(bytes);
     let bytes = Cursor::new(bytes);
     Ok(match format {
-        Format::Png => boxed(PngDecoder::with_limits(bytes, png_limits)),
         Format::Gif => boxed(GifDecoder::new(bytes)),
-        Format::Webp => boxed(WebPDecoder::new(bytes)),
         Format::Bmp => boxed(BmpDecoder::new(bytes)),
         Format::Tiff => boxed(TiffDecoder::new(bytes)),
         Format::Ico => boxed(IcoDecoder::new(bytes)),
@@ -92,19 +129,11 @@ fn decoder(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, T
     }?)
 }
 
-/// Memory limit for what a PNG holds besides its pixels, and for one row, which the decoder counts too. The colour
-/// profile is decompressed before its size is known; one that exceeds the limit is left out.
-fn png_limits(bytes: &[u8]) -> image::Limits {
-    /// Colour profiles have at most a few megabytes.
-    const MAX_PROFILE_BYTES: u64 = 16 << 20;
-    let width = bytes.get(16..20).and_then(|width| width.first_chunk()).map_or(0, |width| u32::from_be_bytes(*width));
-    let mut limits = image::Limits::no_limits();
-    // Four values of 16 bits per pixel.
-    limits.max_alloc = Some(MAX_PROFILE_BYTES + 8 * u64::from(width));
-    limits
-}
-
-fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<PixelBuffer, TransformError> {
+fn other(
+    mut decoder: Box<dyn ImageDecoder + '_>,
+    limits: &Limits,
+    opacity: Opacity,
+) -> Result<PixelBuffer, TransformError> {
     let (width, height) = decoder.dimensions();
     let color_type = decoder.color_type();
     let bytes = decoder.total_bytes();
@@ -114,9 +143,12 @@ fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Pix
     decoder_limits.max_alloc = Some(limits.max_memory);
     decoder.set_limits(decoder_limits)?;
     // A broken colour profile is no reason to refuse the picture.
-    let profile = decoder.icc_profile().ok().flatten();
+    let profile = decoder.icc_profile().ok().flatten().map(Profile::Icc);
     let mut data = vec![0; usize::try_from(bytes).map_err(TransformError::internal)?];
     decoder.read_image_boxed(&mut data)?;
+    if opacity == Opacity::Associated {
+        alpha::divide(&mut data, color_type);
+    }
     let (colour, data) = match color_type {
         ColorType::L8 => (Colour::Grey, data),
         ColorType::La8 => (Colour::GreyAlpha, data),
@@ -130,7 +162,8 @@ fn other(mut decoder: Box<dyn ImageDecoder + '_>, limits: &Limits) -> Result<Pix
         ColorType::Rgba32F => (Colour::Rgba, from_linear(&data, 4)),
         other => return Err(TransformError::Unsupported(format!("pixels of the kind {other:?}"))),
     };
-    Ok(PixelBuffer { width, height, colour, data, profile })
+    let picture = PixelBuffer { width, height, colour, data, profile };
+    Ok(if opacity == Opacity::NoneIfClear { picture.opaque_if_clear() } else { picture })
 }
 
 /// Converts values of 16 bits to 8, rounded.
@@ -245,25 +278,6 @@ mod tests {
         dds[12] = 8;
         dds[16] = 8;
         assert!(open(&dds, Format::Dds, &Limits::default()).and_then(|opened| opened.decode(None)).is_ok());
-    }
-
-    #[test]
-    fn a_profile_is_decompressed_up_to_a_limit() {
-        let png = |profile: &[u8]| {
-            let mut info = png::Info::with_size(1, 1);
-            info.icc_profile = Some(profile.into());
-            let mut bytes = Vec::new();
-            let mut writer =
-                png::Encoder::with_info(&mut bytes, info).and_then(png::Encoder::write_header).expect("a head");
-            writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
-            bytes
-        };
-        let profile = |bytes: &[u8]| {
-            let opened = open(bytes, Format::Png, &Limits::default()).expect("a header");
-            opened.decode(None).expect("a picture").profile.map(|profile| profile.len())
-        };
-        assert_eq!(profile(&png(&[7; 16_000])), Some(16_000));
-        assert_eq!(profile(&png(&vec![0; 20 << 20])), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn hash(picture: &PixelBuffer, orientation: u8) -> Result<PerceptualHash, Tr
     let data = picture.data.chunks_exact(picture.colour.channels()).map(|pixel| brightness(pixel, picture.colour));
     let (width, height) = (picture.width, picture.height);
     let grey = PixelBuffer { width, height, colour: Colour::Grey, data: data.collect(), profile: None };
-    let fit = Fit { used: (1.0, 1.0), size: (SIDE_PIXELS, SIDE_PIXELS), frame: None };
+    let fit = Fit::whole((SIDE_PIXELS, SIDE_PIXELS));
     Ok(PerceptualHash(bits(&scale(grey, &fit)?.upright(orientation).data)))
 }
 
@@ -52,7 +52,7 @@ fn brightness(pixel: &[u8], colour: Colour) -> u8 {
         u8::try_from(sum >> 16).unwrap_or(u8::MAX)
     };
     match (colour, pixel) {
-        (Colour::Rgb, [red, green, blue]) => mixed(*red, *green, *blue),
+        (Colour::Rgb, [red, green, blue]) | (Colour::Rgbx, [red, green, blue, _]) => mixed(*red, *green, *blue),
         (Colour::Rgba, [red, green, blue, alpha]) => over_white(mixed(*red, *green, *blue), *alpha),
         (Colour::GreyAlpha, [value, alpha]) => over_white(*value, *alpha),
         (_, [value, ..]) => *value,

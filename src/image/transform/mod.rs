@@ -5,14 +5,21 @@
 //! and run in a [`CpuPool`] beside the network. An image is untrusted: its header is held to [`Limits`] before memory
 //! is allocated for it, so that a decompression bomb ends as an error.
 
+mod alpha;
 pub mod decode;
 pub mod encode;
 pub mod hash;
+mod icon;
 mod jpeg;
+#[allow(unsafe_code, reason = "libwebp is in C, and its fast decoder has no safe wrapper; see there")]
+mod libwebp;
 pub mod pixel_buffer;
+mod png;
 mod pool;
+pub mod profile;
 pub mod resize;
 mod verify;
+mod webp;
 mod workarounds;
 
 use std::error::Error;
@@ -138,6 +145,8 @@ pub struct Transformed {
     pub image: Image,
     /// The perceptual hash, if asked for.
     pub hash: Option<PerceptualHash>,
+    /// The image would have had to be enlarged to have the size that was asked for ([`Fit::is_smaller`]).
+    pub smaller_than_box: bool,
 }
 
 /// The image to store.
@@ -176,6 +185,7 @@ pub fn transform(
     let stored = (opened.width, opened.height);
     let orientation = orientation.unwrap_or(1);
     let fit = Fit::new(stored, orientation, options.resize.as_ref());
+    let smaller_than_box = fit.is_smaller;
     options.limits.check_memory(scaled_memory(&fit, stored))?;
     let own_encoding = Encoding::of(format);
     let stays = fit.is_identity(stored) && (options.target.is_none() || options.target == own_encoding);
@@ -185,14 +195,14 @@ pub fn transform(
         verify(&bytes, source_format, &options.limits)?;
     }
     if !is_decoded {
-        return Ok(Transformed { image: Image::Unchanged, hash: None });
+        return Ok(Transformed { image: Image::Unchanged, hash: None, smaller_than_box });
     }
     // The hash is defined by the whole picture.
     let at_least = if options.hash { None } else { fit.decoded_at_least(stored) };
     let picture = opened.decode(at_least)?;
     let hash = if options.hash { Some(hash::hash(&picture, orientation)?) } else { None };
     if stays {
-        return Ok(Transformed { image: Image::Unchanged, hash });
+        return Ok(Transformed { image: Image::Unchanged, hash, smaller_than_box });
     }
     let mut picture = resize::scale(picture, &fit)?.upright(orientation);
     if let Some((width, height)) = fit.frame {
@@ -201,7 +211,7 @@ pub fn transform(
     let (width, height) = (picture.width, picture.height);
     let target = options.target.or(own_encoding).unwrap_or(Encoding::Png);
     let bytes = encode::encode(picture, target, options.quality.0)?;
-    Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash })
+    Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash, smaller_than_box })
 }
 
 /// Bytes of memory that [`transform`] and `verify` need for such an image, for [`CpuPool::run`]. `size` is its width
@@ -297,7 +307,7 @@ mod tests {
             assert!(memory_needed(&options) >= 800_000_000);
             let limits = Limits { max_memory: 100_000_000, ..Limits::default() };
             let mut png = Vec::new();
-            let mut writer = png::Encoder::new(&mut png, 1, 1).write_header().expect("a head");
+            let mut writer = ::png::Encoder::new(&mut png, 1, 1).write_header().expect("a head");
             writer.write_image_data(&[7]).and_then(|()| writer.finish()).expect("an end");
             let refused = transform(&png, Format::Png, None, &TransformOptions { limits, ..options });
             assert!(matches!(refused, Err(TransformError::TooLarge(_))), "{refused:?}");

@@ -1,5 +1,7 @@
 //! Decoded pixels, row by row, with eight bits per value.
 
+use super::profile::Profile;
+
 /// Channels of a pixel, eight bits each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
@@ -11,6 +13,8 @@ pub enum Colour {
     Rgb,
     /// Red, green, blue, opacity.
     Rgba,
+    /// Red, green, blue, and a value without meaning: pixels that need not be widened before they are scaled.
+    Rgbx,
 }
 
 impl Colour {
@@ -21,8 +25,14 @@ impl Colour {
             Self::Grey => 1,
             Self::GreyAlpha => 2,
             Self::Rgb => 3,
-            Self::Rgba => 4,
+            Self::Rgba | Self::Rgbx => 4,
         }
+    }
+
+    /// Whether pixels have no colour.
+    #[must_use]
+    pub const fn is_grey(self) -> bool {
+        matches!(self, Self::Grey | Self::GreyAlpha)
     }
 
     /// Whether pixels have opacity.
@@ -43,8 +53,8 @@ pub struct PixelBuffer {
     pub colour: Colour,
     /// Values of the pixels, row by row.
     pub data: Vec<u8>,
-    /// Colour profile from the file (ICC.1).
-    pub profile: Option<Vec<u8>>,
+    /// What the file says about its colours.
+    pub profile: Option<Profile>,
 }
 
 impl PixelBuffer {
@@ -59,7 +69,7 @@ impl PixelBuffer {
             Colour::Grey => upright::<1>(&self.data, self.width, self.height, orientation),
             Colour::GreyAlpha => upright::<2>(&self.data, self.width, self.height, orientation),
             Colour::Rgb => upright::<3>(&self.data, self.width, self.height, orientation),
-            Colour::Rgba => upright::<4>(&self.data, self.width, self.height, orientation),
+            Colour::Rgba | Colour::Rgbx => upright::<4>(&self.data, self.width, self.height, orientation),
         };
         Self { width, height, data, ..self }
     }
@@ -73,6 +83,7 @@ impl PixelBuffer {
             Colour::Grey => &[255],
             Colour::GreyAlpha => &[255, 0],
             Colour::Rgb => &[255; 3],
+            Colour::Rgbx => &[255; 4],
             Colour::Rgba => &[255, 255, 255, 0],
         };
         let mut data = white.repeat(width as usize * height as usize);
@@ -84,12 +95,26 @@ impl PixelBuffer {
         Self { width, height, data, ..self }
     }
 
+    /// The picture without the values that have no meaning.
+    #[must_use]
+    pub fn narrowed(self) -> Self {
+        if self.colour != Colour::Rgbx {
+            return self;
+        }
+        let mut data = vec![0; self.data.len() / 4 * 3];
+        for (narrow, [values @ .., _]) in data.as_chunks_mut::<3>().0.iter_mut().zip(self.data.as_chunks::<4>().0) {
+            *narrow = *values;
+        }
+        Self { colour: Colour::Rgb, data, ..self }
+    }
+
     /// The picture without opacity, composed over white.
     #[must_use]
     pub fn flattened(self) -> Self {
         let (colour, channels) = match self.colour {
             Colour::GreyAlpha => (Colour::Grey, 2),
             Colour::Rgba => (Colour::Rgb, 4),
+            Colour::Rgbx => return self.narrowed(),
             Colour::Grey | Colour::Rgb => return self,
         };
         let mut data = Vec::with_capacity(self.data.len() / channels * (channels - 1));

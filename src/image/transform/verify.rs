@@ -3,9 +3,9 @@
 use std::io::Cursor;
 
 use gif::MemoryLimit;
-use image_webp::WebPDecoder;
 
 use super::decode::open;
+use super::webp::Webp;
 use super::workarounds::decodable;
 use super::{Limits, TransformError};
 use crate::record::Format;
@@ -17,7 +17,7 @@ pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), Trans
     match format {
         Format::Png => png(&bytes, limits),
         Format::Gif => gif(&bytes, limits),
-        Format::Webp => webp(&bytes, limits),
+        Format::Webp => Webp::open(&bytes)?.verify(limits),
         // All data are decoded at any scale.
         Format::Jpeg => opened.decode(Some((1, 1))).map(drop),
         _ => opened.decode(None).map(drop),
@@ -83,24 +83,6 @@ fn gif(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
     Ok(())
 }
 
-fn webp(bytes: &[u8], limits: &Limits) -> Result<(), TransformError> {
-    let mut decoder = WebPDecoder::new(Cursor::new(bytes))?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    let frames = if decoder.is_animated() { u64::from(decoder.num_frames()) } else { 1 };
-    limits.check_frames(frames, frames.saturating_mul(pixels))?;
-    limits.check_memory(pixels.saturating_mul(8))?;
-    let size = decoder.output_buffer_size().ok_or_else(|| TransformError::TooLarge("no memory".to_owned()))?;
-    let mut picture = vec![0; size];
-    if !decoder.is_animated() {
-        return Ok(decoder.read_image(&mut picture)?);
-    }
-    for _ in 0..frames {
-        decoder.read_frame(&mut picture)?;
-    }
-    Ok(())
-}
-
 impl From<png::DecodingError> for TransformError {
     fn from(error: png::DecodingError) -> Self {
         match error {
@@ -117,17 +99,6 @@ impl From<gif::DecodingError> for TransformError {
             gif::DecodingError::MemoryLimit | gif::DecodingError::OutOfMemory => Self::TooLarge(error.to_string()),
             gif::DecodingError::UnexpectedEof => Self::Corrupt("it ends too soon".to_owned()),
             gif::DecodingError::Io(error) => ends_too_soon(&error),
-            other => Self::Corrupt(other.to_string()),
-        }
-    }
-}
-
-impl From<image_webp::DecodingError> for TransformError {
-    fn from(error: image_webp::DecodingError) -> Self {
-        match error {
-            image_webp::DecodingError::MemoryLimitExceeded => Self::TooLarge(error.to_string()),
-            image_webp::DecodingError::IoError(error) => ends_too_soon(&error),
-            image_webp::DecodingError::UnsupportedFeature(what) => Self::Unsupported(what),
             other => Self::Corrupt(other.to_string()),
         }
     }

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::icon;
 use crate::record::Format;
 
 /// The bytes to decode, and their format. Only the few files that need a workaround are copied.
@@ -16,7 +17,6 @@ pub fn decodable(bytes: &[u8], format: Format) -> (Cow<'_, [u8]>, Format) {
         Format::Png => filtered(bytes, png),
         Format::Gif => filtered(bytes, gif),
         Format::Bmp => filtered(bytes, bitmap),
-        Format::Webp => filtered(bytes, webp),
         Format::Ico => match largest_png(bytes) {
             Some(picture) => return decodable(picture, Format::Png),
             None => None,
@@ -39,21 +39,20 @@ fn filtered(bytes: &[u8], filter: PartFilter) -> Option<Vec<u8>> {
     Some(copy)
 }
 
-/// Leaves out text and Exif chunks if there is more than 1 MiB of them, and closes a file whose end is missing or is
-/// something else: what is there of the last chunk of data gets its checksum, and IEND follows. Whether all pixels are
-/// there is for the decoder to find out. png 0.18.1 reports the missing end whatever it has decoded; libpng, and with it
-/// browsers, show the picture.
-/// Upstream: `PngDecoder` of image 0.25.10 has png 0.18.1 keep all text. A long text exceeds the memory limit although
-/// the picture does not (<https://github.com/image-rs/image/issues/1788>), and many short ones take several times the
-/// memory that is counted. A proposed change reads text only when it is asked for
-/// (<https://github.com/image-rs/image-png/pull/657>).
+/// Leaves out Exif chunks if there is more than 1 MiB of them, and closes a file whose end is missing or is something
+/// else: what is there of the last chunk of data gets its checksum, and IEND follows. Whether all pixels are there is for
+/// the decoder to find out. png 0.18.1 reports the missing end whatever it has decoded; libpng, and with it browsers, show
+/// the picture.
+/// Upstream: png 0.18.1 keeps Exif without being asked, so that a long one exceeds the memory limit although the picture
+/// does not ("TODO: allow skipping" in `StreamingDecoder::start_chunk`); text is skipped on request
+/// (<https://github.com/image-rs/image/issues/1788>).
 ///
-/// Tests: `much_text_in_a_png_is_left_out`, `a_png_may_lack_its_end`.
+/// Tests: `much_exif_in_a_png_is_left_out`, `a_png_may_lack_its_end`.
 fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
-    /// Text and Exif up to this length are kept, in bytes.
-    const MAX_TEXT_BYTES: usize = 1 << 20;
+    /// Exif up to this length is kept, in bytes.
+    const MAX_EXIF_BYTES: usize = 1 << 20;
     keep(bytes.get(..8)?);
-    let (mut at, mut text, mut has_data) = (8, 0_usize, false);
+    let (mut at, mut exif, mut has_data) = (8, 0_usize, false);
     loop {
         let rest = bytes.get(at..)?;
         let Some(chunk) = png_chunk(rest) else {
@@ -64,7 +63,7 @@ fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
             return Some(false);
         };
         match &chunk[4..8] {
-            b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf" => text += chunk.len(),
+            b"eXIf" => exif += chunk.len(),
             b"IEND" if !chunk.ends_with(&crc32fast::hash(&chunk[4..chunk.len() - 4]).to_be_bytes()) => {
                 close_png(&[], keep);
                 return Some(false);
@@ -75,7 +74,7 @@ fn png(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
             }
         }
         if &chunk[4..8] == b"IEND" {
-            return Some(text <= MAX_TEXT_BYTES);
+            return Some(exif <= MAX_EXIF_BYTES);
         }
         at += chunk.len();
     }
@@ -226,37 +225,6 @@ fn bitmap(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
     Some(false)
 }
 
-/// Sets the flags of an extended WebP to what the file holds.
-/// Upstream: image-webp 0.2.4 refuses a file with a flag for a chunk that is not there, and passes over chunks without
-/// a flag; libwebp, and with it browsers, go by the chunks; no upstream issue was found.
-///
-/// Test: `flags_of_a_webp_promise_nothing`.
-fn webp(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
-    const START: usize = 20;
-    const FLAGS: [([u8; 4], u8); 4] = [(*b"ICCP", 0x20), (*b"ALPH", 0x10), (*b"EXIF", 0x08), (*b"XMP ", 0x04)];
-    if bytes.get(12..16)? != b"VP8X" {
-        return Some(true);
-    }
-    let said = *bytes.get(START)?;
-    // Without a picture outside of them, frames alone make the picture.
-    let mut flags = said & !FLAGS.iter().fold(0, |all, (_, flag)| all | flag);
-    let mut rest = bytes.get(START + 10..)?;
-    while let Some((kind, length)) = rest.first_chunk::<4>().zip(rest.get(4..).and_then(|length| length.first_chunk()))
-    {
-        flags |= FLAGS.iter().find(|(known, _)| known == kind).map_or(0, |(_, flag)| *flag);
-        // A lossless picture says itself whether it has alpha, and so do the frames of an animation.
-        if matches!(kind, b"VP8L" | b"ANMF") {
-            flags |= said & 0x10;
-        }
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        rest = rest.get(8 + length + length % 2..).unwrap_or_default();
-    }
-    keep(&bytes[..START]);
-    keep(&[flags]);
-    keep(&bytes[START + 1..]);
-    Some(flags == said)
-}
-
 /// The largest picture of an icon, if it is a PNG, which is then decoded as a PNG.
 /// Upstream: `IcoDecoder` of image 0.25.10 refuses a PNG that is not RGBA with eight bits
 /// (<https://github.com/image-rs/image/issues/1590>; lenient after <https://github.com/image-rs/image/pull/3027>) or
@@ -266,15 +234,7 @@ fn webp(bytes: &[u8], keep: &mut dyn FnMut(&[u8])) -> Option<bool> {
 ///
 /// Test: `a_png_in_an_icon_may_have_any_colours_and_any_size`.
 fn largest_png(bytes: &[u8]) -> Option<&[u8]> {
-    let count = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
-    let side = |byte: u8| u32::from(byte.wrapping_sub(1)) + 1;
-    let entries = bytes.get(6..)?.chunks_exact(16).take(count.into());
-    let largest = entries.max_by_key(|entry| side(entry[0]) * side(entry[1]))?;
-    let [length, start] = [8, 12].map(|at| largest.get(at..).and_then(|number| number.first_chunk()));
-    let number = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
-    let (start, length) = (number(start?)?, number(length?)?);
-    let picture = bytes.get(start..start.checked_add(length)?)?;
-    picture.starts_with(b"\x89PNG\r\n\x1A\n").then_some(picture)
+    icon::largest(bytes).filter(|picture| picture.starts_with(b"\x89PNG\r\n\x1A\n"))
 }
 
 #[cfg(test)]
@@ -343,6 +303,10 @@ mod tests {
             assert_eq!(decoded(&parts.concat(), Format::Gif), (2, 1), "{what}");
         }
         let cut = [SCREEN, FRAME, &FRAME[..12]].concat();
+        let small_screen = b"GIF89a\x01\0\x01\0\x80\0\0rgbRGB";
+        assert_eq!(decoded(&[&small_screen[..], unknown, FRAME, b";"].concat(), Format::Gif), (2, 1));
+        let aside = b",\x03\0\x04\0\x02\0\x01\0\0\x02\x02\x44\x0A\0";
+        assert_eq!(decoded(&[&small_screen[..], &aside[..], b";"].concat(), Format::Gif), (5, 5));
         assert!(
             transform(&cut, Format::Gif, None, &TransformOptions { verify: true, ..TransformOptions::default() })
                 .is_err()
@@ -475,18 +439,23 @@ mod tests {
     }
 
     #[test]
-    fn much_text_in_a_png_is_left_out() {
+    fn much_exif_in_a_png_is_left_out() {
         let file = sample("plain.png");
-        let chunk = |length: usize| {
-            let content = [b"tEXtk\0".as_slice(), &vec![b'x'; length - 2]].concat();
+        let chunk = |name: &[u8], length: usize| {
+            let content = [name, b"k\0".as_slice(), &vec![b'x'; length - 2]].concat();
             let checksum = crc32fast::hash(&content).to_be_bytes();
             [&u32::try_from(length).expect("a short one").to_be_bytes(), content.as_slice(), &checksum].concat()
         };
         let with = |text: Vec<u8>| [&file[..33], &text, &file[33..]].concat();
-        let some = with(chunk(1000));
+        let some = with(chunk(b"eXIf", 1000));
         assert_eq!(decodable(&some, Format::Png).0, some);
-        for text in [chunk(2_000_000), chunk(2).repeat(80_000)] {
-            assert!(decodable(&with(text), Format::Png).0.len() <= file.len());
+        for exif in [chunk(b"eXIf", 20_000_000), chunk(b"eXIf", 2).repeat(80_000)] {
+            assert!(decodable(&with(exif.clone()), Format::Png).0.len() <= file.len());
+            assert_eq!(decoded(&with(exif), Format::Png), (41, 19));
+        }
+        // Text is skipped by the decoder.
+        for text in [chunk(b"tEXt", 20_000_000), chunk(b"tEXt", 2).repeat(80_000)] {
+            assert_eq!(decoded(&with(text), Format::Png), (41, 19));
         }
     }
 }

@@ -199,6 +199,7 @@ mod tests {
             original: None,
             same_as: None,
             extension_mismatch: false,
+            smaller_than_box: false,
             from_earlier_run: 0,
         };
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));

@@ -3,6 +3,7 @@
 use mozjpeg::{ColorSpace, CompInfo, CompInfoExt as _, Decompress, Marker};
 
 use super::super::pixel_buffer::{Colour, PixelBuffer};
+use super::super::profile::Profile;
 use super::super::{Limits, TransformError};
 use super::scans::{Scans, survey};
 use super::{guarded, messages};
@@ -70,7 +71,13 @@ impl OpenedJpeg<'_> {
             }
             let side = |side| u32::try_from(side).map_err(TransformError::internal);
             // The rest of the file is not read: the pixels are there, and what trails behind them may be anything.
-            Ok(PixelBuffer { width: side(width)?, height: side(height)?, colour, data, profile })
+            Ok(PixelBuffer {
+                width: side(width)?,
+                height: side(height)?,
+                colour,
+                data,
+                profile: profile.map(Profile::Icc),
+            })
         })
     }
 
