@@ -444,7 +444,7 @@ fn what_cannot_be_read_in_the_encoding_is_told() {
     let list = (0..3).flat_map(|n| [url.as_bytes(), b"\xe9", n.to_string().as_bytes(), b".png\n"].concat());
     let run = fetchimg().stdin(list.collect::<Vec<_>>()).arg("--json").run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert!(run.report()["advice"][0].as_str().unwrap().contains("--input-encoding"), "{run}");
+    assert!(run.report()["advice"][0].as_str().expect("a sentence").contains("--input-encoding"), "{run}");
 }
 
 #[test]

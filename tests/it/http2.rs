@@ -55,9 +55,10 @@ fn a_dead_connection_is_not_a_dead_host() {
     for (server, targets, running) in started.collect::<Vec<_>>() {
         let run = running.wait();
         all_are_saved(&run, &server, &targets);
-        // The requests that were in flight, at the first try.
+        // The requests that were in flight are sent again: in the same attempt if a PING has ended the connection by then.
+        assert!(server.requests().len() > 80, "the connection died with a request\n{run}");
         let again = run.records().iter().filter(|record| record["attempts"] != 1).count();
-        assert!((1..=8).contains(&again), "{again}\n{run}");
+        assert!(again <= 8, "{again}\n{run}");
     }
 }
 

@@ -455,7 +455,7 @@ for kind in ["png", "jpeg", "webp"]:
 
     for gamma in [1.0, 0.55]:
 
-        @case(f"png with a gamma of {gamma}, smaller, as {kind}", half_as_shown, (3.0, 64), ("--encode", kind, "--resize", "150x150"))
+        @case(f"png with a gamma of {gamma}, smaller, as {kind}", half_as_shown, (3.0, 96), ("--encode", kind, "--resize", "150x150"))
         def gamma_png(gamma=gamma):
             image = picture(200, 125)
             data = saved(image, "PNG")
