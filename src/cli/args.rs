@@ -2,14 +2,17 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
+use super::habits;
+use crate::util::redact::escaped;
 use crate::{fetch, http, input, naming, run};
 
 /// Example command lines and what each does, for the end of the help and of the man page.
@@ -521,8 +524,41 @@ pub struct CommandLineError(clap::Error);
 impl CommandLineError {
     /// Prints help and version on standard output, and errors on standard error.
     pub fn print(&self) {
+        if let Some(sentence) = self.sentence() {
+            // There is no other place to report that standard error is closed.
+            let _ = writeln!(io::stderr(), "fetchimg: {}", escaped(&sentence));
+            return;
+        }
         // An error of this write cannot be reported either.
         let _ = self.0.print();
+    }
+
+    /// What to type instead, where that is known better than clap knows it.
+    fn sentence(&self) -> Option<String> {
+        let text = |kind| match self.0.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let flag = text(ContextKind::InvalidArg)?;
+        match self.0.kind() {
+            ErrorKind::UnknownArgument => {
+                let answer = habits::answer(flag)?;
+                Some(format!("there is no {flag}; {answer}"))
+            }
+            ErrorKind::ValueValidation => {
+                let value = text(ContextKind::InvalidValue)?;
+                let name = flag.split([' ', '=']).next()?;
+                let command = Args::command();
+                let takes = |argument: &&clap::Arg| argument.get_long().is_some_and(|long| name == format!("--{long}"));
+                let argument = command.get_arguments().find(takes)?;
+                let default = argument.get_default_values().first().and_then(|value| value.to_str());
+                Some(format!(
+                    "{name} {value} is no number that it takes; write one such as {}",
+                    default.unwrap_or("256")
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the command line is wrong; otherwise it asks for help or the version.

@@ -7,6 +7,7 @@ mod args;
 mod config;
 mod demo;
 mod fd_limit;
+mod habits;
 mod logging;
 mod signals;
 
