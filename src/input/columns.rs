@@ -25,7 +25,11 @@ impl ListColumns {
         let Options { url_column, checksum_column, .. } = context.options;
         let index_of = |wanted: &str| {
             let exactly = names.iter().position(|name| **name == *wanted);
-            exactly.or_else(|| names.iter().position(|name| name.trim() == wanted.trim()))
+            let trimmed = || names.iter().position(|name| name.trim() == wanted.trim());
+            // Of a column that nobody named, the case may differ; of two such columns the user has to choose.
+            let is_alike = |name: &&Arc<str>| name.trim().eq_ignore_ascii_case(wanted.trim());
+            let alone = || (names.iter().filter(is_alike).count() == 1).then(|| names.iter().position(|name| is_alike(&name)));
+            exactly.or_else(trimmed).or_else(|| alone().flatten())
         };
         let Some(url) = index_of(url_column) else {
             // The usual reason is a list without a header. The values of its first row must not be shown as if they

@@ -716,7 +716,7 @@ mod tests {
                 "image,,caption\n",
                 "it has no column url, but image, one without a name, caption; name the one with --url-column",
             ),
-            ("URL\n", "it has no column url, but URL; name"),
+            ("URL,Url\n", "it has no column url, but URL, Url; name"),
             ("url,sha1\n", "it has no column md5, as --checksum-column says, but url, sha1"),
             ("http://ann:pw@a.example/1,x\n", "its first row holds a URL, and must name the columns, one of them url"),
             (&many, "c18, c19 and 10 more; name"),
