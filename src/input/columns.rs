@@ -28,7 +28,8 @@ impl ListColumns {
             let trimmed = || names.iter().position(|name| name.trim() == wanted.trim());
             // Of a column that nobody named, the case may differ; of two such columns the user has to choose.
             let is_alike = |name: &&Arc<str>| name.trim().eq_ignore_ascii_case(wanted.trim());
-            let alone = || (names.iter().filter(is_alike).count() == 1).then(|| names.iter().position(|name| is_alike(&name)));
+            let alone =
+                || (names.iter().filter(is_alike).count() == 1).then(|| names.iter().position(|name| is_alike(&name)));
             exactly.or_else(trimmed).or_else(|| alone().flatten())
         };
         let Some(url) = index_of(url_column) else {

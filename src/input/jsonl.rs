@@ -207,6 +207,10 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
                 extra.push((name, value));
             }
         }
+        let is_alike = |(name, _): &(Arc<str>, Value)| name.trim().eq_ignore_ascii_case(options.url_column.trim());
+        if url.is_none() && extra.iter().filter(|field| is_alike(field)).count() == 1 {
+            url = extra.iter().position(is_alike).map(|at| extra.remove(at).1);
+        }
         Ok(ParsedObject { url, checksum, extra: Extra::new(extra) })
     }
 }

@@ -432,6 +432,26 @@ fn lists_are_read_in_the_encoding_that_is_named() {
 }
 
 #[test]
+fn a_column_is_known_by_its_name_in_any_case() {
+    let server = Server::start();
+    let url = server.url("/png/300/a.png");
+    for list in [
+        format!("ID,URL\n1,{url}\n"),
+        format!("Url\tID\n{url}\t1\n"),
+        format!("{{\"ID\":\"1\",\"URL\":\"{url}\"}}\n"),
+        format!("URL,url,ID\nx,{url},1\n"),
+    ] {
+        let run = fetchimg().stdin(list.clone()).run();
+        assert_eq!((run.status, run.outcomes()), (Some(0), vec!["saved a.png".to_owned()]), "{list}\n{run}");
+        assert_eq!(run.record(0)["extra"]["ID"], "1", "{list}\n{run}");
+    }
+    // Which of two is meant has to be said.
+    let run = fetchimg().stdin(format!("URL,Url\n{url},{url}\n")).args(["--input-format", "csv"]).run();
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("it has no column url, but URL, Url; name the one with --url-column"), "{run}");
+}
+
+#[test]
 fn what_cannot_be_read_in_the_encoding_is_told() {
     let server = Server::start();
     let url = server.url("/png/300/");

@@ -109,6 +109,24 @@ fn an_unknown_flag_is_refused() {
 }
 
 #[test]
+fn flags_of_other_programs_are_answered_by_the_one_that_does_it_here() {
+    for (flag, hint) in [
+        ("--jobs=4", "there is no --jobs; many downloads at once are the default; -j N"),
+        ("--threads", "-j N"),
+        ("--thread_count", "-j N"),
+        ("--resume", "the same command again"),
+        ("--continue", "the same command again"),
+        ("--input", "fetchimg LIST"),
+        ("--quiet-errors", "-q logs only errors"),
+        ("-L", "--max-redirs N"),
+    ] {
+        assert_refused(&fetchimg().args(["list.txt", flag]).run(), hint);
+    }
+    let run = fetchimg().args(["list.txt", "--retries", "many"]).run();
+    assert_refused(&run, "fetchimg: --retries many is no number that it takes; write one such as 3\n");
+}
+
+#[test]
 fn a_flag_without_its_value_is_refused() {
     for flag in ["--name", "-j", "--per-host", "--report", "--chunk-size"] {
         assert_refused(&fetchimg().args(["list.txt", flag]).run(), "value");
