@@ -2,8 +2,9 @@
 //!
 //! The disk is a journaled ext4 in a file, mounted through a loop device with direct I/O, so that blocks are cached once
 //! as on a real disk. It is made anew for every list and thrown away with all its files: creating files on ext4 soon
-//! after many were removed is up to twenty times as slow. The benchmark runs in a mount namespace of its own, and the
-//! loop device is released with its mount, so that nothing is left behind if the benchmark fails or is killed.
+//! after many were removed is up to twenty times as slow. The file has no name once it is mounted, the loop device is
+//! released with its mount, and the mount ends with the last process of the benchmark, which runs in a mount namespace of
+//! its own: nothing is left behind if the benchmark fails or is interrupted.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
