@@ -21,13 +21,11 @@ use crate::common::Result;
 /// The first argument that makes the program this one.
 pub const WORD: &str = "limit-of-the-machine";
 
-/// The number of connections of each of the two threads.
-const CONNECTIONS: usize = 16;
-
-/// Fetches the URLs of a list, all on one numeric host, into a folder.
+/// Fetches the URLs of a list, all on one numeric host, into a folder, over the given number of connections.
 pub fn fetch(mut words: impl Iterator<Item = String>) -> Result<()> {
     let list = std::fs::read_to_string(words.next().ok_or("no list")?)?;
     let output = PathBuf::from(words.next().ok_or("no folder")?);
+    let connections = words.next().ok_or("no number of connections")?.parse::<usize>()?;
     std::fs::create_dir_all(&output)?;
     let (mut host, mut paths) = (String::new(), Vec::new());
     for url in list.lines() {
@@ -38,8 +36,9 @@ pub fn fetch(mut words: impl Iterator<Item = String>) -> Result<()> {
     let address = host.parse::<SocketAddr>()?;
     let paths = Mutex::new(paths);
     let failures = std::thread::scope(|scope| {
-        let threads =
-            [(); 2].map(|()| scope.spawn(|| download(address, &paths, &output).map_err(|error| error.to_string())));
+        let threads = [(); 2].map(|()| {
+            scope.spawn(|| download(address, &paths, &output, connections / 2).map_err(|error| error.to_string()))
+        });
         let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".to_owned())));
         ended.filter_map(std::result::Result::err).collect::<Vec<_>>()
     });
@@ -54,18 +53,18 @@ struct Connection {
     body: Option<(usize, usize)>,
 }
 
-/// The loop of one thread.
-fn download(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path) -> Result<()> {
+/// The loop of one thread with this number of connections.
+fn download(address: SocketAddr, paths: &Mutex<Vec<String>>, output: &Path, number: usize) -> Result<()> {
     let next = || paths.lock().map_or(None, |mut paths| paths.pop());
     let mut poll = Poll::new()?;
     let mut connections = HashMap::new();
-    for token in 0..CONNECTIONS {
+    for token in 0..number {
         let Some(path) = next() else { break };
         let mut stream = TcpStream::connect(address)?;
         poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         connections.insert(Token(token), (Connection { stream, path, received: Vec::new(), body: None }, true));
     }
-    let mut events = Events::with_capacity(CONNECTIONS);
+    let mut events = Events::with_capacity(number);
     while !connections.is_empty() {
         poll.poll(&mut events, None)?;
         for event in &events {

@@ -21,7 +21,8 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 enum Kind {
     Fetchimg(&'static [&'static str]),
-    Limit,
+    /// The number of connections.
+    Limit(usize),
     /// The number of concurrent downloads, and further flags.
     Curl(u32, &'static [&'static str]),
     Aria2(u32),
@@ -42,6 +43,16 @@ pub struct Line {
 /// The flag of wget2 2 and later for retries after the status of a busy server.
 const RETRY_ON_503: &str = "--retry-on-http-error=503";
 
+/// The curl to compare with: that of the variable `CURL`, or the installed one.
+fn curl() -> String {
+    std::env::var("CURL").unwrap_or_else(|_| "curl".to_owned())
+}
+
+/// The wget2 to compare with: that of the variable `WGET2`, or the installed one.
+fn wget2() -> String {
+    std::env::var("WGET2").unwrap_or_else(|_| "wget2".to_owned())
+}
+
 /// Whether a program is installed and succeeds with these arguments.
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let tried = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -55,18 +66,19 @@ pub fn all(many: bool) -> Vec<Peer> {
         peer("fetchimg", Kind::Fetchimg(&[]), false),
         peer("fetchimg-64k", Kind::Fetchimg(&["--chunk-size", "64KiB"]), false),
         peer("fetchimg-h1", Kind::Fetchimg(&["--http1.1"]), false),
-        peer("limit", Kind::Limit, false),
+        peer("limit", Kind::Limit(32), false),
+        peer("limit-64", Kind::Limit(64), false),
     ];
-    if succeeds("curl", &["--version"]) {
+    if succeeds(&curl(), &["--version"]) {
         peers.extend([16, 50, 300].map(|at_once| peer(&format!("curl-{at_once}"), Kind::Curl(at_once, &[]), false)));
         peers.extend(
             [16, 50].map(|at_once| peer(&format!("curl-h1-{at_once}"), Kind::Curl(at_once, &["--http1.1"]), false)),
         );
     }
-    if succeeds("wget2", &["--version"]) {
+    if succeeds(&wget2(), &["--version"]) {
         // 1.99 does not know the flag, and would end at once.
-        let knows = succeeds("wget2", &[RETRY_ON_503, "--version"]);
-        peers.extend([5, 16].map(|threads| peer(&format!("wget2-{threads}"), Kind::Wget2(threads, knows), false)));
+        let knows = succeeds(&wget2(), &[RETRY_ON_503, "--version"]);
+        peers.extend([5, 16, 64].map(|threads| peer(&format!("wget2-{threads}"), Kind::Wget2(threads, knows), false)));
     }
     if succeeds("aria2c", &["--version"]) {
         peers.push(peer("aria2-16", Kind::Aria2(16), many));
@@ -84,6 +96,25 @@ pub fn all(many: bool) -> Vec<Peer> {
 }
 
 impl Peer {
+    /// The name and version that the program prints, without the rest of the line.
+    pub fn version(&self) -> String {
+        let program = match self.kind {
+            Kind::Fetchimg(_) => env!("CARGO_BIN_EXE_fetchimg").to_owned(),
+            Kind::Limit(_) => return String::new(),
+            Kind::Curl(..) => curl(),
+            Kind::Wget2(..) => wget2(),
+            Kind::Aria2(_) => "aria2c".to_owned(),
+            Kind::XargsWget => "wget".to_owned(),
+            Kind::Tutorial(_) => "python3".to_owned(),
+        };
+        let output = Command::new(program).arg("--version").stderr(Stdio::null()).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let words = text.lines().next().unwrap_or_default().split_whitespace();
+        let is_number = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
+        let mut ended = false;
+        words.take_while(|word| !std::mem::replace(&mut ended, is_number(word))).collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether it can run the workload, and its flags make sense for it.
     pub fn suits(&self, ask: &Ask) -> bool {
         match &self.kind {
@@ -92,10 +123,14 @@ impl Peer {
                 Some(&"--http1.1") => ask.authority.is_some(),
                 Some(_) => ask.large,
             },
-            Kind::Limit => ask.authority.is_none() && ask.hosts.is_empty() && !ask.rough && ask.wait == 0,
+            // Where the server waits, the number of connections alone says how long the list must take.
+            Kind::Limit(connections) => {
+                ask.authority.is_none() && ask.hosts.is_empty() && !ask.rough && (*connections == 64) == (ask.wait > 0)
+            }
             Kind::Curl(_, flags) => flags.is_empty() || ask.authority.is_some(),
             // They cannot be told the address of a host.
-            Kind::Aria2(_) | Kind::Wget2(..) => ask.hosts.is_empty(),
+            Kind::Wget2(threads, _) => ask.hosts.is_empty() && (*threads < 64 || ask.wait > 0),
+            Kind::Aria2(_) => ask.hosts.is_empty(),
             // Nor the certificate to trust, nor to try again.
             Kind::XargsWget | Kind::Tutorial(_) => ask.hosts.is_empty() && ask.authority.is_none() && !ask.rough,
         }
@@ -119,8 +154,9 @@ impl Peer {
                     say(&["--resolve", host]);
                 }
             }
-            Kind::Limit => {
-                say(&[&std::env::current_exe()?.display().to_string(), limit::WORD, &list_text, &output_text]);
+            Kind::Limit(connections) => {
+                let program = std::env::current_exe()?.display().to_string();
+                say(&[&program, limit::WORD, &list_text, &output_text, &connections.to_string()]);
             }
             Kind::Curl(at_once, flags) => {
                 // With a list of URLs alone it would name files after them, which --remote-name-all does as well; a
@@ -130,7 +166,7 @@ impl Peer {
                     writeln!(settings, "url = \"{url}\"")?;
                 }
                 fs::write(aside, settings)?;
-                say(&["curl", "-s", "-f", "-Z", "--parallel-max", &at_once.to_string(), "--remote-name-all"]);
+                say(&[&curl(), "-s", "-f", "-Z", "--parallel-max", &at_once.to_string(), "--remote-name-all"]);
                 say(&["--create-dirs", "--output-dir", &output_text, "-K", &aside.display().to_string()]);
                 say(flags);
                 if let Some(file) = &authority {
@@ -154,7 +190,7 @@ impl Peer {
                 }
             }
             Kind::Wget2(threads, knows) => {
-                say(&["wget2", "-q", "-i", &list_text, "-P", &output_text, &format!("--max-threads={threads}")]);
+                say(&[&wget2(), "-q", "-i", &list_text, "-P", &output_text, &format!("--max-threads={threads}")]);
                 say(&["--no-robots"]);
                 if let Some(file) = &authority {
                     say(&[&format!("--ca-certificate={file}")]);

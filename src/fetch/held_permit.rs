@@ -34,6 +34,11 @@ impl<'a> HeldPermit<'a> {
         self.permit.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the limiter that the head of a good answer has come.
+    pub fn note_answer(&self) {
+        lock(&self.permit).as_ref().inspect(|permit| permit.note_answer());
+    }
+
     /// Gives the permit back to the host, which has answered well, before long work on the answer. The row keeps its
     /// turn in the run until the attempt ends, and is not tried again after that.
     pub fn leave_host(&self) {

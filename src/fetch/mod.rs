@@ -338,6 +338,7 @@ impl Fetcher {
             let validation = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
             PartialBody { body, validation, validator, source, total }
         };
+        permit.note_answer();
         let status = response.status;
         if let Err(error) = self.receive(&mut received, state, &mut response, &download).await {
             let error = unless_accepted(error, status);

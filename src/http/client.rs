@@ -45,6 +45,13 @@ const MAX_PING_INTERVAL: Duration = Duration::from_secs(5);
 /// before the requests on it have been silent for too long, so they are sent again in the same attempt.
 const MAX_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a server may send over HTTP/2 before it is told that bytes have been read (RFC 9113, section 6.9), in bytes:
+/// what fills a gigabit per second at a round trip of 50 ms. It becomes memory only where images are read more slowly than
+/// they come.
+const STREAM_WINDOW_BYTES: u32 = 6 << 20;
+/// The same for all streams of a connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
 /// The longest URL that hyper can send. The URLs of a list have the same limit.
 const MAX_URL_BYTES: usize = 65_534;
 
@@ -82,6 +89,9 @@ pub struct Options {
     /// How long name servers are listened to, if that was said: otherwise as long as `/etc/resolv.conf` says, and
     /// [`Options::connect_timeout`] at most.
     pub lookup_timeout: Option<Duration>,
+    /// Servers may send little over HTTP/2 before what has come is read. For `--limit-rate`, where it would wait in
+    /// memory.
+    pub small_windows: bool,
     /// `--stall-timeout`.
     pub stall_timeout: Duration,
     /// `--timeout`, for one attempt with its redirects and its body.
@@ -380,6 +390,8 @@ impl Client {
             .pool_max_idle_per_host(if kind.pooled { options.concurrency } else { 0 })
             .http2_keep_alive_interval((options.stall_timeout / 4).clamp(MIN_PING_INTERVAL, MAX_PING_INTERVAL))
             .http2_keep_alive_timeout((options.stall_timeout / 2).min(MAX_PING_TIMEOUT))
+            .http2_initial_stream_window_size((!options.small_windows).then_some(STREAM_WINDOW_BYTES))
+            .http2_initial_connection_window_size((!options.small_windows).then_some(CONNECTION_WINDOW_BYTES))
             .dns_resolver(Arc::new(self.resolver.with(pinned)))
             .tcp_nodelay(true)
             // Browsers read such answers. A folded field is one with a space (RFC 9112, section 5.2); a line that is no

@@ -43,6 +43,7 @@ impl Default for Options {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             lookup_timeout: None,
             stall_timeout: DEFAULT_STALL_TIMEOUT,
+            small_windows: false,
             attempt_timeout: DEFAULT_ATTEMPT_TIMEOUT,
             concurrency: 256,
         }

@@ -2,7 +2,10 @@
 //! ended.
 //!
 //! It works as TCP's congestion control does. The limit grows by one with every success until the first overload, which
-//! halves it and is remembered as a ceiling. It grows back quickly to just below the number that was too many, and from
+//! halves it and is remembered as a ceiling. A host that has failed no request yet and answers quickly gets more in its
+//! first round trips (slow start, RFC 5681, section 3.1): each answer adds [`QUICK_STEP`] as soon as its head is there.
+//! New connections need a round trip before they carry a request, so each step of the way up costs two.
+//! After an overload the limit grows back quickly to just below the number that was too many, and from
 //! there by one permit now and then. A failed increase doubles the number of successes before the next one, so that a
 //! host with a fixed limit refuses very few of many requests; a successful increase is followed by a larger one.
 //!
@@ -10,10 +13,22 @@
 //! increase to nine may succeed by luck. A success therefore only halves the count of failed increases, and a ceiling
 //! that moves a little counts as the same ceiling.
 
+use std::time::Duration;
+
 /// The initial limit of a host: the number of connections that browsers open to one host over HTTP/1.1.
 pub const INITIAL_PERMITS: usize = 6;
 /// The largest limit that a host can reach by itself: a server that serves 64 requests at once is not faster with 65.
 pub const MAX_PER_HOST: usize = 64;
+
+/// What the head of a quick answer adds to the limit in slow start. The six requests of the first round trip are followed
+/// by up to 36, so that a host with a limit below that refuses at most thirty before it has made its limit known.
+const QUICK_STEP: usize = 5;
+/// In slow start the limit is at most this multiple of the requests that the host has had in flight at once: what it has
+/// not been asked for yet proves nothing.
+const MAX_QUICK_FACTOR: usize = 6;
+/// The longest time from the beginning of a request to the head of its answer in which an answer is a quick one. An
+/// answer from the other side of the world takes that, with the handshakes before it.
+pub const MAX_QUICK_LATENCY: Duration = Duration::from_secs(1);
 
 /// Successes add one to the trust in the present limit, up to this number.
 const MAX_TRUST: u32 = 50;
@@ -48,6 +63,10 @@ pub struct AdaptiveLimit {
     step: usize,
     /// Increases that failed; halved by each one that succeeds.
     failed_increases: u32,
+    /// No request has failed yet.
+    is_slow_start: bool,
+    /// The limit has grown by quick answers, and no request that began near it has ended.
+    is_ahead: bool,
     /// Requests that began with at most [`INITIAL_PERMITS`] in flight, and the refusals among them.
     baseline: (u32, u32),
 }
@@ -63,18 +82,40 @@ impl AdaptiveLimit {
             trust: 0,
             step: 1,
             failed_increases: 0,
+            is_slow_start: true,
+            is_ahead: false,
             baseline: (0, 0),
         }
     }
 
     /// A limit that never changes.
     pub const fn fixed(permits: usize) -> Self {
-        Self { permits, is_fixed: true, ..Self::new() }
+        Self { permits, is_fixed: true, is_slow_start: false, ..Self::new() }
     }
 
-    /// The limit as it was at first.
+    /// The limit as it was at first, but for slow start: the host has failed.
     pub const fn restarted(self) -> Self {
-        if self.is_fixed { self } else { Self::new() }
+        if self.is_fixed { self } else { Self { is_slow_start: false, ..Self::new() } }
+    }
+
+    /// Whether [`AdaptiveLimit::on_quick_answer`] may raise the limit.
+    pub const fn is_slow_start(&self) -> bool {
+        self.is_slow_start && self.permits < MAX_PER_HOST
+    }
+
+    /// The head of a good answer came within [`MAX_QUICK_LATENCY`]. `peak_in_flight` is the number of requests that the
+    /// host has had in flight at once.
+    pub fn on_quick_answer(&mut self, peak_in_flight: usize) {
+        let highest = MAX_QUICK_FACTOR * peak_in_flight;
+        if self.is_slow_start() && peak_in_flight >= INITIAL_PERMITS && self.permits < highest {
+            self.is_ahead = true;
+            self.set((self.permits + QUICK_STEP).min(highest));
+        }
+    }
+
+    /// A request failed, for whatever reason: from now on only successes raise the limit.
+    pub const fn end_slow_start(&mut self) {
+        self.is_slow_start = false;
     }
 
     /// How many requests may be in flight at once.
@@ -89,6 +130,7 @@ impl AdaptiveLimit {
         if self.is_fixed || self.permits >= 2 * in_flight {
             return;
         }
+        self.is_ahead &= 4 * in_flight < 3 * self.permits;
         self.successes = self.successes.saturating_add(1);
         self.trust = (self.trust + 1).min(MAX_TRUST);
         let needed = u32::try_from(2 * self.permits).unwrap_or(u32::MAX);
@@ -120,14 +162,18 @@ impl AdaptiveLimit {
         if self.is_fixed {
             return true;
         }
-        let half = (self.permits / 2).max(self.permits.min(floor)).max(1);
+        // In slow start the limit may have grown a lot since the request began, which met the earlier one (`FlightSize` in
+        // RFC 5681, section 3.1).
+        let met = if self.is_ahead { self.permits.min(in_flight.max(INITIAL_PERMITS)) } else { self.permits };
+        (self.is_slow_start, self.is_ahead) = (false, false);
+        let half = (met / 2).max(met.min(floor)).max(1);
         let before = self.ceiling;
-        if self.permits <= before {
+        if met <= before {
             self.ceiling = half;
         }
         // The number that was too high was above the ceiling. A single refusal with few others in flight says less, and
         // must not lower it further.
-        let highest = self.permits.saturating_sub(1).max(self.ceiling);
+        let highest = met.saturating_sub(1).max(self.ceiling);
         self.ceiling = in_flight.saturating_sub(1).clamp(self.ceiling, highest);
         // A slightly lower ceiling is the same limit, met at another moment. A much lower one is a new limit.
         let is_same_ceiling = before - self.ceiling.min(before) <= (before / 4).max(1);
@@ -197,6 +243,68 @@ mod tests {
             refused += permits.saturating_sub(limit);
         }
         refused
+    }
+
+    /// The same for a host in slow start, whose answers are quick: the heads of all answers come before their ends.
+    fn send_quickly(adaptive: &mut AdaptiveLimit, limit: usize, requests: usize) -> usize {
+        let permits = adaptive.permits();
+        let served = permits.min(limit);
+        (0..served).for_each(|_| adaptive.on_quick_answer(permits));
+        let mut believed = false;
+        for in_flight in 1..=permits {
+            if in_flight <= served {
+                adaptive.on_success(in_flight);
+            } else if believed {
+                adaptive.on_same_overload(in_flight);
+            } else {
+                believed = adaptive.on_overload(in_flight, 1, false);
+            }
+        }
+        let rest = requests.saturating_sub(permits);
+        let later =
+            if adaptive.is_slow_start() { send_quickly(adaptive, limit, rest) } else { send(adaptive, limit, rest) };
+        permits - served + later
+    }
+
+    #[test]
+    fn a_quick_host_gets_every_connection_after_two_round_trips() {
+        let mut adaptive = AdaptiveLimit::new();
+        assert_eq!(send_quickly(&mut adaptive, MAX_PER_HOST, 6 + 36), 0);
+        assert_eq!(adaptive.permits(), MAX_PER_HOST);
+        assert!(!adaptive.is_slow_start());
+    }
+
+    #[test]
+    fn a_quick_host_with_a_limit_refuses_few() {
+        for limit in [1, 2, 3, 5, 8, 13, 40] {
+            let mut adaptive = AdaptiveLimit::new();
+            let refused = send_quickly(&mut adaptive, limit, 2000);
+            assert!(refused <= 60, "{refused} of 2000 with a limit of {limit}");
+            let permits = adaptive.permits();
+            assert!(permits + 1 >= limit && permits <= limit + 1, "{permits} with a limit of {limit}: {adaptive:?}");
+        }
+    }
+
+    #[test]
+    fn slow_start_ends_with_the_first_failure_and_does_not_begin_again() {
+        let mut adaptive = AdaptiveLimit::new();
+        adaptive.on_quick_answer(INITIAL_PERMITS);
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS + QUICK_STEP);
+        adaptive.end_slow_start();
+        adaptive.on_quick_answer(INITIAL_PERMITS);
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS + QUICK_STEP);
+        let mut restarted = adaptive.restarted();
+        restarted.on_quick_answer(INITIAL_PERMITS);
+        assert_eq!(restarted.permits(), INITIAL_PERMITS);
+    }
+
+    #[test]
+    fn answers_to_few_requests_raise_no_limit() {
+        let mut adaptive = AdaptiveLimit::new();
+        (0..100).for_each(|_| adaptive.on_quick_answer(INITIAL_PERMITS - 1));
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS);
+        (0..100).for_each(|_| adaptive.on_quick_answer(INITIAL_PERMITS));
+        assert_eq!(adaptive.permits(), INITIAL_PERMITS * MAX_QUICK_FACTOR);
     }
 
     #[test]
@@ -297,6 +405,7 @@ mod tests {
         let mut adaptive = AdaptiveLimit::fixed(3);
         assert!(adaptive.on_overload(3, 1, true));
         (0..100).for_each(|_| adaptive.on_success(3));
+        (0..100).for_each(|_| adaptive.on_quick_answer(30));
         assert_eq!((adaptive.permits(), adaptive.restarted().permits()), (3, 3));
     }
 }

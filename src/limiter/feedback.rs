@@ -90,6 +90,7 @@ impl HostState {
                 self.last_decrease = Some(now);
             }
         }
+        self.limit.end_slow_start();
         let Feedback::Throttled(_, asked) = feedback else { return };
         let streak = self.streak.get_or_insert_with(|| FailureStreak::new(kind.unwrap_or(ErrorKind::Internal), began));
         if is_new {
@@ -145,6 +146,28 @@ mod tests {
         assert_eq!(limiter.overloaded(), [Overloaded { host: key("a"), times: 2, throttled: 2 }]);
         crowd(&limiter, 3000, MAX_PER_HOST).await;
         assert_eq!(limiter.permits("a"), Some((0, MAX_PER_HOST)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quick_answer_to_a_host_without_a_failure_raises_the_limit_at_once() {
+        for (latency, failure, limit) in [
+            (Duration::from_millis(50), None, 6 * INITIAL_PERMITS),
+            (2 * SECOND, None, INITIAL_PERMITS),
+            (Duration::from_millis(50), Some(Feedback::Broken), INITIAL_PERMITS / 2),
+        ] {
+            let limiter = limiter(PerHost::Auto);
+            let mut permits = Vec::new();
+            for _ in 0..INITIAL_PERMITS {
+                permits.push(limiter.retry(&key("a")).await);
+            }
+            tokio::time::advance(latency).await;
+            if let Some(failure) = failure {
+                permits.pop().expect("six").release(failure);
+            }
+            permits.iter().for_each(Permit::note_answer);
+            let reached = limiter.permits("a").map_or(0, |(_, permits)| permits);
+            assert_eq!(reached, limit, "after {latency:?}");
+        }
     }
 
     /// Sends requests to "a", which serves `limit` at once and answers all others with 503. Returns the number refused.

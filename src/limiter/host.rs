@@ -28,6 +28,8 @@ pub(super) struct HostState {
     pub(super) latency: Latency,
     /// Requests in flight: permits taken.
     pub(super) in_flight: usize,
+    /// The most of them at once so far.
+    peak_in_flight: usize,
     /// Those of them that probe whether the host is back.
     probes: usize,
     /// Downloads that have released their permit to try again later.
@@ -74,6 +76,7 @@ impl HostState {
             limit,
             latency: Latency::default(),
             in_flight: 0,
+            peak_in_flight: 0,
             probes: 0,
             backing_off: 0,
             not_before: None,
@@ -139,6 +142,7 @@ impl HostState {
         let began = Instant::now();
         let is_probe = self.is_down(began, shared);
         self.in_flight += 1;
+        self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
         self.probes += usize::from(is_probe);
         Permit {
             shared: Arc::clone(shared),
@@ -146,6 +150,7 @@ impl HostState {
             began,
             in_flight: self.in_flight,
             is_probe,
+            is_slow_start: self.limit.is_slow_start(),
             feedback: Feedback::Unclear,
             in_run: None,
             is_counted: true,
@@ -155,6 +160,18 @@ impl HostState {
     pub(super) fn take_back(&mut self, permit: &Permit) {
         self.in_flight -= 1;
         self.probes -= usize::from(permit.is_probe);
+    }
+
+    /// The head of a good answer came quickly.
+    pub(super) fn note_quick_answer(&mut self) {
+        self.limit.on_quick_answer(self.peak_in_flight);
+    }
+
+    /// Gives available permits to the tasks and the queue that wait for them.
+    pub(super) fn offer(&mut self, key: &HostKey, shared: &Arc<LimiterState>) {
+        let is_reserved = (self.new_row_waits || self.new_row_notified) && shared.prefers_new_rows();
+        self.grant(key, shared, is_reserved);
+        self.notify_new_row(key, shared);
     }
 
     /// Gives available permits to waiting tasks, unless they are reserved for new rows.

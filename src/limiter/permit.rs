@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use super::aimd::MAX_QUICK_LATENCY;
 use super::feedback::Feedback;
 use super::host::HostState;
 use super::{HostKey, LimiterState};
@@ -23,6 +24,8 @@ pub struct Permit {
     /// Requests in flight at the host when the permit was issued, this one included.
     pub(super) in_flight: usize,
     pub(super) is_probe: bool,
+    /// The host was in slow start when the permit was issued.
+    pub(super) is_slow_start: bool,
     pub(super) feedback: Feedback,
     pub(super) in_run: Option<OwnedSemaphorePermit>,
     /// Whether the host still counts the permit. Not if the task that waited for it was gone when it was sent.
@@ -70,6 +73,19 @@ impl Permit {
         }
     }
 
+    /// Reports that the head of a good answer has come. A host in slow start may get more requests at once.
+    pub fn note_answer(&self) {
+        if !self.is_slow_start || self.began.elapsed() > MAX_QUICK_LATENCY {
+            return;
+        }
+        let mut hosts = lock(&self.shared.hosts);
+        let Some(host) = hosts.get_mut(&self.key) else { return };
+        host.note_quick_answer();
+        host.offer(&self.key, &self.shared);
+        drop(hosts);
+        self.shared.changed.notify_one();
+    }
+
     /// Reports how the attempt ended, and gives the permit back.
     pub fn release(mut self, feedback: Feedback) {
         self.feedback = feedback;
@@ -113,9 +129,7 @@ impl Drop for Permit {
         let Some(host) = hosts.get_mut(&self.key) else { return };
         host.take_back(self);
         host.apply(&shared, self);
-        let is_reserved = (host.new_row_waits || host.new_row_notified) && shared.prefers_new_rows();
-        host.grant(&self.key, &shared, is_reserved);
-        host.notify_new_row(&self.key, &shared);
+        host.offer(&self.key, &shared);
         drop(hosts);
         shared.changed.notify_one();
     }

@@ -30,6 +30,26 @@ fn attempts(run: &Run) -> BTreeSet<u64> {
 }
 
 #[test]
+fn many_bytes_of_an_image_may_be_on_their_way() {
+    let server = Server::start_http2();
+    let targets = ["/png/8000000/a.png".to_owned()];
+    let run = program(&server, &targets, &[]).run();
+    all_are_saved(&run, &server, &targets);
+    // What fills a gigabit per second at a round trip of 50 ms.
+    assert!(server.peak_window() >= 6 << 20, "{} bytes\n{run}", server.peak_window());
+}
+
+#[test]
+fn a_later_connection_resumes_the_tls_session() {
+    let server = Server::start_tls();
+    // The server closes each connection after its answer.
+    let targets = (0..5).map(|row| format!("/close-after/300/{row}.png")).collect::<Vec<_>>();
+    let run = program(&server, &targets, &["--per-host", "1"]).run();
+    all_are_saved(&run, &server, &targets);
+    assert_eq!((server.connections(), server.resumed_connections()), (5, 4), "{run}");
+}
+
+#[test]
 fn one_connection_carries_many_requests() {
     let server = Server::start_http2();
     let targets = with_fault(100, 200, "");

@@ -176,6 +176,20 @@ fn the_limit_of_a_host_is_found_and_seldom_touched() {
 }
 
 #[test]
+fn a_quick_host_gets_many_connections_after_six_answers() {
+    let server = Server::start();
+    let urls = (0..42).map(|n| server.url(&format!("/slow/400/300/{n}.png")));
+    let run = fetchimg().lines(urls).arg("-q").run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 42), "{run}");
+    let requests = server.requests();
+    let first = requests.iter().map(|request| request.at).min().unwrap();
+    let early = requests.iter().filter(|request| request.at - first < Duration::from_millis(350)).count();
+    assert_eq!(early, 6, "{run}");
+    // All others come together. If each answer added one, there would be less than half of them.
+    assert!(server.peak_in_flight() >= 30, "{} at once", server.peak_in_flight());
+}
+
+#[test]
 fn pages_that_stall_leave_the_others_of_their_host_alone() {
     let server = Server::start();
     let list =

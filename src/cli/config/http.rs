@@ -41,6 +41,7 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
         allow_downgrade: args.allow_downgrade,
         connect_timeout,
         lookup_timeout: args.connect_timeout_is_given.then_some(connect_timeout),
+        small_windows: args.limit_rate.is_some(),
         stall_timeout: seconds("--stall-timeout", args.stall_timeout, false)?,
         attempt_timeout: seconds("--timeout", args.timeout, false)?,
         ..http::Options::default()

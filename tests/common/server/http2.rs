@@ -1,6 +1,7 @@
 //! One connection of HTTP/2: a task for each stream, and what happens to the connection as a whole.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ enum ToConnection {
 /// Answers the requests of one connection, all at once.
 pub(super) async fn serve(stream: TlsStream<TcpStream>, state: &Arc<State>, number: u64) {
     let mut builder = Builder::new();
+    // Otherwise it, and not the client, would limit what can be sent.
+    builder.max_send_buffer_size(64 << 20);
     if let Some(streams) = state.streams {
         builder.max_concurrent_streams(streams);
     }
@@ -50,7 +53,7 @@ pub(super) async fn serve(stream: TlsStream<TcpStream>, state: &Arc<State>, numb
                     Deed::Deafness => std::future::pending().await,
                     _ => {}
                 }
-                streams.spawn(answer(respond, target, deed, busy));
+                streams.spawn(answer(respond, target, deed, busy, Arc::clone(state)));
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {
                 match ended.expect("no stream is cancelled, and none panics") {
@@ -84,7 +87,13 @@ fn received(request: &http::Request<RecvStream>, connection: u64) -> Request {
 }
 
 /// Answers one request. The client may have reset the stream or closed the connection, which is no error here.
-async fn answer(mut respond: SendResponse<Bytes>, target: Target, deed: Deed, busy: Busy) -> ToConnection {
+async fn answer(
+    mut respond: SendResponse<Bytes>,
+    target: Target,
+    deed: Deed,
+    busy: Busy,
+    state: Arc<State>,
+) -> ToConnection {
     match deed {
         Deed::Silence => std::future::pending().await,
         Deed::Reset(reason) => {
@@ -100,6 +109,8 @@ async fn answer(mut respond: SendResponse<Bytes>, target: Target, deed: Deed, bu
     let Ok(mut stream) = respond.send_response(head, false) else { return ToConnection::Nothing };
     if deed == Deed::Whole {
         drop(busy);
+        stream.reserve_capacity(body.len());
+        state.peak_window.fetch_max(stream.capacity(), Ordering::SeqCst);
         let _ = stream.send_data(body.into(), true);
         return ToConnection::Nothing;
     }

@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::HandshakeKind;
+use tokio_rustls::server::TlsStream;
 use url::Url;
 
 use self::connection::{Connection, Wire};
@@ -187,6 +190,16 @@ impl Server {
         self.url(&format!("/disposition/{size}?header={}", encoded(header.as_ref())))
     }
 
+    /// The number of connections over TLS that resumed the session of an earlier one.
+    pub fn resumed_connections(&self) -> usize {
+        self.state.resumed.load(Ordering::SeqCst)
+    }
+
+    /// The most bytes that could be sent on a stream of HTTP/2 before the client had to ask for more.
+    pub fn peak_window(&self) -> usize {
+        self.state.peak_window.load(Ordering::SeqCst)
+    }
+
     /// The certificate to trust, of a server started by [`Self::start_tls`].
     pub fn ca_pem_file(&self) -> &Path {
         self.authority.as_ref().expect("a server started by start_tls").path()
@@ -309,9 +322,18 @@ struct State {
     greeting: Option<&'static str>,
     /// Of each connection of HTTP/2, at once.
     streams: Option<u32>,
+    /// The most bytes that could be sent on a stream of HTTP/2 before the client had to ask for more.
+    peak_window: AtomicUsize,
+    /// Connections over TLS that resumed a session.
+    resumed: AtomicUsize,
 }
 
 impl State {
+    fn note_handshake(&self, stream: &TlsStream<TcpStream>) {
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.resumed.fetch_add(usize::from(is_resumed), Ordering::SeqCst);
+    }
+
     fn note(&self, ended: Result<(), JoinError>) {
         if let Err(error) = ended
             && let Ok(panic) = error.try_into_panic()
@@ -405,7 +427,7 @@ async fn attend(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Sta
     let number = u64::try_from(number).expect("not that many connections");
     let wire = match acceptor {
         None => Wire::Plain(stream),
-        Some(acceptor) => match acceptor.accept(stream).await {
+        Some(acceptor) => match acceptor.accept(stream).await.inspect(|stream| state.note_handshake(stream)) {
             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 return http2::serve(stream, &state, number).await;
             }
