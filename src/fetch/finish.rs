@@ -56,7 +56,7 @@ impl Fetcher {
             is_content_addressed,
             began: state.began,
         };
-        let stored = self.sink.store(entry, body);
+        let stored = self.sink.store(entry, body).await;
         match stored.map_err(|error| self.disk(&format!("cannot store {}", name.path), error))? {
             Stored::New { record, line, receipt } => {
                 Ok(Ended::Saved(Box::new(Fetched { record, line: Some(line), receipt })))
