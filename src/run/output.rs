@@ -105,7 +105,7 @@ pub fn log(record: &Record) {
             tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {}; --overwrite replaces it", escaped(path), url());
         }
         Outcome::Skipped(skipped) => {
-            tracing::debug!(target: "fetchimg", "Skipped: {}: {}", url(), skipped.reason.name())
+            tracing::debug!(target: "fetchimg", "Skipped: {}: {}", url(), skipped.reason.name());
         }
         // One message has said why the run ends. It is not repeated for each row.
         Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
