@@ -29,8 +29,11 @@ impl Fetcher {
         let PartialBody { mut body, validation, .. } = partial;
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         let inspected = match validation.finish(body.length(), || body.reader(), unreadable) {
-            Ok(inspected) => self.transform_pixels(&mut body, inspected).await,
-            Err(error) => Err(error),
+            // Boxed, because every download would be moved with room for it.
+            Ok(inspected) if self.works_on_pixels() || inspected.doubt.is_some() => {
+                Box::pin(self.transform_pixels(&mut body, inspected)).await
+            }
+            inspected => inspected,
         };
         let inspected = match inspected {
             Ok(inspected) => inspected,
@@ -56,7 +59,7 @@ impl Fetcher {
             is_content_addressed,
             began: state.began,
         };
-        let stored = self.sink.store(entry, body);
+        let stored = self.sink.store(entry, body).await;
         match stored.map_err(|error| self.disk(&format!("cannot store {}", name.path), error))? {
             Stored::New { record, line, receipt } => {
                 Ok(Ended::Saved(Box::new(Fetched { record, line: Some(line), receipt })))

@@ -380,7 +380,8 @@ impl Fetcher {
         former.discard();
         let deadline = response.deadline();
         response.drain().await;
-        self.client.get(&work.job.url, None, deadline.before_request(&work.job.url).await?).await
+        // Boxed, because every download would be moved with room for it.
+        Box::pin(self.client.get(&work.job.url, None, deadline.before_request(&work.job.url).await?)).await
     }
 
     /// Receives the body of a successful response, frame by frame.

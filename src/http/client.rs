@@ -273,7 +273,8 @@ impl Client {
         };
         let head = match sent {
             Ok(head) => head,
-            Err(error) => return Err(self.failure(&error, url, deadline).await),
+            // Boxed, because every download would be moved with room for the question to a proxy.
+            Err(error) => return Err(Box::pin(self.failure(&error, url, deadline)).await),
         };
         lease.is_http1 |= head.version() < Version::HTTP_2;
         if let Some(info) = head.extensions().get::<HttpInfo>() {

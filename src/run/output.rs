@@ -92,21 +92,24 @@ pub fn print_report(
 
 /// Logs the outcome of a row.
 pub fn log(record: &Record) {
-    let url = escaped(&record.url);
+    // Most messages are not wanted, so the text is made where one is.
+    let url = || escaped(&record.url);
     match &record.outcome {
         Outcome::Saved(saved) if saved.extension_mismatch => {
             let format = saved.format.map_or("something else", |format| format.name());
-            tracing::info!(target: "fetchimg", "Downloaded: {url} (named {}, but {format})", escaped(&saved.path));
+            tracing::info!(target: "fetchimg", "Downloaded: {} (named {}, but {format})", url(), escaped(&saved.path));
         }
-        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {url}"),
+        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {}", url()),
         Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
             let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {url}; --overwrite replaces it", escaped(path));
+            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {}; --overwrite replaces it", escaped(path), url());
         }
-        Outcome::Skipped(skipped) => tracing::debug!(target: "fetchimg", "Skipped: {url}: {}", skipped.reason.name()),
+        Outcome::Skipped(skipped) => {
+            tracing::debug!(target: "fetchimg", "Skipped: {}: {}", url(), skipped.reason.name());
+        }
         // One message has said why the run ends. It is not repeated for each row.
         Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
-            tracing::debug!(target: "fetchimg", "Left: {url}: {}", escaped(&failed.message));
+            tracing::debug!(target: "fetchimg", "Left: {}: {}", url(), escaped(&failed.message));
         }
         Outcome::Failed(failed) => {
             let attempts = match failed.attempts {
@@ -116,7 +119,7 @@ pub fn log(record: &Record) {
             let advice = ErrorKind::by_name(&failed.error, failed.http_status).and_then(ErrorKind::advice);
             let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
             // A row that could not be read has no URL. Its message says where it is in the list.
-            let url = if url.is_empty() { url } else { format!("{url}: ").into() };
+            let url = if record.url.is_empty() { String::new() } else { format!("{}: ", url()) };
             tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", escaped(&failed.message));
         }
     }

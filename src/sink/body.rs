@@ -5,7 +5,7 @@
 //! When a body is dropped before it is complete, its part file is kept if a later run can resume it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -347,9 +347,18 @@ impl Read for OwnedBody {
     }
 }
 
-/// Writes the two parts of a body that are in memory, of which one is mostly empty.
+/// Writes the two parts of a body that are in memory, of which one is often empty, in one call.
 fn write_both(file: &mut File, buffer: &[u8], end: &[u8]) -> io::Result<()> {
-    [buffer, end].into_iter().filter(|bytes| !bytes.is_empty()).try_for_each(|bytes| file.write_all(bytes))
+    let mut written = 0;
+    if !buffer.is_empty() && !end.is_empty() {
+        written = match file.write_vectored(&[IoSlice::new(buffer), IoSlice::new(end)]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            written => written?,
+        };
+    }
+    // Mostly nothing is left.
+    file.write_all(buffer.get(written..).unwrap_or_default())?;
+    file.write_all(end.get(written.saturating_sub(buffer.len())..).unwrap_or_default())
 }
 
 #[cfg(test)]

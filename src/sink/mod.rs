@@ -7,8 +7,9 @@
 //! Everything before a complete, checked image is the same for every kind of output; everything after it is up to the
 //! sink. The sinks are a closed family, and today there is one: a [`Folder`] with a file for each image.
 //!
-//! All calls block. They are made directly on the threads that run the downloads, because handing each small file
-//! operation to a pool of blocking threads would cost more than the operation itself.
+//! All calls block, on the threads that run the downloads, because handing each small file operation to a pool of blocking
+//! threads would cost more than the operation itself. [`Sink::store`] also lets other downloads have their turn, so that
+//! images that are complete at the same time share what can be shared.
 
 mod body;
 mod entry;
@@ -90,9 +91,9 @@ impl Sink {
     ///
     /// # Errors
     /// When the image, or its entry in the write-ahead log, cannot be written.
-    pub fn store(&self, entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
+    pub async fn store(&self, entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
         match self {
-            Self::Folder(folder) => folder.store(entry, body),
+            Self::Folder(folder) => folder.store(entry, body).await,
         }
     }
 

@@ -13,7 +13,8 @@ use url::{Position, Url};
 /// The text with every control character and every character that changes the direction of text escaped (`\u{1b}`).
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(needs_escaping) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    if text.as_bytes().iter().all(is_plain) || !text.chars().any(needs_escaping) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
@@ -152,6 +153,9 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
 /// or `~`, and these and the equals sign may be written as they are, percent-encoded any number of times, or as `&amp;` or
 /// `\u0026`.
 fn without_secrets(text: &str) -> Cow<'_, str> {
+    if !may_have_secrets(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
     let bytes = text.as_bytes();
     let (mut shown, mut copied) = (String::new(), 0);
     let mut hide = |range: Range<usize>| {
@@ -191,6 +195,13 @@ fn without_secrets(text: &str) -> Cow<'_, str> {
     }
     shown.push_str(&text[copied..]);
     Cow::Owned(shown)
+}
+
+/// Whether there is an equals sign, or a colon, in any notation. Most URLs of images have neither, and each is looked at
+/// several times.
+fn may_have_secrets(text: &[u8]) -> bool {
+    let is_escape = |at: usize| text.get(at + 1..at + 3) == Some(b"00");
+    memchr::memchr3(b'=', b':', b'%', text).is_some() || memchr::memchr2_iter(b'u', b'U', text).any(is_escape)
 }
 
 /// One ASCII character of a URL, or one byte of another character, in any of its notations.

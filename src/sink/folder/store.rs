@@ -6,13 +6,15 @@
 //! killed run has not released are found by [`FolderView::unrecorded`](super::FolderView::unrecorded).
 //!
 //! With `--overwrite`, the file of another row may have that name. Before all this it is set aside (see `aside`).
+//!
+//! Images that are complete at the same time are noted in one call, unless a name or a content is claimed meanwhile.
 
 use std::fs::Metadata;
 use std::io;
 
 use super::Folder;
 use super::dedup::{Content, has_the_bytes_of};
-use super::publish::{Linked, Published};
+use super::publish::{Linked, Published, Staged};
 use super::wal::{FileMark, WalEntry};
 use crate::record::RecordLine;
 use crate::sink::{Body, Entry, OnConflict, Receipt, Stored};
@@ -32,7 +34,30 @@ impl Folder {
     ///
     /// # Errors
     /// When the file, or its entry in the write-ahead log, cannot be written.
-    pub fn store(&self, mut entry: Entry<'_>, mut body: Body<'_>) -> io::Result<Stored> {
+    pub async fn store(&self, mut entry: Entry<'_>, mut body: Body<'_>) -> io::Result<Stored> {
+        if self.names.is_some() || self.options.dedupe || may_be_stored_already(&entry) {
+            return self.store_at_once(entry, body);
+        }
+        if let Some(exists) = self.find_stored(&entry, &mut body)? {
+            body.discard();
+            return Ok(Stored::Duplicate { of: exists });
+        }
+        let mut staged = self.stage(body, entry.path, entry.on_conflict)?;
+        let line = entry.line(None)?;
+        let mark = FileMark::of(&staged.metadata()?);
+        let noted = self.wal.append_with_others(mark, line.as_bytes()).await?;
+        Ok(match self.publish_noted(&mut entry, staged, (line, noted))? {
+            StoreOutcome::Published(line, noted) => {
+                Stored::New { record: entry.record, line, receipt: Receipt::Wal(noted) }
+            }
+            StoreOutcome::Exists => Stored::Exists,
+            StoreOutcome::Duplicate(of) => Stored::Duplicate { of },
+        })
+    }
+
+    /// Stores an image while its name or its content is claimed. The task must not be cancelled before the claim ends, so
+    /// it does not wait for others.
+    fn store_at_once(&self, mut entry: Entry<'_>, mut body: Body<'_>) -> io::Result<Stored> {
         let sha256 = entry.sha256().filter(|_| self.options.dedupe || may_be_stored_already(&entry)).map(str::to_owned);
         // Counted before the file is published, so that the file is not removed between that and its record.
         if let Some(names) = &self.names {
@@ -63,20 +88,35 @@ impl Folder {
     }
 
     /// Stores the image as a new file, unless a file with that name and the same bytes is there.
-    ///
-    /// Such a file may be one of an earlier run whose journal is lost. The record says that the content is there, so
-    /// that later runs do not fetch it again to find out what it would be called.
     fn store_file(&self, entry: &mut Entry<'_>, mut body: Body<'_>) -> io::Result<StoreOutcome> {
-        if entry.on_conflict == OnConflict::Keep
-            && self.view.is_taken(entry.path)
-            && has_the_bytes_of(&self.view, entry.path, &mut body)?
-        {
+        if let Some(exists) = self.find_stored(entry, &mut body)? {
             body.discard();
-            return Ok(StoreOutcome::Duplicate(entry.path.to_owned()));
+            return Ok(StoreOutcome::Duplicate(exists));
         }
         let mut staged = self.stage(body, entry.path, entry.on_conflict)?;
+        let noted = self.note(entry, &staged.metadata()?, None)?;
+        self.publish_noted(entry, staged, noted)
+    }
+
+    /// The path of the image, if a file with the same bytes is there.
+    ///
+    /// It may be one of an earlier run whose journal is lost. The record says that the content is there, so that later
+    /// runs do not fetch it again to find out what it would be called.
+    fn find_stored(&self, entry: &Entry<'_>, body: &mut Body<'_>) -> io::Result<Option<String>> {
+        let is_stored = entry.on_conflict == OnConflict::Keep
+            && self.view.is_taken(entry.path)
+            && has_the_bytes_of(&self.view, entry.path, body)?;
+        Ok(is_stored.then(|| entry.path.to_owned()))
+    }
+
+    /// Gives a file that is noted its final name.
+    fn publish_noted(
+        &self,
+        entry: &mut Entry<'_>,
+        mut staged: Staged<'_>,
+        (mut line, mut noted): (RecordLine, WalEntry),
+    ) -> io::Result<StoreOutcome> {
         loop {
-            let (line, noted) = self.note(entry, &staged.metadata()?, None)?;
             match self.publish(staged, entry.path, entry.on_conflict)? {
                 Ok(Published::Done) => return Ok(StoreOutcome::Published(line, noted)),
                 Ok(Published::NameTaken) => {
@@ -87,6 +127,7 @@ impl Folder {
                 Err(restaged) => {
                     noted.release();
                     staged = restaged;
+                    (line, noted) = self.note(entry, &staged.metadata()?, None)?;
                 }
             }
         }
@@ -218,8 +259,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_appears_when_it_is_stored_and_nothing_else_is_left() {
+    #[tokio::test]
+    async fn a_file_appears_when_it_is_stored_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().expect("a folder");
         for (unnamed, fsync) in [(true, false), (false, false), (true, true)] {
             let root = dir.path().join(format!("{unnamed}-{fsync}"));
@@ -242,7 +283,7 @@ mod tests {
                     }
                     assert_eq!(visible(&root).len(), 0);
                     assert_eq!(body.length(), size as u64);
-                    assert!(is_new(folder.store(entry("a/b.png", size, OnConflict::Keep), body)));
+                    assert!(is_new(folder.store(entry("a/b.png", size, OnConflict::Keep), body).await));
                     assert_eq!(fs::read(root.join("a/b.png")).expect("read"), bytes);
                     assert_eq!(folder.view().size("a/b.png"), Some(size as u64));
                     fs::remove_dir_all(root.join("a")).expect("remove");
@@ -252,8 +293,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_is_noted_before_it_appears() {
+    #[tokio::test]
+    async fn a_file_is_noted_before_it_appears() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = open(dir.path(), false);
         for (name, size, on_conflict) in
@@ -261,7 +302,8 @@ mod tests {
         {
             let mut body = folder.spill_dir.body(None, None);
             body.write(&vec![1; size].into()).expect("write");
-            let Ok(Stored::New { record, receipt, .. }) = folder.store(entry(name, size, on_conflict), body) else {
+            let Ok(Stored::New { record, receipt, .. }) = folder.store(entry(name, size, on_conflict), body).await
+            else {
                 panic!("{name} is not stored")
             };
             let noted = wal_entries(&folder);
@@ -278,12 +320,12 @@ mod tests {
         let folder = open(dir.path(), false);
         let mut body = folder.spill_dir.body(None, None);
         body.write(&Bytes::from_static(b"x")).expect("write");
-        folder.store(entry("d", 1, OnConflict::Keep), body).expect_err("it cannot be noted");
+        folder.store(entry("d", 1, OnConflict::Keep), body).await.expect_err("it cannot be noted");
         assert!(folder.view().metadata("d").is_none(), "a file that cannot be noted does not appear");
     }
 
-    #[test]
-    fn a_taken_name_is_kept_or_replaced_as_asked() {
+    #[tokio::test]
+    async fn a_taken_name_is_kept_or_replaced_as_asked() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = open(dir.path(), false);
         for size in [10, 2 * MAX_IN_MEMORY] {
@@ -293,9 +335,9 @@ mod tests {
                 body.write(&vec![byte; size].into()).expect("write");
                 body
             };
-            assert!(!is_new(folder.store(entry("a.png", size, OnConflict::Keep), body(1))));
+            assert!(!is_new(folder.store(entry("a.png", size, OnConflict::Keep), body(1)).await));
             assert_eq!(fs::read(dir.path().join("a.png")).expect("read"), b"theirs");
-            assert!(is_new(folder.store(entry("a.png", size, OnConflict::Replace), body(2))));
+            assert!(is_new(folder.store(entry("a.png", size, OnConflict::Replace), body(2)).await));
             assert_eq!(fs::read(dir.path().join("a.png")).expect("read"), vec![2; size]);
         }
         drop(folder.spill_dir.body(None, None));

@@ -6,17 +6,19 @@
 //! file. The entry is released when the record is in the journal. Entries that a run finds when it begins are from a
 //! run that was killed. Such a record is valid if exactly the marked file is there.
 //!
-//! The entries are lines in small files. Each file is removed when the last of its entries is released.
+//! The entries are lines in small files. Each file is removed when the last of its entries is released. Entries that come
+//! at the same time are written in one call.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::task::yield_now;
 
 use super::view::not_a_folder;
 use crate::record::is_plain_path;
@@ -41,6 +43,38 @@ pub struct Wal {
     synced: bool,
     files: AtomicU64,
     current: Mutex<Option<Arc<LogFile>>>,
+    open: Mutex<OpenBatch>,
+}
+
+/// Entries that are written in one call: those that have come since the last call.
+#[derive(Debug, Default)]
+struct OpenBatch {
+    lines: Vec<u8>,
+    /// `None` while there are no entries.
+    batch: Option<Arc<Batch>>,
+}
+
+/// How writing the entries of a batch ended.
+#[derive(Debug, Default)]
+struct Batch(OnceLock<Result<Arc<LogFile>, BatchError>>);
+
+/// What is known of an error of the system, to be returned for every entry of a batch.
+#[derive(Clone, Copy, Debug)]
+struct BatchError {
+    code: Option<i32>,
+    kind: io::ErrorKind,
+}
+
+impl From<io::Error> for BatchError {
+    fn from(error: io::Error) -> Self {
+        Self { code: error.raw_os_error(), kind: error.kind() }
+    }
+}
+
+impl From<BatchError> for io::Error {
+    fn from(BatchError { code, kind }: BatchError) -> Self {
+        code.map_or_else(|| kind.into(), Self::from_raw_os_error)
+    }
 }
 
 /// One file of entries. It is removed when the last entry in it is dropped.
@@ -169,7 +203,14 @@ impl Wal {
     #[must_use]
     pub fn new(folder: PathBuf, boot: Option<&str>, synced: bool) -> Self {
         let valid_in = if synced { SYNCED } else { boot.unwrap_or("unknown") };
-        Self { folder, valid_in: valid_in.to_owned(), synced, files: AtomicU64::new(0), current: Mutex::default() }
+        Self {
+            folder,
+            valid_in: valid_in.to_owned(),
+            synced,
+            files: AtomicU64::new(0),
+            current: Mutex::default(),
+            open: Mutex::default(),
+        }
     }
 
     /// Removes the entries of killed runs. To be called before the first entry of this run is written.
@@ -184,22 +225,61 @@ impl Wal {
     ///
     /// # Errors
     /// When the entry cannot be written. Then the file must not be published.
-    pub fn append(&self, FileMark { inode, modified }: FileMark, record: &[u8]) -> io::Result<WalEntry> {
-        let mut line = Vec::with_capacity(record.len() + 80);
-        write!(line, "{{\"mark\":{{\"inode\":{inode},\"modified\":{modified}}},\"record\":")?;
-        line.extend_from_slice(record);
-        line.extend_from_slice(b"}\n");
+    pub fn append(&self, mark: FileMark, record: &[u8]) -> io::Result<WalEntry> {
+        self.write(&self.add(mark, record))
+    }
+
+    /// Like [`Wal::append`], in one call with the entries of all tasks that are ready now. To be awaited in a Tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// Those of [`Wal::append`].
+    pub async fn append_with_others(&self, mark: FileMark, record: &[u8]) -> io::Result<WalEntry> {
+        let batch = self.add(mark, record);
+        // The runtime goes on with this task when those that are ready have had their turn. The first that goes on
+        // writes the entries of all.
+        yield_now().await;
+        self.write(&batch)
+    }
+
+    /// Adds an entry to the open batch, and returns the batch.
+    fn add(&self, FileMark { inode, modified }: FileMark, record: &[u8]) -> Arc<Batch> {
+        let mut open = lock(&self.open);
+        // Writing to memory cannot fail.
+        let _ = write!(open.lines, "{{\"mark\":{{\"inode\":{inode},\"modified\":{modified}}},\"record\":");
+        open.lines.extend_from_slice(record);
+        open.lines.extend_from_slice(b"}\n");
+        Arc::clone(open.batch.get_or_insert_default())
+    }
+
+    /// Writes a batch, if no other task has written it.
+    fn write(&self, batch: &Batch) -> io::Result<WalEntry> {
+        let written = batch.0.get_or_init(|| {
+            // A batch is open until it is written, so the lines are those of this one.
+            let OpenBatch { mut lines, .. } = std::mem::take(&mut *lock(&self.open));
+            let written = self.write_lines(&lines)?;
+            lines.clear();
+            let mut open = lock(&self.open);
+            if open.lines.capacity() == 0 {
+                open.lines = lines;
+            }
+            Ok(written)
+        });
+        written.as_ref().map(|log| WalEntry(Some(Arc::clone(log)))).map_err(|error| (*error).into())
+    }
+
+    fn write_lines(&self, lines: &[u8]) -> io::Result<Arc<LogFile>> {
         let log = self.current()?;
-        log.length.fetch_add(line.len() as u64, Ordering::Relaxed);
-        // One call for the whole line, so that lines of several threads do not mix.
-        let written = (&log.file).write_all(&line);
-        // With `--fsync`, the entry has to be on the disk before the final name of the file.
+        log.length.fetch_add(lines.len() as u64, Ordering::Relaxed);
+        // One call for whole lines, so that those of several threads do not mix.
+        let written = (&log.file).write_all(lines);
+        // With `--fsync`, the entries have to be on the disk before the final names of the files.
         if let Err(error) = written.and_then(|()| if self.synced { log.file.sync_data() } else { Ok(()) }) {
-            // The line may be torn, and an entry on the same line would be lost. The next entry goes into a new file.
+            // A line may be torn, and an entry on the same line would be lost. The next entry goes into a new file.
             *lock(&self.current) = None;
             return Err(error);
         }
-        Ok(WalEntry(Some(log)))
+        Ok(log)
     }
 
     fn current(&self) -> io::Result<Arc<LogFile>> {
@@ -313,6 +393,42 @@ mod tests {
         drop(last);
         drop(run);
         assert_eq!(count(), 1, "kept for the next run");
+    }
+
+    #[tokio::test]
+    async fn entries_that_come_together_are_written_in_one_call() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = wal(folder.path(), "boot", false);
+        let written = || read(&folder.path().join(FOLDER), Some("boot")).expect("the log");
+        let append = |inode| Box::pin(run.append_with_others(mark(inode), b"{}"));
+        let (mut first, mut second, mut gone) = (append(1), append(2), append(3));
+        for other in [&mut first, &mut second, &mut gone] {
+            assert!(futures::poll!(other).is_pending());
+        }
+        assert_eq!(written(), [], "nothing is written yet");
+        let first = first.await.expect("append");
+        assert_eq!(written(), [1, 2, 3].map(|inode| entry(inode, "{}")));
+        drop(gone);
+        let second = second.await.expect("append");
+        assert_eq!(written().len(), 3, "it was written with the first");
+        let alone = run.append_with_others(mark(4), b"{}").await.expect("append");
+        assert_eq!(written().len(), 4);
+        [first, second, alone].into_iter().for_each(WalEntry::release);
+        drop(run);
+        assert_eq!(written(), [], "a task that is gone keeps no entry");
+    }
+
+    #[tokio::test]
+    async fn entries_that_cannot_be_written_fail_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FOLDER), "not a folder").expect("write");
+        let run = wal(folder.path(), "boot", false);
+        let others = [1, 2].map(|inode| Box::pin(run.append_with_others(mark(inode), b"{}")));
+        for failed in futures::future::join_all(others).await {
+            assert_eq!(failed.expect_err("no folder").kind(), io::ErrorKind::NotADirectory);
+        }
+        fs::remove_file(folder.path().join(FOLDER)).expect("remove");
+        run.append(mark(3), b"{}").expect("append").release();
     }
 
     #[test]
