@@ -370,6 +370,21 @@ impl Running {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
 
+    /// Stops the program (SIGSTOP), and waits until none of its threads runs any more.
+    #[cfg(target_os = "linux")]
+    pub fn stop(&mut self) {
+        self.kill("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        wait_until("the program to stop", || {
+            let state = |task: fs::DirEntry| {
+                let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // The name before it is in parentheses (proc_pid_stat(5)).
+                text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            };
+            fs::read_dir(&tasks).is_ok_and(|tasks| tasks.flatten().all(state))
+        });
+    }
+
     /// Sends it a signal by its name, as in `kill("INT")`.
     #[track_caller]
     pub fn kill(&mut self, signal: &str) {

@@ -40,7 +40,7 @@ fn one(url: &str, limit: &str) -> Program {
 fn stopped_during(server: &Server, target: &str, limit: &str) -> Running {
     let mut running = one(&server.url(target), limit).start();
     server.wait_for_hits(target, 1, Duration::from_secs(60));
-    running.kill("STOP");
+    running.stop();
     running
 }
 
@@ -106,7 +106,7 @@ fn a_name_that_was_asked_for_costs_no_try() {
     let url = server.url_for_host("a.test", "/png/300/a.png");
     let mut running = one(&url, "--connect-timeout").args(["--dns-servers", &dns.address()]).start();
     wait_until("a query", || dns.total() > 0);
-    running.kill("STOP");
+    running.stop();
     sleep(STOPPED);
     running.kill("CONT");
     let run = running.wait();
