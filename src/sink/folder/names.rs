@@ -3,7 +3,7 @@
 //!
 //! Only living records count: the last one of each row that says where its image is. A file may be named by several
 //! rows, as under `{sha256}`, and each of them is fetched anew at its own time, or not at all. Where a new image gets
-//! the name of a file that records of other rows still name, that file is set aside first (see [`super::aside`]), and
+//! the name of a file that records of other rows still name, that file is set aside first (see `aside`), and
 //! these records count for the file that is set aside.
 
 use std::hash::{BuildHasher, RandomState};
