@@ -1,10 +1,12 @@
-//! The decoder of libwebp behind two safe functions: the only unsafe code of the crate.
+//! The decoder of libwebp behind two safe functions.
 //!
 //! libwebp is linked for encoding anyway. Its decoder has SIMD, holds a few rows of a lossy picture instead of all of
 //! it, and scales while it decodes, none of which image-webp 0.2.4 does. Side by side, both optimised, a lossy picture of
 //! 800 x 600 pixels takes 3.5 ms of processor time and 14.9 ms, one of 1500 x 1000 12.3 ms and 52.8 ms; the decoding of
 //! WebP was nearly a third of the time for thumbnails of web pictures.
 //! The safe crate `webp` decodes at full size only, and hides why a file cannot be decoded.
+
+#![allow(unsafe_code, reason = "libwebp is in C, and its fast decoder has no safe wrapper")]
 
 use libwebp_sys::{
     VP8StatusCode, WEBP_CSP_MODE, WebPBitstreamFeatures, WebPDecode, WebPDecoderConfig, WebPGetFeatures, WebPRGBABuffer,

@@ -11,7 +11,6 @@ pub mod encode;
 pub mod hash;
 mod icon;
 mod jpeg;
-#[allow(unsafe_code, reason = "libwebp is in C, and its fast decoder has no safe wrapper; see there")]
 mod libwebp;
 pub mod pixel_buffer;
 mod png;
