@@ -83,7 +83,10 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         remarks.push(("wrong extension", format!("{count} (--fix-extension names them by content)")));
     }
     if summary.smaller_than_box > 0 {
-        remarks.push(("smaller", format!("{} than --resize asks for", counted(summary.smaller_than_box, "image"))));
+        remarks.push((
+            "smaller",
+            format!("{} had fewer pixels than the box of --resize", counted(summary.smaller_than_box, "image")),
+        ));
     }
     if summary.links > 0 {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));

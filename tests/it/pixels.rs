@@ -90,7 +90,7 @@ fn images_that_are_smaller_than_the_box_are_counted() {
         }
     }
     let run = fetchimg().lines(&urls).args(["--resize", "100"]).run();
-    assert!(run.stdout.contains("1 image than --resize asks for"), "{run}");
+    assert!(run.stdout.contains("1 image had fewer pixels than the box of --resize"), "{run}");
     let run = fetchimg().lines(&urls).run();
     assert!(!run.stdout.contains("--resize"), "{run}");
     let padded = fetchimg().lines(&urls[1..2]).args(["--resize", "100", "--resize-mode", "center-crop"]).run();
