@@ -89,8 +89,14 @@ pub mod options {
     pub use crate::http::{Credentials, Family, HeaderName, HeaderValue, Identity, Options as Http, Pinned};
     pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
+    #[cfg(feature = "parquet")]
+    pub use crate::naming::KeyTemplate;
     pub use crate::naming::{Template, TemplateError};
+    #[cfg(feature = "parquet")]
+    pub use crate::run::SetOptions;
     pub use crate::sink::folder::Options as Folder;
+    #[cfg(feature = "parquet")]
+    pub use crate::sink::shards::{Destination, Options as Shards, OutputFormat, Slice, Units};
 }
 
 /// Everything inside, for the benchmarks and fuzz targets of this package. It may change at any time.

@@ -202,6 +202,8 @@ pub enum Reason {
     FileExists,
     /// Another file has the same bytes, and a hard link to it could not be made (`--dedupe`).
     DuplicateContent,
+    /// The shard of the row is complete (`--output-format`).
+    ShardExists,
 }
 
 impl Reason {
@@ -213,6 +215,7 @@ impl Reason {
             Self::DuplicateUrl => "duplicate_url",
             Self::FileExists => "file_exists",
             Self::DuplicateContent => "duplicate_content",
+            Self::ShardExists => "shard_exists",
         }
     }
 }

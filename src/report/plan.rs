@@ -88,6 +88,9 @@ pub struct DryRunPlan {
     pub most_rows: Vec<HostRows>,
     /// The names of the first files, at most ten. Parts that depend on the response are still fields of the template.
     pub first_names: Vec<String>,
+    /// The number of shards that would be made, if images go into shards; `first_names` are the first of these then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
 }
 
 impl DryRunPlan {
@@ -114,6 +117,7 @@ impl DryRunPlan {
             hosts: hosts.count,
             most_rows: hosts.most_rows,
             first_names,
+            shards: None,
         }
     }
 
@@ -158,8 +162,12 @@ impl DryRunPlan {
             };
             line(name, format!("{:>9}  {}", Count(*rows).to_string(), escaped(host)))?;
         }
+        let names = if self.shards.is_some() { "first shards" } else { "first names" };
+        if let Some(shards) = self.shards {
+            line("shards", Count(shards).to_string())?;
+        }
         for (number, path) in self.first_names.iter().enumerate() {
-            line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;
+            line(if number == 0 { names } else { "" }, escaped(path).into_owned())?;
         }
         if self.ended != COMPLETED {
             writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;

@@ -21,10 +21,16 @@ pub mod shutdown;
 mod state;
 mod stream;
 mod survey;
+#[cfg(feature = "parquet")]
+mod units;
+#[cfg(feature = "parquet")]
+pub mod verify;
 
 use std::sync::Arc;
 
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
+#[cfg(feature = "parquet")]
+pub use self::options::SetOptions;
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
@@ -72,6 +78,8 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
         written?;
     }
     match failure {
+        // Who has seen enough of a stream is content.
+        Some(RunError::Closed) => Ok(exit.unwrap_or(Exit::Clean)),
         Some(error) => Err(error),
         None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),
     }

@@ -11,6 +11,8 @@ use futures::{StreamExt, future, stream};
 use super::ledger::{Ledger, with_slots};
 use super::shutdown::Stop;
 use super::stream::RecordSender;
+#[cfg(feature = "parquet")]
+use super::units;
 use super::{Options, schedule};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
@@ -118,7 +120,10 @@ impl Pass<'_> {
         let shown = self.show(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
-        let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
+        let ledger = Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records);
+        #[cfg(feature = "parquet")]
+        let (ledger, listed) = (ledger.with_samples(units::rules(options)), units::gate(listed, &fetcher.sink));
+        let ledger = Mutex::new(ledger);
 
         let listed = with_slots(listed).take_until(stop.reached(Phase::Finishing));
         let jobs = listed.filter_map(|(row, slot)| {
@@ -167,6 +172,8 @@ impl Pass<'_> {
             never = keep_writing(&ledger, stop) => match never {},
         }
 
+        #[cfg(feature = "parquet")]
+        units::seal(&fetcher.sink, &ledger, stop).await;
         let wall = started.elapsed();
         hide(shown);
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
@@ -216,7 +223,7 @@ type TotalOf = Box<dyn Fn() -> Total + Send>;
 type AdmittedRow = (Key, Box<Work>);
 
 /// Rows as they are read, or the error that ends them.
-type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
+pub(super) type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
 
 /// Opens the rows. Returns those that have to be admitted, their number, and those that are admitted already.
 fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunError> {

@@ -58,12 +58,15 @@ impl Passes {
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
             passes.failure = result.failure;
-            let Sink::Folder(folder) = &*sink;
-            if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
+            if let Sink::Folder(folder) = &*sink
+                && let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path))
+            {
                 passes.failure.get_or_insert(error);
             }
             journal.begin_pass();
-            folder.end_pass(journal.end());
+            if let Sink::Folder(folder) = &*sink {
+                folder.end_pass(journal.end());
+            }
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
             }

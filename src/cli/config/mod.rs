@@ -7,6 +7,7 @@ mod input;
 mod modes;
 mod output;
 mod reports;
+mod shards;
 mod units;
 
 use std::fmt;
@@ -18,6 +19,8 @@ use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sa
 use self::output::{check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
+use self::shards::set_options;
+pub use self::shards::{folder as verified_folder, with_flags_of_set};
 use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
@@ -68,6 +71,7 @@ impl TryFrom<Args> for Config {
         let wanted = wanted(&args)?;
         let reports = reports(&args, manifest.as_ref())?;
         let log = log_options(&args);
+        let set = set_options(&args)?;
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
@@ -98,6 +102,7 @@ impl TryFrom<Args> for Config {
             },
             http: http_options(&args)?,
             reports,
+            set,
             sources,
             input,
             output: args.output,

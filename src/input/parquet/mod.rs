@@ -5,6 +5,7 @@
 //! memory, so a file with very many columns is refused. Columns that a record cannot hold are not read.
 
 mod schema;
+pub mod table;
 mod value;
 
 use std::collections::{HashMap, HashSet};
