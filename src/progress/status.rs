@@ -37,6 +37,8 @@ pub struct Status {
     pub throttled: Vec<ThrottledHost>,
     /// The slowest downloads in flight, the slowest first.
     pub slowest: Vec<SlowDownload>,
+    /// Shards that are open, and those that are complete, if images go into shards.
+    pub shards: Option<(u64, u64)>,
 }
 
 /// The number of slow downloads in a status.
@@ -100,7 +102,7 @@ impl<F: Fn() -> Facts> Observer<F> {
         let (failed, skipped, bytes) = (read(&counters.failed), read(&counters.skipped), read(&counters.bytes));
         let ended = read(&counters.saved) + failed + skipped;
         let elapsed = self.begin.elapsed();
-        let Facts { total, throttled } = (self.facts)();
+        let Facts { total, throttled, shards } = (self.facts)();
         Status {
             title: self.title,
             ended,
@@ -114,6 +116,7 @@ impl<F: Fn() -> Facts> Observer<F> {
             rates: self.window.rates(RateSample { at: elapsed, ended, bytes }),
             failures: counters.failures(),
             throttled,
+            shards,
             slowest: counters
                 .downloads
                 .as_ref()
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn a_status_has_the_values_of_the_counters_and_the_facts() {
         let counters = Arc::new(Counters::default());
-        let facts = || Facts { total: Total::About(2), throttled: Vec::new() };
+        let facts = || Facts { total: Total::About(2), throttled: Vec::new(), shards: None };
         let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
         counters.saved.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);

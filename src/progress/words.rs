@@ -106,6 +106,9 @@ impl fmt::Display for Status {
         if let Some(slow) = self.slowest.first() {
             write!(f, ", the slowest for {}: {} ({})", short(slow.time), origin(slow, "..."), position(slow))?;
         }
+        if let Some((open, complete)) = self.shards {
+            write!(f, ", {} shards complete and {} open", Count(complete), Count(open))?;
+        }
         for (number, host) in self.throttled.iter().take(3).enumerate() {
             let lead = if number == 0 { "throttled:" } else { "and" };
             write!(f, "; {lead} {}", throttled(&escaped(&host.host), host, false))?;

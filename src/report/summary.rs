@@ -70,6 +70,9 @@ pub struct Summary {
     pub link_bytes: u64,
     /// Hosts that throttled (429, 503), refused or broke connections, or timed out; the worst first, at most ten.
     pub overloaded_hosts: Vec<OverloadedHost>,
+    /// Shards that were completed, if images go into shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
     /// The distribution over time and hosts, failures, and single downloads.
     #[serde(flatten)]
     pub trace: Trace,

@@ -165,6 +165,7 @@ impl Tally {
             links: self.links,
             link_bytes: self.link_bytes,
             overloaded_hosts: Vec::new(),
+            shards: None,
             trace: self.tracer.trace(),
             list: self.list.digest(),
         }

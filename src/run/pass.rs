@@ -27,6 +27,8 @@ use crate::naming::Namer;
 use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
 use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
+#[cfg(feature = "parquet")]
+use crate::sink::Shards;
 use crate::sink::Sink;
 use crate::util::lock;
 
@@ -180,6 +182,8 @@ impl Pass<'_> {
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
+            #[cfg(feature = "parquet")]
+            shards: fetcher.sink.shards().and_then(Shards::completed),
             ..tally.summary(wall, counters.peak_in_flight())
         };
         Ok(PassResult { summary, failure, observed })
@@ -189,7 +193,8 @@ impl Pass<'_> {
     fn show(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
-        let facts = move || Facts { total: total(), throttled: throttled(&limiter) };
+        let sink = Arc::clone(self.sink);
+        let facts = move || Facts { total: total(), throttled: throttled(&limiter), shards: shards(&sink) };
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
 
@@ -277,6 +282,15 @@ fn observe(record: &Record, ended: Duration) -> SampledRow {
         Outcome::Skipped(_) => (false, 0),
     };
     SampledRow { failed, bytes, ended }
+}
+
+/// Shards that are open, and those that are complete, if images go into shards.
+fn shards(sink: &Sink) -> Option<(u64, u64)> {
+    #[cfg(feature = "parquet")]
+    let shards = sink.shards().and_then(|shards| Some((shards.open_count(), shards.completed()?)));
+    #[cfg(not(feature = "parquet"))]
+    let (shards, _) = (None, sink);
+    shards
 }
 
 /// How long a host is shown after it asked for fewer requests.

@@ -47,6 +47,7 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shard_units;
 mod shards;
 #[cfg(target_os = "linux")]
 mod suspended;

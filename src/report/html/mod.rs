@@ -85,7 +85,7 @@ fn page(report: &Report, links: &gallery::ImageLinks) -> Markup {
                         (slowest(&summary.trace))
                         (hosts(summary))
                         (failures(&summary.trace, summary.mode, report.modes.len()))
-                        (gallery::gallery(&summary.trace, summary.saved, links))
+                        (gallery::gallery(summary, links))
                     }
                 }
             }

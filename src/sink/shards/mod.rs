@@ -512,10 +512,16 @@ impl Shards {
         Ok(())
     }
 
-    /// Shards that are open, and those that were committed or are about to be.
+    /// The number of open shards.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        (lock(&self.open).len() as u64, self.committed.load(Ordering::Relaxed))
+    pub fn open_count(&self) -> u64 {
+        lock(&self.open).len() as u64
+    }
+
+    /// The number of shards that this run has completed; `None` if it makes no shards, but a stream.
+    #[must_use]
+    pub fn completed(&self) -> Option<u64> {
+        matches!(self.output, Output::Set { .. }).then(|| self.committed.load(Ordering::Relaxed))
     }
 
     /// The path of the table of a shard that is there.
