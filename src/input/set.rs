@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Source;
 use super::parquet::table::{self, TableRow};
-use crate::record::{ColumnType, RunError};
+use super::rows::{ListContext, RawRow, ReadError, RowSender};
+use crate::record::{ColumnType, Extra, RunError};
+use crate::util::human::Count;
 use crate::util::redact;
 
 /// The columns of a table that say how a row ended.
