@@ -175,7 +175,16 @@ impl<'a> Ledger<'a> {
 
     /// Takes the result of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
-        let Fetched { record, line, receipt } = *fetched;
+        let Fetched { mut record, line, receipt } = *fetched;
+        if let Outcome::Failed(failed) = &mut record.outcome
+            && failed.ends_run
+            && self.sink.is_closed()
+        {
+            // It is no failure of the row.
+            let clause = "the reader of standard output has gone away";
+            *failed = Failed::new(&FetchError::new(ErrorKind::Interrupted, clause), failed.attempts, failed.timing);
+            self.fail(RunError::Closed);
+        }
         if self.existing == Existing::Replace && matches!(record.outcome, Outcome::Saved(_)) {
             self.release_earlier(key);
         }
@@ -204,12 +213,7 @@ impl<'a> Ledger<'a> {
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
-            let is_closed = self.sink.is_closed();
-            self.fail(if is_closed {
-                RunError::Closed
-            } else {
-                RunError::Disk { folder: self.sink.root(), message: failed.message.clone() }
-            });
+            self.fail(RunError::Disk { folder: self.sink.root(), message: failed.message.clone() });
         }
         match line.map_or_else(|| self.line(record), Ok) {
             Ok(line) => self.append(record, line.as_bytes(), key),

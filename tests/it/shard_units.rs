@@ -97,7 +97,7 @@ fn what_failed_is_tried_again_in_further_shards() {
         ["/png/300/0.png", "/flaky/503/2/300/1.png", "/status/404/2", "/flaky/503/1/300/3.png", "/png/300/4.png"];
     let urls = targets.map(|target| server.url(target));
     dir.write("list.csv", format!("url,id\n{}", (0..5).map(|n| format!("{},{n}\n", urls[n])).collect::<String>()));
-    let first = fetchimg().arg("list.csv").args(SET).args(flags).args(["--resize", "8"]).in_dir(&dir).run();
+    let first = fetchimg().arg("list.csv").args(SET).args(flags).args(["--encode", "jpeg"]).in_dir(&dir).run();
     assert_eq!(first.status, Some(1), "{first}");
     let retry = || fetchimg().args(["--retry-failed", "-o", "set", "--retries", "0"]).in_dir(&dir).run();
     let second = retry();
@@ -109,7 +109,7 @@ fn what_failed_is_tried_again_in_further_shards() {
     assert_eq!(of(&rows, "key"), ["000020000", "000020001"], "{second}");
     assert_eq!(of(&rows, "status"), ["failed_to_download", "success"], "{second}");
     assert_eq!(of(&rows, "id"), ["1", "3"], "{second}");
-    assert_eq!(of(&rows, "width")[1], 8, "with the options of the set\n{second}");
+    assert_eq!(of(&rows, "format")[1], "jpeg", "with the options of the set\n{second}");
     let third = retry();
     assert_eq!(third.status, Some(0), "{third}");
     assert_eq!(of(&table(third.file("00003.parquet")).1, "retry_of"), ["000020000"], "{third}");
@@ -118,7 +118,7 @@ fn what_failed_is_tried_again_in_further_shards() {
     assert_eq!((nothing.status, server.hits_in_all()), (Some(0), hits), "{nothing}");
     assert!(!dir.join("set/00004_stats.json").exists(), "{nothing}");
     // The list is as it was.
-    let again = fetchimg().arg("list.csv").args(SET).args(flags).args(["--resize", "8"]).in_dir(&dir).run();
+    let again = fetchimg().arg("list.csv").args(SET).args(flags).args(["--encode", "jpeg"]).in_dir(&dir).run();
     assert_eq!((again.status, server.hits_in_all()), (Some(0), hits), "{again}");
 }
 

@@ -42,7 +42,7 @@ use self::sample::Sample;
 use self::set::SetFolder;
 use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
-use self::unit::{Conditions, Unit, UnitError};
+use self::unit::{Conditions, Scratch, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
 use crate::util::{boot_id, lock};
@@ -271,6 +271,11 @@ impl Shards {
                 if marker.fetchimg.settings != self.settings {
                     return Err(self.other_shard(&name, "with other options"));
                 }
+                if !self.options.units.is_shared() {
+                    // A run that was killed just after the marker appeared has left these.
+                    let scratch = Scratch::new(&folder.scratch, &name);
+                    scratch.remove().map_err(|source| RunError::Output { path: folder.scratch.clone(), source })?;
+                }
                 let unit = Unit::without_files(number, name);
                 *lock(&self.present) = Some(PresentShard { marker, unit });
                 return Ok(());
@@ -412,23 +417,24 @@ impl Shards {
         let (number, row) = self.place(entry.record.index);
         let unit = self.unit(number).map_err(io::Error::other)?;
         body.complete();
-        if self.options.dedupe
-            && let Some(sha256) = entry.sha256()
-            && let Some(of) = unit.same_content(row, sha256)
-        {
-            body.discard();
-            return Ok(Stored::Duplicate { of });
-        }
+        let content = entry.sha256().filter(|_| self.options.dedupe).map(str::to_owned);
         entry.complete();
         let line = self.line(&entry.record)?;
         let name = entry.path.rsplit('/').next().unwrap_or(entry.path);
         let sample = Sample::new(name, body.length(), line.as_bytes(), self.caption(&entry.record).as_deref());
-        match &self.output {
-            Output::Set { .. } => unit.append(row, &sample, &mut body)?,
-            Output::Stream(stream) => stream.append(&sample, &mut body).await?,
-            Output::Nowhere => unreachable!("such images were dropped above"),
-        }
+        let same = if let Output::Stream(stream) = &self.output {
+            let same = content.and_then(|content| unit.same_content(row, content));
+            if same.is_none() {
+                stream.append(&sample, &mut body).await?;
+            }
+            same
+        } else {
+            unit.append(row, &sample, &mut body, content)?
+        };
         body.discard();
+        if let Some(of) = same {
+            return Ok(Stored::Duplicate { of });
+        }
         Ok(Stored::New { record: entry.record, line, receipt: Receipt::None })
     }
 

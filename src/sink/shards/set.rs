@@ -95,7 +95,6 @@ pub struct SetFolder {
     pub scratch: PathBuf,
     /// Where large bodies wait.
     pub parts: PathBuf,
-    is_shared: bool,
     lock: File,
 }
 
@@ -126,7 +125,10 @@ impl SetFolder {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(fail(&lock_path, error)),
         }
-        let set = Self { root: root.to_owned(), scratch, parts, is_shared, lock };
+        if !is_shared {
+            remove_leftovers(&private, &scratch);
+        }
+        let set = Self { root: root.to_owned(), scratch, parts, lock };
         set.claim(info, replaces)?;
         Ok(set)
     }
@@ -178,6 +180,20 @@ impl Drop for SetFolder {
         let _ = fs::remove_dir(&self.parts);
         let _ = fs::remove_dir(&self.scratch);
         let _ = self.lock.unlock();
+    }
+}
+
+/// Removes what killed runs have left and no run goes on with.
+fn remove_leftovers(private: &Path, scratch: &Path) {
+    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in names(scratch).filter(|path| path.extension().is_some_and(|extension| extension == "new")) {
+        // What cannot be removed does no harm.
+        let _ = fs::remove_file(path);
+    }
+    let is_of_share = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("parts-"));
+    for folder in names(private).filter(|path| is_of_share(path)) {
+        names(&folder).for_each(|part| drop(fs::remove_file(part)));
+        let _ = fs::remove_dir(folder);
     }
 }
 

@@ -129,6 +129,8 @@ impl ShardFolder {
             remove_if_there(&waiting)?;
             fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
             fs::rename(&waiting, self.root.join(name))?;
+            // Where both are names of one file already, the system does nothing.
+            remove_if_there(&waiting)?;
         }
         self.sync_root()
     }

@@ -295,8 +295,7 @@ impl Unit {
             None => UnitLookup::New(key),
             Some(first) => match &state.rows[index(first)].slot {
                 Slot::Open => UnitLookup::InFlight,
-                Slot::Gone(path) => UnitLookup::Duplicate(path.as_deref().map(str::to_owned)),
-                _ => UnitLookup::Duplicate(path_of(&state.line(first)?)),
+                _ => UnitLookup::Duplicate(state.image(first)),
             },
         })
     }
@@ -329,30 +328,39 @@ impl Unit {
         lock(&self.state).rows.get(index(row)).map(|row| row.key.clone()).unwrap_or_default()
     }
 
-    /// Appends a sample.
+    /// Appends a sample, unless the shard has one with this `content`, given by its SHA-256. Returns the image of that one.
     ///
     /// # Errors
     /// When it cannot be written. Nothing of it is in the file then.
-    pub fn append(&self, row: u64, sample: &Sample, body: &mut Body<'_>) -> io::Result<()> {
+    pub fn append(
+        &self,
+        row: u64,
+        sample: &Sample,
+        body: &mut Body<'_>,
+        content: Option<String>,
+    ) -> io::Result<Option<String>> {
         let mut state = lock(&self.state);
+        if let Some(first) = content.as_ref().and_then(|content| state.contents.get(content)).copied()
+            && first != row
+            && let Some(path) = state.image(first)
+        {
+            return Ok(Some(path));
+        }
         let Some(files) = &mut state.files else { return Err(io::Error::other("the shard has no files")) };
         let position = files.append(sample, body)?;
         state.row(row).slot = Slot::Sample(Box::new(position));
-        Ok(())
+        if let Some(content) = content {
+            state.contents.insert(content, row);
+        }
+        Ok(None)
     }
 
-    /// The image of another row with this content. If there is none, it is that of this row from now on.
-    pub fn same_content(&self, row: u64, sha256: &str) -> Option<String> {
+    /// The image of another row with this content, where samples are not kept. If there is none, it is that of this row from
+    /// now on.
+    pub fn same_content(&self, row: u64, content: String) -> Option<String> {
         let mut state = lock(&self.state);
-        let first = *state.contents.entry(sha256.to_owned()).or_insert(row);
-        if first == row {
-            return None;
-        }
-        match &state.rows.get(index(first))?.slot {
-            Slot::Open => None,
-            Slot::Gone(path) => path.as_deref().map(str::to_owned),
-            _ => path_of(&state.line(first).ok()?),
-        }
+        let first = *state.contents.entry(content).or_insert(row);
+        if first == row { None } else { state.image(first) }
     }
 
     /// Takes the final record of a row. A row that was interrupted is not settled.
@@ -520,6 +528,15 @@ impl UnitState {
             };
         }
         Ok(())
+    }
+
+    /// The path of the image of a row, if it has one.
+    fn image(&mut self, row: u64) -> Option<String> {
+        match &self.rows.get(index(row))?.slot {
+            Slot::Open => None,
+            Slot::Gone(path) => path.as_deref().map(str::to_owned),
+            _ => path_of(&self.line(row).ok()?),
+        }
     }
 
     /// The record of a settled row.
