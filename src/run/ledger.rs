@@ -380,6 +380,10 @@ mod tests {
             tally: Tally::new(Mode::Concurrent),
             records: None,
             failure: None,
+            #[cfg(feature = "parquet")]
+            samples: None,
+            #[cfg(feature = "parquet")]
+            present: None,
         }
     }
 

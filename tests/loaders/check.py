@@ -143,7 +143,7 @@ def check_parquet(folder):
     assert images[0] == picture(0) and images[3] is None
     counts = duckdb.sql(f"SELECT count(*), count(image.bytes), sum(octet_length(image.bytes)) FROM read_parquet({paths})")
     sizes = [len(picture(number)) for number in range(ROWS) if is_there(number)]
-    assert counts.fetchone() == (ROWS, len(sizes), sum(sizes))
+    assert counts.fetchall() == [(ROWS, len(sizes), sum(sizes))]
 
 
 def main():
