@@ -89,6 +89,52 @@ fn one_named_shard_may_be_made_twice_at_once() {
 }
 
 #[test]
+fn an_engine_may_run_units_in_any_order_twice_at_once_and_kill_them() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (server, dir) = (Server::start(), TestDir::in_memory());
+    let urls = lines(&server, 120);
+    let units = urls.chunks(20).enumerate().map(|(n, rows)| (format!("u{n}"), rows.join("\n"))).collect::<Vec<_>>();
+    let start = |(name, rows): &(String, String)| {
+        let flags = ["--shard", name, "-j", "4", "-q", "--limit-rate", "200k"];
+        fetchimg().in_dir(&dir).arg("-").args(SET).args(flags).stdin(rows.clone()).start()
+    };
+    let mut left = units.iter().chain(&units).collect::<Vec<_>>();
+    random.shuffle(&mut left);
+    let mut last = None;
+    while let Some(unit) = left.pop() {
+        let mut runs = (0..random.usize(1..=2)).map(|_| start(unit)).collect::<Vec<_>>();
+        if random.bool() {
+            std::thread::sleep(std::time::Duration::from_millis(random.u64(0..150)));
+            let _ = runs[0].child.kill();
+        }
+        for run in runs.into_iter().map(crate::common::Running::wait) {
+            assert!(run.signal.is_some() || run.status == Some(0), "seed {seed}: {run}");
+            if run.signal.is_some() {
+                left.insert(0, unit);
+            }
+            last = Some(run);
+        }
+    }
+    let run = last.unwrap();
+    let names = units.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    let keys = keys(&run, &names);
+    assert_eq!(keys.values().cloned().collect::<BTreeSet<_>>(), urls.iter().cloned().collect(), "seed {seed}");
+    assert_eq!(keys.len(), urls.len(), "seed {seed}: each row once");
+    let verified = fetchimg().in_dir(&dir).args(["--verify-output", "-o", "set"]).run();
+    // Scratch files of a killed run whose unit was made by another one may be left; nothing else is.
+    let is_unfinished = |line: &str| line.contains("it is not complete") || line.contains("to look at");
+    assert!(verified.status == Some(0) || verified.stdout.lines().all(is_unfinished), "seed {seed}: {verified}");
+    for name in names {
+        for (file, bytes) in tar_entries(&run.file(&format!("{name}.tar"))) {
+            let url = file.strip_suffix(".png").map(|key| &keys[key]);
+            let body = url.map(|url| server.body(&url[url.find("/png").unwrap()..]));
+            assert!(body.is_none_or(|body| body == bytes), "seed {seed}: {file}");
+        }
+    }
+}
+
+#[test]
 fn what_failed_is_tried_again_in_further_shards() {
     let server = Server::start();
     let (dir, flags) = (TestDir::new(), ["--retries", "0", "--shard-size", "4"]);

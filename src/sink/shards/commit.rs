@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::marker::{Counts, Origin, StoredFile};
 use super::table::{self, Layout, TableRow};
 use super::target::{CompleteShard, Target};
-use super::unit::{FinishedUnit, Unit};
+use super::unit::{self, FinishedUnit, Unit};
 use super::{Options, OutputFormat};
 use crate::record::{ColumnType, RunError, hex};
 use crate::util::human::{Count, Size};
@@ -65,11 +65,11 @@ impl Committer {
         })
     }
 
-    fn make(&self, unit: &Unit) -> io::Result<()> {
-        let Some(finished) = unit.finish()? else { return Ok(()) };
+    fn make(&self, made: &Unit) -> io::Result<()> {
+        let Some(finished) = made.finish()? else { return Ok(()) };
         let mut counts = Counts::default();
         let table = self.write_table(&finished, &mut counts)?;
-        let (tar_name, table_name) = (format!("{}.tar", unit.name), format!("{}.parquet", unit.name));
+        let (tar_name, table_name) = (format!("{}.tar", made.name), format!("{}.parquet", made.name));
         let table = StoredFile { name: table_name.clone(), ..table };
         let mut files = vec![(finished.scratch.table.clone(), table_name)];
         let (data, metadata) = match self.format {
@@ -88,14 +88,17 @@ impl Committer {
             data,
             metadata,
         };
-        let marker = counts.marker(unit.began, origin);
+        let marker = counts.marker(made.began, origin);
         let (successes, count) = (marker.successes, marker.count);
-        self.target.commit(&CompleteShard { name: &unit.name, files, marker }, self.replaces)?;
+        self.target.commit(&CompleteShard { name: &made.name, files, marker }, self.replaces)?;
         finished.scratch.remove()?;
+        if let Some(folder) = finished.scratch.log.parent() {
+            unit::remove_abandoned(folder, &made.name);
+        }
         tracing::info!(
             target: "fetchimg",
             "Shard {}: {} of {} rows have a sample, {}",
-            unit.name,
+            made.name,
             Count(successes),
             Count(count),
             Size::from(bytes)

@@ -42,7 +42,7 @@ use self::sample::Sample;
 use self::set::SetFolder;
 use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
-use self::unit::{Conditions, Scratch, Unit, UnitError};
+use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
 use crate::util::{boot_id, lock};
@@ -271,11 +271,8 @@ impl Shards {
                 if marker.fetchimg.settings != self.settings {
                     return Err(self.other_shard(&name, "with other options"));
                 }
-                if !self.options.units.is_shared() {
-                    // A run that was killed just after the marker appeared has left these.
-                    let scratch = Scratch::new(&folder.scratch, &name);
-                    scratch.remove().map_err(|source| RunError::Output { path: folder.scratch.clone(), source })?;
-                }
+                // A run that was killed just after the marker appeared has left some.
+                unit::remove_abandoned(&folder.scratch, &name);
                 let unit = Unit::without_files(number, name);
                 *lock(&self.present) = Some(PresentShard { marker, unit });
                 return Ok(());

@@ -73,6 +73,27 @@ impl Scratch {
     }
 }
 
+/// Removes what killed runs have left of a shard that is complete, unless a run that goes on holds it.
+pub fn remove_abandoned(folder: &Path, name: &str) {
+    let is_of_shard = |stem: &str| match stem.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())),
+        None => false,
+    };
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| is_of_shard(stem)) else {
+            continue;
+        };
+        if path.extension().is_none_or(|extension| extension != "jsonl") {
+            continue;
+        }
+        // What cannot be removed does no harm: the shard is complete.
+        if private_file::open(OpenOptions::new().read(true), &path).is_ok_and(|log| log.try_lock().is_ok()) {
+            let _ = Scratch::new(folder, stem).remove();
+        }
+    }
+}
+
 /// What is known of the rows of a shard.
 #[derive(Debug, Default)]
 struct UnitState {
