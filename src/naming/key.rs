@@ -238,7 +238,7 @@ mod tests {
     fn the_name_of_a_sample_ends_in_the_extension_of_its_content() {
         let planned = PlannedName::of_sample("00000.tar", "000000001");
         assert_eq!(planned.finish(Some(Format::Jpeg), false, None).path, "00000.tar/000000001.jpg");
-        assert_eq!(planned.finish(None, true, None).path, "00000.tar/000000001.bin");
+        assert_eq!(planned.finish(None, true, None).path, "00000.tar/000000001");
         assert_eq!(planned.known(), None);
     }
 }

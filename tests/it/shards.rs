@@ -219,6 +219,10 @@ fn large_images_and_odd_rows_have_their_place() {
     assert_eq!(rows[3]["error_message"], "the same as 00000.tar/000000001.jpg");
 
     let dir = TestDir::new();
+    let run = fetchimg().lines([server.url("/text/a")]).args(SET).args(["--accept", "any"]).in_dir(&dir).run();
+    assert_eq!(tar_entries(&run.file("00000.tar"))[0].0, "000000000.bin", "{run}");
+
+    let dir = TestDir::new();
     let run = fetchimg().lines(&urls[..4]).args(SET).arg("--keep-duplicates").in_dir(&dir).run();
     assert_eq!(tar_entries(&run.file("00000.tar")).len(), 6, "{run}");
 

@@ -106,16 +106,16 @@ impl Counts {
     #[must_use]
     pub fn marker(self, began: SystemTime, fetchimg: Origin) -> Marker {
         let since_1970 = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (begin, end) = (since_1970(began), since_1970(SystemTime::now()));
+        let (first, last) = (since_1970(began), since_1970(SystemTime::now()));
         Marker {
             count: self.rows,
             successes: self.successes,
             failed_to_download: self.failed_to_download,
             failed_to_resize: self.failed_to_resize,
             skipped: self.skipped,
-            duration: end.saturating_sub(begin).as_secs_f64(),
-            start_time: begin.as_secs_f64(),
-            end_time: end.as_secs_f64(),
+            duration: last.saturating_sub(first).as_secs_f64(),
+            start_time: first.as_secs_f64(),
+            end_time: last.as_secs_f64(),
             status_dict: self.by_status,
             fetchimg,
         }

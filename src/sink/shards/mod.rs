@@ -27,6 +27,7 @@ mod unit;
 mod units;
 mod verify;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ pub use self::verify::{Finding, Verdict, verify};
 
 /// Shards that are open at the same time, at most. Each holds two open files and 100 to 200 bytes for each of its rows.
 pub const MAX_OPEN_SHARDS: usize = 16;
+
+/// The extension of an image of an unknown format (`--accept any`).
+const UNKNOWN_EXTENSION: &str = ".bin";
 
 /// Stands in place of the boot in what is flushed to the disk, and so is there after a loss of power.
 const SYNCED: &str = "synced";
@@ -416,8 +420,17 @@ impl Shards {
         body.complete();
         let content = entry.sha256().filter(|_| self.options.dedupe).map(str::to_owned);
         entry.complete();
+        let mut path = Cow::Borrowed(entry.path);
+        let is_bare = |path: &str| path.rsplit('/').next().is_some_and(|name| !name.contains('.'));
+        if is_bare(&path) {
+            // Readers leave out what has no extension.
+            path.to_mut().push_str(UNKNOWN_EXTENSION);
+            if let Outcome::Saved(saved) = &mut entry.record.outcome {
+                saved.path = path.to_string();
+            }
+        }
         let line = self.line(&entry.record)?;
-        let name = entry.path.rsplit('/').next().unwrap_or(entry.path);
+        let name = path.rsplit('/').next().unwrap_or(&path);
         let sample = Sample::new(name, body.length(), line.as_bytes(), self.caption(&entry.record).as_deref());
         let same = if let Output::Stream(stream) = &self.output {
             let same = content.and_then(|content| unit.same_content(row, content));
