@@ -95,7 +95,7 @@ pub fn record_lines(table: &Path, first: u64, caption_column: Option<&str>) -> R
         table,
         |_| true,
         |row| {
-            let record = record_of(row, first + lines.len() as u64, caption_column);
+            let record = record_of(&row, first + lines.len() as u64, caption_column);
             lines.extend(redact::json(&record, false));
             true
         },
@@ -109,7 +109,7 @@ fn unreadable(path: &Path, source: io::Error) -> RunError {
 }
 
 /// The record of a row of a table.
-fn record_of(row: TableRow, index: u64, caption_column: Option<&str>) -> Map<String, Value> {
+fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<String, Value> {
     let get = |name: &str| row.iter().find(|(column, _)| **column == *name).map_or(&Value::Null, |(_, value)| value);
     let mut record = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -152,7 +152,7 @@ fn record_of(row: TableRow, index: u64, caption_column: Option<&str>) -> Map<Str
             put("message", get("error_message").clone());
         }
     }
-    let mut extra = others(&row);
+    let mut extra = others(row);
     if let Some((column, caption)) = caption_column.zip(Some(get("caption")).filter(|caption| !caption.is_null())) {
         extra.insert(column.to_owned(), caption.clone());
     }

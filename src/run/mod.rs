@@ -28,9 +28,9 @@ pub mod verify;
 
 use std::sync::Arc;
 
-pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
 #[cfg(feature = "parquet")]
 pub use self::options::SetOptions;
+pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;

@@ -32,6 +32,7 @@ pub use self::shards::Shards;
 
 /// Where the images of a run go.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a run, behind a pointer")]
 pub enum Sink {
     /// A folder with a file for each image.
     Folder(Folder),

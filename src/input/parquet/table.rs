@@ -71,12 +71,11 @@ fn column_type(ty: &Type) -> ColumnType {
         (LogicalKind::Date, _) => ColumnType::Date,
         (LogicalKind::Timestamp(per_second, is_utc), _) => ColumnType::Timestamp(per_second, is_utc),
         (LogicalKind::Unsigned, Physical::INT64) => ColumnType::Unsigned,
-        (LogicalKind::Unsigned, _) => ColumnType::Int64,
         (LogicalKind::Json, _) => ColumnType::Json,
         (LogicalKind::Float16, _) | (LogicalKind::Plain, Physical::FLOAT) => ColumnType::Float,
         (LogicalKind::Plain, Physical::BOOLEAN) => ColumnType::Boolean,
         (LogicalKind::Plain, Physical::INT32) => ColumnType::Int32,
-        (LogicalKind::Plain, Physical::INT64) => ColumnType::Int64,
+        (LogicalKind::Unsigned, _) | (LogicalKind::Plain, Physical::INT64) => ColumnType::Int64,
         (LogicalKind::Plain, Physical::DOUBLE) => ColumnType::Double,
         // The library converts it to milliseconds.
         (LogicalKind::Plain, Physical::INT96) => ColumnType::Timestamp(1_000, true),

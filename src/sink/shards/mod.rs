@@ -514,7 +514,9 @@ impl Shards {
             let mut open = lock(&self.open).values().map(Arc::clone).collect::<Vec<_>>();
             open.retain(|unit| unit.is_complete(None));
             open.sort_by_key(|unit| unit.number);
-            open.iter().for_each(|unit| self.commit(unit));
+            for unit in &open {
+                self.commit(unit);
+            }
         }
         let commits = std::mem::take(&mut *lock(&self.commits));
         for commit in commits {

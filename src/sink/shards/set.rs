@@ -138,7 +138,7 @@ impl SetFolder {
         let path = self.root.join(FILE);
         let fail = |source| RunError::Output { path: path.clone(), source };
         let has_journal = |name: &&str| fs::metadata(self.root.join(name)).is_ok_and(|found| found.len() > 0);
-        if JOURNALS.iter().any(|name| has_journal(&name)) {
+        if JOURNALS.iter().any(has_journal) {
             let sentence =
                 "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
             return Err(refused(&self.root, sentence.to_owned()));

@@ -20,10 +20,13 @@ use crate::util::lock;
 /// The bytes of samples that may wait to be written. A larger sample waits alone.
 const MAX_WAITING_BYTES: u32 = 16 << 20;
 
+/// Bytes that wait to be written, and the permits that they hold.
+type Piece = (Vec<u8>, u32);
+
 /// A tar stream on standard output.
 #[derive(Debug)]
 pub struct TarStream {
-    sender: Mutex<Option<mpsc::UnboundedSender<(Vec<u8>, u32)>>>,
+    sender: Mutex<Option<mpsc::UnboundedSender<Piece>>>,
     room: Arc<Semaphore>,
     is_closed: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -35,7 +38,7 @@ impl TarStream {
     /// # Errors
     /// When the system has no thread left.
     pub fn stdout() -> io::Result<Self> {
-        let (sender, mut receiver) = mpsc::unbounded_channel::<(Vec<u8>, u32)>();
+        let (sender, mut receiver) = mpsc::unbounded_channel::<Piece>();
         let (room, is_closed) = (Arc::new(Semaphore::new(MAX_WAITING_BYTES as usize)), Arc::<AtomicBool>::default());
         // Not through the buffer of the standard library, which looks for the ends of lines.
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);

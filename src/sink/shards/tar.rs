@@ -85,8 +85,17 @@ pub struct TarEntry {
 
 impl TarEntry {
     /// Where the next header begins.
+    #[must_use]
     pub fn end(&self) -> u64 {
         self.offset + self.length + padding(self.length) as u64
+    }
+}
+
+impl TarEntry {
+    /// Whether it is the record of a sample, which is its last file.
+    #[must_use]
+    pub fn is_record(&self) -> bool {
+        self.name.rsplit_once('.').is_some_and(|(_, extension)| extension == "json")
     }
 }
 

@@ -651,7 +651,7 @@ impl UnitFiles {
         let mut samples = Vec::new();
         let length = self.tar.metadata()?.len();
         let end = tar::walk(&mut self.tar, length, |entry| {
-            if entry.name.ends_with(".json") {
+            if entry.is_record() {
                 if let Some((image, image_length)) = image.take() {
                     let record_length = u32::try_from(entry.length).unwrap_or(u32::MAX);
                     let position = SamplePosition { image, image_length, record: entry.offset, record_length };

@@ -131,7 +131,7 @@ fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
     let (mut records, mut files) = (0, BTreeSet::new());
     let mut twice = None;
     let end = tar::walk(&mut BufReader::new(file), length, |entry| {
-        records += u64::from(entry.name.ends_with(".json"));
+        records += u64::from(entry.is_record());
         if !files.insert(entry.name.clone()) {
             twice.get_or_insert_with(|| entry.name.clone());
         }
