@@ -26,6 +26,7 @@ mod trim;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,6 +113,30 @@ pub struct Options {
     pub named_columns: Vec<String>,
     /// The column with the caption of each image.
     pub caption_column: Option<String>,
+    /// The rows that are wanted. A list may leave out others; their numbers are not given to other rows.
+    pub share: Option<Share>,
+}
+
+/// A share of the rows: every `count`th part of `part_rows` rows, from part `number` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Rows of a part.
+    pub part_rows: NonZeroU64,
+    /// The number of this share, from 0.
+    pub number: u64,
+    /// The number of shares.
+    pub count: NonZeroU64,
+}
+
+impl Share {
+    /// Whether one of `count` rows from number `first` on is in this share.
+    #[cfg(feature = "parquet")]
+    fn includes_any(self, first: u64, count: u64) -> bool {
+        let Some(last) = count.checked_sub(1) else { return false };
+        let (first, last) = (first / self.part_rows, (first + last) / self.part_rows);
+        // Among as many parts as there are shares, each share has one.
+        last - first >= self.count.get() - 1 || (first..=last).any(|part| part % self.count == self.number)
+    }
 }
 
 impl Default for Options {
@@ -124,6 +149,7 @@ impl Default for Options {
             encoding: TextEncoding::default(),
             named_columns: Vec::new(),
             caption_column: None,
+            share: None,
         }
     }
 }

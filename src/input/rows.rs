@@ -139,6 +139,12 @@ impl RowSender {
         self.next_index = index;
     }
 
+    /// The number of the next row.
+    #[cfg(feature = "parquet")]
+    pub const fn next_index(&self) -> u64 {
+        self.next_index
+    }
+
     /// Adds a row that consists of a URL.
     pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
         let text = trim(text);

@@ -129,6 +129,12 @@ impl Options {
         #[cfg(feature = "parquet")]
         if let Some(set) = &self.set {
             let caption = set.shards.caption_column.as_deref();
+            let units = &set.shards.units;
+            self.input.share = units.slice.map(|slice| input::Share {
+                part_rows: units.size,
+                number: slice.number,
+                count: slice.count,
+            });
             self.input.caption_column = set.shards.caption_column.clone();
             self.input.named_columns = set.keys.columns().chain(caption).map(str::to_owned).collect();
         }

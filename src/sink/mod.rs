@@ -156,3 +156,30 @@ impl Sink {
         }
     }
 }
+
+#[cfg(all(test, feature = "parquet"))]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::record::{Job, Outcome, Reason, Record, Skipped};
+
+    #[test]
+    fn the_way_to_a_file_has_no_room_for_shards() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(dir.path(), folder::Options::default()).expect("a folder");
+        let sink = Sink::Folder(folder);
+        let Sink::Folder(folder) = &sink else { unreachable!() };
+        let entry = || {
+            let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
+            let skipped = Skipped { reason: Reason::FileExists, path: None, bytes: None };
+            let record = Record::of(&job, Outcome::Skipped(skipped));
+            let (on_conflict, replaces) = (OnConflict::Keep, None);
+            Entry { record, path: "a.png", on_conflict, replaces, is_content_addressed: false, began: None }
+        };
+        let alone = size_of_val(&folder.store(entry(), folder.spill_dir().body(None, None)));
+        let chosen = size_of_val(&sink.store(entry(), sink.body(None, None)));
+        let arguments = size_of::<Entry<'_>>() + size_of::<Body<'_>>();
+        assert!(chosen <= alone + arguments + 32, "{chosen} bytes, {alone} of them for the folder");
+    }
+}

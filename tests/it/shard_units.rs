@@ -59,6 +59,15 @@ fn shares_together_are_the_list_however_many_there_are() {
         }
         assert_eq!(keys(&runs[0], &names), expected);
     }
+    let dir = TestDir::new();
+    dir.write("list.parquet", typed_list(&urls, 7));
+    let mut last = None;
+    for number in 0..4 {
+        let slice = format!("{number}/4");
+        let run = fetchimg().arg("list.parquet").args(SET).args(["--shard-size", "10", "--slice", &slice]);
+        last = Some(run.in_dir(&dir).run());
+    }
+    assert_eq!(keys(&last.unwrap(), &names), expected, "row groups that no shard needs are left out, and no row is");
     let variables = [("SLURM_ARRAY_TASK_ID", "4"), ("SLURM_ARRAY_TASK_MIN", "3"), ("SLURM_ARRAY_TASK_COUNT", "3")];
     let run = fetchimg().lines(&urls).args(SET).args(["--shard-size", "10", "--slice", "auto"]);
     let run = variables.into_iter().fold(run, |run, (name, value)| run.env(name, value)).run();
@@ -237,8 +246,8 @@ fn column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, values
     column.close().unwrap();
 }
 
-/// A Parquet list with columns of several types.
-fn typed_list(urls: &[String]) -> Vec<u8> {
+/// A Parquet list with columns of several types, in row groups of so many rows.
+fn typed_list(urls: &[String], group_rows: usize) -> Vec<u8> {
     let schema = "message list {
         required boolean good; required int32 small; required int64 large; required float score; required int32 day (DATE);
         required int64 seen (TIMESTAMP(MICROS,true)); required binary url (UTF8); required binary key (UTF8);
@@ -246,18 +255,22 @@ fn typed_list(urls: &[String]) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let (rows, text) = (i32::try_from(urls.len()).unwrap(), |text: &str| ByteArray::from(text));
-    column::<BoolType>(&mut group, &(0..rows).map(|n| n % 2 == 0).collect::<Vec<_>>());
-    column::<Int32Type>(&mut group, &(0..rows).collect::<Vec<_>>());
-    column::<Int64Type>(&mut group, &(0..rows).map(|n| i64::from(n) << 40).collect::<Vec<_>>());
-    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    column::<FloatType>(&mut group, &(0..rows).map(|n| n as f32 / 4.0).collect::<Vec<_>>());
-    column::<Int32Type>(&mut group, &(0..rows).map(|n| 20_000 + n).collect::<Vec<_>>());
-    column::<Int64Type>(&mut group, &(0..rows).map(|n| 1_700_000_000_000_000 + i64::from(n)).collect::<Vec<_>>());
-    column::<ByteArrayType>(&mut group, &urls.iter().map(|url| text(url)).collect::<Vec<_>>());
-    column::<ByteArrayType>(&mut group, &urls.iter().map(|_| text("k")).collect::<Vec<_>>());
-    group.close().unwrap();
+    let text = |text: &str| ByteArray::from(text);
+    let numbers = (0..i32::try_from(urls.len()).unwrap()).collect::<Vec<_>>();
+    for (urls, numbers) in urls.chunks(group_rows).zip(numbers.chunks(group_rows)) {
+        let of = numbers.iter().copied();
+        let mut group = writer.next_row_group().unwrap();
+        column::<BoolType>(&mut group, &of.clone().map(|n| n % 2 == 0).collect::<Vec<_>>());
+        column::<Int32Type>(&mut group, numbers);
+        column::<Int64Type>(&mut group, &of.clone().map(|n| i64::from(n) << 40).collect::<Vec<_>>());
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        column::<FloatType>(&mut group, &of.clone().map(|n| n as f32 / 4.0).collect::<Vec<_>>());
+        column::<Int32Type>(&mut group, &of.clone().map(|n| 20_000 + n).collect::<Vec<_>>());
+        column::<Int64Type>(&mut group, &of.map(|n| 1_700_000_000_000_000 + i64::from(n)).collect::<Vec<_>>());
+        column::<ByteArrayType>(&mut group, &urls.iter().map(|url| text(url)).collect::<Vec<_>>());
+        column::<ByteArrayType>(&mut group, &urls.iter().map(|_| text("k")).collect::<Vec<_>>());
+        group.close().unwrap();
+    }
     writer.into_inner().unwrap()
 }
 
@@ -266,7 +279,7 @@ fn images_inside_parquet_are_beside_the_columns_of_the_list_with_their_types() {
     let (server, dir) = (Server::start(), TestDir::new());
     let mut urls = lines(&server, 5);
     urls[2] = server.url("/status/404/2");
-    dir.write("list.parquet", typed_list(&urls));
+    dir.write("list.parquet", typed_list(&urls, 100));
     let flags = ["-o", "set", "--output-format", "parquet", "--manifest", "all.jsonl"];
     let run = fetchimg().arg("list.parquet").args(flags).in_dir(&dir).run();
     assert_eq!(run.status, Some(1), "{run}");

@@ -160,3 +160,42 @@ pub fn shard_names(root: &Path) -> io::Result<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::marker::{Counts, Origin, StoredFile};
+    use super::*;
+
+    fn shard(dir: &Path, text: &str) -> CompleteShard<'static> {
+        let from = dir.join(format!("{text}.scratch"));
+        fs::write(&from, text).expect("written");
+        let data = StoredFile { name: "a.tar".into(), bytes: text.len() as u64, sha256: text.into() };
+        let (input, settings, version) = (String::new(), String::new(), String::new());
+        let origin = Origin { version, input, settings, data, metadata: None };
+        let marker = Counts::default().marker(std::time::SystemTime::UNIX_EPOCH, origin);
+        CompleteShard { name: "a", files: vec![(from, "a.tar".into())], marker }
+    }
+
+    #[test]
+    fn the_last_run_to_end_leaves_a_shard_whose_marker_is_true() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (root, scratch) = (dir.path().join("set"), dir.path().join("scratch"));
+        fs::create_dir(&root).and_then(|()| fs::create_dir(&scratch)).expect("folders");
+        let target = Target::Folder(ShardFolder::new(root.clone(), scratch.clone(), true));
+        assert_eq!(target.marker("a").expect("read"), None);
+        for (text, replaces) in [("one", false), ("one", false), ("three", false), ("one", false), ("two", true)] {
+            let shard = shard(&scratch, text);
+            target.commit(&shard, replaces).expect("committed");
+            assert_eq!(fs::read_to_string(root.join("a.tar")).expect("read"), text);
+            assert_eq!(target.marker("a").expect("read"), Some(shard.marker));
+        }
+        let left = fs::read_dir(&scratch)
+            .expect("read")
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "new"));
+        assert_eq!(left.count(), 0);
+        assert_eq!(shard_names(&root).expect("read"), ["a"]);
+        fs::write(root.join("a_stats.json"), "{}").expect("written");
+        target.marker("a").expect_err("it is no marker");
+    }
+}
