@@ -128,7 +128,7 @@ fn samples(output: &Path) -> Result<u64> {
     for entry in fs::read_dir(output)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        files += u64::from(name.ends_with(".png"));
+        files += u64::from(path.extension().is_some_and(|extension| extension == "png"));
         if name.ends_with("_stats.json") {
             let marker = serde_json::from_slice::<serde_json::Value>(&fs::read(path)?)?;
             samples += marker["successes"].as_u64().unwrap_or_default();

@@ -26,7 +26,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
-    ("fetchimg rows.csv -o set --output-format webdataset", "shards for training"),
+    ("fetchimg urls.txt --output-format webdataset", "shards for training"),
 ];
 
 /// Exit statuses and their meanings.

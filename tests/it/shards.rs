@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ fn marker(run: &Run, shard: &str) -> Value {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    hex
 }
 
 /// The samples of a shard by their keys: for each, its files by their extensions.
@@ -320,7 +325,8 @@ fn an_interrupted_run_keeps_what_is_complete() {
     let urls = urls.collect::<Vec<_>>();
     let mut running = fetchimg().lines(&urls).args(SET).args(["--shard-size", "3"]).in_dir(&dir).start();
     server.wait_for_hits_in_all(9, MAX_WAIT);
-    crate::common::wait_until("two shards", || dir.join("set/00001_stats.json").exists());
+    let is_there = |shard: &str| dir.join(format!("set/{shard}_stats.json")).exists();
+    crate::common::wait_until("two shards", || is_there("00000") && is_there("00001"));
     running.kill("INT");
     running.kill("INT");
     let run = running.wait();
