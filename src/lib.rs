@@ -45,7 +45,7 @@
 //! | `fetch` | one job to one record: attempts, validation of the body, the finished image |
 //! | `http` | client, redirects, deadlines, content encoding, retry policy, TLS, name resolution: the only reqwest |
 //! | `image` | bytes to what they are, one file per format; `image/transform`: pixels on a CPU pool |
-//! | `sink` | where a complete image goes: body, folder, write-ahead log |
+//! | `sink` | where a complete image goes: body, folder, write-ahead log, shards |
 //! | `journal` | records on disk, one JSON line each; the manifest |
 //! | `progress` | counters, and the live view |
 //! | `report` | records to a summary, in text, JSON, HTML and Markdown; advice and forecast |

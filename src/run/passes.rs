@@ -58,14 +58,16 @@ impl Passes {
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
             passes.failure = result.failure;
-            if let Sink::Folder(folder) = &*sink
-                && let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path))
-            {
-                passes.failure.get_or_insert(error);
-            }
-            journal.begin_pass();
-            if let Sink::Folder(folder) = &*sink {
-                folder.end_pass(journal.end());
+            match &*sink {
+                Sink::Folder(folder) => {
+                    if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
+                        passes.failure.get_or_insert(error);
+                    }
+                    journal.begin_pass();
+                    folder.end_pass(journal.end());
+                }
+                #[cfg(feature = "parquet")]
+                Sink::Shards(_) => {}
             }
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
