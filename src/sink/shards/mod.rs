@@ -13,7 +13,7 @@
 //!
 //! Rows are admitted in list order, and a shard is open from its first row until the record of its last one is final. Then
 //! its table and its marker are made on a thread for blocking work. While the last slow rows of a shard are in flight, rows
-//! of the next ones are fetched; at most [`MAX_OPEN_SHARDS`] are open at the same time.
+//! of the next ones are fetched; at most [`MAX_OPEN_SHARDS`] are open at the same time, or more if they are small.
 
 mod commit;
 mod marker;
@@ -59,6 +59,12 @@ pub use self::verify::{Finding, Verdict, verify};
 
 /// Shards that are open at the same time, at most. Each holds two open files and 100 to 200 bytes for each of its rows.
 pub const MAX_OPEN_SHARDS: usize = 16;
+
+/// The same for small shards: otherwise fewer rows would be open than are downloaded at once.
+pub const MAX_OPEN_SMALL_SHARDS: usize = 64;
+
+/// Shards of so many rows together are small.
+const FEW_ROWS: u64 = 160_000;
 
 /// The extension of an image of an unknown format (`--accept any`).
 const UNKNOWN_EXTENSION: &str = ".bin";
@@ -200,6 +206,8 @@ impl Shards {
         };
         // Several rows of a list may have the same URL, and so no body is gone on with by a later run.
         let spill_dir = SpillDir::open(parts.clone(), None).map_err(|error| fail(&parts, error))?;
+        let max_open = usize::try_from(FEW_ROWS / options.units.size).unwrap_or(MAX_OPEN_SMALL_SHARDS);
+        let max_open = max_open.clamp(MAX_OPEN_SHARDS, MAX_OPEN_SMALL_SHARDS);
         Ok(Self {
             settings: options.info().digest(),
             options,
@@ -208,7 +216,7 @@ impl Shards {
             spill_dir,
             open: Mutex::default(),
             present: Mutex::default(),
-            room: Arc::new(Semaphore::new(MAX_OPEN_SHARDS)),
+            room: Arc::new(Semaphore::new(max_open)),
             commits: Mutex::default(),
             committed: AtomicU64::new(0),
             failure,
