@@ -11,6 +11,8 @@ pub mod encode;
 pub mod hash;
 mod icon;
 mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod libwebp;
 pub mod pixel_buffer;
 mod png;
@@ -230,6 +232,8 @@ pub fn memory_needed(format: Format, size: Option<(u32, u32)>, options: &Transfo
         Format::Png | Format::Tiff | Format::Pnm => 16,
         // The same with 32 bits.
         Format::Hdr | Format::Exr => 32,
+        // Floating-point values, and their copies within the decoder.
+        Format::Jxl => 40,
         _ => 8,
     };
     let stored = (u64::from(width) * u64::from(height)).saturating_mul(bytes_per_pixel);
