@@ -354,7 +354,7 @@ fn webp(data: &[u8]) -> Vec<u8> {
 }
 
 fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let path = folder.join("manifest.jsonl");
+    let path = folder.join("journal.jsonl");
     let jobs = jobs(RECORDS, |row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg", row % 97))?;
     let records = jobs.iter().map(saved).collect::<Vec<_>>();
     // The one before is gone, so that the file does not grow from one to the next.

@@ -82,7 +82,7 @@ fuzz_target!(|input: Input| {
     let _ = serde_json::from_slice::<Record>(input.journal);
 
     let folder = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).expect("a folder");
-    let path = folder.path().join("manifest.jsonl");
+    let path = folder.path().join("journal.jsonl");
     let cut = line.len() * usize::from(input.kind) / 255;
     let bytes = [&line, b"\n".as_slice(), input.journal, b"\n", &line[..cut]].concat();
     std::fs::write(&path, bytes).expect("a file");

@@ -109,6 +109,13 @@ pub struct Args {
     #[arg(skip)]
     pub output_is_given: bool,
 
+    /// Folder for the journal and unfinished downloads, instead of hidden files in the output folder
+    ///
+    /// It is created if missing, and may be on another disk. It belongs to one output folder. What an earlier run without
+    /// --state has hidden in that folder moves here.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
+    pub state: Option<PathBuf>,
+
     /// File name; / makes folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
     /// {col.NAME}
     ///

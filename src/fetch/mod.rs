@@ -606,7 +606,7 @@ mod tests {
                 new_rows_first_below: 0,
             }),
             bandwidth: None,
-            sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            sink: Arc::new(Sink::Folder(Folder::open(folder, None, folder::Options::default()).expect("a folder"))),
             #[cfg(feature = "transform")]
             pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),

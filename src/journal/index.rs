@@ -1,7 +1,7 @@
 //! The index of the journal: the state of each row and the offset of its record in the file, in a few bytes per row.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use crate::util::compact_table::CompactTable;
 
@@ -20,7 +20,7 @@ pub enum RowIdentity {
 
 /// The key by which a row is looked up in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u64);
+pub struct Key(pub(super) u64);
 
 /// The offset of a record in the journal, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,16 @@ impl RowIndex {
             RowIdentity::Url => self.hasher.hash_one(url),
             RowIdentity::UrlAndNumber { .. } => self.hasher.hash_one((url, number)),
         })
+    }
+
+    /// The key of a row whose number is needed to tell it from others with the same URL, under any identity.
+    pub fn numbered_key(&self, url: &str, number: u64) -> Key {
+        Key(self.hasher.hash_one(("numbered", url, number)))
+    }
+
+    /// A few bits by which texts are compared.
+    pub fn fingerprint(&self, of: impl Hash) -> u64 {
+        self.hasher.hash_one(of)
     }
 
     /// Whether a row that no earlier run has saved may be looked up again, and so has to be remembered.

@@ -1,4 +1,5 @@
-//! The journal of the output folder: one JSON record per line, appended and never changed.
+//! The journal of the output folder: one JSON record per line, appended and never changed. When later records have superseded
+//! more than half of the lines, it is written anew without them (see `compaction`).
 //!
 //! For each row of the list, the journal answers two questions: has this pass seen the URL before, and has an earlier run
 //! saved it? The index keeps 13 bytes for each URL: 7 bytes of its hash, and 6 with the state of the row and the offset of
@@ -9,6 +10,7 @@
 //! With `--keep-duplicates`, a row is identified by its URL and its number, so a pass sees each row once, and only the second
 //! question is left. Then a row is not kept in the index unless an earlier run has saved it.
 
+mod compaction;
 mod index;
 mod line;
 mod lines;
@@ -19,6 +21,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 
+use self::compaction::{LineCounter, LineCounts};
 pub use self::index::{Key, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
@@ -31,6 +34,8 @@ use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, withou
 pub struct Journal {
     lines: LineFile,
     index: RowIndex,
+    /// Of the lines of earlier runs.
+    counts: LineCounts,
 }
 
 /// What the journal knows of a row when the row is read from the list.
@@ -153,10 +158,13 @@ impl Journal {
         mut each: impl FnMut(&EarlierRecord, &File),
     ) -> Result<Self, RunError> {
         let mut index = RowIndex::new(identity);
+        let mut counter = LineCounter::default();
         let lines = open(&mut |file, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| each(&earlier, file)).is_some()
+            let earlier = index_earlier(&mut index, offset, line);
+            counter.count(&index, earlier.as_ref());
+            earlier.map(|earlier| each(&earlier, file)).is_some()
         })?;
-        Ok(Self { lines, index })
+        Ok(Self { lines, index, counts: counter.counts })
     }
 
     /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.
@@ -397,7 +405,7 @@ mod tests {
     #[test]
     fn a_dry_run_does_not_change_the_journal() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
         let stored = |path: &str, bytes| StoredFile { path: path.to_owned(), bytes, is_own: true, other_digest: None };
         let plan = |journal: &mut Journal, url: &Url, path: &str| {
@@ -462,7 +470,7 @@ mod tests {
     #[test]
     fn what_was_saved_is_known_to_the_next_run_and_is_new_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let one = url("https://a.example/1.png#x");
         let signed = url("https://a.example/2.png?sig=secret");
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| panic!("there is nothing yet")).expect("open");
@@ -496,7 +504,7 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_removed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));
         let whole = serde_json::to_string(&saved(&one, "1.png")).expect("JSON");
         fs::write(&path, format!("{whole}\n\u{0}garbage\n{}", &whole[..40])).expect("write");
@@ -524,7 +532,7 @@ mod tests {
     #[test]
     fn a_file_that_was_published_just_before_a_kill_is_adopted_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");

@@ -142,6 +142,22 @@ fn with_path(line: &[u8], path: &str) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&fields)
 }
 
+/// A record with the number and the columns that a later record of the same row has. Everything else stays as it is written.
+pub(super) fn with_row_of(line: &[u8], later: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let mut fields = serde_json::from_slice::<Fields>(line)?;
+    let later = serde_json::from_slice::<Fields>(later)?;
+    for column in ["index", "extra"] {
+        let value = later.0.iter().find(|(name, _)| name == column).map(|(_, value)| value.clone());
+        match (fields.0.iter().position(|(name, _)| name == column), value) {
+            (Some(position), Some(value)) => fields.0[position].1 = value,
+            (Some(position), None) => drop(fields.0.remove(position)),
+            (None, Some(value)) => fields.0.push((column.into(), value)),
+            (None, None) => {}
+        }
+    }
+    serde_json::to_vec(&fields)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +174,7 @@ mod tests {
     #[test]
     fn living_records_are_found_by_their_files() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let line = |url: &str, rest: &str| format!("{{\"index\":0,\"url\":\"http://a/{url}\",{rest}}}\n");
         let saved = |url: &str, path: &str| line(url, &format!(r#""status":"saved","path":"{path}","bytes":5"#));
         let shares = |url: &str, path: &str| {

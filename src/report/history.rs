@@ -11,7 +11,7 @@ use super::Summary;
 use crate::record::Mode;
 use crate::util::private_file;
 
-/// One pass of an earlier run: one line of `.fetchimg/runs.jsonl`.
+/// One pass of an earlier run: one line of `.fetchimg.runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
 struct EarlierPass {
     mode: Mode,

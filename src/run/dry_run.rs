@@ -46,13 +46,14 @@ struct PlannedLine<'a> {
 /// When a run could not start or could not go on with these lists.
 pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
-    let folder = FolderView::open(&options.output)?;
+    let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
+    let mut unrecorded = folder.records_of_older_version()?;
+    unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
     let gives_anew = options.existing == Existing::Replace;
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
-        (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
+        (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let mut journal = match taken.counts {
         None => Journal::open_overlay(&path, options.row_identity, |file| taken.mark_taken(file.path))?,
         Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,

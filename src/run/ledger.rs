@@ -307,7 +307,7 @@ mod tests {
             existing: Existing::Keep,
             journal,
             manifest: None,
-            sink: Arc::new(Sink::Folder(Folder::open(folder, options).expect("a folder"))),
+            sink: Arc::new(Sink::Folder(Folder::open(folder, None, options).expect("a folder"))),
             namer: Arc::new(Mutex::new(namer)),
             counters: Arc::default(),
             waiting: HashMap::new(),

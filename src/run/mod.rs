@@ -64,7 +64,7 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
     let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let report = match &drawn {
-        None => reporting::of_lists(options, &folder.private("runs.jsonl"), ended, passes),
+        None => reporting::of_lists(options, &folder.runs(), ended, passes),
         Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
     };
     let written = outputs.write(options, &report);

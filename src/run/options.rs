@@ -30,6 +30,8 @@ pub struct Options {
     pub input: input::Options,
     /// The output folder.
     pub output: PathBuf,
+    /// The folder for the journal and unfinished bodies; `None`: they are hidden in the output folder (`--state`).
+    pub state: Option<PathBuf>,
     /// How files are named.
     pub template: Template,
     /// How images are stored there.
@@ -64,6 +66,7 @@ impl Default for Options {
             sources: Vec::new(),
             input: input::Options::default(),
             output: DEFAULT_OUTPUT.into(),
+            state: None,
             template: Template::default(),
             folder: folder::Options::default(),
             existing: Existing::default(),

@@ -53,10 +53,13 @@ impl State {
     /// # Errors
     /// When the output cannot be opened or read, or is held by another run.
     pub fn open(options: &Options) -> Result<Self, RunError> {
-        let mut folder = Folder::open(&options.output, options.folder)?;
+        let mut folder = Folder::open(&options.output, options.state.as_deref(), options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
         let view = folder.view().clone();
-        let unrecorded = folder.unrecorded()?;
+        // What an older version has recorded, if it was used again, and what killed runs have not.
+        let mut unrecorded = view.records_of_older_version()?;
+        let is_merged = !unrecorded.is_empty();
+        unrecorded.append(&mut folder.unrecorded()?);
         let removes_files = options.existing == Existing::Replace;
         // A killed run may have published a file without removing the one that it replaces.
         let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
@@ -66,7 +69,7 @@ impl State {
                 folder.insert_earlier(sha256, path);
             }
         };
-        let mut journal = open_journal(&view.private("manifest.jsonl"), options, &mut taken, insert_content)?;
+        let mut journal = open_journal(&view.journal(), options, &mut taken, insert_content)?;
         let mut superseded = Vec::new();
         adopt(unrecorded, &mut journal, |adopted| {
             insert_content(adopted.sha256.as_deref(), &adopted.path);
@@ -83,12 +86,15 @@ impl State {
             });
         }
         journal.flush()?;
-        if folder.syncs() {
+        if folder.syncs() || is_merged {
             journal.sync()?;
         }
+        view.forget_older_version()?;
         folder.forget_unrecorded()?;
         folder.sync()?;
         asides::settle(&folder, &mut journal, |old, new| taken.follow_move(old, new))?;
+        // Now that nothing is set aside, no offset in the journal is remembered but in its index.
+        journal.compact(&view.journal_copy());
         if let Some(counts) = taken.counts.filter(|_| removes_files) {
             folder.count_names(counts, journal.end());
         }

@@ -109,7 +109,7 @@ impl Run {
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
-                let history = state.folder.private("runs.jsonl");
+                let history = state.folder.runs();
                 // The output stays locked until the report is written.
                 let _sink = Arc::clone(&state.sink);
                 let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;

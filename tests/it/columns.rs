@@ -11,7 +11,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
-use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
+use crate::common::{JOURNAL, Run, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -87,7 +87,7 @@ fn columns_are_carried_into_records() {
         let run = fetchimg().in_dir(&dir).arg(&name).run();
         assert_both(&server, &run, extension);
         if extension != "parquet" {
-            let order = run.file(".fetchimg/manifest.jsonl");
+            let order = run.file(JOURNAL);
             let order = String::from_utf8(order).expect("UTF-8");
             assert!(order.contains(r#""extra":{"caption":"ünï","id":"#), "{order}");
         }

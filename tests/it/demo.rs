@@ -29,11 +29,11 @@ fn assert_all_there(run: &Run, folder: &str) {
     assert!(run.stderr.ends_with(&sentence), "{run}");
 }
 
-/// Everything in a folder, `.fetchimg` left out.
+/// Everything in a folder that is not hidden.
 fn entries(dir: &TestDir, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(dir.join(folder)).expect("a folder").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<_> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
-    names.retain(|name| name != ".fetchimg");
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     names
 }

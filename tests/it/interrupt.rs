@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Program, Run, Running, Server, TestDir, fetchimg, wait_until};
+use crate::common::{JOURNAL, Program, Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -26,9 +26,9 @@ fn rows_with(run: &Run, status: &str) -> Vec<u64> {
 #[track_caller]
 fn wait_for_images(running: &Running, count: usize) {
     let output = running.dir().join("images");
+    let is_image = |entry: &std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
     wait_until(&format!("{count} images"), || {
-        // .fetchimg is there as well.
-        std::fs::read_dir(&output).map_or(0, Iterator::count) > count
+        std::fs::read_dir(&output).map_or(0, |entries| entries.flatten().filter(is_image).count()) >= count
     });
 }
 
@@ -375,7 +375,7 @@ fn a_comparison_that_waits_for_its_list_can_be_interrupted() {
     let mut running = fetchimg().args(["--compare", "-"]).stdin_pipe();
     running.write_line("http://127.0.0.1:1/a.png");
     // When the journal exists, signals are handled already.
-    wait_until("the run has begun", || running.dir().join("images/.fetchimg/manifest.jsonl").exists());
+    wait_until("the run has begun", || running.dir().join("images").join(JOURNAL).exists());
     running.kill("INT");
     wait_until("the run has ended", || !running.is_running());
     let run = running.wait();

@@ -350,7 +350,7 @@ fn a_file_without_a_record_is_known_by_the_write_ahead_log() {
 
     // As after a kill before the records are written: log, files, and no journal. The second file was replaced
     // by another one, and the third is not there yet.
-    let journal = run.dir.join("images/.fetchimg/manifest.jsonl");
+    let journal = run.journal();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let note = |record: &serde_json::Value| {
         let path = run.output().join(record["path"].as_str().unwrap());

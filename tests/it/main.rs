@@ -15,6 +15,7 @@ mod rules;
 
 mod architecture;
 mod columns;
+mod compaction;
 mod demo;
 mod digests;
 mod documents;
@@ -35,6 +36,7 @@ mod modes;
 mod names;
 mod names_resolved;
 mod odd_images;
+mod older_versions;
 mod overwriting;
 mod pixels;
 mod politeness;
@@ -47,6 +49,7 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod state_folder;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;

@@ -161,7 +161,7 @@ fn killed(server: &Server, is_replaced: bool) -> (Run, Vec<String>) {
     let urls = ["/png/300/a.png", "/png/400/b.png"].map(|target| server.url(target));
     let first = fetchimg().lines(&urls).args(["--name", "{index}.png"]).run();
     assert_eq!(first.status, Some(0), "{first}");
-    let journal = first.output().join(".fetchimg/manifest.jsonl");
+    let journal = first.journal();
     let end = fs::metadata(&journal).unwrap().len();
     let aside = first.output().join(format!(".fetchimg/aside/{end}"));
     fs::create_dir_all(&aside).unwrap();
@@ -206,7 +206,7 @@ fn what_a_killed_run_set_aside_is_found_by_the_next_one() {
 fn nothing_is_lost_with_the_journal() {
     let server = Server::start();
     let (first, urls) = killed(&server, true);
-    fs::remove_file(first.output().join(".fetchimg/manifest.jsonl")).unwrap();
+    fs::remove_file(first.journal()).unwrap();
     let run = fetchimg().in_dir(&first.dir).lines(&urls).run();
     let there = run.files().iter().map(|file| run.file(file)).collect::<Vec<_>>();
     for target in ["/png/300/a.png", "/png/400/b.png"] {

@@ -254,8 +254,10 @@ fn a_private_folder_that_is_something_else_is_refused() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("one/.fetchimg", "a file");
-    dir.write("two/.fetchimg/manifest.jsonl/file", "in a folder");
-    for folder in ["one", "two"] {
+    dir.write("two/.fetchimg.jsonl/file", "in a folder");
+    // As an older version would have it.
+    dir.write("three/.fetchimg/manifest.jsonl/file", "in a folder");
+    for folder in ["one", "two", "three"] {
         let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["-o", folder]).run();
         assert_not_started(&run, &server, &format!("cannot write {folder}/.fetchimg"));
     }

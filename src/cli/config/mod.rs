@@ -101,6 +101,7 @@ impl TryFrom<Args> for Config {
             sources,
             input,
             output: args.output,
+            state: args.state,
         };
         run.reconcile();
         Ok(Self { run, dry_run: args.dry_run, log })
