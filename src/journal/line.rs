@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{RowIdentity, StoredFile};
-use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, without_fragment};
+use crate::record::{Checksum, Digests, ErrorKind, Job, Reason, is_plain_path, url_hash, without_fragment};
 
 /// The fields of a record that the journal needs.
 #[derive(Deserialize)]
@@ -20,6 +20,10 @@ pub(super) struct RecordFields<'a> {
     pub status: Cow<'a, str>,
     #[serde(borrow, default)]
     pub reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub error: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub retryable: bool,
     #[serde(borrow, default)]
     pub path: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -48,6 +52,16 @@ impl RecordFields<'_> {
     /// Whether the row was skipped because another row had stored the same content.
     pub fn is_duplicate_content(&self) -> bool {
         self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
+    }
+
+    /// Whether the row failed.
+    pub fn is_failed(&self) -> bool {
+        self.status == "failed"
+    }
+
+    /// Whether the row has no URL: its list holds something else there.
+    pub fn is_without_url(&self) -> bool {
+        self.error.as_deref() == Some(ErrorKind::BadUrl.name())
     }
 
     /// The text from which the key of the row is made: the hash of the URL, or else the URL without its fragment.

@@ -43,10 +43,12 @@ mod properties;
 mod proxies;
 mod readme;
 mod redirects;
+mod refused;
 mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shortfalls;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;
