@@ -28,5 +28,5 @@ mod words;
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
-pub use self::suspicious::{SuspiciousKind, SuspiciousUrls};
+pub use self::suspicious::SuspiciousKind;
 pub use self::tally::Tally;

@@ -94,7 +94,7 @@ impl<'a> Ledger<'a> {
             manifest,
             sink: Arc::clone(&fetcher.sink),
             namer: Arc::clone(&fetcher.namer),
-            named_by_columns: template.columns().next().is_some().then_some(template),
+            named_by_columns: Some(template).filter(|template| template.columns().next().is_some()),
             counters: Arc::clone(&fetcher.counters),
             waiting: HashMap::new(),
             receipts: Vec::new(),
