@@ -77,7 +77,7 @@ mod util;
 
 pub use crate::record::{
     Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, Measures, Mode, Original, Outcome, Reason, Record,
-    RunError, Saved, Skipped, Timing, Verified,
+    Refused, RunError, Saved, Seen, Skipped, Timing, Verified,
 };
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};

@@ -30,7 +30,7 @@ const EXAMPLES: &[(&str, &str)] = &[
 
 /// Exit statuses and their meanings.
 const STATUSES: &[(&str, &str)] = &[
-    ("0", "every row is saved or knowingly skipped"),
+    ("0", "every row is saved, knowingly skipped, or refused by the filters that were given"),
     ("1", "the run finished; some rows failed"),
     ("2", "the command line is wrong"),
     ("3", "the run could not start or go on: list unreadable, output not writable, disk full"),
@@ -51,7 +51,7 @@ const STATUSES: &[(&str, &str)] = &[
     max_term_width = 100,
     // As with curl, the last one counts; wrappers append their own.
     args_override_self = true,
-    after_help = "Exit status: 0 every row is saved or knowingly skipped; 1 some rows failed; 2 the command line is \
+    after_help = "Exit status: 0 every row is saved, knowingly skipped or refused by filters; 1 some rows failed; 2 the command line is \
                   wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
     after_long_help = after_long_help()
 )]
@@ -130,6 +130,14 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
 
+    /// Skip rows that an earlier run found to be gone (404, 410), no URL or no image; they do not count as failed
+    ///
+    /// Skipped are rows whose last record is an error that every request meets: a status that is not worth a retry, a
+    /// line that is no URL, a body that is no image or a damaged one. What other flags may mend (credentials,
+    /// certificates, limits) is asked for again. A run in which nothing new failed ends with status 0.
+    #[arg(long, help_heading = "Output", conflicts_with = "compare")]
+    pub skip_permanent: bool,
+
     /// Fetch every row into a file of its own, even if its URL occurred before
     ///
     /// Rows with the same URL get different names: the first keeps the plain one, later ones get a part of the URL's
@@ -152,9 +160,13 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = fetch::DEFAULT_CHUNK_SIZE.to_string(), help_heading = "Output")]
     pub chunk_size: String,
 
-    /// Maximum size of a body; a larger one fails
+    /// Maximum size of a body; a larger one is refused, and fails by the default
     #[arg(long, value_name = "SIZE", default_value_t = mebibytes(fetch::DEFAULT_MAX_BYTES), help_heading = "Output")]
     pub max_bytes: String,
+
+    /// Whether `--max-bytes` is on the command line.
+    #[arg(skip)]
+    pub max_bytes_is_given: bool,
 
     /// Write the records to FILE too; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
@@ -450,6 +462,7 @@ impl Args {
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
+        args.max_bytes_is_given = is_given("max_bytes");
         args.stall_timeout_is_given = is_given("stall_timeout");
         args.connect_timeout_is_given = is_given("connect_timeout");
         args.concurrency_is_given = is_given("concurrency");

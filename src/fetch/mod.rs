@@ -10,6 +10,7 @@ mod partial;
 #[cfg(feature = "transform")]
 mod pixels;
 mod validate;
+mod wishes;
 
 use self::held_permit::HeldPermit;
 use self::partial::{PartialBody, source};
@@ -33,10 +34,10 @@ use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limite
 use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
-    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
+    ErrorKind, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing, milliseconds,
 };
 use crate::sink::{OnConflict, Origin, Receipt, Sink};
-use crate::util::human::{Rounded, Size};
+use crate::util::human::Rounded;
 use crate::util::redact::{escaped, redacted};
 
 /// A job that was admitted, with what was decided about it in list order.
@@ -70,6 +71,8 @@ pub struct Options {
     pub chunk_size: usize,
     /// The largest body in bytes. A larger one fails.
     pub max_bytes: u64,
+    /// Whether `max_bytes` is a wish of the user: then a larger body is refused, and has not failed.
+    pub refuses_larger: bool,
     /// Give a file the extension of its format. Always set when images are re-encoded.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
@@ -89,6 +92,7 @@ impl Default for Options {
             wanted: Wanted::default(),
             chunk_size: DEFAULT_CHUNK_SIZE,
             max_bytes: DEFAULT_MAX_BYTES,
+            refuses_larger: false,
             fix_extension: false,
             #[cfg(feature = "transform")]
             plan: None,
@@ -175,7 +179,7 @@ impl Fetcher {
         let outcome = match result {
             Ok(Ended::Saved(fetched)) => return fetched,
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
-            Err(error) => Outcome::Failed(Failed::new(&error, state.attempts, self.timing(&state))),
+            Err(error) => Outcome::of_error(&error, state.attempts, self.timing(&state)),
         };
         Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, receipt: Receipt::None })
     }
@@ -406,10 +410,13 @@ impl Fetcher {
                 }
                 Err(error) => return Err(error),
             };
-            if received.body.length() + frame.len() as u64 > self.options.max_bytes {
-                return Err(too_large(self.options.max_bytes));
+            let length = received.body.length() + frame.len() as u64;
+            if length > self.options.max_bytes {
+                let bytes = Some(received.total.unwrap_or(length));
+                return Err(self.options.too_large(Seen { bytes, ..received.validation.seen() }));
             }
-            received.validation.feed(&frame, self.options.chunk_size)?;
+            let fed = received.validation.feed(&frame, self.options.chunk_size);
+            fed.map_err(|error| error.of_length(received.total))?;
             received.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(bandwidth) = &self.bandwidth {
                 bandwidth.pass(frame.len()).await;
@@ -501,13 +508,9 @@ fn file_exists(path: String) -> Skipped {
     Skipped { reason: Reason::FileExists, path: Some(path), bytes: None }
 }
 
-fn too_large(limit: u64) -> FetchError {
-    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", Size::from(limit)))
-}
-
 /// Why the body of a response is not read, if it is not.
 fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
-    let max_bytes = options.max_bytes;
+    let seen = Seen { bytes: response.length, ..Seen::default() };
     match response.status {
         206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
         202 if response.retry_after.is_some()
@@ -516,10 +519,10 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
         {
             Some(refused(response))
         }
-        200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
+        200..=299 if response.length.is_some_and(|length| length > options.max_bytes) => Some(options.too_large(seen)),
         status @ 200..=299 => {
             let too_small = options.wanted.bounds.check_length(response.length?).err();
-            too_small.map(|error| unless_accepted(error, status))
+            too_small.map(|error| unless_accepted(error.by_wish(seen), status))
         }
         _ => Some(refused(response)),
     }

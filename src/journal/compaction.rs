@@ -6,8 +6,8 @@
 //!   `already_saved` in each later run, which repeats that. It may tell another number or other columns of the row, because
 //!   the list has changed: these are taken into the record that stays. If the row failed when it was fetched again, both
 //!   records stay.
-//! - otherwise the newest record: why the row failed, or was skipped. Rows that repeat a URL, and rows without a valid one,
-//!   are told apart by their numbers.
+//! - otherwise the newest record: why the row failed, or was refused or skipped. Rows that repeat a URL, and rows without a
+//!   valid one, are told apart by their numbers. That a row is skipped because it failed for good repeats the record before.
 //!
 //! Without `--keep-duplicates` a row is identified by its URL. Records of an earlier run with it name several files for one
 //! URL; all of these stay, so that a later run with it finds its files.
@@ -23,6 +23,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ended::key_if_ended_by;
 use super::index::{Key, Offset, RowIdentity, RowIndex, RowState};
 use super::line::RecordFields;
 use super::lines::{LineToRewrite, Rewritten, line_at};
@@ -146,6 +147,9 @@ impl NewestRecords {
     fn take(&mut self, index: &RowIndex, offset: u64, record: &RecordFields, line: &[u8]) {
         let key = row_key(index, record);
         let before = self.get(key);
+        if before.is_some() && record.is_failed_permanently() {
+            return;
+        }
         let fields = serde_json::from_slice::<RowFields>(line).ok();
         let fields = fields.map(|fields| (fields.index, fields.extra.map(RawValue::get)));
         let fingerprint = index.fingerprint(fields) >> (64 - Newest::FINGERPRINT_BITS);
@@ -171,8 +175,8 @@ impl Journal {
         }
         let written = self.write_anew(beside).and_then(|moved| {
             let Some(moved) = moved else { return Ok(()) };
-            for (key, offset) in moved {
-                self.index.set(key, RowState::SavedEarlier(Offset::new(offset)));
+            for (key, state) in moved {
+                self.index.set(key, state);
             }
             self.lines.sync_name()
         });
@@ -182,9 +186,9 @@ impl Journal {
         }
     }
 
-    /// Writes the journal anew. Returns where the records are now that say which files rows have. `None` if the journal
-    /// stays as it is, because more of it is needed than the counts have told.
-    fn write_anew(&mut self, beside: &Path) -> io::Result<Option<Vec<(Key, u64)>>> {
+    /// Writes the journal anew. Returns where the records are now that the index knows. `None` if the journal stays as it
+    /// is, because more of it is needed than the counts have told.
+    fn write_anew(&mut self, beside: &Path) -> io::Result<Option<Vec<(Key, RowState)>>> {
         let index = &self.index;
         let mut newest = NewestRecords::default();
         let read = self.lines.for_each(|offset, line| {
@@ -196,9 +200,12 @@ impl Journal {
         let counts = Cell::new(LineCounts::default());
         let mut moved = Vec::new();
         let each = |line: LineToRewrite| {
-            let new_offset = line.new_offset;
-            let (rewritten, named) = rewrite(index, &newest, &line)?;
-            moved.extend(named.map(|key| (key, new_offset)));
+            let new_offset = Offset::new(line.new_offset);
+            let (rewritten, known) = rewrite(index, &newest, &line)?;
+            moved.extend(known.map(|known| match known {
+                KnownRow::Saved(key) => (key, RowState::SavedEarlier(new_offset)),
+                KnownRow::Ended(key) => (key, RowState::EndedEarlier(new_offset)),
+            }));
             let LineCounts { all, living } = counts.get();
             let stays = !matches!(rewritten, Rewritten::Gone);
             counts.set(LineCounts { all: all + 1, living: living + u64::from(stays) });
@@ -213,12 +220,20 @@ impl Journal {
     }
 }
 
-/// What becomes of a line of the journal. With the key of the row, if the record says which file the row has.
+/// A row whose record the index knows.
+enum KnownRow {
+    /// The record says which file the row has.
+    Saved(Key),
+    /// The record says why the row has ended without an image.
+    Ended(Key),
+}
+
+/// What becomes of a line of the journal. With the row, if the index knows this record.
 fn rewrite(
     index: &RowIndex,
     newest: &NewestRecords,
     &LineToRewrite { file, offset, line, .. }: &LineToRewrite,
-) -> io::Result<(Rewritten, Option<Key>)> {
+) -> io::Result<(Rewritten, Option<KnownRow>)> {
     let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return Ok((Rewritten::Gone, None)) };
     let key = row_key(index, &record);
     let Some(newest) = newest.get(key) else { return Ok((Rewritten::Gone, None)) };
@@ -228,7 +243,7 @@ fn rewrite(
         } else {
             Rewritten::AsItIs
         };
-        return Ok((rewritten, Some(key)));
+        return Ok((rewritten, Some(KnownRow::Saved(key))));
     }
     let named = match index.get(key) {
         Some(RowState::SavedEarlier(Offset(named))) => Some(named),
@@ -243,7 +258,11 @@ fn rewrite(
         }
         _ => false,
     };
-    Ok((if stays { Rewritten::AsItIs } else { Rewritten::Gone }, None))
+    if !stays {
+        return Ok((Rewritten::Gone, None));
+    }
+    let ended = key_if_ended_by(index, &record, Offset::new(offset));
+    Ok((Rewritten::AsItIs, ended.map(KnownRow::Ended)))
 }
 
 /// Whether a record of a saved file may be that of another row than this one, which has the same URL: a run with
@@ -260,7 +279,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::journal::{Lookup, Naming};
+    use crate::journal::{Lookup, Naming, Remembered};
     use crate::record::Job;
 
     fn line(index: u64, url: &str, rest: &str) -> String {
@@ -369,6 +388,34 @@ mod tests {
             }
             assert_eq!(text(&path).len(), 52);
             drop(folder);
+        }
+    }
+
+    #[test]
+    fn rows_that_ended_without_an_image_are_found_where_they_are_now() {
+        let ended = |index, url: &str, status: &str, error: &str| {
+            let rest = format!(r#""status":"{status}","error":"{error}","message":"m","retryable":false,"attempts":1"#);
+            line(index, url, &rest)
+        };
+        let skip = |index, url: &str| line(index, url, r#""status":"skipped","reason":"failed_permanently""#);
+        let stays =
+            [saved(0, "a", "a.png"), ended(1, "r", "refused", "too_small"), ended(2, "f", "failed", "redirect")];
+        let run = [again(0, "a", "a.png"), ended(1, "r", "refused", "too_small"), skip(2, "f")];
+        let lines = [&[saved(0, "a", "old.png")][..], &stays, &run, &run].concat();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.jsonl");
+        fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");
+        let remembered = Remembered { identity: RowIdentity::Url, failures: true };
+        let mut journal = Journal::open(&path, remembered, |_| {}).expect("open");
+        journal.compact(&folder.path().join("copy"));
+        let mut left = text(&path);
+        left.sort();
+        assert_eq!(left, stays);
+        for (row, url) in [(1, "http://a/r"), (2, "http://a/f")] {
+            let job = Job::new(row, url.parse().expect("a URL"));
+            let key = journal.key(&job);
+            let found = journal.look_up(key, &job).expect("read");
+            assert!(matches!(found, Lookup::Ended(_)), "{found:?}");
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct RecordFields<'a> {
     pub reason: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub error: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub retryable: bool,
     #[serde(borrow, default)]
     pub path: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -60,8 +62,22 @@ impl RecordFields<'_> {
     /// Whether other rows may have the same URL in their records and still be other rows: a row that repeats a URL, and one
     /// that has no valid URL.
     pub fn is_one_of_several(&self) -> bool {
-        self.reason.as_deref() == Some(Reason::DuplicateUrl.name())
-            || self.error.as_deref() == Some(ErrorKind::BadUrl.name())
+        self.reason.as_deref() == Some(Reason::DuplicateUrl.name()) || self.is_without_url()
+    }
+
+    /// Whether the row was skipped because it had failed for good in an earlier run.
+    pub fn is_failed_permanently(&self) -> bool {
+        self.status == "skipped" && self.reason.as_deref() == Some(Reason::FailedPermanently.name())
+    }
+
+    /// Whether the row failed.
+    pub fn is_failed(&self) -> bool {
+        self.status == "failed"
+    }
+
+    /// Whether the row has no URL: its list holds something else there.
+    pub fn is_without_url(&self) -> bool {
+        self.error.as_deref() == Some(ErrorKind::BadUrl.name())
     }
 
     /// The text from which the key of the row is made: the hash of the URL, or else the URL without its fragment.

@@ -11,6 +11,7 @@
 //! question is left. Then a row is not kept in the index unless an earlier run has saved it.
 
 mod compaction;
+mod ended;
 mod index;
 mod line;
 mod lines;
@@ -22,7 +23,8 @@ use std::fs::File;
 use std::path::Path;
 
 use self::compaction::{LineCounter, LineCounts};
-pub use self::index::{Key, RowIdentity};
+pub use self::ended::EarlierEnd;
+pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
@@ -43,6 +45,8 @@ pub struct Journal {
 pub enum Lookup {
     /// The first row of this pass with its identity. The file is the one that an earlier run or pass saved, if it did.
     New(Option<StoredFile>),
+    /// The same as a new row without a file. The last record of an earlier run says that it was refused, or failed for good.
+    Ended(EarlierEnd),
     /// An earlier row of this pass is the same and is still in flight.
     InFlight,
     /// An earlier row of this pass is the same and has ended. The file is the one that it has, if it has one.
@@ -110,8 +114,13 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be opened, read or truncated.
-    pub fn open(path: &Path, identity: RowIdentity, mut saved: impl FnMut(EarlierFile)) -> Result<Self, RunError> {
-        Self::read(identity, |on_line| LineFile::open(path, on_line), |earlier, _| earlier.call_if_saved(&mut saved))
+    pub fn open(
+        path: &Path,
+        remembered: impl Into<Remembered>,
+        mut saved: impl FnMut(EarlierFile),
+    ) -> Result<Self, RunError> {
+        let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
+        Self::read(remembered.into(), |on_line| LineFile::open(path, on_line), each)
     }
 
     /// Like [`Journal::open`], but calls `named` with all files that rows have or had, which costs another read for each
@@ -119,9 +128,14 @@ impl Journal {
     ///
     /// # Errors
     /// Those of [`Journal::open`].
-    pub fn open_following(path: &Path, identity: RowIdentity, mut named: impl FnMut(Naming)) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
-        Self::read(identity, |on_line| LineFile::open(path, on_line), each)
+    pub fn open_following(
+        path: &Path,
+        remembered: impl Into<Remembered>,
+        mut named: impl FnMut(Naming),
+    ) -> Result<Self, RunError> {
+        let remembered = remembered.into();
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
+        Self::read(remembered, |on_line| LineFile::open(path, on_line), each)
     }
 
     /// Opens the journal for a dry run and calls `saved` with each file that an earlier run has saved. Nothing is created or
@@ -131,11 +145,11 @@ impl Journal {
     /// When the file exists and cannot be read.
     pub fn open_overlay(
         path: &Path,
-        identity: RowIdentity,
+        remembered: impl Into<Remembered>,
         mut saved: impl FnMut(EarlierFile),
     ) -> Result<Self, RunError> {
         let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
-        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
+        Self::read(remembered.into(), |on_line| LineFile::open_overlay(path, on_line), each)
     }
 
     /// Like [`Journal::open_overlay`], but calls `named` as [`Journal::open_following`] does.
@@ -144,20 +158,21 @@ impl Journal {
     /// Those of [`Journal::open_overlay`].
     pub fn open_overlay_following(
         path: &Path,
-        identity: RowIdentity,
+        remembered: impl Into<Remembered>,
         mut named: impl FnMut(Naming),
     ) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
-        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
+        let remembered = remembered.into();
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
+        Self::read(remembered, |on_line| LineFile::open_overlay(path, on_line), each)
     }
 
     /// Opens the file with `open`, which calls what it gets for each line, and calls `each` for each record.
     fn read(
-        identity: RowIdentity,
+        remembered: Remembered,
         open: impl FnOnce(&mut dyn FnMut(&File, u64, &[u8]) -> bool) -> Result<LineFile, RunError>,
         mut each: impl FnMut(&EarlierRecord, &File),
     ) -> Result<Self, RunError> {
-        let mut index = RowIndex::new(identity);
+        let mut index = RowIndex::new(remembered);
         let mut counter = LineCounter::default();
         let lines = open(&mut |file, offset, line| {
             let earlier = index_earlier(&mut index, offset, line);
@@ -223,6 +238,7 @@ impl Journal {
                 }
                 Lookup::New(None)
             }
+            Some(RowState::EndedEarlier(offset)) => self.look_up_ended(offset, key, job)?,
             Some(RowState::InFlight(_)) => Lookup::InFlight,
             Some(RowState::Done(offset, _)) => match self.read_back(offset, job)? {
                 ReadBack::SameRow(stored) => Lookup::Done(stored),
@@ -274,7 +290,7 @@ impl Journal {
                     RowState::Done(before.unwrap_or(offset), before)
                 }
                 // A file that was saved before still exists if fetching it again has failed.
-                Outcome::Skipped(_) | Outcome::Failed(_) => RowState::Done(offset, before),
+                Outcome::Skipped(_) | Outcome::Failed(_) | Outcome::Refused(_) => RowState::Done(offset, before),
             };
             self.index.set(key, state);
         }
@@ -337,13 +353,15 @@ fn index_earlier<'a>(index: &mut RowIndex, offset: u64, line: &'a [u8]) -> Optio
         let key = index.key(record.url_identity(), record.index);
         let before = index.get(key);
         // A row keeps its own file, even if a later record names that of another row.
+        let before =
+            before.and_then(|before| if let RowState::SavedEarlier(offset) = before { Some(offset) } else { None });
         if record.is_saved() || before.is_none() {
             index.set(key, RowState::SavedEarlier(Offset::new(offset)));
             earlier.is_named = true;
-            if let Some(RowState::SavedEarlier(before)) = before {
-                earlier.before = Some(before);
-            }
+            earlier.before = before;
         }
+    } else {
+        ended::index_ended(index, offset, record);
     }
     Some(earlier)
 }

@@ -32,6 +32,12 @@ impl Namer {
         Self { template, fix_extension, is_unique_per_row, taken: NameTable::new() }
     }
 
+    /// The template of the names.
+    #[must_use]
+    pub const fn template(&self) -> &Template {
+        &self.template
+    }
+
     /// Marks as taken a name that an earlier run gave.
     pub fn mark_taken(&mut self, path: &str) {
         if self.is_content_addressed() {

@@ -427,6 +427,12 @@ impl Template {
         })
     }
 
+    /// The first column of the template for which a row has no text, so that its name has `none` or nothing in that place.
+    #[must_use]
+    pub fn empty_column(&self, extra: &Extra) -> Option<&str> {
+        self.columns().find(|column| column_text(extra.get(column)).is_none_or(|text| clean_text(&text).is_empty()))
+    }
+
     /// Whether the template has a field that `wanted` accepts.
     pub(super) fn uses(&self, wanted: impl Fn(&Field) -> bool) -> bool {
         self.parts.iter().any(|part| matches!(part, TemplatePart::Field(field) if wanted(field)))

@@ -20,6 +20,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Rows that were skipped.
     pub skipped: AtomicU64,
+    /// Rows whose image the options exclude.
+    pub refused: AtomicU64,
     /// Bytes of bodies that were received. A byte that a retry receives again is not counted again.
     pub bytes: AtomicU64,
     /// The failed rows by kind of error.

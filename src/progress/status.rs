@@ -15,12 +15,14 @@ use crate::record::ErrorKind;
 pub struct Status {
     /// The name of the pass; empty if there is only one.
     pub title: &'static str,
-    /// Rows that have ended: saved, failed or skipped.
+    /// Rows that have ended: saved, failed, refused or skipped.
     pub ended: u64,
     /// Rows that failed.
     pub failed: u64,
     /// Rows that were skipped.
     pub skipped: u64,
+    /// Rows whose image the options exclude.
+    pub refused: u64,
     /// Bytes that have been received.
     pub bytes: u64,
     /// Downloads that are in flight.
@@ -98,7 +100,8 @@ impl<F: Fn() -> Facts> Observer<F> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         let (failed, skipped, bytes) = (read(&counters.failed), read(&counters.skipped), read(&counters.bytes));
-        let ended = read(&counters.saved) + failed + skipped;
+        let refused = read(&counters.refused);
+        let ended = read(&counters.saved) + failed + skipped + refused;
         let elapsed = self.begin.elapsed();
         let Facts { total, throttled } = (self.facts)();
         Status {
@@ -106,6 +109,7 @@ impl<F: Fn() -> Facts> Observer<F> {
             ended,
             failed,
             skipped,
+            refused,
             bytes,
             in_flight: counters.in_flight(),
             // More rows than the estimate may have ended already.
@@ -164,8 +168,10 @@ mod tests {
         counters.saved.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);
         counters.fail(Some(ErrorKind::Dns));
+        counters.refused.store(2, Ordering::Relaxed);
         let status = observer.status();
-        assert_eq!((status.ended, status.failed, status.bytes, status.total), (4, 1, 700, Total::About(4)));
+        assert_eq!((status.ended, status.failed, status.bytes, status.total), (6, 1, 700, Total::About(6)));
+        assert_eq!(status.refused, 2);
         assert_eq!(status.failures, [(ErrorKind::Dns, 1)]);
         assert!(observer.final_status().rates.rows > 0.0);
     }

@@ -176,9 +176,12 @@ impl View<'_> {
     /// The segments that show how fast the pass is, and the time that is left.
     fn numbers(&self) -> Vec<Segment> {
         let status = self.status;
-        let mut segments = Vec::with_capacity(6);
+        let mut segments = Vec::with_capacity(7);
         if status.skipped > 0 {
             segments.push(Segment::new(OPTIONAL_RANK, [format!("{} skipped", Count(status.skipped))]));
+        }
+        if status.refused > 0 {
+            segments.push(Segment::new(5, [format!("{} refused", Count(status.refused))]));
         }
         segments.push(Segment::number(3, rate(status.rates.rows), 6));
         segments.push(Segment::number(5, byte_rate(status.rates.bytes), 10));

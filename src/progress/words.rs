@@ -89,6 +89,9 @@ impl fmt::Display for Status {
         if self.skipped > 0 {
             write!(f, ", {} skipped", Count(self.skipped))?;
         }
+        if self.refused > 0 {
+            write!(f, ", {} refused", Count(self.refused))?;
+        }
         if self.failed > 0 {
             let kinds = self.failures.iter().map(failure).collect::<Vec<_>>();
             write!(f, ", {} failed ({})", Count(self.failed), kinds.join(", "))?;
@@ -134,6 +137,7 @@ mod tests {
             ended: 4_000,
             failed: 13,
             skipped: 3,
+            refused: 2,
             bytes: 123_456_789,
             in_flight: 64,
             total: Total::Known(10_000),
@@ -144,10 +148,10 @@ mod tests {
         };
         assert_eq!(
             status.to_string(),
-            "4,000 of 10,000, 3 skipped, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
+            "4,000 of 10,000, 3 skipped, 2 refused, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
              about 30s left, 64 under way"
         );
-        (status.total, status.in_flight, status.skipped) = (Total::Unknown, 0, 0);
+        (status.total, status.in_flight, status.skipped, status.refused) = (Total::Unknown, 0, 0, 0);
         status.throttled.push(ThrottledHost { host: "a.example".into(), times: 1, backoff_left: None });
         status.slowest.push(SlowDownload {
             host: "b.example".into(),

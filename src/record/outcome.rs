@@ -42,6 +42,8 @@ pub enum Outcome {
     Saved(Saved),
     /// The row has no image, because of an error.
     Failed(Failed),
+    /// The row has no image, because the options exclude the one that is there (`--min-*`, `--max-*`, `--accept`).
+    Refused(Refused),
     /// No file was stored for the row, on purpose.
     Skipped(Skipped),
 }
@@ -176,6 +178,44 @@ pub struct Failed {
     pub ends_run: bool,
 }
 
+/// A row whose image the user's own filters exclude. It has the fields of a failure, and what was seen of the image: from
+/// that, a later run knows whether its filters exclude the image too, or whether it has to be asked for again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The kind of error, by its name in the contract.
+    pub error: String,
+    /// The status of the response, if the refusal is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// Which filter excludes the image, in a sentence.
+    pub message: String,
+    /// Always false: with the same filters, a later run refuses the image again.
+    pub retryable: bool,
+    /// Requests that were made; 0 if what an earlier run saw of the image decides.
+    pub attempts: u32,
+    /// When the download began and how long it took; absent if no request was made.
+    #[serde(flatten)]
+    pub timing: Option<Timing>,
+    /// What was seen of the image.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+/// What was seen of an image that is refused, mostly before it was read to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The size of the body in bytes, as announced or as received. Of one that is too large and was not announced, the
+    /// bytes until that was clear. Absent if the format alone decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The format, if it was recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Width and height in pixels, frames and orientation, as far as the header stated them.
+    #[serde(flatten)]
+    pub measures: Measures,
+}
+
 /// A row for which no file was stored, on purpose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -202,6 +242,8 @@ pub enum Reason {
     FileExists,
     /// Another file has the same bytes, and a hard link to it could not be made (`--dedupe`).
     DuplicateContent,
+    /// An earlier run recorded an error that is met again by every request (`--skip-permanent`).
+    FailedPermanently,
 }
 
 impl Reason {
@@ -213,6 +255,7 @@ impl Reason {
             Self::DuplicateUrl => "duplicate_url",
             Self::FileExists => "file_exists",
             Self::DuplicateContent => "duplicate_content",
+            Self::FailedPermanently => "failed_permanently",
         }
     }
 }
@@ -244,6 +287,17 @@ impl Record {
     pub fn of(job: &Job, outcome: Outcome) -> Self {
         let (url, url_hash) = recorded_url(&job.url);
         Self { index: job.index, url: url.into_owned(), url_hash, outcome, extra: job.extra.clone() }
+    }
+}
+
+impl Outcome {
+    /// The outcome of a row that met this error after `attempts` requests: it failed, or the options exclude its image.
+    #[must_use]
+    pub fn of_error(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
+        let failed = Failed::new(error, attempts, timing);
+        let Some(seen) = error.refused() else { return Self::Failed(failed) };
+        let Failed { error, http_status, message, attempts, timing, .. } = failed;
+        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen })
     }
 }
 
@@ -325,6 +379,26 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("pw@") && line.contains("url_hash"), "{line}");
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+    }
+
+    #[test]
+    fn a_refusal_has_what_was_seen_of_the_image() {
+        let measures = Measures { width: Some(99), height: Some(100), ..Measures::default() };
+        let seen = Seen { bytes: None, format: Some(Format::Png), measures };
+        let error = FetchError::new(ErrorKind::TooSmall, "the image has 99 x 100 pixels (--min-width 100)");
+        let timing = Timing { start_ms: 1.0, total_ms: 2.0, ..Timing::default() };
+        let outcome = Outcome::of_error(&error.by_wish(seen), 1, Some(timing));
+        let record = Record::of(&job("https://codeflex.co/b.png"), outcome);
+        let line = serde_json::to_string(&record).expect("JSON");
+        assert_eq!(
+            line,
+            r#"{"index":7,"url":"https://codeflex.co/b.png","status":"refused","error":"too_small","message":"the image has 99 x 100 pixels (--min-width 100)","retryable":false,"attempts":1,"start_ms":1.0,"total_ms":2.0,"format":"png","width":99,"height":100}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+        let without_a_request = Outcome::of_error(&FetchError::new(ErrorKind::TooSmall, "x").by_wish(seen), 0, None);
+        let record = Record::of(&job("https://codeflex.co/b.png"), without_a_request);
+        let line = serde_json::to_string(&record).expect("JSON");
         assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
     }
 

@@ -12,8 +12,10 @@ pub mod json;
 #[cfg(feature = "cli")]
 pub mod markdown;
 pub mod plan;
+mod shortfalls;
 mod statistics;
 mod summary;
+mod suspicious;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -26,4 +28,5 @@ mod words;
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
+pub use self::suspicious::SuspiciousKind;
 pub use self::tally::Tally;

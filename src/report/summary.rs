@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::advice::{self, ConcurrencyLimits};
 use super::forecast::Forecast;
+use super::suspicious::SuspiciousKind;
 use super::trace::Trace;
 use crate::record::Mode;
 
@@ -28,16 +29,20 @@ pub struct Summary {
     pub mode: Mode,
     /// Duration of the pass, in seconds.
     pub wall_seconds: f64,
-    /// Rows of the list that have a record: the sum of `saved`, `failed` and `skipped`.
+    /// Rows of the list that have a record: the sum of `saved`, `failed`, `refused` and `skipped`.
     pub rows: u64,
     /// Rows whose image was saved.
     pub saved: u64,
     /// Rows that failed.
     pub failed: u64,
+    /// Rows whose image the user's own filters exclude.
+    pub refused: u64,
     /// Rows that were skipped.
     pub skipped: u64,
     /// Failed rows by kind; `http_status` has its code.
     pub failed_by_kind: BTreeMap<String, u64>,
+    /// Refused rows by kind.
+    pub refused_by_kind: BTreeMap<String, u64>,
     /// Skipped rows by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Bytes of the saved files.
@@ -64,6 +69,13 @@ pub struct Summary {
     pub extension_mismatches: u64,
     /// Images that are smaller than `--resize` asks for: left so, padded or enlarged.
     pub smaller_than_box: u64,
+    /// Whether they were enlarged.
+    #[serde(skip)]
+    pub enlarges: bool,
+    /// Saved images whose name has nothing of its own in place of a column (`{col.NAME}`), by the first such column.
+    pub empty_columns: BTreeMap<String, u64>,
+    /// Rows whose URL seems to be something else, by what it seems to be, with an example of each.
+    pub suspicious_urls: Vec<SuspiciousKind>,
     /// Saved images that are hard links to files with the same bytes.
     pub links: u64,
     /// Bytes of disk space that these links save.

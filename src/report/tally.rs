@@ -8,6 +8,7 @@ use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::summary::{Percentiles, Summary, round};
+use super::suspicious::SuspiciousUrls;
 use super::trace::Tracer;
 use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
 
@@ -21,11 +22,14 @@ pub struct Tally {
     received: u64,
     extension_mismatches: u64,
     smaller_than_box: u64,
+    empty_columns: BTreeMap<String, u64>,
+    suspicious: SuspiciousUrls,
     links: u64,
     link_bytes: u64,
     retries: u64,
     skipped: BTreeMap<&'static str, u64>,
     failed: BTreeMap<String, u64>,
+    refused: BTreeMap<String, u64>,
     first_byte: DurationHistogram,
     whole: DurationHistogram,
     tracer: Tracer,
@@ -80,11 +84,14 @@ impl Tally {
             received: 0,
             extension_mismatches: 0,
             smaller_than_box: 0,
+            empty_columns: BTreeMap::new(),
+            suspicious: SuspiciousUrls::default(),
             links: 0,
             link_bytes: 0,
             retries: 0,
             skipped: BTreeMap::new(),
             failed: BTreeMap::new(),
+            refused: BTreeMap::new(),
             first_byte: DurationHistogram::new(),
             whole: DurationHistogram::new(),
             tracer: Tracer::new(),
@@ -92,10 +99,27 @@ impl Tally {
         }
     }
 
-    /// Adds the URL of a row to the hash of the list. URLs must be added in list order.
+    /// Adds the URL of a row to the hash of the list, and looks whether it seems to be one. URLs must be added in list order.
     pub fn add_url(&mut self, url: &Url) {
+        self.suspicious.add(url);
         self.list.update(url.as_str().as_bytes());
         self.list.update(b"\n");
+    }
+
+    /// Counts a saved image whose name has nothing of its own in place of this column.
+    pub fn add_empty_column(&mut self, column: &str) {
+        match self.empty_columns.get_mut(column) {
+            Some(count) => *count += 1,
+            None => _ = self.empty_columns.insert(column.to_owned(), 1),
+        }
+    }
+
+    /// Adds the time that a row took without an image.
+    fn add_lost(&mut self, attempts: u32, timing: Option<Timing>) {
+        self.retries += u64::from(attempts.saturating_sub(1));
+        if let Some(timing) = timing {
+            self.whole.sum += Duration::try_from_secs_f64(timing.total_ms / 1000.0).unwrap_or_default();
+        }
     }
 
     /// Adds a record.
@@ -125,10 +149,11 @@ impl Tally {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 *self.failed.entry(name).or_default() += 1;
-                self.retries += u64::from(failed.attempts.saturating_sub(1));
-                if let Some(timing) = failed.timing {
-                    self.whole.sum += Duration::try_from_secs_f64(timing.total_ms / 1000.0).unwrap_or_default();
-                }
+                self.add_lost(failed.attempts, failed.timing);
+            }
+            Outcome::Refused(refused) => {
+                *self.refused.entry(refused.error.clone()).or_default() += 1;
+                self.add_lost(refused.attempts, refused.timing);
             }
             Outcome::Skipped(skipped) => *self.skipped.entry(skipped.reason.name()).or_default() += 1,
         }
@@ -147,7 +172,9 @@ impl Tally {
             rows: self.rows,
             saved: self.saved,
             failed: self.failed.values().sum(),
+            refused: self.refused.values().sum(),
             skipped: self.skipped.values().sum(),
+            refused_by_kind: self.refused.clone(),
             failed_by_kind: self.failed.clone(),
             skipped_by_reason: self.skipped.clone(),
             bytes: self.bytes,
@@ -162,6 +189,9 @@ impl Tally {
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
             smaller_than_box: self.smaller_than_box,
+            enlarges: false,
+            empty_columns: self.empty_columns.clone(),
+            suspicious_urls: self.suspicious.kinds(),
             links: self.links,
             link_bytes: self.link_bytes,
             overloaded_hosts: Vec::new(),

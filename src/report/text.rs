@@ -109,9 +109,12 @@ mod tests {
     fn large(mode: Mode, saved: u64) -> Summary {
         let times = Percentiles { median: 0.123, p95: 12.345, max: 123.456 };
         Summary {
-            rows: saved + 300,
+            rows: saved + 400,
             saved,
             failed: 200,
+            refused: 100,
+            refused_by_kind: BTreeMap::from([("not_accepted".into(), 50), ("too_small".into(), 50)]),
+            empty_columns: BTreeMap::from([("caption".into(), 1_234_567)]),
             skipped: 100,
             bytes: 987_654_321_012,
             images_per_second: 12_345.6,

@@ -46,6 +46,8 @@ pub struct Trace {
     pub more_hosts: bool,
     /// Failures by kind, the most frequent first.
     pub failures: Vec<FailureGroup>,
+    /// Refused images by kind, the most frequent first.
+    pub refusals: Vec<FailureGroup>,
     /// A selection of downloads, in list order.
     #[serde(skip)]
     pub bars: Vec<WaterfallBar>,
@@ -73,6 +75,8 @@ pub struct WaterfallBar {
     pub attempts: u32,
     /// The kind of error, if it failed.
     pub failure: Option<String>,
+    /// The kind of refusal, if the options exclude the image.
+    pub refusal: Option<String>,
 }
 
 /// A saved image.
@@ -108,6 +112,8 @@ pub struct HostSummary {
     pub saved: u64,
     /// Rows that failed.
     pub failed: u64,
+    /// Rows whose image was refused.
+    pub refused: u64,
     /// Requests, redirects not counted.
     pub requests: u64,
     /// Bytes of the saved files.
@@ -118,7 +124,7 @@ pub struct HostSummary {
     pub mean_download_seconds: f64,
 }
 
-/// Failures of one kind.
+/// Failures or refusals of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FailureGroup {
     /// The kind of error; `http_status` has its code.
@@ -148,7 +154,8 @@ pub struct Tracer {
     durations: [u64; BUCKET_BOUNDS_MS.len() + 1],
     hosts: HashMap<Box<str>, HostTally, RandomState>,
     more_hosts: bool,
-    failures: BTreeMap<String, FailureGroup>,
+    failures: FailureGroups,
+    refusals: FailureGroups,
     bars: Vec<WaterfallBar>,
     /// About one of `stride` downloads is kept. A power of two.
     stride: u64,
@@ -161,11 +168,37 @@ pub struct Tracer {
 const BUCKET_BOUNDS_MS: [f64; 20] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6];
 
+/// Groups by kind.
+#[derive(Default)]
+struct FailureGroups(BTreeMap<String, FailureGroup>);
+
+impl FailureGroups {
+    fn add(&mut self, kind: &str, advice: Option<&'static str>, url: &str, message: &str) {
+        if !self.0.contains_key(kind) {
+            let group = FailureGroup { kind: kind.to_owned(), count: 0, advice, examples: Vec::new() };
+            self.0.insert(kind.to_owned(), group);
+        }
+        let Some(group) = self.0.get_mut(kind) else { return };
+        group.count += 1;
+        if group.examples.len() < MAX_EXAMPLES {
+            group.examples.push(FailureExample { url: url.to_owned(), message: message.to_owned() });
+        }
+    }
+
+    /// The groups, the largest first.
+    fn sorted(&self) -> Vec<FailureGroup> {
+        let mut groups = self.0.values().cloned().collect::<Vec<_>>();
+        groups.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
+        groups
+    }
+}
+
 /// The sums of one host.
 #[derive(Default)]
 struct HostTally {
     saved: u64,
     failed: u64,
+    refused: u64,
     requests: u64,
     bytes: u64,
     /// The sum of the times to first byte, in milliseconds.
@@ -184,7 +217,8 @@ impl Tracer {
             durations: [0; BUCKET_BOUNDS_MS.len() + 1],
             hosts: HashMap::default(),
             more_hosts: false,
-            failures: BTreeMap::new(),
+            failures: FailureGroups::default(),
+            refusals: FailureGroups::default(),
             bars: Vec::new(),
             stride: 1,
             downloads: 0,
@@ -206,7 +240,7 @@ impl Tracer {
                     float(received - saved.from_earlier_run.min(received)),
                 );
                 self.durations[BUCKET_BOUNDS_MS.partition_point(|bound| *bound < total_ms)] += 1;
-                self.add_download(record, saved.timing, saved.attempts, None);
+                self.add_download(record, saved.timing, saved.attempts, [None, None]);
                 if let Some(host) = self.host_tally(&record.url) {
                     host.saved += 1;
                     host.requests += u64::from(saved.attempts);
@@ -220,31 +254,30 @@ impl Tracer {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 if let Some(timing) = failed.timing {
-                    self.add_download(record, timing, failed.attempts, Some(&name));
+                    self.add_download(record, timing, failed.attempts, [Some(&name), None]);
                 }
                 if let Some(host) = self.host_tally(&record.url) {
                     host.failed += 1;
                     host.requests += u64::from(failed.attempts);
                 }
-                let advice = kind.and_then(ErrorKind::advice);
-                let group = self.failures.entry(name.clone()).or_insert_with(|| FailureGroup {
-                    kind: name,
-                    count: 0,
-                    advice,
-                    examples: Vec::new(),
-                });
-                group.count += 1;
-                if group.examples.len() < MAX_EXAMPLES {
-                    let (url, message) = (record.url.clone(), failed.message.clone());
-                    group.examples.push(FailureExample { url, message });
+                self.failures.add(&name, kind.and_then(ErrorKind::advice), &record.url, &failed.message);
+            }
+            Outcome::Refused(refused) => {
+                if let Some(timing) = refused.timing {
+                    self.add_download(record, timing, refused.attempts, [None, Some(&refused.error)]);
                 }
+                if let Some(host) = self.host_tally(&record.url) {
+                    host.refused += 1;
+                    host.requests += u64::from(refused.attempts);
+                }
+                self.refusals.add(&refused.error, None, &record.url, &refused.message);
             }
             Outcome::Skipped(_) => {}
         }
     }
 
-    /// Adds a download that made a request.
-    fn add_download(&mut self, record: &Record, timing: Timing, attempts: u32, failure: Option<&str>) {
+    /// Adds a download that made a request, with the kind of its failure or of its refusal.
+    fn add_download(&mut self, record: &Record, timing: Timing, attempts: u32, [failure, refusal]: [Option<&str>; 2]) {
         let Timing { start_ms, total_ms, .. } = timing;
         self.downloads += 1;
         // One millisecond of a download counts as one tenth of a download in a bin of ten milliseconds.
@@ -255,6 +288,7 @@ impl Tracer {
             timing,
             attempts,
             failure: failure.map(Into::into),
+            refusal: refusal.map(Into::into),
         };
         if self.is_selected(record.index) {
             self.bars.push(bar());
@@ -308,15 +342,14 @@ impl Tracer {
         let (mut bars, mut gallery) = (self.bars.clone(), self.gallery.clone());
         bars.sort_by_key(|bar| bar.index);
         gallery.sort_by_key(|picture| picture.index);
-        let mut failures = self.failures.values().cloned().collect::<Vec<_>>();
-        failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
         Trace {
             timeline: Timeline::of(&self.bytes, &self.alive),
             durations: self.durations(),
             hosts: self.host_summaries(),
             hosts_met: self.hosts.len() as u64,
             more_hosts: self.more_hosts,
-            failures,
+            failures: self.failures.sorted(),
+            refusals: self.refusals.sorted(),
             bars,
             downloads: self.downloads,
             slowest: self.slowest.clone(),
@@ -339,7 +372,7 @@ impl Tracer {
 
     fn host_summaries(&self) -> Vec<HostSummary> {
         let mut hosts = self.hosts.iter().map(|(name, host)| (&**name, host)).collect::<Vec<_>>();
-        let rows = |host: &HostTally| host.saved + host.failed;
+        let rows = |host: &HostTally| host.saved + host.failed + host.refused;
         hosts
             .sort_by(|(name, one), (other_name, other)| rows(other).cmp(&rows(one)).then_with(|| name.cmp(other_name)));
         let mean = |sum: f64, count: u64| {
@@ -349,6 +382,7 @@ impl Tracer {
             host: name.to_string(),
             saved: host.saved,
             failed: host.failed,
+            refused: host.refused,
             requests: host.requests,
             bytes: host.bytes,
             mean_first_byte_seconds: mean(host.first_bytes, host.saved),

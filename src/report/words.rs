@@ -22,7 +22,8 @@ pub const fn title(mode: Mode) -> &'static str {
 pub fn headline(report: &Report) -> String {
     let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
     let images = counted(last.saved, "image");
-    let failed = if last.failed > 0 { format!(", {} failed", Count(last.failed)) } else { String::new() };
+    let others = [(last.refused, "refused"), (last.failed, "failed")].into_iter().filter(|(count, _)| *count > 0);
+    let failed = others.map(|(count, what)| format!(", {} {what}", Count(count))).collect::<String>();
     match (&*report.modes, &report.comparison) {
         ([_, _], Some(comparison)) => {
             format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)
@@ -88,6 +89,12 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
             format!("{} had fewer pixels than the box of --resize", counted(summary.smaller_than_box, "image")),
         ));
     }
+    if !summary.empty_columns.is_empty() {
+        let count = summary.empty_columns.values().sum::<u64>();
+        let columns =
+            summary.empty_columns.iter().map(|(name, count)| (escaped(name), *count)).collect::<BTreeMap<_, _>>();
+        remarks.push(("empty columns", format!("in {}: {}", counted(count, "name"), listed(&columns))));
+    }
     if summary.links > 0 {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
         remarks.push(("same content", format!("{links}, {bytes} not stored again")));
@@ -102,6 +109,9 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     if summary.skipped > 0 {
         remarks.push(("skipped", format!("{}: {}", Count(summary.skipped), listed(&summary.skipped_by_reason))));
+    }
+    if summary.refused > 0 {
+        remarks.push(("refused", format!("{}: {}", Count(summary.refused), listed(&summary.refused_by_kind))));
     }
     if summary.failed > 0 {
         remarks.push(("failed", format!("{}: {}", Count(summary.failed), listed(&summary.failed_by_kind))));

@@ -1,9 +1,10 @@
 //! Decides about each row before anything is fetched: whether it is a duplicate, whether it is saved already, and which
 //! name it gets. Rows are admitted one at a time and in list order, because names depend on that order.
 
-use crate::journal::{Journal, Key, Lookup, StoredFile};
+use crate::fetch;
+use crate::journal::{EarlierEnd, Journal, Key, Lookup, StoredFile};
 use crate::naming::{Namer, PlannedName};
-use crate::record::{Existing, Job, RunError};
+use crate::record::{Existing, Job, Outcome, Reason, Record, RunError, Skipped};
 use crate::sink::OnConflict;
 
 /// What is to happen to a row.
@@ -20,6 +21,9 @@ pub enum Admitted {
     },
     /// An earlier run saved it as this file, which is still there.
     Saved(String),
+    /// An earlier run refused its image, and the options of this one exclude it too; or it failed for good. With its
+    /// outcome, for which nothing is asked.
+    Ended(Outcome),
     /// An earlier row has the same URL and has its record. With the file that was stored for it, if there is one.
     Duplicate(Option<StoredFile>),
     /// An earlier row has the same URL, and its download is in flight.
@@ -30,6 +34,8 @@ pub enum Admitted {
 pub struct Admission<'a, S> {
     /// What happens to images that earlier runs saved.
     pub existing: Existing,
+    /// What images are held to.
+    pub wishes: &'a fetch::Options,
     /// What this run and earlier ones have recorded about the row.
     pub journal: &'a mut Journal,
     /// The names that are taken.
@@ -44,9 +50,17 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
     /// # Errors
     /// When the journal cannot be read.
     pub fn admit(self, job: &Job, key: Key) -> Result<Admitted, RunError> {
-        let Self { existing, journal, namer, size } = self;
+        let Self { existing, wishes, journal, namer, size } = self;
         let earlier = match journal.look_up(key, job)? {
             Lookup::New(earlier) => earlier,
+            Lookup::Ended(ended) => match still_ended(ended, existing, wishes) {
+                Some(outcome) => {
+                    // It keeps its name from later rows, so that names depend on the list alone.
+                    let _ = namer.reserve(job);
+                    return Ok(Admitted::Ended(outcome));
+                }
+                None => None,
+            },
             Lookup::Done(stored) => return Ok(Admitted::Duplicate(stored)),
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
@@ -74,4 +88,34 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         };
         Ok(Admitted::Fetch { name, on_conflict, replaces })
     }
+}
+
+/// The outcome of a row that an earlier run has ended without an image, if it would end in the same way now.
+fn still_ended(earlier: EarlierEnd, existing: Existing, wishes: &fetch::Options) -> Option<Outcome> {
+    match earlier {
+        // Where everything is fetched again, it shows whether the image is another one now.
+        EarlierEnd::Refused(earlier) if existing == Existing::Keep => {
+            let error = wishes.refusal_of(&earlier)?;
+            Some(Outcome::of_error(&error.by_wish(earlier.seen), 0, None))
+        }
+        EarlierEnd::Refused(_) => None,
+        EarlierEnd::Failed(error) => wishes.fails_again(error).then(failed_permanently),
+    }
+}
+
+/// The outcome of a row that failed for good in an earlier run (`--skip-permanent`).
+const fn failed_permanently() -> Outcome {
+    Outcome::Skipped(Skipped { reason: Reason::FailedPermanently, path: None, bytes: None })
+}
+
+/// The record of a row that is no URL: skipped instead of failed if an earlier run has recorded it and such rows are not
+/// to count again (`--skip-permanent`).
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn admit_without_url(mut record: Box<Record>, journal: &mut Journal) -> Result<Box<Record>, RunError> {
+    if journal.has_failed_before(&record)? {
+        record.outcome = failed_permanently();
+    }
+    Ok(record)
 }

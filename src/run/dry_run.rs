@@ -55,8 +55,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let mut journal = match taken.counts {
-        None => Journal::open_overlay(&path, options.row_identity, |file| taken.mark_taken(file.path))?,
-        Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,
+        None => Journal::open_overlay(&path, options.remembered(), |file| taken.mark_taken(file.path))?,
+        Some(_) => Journal::open_overlay_following(&path, options.remembered(), |naming| taken.follow(naming))?,
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
@@ -74,7 +74,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     }
 
     let mut first_names = Vec::new();
-    let mut survey = Survey::new(options.existing, folder, &mut journal, &mut namer);
+    let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, &mut namer);
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
             RowPlan::Fetch(key, work) => {

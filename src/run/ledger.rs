@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, admit_without_url};
 use super::output::log;
 use super::stream::RecordSender;
-use crate::fetch::{Fetched, Fetcher, Work};
+use crate::fetch::{self, Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
-use crate::naming::Namer;
+use crate::naming::{Namer, Template};
 use crate::progress::Counters;
 use crate::record::{
     Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, RecordLine, Row,
@@ -31,10 +31,13 @@ use crate::util::lock;
 /// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
     existing: Existing,
+    wishes: fetch::Options,
     journal: &'a mut Journal,
     manifest: Option<&'a mut Manifest>,
     sink: Arc<Sink>,
     namer: Arc<Mutex<Namer>>,
+    /// The template of the names, if it has columns.
+    named_by_columns: Option<Template>,
     counters: Arc<Counters>,
     /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
@@ -83,12 +86,15 @@ impl<'a> Ledger<'a> {
         manifest: Option<&'a mut Manifest>,
         fetcher: &Fetcher,
     ) -> Self {
+        let template = lock(&fetcher.namer).template().clone();
         Self {
             existing,
+            wishes: fetcher.options.clone(),
             journal,
             manifest,
             sink: Arc::clone(&fetcher.sink),
             namer: Arc::clone(&fetcher.namer),
+            named_by_columns: Some(template).filter(|template| template.columns().next().is_some()),
             counters: Arc::clone(&fetcher.counters),
             waiting: HashMap::new(),
             receipts: Vec::new(),
@@ -110,7 +116,10 @@ impl<'a> Ledger<'a> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
-                self.settle(None, &record, None);
+                match admit_without_url(record, self.journal) {
+                    Ok(record) => self.settle(None, &record, None),
+                    Err(error) => self.fail(error),
+                }
                 return None;
             }
         };
@@ -119,7 +128,8 @@ impl<'a> Ledger<'a> {
         let key = self.journal.key(&job);
         let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
-        let admission = Admission { existing: self.existing, journal: self.journal, namer: &mut namer, size };
+        let (existing, wishes) = (self.existing, &self.wishes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: &mut namer, size };
         let admitted = admission.admit(&job, key);
         drop(namer);
         match admitted {
@@ -130,6 +140,7 @@ impl<'a> Ledger<'a> {
                 let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
                 self.settle(Some(key), &record, None);
             }
+            Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, outcome), None),
             Ok(Admitted::Duplicate(stored)) => {
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
                 let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
@@ -173,8 +184,15 @@ impl<'a> Ledger<'a> {
     /// for it are settled too. `line` is the record as a line of JSON, if it was serialised before.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
         match &record.outcome {
-            Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
+            Outcome::Saved(_) => {
+                self.counters.saved.fetch_add(1, Ordering::Relaxed);
+                let named_by = self.named_by_columns.as_ref();
+                if let Some(column) = named_by.and_then(|template| template.empty_column(&record.extra)) {
+                    self.tally.add_empty_column(column);
+                }
+            }
             Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
+            Outcome::Refused(_) => _ = self.counters.refused.fetch_add(1, Ordering::Relaxed),
             Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
         }
         log(record);
@@ -197,7 +215,7 @@ impl<'a> Ledger<'a> {
             let path = match &record.outcome {
                 Outcome::Saved(saved) => Some(saved.path.clone()),
                 Outcome::Skipped(skipped) => skipped.path.clone(),
-                Outcome::Failed(_) => None,
+                Outcome::Failed(_) | Outcome::Refused(_) => None,
             };
             let other_digest = checksum.as_deref().and_then(|checksum| match &record.outcome {
                 Outcome::Saved(saved) => {
@@ -305,10 +323,12 @@ mod tests {
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         Ledger {
             existing: Existing::Keep,
+            wishes: fetch::Options::default(),
             journal,
             manifest: None,
             sink: Arc::new(Sink::Folder(Folder::open(folder, None, options).expect("a folder"))),
             namer: Arc::new(Mutex::new(namer)),
+            named_by_columns: None,
             counters: Arc::default(),
             waiting: HashMap::new(),
             receipts: Vec::new(),

@@ -8,8 +8,8 @@ use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
-use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
+use crate::journal::{Remembered, RowIdentity};
 use crate::limiter::PerHost;
 use crate::naming::Template;
 use crate::record::{Algorithm, Existing, Mode};
@@ -40,6 +40,8 @@ pub struct Options {
     pub existing: Existing,
     /// Which rows count as the same (`--keep-duplicates`).
     pub row_identity: RowIdentity,
+    /// Skip rows that failed in an earlier run with an error that every request meets (`--skip-permanent`).
+    pub skip_permanent: bool,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
     /// The mode of each pass over the list.
@@ -71,6 +73,7 @@ impl Default for Options {
             folder: folder::Options::default(),
             existing: Existing::default(),
             row_identity: RowIdentity::Url,
+            skip_permanent: false,
             manifest: None,
             modes: vec![Mode::Concurrent],
             sample: None,
@@ -85,6 +88,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Which rows of earlier runs the journal remembers.
+    pub(super) const fn remembered(&self) -> Remembered {
+        Remembered { identity: self.row_identity, failures: self.skip_permanent }
+    }
+
     /// Adjusts the options of the parts to each other: what one of them needs, the others provide.
     pub fn reconcile(&mut self) {
         self.http.concurrency = self.concurrency.get();

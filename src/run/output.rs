@@ -107,6 +107,13 @@ pub fn log(record: &Record) {
         Outcome::Skipped(skipped) => {
             tracing::debug!(target: "fetchimg", "Skipped: {}: {}", url(), skipped.reason.name());
         }
+        // The user has asked for that. What an earlier run has seen of the image needs no line in every run.
+        Outcome::Refused(refused) if refused.attempts == 0 => {
+            tracing::debug!(target: "fetchimg", "Refused: {}: {}", url(), escaped(&refused.message));
+        }
+        Outcome::Refused(refused) => {
+            tracing::info!(target: "fetchimg", "Refused: {}: {}", url(), escaped(&refused.message));
+        }
         // One message has said why the run ends. It is not repeated for each row.
         Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
             tracing::debug!(target: "fetchimg", "Left: {}: {}", url(), escaped(&failed.message));

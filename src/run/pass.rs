@@ -172,6 +172,7 @@ impl Pass<'_> {
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
+            enlarges: enlarges(options),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
@@ -233,6 +234,18 @@ fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunEr
     })
 }
 
+/// Whether images that are smaller than `--resize` asks for are enlarged.
+fn enlarges(options: &Options) -> bool {
+    #[cfg(feature = "transform")]
+    let enlarges = options.fetch.plan.as_ref().and_then(|plan| plan.resize).is_some_and(|resize| resize.enlarge);
+    #[cfg(not(feature = "transform"))]
+    let enlarges = {
+        let _ = options;
+        false
+    };
+    enlarges
+}
+
 /// Ends the run if it cannot go on: then no further rows are taken.
 fn stop_if_failed(ledger: &Ledger, stop: &Stop) {
     if ledger.failure().is_some() {
@@ -264,12 +277,10 @@ fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
 }
 
 fn observe(record: &Record, ended: Duration) -> SampledRow {
-    let (failed, bytes) = match &record.outcome {
-        Outcome::Saved(saved) => (false, saved.bytes),
-        Outcome::Failed(_) => (true, 0),
-        Outcome::Skipped(_) => (false, 0),
-    };
-    SampledRow { failed, bytes, ended }
+    let bytes = if let Outcome::Saved(saved) = &record.outcome { saved.bytes } else { 0 };
+    let failed = matches!(record.outcome, Outcome::Failed(_));
+    let refused = matches!(record.outcome, Outcome::Refused(_));
+    SampledRow { failed, refused, bytes, ended }
 }
 
 /// How long a host is shown after it asked for fewer requests.

@@ -37,7 +37,8 @@ pub async fn draw(
     tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
     // Looked at anew: a file for records or a report may be among the images by now.
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
-    let mut survey = Survey::new(options.existing, folder, &mut state.journal, &mut state.namer);
+    let wishes = (options.existing, &options.fetch);
+    let mut survey = Survey::new(wishes, folder, &mut state.journal, &mut state.namer);
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, plan: RowPlan| {
         if let RowPlan::Fetch(key, work) = plan {

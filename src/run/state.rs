@@ -22,12 +22,12 @@ fn open_journal(
     insert_content: impl Fn(Option<&str>, &str),
 ) -> Result<Journal, RunError> {
     if taken.counts.is_none() {
-        return Journal::open(path, options.row_identity, |file| {
+        return Journal::open(path, options.remembered(), |file| {
             taken.mark_taken(file.path);
             insert_content(file.sha256, file.path);
         });
     }
-    Journal::open_following(path, options.row_identity, |naming| {
+    Journal::open_following(path, options.remembered(), |naming| {
         if let Naming::Named { file, is_own: true } = naming {
             insert_content(file.sha256, file.path);
         }

@@ -9,14 +9,14 @@ use std::pin::pin;
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, admit_without_url};
 use super::shutdown::Stop;
-use crate::fetch::Work;
+use crate::fetch::{self, Work};
 use crate::input::Lists;
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
-use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
+use crate::record::{Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
 use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::sink::folder::FolderView;
@@ -34,6 +34,7 @@ pub enum RowPlan {
 #[derive(Debug)]
 pub struct Survey<'a> {
     existing: Existing,
+    wishes: &'a fetch::Options,
     folder: FolderView,
     journal: &'a mut Journal,
     namer: &'a mut Namer,
@@ -43,8 +44,13 @@ pub struct Survey<'a> {
 
 impl<'a> Survey<'a> {
     /// Begins a survey.
-    pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
-        Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
+    pub fn new(
+        (existing, wishes): (Existing, &'a fetch::Options),
+        folder: FolderView,
+        journal: &'a mut Journal,
+        namer: &'a mut Namer,
+    ) -> Self {
+        Self { existing, wishes, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
     }
 
     /// Calls `each` for every row of the lists, until they end or the run is asked to.
@@ -72,18 +78,17 @@ impl<'a> Survey<'a> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
-                if let Outcome::Failed(failed) = &record.outcome {
-                    let kind = ErrorKind::by_name(&failed.error, failed.http_status);
-                    let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
-                    *self.counts.bad_by_kind.entry(name).or_default() += 1;
-                }
+                let record = admit_without_url(record, self.journal)?;
+                self.counts.add_settled(&record.outcome);
                 return Ok(RowPlan::Settled(None, record));
             }
         };
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
-        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
-        let (key, reason, path) = match admission.admit(&job, key)? {
+        let (existing, wishes) = (self.existing, self.wishes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: self.namer, size };
+        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
+        let (key, outcome) = match admission.admit(&job, key)? {
             Admitted::Fetch { name, on_conflict, replaces } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
@@ -91,14 +96,15 @@ impl<'a> Survey<'a> {
                     *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
                     return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
                 };
-                (Some(key), Reason::FileExists, Some(path))
+                (Some(key), skip(Reason::FileExists, Some(path)))
             }
-            Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
-            Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
-            Admitted::InFlight => (None, Reason::DuplicateUrl, None),
+            Admitted::Saved(path) => (Some(key), skip(Reason::AlreadySaved, Some(path))),
+            Admitted::Ended(outcome) => (Some(key), outcome),
+            Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
+            Admitted::InFlight => (None, skip(Reason::DuplicateUrl, None)),
         };
-        *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
-        let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
+        self.counts.add_settled(&outcome);
+        let record = Record::of(&job, outcome);
         Ok(RowPlan::Settled(key, Box::new(record)))
     }
 

@@ -30,6 +30,7 @@ fn outcomes(records: &[Record]) -> Vec<(u64, &'static str)> {
     let name = |outcome: &Outcome| match outcome {
         Outcome::Saved(_) => "saved",
         Outcome::Failed(_) => "failed",
+        Outcome::Refused(_) => "refused",
         Outcome::Skipped(_) => "skipped",
     };
     let mut outcomes = records.iter().map(|record| (record.index, name(&record.outcome))).collect::<Vec<_>>();

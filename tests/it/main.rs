@@ -45,10 +45,12 @@ mod properties;
 mod proxies;
 mod readme;
 mod redirects;
+mod refused;
 mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shortfalls;
 mod state_folder;
 #[cfg(target_os = "linux")]
 mod suspended;

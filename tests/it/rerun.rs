@@ -564,7 +564,9 @@ fn nothing_but_images_and_two_hidden_files_is_left() {
     ];
     let run = fetchimg().lines(bad.map(|target| server.url(target))).args(["--retries=0", "--max-bytes=100000"]).run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert!(run.outcomes().iter().all(|words| words.starts_with("failed ")), "{run}");
+    let outcomes = run.outcomes();
+    assert!(outcomes.iter().all(|words| words.starts_with("failed ") || words == "refused too_large"), "{run}");
+    assert_eq!(outcomes[7], "refused too_large", "{run}");
     assert_eq!((run.files(), run.leftovers()), (vec![], vec![]), "{run}");
     assert_eq!(hidden(&run), [JOURNAL], "{run}");
 }

@@ -77,6 +77,7 @@ impl TryFrom<Args> for Config {
             } else {
                 RowIdentity::Url
             },
+            skip_permanent: args.skip_permanent,
             manifest,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
@@ -87,6 +88,7 @@ impl TryFrom<Args> for Config {
                 wanted,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
+                refuses_larger: args.max_bytes_is_given,
                 fix_extension: args.fix_extension,
                 plan: transform_options(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,

@@ -23,6 +23,7 @@ fn busy() -> Status {
         ended: 4_000,
         failed: 13,
         skipped: 3,
+        refused: 0,
         bytes: 123_456_789,
         in_flight: 64,
         total: Total::Known(10_000),
@@ -69,6 +70,12 @@ fn a_usual_terminal_shows_everything() {
         "throttled: a.example 12 times, left alone 7s more; images.of.a.very.long.name.example:8443 once; c.example once",
     ];
     assert_eq!(shown(&busy(), 140, 50, true)[..3], lines);
+}
+
+#[test]
+fn refused_rows_have_a_place_beside_the_bar() {
+    let line = "[===>     ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
+    assert_eq!(shown(&Status { refused: 1_234, ..busy() }, 80, 24, false)[0], line);
 }
 
 #[test]

@@ -84,7 +84,8 @@ fn page(report: &Report, links: &gallery::ImageLinks) -> Markup {
                     @if let Some(summary) = report.modes.last() {
                         (slowest(&summary.trace))
                         (hosts(summary))
-                        (failures(&summary.trace, summary.mode, report.modes.len()))
+                        (failures("Failures", &summary.trace.failures, summary.mode, report.modes.len()))
+                        (failures("Refused", &summary.trace.refusals, summary.mode, report.modes.len()))
                         (gallery::gallery(&summary.trace, summary.saved, links))
                     }
                 }
@@ -115,6 +116,7 @@ fn key_numbers(report: &Report) -> Markup {
             @if let Some(last) = report.modes.last() {
                 li { b { (Count(last.saved)) } "saved, " (Size::from(last.bytes)) }
                 li { b.bad[last.failed > 0] { (Count(last.failed)) } "failed" }
+                @if last.refused > 0 { li { b { (Count(last.refused)) } "refused" } }
                 @if last.skipped > 0 { li { b { (Count(last.skipped)) } "skipped" } }
             }
         }
@@ -175,7 +177,7 @@ fn slowest(trace: &Trace) -> Markup {
             (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
                 @for bar in &trace.slowest {
                     tr {
-                        th scope="row" { (escaped(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
+                        th scope="row" { (escaped(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } @if let Some(kind) = &bar.refusal { " " span.soft { (kind) } } }
                         td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
                         td { (charts::seconds(bar.timing.total_ms)) }
                         td { (bar.attempts) }
@@ -199,8 +201,8 @@ fn numbers(label: &str, columns: &[&str], rows: &Markup) -> Markup {
     }
 }
 
-const HOST_COLUMNS: [&str; 8] =
-    ["Host", "Saved", "Failed", "Requests", "Size", "First byte, mean", "Whole, mean", "Overloaded"];
+const HOST_COLUMNS: [&str; 9] =
+    ["Host", "Saved", "Refused", "Failed", "Requests", "Size", "First byte, mean", "Whole, mean", "Overloaded"];
 
 fn hosts(summary: &Summary) -> Markup {
     let trace = &summary.trace;
@@ -220,6 +222,7 @@ fn hosts(summary: &Summary) -> Markup {
                     tr {
                         th scope="row" { (escaped(&host.host)) }
                         td { (Count(host.saved)) }
+                        td { (Count(host.refused)) }
                         td.bad[host.failed > 0] { (Count(host.failed)) }
                         td { (Count(host.requests)) }
                         td { (Size::from(host.bytes)) }
@@ -233,12 +236,12 @@ fn hosts(summary: &Summary) -> Markup {
     }
 }
 
-fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
+fn failures(title: &str, groups: &[FailureGroup], mode: Mode, passes: usize) -> Markup {
     let others = |group: &FailureGroup| group.count - group.examples.len() as u64;
     html! {
-        @if !trace.failures.is_empty() {
-            h2 { "Failures" @if passes > 1 { " (" (mode.name()) ")" } }
-            @for group in &trace.failures {
+        @if !groups.is_empty() {
+            h2 { (title) @if passes > 1 { " (" (mode.name()) ")" } }
+            @for group in groups {
                 h3 { (Count(group.count)) " × " code { (group.kind) } }
                 @if let Some(advice) = group.advice { p { (advice) } }
                 ul {

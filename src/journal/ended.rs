@@ -1,0 +1,89 @@
+//! Rows that an earlier run has ended without an image and for good: their last record says that the options excluded the
+//! image, or that the row failed with an error that no retry mends (`--skip-permanent`).
+//!
+//! The index has one state for both, and the offset of the record, so they take no more memory than a saved row. What the
+//! record says is read back when the row is looked up. A file that was saved before counts more than either.
+
+use super::index::{Key, Offset, RowIndex, RowState};
+use super::line::RecordFields;
+use super::{Journal, Lookup};
+use crate::record::{ErrorKind, Job, Outcome, Record, Refused, RunError};
+
+/// How an earlier run has ended a row without an image.
+#[derive(Debug, PartialEq)]
+pub enum EarlierEnd {
+    /// Its options excluded the image.
+    Refused(Box<Refused>),
+    /// It failed with an error that no retry mends. Only if the index remembers such rows.
+    Failed(ErrorKind),
+}
+
+/// Adds a record of an earlier run that names no file to the index, or removes the row from it that the record is about.
+pub(super) fn index_ended(index: &mut RowIndex, offset: u64, record: &RecordFields) {
+    let is_failed = record.is_failed();
+    if !is_failed && record.status != "refused" {
+        return;
+    }
+    if record.is_without_url() && !index.remembers_failures() {
+        return;
+    }
+    let key = ended_key(index, record);
+    if is_failed && (record.retryable || !index.remembers_failures()) {
+        index.forget_ended(key);
+    } else if matches!(index.get(key), None | Some(RowState::EndedEarlier(_))) {
+        index.set(key, RowState::EndedEarlier(Offset::new(offset)));
+    }
+}
+
+/// The key under which the index remembers a row that ended without an image.
+fn ended_key(index: &RowIndex, record: &RecordFields) -> Key {
+    if record.is_without_url() {
+        index.key_without_url(&record.url, record.index)
+    } else {
+        index.key(record.url_identity(), record.index)
+    }
+}
+
+/// The key of the row if the record at this offset is the one that the index remembers for having ended it.
+pub(super) fn key_if_ended_by(index: &RowIndex, record: &RecordFields, offset: Offset) -> Option<Key> {
+    let key = ended_key(index, record);
+    (index.get(key) == Some(RowState::EndedEarlier(offset))).then_some(key)
+}
+
+impl Journal {
+    /// What is known of a row that an earlier run has ended without an image. It is in flight from now on.
+    pub(super) fn look_up_ended(&mut self, offset: Offset, key: Key, job: &Job) -> Result<Lookup, RunError> {
+        let line = self.lines.line(offset.0)?;
+        let is_same = serde_json::from_slice::<RecordFields>(&line)
+            .is_ok_and(|record| record.is_about(job, self.index.identity()));
+        if !is_same {
+            return Ok(Lookup::New(None));
+        }
+        if self.index.remembers_new_rows() {
+            self.index.set(key, RowState::InFlight(None));
+        }
+        let ended = match serde_json::from_slice::<Record>(&line).map(|record| record.outcome) {
+            Ok(Outcome::Refused(refused)) => Some(EarlierEnd::Refused(Box::new(refused))),
+            Ok(Outcome::Failed(failed)) => {
+                ErrorKind::by_name(&failed.error, failed.http_status).map(EarlierEnd::Failed)
+            }
+            _ => None,
+        };
+        Ok(ended.map_or(Lookup::New(None), Lookup::Ended))
+    }
+
+    /// Whether an earlier run has recorded a row that is no URL. Always false unless the index remembers failures.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn has_failed_before(&mut self, record: &Record) -> Result<bool, RunError> {
+        if !self.index.remembers_failures() {
+            return Ok(false);
+        }
+        let key = self.index.key_without_url(&record.url, record.index);
+        let Some(RowState::EndedEarlier(offset)) = self.index.get(key) else { return Ok(false) };
+        let line = self.lines.line(offset.0)?;
+        Ok(serde_json::from_slice::<RecordFields>(&line)
+            .is_ok_and(|earlier| earlier.is_without_url() && earlier.url == record.url))
+    }
+}
