@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::changed::Changed;
 use super::summary::{Percentiles, Summary, round};
 use super::trace::Tracer;
 use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
@@ -164,6 +165,7 @@ impl Tally {
             smaller_than_box: self.smaller_than_box,
             links: self.links,
             link_bytes: self.link_bytes,
+            changed: Changed::default(),
             overloaded_hosts: Vec::new(),
             trace: self.tracer.trace(),
             list: self.list.digest(),

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, log, manifest, print_report};
@@ -49,7 +50,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let folder = FolderView::open(&options.output)?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
-    let gives_anew = options.existing == Existing::Replace;
+    let gives_anew = options.existing == Existing::Replace || options.rename;
+    let mut changes = Changes::new(options).planning();
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
         (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
@@ -73,7 +75,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     }
 
     let mut first_names = Vec::new();
-    let mut survey = Survey::new(options.existing, folder, &mut journal, &mut namer);
+    let mut survey = Survey::new(options.existing, folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
             RowPlan::Fetch(key, work) => {
@@ -105,7 +107,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let (count, most_rows) = survey.hosts();
     let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
+    let plan =
+        DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
     print_report(options, |mut out, format| {
         if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
     })?;

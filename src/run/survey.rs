@@ -10,14 +10,15 @@ use foldhash::fast::RandomState;
 use futures::StreamExt;
 
 use super::admission::{Admission, Admitted};
+use super::changes::Changes;
 use super::shutdown::Stop;
 use crate::fetch::Work;
 use crate::input::Lists;
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
-use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
+use crate::record::{ErrorKind, Existing, Failed, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
+use crate::report::{Changed, HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::sink::folder::FolderView;
 
@@ -37,14 +38,20 @@ pub struct Survey<'a> {
     folder: FolderView,
     journal: &'a mut Journal,
     namer: &'a mut Namer,
+    changes: &'a mut Changes,
     counts: RowCounts,
     hosts: HashMap<HostKey, u64, RandomState>,
 }
 
 impl<'a> Survey<'a> {
     /// Begins a survey.
-    pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
-        Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
+    pub fn new(
+        existing: Existing,
+        folder: FolderView,
+        journal: &'a mut Journal,
+        (namer, changes): (&'a mut Namer, &'a mut Changes),
+    ) -> Self {
+        Self { existing, folder, journal, namer, changes, counts: RowCounts::default(), hosts: HashMap::default() }
     }
 
     /// Calls `each` for every row of the lists, until they end or the run is asked to.
@@ -82,16 +89,26 @@ impl<'a> Survey<'a> {
         };
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
-        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
+        let changes = &mut *self.changes;
+        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, changes, size };
         let (key, reason, path) = match admission.admit(&job, key)? {
-            Admitted::Fetch { name, on_conflict, replaces } => {
+            Admitted::Fetch { name, on_conflict, replaces, stored } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
-                    self.counts.to_fetch += 1;
-                    *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
-                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
+                    if stored.is_some() {
+                        self.counts.to_remake += 1;
+                    } else {
+                        self.counts.to_fetch += 1;
+                        *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
+                    }
+                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces, stored })));
                 };
                 (Some(key), Reason::FileExists, Some(path))
+            }
+            Admitted::Refused(_, error) => {
+                *self.counts.bad_by_kind.entry(error.kind().to_string()).or_default() += 1;
+                let record = Record::of(&job, Outcome::Failed(Failed::new(&error, 0, None)));
+                return Ok(RowPlan::Settled(Some(key), Box::new(record)));
             }
             Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
             Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
@@ -115,6 +132,12 @@ impl<'a> Survey<'a> {
     #[must_use]
     pub const fn counts(&self) -> &RowCounts {
         &self.counts
+    }
+
+    /// How saved images differ from what the run would make.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        self.changes.changed()
     }
 
     /// The number of hosts that would be contacted, and those with the most rows.

@@ -8,6 +8,7 @@
 
 mod aside;
 mod dedup;
+mod moving;
 pub mod names;
 mod publish;
 mod store;
@@ -31,6 +32,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use self::aside::Aside;
 use self::dedup::DedupIndex;
+pub use self::moving::{Moved, MovedFile};
 use self::names::{NameCounts, Unnamed};
 pub use self::view::FolderView;
 use self::view::not_a_folder;
