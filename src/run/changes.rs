@@ -153,7 +153,7 @@ impl Changes {
         let mut differences = Differences::default();
         if !is_as_wished {
             if let Some((flag, error)) = self.refusal(&record.received()) {
-                return self.refuse(file, flag, error);
+                return self.refuse(&file.path, flag, error);
             }
             differences = self.differences(&record, &before, is_stated);
         }
@@ -219,11 +219,11 @@ impl Changes {
         (received.bytes > max).then(|| (format!("--max-bytes {max}"), too_large()))
     }
 
-    fn refuse(&mut self, file: &StoredFile, flag: String, error: FetchError) -> Verdict {
+    fn refuse(&mut self, path: &str, flag: String, error: FetchError) -> Verdict {
         if self.remakes {
+            self.remade.insert(self.hash(path), None);
             return Verdict::Refuse(error);
         }
-        debug_assert!(file.is_own);
         self.changed.refused += 1;
         *self.changed.refused_by.entry(flag).or_default() += 1;
         Verdict::Keep
@@ -276,8 +276,10 @@ impl Changes {
         }
         let mut wishes = Vec::new();
         match (&before.resize, &now.resize) {
+            // One that fits into the box would be made as before.
+            (None, Some(_)) if !self.would_resize(&record.received()) => {}
             (before, Some(now)) if before.as_ref() != Some(now) => {
-                wishes.push((format!("--resize {now}"), Made::Without))
+                wishes.push((format!("--resize {now}"), Made::Without));
             }
             (Some(_), None) => wishes.push(("--resize".into(), Made::With)),
             (Some(_), Some(_)) => {
@@ -311,14 +313,12 @@ impl Changes {
     /// small as this run wants it would stay as it is.
     #[cfg(feature = "transform")]
     fn differences_of_received(&self, record: &EarlierRecord) -> Vec<(String, Made)> {
-        use crate::image::transform::{Encoding, is_resized};
+        use crate::image::transform::Encoding;
 
         let mut wishes = Vec::new();
         let received = record.received();
         let (Some(plan), Some(format)) = (&self.fetch.plan, received.format) else { return wishes };
-        if let Some(resize) = &self.wishes.resize
-            && received.size.is_some_and(|size| is_resized(size, received.orientation, plan))
-        {
+        if let Some(resize) = self.wishes.resize.as_ref().filter(|_| self.would_resize(&received)) {
             wishes.push((format!("--resize {resize}"), Made::Without));
         }
         if let Some(target) = plan.target.filter(|target| Encoding::of(format) != Some(*target)) {
@@ -333,14 +333,28 @@ impl Changes {
         Vec::new()
     }
 
+    /// Whether this run gives an image another size or shape.
+    #[cfg(feature = "transform")]
+    fn would_resize(&self, received: &Received) -> bool {
+        use crate::image::transform::is_resized;
+
+        let resizes = |size| self.fetch.plan.as_ref().is_some_and(|plan| is_resized(size, received.orientation, plan));
+        received.size.is_some_and(resizes)
+    }
+
+    #[cfg(not(feature = "transform"))]
+    #[expect(clippy::unused_self, reason = "with the feature, it has a plan")]
+    const fn would_resize(&self, _: &Received) -> bool {
+        false
+    }
+
     /// The format in which this run stores an image.
     #[cfg(feature = "transform")]
     fn target(&self, received: &Received) -> Option<Format> {
-        use crate::image::transform::{is_resized, stored_format};
+        use crate::image::transform::stored_format;
 
         let (format, Some(plan)) = (received.format?, &self.fetch.plan) else { return received.format };
-        let is_resized = received.size.is_some_and(|size| is_resized(size, received.orientation, plan));
-        Some(stored_format(format, is_resized, plan))
+        Some(stored_format(format, self.would_resize(received), plan))
     }
 
     #[cfg(not(feature = "transform"))]
