@@ -170,13 +170,6 @@ impl Namer {
         self.template.wants_sha256()
     }
 
-    /// Whether another row has this name, or one that differs only in its extension where extensions may change. Then it
-    /// is not known whose name it is, and only the files that are there tell.
-    #[must_use]
-    pub fn is_taken(&self, path: &str) -> bool {
-        !self.fix_extension && self.taken.conflicts(collisions::stem_hash(path), self.extension(path))
-    }
-
     fn asks_for_basename(&self) -> bool {
         self.template.uses(|field| matches!(field, Field::Basename | Field::Stem(_)))
     }

@@ -120,7 +120,10 @@ impl Tally {
                 if let Some(first_byte) = ttfb_ms {
                     self.first_byte.add(first_byte);
                 }
-                self.whole.add(total_ms);
+                // An image that was made anew from its file was not downloaded.
+                if saved.attempts > 0 {
+                    self.whole.add(total_ms);
+                }
             }
             Outcome::Failed(failed) => {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);

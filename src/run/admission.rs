@@ -88,7 +88,11 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
                 changes.pass_by(job, namer);
                 (namer.reuse(stored.path.clone()), Some(stored.path))
             }
-            None => (namer.reserve(job), None),
+            None => {
+                let name = namer.reserve(job);
+                changes.note_reserved(&name);
+                (name, None)
+            }
         };
         Ok(Admitted::Fetch { name, on_conflict, replaces, stored: None })
     }

@@ -54,15 +54,6 @@ pub struct SavedRow<'a> {
     pub line: &'a [u8],
 }
 
-/// How an image differs from what this run would make.
-#[derive(Default)]
-struct Differences {
-    /// Wishes as they are typed, and whether the image was made with them.
-    wishes: Vec<(String, Made)>,
-    /// The file would have other bytes.
-    are_in_pixels: bool,
-}
-
 /// Compares saved images with the wishes of this run, and counts those that differ.
 #[derive(Debug)]
 pub struct Changes {
@@ -76,7 +67,7 @@ pub struct Changes {
     /// Names are reserved for all rows, saved ones too (see [`Changes::planning`]).
     reserves_all: bool,
     hasher: RandomState,
-    /// New names of images that are made anew.
+    /// Names of images that this run fetches or gives another extension, where images are made anew.
     claimed: HashSet<u64>,
     /// Old names of images that are made anew, and their formats before and after, if these differ.
     remade: HashMap<u64, Option<(Format, Format)>>,
@@ -133,6 +124,13 @@ impl Changes {
         }
     }
 
+    /// Notes the name that a new row got, so that no image that is made anew gets it.
+    pub fn note_reserved(&mut self, name: &PlannedName) {
+        if let Some(path) = name.known().filter(|_| self.remakes) {
+            self.claimed.insert(self.hasher.hash_one(path.to_lowercase()));
+        }
+    }
+
     /// Counts a saved row, and decides what is to happen to it. `is_free` says that no file has a path.
     pub fn judge(&mut self, row: SavedRow<'_>, namer: &mut Namer, is_free: impl Fn(&str) -> bool) -> Verdict {
         let SavedRow { job, file, line, .. } = row;
@@ -150,25 +148,24 @@ impl Changes {
         let is_stated = made_with.is_some();
         // Those of a later version may mean anything.
         let Some(before) = made_with.unwrap_or(Some(Wishes::default())) else { return Verdict::Keep };
-        let mut differences = Differences::default();
+        let mut differences = Vec::new();
         if !is_as_wished {
             if let Some((flag, error)) = self.refusal(&record.received()) {
                 return self.refuse(&file.path, flag, error);
             }
             differences = self.differences(&record, &before, is_stated);
         }
-        // The name of an image that is made of other pixels is known when it is made.
-        if !differences.are_in_pixels && self.has_other_name(row, &record, &before, planned.as_ref(), namer) {
+        if self.has_other_name(row, &record, &before, planned.as_ref(), namer) {
             self.changed.names += 1;
         }
-        if differences.wishes.is_empty() {
+        if differences.is_empty() {
             return Verdict::Keep;
         }
         if self.remakes {
             return Verdict::Remake(self.remake(row, &record, namer, is_free));
         }
         self.changed.images += 1;
-        for wish in differences.wishes {
+        for wish in differences {
             *self.counted.entry(wish).or_default() += 1;
         }
         Verdict::Keep
@@ -229,11 +226,11 @@ impl Changes {
         Verdict::Keep
     }
 
-    /// How an image differs from what this run would make. `is_stated`: its record states its wishes.
-    fn differences(&self, record: &EarlierRecord, before: &Wishes, is_stated: bool) -> Differences {
+    /// How an image differs from what this run would make: wishes as they are typed, and whether it was made with them.
+    /// `is_stated`: its record states its wishes.
+    fn differences(&self, record: &EarlierRecord, before: &Wishes, is_stated: bool) -> Vec<(String, Made)> {
         let now = &self.wishes;
         let mut wishes = self.differences_in_pixels(record, before, is_stated);
-        let are_in_pixels = !wishes.is_empty();
         let is_image = record.format.is_some();
         match self.fetch.wanted.verify {
             // What no decoder supports is recorded as checked, too.
@@ -257,7 +254,7 @@ impl Changes {
         if now.exif && !before.exif && record.exif.is_none() && is_image {
             wishes.push(("--exif".into(), Made::Without));
         }
-        Differences { wishes, are_in_pixels }
+        wishes
     }
 
     /// The wishes because of which the file would have other bytes.
@@ -420,9 +417,8 @@ impl Changes {
         let names = renamed.iter().flat_map(|name| {
             std::iter::once(name.clone()).chain([8, 16, 64].into_iter().map(|length| suffixed(name, length)))
         });
-        let mut is_unclaimed = |name: &String| {
-            is_free(name) && !namer.is_taken(name) && self.claimed.insert(self.hasher.hash_one(name.to_lowercase()))
-        };
+        let mut is_unclaimed =
+            |name: &String| is_free(name) && self.claimed.insert(self.hasher.hash_one(name.to_lowercase()));
         let new = names.into_iter().find(|name| is_unclaimed(name));
         let on_conflict = if new.is_some() { OnConflict::Keep } else { OnConflict::Replace };
         Remake { name: namer.reuse(new.unwrap_or_else(|| path.clone())), on_conflict, stored }
