@@ -8,9 +8,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Journal;
 use super::index::{Key, Offset, RowState};
 use super::line::RecordFields;
+use super::{Journal, StoredFile};
 use crate::record::{Job, MadeWith, RunError, text_hash};
 
 /// A living record that names a file: the last one that says where the image of its row is.
@@ -88,6 +88,23 @@ impl Journal {
             let key = index.key(record.url_identity(), record.index);
             if index.says_saved(key, Offset::new(offset)) && rows.binary_search(&key).is_err() {
                 each(path);
+            }
+        })
+    }
+
+    /// Calls `each` with each living record that says which file its row has: with the file, and with the record as a line.
+    /// Reads the whole journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub fn each_living(&mut self, mut each: impl FnMut(&StoredFile, &[u8])) -> Result<(), RunError> {
+        let index = &self.index;
+        self.lines.for_each(|offset, line| {
+            let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
+            let Some(file) = record.stored() else { return };
+            let key = index.key(record.url_identity(), record.index);
+            if index.says_saved(key, Offset::new(offset)) {
+                each(&file, line);
             }
         })
     }

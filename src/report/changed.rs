@@ -20,6 +20,8 @@ pub struct Changed {
     pub refused_by: BTreeMap<String, u64>,
     /// Images that would get other names: `--rename` would move them.
     pub names: u64,
+    /// Images that keep their names with `--rename`, because the new ones belong to other files.
+    pub names_kept: u64,
     /// Images that this run has made anew (`--remake`).
     pub remade: u64,
     /// Those of them that were made from their stored files, without a request.
@@ -86,6 +88,12 @@ impl Changed {
             sentences
                 .push(format!("{} would get {names} now; --rename moves {pronoun}.", counted(self.names, "image")));
         }
+        if self.names_kept > 0 {
+            let (keep, they) =
+                if self.names_kept == 1 { ("keeps its name", "it") } else { ("keep their names", "they") };
+            let images = counted(self.names_kept, "image");
+            sentences.push(format!("{images} {keep}: what {they} would be called now belongs to another file."));
+        }
         sentences
     }
 }
@@ -111,6 +119,7 @@ mod tests {
             refused: 3,
             refused_by: BTreeMap::from([("--min-width 500".into(), 2), ("--accept png".into(), 1)]),
             names: 12,
+            names_kept: 2,
             ..Changed::default()
         };
         assert_eq!(
@@ -120,6 +129,7 @@ mod tests {
                  asked for now; --remake makes them anew.",
                 "3 images would be refused now, 1 by --accept png, 2 by --min-width 500; --remake removes them.",
                 "12 images would get other names now; --rename moves them.",
+                "2 images keep their names: what they would be called now belongs to another file.",
             ]
         );
         let one = Changed { images: 1, wishes: vec![wish("--phash", Made::Without, 1)], ..Changed::default() };

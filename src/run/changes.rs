@@ -16,9 +16,9 @@ use memchr::memmem::Finder;
 use super::earlier::{EarlierRecord, Received};
 use super::{Options, wishes};
 use crate::fetch::{self, Accept, StoredImage, Verify};
-use crate::journal::{Key, StoredFile};
+use crate::journal::{Journal, Key, StoredFile};
 use crate::naming::{Content, Namer, PlannedName, with_format, with_suffix};
-use crate::record::{Algorithm, ErrorKind, FetchError, Format, Job, MadeWith, Wishes, url_hash};
+use crate::record::{Algorithm, ErrorKind, FetchError, Format, Job, MadeWith, RunError, Wishes, url_hash};
 use crate::report::{Changed, ChangedWish, Made};
 use crate::sink::OnConflict;
 
@@ -69,8 +69,8 @@ pub struct Changes {
     hasher: RandomState,
     /// Names of images that this run fetches or gives another extension, where images are made anew.
     claimed: HashSet<u64>,
-    /// Old names of images that are made anew, and their formats before and after, if these differ.
-    remade: HashMap<u64, Option<(Format, Format)>>,
+    /// Names of images that several rows have and that are made anew, and their formats before and after, if these differ.
+    shared: HashMap<u64, Option<(Format, Format)>>,
     remaking: HashSet<Key>,
     counted: BTreeMap<(String, Made), u64>,
     changed: Changed,
@@ -96,7 +96,7 @@ impl Changes {
             reserves_all: false,
             hasher: RandomState::default(),
             claimed: HashSet::new(),
-            remade: HashMap::new(),
+            shared: HashMap::new(),
             remaking: HashSet::new(),
             counted: BTreeMap::new(),
             changed: Changed::default(),
@@ -114,6 +114,57 @@ impl Changes {
     pub const fn planning(mut self) -> Self {
         self.reserves_all = self.renames;
         self
+    }
+
+    /// With `--remake`, finds out which of the images will be made anew that rows have of other rows, because of the same
+    /// content. The record of such a row does not tell how its image was made, and may come first in the list.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn find_shared(&mut self, journal: &mut Journal) -> Result<(), RunError> {
+        if !self.remakes {
+            return Ok(());
+        }
+        let mut shared = HashSet::new();
+        journal.each_living(|file, _| {
+            if !file.is_own {
+                shared.insert(self.hash(&file.path));
+            }
+        })?;
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let mut remade = HashMap::new();
+        journal.each_living(|file, line| {
+            let hash = self.hash(&file.path);
+            if file.is_own
+                && shared.contains(&hash)
+                && let Some(formats) = self.formats_if_remade(line)
+            {
+                remade.insert(hash, formats);
+            }
+        })?;
+        self.shared = remade;
+        Ok(())
+    }
+
+    /// The formats of an image before and after, if these differ. `None` if it is not made anew.
+    fn formats_if_remade(&self, line: &[u8]) -> Option<Option<(Format, Format)>> {
+        if self.is_as_wished(line) {
+            return None;
+        }
+        let record = EarlierRecord::read(line)?;
+        let made_with = record.made_with();
+        let is_stated = made_with.is_some();
+        let before = made_with.unwrap_or(Some(Wishes::default()))?;
+        let is_refused = self.refusal(&record.received()).is_some();
+        let differs = is_refused || !self.differences(&record, &before, is_stated).is_empty();
+        differs.then(|| self.formats(&record))
+    }
+
+    /// The formats of an image before and after it is made anew, if these differ.
+    fn formats(&self, record: &EarlierRecord) -> Option<(Format, Format)> {
+        record.format.zip(self.target(&record.received())).filter(|(from, to)| from != to)
     }
 
     /// Takes a name of a row whose image is missing, where all names are reserved. It is fetched under the name that it
@@ -151,12 +202,14 @@ impl Changes {
         let mut differences = Vec::new();
         if !is_as_wished {
             if let Some((flag, error)) = self.refusal(&record.received()) {
-                return self.refuse(&file.path, flag, error);
+                return self.refuse(flag, error);
             }
             differences = self.differences(&record, &before, is_stated);
         }
         if self.has_other_name(row, &record, &before, planned.as_ref(), namer) {
-            self.changed.names += 1;
+            // Before a pass that renames, all files were moved that can be. A dry run counts those that would be.
+            let has_moved_others = self.renames && !self.reserves_all;
+            *(if has_moved_others { &mut self.changed.names_kept } else { &mut self.changed.names }) += 1;
         }
         if differences.is_empty() {
             return Verdict::Keep;
@@ -181,7 +234,7 @@ impl Changes {
     /// Decides about a row that has the file of another row, because that had the same content.
     fn judge_shared(&mut self, row: SavedRow<'_>, namer: &mut Namer) -> Verdict {
         let path = &row.file.path;
-        let Some(formats) = self.remade.get(&self.hash(path)).copied() else { return Verdict::Keep };
+        let Some(formats) = self.shared.get(&self.hash(path)).copied() else { return Verdict::Keep };
         let renamed = formats.and_then(|(from, to)| with_format(path, from, to));
         self.remaking.insert(row.key);
         let (name, on_conflict) = if namer.is_content_addressed() {
@@ -216,9 +269,8 @@ impl Changes {
         (received.bytes > max).then(|| (format!("--max-bytes {max}"), too_large()))
     }
 
-    fn refuse(&mut self, path: &str, flag: String, error: FetchError) -> Verdict {
+    fn refuse(&mut self, flag: String, error: FetchError) -> Verdict {
         if self.remakes {
-            self.remade.insert(self.hash(path), None);
             return Verdict::Refuse(error);
         }
         self.changed.refused += 1;
@@ -397,8 +449,7 @@ impl Changes {
         is_free: impl Fn(&str) -> bool,
     ) -> Remake {
         let path = &file.path;
-        let formats = record.format.zip(self.target(&record.received())).filter(|(from, to)| from != to);
-        self.remade.insert(self.hash(path), formats);
+        let formats = self.formats(record);
         self.remaking.insert(key);
         let stored = record.stored_image(path);
         let renamed = formats.and_then(|(from, to)| with_format(path, from, to));

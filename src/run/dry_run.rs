@@ -61,6 +61,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    changes.find_shared(&mut journal)?;
     let gives_anew = gives_anew && !journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));

@@ -96,7 +96,8 @@ impl State {
         if let Some(counts) = taken.counts.filter(|_| removes_files) {
             folder.count_names(counts, journal.end());
         }
-        let changes = Changes::new(options);
+        let mut changes = Changes::new(options);
+        changes.find_shared(&mut journal)?;
         Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view, changes })
     }
 }

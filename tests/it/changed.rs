@@ -94,7 +94,7 @@ fn images_that_were_made_with_other_wishes_are_told_and_stay() {
                 {"flag": "--resize 40", "made": "without", "images": 2},
                 {"flag": "--encode png", "made": "without", "images": 1},
             ],
-            "refused": 0, "refused_by": {}, "names": 0, "remade": 0, "remade_from_files": 0, "renamed": 0,
+            "refused": 0, "refused_by": {}, "names": 0, "names_kept": 0, "remade": 0, "remade_from_files": 0, "renamed": 0,
         })
     );
 
@@ -329,7 +329,7 @@ fn a_dry_run_tells_what_would_be_made_anew_and_moved() {
     let told = plan(&["--resize", "40", "--remake"]);
     assert_eq!((&told["to_remake"], &told["to_fetch"], &told["skipped"]), (&2.into(), &1.into(), &1.into()), "{told}");
     let told = plan(&["--rename"]);
-    assert_eq!((&told["changed"]["names"], &told["first_names"]), (&3.into(), &json!(["0.png"])), "{told}");
+    assert_eq!((&told["changed"]["names"], &told["first_names"]), (&3.into(), &json!(["0.{ext}"])), "{told}");
     assert_eq!(server.requests().len(), 3);
 }
 
@@ -441,7 +441,8 @@ fn no_file_that_fetchimg_did_not_write_is_replaced() {
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.files(), ["0.png", "2.png", "a.png", "b.png"], "{run}");
     assert_eq!(run.file("0.png"), b"the user's own", "{run}");
-    assert!(run.stdout.contains("2 images would get other names now; --rename moves them."), "{run}");
+    let sentence = "2 images keep their names: what they would be called now belongs to another file.";
+    assert!(run.stdout.replace("\n  ", " ").contains(sentence), "{run}");
     assert_eq!((run.leftovers(), server.requests().len()), (vec![], 3), "{run}");
 }
 
