@@ -191,7 +191,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None };
+            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None, stored: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -426,6 +426,7 @@ fn saved(job: &Job) -> Record {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: Default::default(),
             from_earlier_run: 0,
         }),
     )
@@ -494,6 +495,8 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         sink: Arc::new(sink),
         pool: CpuPool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
+        made_with: Default::default(),
+        remakes: Fetcher::bound_on_remakes(),
         counters: Arc::default(),
         options: fetch,
         bandwidth: None,

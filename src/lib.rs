@@ -76,8 +76,8 @@ mod sink;
 mod util;
 
 pub use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, Measures, Mode, Original, Outcome, Reason, Record,
-    Refused, RunError, Saved, Seen, Skipped, Timing, Verified,
+    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, MadeWith, Measures, Mode, Original, Outcome, Reason,
+    Record, Refused, RunError, Saved, Seen, Skipped, Timing, Verified, Wishes,
 };
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};

@@ -51,6 +51,7 @@ fn record(input: &Input) -> Record {
             original: None,
             same_as: None,
             extension_mismatch: third,
+            made_with: Default::default(),
             from_earlier_run: 0,
         }),
         1 => Outcome::Failed(Failed {

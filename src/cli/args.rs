@@ -137,6 +137,19 @@ pub struct Args {
     /// certificates, limits) is asked for again. A run in which nothing new failed ends with status 0.
     #[arg(long, help_heading = "Output", conflicts_with = "compare")]
     pub skip_permanent: bool,
+    /// Make images anew that were made with other wishes, such as another --resize; remove those that filters refuse now
+    ///
+    /// Without this flag, what is saved stays as it is, and the report tells how many images were made with other wishes.
+    /// An image that is stored as it was received is made anew from its file, without a request. Others are fetched.
+    #[arg(long, help_heading = "Output")]
+    pub remake: bool,
+
+    /// Give the files of earlier runs the names that the list and --name give now
+    ///
+    /// The names are those of a run into an empty folder. Rows may change places in any way. Files of rows that are not in
+    /// the list keep their names, and no file is replaced that fetchimg did not write.
+    #[arg(long, help_heading = "Output")]
+    pub rename: bool,
 
     /// Fetch every row into a file of its own, even if its URL occurred before
     ///

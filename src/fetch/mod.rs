@@ -9,11 +9,13 @@ mod held_permit;
 mod partial;
 #[cfg(feature = "transform")]
 mod pixels;
+mod remake;
 mod validate;
 mod wishes;
 
 use self::held_permit::HeldPermit;
 use self::partial::{PartialBody, source};
+pub use self::remake::StoredImage;
 use self::validate::BodyValidator;
 pub use self::validate::{Accept, Bounds, Verify, Wanted};
 
@@ -23,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use crate::http::{self, Client, Deadline, Response, retry};
@@ -34,7 +36,8 @@ use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limite
 use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
-    ErrorKind, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing, milliseconds,
+    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing,
+    milliseconds,
 };
 use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::Rounded;
@@ -51,7 +54,12 @@ pub struct Work {
     pub on_conflict: OnConflict,
     /// The path of the file that an earlier run saved for this job and that the new image replaces.
     pub replaces: Option<String>,
+    /// The stored file from which the image is made anew, if it can be (`--remake`).
+    pub stored: Option<Box<StoredImage>>,
 }
+
+/// The number of images that are made anew from their stored files at the same time. Work on pixels is bounded further.
+const MAX_REMAKES: usize = 64;
 
 /// `--chunk-size`: the size of a piece in bytes.
 pub const DEFAULT_CHUNK_SIZE: usize = 512;
@@ -117,6 +125,10 @@ pub struct Fetcher {
     pub pool: CpuPool,
     /// Reserves the names that are known only from an answer.
     pub namer: Arc<Mutex<Namer>>,
+    /// The wishes of the run, for its records.
+    pub made_with: MadeWith,
+    /// Bounds the images that are made anew from their stored files at the same time.
+    pub remakes: Semaphore,
     /// The counters of the pass.
     pub counters: Arc<Counters>,
     /// What downloads are checked against.
@@ -146,6 +158,27 @@ enum Ended {
     Skipped(Skipped),
 }
 
+/// What the record of an image says about the response that brought it.
+struct Answer {
+    /// The file name from `Content-Disposition`.
+    filename: Option<String>,
+    content_type: Option<String>,
+    status: u16,
+    /// Its secrets are redacted.
+    final_url: String,
+}
+
+impl From<Response<'_>> for Answer {
+    fn from(response: Response<'_>) -> Self {
+        Self {
+            final_url: redacted(&response.final_url).into_owned(),
+            filename: response.filename,
+            content_type: response.content_type,
+            status: response.status,
+        }
+    }
+}
+
 /// What the attempts at one download have in common.
 #[derive(Default)]
 struct AttemptState {
@@ -167,6 +200,12 @@ struct AttemptState {
 }
 
 impl Fetcher {
+    /// The value of [`Fetcher::remakes`].
+    #[must_use]
+    pub const fn bound_on_remakes() -> Semaphore {
+        Semaphore::const_new(MAX_REMAKES)
+    }
+
     /// Fetches one image. The first attempt uses `permit` if there is one. A panic inside becomes a failed record.
     pub async fn fetch(&self, work: &Work, permit: Option<Permit>) -> Box<Fetched> {
         let mut state = AttemptState::default();
@@ -211,6 +250,11 @@ impl Fetcher {
             && self.sink.is_taken(path)
         {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
+        }
+        if let Some(stored) = &work.stored
+            && let Some(ended) = Box::pin(self.remake(work, stored, state)).await?
+        {
+            return Ok(ended);
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
@@ -360,7 +404,7 @@ impl Fetcher {
         if self.works_on_pixels() && status != 202 {
             permit.leave_host();
         }
-        self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
+        self.finish(work, state, received, response.into()).await.map_err(|error| unless_accepted(error, status))
     }
 
     /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not
@@ -613,6 +657,8 @@ mod tests {
             #[cfg(feature = "transform")]
             pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
+            made_with: MadeWith::default(),
+            remakes: Fetcher::bound_on_remakes(),
             counters: Arc::default(),
             options: Options {
                 // The server sends only the signature of a PNG file.
@@ -634,7 +680,11 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None }, None).await.record.outcome
+        fetcher
+            .fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None, stored: None }, None)
+            .await
+            .record
+            .outcome
     }
 
     #[tokio::test]

@@ -50,22 +50,26 @@ impl Bounds {
     /// # Errors
     /// [`ErrorKind::TooSmall`] or [`ErrorKind::NotAccepted`], with the flag that sets the limit.
     pub(super) fn check_dimensions(&self, width: u32, height: u32) -> Result<(), FetchError> {
-        let refuse =
-            |kind, flag: &str| Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")));
+        self.broken_by(width, height).map_or(Ok(()), |(kind, flag)| {
+            Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")))
+        })
+    }
+
+    /// The flag with the limit that an image of this width and height exceeds, and the kind of the error.
+    #[must_use]
+    pub fn broken_by(&self, width: u32, height: u32) -> Option<(ErrorKind, String)> {
         if width < self.min_width {
-            return refuse(ErrorKind::TooSmall, &format!("--min-width {}", self.min_width));
+            return Some((ErrorKind::TooSmall, format!("--min-width {}", self.min_width)));
         }
         if height < self.min_height {
-            return refuse(ErrorKind::TooSmall, &format!("--min-height {}", self.min_height));
+            return Some((ErrorKind::TooSmall, format!("--min-height {}", self.min_height)));
         }
         if let Some(max) = self.max_pixels.filter(|max| u64::from(width) * u64::from(height) > *max) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-pixels {max}"));
+            return Some((ErrorKind::NotAccepted, format!("--max-pixels {max}")));
         }
         let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
-        if let Some(max) = self.max_aspect.filter(|max| long > short * max) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-aspect {max}"));
-        }
-        Ok(())
+        let max = self.max_aspect.filter(|max| long > short * max)?;
+        Some((ErrorKind::NotAccepted, format!("--max-aspect {max}")))
     }
 
     /// Checks a length in bytes, as announced or as received.

@@ -90,6 +90,7 @@ mod tests {
             attempts: 1,
             timing: None,
             seen,
+            path: None,
         }
     }
 

@@ -2,7 +2,8 @@
 //! image, or that the row failed with an error that no retry mends (`--skip-permanent`).
 //!
 //! The index has one state for both, and the offset of the record, so they take no more memory than a saved row. What the
-//! record says is read back when the row is looked up. A file that was saved before counts more than either.
+//! record says is read back when the row is looked up. A file that was saved before counts more than either, unless the record
+//! says that it was removed.
 
 use super::index::{Key, Offset, RowIndex, RowState};
 use super::line::RecordFields;
@@ -30,7 +31,7 @@ pub(super) fn index_ended(index: &mut RowIndex, offset: u64, record: &RecordFiel
     let key = ended_key(index, record);
     if is_failed && (record.retryable || !index.remembers_failures()) {
         index.forget_ended(key);
-    } else if matches!(index.get(key), None | Some(RowState::EndedEarlier(_))) {
+    } else if record.path.is_some() || matches!(index.get(key), None | Some(RowState::EndedEarlier(_))) {
         index.set(key, RowState::EndedEarlier(Offset::new(offset)));
     }
 }

@@ -28,7 +28,7 @@ pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
-pub use self::moved::NamingRecord;
+pub use self::moved::{NamingRecord, NewName, renamed_line};
 use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.
@@ -38,6 +38,8 @@ pub struct Journal {
     index: RowIndex,
     /// Of the lines of earlier runs.
     counts: LineCounts,
+    /// The record that was read back last, as a line.
+    read_back: Vec<u8>,
 }
 
 /// What the journal knows of a row when the row is read from the list.
@@ -179,7 +181,7 @@ impl Journal {
             counter.count(&index, earlier.as_ref());
             earlier.map(|earlier| each(&earlier, file)).is_some()
         })?;
-        Ok(Self { lines, index, counts: counter.counts })
+        Ok(Self { lines, index, counts: counter.counts, read_back: Vec::new() })
     }
 
     /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.
@@ -254,13 +256,20 @@ impl Journal {
         })
     }
 
+    /// The record that the last [`Journal::look_up`] has found for its row, as a line. Whoever needs more of it than the
+    /// file need not read it again.
+    #[must_use]
+    pub fn line_read(&self) -> &[u8] {
+        &self.read_back
+    }
+
     /// Reads the record at an offset and compares it with a row.
     fn read_back(&mut self, Offset(offset): Offset, job: &Job) -> Result<ReadBack, RunError> {
         let line = self.lines.line(offset)?;
         // A planned path was written by this run and may still contain fields of the template. It is shown and never opened,
         // so it is not checked.
         let is_planned = self.lines.is_in_overlay(offset);
-        Ok(match serde_json::from_slice::<RecordFields>(&line) {
+        let read = Ok(match serde_json::from_slice::<RecordFields>(&line) {
             Ok(found) if found.is_about(job, self.index.identity()) => {
                 let (bytes, is_own) = (found.bytes, !found.is_duplicate_content());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
@@ -268,7 +277,9 @@ impl Journal {
                 ReadBack::SameRow(path.map(|path| StoredFile { path: path.to_owned(), bytes, is_own, other_digest }))
             }
             _ => ReadBack::OtherRow,
-        })
+        });
+        self.read_back = line;
+        read
     }
 
     /// Appends a record; `line` is the record as JSON. `key` is the key of the row if this is its final record in this pass,
@@ -480,6 +491,7 @@ mod tests {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: crate::record::MadeWith::default(),
             from_earlier_run: 0,
         };
         Record::of(&Job::new(0, url.clone()), Outcome::Saved(saved))

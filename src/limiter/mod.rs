@@ -80,6 +80,19 @@ impl HostKey {
         Self(url[url::Position::BeforeHost..url::Position::AfterPort].into())
     }
 
+    /// No host: rows with this key need no permit, because they are done without a request. No URL that is fetched has an
+    /// empty host.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("".into())
+    }
+
+    /// Whether it is [`HostKey::none`].
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The host name, with the port if it is not the default of the URL's scheme.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::limiter::{HostKey, Limiter, Permit, TryAcquire};
 
 /// Yields the jobs of the list, each with a permit, in an order that leaves no permit unused for which there is a job
-/// among the next `max_queued` rows. A job whose host has an open circuit gets no permit. When `ending` completes, the
+/// among the next `max_queued` rows. A job of no host, or whose host has an open circuit, gets no permit. When `ending` completes, the
 /// list is not read on, and the queued jobs are yielded without permits, because each row must get its record.
 pub fn with_permits<J>(
     jobs: impl Stream<Item = J>,
@@ -105,6 +105,11 @@ impl<J> HostQueue<J> {
             let host = self.ready.pop_front()?;
             let Some(rows) = self.hosts.get_mut(&host) else { continue };
             rows.is_ready = false;
+            if host.is_none() {
+                let job = self.pop(&host)?;
+                self.mark_ready(host);
+                return Some((job, None));
+            }
             let is_last = rows.jobs.len() == 1;
             match self.limiter.try_acquire(&host, is_last) {
                 TryAcquire::Permit(permit) => {
@@ -218,6 +223,21 @@ mod tests {
         assert!(futures::poll!(jobs.next()).is_pending());
         drop(permit_a);
         assert_eq!(jobs.next().await.expect("a job").0, ("a", 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_of_no_host_needs_no_permit() {
+        let list = vec![("a", 0), ("a", 1), ("", 2), ("", 3)];
+        let host = |job: &TestJob| if job.0.is_empty() { HostKey::none() } else { host(job) };
+        let mut jobs = Box::pin(with_permits(stream::iter(list), host, limiter(1, 10), 10, futures::future::pending()));
+        let (first, permit) = jobs.next().await.expect("a job");
+        for expected in [2, 3] {
+            let (job, permit) = jobs.next().await.expect("a job");
+            assert_eq!((job.1, permit.is_some()), (expected, false), "while the only permit is taken");
+        }
+        assert!(futures::poll!(jobs.next()).is_pending());
+        drop(permit);
+        assert_eq!((first.1, jobs.next().await.expect("a job").0), (0, ("a", 1)));
     }
 
     #[tokio::test(start_paused = true)]

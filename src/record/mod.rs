@@ -10,6 +10,7 @@ mod exit;
 mod format;
 mod job;
 mod line;
+mod made_with;
 mod modes;
 mod outcome;
 
@@ -19,6 +20,7 @@ pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
 pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};
 pub use self::line::RecordLine;
+pub use self::made_with::{MadeWith, Wishes};
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{
     Failed, Measures, Original, Outcome, Reason, Record, Refused, Saved, Seen, Skipped, Timing, Verified,

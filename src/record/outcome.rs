@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, recorded_url};
+use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, MadeWith, recorded_url};
 
 /// Whether a path read back from a record is one that fetchimg can have written: inside the output folder, without hidden
 /// files or folders. A journal may come with a folder from an untrusted source, and its paths must not lead out of the
@@ -100,6 +100,9 @@ pub struct Saved {
     /// The image is smaller than `--resize` asks for: it was left so, padded or enlarged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub smaller_than_box: bool,
+    /// The wishes of the run that made the file, as far as they are not the defaults.
+    #[serde(default, skip_serializing_if = "MadeWith::is_default")]
+    pub made_with: MadeWith,
     /// Bytes of the body that an earlier run had stored. Not part of the record in JSON.
     #[serde(skip)]
     pub from_earlier_run: u64,
@@ -199,6 +202,9 @@ pub struct Refused {
     /// What was seen of the image.
     #[serde(flatten)]
     pub seen: Seen,
+    /// The file of an earlier run that was removed because of that (`--remake`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// What was seen of an image that is refused, mostly before it was read to its end.
@@ -297,7 +303,7 @@ impl Outcome {
         let failed = Failed::new(error, attempts, timing);
         let Some(seen) = error.refused() else { return Self::Failed(failed) };
         let Failed { error, http_status, message, attempts, timing, .. } = failed;
-        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen })
+        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen, path: None })
     }
 }
 
@@ -356,6 +362,7 @@ mod tests {
                 same_as: None,
                 extension_mismatch: false,
                 smaller_than_box: false,
+                made_with: MadeWith::default(),
                 from_earlier_run: 0,
             }),
         );

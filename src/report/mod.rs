@@ -4,6 +4,7 @@
 //! of them computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange these numbers, so they cannot disagree.
 
 pub mod advice;
+mod changed;
 pub mod forecast;
 pub mod history;
 #[cfg(feature = "cli")]
@@ -25,6 +26,7 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
+pub use self::changed::{Changed, ChangedWish, Made};
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};

@@ -5,20 +5,22 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::COMPLETED;
 use super::words::{counted, listed};
+use super::{COMPLETED, Changed};
 use crate::record::{ErrorKind, Outcome};
 use crate::util::human::Count;
 use crate::util::redact::{self, escaped};
 
-/// Numbers of rows by what a run would do with them. `rows` is the sum of `to_fetch` and all values of `skipped_by_reason`,
-/// `refused_by_kind` and `bad_by_kind`.
+/// Numbers of rows by what a run would do with them. `rows` is the sum of `to_fetch`, `to_remake` and all values of
+/// `skipped_by_reason`, `refused_by_kind` and `bad_by_kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
     /// All rows of the list.
     pub rows: u64,
     /// Rows that would be fetched.
     pub to_fetch: u64,
+    /// Rows whose images would be made anew from their stored files (`--remake`).
+    pub to_remake: u64,
     /// Rows that would be skipped, by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Rows that are refused without a request, by kind: an earlier run has seen their images.
@@ -97,6 +99,8 @@ pub struct DryRunPlan {
     pub rows: u64,
     /// Rows that would be fetched.
     pub to_fetch: u64,
+    /// Rows whose images would be made anew from their stored files (`--remake`).
+    pub to_remake: u64,
     /// Rows that would be skipped.
     pub skipped: u64,
     /// Skipped rows by reason.
@@ -115,6 +119,9 @@ pub struct DryRunPlan {
     pub most_rows: Vec<HostRows>,
     /// The names of the first files, at most ten. Parts that depend on the response are still fields of the template.
     pub first_names: Vec<String>,
+    /// How saved images differ from what the run would make.
+    #[serde(skip_serializing_if = "Changed::is_empty")]
+    pub changed: Changed,
 }
 
 impl DryRunPlan {
@@ -134,6 +141,7 @@ impl DryRunPlan {
             ended,
             rows: counts.rows,
             to_fetch: counts.to_fetch,
+            to_remake: counts.to_remake,
             skipped: counts.skipped(),
             refused: counts.refused(),
             bad: counts.bad(),
@@ -143,7 +151,14 @@ impl DryRunPlan {
             hosts: hosts.count,
             most_rows: hosts.most_rows,
             first_names,
+            changed: Changed::default(),
         }
+    }
+
+    /// Adds how saved images differ from what the run would make.
+    #[must_use]
+    pub fn with_changes(self, changed: Changed) -> Self {
+        Self { changed, ..self }
     }
 
     /// Writes the plan as one indented JSON object and a line feed.
@@ -172,6 +187,9 @@ impl DryRunPlan {
                 hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;
+        if self.to_remake > 0 {
+            line("to make anew", format!("{} from stored files", counted(self.to_remake, "image")))?;
+        }
         if self.skipped > 0 {
             line("skipped", format!("{}: {}", Count(self.skipped), listed(&self.skipped_by_reason)))?;
         }
@@ -193,6 +211,9 @@ impl DryRunPlan {
         for (number, path) in self.first_names.iter().enumerate() {
             line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;
         }
+        for sentence in self.changed.sentences() {
+            writeln!(out, "{}", escaped(&sentence))?;
+        }
         if self.ended != COMPLETED {
             writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;
         }
@@ -208,6 +229,7 @@ mod tests {
         RowCounts {
             rows: 2003,
             to_fetch: 1890,
+            to_remake: 0,
             skipped_by_reason: BTreeMap::from([("already_saved", 60), ("duplicate_url", 40)]),
             refused_by_kind: BTreeMap::from([("too_small".into(), 3)]),
             bad_by_kind: BTreeMap::from([("bad_url".into(), 10)]),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::advice::{self, ConcurrencyLimits};
+use super::changed::Changed;
 use super::forecast::Forecast;
 use super::suspicious::SuspiciousKind;
 use super::trace::Trace;
@@ -80,6 +81,9 @@ pub struct Summary {
     pub links: u64,
     /// Bytes of disk space that these links save.
     pub link_bytes: u64,
+    /// How the images of earlier runs differ from what this run would make, and what was done about it.
+    #[serde(skip_serializing_if = "Changed::is_empty")]
+    pub changed: Changed,
     /// Hosts that throttled (429, 503), refused or broke connections, or timed out; the worst first, at most ten.
     pub overloaded_hosts: Vec<OverloadedHost>,
     /// The distribution over time and hosts, failures, and single downloads.
@@ -153,7 +157,8 @@ pub struct Report {
     pub modes: Vec<Summary>,
     /// The comparison of the two modes, if it is possible.
     pub comparison: Option<Comparison>,
-    /// Advice that follows from the numbers, in up to three sentences.
+    /// What is told of images that were made with other wishes, and advice that follows from the numbers, in up to three
+    /// sentences each.
     pub advice: Vec<String>,
     /// The forecast for the whole list, if the run fetched a sample of it (`--sample`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,7 +178,11 @@ impl Report {
     ) -> Self {
         // A run that ended early does not show how long the list takes.
         let comparison = if ended == COMPLETED { compare(&modes, limits.at_once, earlier) } else { None };
-        let advice = modes.last().map_or_else(Vec::new, |summary| advice::advice(summary, limits));
+        let advice = modes.last().map_or_else(Vec::new, |summary| {
+            let mut sentences = summary.changed.sentences();
+            sentences.append(&mut advice::advice(summary, limits));
+            sentences
+        });
         Self {
             version: env!("CARGO_PKG_VERSION"),
             output,

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::changed::Changed;
 use super::summary::{Percentiles, Summary, round};
 use super::suspicious::SuspiciousUrls;
 use super::trace::Tracer;
@@ -143,7 +144,10 @@ impl Tally {
                 if let Some(first_byte) = ttfb_ms {
                     self.first_byte.add(first_byte);
                 }
-                self.whole.add(total_ms);
+                // An image that was made anew from its file was not downloaded.
+                if saved.attempts > 0 {
+                    self.whole.add(total_ms);
+                }
             }
             Outcome::Failed(failed) => {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
@@ -194,6 +198,7 @@ impl Tally {
             suspicious_urls: self.suspicious.kinds(),
             links: self.links,
             link_bytes: self.link_bytes,
+            changed: Changed::default(),
             overloaded_hosts: Vec::new(),
             trace: self.tracer.trace(),
             list: self.list.digest(),

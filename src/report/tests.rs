@@ -34,6 +34,7 @@ fn saved(ttfb_ms: f64, total_ms: f64) -> Record {
         same_as: None,
         extension_mismatch: true,
         smaller_than_box: true,
+        made_with: crate::record::MadeWith::default(),
         from_earlier_run: 0,
     }))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Basis, Comparison, Percentiles, Report, Summary};
+use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
 use crate::record::Mode;
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
@@ -76,6 +76,14 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
 /// The remarks on a pass, by name: numbers that are shown only if they are not zero.
 pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
+    let Changed { remade, remade_from_files, renamed, .. } = summary.changed;
+    if remade > 0 {
+        let images = counted(remade, "image");
+        remarks.push(("made anew", format!("{images}, {} from stored files", Count(remade_from_files))));
+    }
+    if renamed > 0 {
+        remarks.push(("renamed", counted(renamed, "file")));
+    }
     if summary.retries > 0 {
         remarks.push(("tried again", counted(summary.retries, "time")));
     }

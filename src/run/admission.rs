@@ -1,10 +1,11 @@
 //! Decides about each row before anything is fetched: whether it is a duplicate, whether it is saved already, and which
 //! name it gets. Rows are admitted one at a time and in list order, because names depend on that order.
 
-use crate::fetch;
+use super::changes::{Changes, Remake, SavedRow, Verdict};
+use crate::fetch::{self, StoredImage};
 use crate::journal::{EarlierEnd, Journal, Key, Lookup, StoredFile};
 use crate::naming::{Namer, PlannedName};
-use crate::record::{Existing, Job, Outcome, Reason, Record, RunError, Skipped};
+use crate::record::{Existing, FetchError, Job, Outcome, Reason, Record, RunError, Skipped};
 use crate::sink::OnConflict;
 
 /// What is to happen to a row.
@@ -18,7 +19,11 @@ pub enum Admitted {
         on_conflict: OnConflict,
         /// The file that an earlier run saved for it, where the new file replaces it.
         replaces: Option<String>,
+        /// The stored file from which it is made anew, if it can be.
+        stored: Option<Box<StoredImage>>,
     },
+    /// An earlier run saved it as this file, which is removed, because a filter of this run refuses the image.
+    Refused(StoredFile, FetchError),
     /// An earlier run saved it as this file, which is still there.
     Saved(String),
     /// An earlier run refused its image, and the options of this one exclude it too; or it failed for good. With its
@@ -40,6 +45,8 @@ pub struct Admission<'a, S> {
     pub journal: &'a mut Journal,
     /// The names that are taken.
     pub namer: &'a mut Namer,
+    /// Compares saved images with the wishes of this run.
+    pub changes: &'a mut Changes,
     /// Returns the size in bytes of the image that is stored under a path, if there is one.
     pub size: S,
 }
@@ -50,7 +57,7 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
     /// # Errors
     /// When the journal cannot be read.
     pub fn admit(self, job: &Job, key: Key) -> Result<Admitted, RunError> {
-        let Self { existing, wishes, journal, namer, size } = self;
+        let Self { existing, wishes, journal, namer, changes, size } = self;
         let earlier = match journal.look_up(key, job)? {
             Lookup::New(earlier) => earlier,
             Lookup::Ended(ended) => match still_ended(ended, existing, wishes) {
@@ -65,11 +72,18 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
         // A file whose digest is not what the list asks for now is fetched again.
-        if let Some(StoredFile { path, bytes, other_digest: None, .. }) = &earlier
+        if let Some(file @ StoredFile { path, bytes, other_digest: None, .. }) = &earlier
             && existing == Existing::Keep
             && size(path) == Some(*bytes)
         {
-            return Ok(Admitted::Saved(path.clone()));
+            let row = SavedRow { job, key, file, line: journal.line_read() };
+            return Ok(match changes.judge(row, namer, |path| size(path).is_none()) {
+                Verdict::Keep => Admitted::Saved(path.clone()),
+                Verdict::Refuse(error) => Admitted::Refused(file.clone(), error),
+                Verdict::Remake(Remake { name, on_conflict, stored }) => {
+                    Admitted::Fetch { name, on_conflict, replaces: Some(path.clone()), stored }
+                }
+            });
         }
         // A file that was stored for another row must not be replaced by this one.
         let earlier = earlier.filter(|stored| stored.is_own);
@@ -83,10 +97,17 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         let (name, replaces) = match earlier {
             // The list and the template of this run may differ from those of the earlier one.
             Some(stored) if existing == Existing::Replace => (namer.reserve(job), Some(stored.path)),
-            Some(stored) => (namer.reuse(stored.path), None),
-            None => (namer.reserve(job), None),
+            Some(stored) => {
+                changes.pass_by(job, namer);
+                (namer.reuse(stored.path.clone()), Some(stored.path))
+            }
+            None => {
+                let name = namer.reserve(job);
+                changes.note_reserved(&name);
+                (name, None)
+            }
         };
-        Ok(Admitted::Fetch { name, on_conflict, replaces })
+        Ok(Admitted::Fetch { name, on_conflict, replaces, stored: None })
     }
 }
 

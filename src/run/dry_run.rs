@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
 use super::output::{adopt, create, log, manifest, print_report};
@@ -50,7 +51,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let mut unrecorded = folder.records_of_older_version()?;
     unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
-    let gives_anew = options.existing == Existing::Replace;
+    let gives_anew = options.existing == Existing::Replace || options.rename;
+    let mut changes = Changes::new(options).planning();
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
@@ -60,6 +62,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    changes.find_shared(&mut journal)?;
     let gives_anew = gives_anew && !journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
@@ -74,7 +77,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     }
 
     let mut first_names = Vec::new();
-    let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, &mut namer);
+    let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
             RowPlan::Fetch(key, work) => {
@@ -106,7 +109,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let (count, most_rows) = survey.hosts();
     let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
+    let plan =
+        DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
     print_report(options, |mut out, format| {
         if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
     })?;

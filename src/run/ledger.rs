@@ -13,6 +13,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::{Admission, Admitted, admit_without_url};
+use super::changes::Changes;
 use super::output::log;
 use super::stream::RecordSender;
 use crate::fetch::{self, Fetched, Fetcher, Work};
@@ -39,6 +40,9 @@ pub struct Ledger<'a> {
     /// The template of the names, if it has columns.
     named_by_columns: Option<Template>,
     counters: Arc<Counters>,
+    changes: &'a mut Changes,
+    /// Whether files that rows had before are removed when no row has them any more.
+    removes_files: bool,
     /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
     /// To be released when the records are written.
@@ -84,7 +88,7 @@ impl<'a> Ledger<'a> {
         existing: Existing,
         journal: &'a mut Journal,
         manifest: Option<&'a mut Manifest>,
-        fetcher: &Fetcher,
+        (fetcher, changes): (&Fetcher, &'a mut Changes),
     ) -> Self {
         let template = lock(&fetcher.namer).template().clone();
         Self {
@@ -96,6 +100,8 @@ impl<'a> Ledger<'a> {
             namer: Arc::clone(&fetcher.namer),
             named_by_columns: Some(template).filter(|template| template.columns().next().is_some()),
             counters: Arc::clone(&fetcher.counters),
+            removes_files: existing == Existing::Replace || changes.remakes(),
+            changes,
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(mode),
@@ -128,13 +134,22 @@ impl<'a> Ledger<'a> {
         let key = self.journal.key(&job);
         let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
-        let (existing, wishes) = (self.existing, &self.wishes);
-        let admission = Admission { existing, wishes, journal: self.journal, namer: &mut namer, size };
+        let (existing, wishes, changes) = (self.existing, &self.wishes, &mut *self.changes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: &mut namer, changes, size };
         let admitted = admission.admit(&job, key);
         drop(namer);
         match admitted {
-            Ok(Admitted::Fetch { name, on_conflict, replaces }) => {
-                return Some((key, Work { job, name, on_conflict, replaces }));
+            Ok(Admitted::Fetch { name, on_conflict, replaces, stored }) => {
+                return Some((key, Work { job, name, on_conflict, replaces, stored }));
+            }
+            Ok(Admitted::Refused(file, error)) => {
+                let mut record = Record::of(&job, Outcome::of_error(&error, 0, None));
+                if let Outcome::Refused(refused) = &mut record.outcome {
+                    refused.path = Some(file.path.clone());
+                }
+                // A run that is killed in between leaves a row without a file, which the next run fetches and refuses.
+                self.sink.release(&file.path, file.bytes);
+                self.settle(Some(key), &record, None);
             }
             Ok(Admitted::Saved(path)) => {
                 let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
@@ -160,7 +175,11 @@ impl<'a> Ledger<'a> {
     /// Takes the result of the download of a row.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
         let Fetched { record, line, receipt } = *fetched;
-        if self.existing == Existing::Replace && matches!(record.outcome, Outcome::Saved(_)) {
+        if let Outcome::Saved(saved) = &record.outcome {
+            self.changes.note_saved(key, saved.attempts);
+        }
+        // A record whose file stays as it is has not been serialised (`--remake`).
+        if self.removes_files && line.is_some() && matches!(record.outcome, Outcome::Saved(_)) {
             self.release_earlier(key);
         }
         self.settle(Some(key), &record, line);
@@ -318,7 +337,7 @@ mod tests {
     use crate::sink::{Folder, folder};
 
     /// The ledger of a pass with this output folder.
-    fn ledger<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
+    fn ledger<'a>(folder: &Path, fsync: bool, (journal, changes): (&'a mut Journal, &'a mut Changes)) -> Ledger<'a> {
         let options = folder::Options { fsync, ..folder::Options::default() };
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         Ledger {
@@ -330,6 +349,8 @@ mod tests {
             namer: Arc::new(Mutex::new(namer)),
             named_by_columns: None,
             counters: Arc::default(),
+            changes,
+            removes_files: false,
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(Mode::Concurrent),
@@ -352,7 +373,9 @@ mod tests {
         let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
-            let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, &mut journal);
+            let mut changes = Changes::new(&crate::run::Options::default());
+            let of = (&mut journal, &mut changes);
+            let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, of);
             let entry = wal.append(FileMark { inode: 1, modified: 1 }, b"{}").expect("an entry");
             let key = ledger.journal.key(&job);
             ledger.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
@@ -365,7 +388,8 @@ mod tests {
     fn a_list_is_not_read_further_while_too_many_rows_wait() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut journal = Journal::open(&folder.path().join("journal"), RowIdentity::Url, |_| {}).expect("a journal");
-        let mut ledger = ledger(folder.path(), false, &mut journal);
+        let mut changes = Changes::new(&crate::run::Options::default());
+        let mut ledger = ledger(folder.path(), false, (&mut journal, &mut changes));
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
         let mut next = || listed.next().now_or_never().flatten();

@@ -5,7 +5,9 @@
 
 mod admission;
 mod asides;
+mod changes;
 pub mod dry_run;
+mod earlier;
 mod ledger;
 mod names;
 mod options;
@@ -13,6 +15,7 @@ mod others;
 mod output;
 mod pass;
 mod passes;
+mod rename;
 mod reporting;
 pub mod reservoir;
 mod sample;
@@ -21,6 +24,7 @@ pub mod shutdown;
 mod state;
 mod stream;
 mod survey;
+mod wishes;
 
 use std::sync::Arc;
 
@@ -46,11 +50,16 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
     let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
-    let Some(lists) = repeatable_if_needed(lists, gives_names_anew || options.modes.len() > 1, stop).await? else {
+    let renames = options.rename && !state.journal.is_empty();
+    let is_read_again = gives_names_anew || renames || options.modes.len() > 1;
+    let Some(lists) = repeatable_if_needed(lists, is_read_again, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
     if gives_names_anew {
         others::keep_names(&lists, &mut state.journal, &mut state.namer, stop).await?;
+    }
+    if renames {
+        rename::rename(options, &lists, &mut state, stop).await?;
     }
     let mut drawn = None;
     if let Some(sample) = options.sample {

@@ -38,6 +38,12 @@ pub struct Options {
     pub folder: folder::Options,
     /// What happens to images that earlier runs saved.
     pub existing: Existing,
+    /// Make images anew that were made with other wishes than those of this run (`--remake`). Only with
+    /// [`Existing::Keep`].
+    pub remake: bool,
+    /// Give the files of earlier runs the names that the lists give now (`--rename`). Only with [`Existing::Keep`], and
+    /// not where jobs come as a stream, because they are read once.
+    pub rename: bool,
     /// Which rows count as the same (`--keep-duplicates`).
     pub row_identity: RowIdentity,
     /// Skip rows that failed in an earlier run with an error that every request meets (`--skip-permanent`).
@@ -72,6 +78,8 @@ impl Default for Options {
             template: Template::default(),
             folder: folder::Options::default(),
             existing: Existing::default(),
+            remake: false,
+            rename: false,
             row_identity: RowIdentity::Url,
             skip_permanent: false,
             manifest: None,

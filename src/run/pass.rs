@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use futures::stream::BoxStream;
 use futures::{StreamExt, future, stream};
 
+use super::changes::Changes;
 use super::ledger::{Ledger, with_slots};
 use super::shutdown::Stop;
 use super::stream::RecordSender;
-use super::{Options, schedule};
+use super::{Options, schedule, wishes};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 #[cfg(feature = "transform")]
@@ -23,7 +24,7 @@ use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
 use crate::naming::Namer;
 use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
-use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
+use crate::record::{MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Sink;
 use crate::util::lock;
@@ -109,6 +110,7 @@ impl Pass<'_> {
         rows: Rows<'_>,
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
+        changes: &mut Changes,
     ) -> Result<PassResult, RunError> {
         let (mode, options, stop) = (self.mode, self.options, self.control.stop);
         let is_sample = matches!(rows, Rows::Sample(_));
@@ -118,7 +120,8 @@ impl Pass<'_> {
         let shown = self.show(&counters, total, &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
-        let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records));
+        let parts = (&*fetcher, &mut *changes);
+        let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, parts).forwarding(records));
 
         let listed = with_slots(listed).take_until(stop.reached(Phase::Finishing));
         let jobs = listed.filter_map(|(row, slot)| {
@@ -153,7 +156,10 @@ impl Pass<'_> {
             match mode {
                 Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
                 Mode::Concurrent => {
-                    let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
+                    let host = |(_, work): &(Key, Work)| match work.stored {
+                        Some(_) => HostKey::none(),
+                        None => HostKey::of(&work.job.url),
+                    };
                     let ending = stop.reached(Phase::Finishing);
                     let jobs = queue::with_permits(jobs, host, limiter, MAX_ROWS_AHEAD, ending);
                     let tasks = options.concurrency.saturating_mul(TASKS_PER_PERMIT).saturating_add(MAX_WAITING_TASKS);
@@ -174,6 +180,7 @@ impl Pass<'_> {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             enlarges: enlarges(options),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
+            changed: changes.changed(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
         Ok(PassResult { summary, failure, observed })
@@ -197,6 +204,8 @@ impl Pass<'_> {
             #[cfg(feature = "transform")]
             pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
+            made_with: MadeWith::of(&wishes::of(options)),
+            remakes: Fetcher::bound_on_remakes(),
             counters: Arc::clone(counters),
             options: options.fetch.clone(),
             bandwidth: options.fetch.limit_rate.map(BandwidthLimit::new),

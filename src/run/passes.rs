@@ -37,7 +37,7 @@ impl Passes {
         mut rows: Rows<'_>,
     ) -> Result<Self, RunError> {
         let mut passes = Self::default();
-        let State { sink, mut journal, namer, .. } = state;
+        let State { sink, mut journal, namer, mut changes, .. } = state;
         let mut namer = Some(namer);
         for (number, mode) in options.modes.iter().enumerate() {
             let is_last = number + 1 == options.modes.len();
@@ -54,7 +54,7 @@ impl Passes {
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
-            let result = pass.go(rows.take(), &mut journal, manifest).await?;
+            let result = pass.go(rows.take(), &mut journal, manifest, &mut changes).await?;
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
             passes.failure = result.failure;

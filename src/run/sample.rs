@@ -38,7 +38,7 @@ pub async fn draw(
     // Looked at anew: a file for records or a report may be among the images by now.
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let wishes = (options.existing, &options.fetch);
-    let mut survey = Survey::new(wishes, folder, &mut state.journal, &mut state.namer);
+    let mut survey = Survey::new(wishes, folder, &mut state.journal, (&mut state.namer, &mut state.changes));
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, plan: RowPlan| {
         if let RowPlan::Fetch(key, work) = plan {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::asides;
+use super::changes::Changes;
 use super::names::TakenNames;
 use super::output::adopt;
 use crate::journal::{Journal, Naming};
@@ -45,6 +46,8 @@ pub struct State {
     pub namer: Namer,
     /// The output folder, for reading.
     pub folder: FolderView,
+    /// Compares saved images with the wishes of this run.
+    pub changes: Changes,
 }
 
 impl State {
@@ -60,10 +63,11 @@ impl State {
         let mut unrecorded = view.records_of_older_version()?;
         let is_merged = !unrecorded.is_empty();
         unrecorded.append(&mut folder.unrecorded()?);
-        let removes_files = options.existing == Existing::Replace;
+        let gives_anew = options.existing == Existing::Replace;
+        let removes_files = gives_anew || options.remake || options.rename;
         // A killed run may have published a file without removing the one that it replaces.
         let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
-        let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !removes_files), counts };
+        let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts };
         let insert_content = |sha256: Option<&str>, path: &str| {
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
@@ -98,6 +102,8 @@ impl State {
         if let Some(counts) = taken.counts.filter(|_| removes_files) {
             folder.count_names(counts, journal.end());
         }
-        Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view })
+        let mut changes = Changes::new(options);
+        changes.find_shared(&mut journal)?;
+        Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view, changes })
     }
 }

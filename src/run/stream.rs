@@ -84,6 +84,7 @@ impl Run {
     /// cannot be created.
     pub fn new(mut options: Options) -> Result<Self, RunError> {
         options.reconcile();
+        options.rename = false;
         options.modes.truncate(1);
         if options.modes.is_empty() {
             options.modes.push(Mode::Concurrent);

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use futures::StreamExt;
 
 use super::admission::{Admission, Admitted, admit_without_url};
+use super::changes::Changes;
 use super::shutdown::Stop;
 use crate::fetch::{self, Work};
 use crate::input::Lists;
@@ -17,7 +18,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
 use crate::record::{Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
+use crate::report::{Changed, HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::sink::folder::FolderView;
 
@@ -38,6 +39,7 @@ pub struct Survey<'a> {
     folder: FolderView,
     journal: &'a mut Journal,
     namer: &'a mut Namer,
+    changes: &'a mut Changes,
     counts: RowCounts,
     hosts: HashMap<HostKey, u64, RandomState>,
 }
@@ -48,9 +50,10 @@ impl<'a> Survey<'a> {
         (existing, wishes): (Existing, &'a fetch::Options),
         folder: FolderView,
         journal: &'a mut Journal,
-        namer: &'a mut Namer,
+        (namer, changes): (&'a mut Namer, &'a mut Changes),
     ) -> Self {
-        Self { existing, wishes, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
+        let (counts, hosts) = (RowCounts::default(), HashMap::default());
+        Self { existing, wishes, folder, journal, namer, changes, counts, hosts }
     }
 
     /// Calls `each` for every row of the lists, until they end or the run is asked to.
@@ -85,19 +88,24 @@ impl<'a> Survey<'a> {
         };
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
-        let (existing, wishes) = (self.existing, self.wishes);
-        let admission = Admission { existing, wishes, journal: self.journal, namer: self.namer, size };
+        let (existing, wishes, changes) = (self.existing, self.wishes, &mut *self.changes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: self.namer, changes, size };
         let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let (key, outcome) = match admission.admit(&job, key)? {
-            Admitted::Fetch { name, on_conflict, replaces } => {
+            Admitted::Fetch { name, on_conflict, replaces, stored } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
-                    self.counts.to_fetch += 1;
-                    *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
-                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
+                    if stored.is_some() {
+                        self.counts.to_remake += 1;
+                    } else {
+                        self.counts.to_fetch += 1;
+                        *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
+                    }
+                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces, stored })));
                 };
                 (Some(key), skip(Reason::FileExists, Some(path)))
             }
+            Admitted::Refused(_, error) => (Some(key), Outcome::of_error(&error, 0, None)),
             Admitted::Saved(path) => (Some(key), skip(Reason::AlreadySaved, Some(path))),
             Admitted::Ended(outcome) => (Some(key), outcome),
             Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
@@ -121,6 +129,12 @@ impl<'a> Survey<'a> {
     #[must_use]
     pub const fn counts(&self) -> &RowCounts {
         &self.counts
+    }
+
+    /// How saved images differ from what the run would make.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        self.changes.changed()
     }
 
     /// The number of hosts that would be contacted, and those with the most rows.

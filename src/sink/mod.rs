@@ -25,6 +25,7 @@ pub use self::body::{Body, BodyReader, OwnedBody};
 pub use self::entry::{Entry, OnConflict, Receipt, Stored};
 pub use self::folder::Folder;
 pub use self::resume::{Origin, SpillDir};
+use crate::util::private_file;
 
 /// Where the images of a run go.
 #[derive(Debug)]
@@ -60,6 +61,19 @@ impl Sink {
     pub fn size(&self, path: &str) -> Option<u64> {
         match self {
             Self::Folder(folder) => folder.view().size(path),
+        }
+    }
+
+    /// Opens the image that is stored under this path, for reading. A link is not followed.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self, path: &str) -> io::Result<std::fs::File> {
+        match self {
+            Self::Folder(folder) => {
+                let options = &mut std::fs::OpenOptions::new();
+                private_file::open(options.read(true), &folder.view().root().join(path))
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod list_rows;
 mod rules;
 
 mod architecture;
+mod changed;
 mod columns;
 mod compaction;
 mod demo;

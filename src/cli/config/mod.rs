@@ -71,7 +71,9 @@ impl TryFrom<Args> for Config {
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
-            existing: existing(&args),
+            existing: existing(&args)?,
+            remake: args.remake,
+            rename: args.rename,
             row_identity: if args.keep_duplicates {
                 RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
             } else {

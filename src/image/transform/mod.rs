@@ -78,6 +78,12 @@ impl Quality {
     pub const fn new(quality: u8) -> Option<Self> {
         if quality >= 1 && quality <= 100 { Some(Self(quality)) } else { None }
     }
+
+    /// The quality as a number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
 }
 
 impl Default for Quality {
@@ -213,6 +219,22 @@ pub fn transform(
     let target = options.target.or(own_encoding).unwrap_or(Encoding::Png);
     let bytes = encode::encode(picture, target, options.quality.0)?;
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash, smaller_than_box })
+}
+
+/// Whether [`transform`] gives an image that is stored in this size another size or shape. `orientation` is as there.
+#[must_use]
+pub fn is_resized(stored: (u32, u32), orientation: Option<u8>, options: &TransformOptions) -> bool {
+    !Fit::new(stored, orientation.unwrap_or(1), options.resize.as_ref()).is_identity(stored)
+}
+
+/// The format in which [`transform`] stores an image of this format.
+#[must_use]
+pub fn stored_format(format: Format, is_resized: bool, options: &TransformOptions) -> Format {
+    match (options.target, Encoding::of(format)) {
+        (Some(target), _) => target.format(),
+        (None, None) if is_resized => Format::Png,
+        (None, _) => format,
+    }
 }
 
 /// Bytes of memory that [`transform`] and `verify` need for such an image, for [`CpuPool::run`]. `size` is its width

@@ -35,7 +35,7 @@ pub struct Aside {
 
 impl Aside {
     /// Where the file is, relative to the output folder.
-    fn location(&self) -> String {
+    pub(super) fn location(&self) -> String {
         format!("{}/{FOLDER}/{}/{}", private_file::FOLDER, self.journal_end, self.path)
     }
 }
@@ -84,7 +84,7 @@ impl Folder {
         self.remove_if_aside(&self.aside(path));
     }
 
-    fn aside(&self, path: &str) -> Aside {
+    pub(super) fn aside(&self, path: &str) -> Aside {
         Aside { journal_end: self.journal_end.load(Ordering::Relaxed), path: path.to_owned() }
     }
 

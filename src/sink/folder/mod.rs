@@ -13,6 +13,7 @@
 
 mod aside;
 mod dedup;
+mod moving;
 pub mod names;
 mod older;
 mod publish;
@@ -38,6 +39,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use self::aside::Aside;
 use self::dedup::DedupIndex;
+pub use self::moving::{Moved, MovedFile};
 use self::names::{NameCounts, Unnamed};
 use self::run_lock::RunLock;
 pub use self::view::FolderView;

@@ -241,6 +241,7 @@ mod tests {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: crate::record::MadeWith::default(),
             from_earlier_run: 0,
         };
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
