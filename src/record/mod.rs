@@ -21,5 +21,6 @@ pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_
 pub use self::line::RecordLine;
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{
-    Failed, Measures, Original, Outcome, Reason, Record, Saved, Skipped, Timing, Verified, is_plain_path, milliseconds,
+    Failed, Measures, Original, Outcome, Reason, Record, Saved, Skipped, Timing, Verified, host_of, is_plain_path,
+    milliseconds,
 };

@@ -4,6 +4,7 @@
 //! of them computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange these numbers, so they cannot disagree.
 
 pub mod advice;
+mod failing;
 pub mod forecast;
 pub mod history;
 #[cfg(feature = "cli")]
@@ -25,5 +26,8 @@ mod words;
 
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
+pub use self::failing::{FailingHost, FailingHosts};
+pub use self::summary::{
+    Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary,
+};
 pub use self::tally::Tally;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{adopt, create, log, manifest, print_report};
+use super::output::{RowLog, adopt, create, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -72,7 +72,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
     }
 
-    let mut first_names = Vec::new();
+    let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
     let mut survey = Survey::new(options.existing, folder, &mut journal, &mut namer);
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
@@ -84,7 +84,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
                 (Some(*key), manifest.is_some().then(|| planned_line(work, path, awaits)))
             }
             RowPlan::Settled(key, record) => {
-                log(record);
+                log.add(record);
                 (*key, manifest.is_some().then(|| redact::json(record, false)))
             }
         };

@@ -66,7 +66,9 @@ impl TryFrom<Args> for Config {
         let modes = modes(&args);
         let chunk_size = chunk_size(&args.chunk_size)?;
         let wanted = wanted(&args)?;
-        let reports = reports(&args, manifest.as_ref())?;
+        let mut reports = reports(&args, manifest.as_ref())?;
+        // What came through a pipe cannot be typed again.
+        reports.command = args.command.clone().filter(|_| !sources.contains(&input::Source::Stdin));
         let log = log_options(&args);
         let mut run = run::Options {
             template,
@@ -135,6 +137,7 @@ mod tests {
         expected.reconcile();
         // Only the command prints a report on standard output.
         expected.reports.to_stdout = Some(ReportFormat::Text);
+        expected.reports.command = Some("fetchimg list".into());
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
     }
 }
