@@ -433,6 +433,8 @@ fn a_list_that_is_none_is_told_in_one_sentence() {
     let run = fetchimg().in_dir(&dir).args(["bad.csv", "--report", "run.txt"]).run();
     assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
     assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv is no list of URLs"), "{run}");
+    let run = fetchimg().in_dir(&dir).args(["bad.csv", "--dry-run"]).run();
+    assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
     // The rows before it have their numbers, and nothing says that the same command goes on.
     let run = fetchimg().in_dir(&dir).args(["good.txt", "bad.csv"]).run();
     assert_eq!(run.status, Some(3), "{run}");
