@@ -452,7 +452,8 @@ impl Args {
         args.connect_timeout_is_given = is_given("connect_timeout");
         args.concurrency_is_given = is_given("concurrency");
         // Their values may be secrets.
-        let holds_secret = ["headers", "cookie", "user", "proxy"].into_iter().any(|flag| matches.value_source(flag).is_some());
+        let holds_secret =
+            ["headers", "cookie", "user", "proxy"].into_iter().any(|flag| matches.value_source(flag).is_some());
         args.command = if holds_secret { None } else { command_line::shown(&words) };
         Ok(args)
     }

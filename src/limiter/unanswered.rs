@@ -34,10 +34,8 @@ impl Limiter {
     pub fn unanswered(&self, min_silence: Duration) -> Vec<UnansweredHost> {
         let now = Instant::now();
         let hosts = lock(&self.0.hosts);
-        let mut found = hosts
-            .iter()
-            .filter_map(|(key, host)| host.unanswered(key, now, min_silence, &self.0))
-            .collect::<Vec<_>>();
+        let mut found =
+            hosts.iter().filter_map(|(key, host)| host.unanswered(key, now, min_silence, &self.0)).collect::<Vec<_>>();
         drop(hosts);
         found.sort_by(|one, other| other.rows.cmp(&one.rows).then_with(|| one.host.cmp(&other.host)));
         found

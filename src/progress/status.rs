@@ -34,7 +34,7 @@ pub struct Status {
     pub rates: Rates,
     /// Failures by kind, the most frequent first.
     pub failures: Vec<(ErrorKind, u64)>,
-    /// Failures by host and kind, the most frequent first; at most [`MAX_GROUPS`].
+    /// Failures by host and kind, the most frequent first, at most three.
     pub groups: Vec<FailureGroup>,
     /// The number of all groups.
     pub all_groups: usize,

@@ -55,11 +55,8 @@ impl FailureCounts {
 
     /// The hosts with the most failures.
     pub fn hosts(&self) -> FailingHosts {
-        let mut hosts = self
-            .by_host
-            .iter()
-            .map(|(host, kinds)| (kinds.values().sum::<u64>(), &**host, kinds))
-            .collect::<Vec<_>>();
+        let mut hosts =
+            self.by_host.iter().map(|(host, kinds)| (kinds.values().sum::<u64>(), &**host, kinds)).collect::<Vec<_>>();
         hosts.sort_unstable_by(|(one, name, _), (other, next, _)| other.cmp(one).then_with(|| name.cmp(next)));
         let worst = hosts.iter().take(MAX_HOSTS_LISTED).map(|(failed, host, kinds)| FailingHost {
             host: (*host).to_owned(),

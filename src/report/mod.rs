@@ -24,10 +24,11 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
+pub use self::failing::{FailingHost, FailingHosts};
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-pub use self::failing::{FailingHost, FailingHosts};
 pub use self::summary::{
-    Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary,
+    Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report,
+    Summary,
 };
 pub use self::tally::Tally;

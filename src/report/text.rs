@@ -19,7 +19,9 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     closing(out, report)?;
     match report.closing.ending {
         Ending::Completed | Ending::Interrupted => Ok(()),
-        Ending::ListFault | Ending::Aborted => writeln!(out, "The run did not end by itself: {}", escaped(&report.ended)),
+        Ending::ListFault | Ending::Aborted => {
+            writeln!(out, "The run did not end by itself: {}", escaped(&report.ended))
+        }
     }
 }
 
@@ -132,7 +134,8 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
         kinds.sort_by(|(name, one), (next, other)| other.cmp(one).then_with(|| name.cmp(next)));
         let rest = if kinds.len() > MAX_KINDS_NAMED { " and others" } else { "" };
         let kinds = kinds.iter().take(MAX_KINDS_NAMED).map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ");
-        let name = if host.host.is_empty() { "in the list itself".into() } else { format!("at {}", escaped(&host.host)) };
+        let name =
+            if host.host.is_empty() { "in the list itself".into() } else { format!("at {}", escaped(&host.host)) };
         parts.push(format!("{} {name} ({kinds}{rest})", Count(host.failed)));
         named += host.failed;
     }

@@ -125,13 +125,7 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
 }
 
 /// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.
-pub fn of_sample(
-    options: &Options,
-    folder: &FolderView,
-    ended: String,
-    passes: Passes,
-    drawn: &Drawn,
-) -> Report {
+pub fn of_sample(options: &Options, folder: &FolderView, ended: String, passes: Passes, drawn: &Drawn) -> Report {
     let (closing, rows_left) = (closing(options, folder, &passes), passes.rows_left);
     let summary = passes.summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {

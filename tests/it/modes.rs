@@ -625,7 +625,8 @@ fn log_lines_have_a_form_of_their_own() {
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{run}");
     assert!(
-        is_log_line(lines[0], "INFO") && lines[0].ends_with(&format!("Z  INFO fetchimg: Downloaded: {good} -> images/a.png")),
+        is_log_line(lines[0], "INFO")
+            && lines[0].ends_with(&format!("Z  INFO fetchimg: Downloaded: {good} -> images/a.png")),
         "{run}"
     );
     assert!(
@@ -661,7 +662,8 @@ fn fields(line: &Value) -> Value {
 #[test]
 fn log_lines_are_events_with_fields() {
     let server = Server::start();
-    let (good, bad, busy) = (server.url("/png/300/a.png"), server.url("/status/404/b.png"), server.url("/flaky/503/1/300/c.png"));
+    let (good, bad, busy) =
+        (server.url("/png/300/a.png"), server.url("/status/404/b.png"), server.url("/flaky/503/1/300/c.png"));
     let host = good.split('/').nth(2).expect("a host");
     let flags = ["-vv", "--log-format", "json", "--sequential", "--retry-wait", "0.01"];
     let run = fetchimg().lines([&good, &bad, &busy, &good]).lines(["no url"]).args(flags).run();
@@ -724,7 +726,8 @@ fn what_can_be_done_is_said_once_and_not_on_each_row() {
     for name in ["a.png", "b.png", "c.png"] {
         dir.write(format!("images/{name}"), "another file");
     }
-    let run = fetchimg().in_dir(&dir).lines(["a", "b", "c"].map(|name| server.url(&format!("/png/300/{name}.png")))).run();
+    let run =
+        fetchimg().in_dir(&dir).lines(["a", "b", "c"].map(|name| server.url(&format!("/png/300/{name}.png")))).run();
     assert_eq!(run.stderr.matches("Kept: ").count(), 3, "{run}");
     assert_eq!(run.stderr.matches("; --overwrite replaces it").count(), 1, "{run}");
 }

@@ -22,6 +22,7 @@ use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
 use crate::http::retry;
+use crate::input::Source;
 use crate::journal::RowIdentity;
 use crate::run;
 use crate::sink::folder;
@@ -68,7 +69,7 @@ impl TryFrom<Args> for Config {
         let wanted = wanted(&args)?;
         let mut reports = reports(&args, manifest.as_ref())?;
         // What came through a pipe cannot be typed again.
-        reports.command = args.command.clone().filter(|_| !sources.contains(&input::Source::Stdin));
+        reports.command = args.command.clone().filter(|_| !sources.contains(&Source::Stdin));
         let log = log_options(&args);
         let mut run = run::Options {
             template,
@@ -112,7 +113,6 @@ impl TryFrom<Args> for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Source;
     use crate::run::ReportFormat;
 
     /// The options for a command line, without the program's name.

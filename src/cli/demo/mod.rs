@@ -75,7 +75,10 @@ pub fn run(command_line: Vec<OsString>, typed: &Args) -> Exit {
     };
     let (address, wait) = (demo.server.address, FIRST_BYTE_DELAY.as_millis());
     announce(&format!("A server on loopback ({address}) plays {HOST}; each of its answers waits {wait} ms."));
-    announce(&format!("$ {}\n\n", command_line.iter().map(|word| quoted(&word.to_string_lossy()).into_owned()).collect::<Vec<_>>().join(" ")));
+    announce(&format!(
+        "$ {}\n\n",
+        command_line.iter().map(|word| quoted(&word.to_string_lossy()).into_owned()).collect::<Vec<_>>().join(" ")
+    ));
 
     let output = keeps_files_as_sent(&args).then(|| args.output.clone());
     let exit = execute(args);

@@ -86,8 +86,18 @@ fn down(host: &str, kind: Option<ErrorKind>, rows: u64, given_up_in: Option<u64>
 #[test]
 fn failures_are_shown_by_host_and_kind_with_an_example() {
     let groups = vec![
-        group("a.example", ErrorKind::HttpStatus(404), 1_203, "http://a.example/2024/07/a-name-that-is-quite-long-600.png"),
-        group("a-host-with-a-long-name.example", ErrorKind::CorruptImage, 1, "http://a-host-with-a-long-name.example/1.png"),
+        group(
+            "a.example",
+            ErrorKind::HttpStatus(404),
+            1_203,
+            "http://a.example/2024/07/a-name-that-is-quite-long-600.png",
+        ),
+        group(
+            "a-host-with-a-long-name.example",
+            ErrorKind::CorruptImage,
+            1,
+            "http://a-host-with-a-long-name.example/1.png",
+        ),
         group("", ErrorKind::BadUrl, 2, ""),
     ];
     let quiet = Status { throttled: Vec::new(), slowest: Vec::new(), ..busy() };
