@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::habits;
+use super::{command_line, habits};
 use crate::util::redact::escaped;
 use crate::{fetch, http, input, naming, run};
 
@@ -59,6 +59,10 @@ pub struct Args {
     /// List files, URLs of images, or - for standard input; read in order as one list
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
+
+    /// The command line as a report shows it, if it holds no secret.
+    #[arg(skip)]
+    pub command: Option<String>,
 
     /// Print completions of flags and values for this shell, and exit
     #[arg(long, value_name = "SHELL", conflicts_with = "man")]
@@ -390,7 +394,7 @@ pub struct Args {
     #[arg(short, long, help_heading = "Output and logging", conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Log more; -vv logs everything
+    /// Log more; -vv logs each request and its answer
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output and logging")]
     pub verbose: u8,
 
@@ -471,7 +475,8 @@ impl Args {
     pub fn parse_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, CommandLineError> {
         use clap::FromArgMatches as _;
         use clap::parser::ValueSource;
-        let matches = Self::command().try_get_matches_from(line).map_err(CommandLineError)?;
+        let words = line.into_iter().collect::<Vec<_>>();
+        let matches = Self::command().try_get_matches_from(&words).map_err(CommandLineError)?;
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
@@ -479,6 +484,10 @@ impl Args {
         args.stall_timeout_is_given = is_given("stall_timeout");
         args.connect_timeout_is_given = is_given("connect_timeout");
         args.concurrency_is_given = is_given("concurrency");
+        // Their values may be secrets.
+        let holds_secret =
+            ["headers", "cookie", "user", "proxy"].into_iter().any(|flag| matches.value_source(flag).is_some());
+        args.command = if holds_secret { None } else { command_line::shown(&words) };
         Ok(args)
     }
 

@@ -4,6 +4,7 @@
 //! `crate::run` with them.
 
 mod args;
+mod command_line;
 mod config;
 mod demo;
 mod fd_limit;
@@ -54,8 +55,10 @@ fn execute(args: Args) -> Exit {
         Err(error) => return print_error(&error, Exit::Usage),
     };
     let LogOptions { verbosity, format, progress } = config.log;
-    let screen = Screen::new(progress, TerminalStyle::of_locale(logging::colours()));
-    logging::start(verbosity, progress, format, screen.clone());
+    let groups_failures = !config.dry_run && logging::groups_failures(verbosity, progress, format);
+    let screen = Screen::new(progress, TerminalStyle::of_locale(logging::colours())).grouping_failures(groups_failures);
+    let level = logging::level(verbosity, progress);
+    logging::start(level, groups_failures, format, screen.clone());
     if !config.dry_run {
         fd_limit::apply(&mut config.run);
     }

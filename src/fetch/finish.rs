@@ -1,5 +1,8 @@
 //! The last steps of a download: a complete body is checked, transformed, named and stored, and its record is made.
 
+#[cfg(not(feature = "transform"))]
+use std::time::Duration;
+
 use super::partial::PartialBody;
 use super::validate::InspectedBody;
 #[cfg(not(feature = "transform"))]
@@ -20,7 +23,7 @@ impl Fetcher {
     pub(super) async fn finish(
         &self,
         work: &Work,
-        state: &AttemptState,
+        state: &mut AttemptState,
         partial: PartialBody<'_>,
         answer: Answer,
     ) -> Result<Ended, FetchError> {
@@ -29,7 +32,7 @@ impl Fetcher {
         let inspected = match validation.finish(body.length(), || body.reader(), unreadable) {
             // Boxed, because every download would be moved with room for it.
             Ok(inspected) if self.works_on_pixels() || inspected.doubt.is_some() => {
-                Box::pin(self.transform_pixels(&mut body, inspected)).await
+                Box::pin(self.transform_pixels(&mut body, inspected, &mut state.waited_for_processor)).await
             }
             inspected => inspected,
         };
@@ -92,7 +95,12 @@ impl Fetcher {
     /// be decoded to see that it is not.
     #[cfg(not(feature = "transform"))]
     #[expect(clippy::unused_async, reason = "with the feature, this waits for the CPU pool")]
-    async fn transform_pixels(&self, _: &mut Body<'_>, inspected: InspectedBody) -> Result<InspectedBody, FetchError> {
+    async fn transform_pixels(
+        &self,
+        _: &mut Body<'_>,
+        inspected: InspectedBody,
+        _: &mut Duration,
+    ) -> Result<InspectedBody, FetchError> {
         // Nothing here can tell whether the picture is whole.
         inspected.doubt.map_or(Ok(inspected), |corruption| Err(corrupt(corruption)))
     }

@@ -188,6 +188,8 @@ struct AttemptState {
     first_byte: Option<Instant>,
     /// The time spent between attempts.
     waited: Duration,
+    /// The time for which the image waited for a processor that makes its pixels anew.
+    waited_for_processor: Duration,
     attempts: u32,
     /// The last attempt fell silent, or took too long.
     fell_silent: bool,
@@ -320,6 +322,12 @@ impl Fetcher {
             let wait = wait.max(retry_after.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
+                event = "retry",
+                url = &*escaped(&redacted(&work.job.url)),
+                host = HostKey::of(&work.job.url).name(),
+                error = error.kind().name(),
+                http_status = error.kind().http_status(),
+                attempts = state.attempts,
                 "Trying again in {:.1} s: {}: {error}",
                 wait.as_secs_f64(),
                 escaped(&redacted(&work.job.url)),
@@ -489,6 +497,7 @@ impl Fetcher {
             start_ms: milliseconds(began.saturating_duration_since(self.started)),
             ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(began))),
             waited_ms: (!state.waited.is_zero()).then(|| milliseconds(state.waited)),
+            processor_wait_ms: Some(milliseconds(state.waited_for_processor)).filter(|waited| *waited >= 1.0),
             total_ms: milliseconds(began.elapsed()),
         })
     }

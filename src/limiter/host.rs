@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -45,6 +46,9 @@ pub(super) struct HostState {
     pub(super) last_success: Option<Instant>,
     /// When the host last answered anything but that it was overloaded.
     pub(super) last_heard: Option<Instant>,
+    /// Since when it owes an answer: the time of the first request since it last answered, or of that answer if others are
+    /// still in flight.
+    pub(super) asked: Option<Instant>,
     /// The failures since then.
     pub(super) streak: Option<FailureStreak>,
     /// Requests that met an overload.
@@ -59,6 +63,8 @@ pub(super) struct HostState {
     pub(super) new_row_waits: bool,
     /// The queue has been notified, and the permit is reserved until it asks.
     pub(super) new_row_notified: bool,
+    /// Rows in the queue, where the host was ever at its limit: the queue counts them there.
+    pub(super) queued: Option<Arc<AtomicUsize>>,
 }
 
 /// Whether a permit is available.
@@ -87,6 +93,7 @@ impl HostState {
             last_decrease: None,
             last_success: None,
             last_heard: None,
+            asked: None,
             streak: None,
             overloads: 0,
             throttled: 0,
@@ -94,7 +101,13 @@ impl HostState {
             waiters: VecDeque::new(),
             new_row_waits: false,
             new_row_notified: false,
+            queued: None,
         }
+    }
+
+    /// The host has answered: the silence, if there was one, is over.
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        self.asked = (self.in_flight > 0).then_some(now);
     }
 
     /// Whether a request may be sent now by `--rate`, or when.
@@ -146,6 +159,7 @@ impl HostState {
         let began = Instant::now();
         let is_probe = self.is_down(began, shared);
         self.in_flight += 1;
+        self.asked.get_or_insert(began);
         self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
         self.probes += usize::from(is_probe);
         Permit {
@@ -185,6 +199,7 @@ impl HostState {
 
     /// The head of a good answer came quickly.
     pub(super) fn note_quick_answer(&mut self) {
+        self.note_heard(Instant::now());
         self.limit.on_quick_answer(self.peak_in_flight);
     }
 

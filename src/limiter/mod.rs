@@ -20,6 +20,7 @@ mod latency;
 mod permit;
 pub mod queue;
 mod rate;
+mod unanswered;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -37,6 +38,7 @@ pub use self::circuit_breaker::{CircuitOpen, OpenAfter};
 pub use self::feedback::Feedback;
 use self::host::{Availability, HostState};
 pub use self::permit::{BackingOff, Permit, RunPermit};
+pub use self::unanswered::UnansweredHost;
 use crate::util::lock;
 
 /// Requests in flight per host (`--per-host`).

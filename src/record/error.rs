@@ -89,6 +89,15 @@ impl ErrorKind {
         }
     }
 
+    /// The status of the response, if the error is about it.
+    #[must_use]
+    pub const fn http_status(self) -> Option<u16> {
+        match self {
+            Self::HttpStatus(code) => Some(code),
+            _ => None,
+        }
+    }
+
     /// The kind with this name in a record; `http_status` is needed for the kind of that name.
     #[must_use]
     pub fn by_name(name: &str, http_status: Option<u16>) -> Option<Self> {

@@ -23,6 +23,6 @@ pub use self::line::RecordLine;
 pub use self::made_with::{MadeWith, Wishes};
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{
-    Failed, Measures, Original, Outcome, Reason, Record, Refused, Saved, Seen, Skipped, Timing, Verified,
+    Failed, Measures, Original, Outcome, Reason, Record, Refused, Saved, Seen, Skipped, Timing, Verified, host_of,
     is_plain_path, milliseconds,
 };

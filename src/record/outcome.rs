@@ -277,6 +277,10 @@ pub struct Timing {
     /// Of that time, the waits between attempts; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<f64>,
+    /// Of that time, the wait for a processor that makes the pixels anew; absent if it was
+    /// shorter than a millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_wait_ms: Option<f64>,
     /// From the first request to the end of the body, or of the last attempt, with the waits between attempts.
     pub total_ms: f64,
 }
@@ -294,6 +298,21 @@ impl Record {
         let (url, url_hash) = recorded_url(&job.url);
         Self { index: job.index, url: url.into_owned(), url_hash, outcome, extra: job.extra.clone() }
     }
+
+    /// Host and port of the URL, as the record shows them; `None` if the row has no valid URL.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        host_of(&self.url)
+    }
+}
+
+/// Host and port of a URL as records show it.
+#[must_use]
+pub fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    (!name.is_empty()).then_some(name)
 }
 
 impl Outcome {
@@ -312,13 +331,9 @@ impl Failed {
     #[must_use]
     pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
         let kind = error.kind();
-        let http_status = match kind {
-            ErrorKind::HttpStatus(code) => Some(code),
-            _ => None,
-        };
         Self {
             error: kind.name().to_owned(),
-            http_status,
+            http_status: kind.http_status(),
             message: error.to_string(),
             // A later run may have the time that an interrupted run did not have, or the disk space.
             retryable: error.retryable() || kind == ErrorKind::Interrupted || error.ends_run(),
@@ -354,7 +369,7 @@ mod tests {
                 final_url: "https://codeflex.co/a.png".into(),
                 attempts: 1,
                 resumed_from: 0,
-                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), waited_ms: None, total_ms: 95.7 },
+                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7, ..Timing::default() },
                 exif: Map::new(),
                 digests: Digests::default(),
                 phash: None,

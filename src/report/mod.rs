@@ -5,6 +5,7 @@
 
 pub mod advice;
 mod changed;
+mod failing;
 pub mod forecast;
 pub mod history;
 #[cfg(feature = "cli")]
@@ -27,8 +28,12 @@ pub mod trace;
 mod words;
 
 pub use self::changed::{Changed, ChangedWish, Made};
+pub use self::failing::{FailingHost, FailingHosts};
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
+pub use self::summary::{
+    Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report,
+    Summary,
+};
 pub use self::suspicious::SuspiciousKind;
 pub use self::tally::Tally;

@@ -8,6 +8,7 @@ use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::changed::Changed;
+use super::failing::FailureCounts;
 use super::summary::{Percentiles, Summary, round};
 use super::suspicious::SuspiciousUrls;
 use super::trace::Tracer;
@@ -31,8 +32,13 @@ pub struct Tally {
     skipped: BTreeMap<&'static str, u64>,
     failed: BTreeMap<String, u64>,
     refused: BTreeMap<String, u64>,
+    failures: FailureCounts,
+    /// The record of the first row.
+    first: Option<Box<Record>>,
     first_byte: DurationHistogram,
     whole: DurationHistogram,
+    /// The time for which images waited for a processor, in all.
+    queued_for_processor: Duration,
     tracer: Tracer,
     list: Xxh3,
 }
@@ -44,6 +50,10 @@ struct DurationHistogram {
     longest: Duration,
 }
 
+fn duration(milliseconds: f64) -> Duration {
+    Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default()
+}
+
 impl DurationHistogram {
     fn new() -> Self {
         // 200,000 seconds are more than two days, and no download takes longer.
@@ -53,7 +63,7 @@ impl DurationHistogram {
     }
 
     fn add(&mut self, milliseconds: f64) {
-        let duration = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default();
+        let duration = duration(milliseconds);
         self.histogram.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         self.sum += duration;
         self.longest = self.longest.max(duration);
@@ -93,8 +103,11 @@ impl Tally {
             skipped: BTreeMap::new(),
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            failures: FailureCounts::default(),
+            first: None,
             first_byte: DurationHistogram::new(),
             whole: DurationHistogram::new(),
+            queued_for_processor: Duration::ZERO,
             tracer: Tracer::new(),
             list: Xxh3::new(),
         }
@@ -119,13 +132,17 @@ impl Tally {
     fn add_lost(&mut self, attempts: u32, timing: Option<Timing>) {
         self.retries += u64::from(attempts.saturating_sub(1));
         if let Some(timing) = timing {
-            self.whole.sum += Duration::try_from_secs_f64(timing.total_ms / 1000.0).unwrap_or_default();
+            self.whole.sum += duration(timing.total_ms);
+            self.queued_for_processor += duration(timing.processor_wait_ms.unwrap_or_default());
         }
     }
 
     /// Adds a record.
     pub fn add(&mut self, record: &Record) {
         self.rows += 1;
+        if self.rows == 1 {
+            self.first = Some(Box::new(record.clone()));
+        }
         self.tracer.add(record);
         match &record.outcome {
             Outcome::Saved(saved) => {
@@ -140,7 +157,7 @@ impl Tally {
                     self.links += 1;
                     self.link_bytes += saved.bytes;
                 }
-                let Timing { ttfb_ms, total_ms, .. } = saved.timing;
+                let Timing { ttfb_ms, total_ms, processor_wait_ms, .. } = saved.timing;
                 if let Some(first_byte) = ttfb_ms {
                     self.first_byte.add(first_byte);
                 }
@@ -148,11 +165,13 @@ impl Tally {
                 if saved.attempts > 0 {
                     self.whole.add(total_ms);
                 }
+                self.queued_for_processor += duration(processor_wait_ms.unwrap_or_default());
             }
             Outcome::Failed(failed) => {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 *self.failed.entry(name).or_default() += 1;
+                self.failures.add(record, failed);
                 self.add_lost(failed.attempts, failed.timing);
             }
             Outcome::Refused(refused) => {
@@ -186,7 +205,7 @@ impl Tally {
             bytes_per_second: rate(self.received),
             first_byte_seconds: self.first_byte.percentiles(),
             download_seconds: self.whole.percentiles(),
-            sum_of_downloads_seconds: round(self.whole.sum.as_secs_f64()),
+            sum_of_downloads_seconds: round(self.whole.sum.saturating_sub(self.queued_for_processor).as_secs_f64()),
             sum_of_first_bytes_seconds: round(self.first_byte.sum.as_secs_f64()),
             lookup_seconds: 0.0,
             most_alive,
@@ -201,6 +220,9 @@ impl Tally {
             changed: Changed::default(),
             overloaded_hosts: Vec::new(),
             trace: self.tracer.trace(),
+            failing_hosts: self.failures.hosts(),
+            failed_retryable: self.failures.retryable,
+            only_record: self.first.clone().filter(|_| self.rows == 1),
             list: self.list.digest(),
         }
     }

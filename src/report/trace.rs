@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use super::timeline::{Bins, Timeline};
-use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing};
+use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing, host_of};
 
 /// The most downloads that are kept one by one. Of more downloads, a selection of about half to all of this number is kept.
 pub const MAX_BARS: usize = 100;
@@ -313,7 +313,7 @@ impl Tracer {
     }
 
     fn host_tally(&mut self, url: &str) -> Option<&mut HostTally> {
-        let name = host(url)?;
+        let name = host_of(url)?;
         if self.hosts.len() >= MAX_HOSTS_COUNTED && !self.hosts.contains_key(name) {
             self.more_hosts = true;
             return None;
@@ -403,14 +403,6 @@ const fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// Host and port of a URL as records show it.
-fn host(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    (!name.is_empty()).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,8 +462,8 @@ mod tests {
 
     #[test]
     fn hosts_are_parsed_from_the_urls_of_records() {
-        assert_eq!(host("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
-        assert_eq!(host("http://[::1]:80?x"), Some("[::1]:80"));
-        assert_eq!((host("nonsense"), host("")), (None, None));
+        assert_eq!(host_of("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
+        assert_eq!(host_of("http://[::1]:80?x"), Some("[::1]:80"));
+        assert_eq!((host_of("nonsense"), host_of("")), (None, None));
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{adopt, create, log, manifest, print_report};
+use super::output::{RowLog, adopt, create, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -76,7 +76,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
     }
 
-    let mut first_names = Vec::new();
+    let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
     let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
@@ -88,7 +88,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
                 (Some(*key), manifest.is_some().then(|| planned_line(work, path, awaits)))
             }
             RowPlan::Settled(key, record) => {
-                log(record);
+                log.add(record);
                 (*key, manifest.is_some().then(|| redact::json(record, false)))
             }
         };
@@ -111,8 +111,12 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let output = options.output.display().to_string();
     let plan =
         DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
-    print_report(options, |mut out, format| {
-        if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
+    // The error is told elsewhere, and there is nothing else to tell.
+    let is_no_list = plan.rows == 0 && matches!(result, Err(RunError::List { .. } | RunError::NotAList { .. }));
+    print_report(options, |mut out, format| match format {
+        ReportFormat::Json => plan.write_json(&mut out),
+        _ if is_no_list => Ok(()),
+        _ => plan.write_text(&mut out),
     })?;
     result?;
     Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))

@@ -2,7 +2,8 @@
 //!
 //! [`Ledger::admit`] takes the rows in list order, before their download, and decides about them (see
 //! [`super::admission`]). [`Ledger::fetched`] takes the results, in the order in which downloads end. Every row is
-//! settled exactly once: its record is written to the journal and the manifest, counted, and logged.
+//! settled exactly once: its record is written to the journal and the manifest, counted, and logged. Only a row that an
+//! interrupted run never began is left to the next one.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -14,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::{Admission, Admitted, admit_without_url};
 use super::changes::Changes;
-use super::output::log;
+use super::output::RowLog;
 use super::stream::RecordSender;
 use crate::fetch::{self, Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
@@ -48,6 +49,7 @@ pub struct Ledger<'a> {
     /// To be released when the records are written.
     receipts: Vec<Receipt>,
     tally: Tally,
+    log: RowLog,
     /// Where each record goes too.
     records: Option<RecordSender>,
     failure: Option<RunError>,
@@ -105,6 +107,7 @@ impl<'a> Ledger<'a> {
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(mode),
+            log: RowLog::new(fetcher.sink.root()),
             records: None,
             failure: None,
         }
@@ -172,9 +175,14 @@ impl<'a> Ledger<'a> {
         None
     }
 
-    /// Takes the result of the download of a row.
+    /// Takes the result of the download of a row. A row that an interrupted run never began gets no record.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
         let Fetched { record, line, receipt } = *fetched;
+        if has_not_begun(&record) {
+            // Neither have the rows that wait for it.
+            self.waiting.remove(&key);
+            return;
+        }
         if let Outcome::Saved(saved) = &record.outcome {
             self.changes.note_saved(key, saved.attempts);
         }
@@ -210,11 +218,11 @@ impl<'a> Ledger<'a> {
                     self.tally.add_empty_column(column);
                 }
             }
-            Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
+            Outcome::Failed(failed) => self.counters.fail(record, failed),
             Outcome::Refused(_) => _ = self.counters.refused.fetch_add(1, Ordering::Relaxed),
             Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
         }
-        log(record);
+        self.log.add(record);
         self.tally.add(record);
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
@@ -310,6 +318,12 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// Whether the run was interrupted before the first attempt at the row.
+fn has_not_begun(record: &Record) -> bool {
+    let Outcome::Failed(failed) = &record.outcome else { return false };
+    failed.attempts == 0 && failed.error == ErrorKind::Interrupted.name()
+}
+
 /// The outcome of a row that has the same URL as an earlier one. `path` is the file of the earlier row, if it has one.
 /// `other_digest` is the digest of the image, if it differs from the one that this row expects.
 fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
@@ -354,6 +368,7 @@ mod tests {
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(Mode::Concurrent),
+            log: RowLog::new(folder.to_owned()),
             records: None,
             failure: None,
         }

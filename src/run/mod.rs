@@ -29,6 +29,7 @@ mod wishes;
 use std::sync::Arc;
 
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
+pub use self::output::ROW_FAILED;
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
@@ -73,8 +74,8 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
     let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let report = match &drawn {
-        None => reporting::of_lists(options, &folder.runs(), ended, passes),
-        Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
+        None => reporting::of_lists(options, &folder, ended, passes),
+        Some(drawn) => reporting::of_sample(options, &folder, ended, passes, drawn),
     };
     let written = outputs.write(options, &report);
     if exit != Some(Exit::HungUp) {

@@ -129,6 +129,8 @@ pub struct Reports {
     pub to_stdout: Option<ReportFormat>,
     /// The report on standard error, because standard output carries the manifest.
     pub to_stderr: Option<ReportFormat>,
+    /// The command that makes this run again, for the end of the report.
+    pub command: Option<String>,
 }
 
 /// The formats of a report.

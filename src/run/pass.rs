@@ -21,10 +21,10 @@ use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
+use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, UnansweredHost, queue};
 use crate::naming::Namer;
-use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
-use crate::record::{MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
+use crate::progress::{Counters, Display, DisplayGuard, DownHost, Facts, ThrottledHost, Total};
+use crate::record::{ErrorKind, MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 use crate::sink::Sink;
 use crate::util::lock;
@@ -98,6 +98,8 @@ pub struct PassResult {
     pub failure: Option<RunError>,
     /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
+    /// The number of rows that it did not finish, if it ended early and the length of the list is known.
+    pub rows_left: Option<u64>,
 }
 
 impl Pass<'_> {
@@ -117,7 +119,7 @@ impl Pass<'_> {
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let shown = self.show(&counters, total, &limiter)?;
+        let shown = self.show(&counters, Arc::clone(&total), &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let parts = (&*fetcher, &mut *changes);
@@ -183,14 +185,20 @@ impl Pass<'_> {
             changed: changes.changed(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
-        Ok(PassResult { summary, failure, observed })
+        let rows_left = if stop.is_running() { None } else { rows_left(total(), &summary) };
+        Ok(PassResult { summary, failure, observed, rows_left })
     }
 
     /// Shows the pass until the guard is dropped.
     fn show(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
-        let facts = move || Facts { total: total(), throttled: throttled(&limiter) };
+        let facts = move || {
+            let down = down(&limiter);
+            let is_down = |host: &ThrottledHost| down.iter().any(|down| down.host == host.host);
+            let throttled = throttled(&limiter).into_iter().filter(|host| !is_down(host)).collect();
+            Facts { total: total(), throttled, down }
+        };
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
 
@@ -220,7 +228,7 @@ impl Pass<'_> {
 fn hide(_shown: DisplayGuard) {}
 
 /// Tells how many rows there are, as far as that is known.
-type TotalOf = Box<dyn Fn() -> Total + Send>;
+type TotalOf = Arc<dyn Fn() -> Total + Send + Sync>;
 
 /// A row that was admitted.
 type AdmittedRow = (Key, Box<Work>);
@@ -233,13 +241,13 @@ fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunEr
     Ok(match rows {
         Rows::Lists(lists) => {
             let (listed, reading) = lists.rows()?;
-            (listed.boxed(), Box::new(move || total(&reading)), Vec::new())
+            (listed.boxed(), Arc::new(move || total(&reading)), Vec::new())
         }
         Rows::Sample(drawn) => {
             let count = drawn.len() as u64;
-            (stream::empty().boxed(), Box::new(move || Total::Known(count)), drawn)
+            (stream::empty().boxed(), Arc::new(move || Total::Known(count)), drawn)
         }
-        Rows::Stream(rows) => (rows.map(Ok).boxed(), Box::new(|| Total::Unknown), Vec::new()),
+        Rows::Stream(rows) => (rows.map(Ok).boxed(), Arc::new(|| Total::Unknown), Vec::new()),
     })
 }
 
@@ -272,6 +280,13 @@ async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
         ledger.write();
         stop_if_failed(&ledger, stop);
     }
+}
+
+/// The number of rows that an interrupted pass has left, if the length of the list is known.
+fn rows_left(total: Total, summary: &Summary) -> Option<u64> {
+    let Total::Known(total) = total else { return None };
+    let interrupted = summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied().unwrap_or_default();
+    Some(total.saturating_sub(summary.rows - interrupted))
 }
 
 /// The overloaded hosts that the report lists.
@@ -313,6 +328,21 @@ fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
         backoff_left,
     };
     throttled.map(shown).collect()
+}
+
+/// How long a host may be silent before that is shown.
+const SHOWN_AFTER_SILENCE: Duration = Duration::from_secs(5);
+
+/// The hosts that do not answer.
+fn down(limiter: &Limiter) -> Vec<DownHost> {
+    let shown = |host: UnansweredHost| DownHost {
+        host: host.host.name().to_owned(),
+        kind: host.kind,
+        silent_for: host.silent_for,
+        rows: host.rows as u64,
+        given_up_in: host.given_up_in,
+    };
+    limiter.unanswered(SHOWN_AFTER_SILENCE).into_iter().map(shown).collect()
 }
 
 /// The limits of the run. The circuit of a host opens when it has not answered for as long as one row keeps trying.

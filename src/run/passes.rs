@@ -6,7 +6,7 @@ use super::state::State;
 use super::{Options, asides};
 use crate::http::Client;
 use crate::record::{Exit, RunError};
-use crate::report::{COMPLETED, SampledRow, Summary};
+use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary};
 use crate::sink::Sink;
 
 /// The results of the passes.
@@ -16,6 +16,8 @@ pub struct Passes {
     pub summaries: Vec<Summary>,
     /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
+    /// The number of rows that the last pass left, if it ended early and that is known.
+    pub rows_left: Option<u64>,
     /// The error that ended the run early, if there was one.
     pub failure: Option<RunError>,
     /// The run was asked to end before its rows did.
@@ -57,6 +59,7 @@ impl Passes {
             let result = pass.go(rows.take(), &mut journal, manifest, &mut changes).await?;
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
+            passes.rows_left = result.rows_left;
             passes.failure = result.failure;
             let Sink::Folder(folder) = &*sink;
             if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
@@ -77,8 +80,18 @@ impl Passes {
     pub fn ended(&self) -> String {
         match (&self.failure, self.is_interrupted) {
             (Some(error), _) => error.to_string(),
-            (None, true) => "interrupted".to_owned(),
+            (None, true) => INTERRUPTED.to_owned(),
             (None, false) => COMPLETED.to_owned(),
+        }
+    }
+
+    /// Why the run ended.
+    pub const fn ending(&self) -> Ending {
+        match (&self.failure, self.is_interrupted) {
+            (Some(RunError::List { .. } | RunError::NotAList { .. }), _) => Ending::ListFault,
+            (Some(_), _) => Ending::Aborted,
+            (None, true) => Ending::Interrupted,
+            (None, false) => Ending::Completed,
         }
     }
 

@@ -94,8 +94,8 @@ impl Run {
         Ok(Self { options, state, outputs })
     }
 
-    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. The jobs should be
-    /// numbered from 0 ([`Job::index`]), because a name may contain the number.
+    /// Starts the run. Each job gets exactly one record, in the order in which downloads end; only [`Records::stop`] leaves
+    /// jobs without one. The jobs should be numbered from 0 ([`Job::index`]), because a name may contain the number.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -110,13 +110,13 @@ impl Run {
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
-                let history = state.folder.runs();
+                let folder = state.folder.clone();
                 // The output stays locked until the report is written.
                 let _sink = Arc::clone(&state.sink);
                 let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
                 let (ended, failure) = (passes.ended(), passes.failure.take());
                 let summary = passes.summaries.last().cloned();
-                outputs.write(&options, &reporting::of_lists(&options, &history, ended, passes))?;
+                outputs.write(&options, &reporting::of_lists(&options, &folder, ended, passes))?;
                 match (failure, summary) {
                     (Some(error), _) => Err(error),
                     (None, Some(summary)) => Ok(summary),
@@ -141,8 +141,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. The records of all
-    /// jobs that were taken still come.
+    /// Ends the run early: no further job is begun, and downloads in flight have 5 seconds to finish. The records of all
+    /// jobs that were begun still come; the others get none.
     pub fn stop(&self) {
         self.stop.end(Phase::Finishing);
     }

@@ -7,5 +7,6 @@ pub mod human;
 mod lock;
 pub mod private_file;
 pub mod redact;
+pub mod shell;
 
 pub use self::lock::lock;

@@ -54,10 +54,11 @@ fn an_interrupted_run_says_so_keeps_what_it_has_and_goes_on_later() {
     }
     assert!(run.stdout.contains("Download time: "), "{run}");
     assert!(run.stdout.contains("2: 2 interrupted"), "{run}");
+    assert!(run.stdout.ends_with("interrupted: 2 rows left; the same command goes on\n"), "{run}");
     let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
     assert_eq!(report["modes"][0]["saved"], 2, "{run}");
     assert_eq!(report["modes"][0]["failed"], 2, "{run}");
-    assert_eq!(report["ended"], "interrupted", "{run}");
+    assert_eq!((&report["ended"], &report["rows_left"]), (&"interrupted".into(), &2.into()), "{run}");
 
     server.open_gate();
     let run = fetchimg().in_dir(&run.dir).lines(&urls).run();
@@ -194,9 +195,59 @@ fn a_second_signal_is_obeyed_at_once() {
         let run = running.wait();
         assert!(asked.elapsed() < Duration::from_secs(3), "{run}");
         assert_eq!(run.status, Some(status), "{run}");
+        assert!(run.stderr.contains("WARN fetchimg: Leaving now: "), "{run}");
         assert_eq!(run.files(), ["a.png"], "{run}");
         assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
     }
+}
+
+#[test]
+fn rows_that_were_only_read_ahead_are_left_to_the_next_run() {
+    let server = Server::start();
+    let mut urls = vec![server.url("/png/300/saved.png")];
+    urls.extend((0..300).map(|number| server.url(&format!("/gated/300/{number}.png"))));
+    // The same URL as a row that has begun, and as one that has not.
+    urls.extend([urls[1].clone(), urls[300].clone()]);
+    let mut running = fetchimg().lines(&urls).args(["--per-host", "2", "--report", "report.json"]).start();
+    wait_for_images(&running, 1);
+    server.wait_for_hits("/gated/", 2, MAX_WAIT);
+    running.kill("INT");
+    let run = running.wait();
+    assert_eq!(run.status, Some(130), "{run}");
+    // One was saved, two were in flight, and a third one has the URL of one of those.
+    assert_eq!(rows_with(&run, "saved"), [0], "{run}");
+    assert_eq!(rows_with(&run, "failed"), [1, 2], "{run}");
+    assert_eq!(rows_with(&run, "skipped"), [301], "{run}");
+    assert_eq!(run.records().len(), 4, "{run}");
+    let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
+    let mode = &report["modes"][0];
+    assert_eq!((&mode["rows"], &mode["failed"], &report["rows_left"]), (&4.into(), &2.into(), &301.into()), "{run}");
+    assert!(run.stdout.ends_with("interrupted: 301 rows left; the same command goes on\n"), "{run}");
+    assert!(!run.stderr.contains("Failed: "), "{run}");
+
+    server.open_gate();
+    let run = fetchimg().in_dir(&run.dir).lines(&urls).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 301), "{run}");
+}
+
+#[test]
+fn without_a_known_length_the_number_of_rows_left_is_not_told() {
+    let server = Server::start();
+    let mut running = fetchimg().stdin_pipe();
+    running.write_line(server.url("/png/300/a.png"));
+    running.write_line(server.url("/gated/300/b.png"));
+    wait_for_images(&running, 1);
+    server.wait_for_hits("/gated/", 1, MAX_WAIT);
+    running.kill("INT");
+    // Its standard input is still open.
+    wait_until("the end", || !running.is_running());
+    let run = running.wait();
+    assert!(run.stdout.ends_with("\ninterrupted; the same command goes on\n"), "{run}");
+    let mut running = fetchimg().in_dir(&run.dir).lines([server.url("/gated/300/b.png")]).arg("--overwrite").start();
+    server.wait_for_hits("/gated/", 2, MAX_WAIT);
+    running.kill("INT");
+    let run = running.wait();
+    assert!(run.stdout.ends_with("interrupted: 1 row left; without --overwrite, the same command goes on\n"), "{run}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
 use crate::http::retry;
+use crate::input::Source;
 use crate::journal::RowIdentity;
 use crate::run;
 use crate::sink::folder;
@@ -66,7 +67,9 @@ impl TryFrom<Args> for Config {
         let modes = modes(&args);
         let chunk_size = chunk_size(&args.chunk_size)?;
         let wanted = wanted(&args)?;
-        let reports = reports(&args, manifest.as_ref())?;
+        let mut reports = reports(&args, manifest.as_ref())?;
+        // What came through a pipe cannot be typed again.
+        reports.command = args.command.clone().filter(|_| !sources.contains(&Source::Stdin));
         let log = log_options(&args);
         let mut run = run::Options {
             template,
@@ -115,7 +118,6 @@ impl TryFrom<Args> for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Source;
     use crate::run::ReportFormat;
 
     /// The options for a command line, without the program's name.
@@ -140,6 +142,7 @@ mod tests {
         expected.reconcile();
         // Only the command prints a report on standard output.
         expected.reports.to_stdout = Some(ReportFormat::Text);
+        expected.reports.command = Some("fetchimg list".into());
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
     }
 }
