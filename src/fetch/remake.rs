@@ -65,7 +65,12 @@ impl Fetcher {
         }
     }
 
-    async fn remake_now(&self, work: &Work, stored: &StoredImage, state: &AttemptState) -> Result<Ended, FetchError> {
+    async fn remake_now(
+        &self,
+        work: &Work,
+        stored: &StoredImage,
+        state: &mut AttemptState,
+    ) -> Result<Ended, FetchError> {
         let validation = BodyValidator::new(&self.options.wanted, work.job.checksum.as_deref());
         let body = self.sink.body(Some(stored.bytes), None);
         let mut received = PartialBody { body, validation, validator: None, source: 0, total: None };

@@ -71,6 +71,7 @@ fn single_line(record: &Record, output: &str) -> Option<String> {
             let path = skipped.path.as_deref().map_or_else(String::new, |path| format!(" {}", shown(path)));
             Some(format!("skipped{path}, {}", skipped.reason.name()))
         }
+        Outcome::Refused(refused) => Some(format!("refused, {}", escaped(&refused.message))),
         Outcome::Failed(_) => None,
     }
 }
