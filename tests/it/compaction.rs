@@ -81,7 +81,7 @@ fn files_of_rows_with_one_url_are_all_known_after_runs_of_either_kind() {
 }
 
 /// The number of kills.
-const KILLS: usize = 80;
+const KILLS: usize = 40;
 
 #[test]
 fn kills_of_a_compaction_lose_nothing() {
@@ -93,9 +93,9 @@ fn kills_of_a_compaction_lose_nothing() {
     assert_eq!(first.status, Some(0), "{first}");
     let own = saved(&first);
     let other = |row: usize, what: &str| format!(r#"{{"index":{row},"url":"http://other.example/{row}",{what}}}"#);
-    let others = (20..6020).map(|row| other(row, &format!(r#""status":"saved","path":"{row}.png","bytes":7"#)));
+    let others = (20..2020).map(|row| other(row, &format!(r#""status":"saved","path":"{row}.png","bytes":7"#)));
     let living = own.iter().cloned().chain(others).collect::<Vec<_>>();
-    let repeated = (20..6020)
+    let repeated = (20..2020)
         .map(|row| other(row, &format!(r#""status":"skipped","reason":"already_saved","path":"{row}.png""#)))
         .collect::<Vec<_>>();
     let bloated = [&living[..], &repeated, &repeated, &repeated].concat().join("\n") + "\n";
@@ -106,7 +106,12 @@ fn kills_of_a_compaction_lose_nothing() {
         fs::write(first.journal(), &bloated).unwrap();
         for _ in 0..2 {
             let mut running = fetchimg().in_dir(&first.dir).lines(&urls).arg("-q").start();
-            std::thread::sleep(Duration::from_micros(random.u64(0..400_000)));
+            // Half of them when the new journal is being written.
+            let is_awaited = random.bool();
+            while is_awaited && running.is_running() && !copy.exists() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            std::thread::sleep(Duration::from_micros(random.u64(0..100_000)));
             let _ = running.child.kill();
             let run = running.wait();
             kills += usize::from(run.signal.is_some());
@@ -122,5 +127,5 @@ fn kills_of_a_compaction_lose_nothing() {
         assert!(run.records().len() < living.len() * 2, "seed {seed}: {run}");
     }
     assert!(compacted > 0, "seed {seed}: no killed run got as far as that");
-    assert!(in_between > 0 || compacted < kills / 2, "seed {seed}: no run was killed in between");
+    assert!(in_between > 0, "seed {seed}: no run was killed while it wrote the new journal");
 }

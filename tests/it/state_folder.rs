@@ -158,12 +158,12 @@ fn images_of_any_size_reach_another_file_system_in_every_way() {
     let ways = [
         &[][..],
         &["--fsync"],
+        &["--compare"],
         &["--overwrite"],
         &["--overwrite", "--name", "{index}.{ext}"],
         &["--overwrite", "--dedupe"],
         &["--overwrite", "--fsync", "--name", "{host}/{index/2}-{basename}"],
         &["--overwrite", "--dedupe", "--name", "{sha256:0:2}/{basename}"],
-        &["--compare"],
     ];
     let (dir, other) = two_file_systems();
     // Each of the two is the output once.
