@@ -74,7 +74,7 @@ fn a_usual_terminal_shows_everything() {
 
 #[test]
 fn refused_rows_have_a_place_beside_the_bar() {
-    let line = "[===>     ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
+    let line = "[====>      ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
     assert_eq!(shown(&Status { refused: 1_234, ..busy() }, 80, 24, false)[0], line);
 }
 
