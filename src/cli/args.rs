@@ -177,7 +177,7 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = fetch::DEFAULT_CHUNK_SIZE.to_string(), help_heading = "Output")]
     pub chunk_size: String,
 
-    /// Maximum size of a body; a larger one is refused, and fails by the default
+    /// Maximum size of a body; a larger one is refused, or fails where this is not given
     #[arg(long, value_name = "SIZE", default_value_t = mebibytes(fetch::DEFAULT_MAX_BYTES), help_heading = "Output")]
     pub max_bytes: String,
 

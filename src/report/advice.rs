@@ -289,11 +289,14 @@ mod tests {
         (summary.sum_of_first_bytes_seconds, summary.lookup_seconds) = (100.0, 60.0);
         summary.overloaded_hosts = vec![OverloadedHost { host: "a.example".into(), times: 80, throttled: 76 }];
         let sentences = advice(&summary, LIMITS);
-        assert_eq!(sentences.len(), 2);
-        assert!(sentences[0].contains("names up") && sentences[1].contains("stalled"), "{sentences:?}");
+        assert_eq!(sentences.len(), 3);
+        assert!(
+            sentences[0].contains("names up") && sentences[1].contains("stalled") && sentences[2].contains("turned"),
+            "{sentences:?}"
+        );
         // What the list or the wishes are about comes after these, however few rows it is about.
         summary.extension_mismatches = 1;
         let sentences = advice(&summary, LIMITS);
-        assert!(sentences.len() == 3 && sentences[2].contains("--fix-extension"), "{sentences:?}");
+        assert!(sentences.len() == 4 && sentences[3].contains("--fix-extension"), "{sentences:?}");
     }
 }

@@ -153,7 +153,7 @@ fn each_kind_of_line_gets_one_before_any_gets_two() {
 
 #[test]
 fn refused_rows_have_a_place_beside_the_bar() {
-    let line = "[===>     ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
+    let line = "[====>      ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
     assert_eq!(shown(&Status { refused: 1_234, ..busy() }, 80, 24, false)[0], line);
 }
 
