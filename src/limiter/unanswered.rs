@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::circuit_breaker::{BreakerState, FailureStreak};
+use super::circuit_breaker::{BreakerState, FAILURE_THRESHOLD, FailureStreak, OpenAfter};
 use super::host::HostState;
 use super::{HostKey, Limiter, LimiterState};
 use crate::record::ErrorKind;
@@ -70,12 +70,27 @@ impl HostState {
         let queued = self.queued.as_ref().map_or(0, |queued| queued.load(Ordering::Relaxed));
         let rows = self.in_flight + self.backing_off + queued;
         let kind = streak.map(|streak| streak.kind());
-        let given_up_in = match (state, streak) {
-            (BreakerState::Open(..), _) => Some(Duration::ZERO),
-            (_, Some(streak)) => streak.opens_at(open_after).map(|at| at.saturating_duration_since(now)),
-            (_, None) => Some((since + open_after.unanswered).saturating_duration_since(now)),
+        let opens_at = streak.map_or(Some(since + open_after.unanswered), |streak| streak.opens_at(open_after));
+        let given_up_in = match state {
+            BreakerState::Open(..) => Some(Duration::ZERO),
+            BreakerState::HalfOpen(_) => opens_at.map(|at| at.saturating_duration_since(now)),
+            BreakerState::Closed => opens_at
+                .map(|at| at.max(since + self.time_to_fail(at.saturating_duration_since(since), rows, open_after)))
+                .and_then(|at| at.checked_duration_since(now)),
         };
         (rows > 0).then(|| UnansweredHost { host: key.clone(), kind, silent_for, rows, given_up_in })
+    }
+}
+
+impl HostState {
+    /// The time until so many requests have failed that the circuit may open, or all rows have, if none is answered. `row`:
+    /// the time for which one row tries.
+    fn time_to_fail(&self, row: Duration, rows: usize, open_after: &OpenAfter) -> Duration {
+        let attempts = open_after.attempts.max(1);
+        let at_once = self.limit.permits().min(rows).max(1);
+        let failures = rows.saturating_mul(attempts as usize).min(FAILURE_THRESHOLD as usize);
+        let rounds = u32::try_from(failures.div_ceil(at_once)).unwrap_or(attempts);
+        row / attempts * rounds
     }
 }
 
@@ -100,6 +115,7 @@ mod tests {
             kind: None,
             silent_for: 6 * SECOND,
             rows: 9,
+            // Eight requests have to fail, two at once, each after a fourth of the time that a row has.
             given_up_in: Some(74 * SECOND),
         };
         assert_eq!(limiter.unanswered(5 * SECOND), [silent]);
@@ -111,6 +127,18 @@ mod tests {
         limiter.queued(&there).store(0, Ordering::Relaxed);
         tokio::time::advance(9 * SECOND).await;
         assert_eq!(limiter.unanswered(5 * SECOND), [], "nothing is asked of it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_asked_by_one_row_at_a_time_is_given_up_later() {
+        let limiter = limiter(PerHost::Fixed(1));
+        let there = key("a");
+        let _one = limiter.retry(&there).await;
+        limiter.queued(&there).store(7, Ordering::Relaxed);
+        tokio::time::advance(10 * SECOND).await;
+        assert_eq!(limiter.unanswered(5 * SECOND)[0].given_up_in, Some(150 * SECOND), "eight times twenty seconds");
+        tokio::time::advance(151 * SECOND).await;
+        assert_eq!(limiter.unanswered(5 * SECOND)[0].given_up_in, None, "it should have been given up");
     }
 
     #[tokio::test(start_paused = true)]

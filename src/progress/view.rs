@@ -12,7 +12,7 @@ use super::facts::Total;
 use super::failures::FailureGroup;
 use super::in_flight::SlowDownload;
 use super::status::Status;
-use super::words::{byte_rate, down, failure, origin, position, rate, roughly, short, throttled, time_left, trouble};
+use super::words::{byte_rate, down, failure, origin, position, rate, roughly, short, throttled, time_left};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
@@ -339,16 +339,21 @@ impl View<'_> {
 
     /// The line of the failures of one kind at one host, with one of them where there is room.
     fn group(&self, group: &FailureGroup) -> String {
-        let line = format!("failed: {}", group.counted());
+        let mut line = format!("failed: {} {}", Count(group.count), group.kind);
+        let free = |line: &str, lead: &str| self.width.saturating_sub(measure_text_width(line) + lead.len());
+        let columns = free(&line, " at ");
+        if !group.host.is_empty() && columns >= MIN_HOST_COLUMNS {
+            line = format!("{line} at {}", self.shortened(&escaped(&group.host), columns));
+        }
         let lead = if group.count > 1 { ", such as " } else { ": " };
         let path = group.url.split_once("://").map_or(&*group.url, |(_, rest)| rest);
         let path = path.strip_prefix(&*group.host).unwrap_or(path);
         let example = if path.is_empty() { &*group.message } else { path };
-        let free = self.width.saturating_sub(measure_text_width(&line) + lead.len());
-        if free < MIN_EXAMPLE_COLUMNS {
-            return if measure_text_width(&line) <= self.width { line } else { self.shortened(&line, self.width) };
+        let columns = free(&line, lead);
+        if columns < MIN_EXAMPLE_COLUMNS {
+            return line;
         }
-        format!("{line}{lead}{}", self.shortened(&escaped(example), free))
+        format!("{line}{lead}{}", self.shortened(&escaped(example), columns))
     }
 
     /// The lines of the hosts that do not answer, at most `max`. The last one says how many more there are.
@@ -356,17 +361,16 @@ impl View<'_> {
         let is_narrow = self.width < WIDE_COLUMNS;
         let hosts = &self.status.down;
         let lines = hosts.iter().take(max).enumerate().map(|(number, host)| {
-            let more = hosts.len() - max.min(hosts.len());
-            let more = if more > 0 && number + 1 == max { format!("; {more} more") } else { String::new() };
-            let without_name = measure_text_width(&down("", host, is_narrow)) + more.len();
-            let free = self.width.saturating_sub(without_name).max(MIN_HOST_COLUMNS);
-            let name = self.shortened(&escaped(&host.host), free);
-            let line = down(&name, host, is_narrow);
-            if measure_text_width(&line) + more.len() <= self.width {
-                format!("{line}{more}")
-            } else {
-                format!("{} {name} {}", trouble(host.kind), short(host.silent_for))
+            let without_name = measure_text_width(&down("", host, is_narrow));
+            let mut more = match hosts.len() - max.min(hosts.len()) {
+                others @ 1.. if number + 1 == max => format!("; {others} more"),
+                _ => String::new(),
+            };
+            if without_name + more.len() + MIN_HOST_COLUMNS > self.width {
+                more.clear();
             }
+            let columns = self.width.saturating_sub(without_name + more.len()).max(MIN_HOST_COLUMNS);
+            format!("{}{more}", down(&self.shortened(&escaped(&host.host), columns), host, is_narrow))
         });
         lines.collect()
     }

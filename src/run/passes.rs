@@ -20,6 +20,8 @@ pub struct Passes {
     pub rows_left: Option<u64>,
     /// The error that ended the run early, if there was one.
     pub failure: Option<RunError>,
+    /// Why the run ended.
+    pub ending: Ending,
     /// The run was asked to end before its rows did.
     pub is_interrupted: bool,
     /// The exit status, if a signal asked. A signal that comes later changes nothing.
@@ -73,6 +75,12 @@ impl Passes {
         }
         passes.is_interrupted = !control.stop.is_running();
         passes.exit = control.stop.asked();
+        passes.ending = match (&passes.failure, passes.is_interrupted) {
+            (Some(RunError::List { .. } | RunError::NotAList { .. }), _) => Ending::ListFault,
+            (Some(_), _) => Ending::Aborted,
+            (None, true) => Ending::Interrupted,
+            (None, false) => Ending::Completed,
+        };
         Ok(passes)
     }
 
@@ -82,16 +90,6 @@ impl Passes {
             (Some(error), _) => error.to_string(),
             (None, true) => INTERRUPTED.to_owned(),
             (None, false) => COMPLETED.to_owned(),
-        }
-    }
-
-    /// Why the run ended.
-    pub const fn ending(&self) -> Ending {
-        match (&self.failure, self.is_interrupted) {
-            (Some(RunError::List { .. } | RunError::NotAList { .. }), _) => Ending::ListFault,
-            (Some(_), _) => Ending::Aborted,
-            (None, true) => Ending::Interrupted,
-            (None, false) => Ending::Completed,
         }
     }
 

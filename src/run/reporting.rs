@@ -115,7 +115,7 @@ pub fn of_lists(options: &Options, folder: &FolderView, ended: String, passes: P
 fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
     let (command, existing) = (options.reports.command.clone(), options.existing);
     Closing {
-        ending: passes.ending(),
+        ending: passes.ending,
         command,
         records: folder.journal().display().to_string(),
         existing,
