@@ -48,7 +48,7 @@ use fetchimg::internals::input::{Options, rows_of};
 use fetchimg::internals::journal::{Journal, Key, Lookup, RowIdentity};
 use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
 use fetchimg::internals::naming::Namer;
-use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::internals::record::{Digests, Format, Job, MadeWith, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::internals::run;
 use fetchimg::internals::sink::{Folder, OnConflict, Sink, folder};
 use fetchimg::internals::util::redact;
@@ -426,7 +426,7 @@ fn saved(job: &Job) -> Record {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
-            made_with: Default::default(),
+            made_with: MadeWith::default(),
             from_earlier_run: 0,
         }),
     )
@@ -495,7 +495,7 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         sink: Arc::new(sink),
         pool: CpuPool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
-        made_with: Default::default(),
+        made_with: MadeWith::default(),
         remakes: Fetcher::bound_on_remakes(),
         counters: Arc::default(),
         options: fetch,

@@ -51,7 +51,7 @@ fn record(input: &Input) -> Record {
             original: None,
             same_as: None,
             extension_mismatch: third,
-            made_with: Default::default(),
+            made_with: fetchimg::MadeWith::default(),
             from_earlier_run: 0,
         }),
         1 => Outcome::Failed(Failed {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 /// the flags.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
 pub struct Wishes {
     /// The box, such as `256` or `320x240`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -355,6 +355,7 @@ mod tests {
         RowCounts {
             rows: to_fetch + 105,
             to_fetch,
+            to_remake: 0,
             skipped_by_reason: BTreeMap::from([("duplicate_url", 100)]),
             bad_by_kind: BTreeMap::from([("bad_url".into(), 5)]),
             ..RowCounts::default()

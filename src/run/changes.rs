@@ -13,7 +13,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 
-use super::earlier::{EarlierRecord, Received};
+use super::earlier::{EarlierRecord, EarlierWishes, Received};
 use super::{Options, wishes};
 use crate::fetch::{self, Accept, StoredImage, Verify};
 use crate::journal::{Journal, Key, StoredFile};
@@ -54,8 +54,20 @@ pub struct SavedRow<'a> {
     pub line: &'a [u8],
 }
 
+/// The formats of an image before and after it is made anew, if these differ.
+#[derive(Clone, Copy, Debug)]
+struct FormatChange(Option<(Format, Format)>);
+
+impl FormatChange {
+    /// The path with the extension of the format after, if its extension is of the one before.
+    fn rename(self, path: &str) -> Option<String> {
+        self.0.and_then(|(from, to)| with_format(path, from, to))
+    }
+}
+
 /// Compares saved images with the wishes of this run, and counts those that differ.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the run")]
 pub struct Changes {
     wishes: Wishes,
     /// What the records of this run have of their wishes, or, if these are the defaults, what no such record has.
@@ -70,7 +82,7 @@ pub struct Changes {
     /// Names of images that this run fetches or gives another extension, where images are made anew.
     claimed: HashSet<u64>,
     /// Names of images that several rows have and that are made anew, and their formats before and after, if these differ.
-    shared: HashMap<u64, Option<(Format, Format)>>,
+    shared: HashMap<u64, FormatChange>,
     remaking: HashSet<Key>,
     counted: BTreeMap<(String, Made), u64>,
     changed: Changed,
@@ -149,22 +161,20 @@ impl Changes {
     }
 
     /// The formats of an image before and after, if these differ. `None` if it is not made anew.
-    fn formats_if_remade(&self, line: &[u8]) -> Option<Option<(Format, Format)>> {
+    fn formats_if_remade(&self, line: &[u8]) -> Option<FormatChange> {
         if self.is_as_wished(line) {
             return None;
         }
         let record = EarlierRecord::read(line)?;
-        let made_with = record.made_with();
-        let is_stated = made_with.is_some();
-        let before = made_with.unwrap_or(Some(Wishes::default()))?;
+        let before = record.made_with()?;
         let is_refused = self.refusal(&record.received()).is_some();
-        let differs = is_refused || !self.differences(&record, &before, is_stated).is_empty();
+        let differs = is_refused || !self.differences(&record, &before).is_empty();
         differs.then(|| self.formats(&record))
     }
 
     /// The formats of an image before and after it is made anew, if these differ.
-    fn formats(&self, record: &EarlierRecord) -> Option<(Format, Format)> {
-        record.format.zip(self.target(&record.received())).filter(|(from, to)| from != to)
+    fn formats(&self, record: &EarlierRecord) -> FormatChange {
+        FormatChange(record.format.zip(self.target(&record.received())).filter(|(from, to)| from != to))
     }
 
     /// Takes a name of a row whose image is missing, where all names are reserved. It is fetched under the name that it
@@ -195,19 +205,17 @@ impl Changes {
             return Verdict::Keep;
         }
         let Some(record) = EarlierRecord::read(line) else { return Verdict::Keep };
-        let made_with = record.made_with();
-        let is_stated = made_with.is_some();
-        // Those of a later version may mean anything.
-        let Some(before) = made_with.unwrap_or(Some(Wishes::default())) else { return Verdict::Keep };
+        // The wishes of a later version may mean anything.
+        let Some(before) = record.made_with() else { return Verdict::Keep };
         let mut differences = Vec::new();
         if !is_as_wished {
             let received = record.received();
             if let Some((flag, error)) = self.refusal(&received) {
                 return self.refuse(flag, error.by_wish(received.seen()));
             }
-            differences = self.differences(&record, &before, is_stated);
+            differences = self.differences(&record, &before);
         }
-        if self.has_other_name(row, &record, &before, planned.as_ref(), namer) {
+        if self.has_other_name(row, (&record, &before.wishes), planned.as_ref(), namer) {
             // Before a pass that renames, all files were moved that can be. A dry run counts those that would be.
             let has_moved_others = self.renames && !self.reserves_all;
             *(if has_moved_others { &mut self.changed.names_kept } else { &mut self.changed.names }) += 1;
@@ -236,7 +244,7 @@ impl Changes {
     fn judge_shared(&mut self, row: SavedRow<'_>, namer: &mut Namer) -> Verdict {
         let path = &row.file.path;
         let Some(formats) = self.shared.get(&self.hash(path)).copied() else { return Verdict::Keep };
-        let renamed = formats.and_then(|(from, to)| with_format(path, from, to));
+        let renamed = formats.rename(path);
         self.remaking.insert(row.key);
         let (name, on_conflict) = if namer.is_content_addressed() {
             (namer.reuse(renamed.unwrap_or_else(|| path.clone())), OnConflict::Replace)
@@ -280,10 +288,10 @@ impl Changes {
     }
 
     /// How an image differs from what this run would make: wishes as they are typed, and whether it was made with them.
-    /// `is_stated`: its record states its wishes.
-    fn differences(&self, record: &EarlierRecord, before: &Wishes, is_stated: bool) -> Vec<(String, Made)> {
+    fn differences(&self, record: &EarlierRecord, before: &EarlierWishes) -> Vec<(String, Made)> {
         let now = &self.wishes;
-        let mut wishes = self.differences_in_pixels(record, before, is_stated);
+        let mut wishes = self.differences_in_pixels(record, before);
+        let before = &before.wishes;
         let is_image = record.format.is_some();
         match self.fetch.wanted.verify {
             // What no decoder supports is recorded as checked, too.
@@ -311,12 +319,13 @@ impl Changes {
     }
 
     /// The wishes because of which the file would have other bytes.
-    fn differences_in_pixels(&self, record: &EarlierRecord, before: &Wishes, is_stated: bool) -> Vec<(String, Made)> {
+    fn differences_in_pixels(&self, record: &EarlierRecord, before: &EarlierWishes) -> Vec<(String, Made)> {
+        let EarlierWishes { wishes: before, are_stated } = before;
         let now = &self.wishes;
         let encode = |to: &str| (format!("--encode {to}"), Made::Without);
         let has_format = |name: &str| record.format.is_some_and(|format| format.name() == name);
         let Some(original) = &record.original else { return self.differences_of_received(record) };
-        if !is_stated {
+        if !are_stated {
             return match &now.encode {
                 // The format shows that it was made otherwise.
                 Some(to) if !has_format(to) => vec![encode(to)],
@@ -418,8 +427,7 @@ impl Changes {
     fn has_other_name(
         &self,
         SavedRow { job, file, .. }: SavedRow<'_>,
-        record: &EarlierRecord,
-        before: &Wishes,
+        (record, before): (&EarlierRecord, &Wishes),
         planned: Option<&PlannedName>,
         namer: &Namer,
     ) -> bool {
@@ -453,7 +461,7 @@ impl Changes {
         let formats = self.formats(record);
         self.remaking.insert(key);
         let stored = record.stored_image(path);
-        let renamed = formats.and_then(|(from, to)| with_format(path, from, to));
+        let renamed = formats.rename(path);
         if namer.is_content_addressed() {
             let name = if self.renames {
                 namer.reserve(job)
@@ -466,12 +474,12 @@ impl Changes {
         }
         let hash = url_hash(&job.url);
         let suffixed = |name: &String, length: usize| with_suffix(name, &hash[..length], true);
-        let names = renamed.iter().flat_map(|name| {
+        let mut candidates = renamed.iter().flat_map(|name| {
             std::iter::once(name.clone()).chain([8, 16, 64].into_iter().map(|length| suffixed(name, length)))
         });
         let mut is_unclaimed =
             |name: &String| is_free(name) && self.claimed.insert(self.hasher.hash_one(name.to_lowercase()));
-        let new = names.into_iter().find(|name| is_unclaimed(name));
+        let new = candidates.find(|name| is_unclaimed(name));
         let on_conflict = if new.is_some() { OnConflict::Keep } else { OnConflict::Replace };
         Remake { name: namer.reuse(new.unwrap_or_else(|| path.clone())), on_conflict, stored }
     }

@@ -62,6 +62,15 @@ pub struct EarlierOriginal {
     blake3: Option<IgnoredAny>,
 }
 
+/// The wishes with which an image was made.
+#[derive(Debug)]
+pub struct EarlierWishes {
+    /// The defaults, if the record states none.
+    pub wishes: Wishes,
+    /// Whether the record states them.
+    pub are_stated: bool,
+}
+
 /// An image as it was received.
 #[derive(Clone, Copy, Debug)]
 pub struct Received {
@@ -90,10 +99,14 @@ impl<'a> EarlierRecord<'a> {
         serde_json::from_slice::<Self>(line).ok().filter(|record| record.status == "saved")
     }
 
-    /// The wishes that the record states. `None` if it states none; `Some(None)` if they cannot be read, as those of a later
-    /// version may not.
-    pub fn made_with(&self) -> Option<Option<Wishes>> {
-        self.made_with.map(|json| serde_json::from_str(json.get()).ok())
+    /// The wishes with which the image was made. `None` if they cannot be read, as those of a later version may not.
+    pub fn made_with(&self) -> Option<EarlierWishes> {
+        match self.made_with {
+            None => Some(EarlierWishes { wishes: Wishes::default(), are_stated: false }),
+            Some(json) => {
+                serde_json::from_str(json.get()).ok().map(|wishes| EarlierWishes { wishes, are_stated: true })
+            }
+        }
     }
 
     /// The image as it was received: filters apply to that.

@@ -75,11 +75,11 @@ impl Moving<'_> {
             return Ok(());
         };
         // What cannot be read was stated by a later version, and is not changed.
-        let Some(before) = record.made_with().unwrap_or(Some(Wishes::default())) else { return Ok(()) };
+        let Some(before) = record.made_with() else { return Ok(()) };
         let (template, fix_extension) = (self.wishes.name.clone(), self.wishes.fix_extension);
         // How an image was made by a version before 0.2 is not known, and must not look as if it were.
-        let is_unknown = record.made_with().is_none() && record.original.is_some();
-        let wishes = Wishes { name: template, fix_extension, ..before };
+        let is_unknown = !before.are_stated && record.original.is_some();
+        let wishes = Wishes { name: template, fix_extension, ..before.wishes };
         let made_with = if is_unknown { MadeWith::default() } else { MadeWith::of(&wishes) };
         let new = NewName { path: &name.path, extension_mismatch: name.mismatch, made_with: &made_with };
         let Some(line) = renamed_line(journal.line_read(), job, new) else { return Ok(()) };

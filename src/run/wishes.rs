@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::fetch::{Accept, DEFAULT_MAX_BYTES, Verify};
-use crate::naming::{DEFAULT_TEMPLATE, Template};
+use crate::naming::DEFAULT_TEMPLATE;
 use crate::record::{Algorithm, Wishes};
 
 /// The wishes of a run. What its options say by default is left out.
@@ -28,7 +28,7 @@ pub fn of(options: &Options) -> Wishes {
         max_aspect: bounds.max_aspect,
         min_bytes: Some(bounds.min_bytes).filter(|bytes| *bytes > 0),
         max_bytes: Some(fetch.max_bytes).filter(|bytes| *bytes != DEFAULT_MAX_BYTES),
-        name: Some(&options.template).map(Template::text).filter(|text| *text != DEFAULT_TEMPLATE).map(str::to_owned),
+        name: Some(options.template.text()).filter(|text| *text != DEFAULT_TEMPLATE).map(str::to_owned),
         // Images that are made anew always get the extension of their format, whether it is asked for or not.
         fix_extension: fetch.fix_extension && !makes_pixels(options),
         ..Wishes::default()
