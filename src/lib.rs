@@ -76,7 +76,7 @@ mod sink;
 mod util;
 
 pub use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, Measures, Mode, Original, Outcome, Reason, Record,
+    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, KnownFile, Measures, Mode, Original, Outcome, Reason, Record,
     RunError, Saved, Skipped, Timing, Verified,
 };
 pub use crate::report::Summary;
@@ -90,6 +90,8 @@ pub mod options {
     pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
     pub use crate::naming::{Template, TemplateError};
+    pub use crate::report::table::TableFormat;
+    pub use crate::run::metadata::Metadata;
     pub use crate::sink::folder::Options as Folder;
 }
 

@@ -498,7 +498,7 @@ const fn is_unreachable(kind: ErrorKind) -> bool {
 }
 
 fn file_exists(path: String) -> Skipped {
-    Skipped { reason: Reason::FileExists, path: Some(path), bytes: None }
+    Skipped::new(Reason::FileExists, Some(path))
 }
 
 fn too_large(limit: u64) -> FetchError {

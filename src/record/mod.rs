@@ -9,6 +9,7 @@ mod error;
 mod exit;
 mod format;
 mod job;
+mod known;
 mod line;
 mod modes;
 mod outcome;
@@ -18,6 +19,7 @@ pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
 pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};
+pub use self::known::KnownFile;
 pub use self::line::RecordLine;
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{

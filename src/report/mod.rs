@@ -14,6 +14,7 @@ pub mod markdown;
 pub mod plan;
 mod statistics;
 mod summary;
+pub mod table;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,7 @@ fn pass(mode: Mode) -> Tally {
     let error = FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found");
     let timing = Timing { total_ms: 500.0, ..Timing::default() };
     pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
-    pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));
+    pass.add(&record(Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, None))));
     pass
 }
 

@@ -19,7 +19,7 @@ pub enum Admitted {
         replaces: Option<String>,
     },
     /// An earlier run saved it as this file, which is still there.
-    Saved(String),
+    Saved(StoredFile),
     /// An earlier row has the same URL and has its record. With the file that was stored for it, if there is one.
     Duplicate(Option<StoredFile>),
     /// An earlier row has the same URL, and its download is in flight.
@@ -51,14 +51,14 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
         // A file whose digest is not what the list asks for now is fetched again.
-        if let Some(StoredFile { path, bytes, other_digest: None, .. }) = &earlier
-            && existing == Existing::Keep
-            && size(path) == Some(*bytes)
-        {
-            return Ok(Admitted::Saved(path.clone()));
-        }
-        // A file that was stored for another row must not be replaced by this one.
-        let earlier = earlier.filter(|stored| stored.is_own);
+        let is_current = |stored: &StoredFile| {
+            existing == Existing::Keep && stored.other_digest.is_none() && size(&stored.path) == Some(stored.bytes)
+        };
+        let earlier = match earlier {
+            Some(stored) if is_current(&stored) => return Ok(Admitted::Saved(stored)),
+            // A file that was stored for another row must not be replaced by this one.
+            earlier => earlier.filter(|stored| stored.is_own),
+        };
         let on_conflict = match (&earlier, existing) {
             (_, Existing::Replace) => OnConflict::Replace,
             // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not

@@ -115,7 +115,6 @@ impl<'a> Ledger<'a> {
             }
         };
         self.tally.add_url(&job.url);
-        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
@@ -126,8 +125,8 @@ impl<'a> Ledger<'a> {
             Ok(Admitted::Fetch { name, on_conflict, replaces }) => {
                 return Some((key, Work { job, name, on_conflict, replaces }));
             }
-            Ok(Admitted::Saved(path)) => {
-                let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
+            Ok(Admitted::Saved(stored)) => {
+                let record = Record::of(&job, Outcome::Skipped(stored.already_saved()));
                 self.settle(Some(key), &record, None);
             }
             Ok(Admitted::Duplicate(stored)) => {
@@ -282,7 +281,7 @@ fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_di
             let clause = format!("the {name} of {path}, from an earlier row, is {made}, and the list says {digest}");
             Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::Checksum, clause), 0, None))
         }
-        (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
+        (path, ..) => Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, path)),
     }
 }
 

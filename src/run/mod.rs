@@ -7,6 +7,7 @@ mod admission;
 mod asides;
 pub mod dry_run;
 mod ledger;
+pub mod metadata;
 mod names;
 mod options;
 mod others;
@@ -19,6 +20,7 @@ mod sample;
 pub mod schedule;
 pub mod shutdown;
 mod state;
+pub mod status;
 mod stream;
 mod survey;
 
@@ -45,6 +47,7 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     // The output stays locked until the report is written.
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
+    metadata::prepare(options, &lists, &mut state)?;
     let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_names_anew || options.modes.len() > 1, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
@@ -68,8 +71,10 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
         Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
     };
     let written = outputs.write(options, &report);
+    let described = metadata::write(options, &folder);
     if exit != Some(Exit::HungUp) {
         written?;
+        described?;
     }
     match failure {
         Some(error) => Err(error),

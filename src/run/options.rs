@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::metadata::Metadata;
 use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
@@ -40,6 +41,8 @@ pub struct Options {
     pub row_identity: RowIdentity,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
+    /// Where the metadata of the images goes.
+    pub metadata: Option<Metadata>,
     /// The mode of each pass over the list.
     pub modes: Vec<Mode>,
     /// Fetch only a sample of the list.
@@ -69,6 +72,7 @@ impl Default for Options {
             existing: Existing::default(),
             row_identity: RowIdentity::Url,
             manifest: None,
+            metadata: None,
             modes: vec![Mode::Concurrent],
             sample: None,
             concurrency: DEFAULT_CONCURRENCY,

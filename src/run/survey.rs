@@ -83,7 +83,7 @@ impl<'a> Survey<'a> {
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
         let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
-        let (key, reason, path) = match admission.admit(&job, key)? {
+        let (key, skipped) = match admission.admit(&job, key)? {
             Admitted::Fetch { name, on_conflict, replaces } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
@@ -91,14 +91,16 @@ impl<'a> Survey<'a> {
                     *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
                     return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
                 };
-                (Some(key), Reason::FileExists, Some(path))
+                (Some(key), Skipped::new(Reason::FileExists, Some(path)))
             }
-            Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
-            Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
-            Admitted::InFlight => (None, Reason::DuplicateUrl, None),
+            Admitted::Saved(stored) => (Some(key), stored.already_saved()),
+            Admitted::Duplicate(stored) => {
+                (None, Skipped::new(Reason::DuplicateUrl, stored.map(|stored| stored.path)))
+            }
+            Admitted::InFlight => (None, Skipped::new(Reason::DuplicateUrl, None)),
         };
-        *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
-        let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
+        *self.counts.skipped_by_reason.entry(skipped.reason.name()).or_default() += 1;
+        let record = Record::of(&job, Outcome::Skipped(skipped));
         Ok(RowPlan::Settled(key, Box::new(record)))
     }
 

@@ -47,6 +47,7 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod status;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;
