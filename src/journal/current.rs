@@ -438,7 +438,7 @@ impl RandomLines {
     fn line(&mut self, offset: u64) -> Result<&str, RunError> {
         if offset >= UNRECORDED {
             let line = usize::try_from(offset - UNRECORDED).ok().and_then(|number| self.unrecorded.get(number));
-            return Ok(line.map_or("", |line| line));
+            return Ok(line.map_or("", String::as_str));
         }
         self.read(offset).map_err(|source| RunError::Journal { path: self.path.clone(), source })?;
         let changed = || io::Error::new(io::ErrorKind::InvalidData, "it was changed while it was read");

@@ -55,6 +55,12 @@ impl KnownFile {
         Self(Some(known.into()))
     }
 
+    /// The fields as a JSON object, as they are written in the record of the file.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        self.0.as_deref().unwrap_or("{}")
+    }
+
     /// Whether nothing is known but the path and the size in bytes.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -4,6 +4,7 @@
 //! It is made from the journal, so it has the images of all runs into the folder. It appears under its name when it is
 //! complete, and may lie among the images.
 
+use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +17,7 @@ use super::state::State;
 use super::status::current_records;
 use crate::input::Lists;
 use crate::journal::{CurrentRecord, CurrentRecords};
-use crate::record::{Reason, RunError, is_plain_path};
+use crate::record::{KnownFile, Reason, RunError, is_plain_path};
 use crate::report::table::{ColumnFinder, Purpose, Table, TableFormat, TableRow};
 use crate::sink::folder::FolderView;
 use crate::util::human::Count;
@@ -109,6 +110,7 @@ impl Metadata {
         let mut finder = ColumnFinder::new(Purpose::Metadata);
         // Whether each row has a file. Asking for it twice would cost as much as all the rest.
         let mut have_files = Vec::with_capacity(records.len());
+        let mut files_of_others = HashMap::new();
         records.for_each(|record| {
             let Some(file) = NamedFile::of(&record) else {
                 have_files.push(false);
@@ -126,8 +128,14 @@ impl Metadata {
             } else {
                 written.missing += 1;
             }
+            if is_there && file.is_of_another {
+                files_of_others.insert(file.path, KnownFile::default());
+            }
             Ok(())
         })?;
+        if !files_of_others.is_empty() {
+            describe(&mut files_of_others, records)?;
+        }
         let columns = finder.finish();
         let mut file = self.begin()?;
         let to_folder = self.to_folder(folder);
@@ -138,9 +146,11 @@ impl Metadata {
             if have_files.next() != Some(true) {
                 return Ok(());
             }
-            let path = NamedFile::of(&record).map_or_else(String::new, |file| file.path);
-            let name = json(&format!("{to_folder}{path}"), false).map_err(|error| RunError::System(error.into()))?;
-            let row = TableRow { record: record.with_file, file_name: std::str::from_utf8(&name).ok() };
+            let Some(file) = NamedFile::of(&record) else { return Ok(()) };
+            let name = json(&format!("{to_folder}{}", file.path), false);
+            let name = name.map_err(|error| RunError::System(error.into()))?;
+            let known = files_of_others.get(&file.path).filter(|_| file.is_of_another).map(KnownFile::as_json);
+            let row = TableRow { record: record.with_file, known, file_name: std::str::from_utf8(&name).ok() };
             table.write(row).map_err(|source| self.failed(source))
         })?;
         table.finish().map_err(|source| self.failed(source))?;
@@ -200,11 +210,25 @@ fn relative(from: &Path, to: &Path) -> String {
     way.map(|component| format!("{}/", component.as_os_str().to_string_lossy())).collect()
 }
 
+/// Finds what the records of these files say of them. The records of other rows that have them say no more than the path.
+fn describe(files: &mut HashMap<String, KnownFile>, records: &mut CurrentRecords) -> Result<(), RunError> {
+    records.for_each(|record| {
+        if let Some(file) = NamedFile::of(&record).filter(|file| !file.is_of_another)
+            && let Some(known) = files.get_mut(&file.path)
+        {
+            *known = KnownFile::of_record(record.with_file);
+        }
+        Ok(())
+    })
+}
+
 /// The file that a row has.
 struct NamedFile {
     path: String,
     /// Its size, if the record says it.
     bytes: Option<u64>,
+    /// It was stored for another row with the same content.
+    is_of_another: bool,
 }
 
 impl NamedFile {
@@ -228,7 +252,7 @@ impl NamedFile {
             _ => false,
         };
         let path = path.filter(|path| has_file && is_plain_path(path))?;
-        Some(Self { path, bytes })
+        Some(Self { path, bytes, is_of_another: reason == Reason::DuplicateContent.name() })
     }
 
     /// Whether it is there, as it was stored.

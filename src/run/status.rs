@@ -102,7 +102,7 @@ fn print(options: &StatusOptions, records: &mut CurrentRecords, counts: &mut Cou
     let mut table = Table::begin(options.format, &columns, out, io::stdout().is_terminal()).map_err(fail)?;
     records.for_each(|record| {
         if is_shown(&record) {
-            table.write(TableRow { record: record.line, file_name: None }).map_err(fail)?;
+            table.write(TableRow { record: record.line, known: None, file_name: None }).map_err(fail)?;
         }
         Ok(())
     })?;

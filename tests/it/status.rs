@@ -286,6 +286,21 @@ fn list_value(dir: &TestDir, index: u64, column: &str) -> Value {
 }
 
 #[test]
+fn metadata_of_a_row_with_the_content_of_another_row_has_what_is_known_of_the_file() {
+    let server = Server::start();
+    // The same bytes at two addresses.
+    let urls = ["/jpeg/a.jpg", "/jpeg/b.jpg"].map(|path| server.url(path));
+    let run = fetchimg().lines(&urls).args(["--name", "{sha256}", "--sequential", "--metadata", "m.jsonl"]).run();
+    assert_eq!(run.record(1)["reason"], "duplicate_content", "{run}");
+    let rows = manifest(&run.dir.read("m.jsonl"));
+    assert_eq!(rows.len(), 2, "{run}");
+    for field in ["file_name", "bytes", "width", "height", "format", "sha256"] {
+        assert!(!rows[0][field].is_null() && rows[0][field] == rows[1][field], "{field}\n{run}");
+    }
+    assert!(rows[0]["final_url"] == urls[0] && rows[1]["final_url"].is_null(), "{run}");
+}
+
+#[test]
 fn metadata_names_only_files_that_are_there() {
     let server = Server::start();
     let urls = ["/png/300/a.png", "/png/300/b.png", "/png/300/c.png"].map(|path| server.url(path));

@@ -120,6 +120,7 @@ impl Kinds {
     const INT: u8 = 2;
     const DOUBLE: u8 = 4;
     const TEXT: u8 = 8;
+    const NUMBERS: u8 = Self::INT | Self::DOUBLE;
 
     fn add(&mut self, value: &str) {
         self.0 |= match value.as_bytes().first() {
@@ -137,7 +138,7 @@ impl Kinds {
             Self::BOOL => CellType::Bool,
             Self::INT => CellType::Int,
             0 if ["index", "bytes", "width", "height"].contains(&name) => CellType::Int,
-            Self::DOUBLE | 6 => CellType::Double,
+            Self::DOUBLE | Self::NUMBERS => CellType::Double,
             _ => CellType::Text,
         }
     }
@@ -278,7 +279,8 @@ impl Columns {
         if let Some(position) = self.own.get(FILE_NAME) {
             cells[*position] = row.file_name;
         }
-        for field in RawFields::of(row.record) {
+        let known = RawFields::of(row.known.unwrap_or_default());
+        for field in known.chain(RawFields::of(row.record)) {
             if field.name == "extra" {
                 for column in RawFields::of(field.value) {
                     if let Some(position) = self.list.get(column.name) {

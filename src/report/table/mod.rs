@@ -62,6 +62,8 @@ pub enum Purpose {
 pub struct TableRow<'a> {
     /// The record as JSON.
     pub record: &'a str,
+    /// Fields that the record lacks, as a JSON object.
+    pub known: Option<&'a str>,
     /// The name of the file as JSON, for [`Purpose::Metadata`].
     pub file_name: Option<&'a str>,
 }
@@ -207,7 +209,7 @@ mod tests {
         let mut out = Vec::new();
         let mut table = Table::begin(format, &columns, &mut out, false).expect("a table");
         for record in RECORDS {
-            table.write(TableRow { record, file_name: Some("\"x/1.png\"") }).expect("a row");
+            table.write(TableRow { record, known: None, file_name: Some("\"x/1.png\"") }).expect("a row");
         }
         table.finish().expect("an end");
         String::from_utf8(out).expect("text")
