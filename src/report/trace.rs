@@ -217,9 +217,10 @@ impl HostTally {
     /// Counts a failure.
     fn fail(&mut self, kind: &str, example: impl FnOnce() -> FailureExample) {
         self.failed += 1;
+        let has_room = self.failures.len() < MAX_KINDS;
         match self.failures.iter_mut().find(|failures| failures.kind == kind) {
             Some(failures) => failures.count += 1,
-            None if self.failures.len() < MAX_KINDS => {
+            None if has_room => {
                 self.failures.push(HostFailures { kind: kind.to_owned(), count: 1, example: example() });
             }
             None => {}

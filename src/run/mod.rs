@@ -74,12 +74,14 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let described = metadata::write(options, &folder);
     if exit != Some(Exit::HungUp) {
         written?;
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    if exit != Some(Exit::HungUp) {
         described?;
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),
-    }
+    Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }))
 }
 
 /// Copies lists that can be read only once, such as a pipe, if they are read more than once. Returns `None` if the run

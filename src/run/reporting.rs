@@ -58,10 +58,12 @@ impl Outputs {
     /// When it cannot be written. The files are written even if the streams are broken, as those of a terminal that is
     /// gone.
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
-        let paths = |page| [page, &*options.output, &*self.journal];
-        let printed = print_report(options, |out, format| write(out, format, report, paths(Path::new(""))));
-        for (format, path, file) in self.reports {
-            let written = write(&mut BufWriter::new(file), format, report, paths(&path));
+        let Self { reports, journal, .. } = self;
+        let no_page = [Path::new(""), &options.output, &journal];
+        let printed = print_report(options, |out, format| write(out, format, report, no_page));
+        for (format, path, file) in reports {
+            let paths = [&*path, &options.output, &journal];
+            let written = write(&mut BufWriter::new(file), format, report, paths);
             written.map_err(|source| RunError::Output { path, source })?;
         }
         printed
