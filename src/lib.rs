@@ -76,8 +76,8 @@ mod sink;
 mod util;
 
 pub use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, KnownFile, Measures, Mode, Original, Outcome, Reason, Record,
-    RunError, Saved, Skipped, Timing, Verified,
+    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, KnownFile, Measures, Mode, Original, Outcome, Reason,
+    Record, RunError, Saved, Skipped, Timing, Verified,
 };
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};

@@ -555,7 +555,8 @@ mod tests {
         let (shown, _) = current(&[before, failed(1, "b", "dns"), failed(1, "b", "dns"), moved], &[]);
         let expected = [
             failed(1, "b", "dns").trim_end().to_owned(),
-            r##"{"index":3,"url":"http://a/a#x","status":"saved","path":"a.png","bytes":5,"extra":{"n":2}}"##.to_owned(),
+            r##"{"index":3,"url":"http://a/a#x","status":"saved","path":"a.png","bytes":5,"extra":{"n":2}}"##
+                .to_owned(),
         ];
         assert_eq!(shown, expected);
     }
@@ -617,7 +618,8 @@ mod tests {
 
     #[test]
     fn lines_are_found_wherever_blocks_end() {
-        let lines = (0..2000_u64).map(|row| saved(row, &format!("{row}"), &"x".repeat(usize::try_from(row).expect("few"))));
+        let lines =
+            (0..2000_u64).map(|row| saved(row, &format!("{row}"), &"x".repeat(usize::try_from(row).expect("few"))));
         let mut lines = lines.collect::<Vec<_>>();
         let expected = lines.clone();
         lines.reverse();

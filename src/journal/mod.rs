@@ -424,7 +424,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("manifest.jsonl");
         let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
-        let stored = |path: &str, bytes| StoredFile { path: path.to_owned(), bytes, is_own: true, other_digest: None, known: KnownFile::default() };
+        let stored = |path: &str, bytes| StoredFile {
+            path: path.to_owned(),
+            bytes,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let plan = |journal: &mut Journal, url: &Url, path: &str| {
             let line = format!(r#"{{"index":0,"url":"{url}","status":"planned","path":"{path}"}}"#);
             let key = journal.key(&Job::new(0, url.clone()));
@@ -495,7 +501,13 @@ mod tests {
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::New(None));
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::InFlight);
             append(&mut journal, &saved(url, name), url).expect("append");
-            let stored = StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() };
+            let stored = StoredFile {
+                path: name.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::Done(Some(stored)));
         }
         journal.flush().expect("flush");
@@ -507,7 +519,13 @@ mod tests {
             Journal::open(&path, RowIdentity::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| {
-            Lookup::New(Some(StoredFile { path: path.into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() }))
+            Lookup::New(Some(StoredFile {
+                path: path.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            }))
         };
         assert_eq!(look_up(&mut journal, &url("https://a.example/1.png")).expect("look up"), stored("1.png"));
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::InFlight);
@@ -532,7 +550,13 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 look_up(&mut journal, url).expect("look up"),
-                Lookup::New(Some(StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() }))
+                Lookup::New(Some(StoredFile {
+                    path: name.into(),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default()
+                }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -553,7 +577,13 @@ mod tests {
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
         assert_eq!(
             journal.adopt(&line).expect("adopt"),
@@ -593,7 +623,13 @@ mod tests {
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         append(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("append");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::Done(Some(stored.clone())));
         journal.begin_pass();
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
@@ -629,9 +665,21 @@ mod tests {
                 look_up(&mut Journal::open(&path, RowIdentity::Url, save).expect("open"), &one).expect("look up");
             (found, saved)
         };
-        let of_another = StoredFile { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None, known: KnownFile::default() };
+        let of_another = StoredFile {
+            path: "2.png".into(),
+            bytes: 7,
+            is_own: false,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(again(&[&skipped]), (Lookup::New(Some(of_another)), vec![]));
-        let own = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() };
+        let own = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let expected = (Lookup::New(Some(own)), vec!["1.png".to_owned()]);
         assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
     }
@@ -645,7 +693,13 @@ mod tests {
         append(&mut journal, &saved(&one, "1.png"), &one).expect("append");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() };
+            let stored = StoredFile {
+                path: "1.png".into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
             let failed = Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
@@ -684,8 +738,15 @@ mod tests {
 
             let mut journal =
                 Journal::open(&path, RowIdentity::UrlAndNumber { several_passes: again }, |_| {}).expect("open");
-            let stored =
-                |index| Some(StoredFile { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None, known: KnownFile::default() });
+            let stored = |index| {
+                Some(StoredFile {
+                    path: format!("{index}.png"),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default(),
+                })
+            };
             assert_eq!(look_up_row(&mut journal, 2, &one).expect("look up"), Lookup::New(stored(2)));
             assert_eq!(look_up_row(&mut journal, 4, &one).expect("look up"), Lookup::New(None), "a row that is new");
             assert_eq!(look_up_row(&mut journal, 1, &url("https://a.example/")).expect("look up"), Lookup::New(None));

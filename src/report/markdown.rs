@@ -130,7 +130,12 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Hosts\n")?;
     if trace.hosts_met > trace.hosts.len() as u64 {
         let more = if trace.more_hosts { " that were counted; there were more" } else { "" };
-        writeln!(out, "The {} with the most failures and rows, of {}{more}.\n", trace.hosts.len(), Count(trace.hosts_met))?;
+        writeln!(
+            out,
+            "The {} with the most failures and rows, of {}{more}.\n",
+            trace.hosts.len(),
+            Count(trace.hosts_met)
+        )?;
     }
     writeln!(out, "| host | saved | failed | requests | size | first byte, mean | whole, mean |")?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;

@@ -267,12 +267,9 @@ mod tests {
 
     #[test]
     fn the_way_to_another_folder_is_relative() {
-        for (from, to, way) in [
-            ("/a/b", "/a/b", ""),
-            ("/a", "/a/b/c", "b/c/"),
-            ("/a/b", "/a", "../"),
-            ("/a/x/y", "/a/b", "../../b/"),
-        ] {
+        for (from, to, way) in
+            [("/a/b", "/a/b", ""), ("/a", "/a/b/c", "b/c/"), ("/a/b", "/a", "../"), ("/a/x/y", "/a/b", "../../b/")]
+        {
             assert_eq!(relative(Path::new(from), Path::new(to)), way, "{from} {to}");
         }
     }

@@ -94,9 +94,7 @@ impl<'a> Survey<'a> {
                 (Some(key), Skipped::new(Reason::FileExists, Some(path)))
             }
             Admitted::Saved(stored) => (Some(key), stored.already_saved()),
-            Admitted::Duplicate(stored) => {
-                (None, Skipped::new(Reason::DuplicateUrl, stored.map(|stored| stored.path)))
-            }
+            Admitted::Duplicate(stored) => (None, Skipped::new(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
             Admitted::InFlight => (None, Skipped::new(Reason::DuplicateUrl, None)),
         };
         *self.counts.skipped_by_reason.entry(skipped.reason.name()).or_default() += 1;

@@ -187,7 +187,9 @@ mod tests {
         for end in 0..whole.len() {
             assert!(!split(&whole[..end]).1, "{}", &whole[..end]);
         }
-        for text in ["", "[]", "null", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":x}", "{\"a\":1}{", "{\"a\":1,}", "{\"a\":1}x"] {
+        for text in
+            ["", "[]", "null", "{,}", "{\"a\"}", "{\"a\":}", "{\"a\":x}", "{\"a\":1}{", "{\"a\":1,}", "{\"a\":1}x"]
+        {
             assert!(!split(text).1, "{text}");
         }
     }

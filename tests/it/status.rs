@@ -60,7 +60,10 @@ fn each_row_has_its_current_record_whatever_runs_came_after_it() {
         let after = status(&first.dir).run();
         let records = shown(&after);
         assert_eq!(records[0], saved, "what the record of the file says is not hidden\n{after}");
-        assert_eq!(records.iter().map(|record| record["index"].as_u64()).collect::<Vec<_>>(), [0, 1, 2, 3, 4].map(Some));
+        assert_eq!(
+            records.iter().map(|record| record["index"].as_u64()).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4].map(Some)
+        );
         let outcomes = records.iter().map(outcome).collect::<Vec<_>>();
         assert_eq!((&*outcomes[1], &*outcomes[3]), ("saved b.png", "failed http_status 410"), "{after}");
     }

@@ -19,8 +19,8 @@ use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sa
 use self::output::{check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
-pub use self::status::status_options;
 use self::status::metadata;
+pub use self::status::status_options;
 use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;

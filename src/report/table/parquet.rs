@@ -96,9 +96,7 @@ impl<'a> ParquetTable<'a> {
             let levels = Some(std::mem::take(levels));
             let levels = levels.as_deref();
             match values {
-                Values::Bool(values) => {
-                    column.typed::<BoolType>().write_batch(&std::mem::take(values), levels, None)
-                }
+                Values::Bool(values) => column.typed::<BoolType>().write_batch(&std::mem::take(values), levels, None),
                 Values::Int(values) => column.typed::<Int64Type>().write_batch(&std::mem::take(values), levels, None),
                 Values::Double(values) => {
                     column.typed::<DoubleType>().write_batch(&std::mem::take(values), levels, None)
