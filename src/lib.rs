@@ -76,8 +76,8 @@ mod sink;
 mod util;
 
 pub use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, MadeWith, Measures, Mode, Original, Outcome, Reason,
-    Record, Refused, RunError, Saved, Seen, Skipped, Timing, Verified, Wishes,
+    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, KnownFile, MadeWith, Measures, Mode, Original, Outcome,
+    Reason, Record, Refused, RunError, Saved, Seen, Skipped, Timing, Verified, Wishes,
 };
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};
@@ -90,6 +90,8 @@ pub mod options {
     pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
     pub use crate::naming::{Template, TemplateError};
+    pub use crate::report::table::TableFormat;
+    pub use crate::run::metadata::Metadata;
     pub use crate::sink::folder::Options as Folder;
 }
 

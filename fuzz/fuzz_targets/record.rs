@@ -66,7 +66,7 @@ fn record(input: &Input) -> Record {
         _ => {
             let reasons = [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists, Reason::DuplicateContent];
             let reason = reasons[usize::from(input.kind / 3 % 4)];
-            Outcome::Skipped(Skipped { reason, path: first.then_some(path), bytes: second.then_some(input.index) })
+            Outcome::Skipped(Skipped { bytes: second.then_some(input.index), ..Skipped::new(reason, first.then_some(path)) })
         }
     };
     Record { index: input.index, url, url_hash: third.then_some(other), outcome, extra: Extra::default() }

@@ -25,6 +25,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg urls.txt --sample 200", "a forecast for the whole list"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
+    ("fetchimg --status -o images --failed", "what has failed, from the journal"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
 ];
 
@@ -189,6 +190,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub manifest: Option<PathBuf>,
 
+    /// Write the names and columns of all saved images to FILE at the end, as .jsonl, .csv or .parquet
+    ///
+    /// One row for each saved image, of this run and of earlier ones: file_name, relative to the folder of FILE, what is
+    /// known of the file, and the columns of the list. This is what loaders of image folders read. metadata.jsonl may lie
+    /// among the images.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub metadata: Option<PathBuf>,
+
     /// What to accept: image, a comma-separated list of formats such as jpeg,png,webp, or any
     #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Images")]
     pub accept: String,
@@ -273,6 +282,29 @@ pub struct Args {
     /// Seed for the draw: the same seed draws the same rows of the same list
     #[arg(long, value_name = "N", help_heading = "Modes", requires = "sample")]
     pub sample_seed: Option<u64>,
+
+    /// Show what is there now: the current record of each row, from the journal of the output folder; fetch nothing
+    ///
+    /// No list is read, and nothing is changed, so this works while a run goes on.
+    #[arg(long, help_heading = "Status")]
+    pub status: bool,
+
+    /// Show rows that have failed
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub failed: bool,
+
+    /// Show rows that are saved
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub saved: bool,
+
+    /// Show rows that were refused by filters
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub refused: bool,
+
+    /// How to show them: jsonl shows records as they are, the others have a column for each field and column of the list
+    /// [default: jsonl]
+    #[arg(long, value_name = "FORMAT", help_heading = "Status", requires = "status")]
+    pub format: Option<StatusFormat>,
 
     /// Maximum number of downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = run::DEFAULT_CONCURRENCY.get(), help_heading = "Modes")]
@@ -458,6 +490,15 @@ pub enum EncodeChoice {
     Jpeg,
     Png,
     Webp,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    Jsonl,
+    Csv,
+    Tsv,
+    Parquet,
 }
 
 /// `--log-format`.

@@ -22,7 +22,7 @@ use self::signals::Signals;
 use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
-use crate::run::{self, dry_run};
+use crate::run::{self, dry_run, status};
 use crate::util::redact::escaped;
 
 /// Runs the program for a command line, whose first word is the program's name, and returns the exit status.
@@ -50,6 +50,9 @@ fn execute(args: Args) -> Exit {
         Ok(Some(document)) => return print_document(&document),
         Err(error) => return print_error(&RunError::System(error), Exit::Aborted),
     }
+    if args.status {
+        return show_status(&args);
+    }
     let mut config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return print_error(&error, Exit::Usage),
@@ -63,6 +66,14 @@ fn execute(args: Args) -> Exit {
         fd_limit::apply(&mut config.run);
     }
     supervise(config, &screen).unwrap_or_else(|error| print_error(&RunError::System(error), Exit::Aborted))
+}
+
+/// Shows what is there now (`--status`).
+fn show_status(args: &Args) -> Exit {
+    match config::status_options(args) {
+        Ok(options) => status::status(&options).unwrap_or_else(|error| print_error(&error, Exit::Aborted)),
+        Err(error) => print_error(&error, Exit::Usage),
+    }
 }
 
 /// Runs until the run ends or a second signal arrives. The run may be blocked in a write to a pipe that is no longer

@@ -77,7 +77,7 @@ impl Fetcher {
             }
             Stored::Exists => Ok(Ended::Skipped(file_exists(name.path))),
             Stored::Duplicate { of } => {
-                Ok(Ended::Skipped(Skipped { reason: Reason::DuplicateContent, path: Some(of), bytes: Some(bytes) }))
+                Ok(Ended::Skipped(Skipped { bytes: Some(bytes), ..Skipped::new(Reason::DuplicateContent, Some(of)) }))
             }
         }
     }

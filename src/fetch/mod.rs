@@ -558,7 +558,7 @@ const fn is_unreachable(kind: ErrorKind) -> bool {
 }
 
 fn file_exists(path: String) -> Skipped {
-    Skipped { reason: Reason::FileExists, path: Some(path), bytes: None }
+    Skipped::new(Reason::FileExists, Some(path))
 }
 
 /// Why the body of a response is not read, if it is not.

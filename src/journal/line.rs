@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{RowIdentity, StoredFile};
-use crate::record::{Checksum, Digests, ErrorKind, Job, Reason, is_plain_path, url_hash, without_fragment};
+use crate::record::{Checksum, Digests, ErrorKind, Job, KnownFile, Reason, is_plain_path, url_hash, without_fragment};
 
 /// The fields of a record that the journal needs.
 #[derive(Deserialize)]
@@ -46,7 +46,13 @@ impl RecordFields<'_> {
     /// The file that the row has. Its digest is not compared with any.
     pub fn stored(&self) -> Option<StoredFile> {
         let (path, bytes, is_own) = (self.plain_path()?.to_owned(), self.bytes, self.is_saved());
-        (is_own || self.is_duplicate_content()).then_some(StoredFile { path, bytes, is_own, other_digest: None })
+        (is_own || self.is_duplicate_content()).then_some(StoredFile {
+            path,
+            bytes,
+            is_own,
+            other_digest: None,
+            known: KnownFile::default(),
+        })
     }
 
     /// Whether the row was skipped because another row had stored the same content.

@@ -16,7 +16,7 @@ const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The longest line that is read as a record. A row of a list has at most 1 MiB, and JSON may need 6 bytes for one; the
 /// rest of a record is far shorter than what is left.
-const MAX_LINE_BYTES: usize = 16 << 20;
+pub(super) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// An append-only file of lines.
 #[derive(Debug)]
@@ -274,9 +274,9 @@ impl LineFile {
 }
 
 /// The extent of a line in the file.
-struct Line {
+pub(super) struct Line {
     /// The number of bytes, with the line feed.
-    length: u64,
+    pub length: u64,
     /// Whether it ends in a line feed, and not at the end of the file.
     is_ended: bool,
 }
@@ -299,7 +299,7 @@ fn each_line(file: &mut File, length: u64, mut each: impl FnMut(u64, &[u8])) -> 
 
 /// Reads a line with its line feed. Of a line that is too long for a record, which may be a hole that a loss of power
 /// has left, only the beginning is kept.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+pub(super) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let mut length = 0;
     loop {

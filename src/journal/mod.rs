@@ -11,6 +11,7 @@
 //! question is left. Then a row is not kept in the index unless an earlier run has saved it.
 
 mod compaction;
+mod current;
 mod ended;
 mod index;
 mod line;
@@ -23,13 +24,14 @@ use std::fs::File;
 use std::path::Path;
 
 use self::compaction::{LineCounter, LineCounts};
+pub use self::current::{CurrentRecord, CurrentRecords};
 pub use self::ended::EarlierEnd;
 pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
 pub use self::moved::{NamingRecord, NewName, renamed_line};
-use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
+use crate::record::{Job, KnownFile, Outcome, Reason, Record, RunError, Skipped, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.
 #[derive(Debug)]
@@ -66,6 +68,17 @@ pub struct StoredFile {
     pub is_own: bool,
     /// The digest of the received body, if it differs from the checksum that the row asks for.
     pub other_digest: Option<String>,
+    /// What else the record says of the file, where the row may be skipped because of it.
+    pub known: KnownFile,
+}
+
+impl StoredFile {
+    /// The outcome of a row that has this file already.
+    #[must_use]
+    pub fn already_saved(self) -> Skipped {
+        let Self { path, bytes, known, .. } = self;
+        Skipped { bytes: Some(bytes), known, ..Skipped::new(Reason::AlreadySaved, Some(path)) }
+    }
 }
 
 /// A file that an earlier run has saved.
@@ -242,11 +255,11 @@ impl Journal {
             }
             Some(RowState::EndedEarlier(offset)) => self.look_up_ended(offset, key, job)?,
             Some(RowState::InFlight(_)) => Lookup::InFlight,
-            Some(RowState::Done(offset, _)) => match self.read_back(offset, job)? {
+            Some(RowState::Done(offset, _)) => match self.read_back(offset, job, |_| KnownFile::default())? {
                 ReadBack::SameRow(stored) => Lookup::Done(stored),
                 ReadBack::OtherRow => Lookup::New(None),
             },
-            Some(RowState::SavedEarlier(offset)) => match self.read_back(offset, job)? {
+            Some(RowState::SavedEarlier(offset)) => match self.read_back(offset, job, KnownFile::of_record)? {
                 ReadBack::SameRow(stored) => {
                     self.index.set(key, RowState::InFlight(Some(offset)));
                     Lookup::New(stored)
@@ -263,8 +276,13 @@ impl Journal {
         &self.read_back
     }
 
-    /// Reads the record at an offset and compares it with a row.
-    fn read_back(&mut self, Offset(offset): Offset, job: &Job) -> Result<ReadBack, RunError> {
+    /// Reads the record at an offset and compares it with a row. `known` finds what else it says of the file.
+    fn read_back(
+        &mut self,
+        Offset(offset): Offset,
+        job: &Job,
+        known: impl FnOnce(&str) -> KnownFile,
+    ) -> Result<ReadBack, RunError> {
         let line = self.lines.line(offset)?;
         // A planned path was written by this run and may still contain fields of the template. It is shown and never opened,
         // so it is not checked.
@@ -274,7 +292,14 @@ impl Journal {
                 let (bytes, is_own) = (found.bytes, !found.is_duplicate_content());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
                 let path = if is_planned { found.path.as_deref() } else { found.plain_path() };
-                ReadBack::SameRow(path.map(|path| StoredFile { path: path.to_owned(), bytes, is_own, other_digest }))
+                let known = || std::str::from_utf8(&line).map_or_else(|_| KnownFile::default(), known);
+                ReadBack::SameRow(path.map(|path| StoredFile {
+                    path: path.to_owned(),
+                    bytes,
+                    is_own,
+                    other_digest,
+                    known: known(),
+                }))
             }
             _ => ReadBack::OtherRow,
         });
@@ -436,7 +461,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal.jsonl");
         let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
-        let stored = |path: &str, bytes| StoredFile { path: path.to_owned(), bytes, is_own: true, other_digest: None };
+        let stored = |path: &str, bytes| StoredFile {
+            path: path.to_owned(),
+            bytes,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let plan = |journal: &mut Journal, url: &Url, path: &str| {
             let line = format!(r#"{{"index":0,"url":"{url}","status":"planned","path":"{path}"}}"#);
             let key = journal.key(&Job::new(0, url.clone()));
@@ -508,7 +539,13 @@ mod tests {
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::New(None));
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::InFlight);
             append(&mut journal, &saved(url, name), url).expect("append");
-            let stored = StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None };
+            let stored = StoredFile {
+                path: name.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::Done(Some(stored)));
         }
         journal.flush().expect("flush");
@@ -520,7 +557,13 @@ mod tests {
             Journal::open(&path, RowIdentity::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| {
-            Lookup::New(Some(StoredFile { path: path.into(), bytes: 5, is_own: true, other_digest: None }))
+            Lookup::New(Some(StoredFile {
+                path: path.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            }))
         };
         assert_eq!(look_up(&mut journal, &url("https://a.example/1.png")).expect("look up"), stored("1.png"));
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::InFlight);
@@ -545,7 +588,13 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 look_up(&mut journal, url).expect("look up"),
-                Lookup::New(Some(StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None }))
+                Lookup::New(Some(StoredFile {
+                    path: name.into(),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default()
+                }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -566,7 +615,13 @@ mod tests {
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
         assert_eq!(
             journal.adopt(&line).expect("adopt"),
@@ -602,11 +657,17 @@ mod tests {
         journal.begin_pass();
         assert!(matches!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(_))));
         let skipped = |reason| {
-            let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()), bytes: None });
+            let outcome = Outcome::Skipped(Skipped::new(reason, Some("1.png".into())));
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         append(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("append");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::Done(Some(stored.clone())));
         journal.begin_pass();
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
@@ -628,7 +689,7 @@ mod tests {
         let path = folder.path().join("m");
         let one = url("https://a.example/1.png");
         let (path_of_another, bytes) = (Some("2.png".into()), Some(7));
-        let skipped = Skipped { reason: Reason::DuplicateContent, path: path_of_another, bytes };
+        let skipped = Skipped { bytes, ..Skipped::new(Reason::DuplicateContent, path_of_another) };
         let skipped = Record::of(&Job::new(0, one.clone()), Outcome::Skipped(skipped));
         let again = |records: &[&Record]| {
             let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
@@ -642,9 +703,21 @@ mod tests {
                 look_up(&mut Journal::open(&path, RowIdentity::Url, save).expect("open"), &one).expect("look up");
             (found, saved)
         };
-        let of_another = StoredFile { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None };
+        let of_another = StoredFile {
+            path: "2.png".into(),
+            bytes: 7,
+            is_own: false,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(again(&[&skipped]), (Lookup::New(Some(of_another)), vec![]));
-        let own = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let own = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let expected = (Lookup::New(Some(own)), vec!["1.png".to_owned()]);
         assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
     }
@@ -658,7 +731,13 @@ mod tests {
         append(&mut journal, &saved(&one, "1.png"), &one).expect("append");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+            let stored = StoredFile {
+                path: "1.png".into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
             let failed = Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
@@ -689,6 +768,7 @@ mod tests {
                     bytes: 5,
                     is_own: true,
                     other_digest: None,
+                    known: KnownFile::default(),
                 });
                 assert_eq!(look_up_row(&mut journal, index, &one).expect("look up"), Lookup::New(stored));
             }
@@ -696,8 +776,15 @@ mod tests {
 
             let mut journal =
                 Journal::open(&path, RowIdentity::UrlAndNumber { several_passes: again }, |_| {}).expect("open");
-            let stored =
-                |index| Some(StoredFile { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
+            let stored = |index| {
+                Some(StoredFile {
+                    path: format!("{index}.png"),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default(),
+                })
+            };
             assert_eq!(look_up_row(&mut journal, 2, &one).expect("look up"), Lookup::New(stored(2)));
             assert_eq!(look_up_row(&mut journal, 4, &one).expect("look up"), Lookup::New(None), "a row that is new");
             assert_eq!(look_up_row(&mut journal, 1, &url("https://a.example/")).expect("look up"), Lookup::New(None));

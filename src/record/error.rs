@@ -355,6 +355,15 @@ pub enum RunError {
         /// The error of the system.
         source: io::Error,
     },
+    /// There is no journal of this output folder, so nothing is known of its images (`--status`).
+    NoJournal(PathBuf),
+    /// The journal cannot be read.
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// Another run is working in the same output folder.
     Busy(PathBuf),
     /// An image could not be stored, for a reason that applies to every later image too.
@@ -377,6 +386,14 @@ impl fmt::Display for RunError {
             Self::NotAList { name, what } => write!(f, "{} is no list of URLs: {what}", escaped(name)),
             Self::Output { path, source } => {
                 write!(f, "cannot write {}: {source}", escaped(&path.display().to_string()))
+            }
+            Self::NoJournal(path) => write!(
+                f,
+                "there is no journal of {}: no run has written there, or another folder is meant; name it with -o",
+                escaped(&path.display().to_string())
+            ),
+            Self::Journal { path, source } => {
+                write!(f, "cannot read {}: {source}", escaped(&path.display().to_string()))
             }
             Self::Busy(path) => write!(
                 f,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, MadeWith, recorded_url};
+use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, KnownFile, MadeWith, recorded_url};
 
 /// Whether a path read back from a record is one that fetchimg can have written: inside the output folder, without hidden
 /// files or folders. A journal may come with a folder from an untrusted source, and its paths must not lead out of the
@@ -230,10 +230,21 @@ pub struct Skipped {
     /// The existing file because of which the row was skipped, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The size of that file in bytes, if it belongs to another row ([`Reason::DuplicateContent`]): a later run needs it to
-    /// check whether the file is unchanged.
+    /// The size of that file in bytes, where it was stored for this row ([`Reason::AlreadySaved`]), or for another one with
+    /// the same content ([`Reason::DuplicateContent`]): a later run needs it to check whether the file is unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// What else is known of that file ([`Reason::AlreadySaved`]).
+    #[serde(flatten)]
+    pub known: KnownFile,
+}
+
+impl Skipped {
+    /// A skipped row. Of the file, no more than its path is known.
+    #[must_use]
+    pub fn new(reason: Reason, path: Option<String>) -> Self {
+        Self { reason, path, bytes: None, known: KnownFile::default() }
+    }
 }
 
 /// Why a row was skipped.

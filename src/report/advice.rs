@@ -198,6 +198,7 @@ mod tests {
             bytes: 0,
             mean_first_byte_seconds: 0.0,
             mean_download_seconds: 0.0,
+            failures: Vec::new(),
         }
     }
 

@@ -135,22 +135,29 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Hosts\n")?;
     if trace.hosts_met > trace.hosts.len() as u64 {
         let more = if trace.more_hosts { " that were counted; there were more" } else { "" };
-        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), Count(trace.hosts_met))?;
+        writeln!(
+            out,
+            "The {} with the most failures and rows, of {}{more}.\n",
+            trace.hosts.len(),
+            Count(trace.hosts_met)
+        )?;
     }
     writeln!(out, "| host | saved | refused | failed | requests | size | first byte, mean | whole, mean |")?;
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
     for host in &trace.hosts {
+        // A host that has never answered has no times.
+        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {:.3} s | {:.3} s |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             code(&host.host),
             Count(host.saved),
             Count(host.refused),
             Count(host.failed),
             Count(host.requests),
             Size::from(host.bytes),
-            host.mean_first_byte_seconds,
-            host.mean_download_seconds,
+            time(host.mean_first_byte_seconds),
+            time(host.mean_download_seconds),
         )?;
     }
     writeln!(out)

@@ -18,6 +18,7 @@ mod shortfalls;
 mod statistics;
 mod summary;
 mod suspicious;
+pub mod table;
 mod tally;
 #[cfg(test)]
 mod tests;

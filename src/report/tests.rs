@@ -49,7 +49,7 @@ fn pass(mode: Mode) -> Tally {
     pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
     let small = FetchError::new(ErrorKind::TooSmall, "too small").by_wish(Seen::default());
     pass.add(&record(Outcome::of_error(&small, 2, Some(timing))));
-    pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));
+    pass.add(&record(Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, None))));
     pass
 }
 

@@ -27,7 +27,7 @@ const MAX_EXAMPLES: usize = 3;
 /// The most hosts that are counted; each takes about 200 bytes of memory.
 const MAX_HOSTS_COUNTED: usize = 10_000;
 
-/// The most hosts in a trace: those with the most rows.
+/// The most hosts in a trace: those with the most failures, and then those with the most rows.
 pub const MAX_HOSTS_SHOWN: usize = 25;
 
 /// Details of one pass.
@@ -37,7 +37,7 @@ pub struct Trace {
     pub timeline: Timeline,
     /// A histogram of the durations of saved downloads, from the shortest bucket with a download to the longest.
     pub durations: Vec<DurationBucket>,
-    /// The hosts with the most rows, at most [`MAX_HOSTS_SHOWN`].
+    /// The hosts with the most failures, and then those with the most rows, at most [`MAX_HOSTS_SHOWN`].
     pub hosts: Vec<HostSummary>,
     /// The number of hosts that were counted.
     pub hosts_met: u64,
@@ -122,6 +122,20 @@ pub struct HostSummary {
     pub mean_first_byte_seconds: f64,
     /// Mean time from the first request to the file, over saved rows, in seconds.
     pub mean_download_seconds: f64,
+    /// Failures by kind, the most frequent first, each with an example.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<HostFailures>,
+}
+
+/// Failures of one kind at one host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostFailures {
+    /// The kind of error; `http_status` has its code.
+    pub kind: String,
+    /// The number of failures.
+    pub count: u64,
+    /// The first of them.
+    pub example: FailureExample,
 }
 
 /// Failures or refusals of one kind.
@@ -145,6 +159,27 @@ pub struct FailureExample {
     pub url: String,
     /// The message of the error.
     pub message: String,
+}
+
+impl Trace {
+    /// The failures that are not among those of [`Trace::hosts`]: of each kind, how many.
+    pub fn failures_elsewhere(&self) -> Vec<(&FailureGroup, u64)> {
+        let at_hosts = |kind: &str| {
+            let failures = self.hosts.iter().flat_map(|host| &host.failures).filter(|failures| failures.kind == kind);
+            failures.map(|failures| failures.count).sum::<u64>()
+        };
+        let elsewhere = self.failures.iter().map(|group| (group, group.count.saturating_sub(at_hosts(&group.kind))));
+        elsewhere.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// An example of a kind of failures that is not at one of [`Trace::hosts`].
+    #[must_use]
+    pub fn example_elsewhere<'a>(&self, group: &'a FailureGroup) -> Option<&'a FailureExample> {
+        let is_elsewhere = |example: &&FailureExample| {
+            host_of(&example.url).is_none_or(|name| self.hosts.iter().all(|listed| listed.host != name))
+        };
+        group.examples.iter().find(is_elsewhere)
+    }
 }
 
 /// Adds up the records of a pass for a [`Trace`].
@@ -205,6 +240,25 @@ struct HostTally {
     first_bytes: f64,
     /// The sum of the durations of downloads, in milliseconds.
     downloads: f64,
+    failures: Vec<HostFailures>,
+}
+
+/// The most kinds of failures that are told apart at one host.
+const MAX_KINDS: usize = 8;
+
+impl HostTally {
+    /// Counts a failure.
+    fn fail(&mut self, kind: &str, example: impl FnOnce() -> FailureExample) {
+        self.failed += 1;
+        let has_room = self.failures.len() < MAX_KINDS;
+        match self.failures.iter_mut().find(|failures| failures.kind == kind) {
+            Some(failures) => failures.count += 1,
+            None if has_room => {
+                self.failures.push(HostFailures { kind: kind.to_owned(), count: 1, example: example() });
+            }
+            None => {}
+        }
+    }
 }
 
 impl Tracer {
@@ -256,8 +310,9 @@ impl Tracer {
                 if let Some(timing) = failed.timing {
                     self.add_download(record, timing, failed.attempts, [Some(&name), None]);
                 }
+                let example = || FailureExample { url: record.url.clone(), message: failed.message.clone() };
                 if let Some(host) = self.host_tally(&record.url) {
-                    host.failed += 1;
+                    host.fail(&name, example);
                     host.requests += u64::from(failed.attempts);
                 }
                 self.failures.add(&name, kind.and_then(ErrorKind::advice), &record.url, &failed.message);
@@ -372,9 +427,9 @@ impl Tracer {
 
     fn host_summaries(&self) -> Vec<HostSummary> {
         let mut hosts = self.hosts.iter().map(|(name, host)| (&**name, host)).collect::<Vec<_>>();
-        let rows = |host: &HostTally| host.saved + host.failed + host.refused;
+        let rank = |host: &HostTally| (host.failed, host.saved + host.refused);
         hosts
-            .sort_by(|(name, one), (other_name, other)| rows(other).cmp(&rows(one)).then_with(|| name.cmp(other_name)));
+            .sort_by(|(name, one), (other_name, other)| rank(other).cmp(&rank(one)).then_with(|| name.cmp(other_name)));
         let mean = |sum: f64, count: u64| {
             if count == 0 { 0.0 } else { (sum / float(count) * 1000.0).round() / 1e6 }
         };
@@ -387,6 +442,11 @@ impl Tracer {
             bytes: host.bytes,
             mean_first_byte_seconds: mean(host.first_bytes, host.saved),
             mean_download_seconds: mean(host.downloads, host.saved),
+            failures: {
+                let mut failures = host.failures.clone();
+                failures.sort_by_key(|failures| std::cmp::Reverse(failures.count));
+                failures
+            },
         };
         hosts.into_iter().take(MAX_HOSTS_SHOWN).map(row).collect()
     }

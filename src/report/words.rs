@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
-use crate::record::Mode;
+use crate::record::{Mode, Reason};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
@@ -22,14 +22,28 @@ pub const fn title(mode: Mode) -> &'static str {
 pub fn headline(report: &Report) -> String {
     let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
     let images = counted(last.saved, "image");
+    let there = already_there(last);
     let others = [(last.refused, "refused"), (last.failed, "failed")].into_iter().filter(|(count, _)| *count > 0);
     let failed = others.map(|(count, what)| format!(", {} {what}", Count(count))).collect::<String>();
     match (&*report.modes, &report.comparison) {
         ([_, _], Some(comparison)) => {
             format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)
         }
+        _ if there > 0 && last.saved == 0 => {
+            format!("{}, there already{failed}", counted(there, "image"))
+        }
+        _ if there > 0 => {
+            let (all, new) = (counted(there + last.saved, "image"), Count(last.saved));
+            format!("{all}: {new} in {:.3} seconds, {} there already{failed}", last.wall_seconds, Count(there))
+        }
         _ => format!("{images} in {:.3} seconds{failed}", last.wall_seconds),
     }
+}
+
+/// The number of images that earlier runs have saved.
+#[must_use]
+pub fn already_there(summary: &Summary) -> u64 {
+    summary.skipped_by_reason.get(Reason::AlreadySaved.name()).copied().unwrap_or_default()
 }
 
 /// Whether a speed-up was measured or estimated.

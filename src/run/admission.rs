@@ -25,7 +25,7 @@ pub enum Admitted {
     /// An earlier run saved it as this file, which is removed, because a filter of this run refuses the image.
     Refused(StoredFile, FetchError),
     /// An earlier run saved it as this file, which is still there.
-    Saved(String),
+    Saved(StoredFile),
     /// An earlier run refused its image, and the options of this one exclude it too; or it failed for good. With its
     /// outcome, for which nothing is asked.
     Ended(Outcome),
@@ -72,21 +72,23 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
         // A file whose digest is not what the list asks for now is fetched again.
-        if let Some(file @ StoredFile { path, bytes, other_digest: None, .. }) = &earlier
-            && existing == Existing::Keep
-            && size(path) == Some(*bytes)
-        {
-            let row = SavedRow { job, key, file, line: journal.line_read() };
-            return Ok(match changes.judge(row, namer, |path| size(path).is_none()) {
-                Verdict::Keep => Admitted::Saved(path.clone()),
-                Verdict::Refuse(error) => Admitted::Refused(file.clone(), error),
-                Verdict::Remake(Remake { name, on_conflict, stored }) => {
-                    Admitted::Fetch { name, on_conflict, replaces: Some(path.clone()), stored }
-                }
-            });
-        }
-        // A file that was stored for another row must not be replaced by this one.
-        let earlier = earlier.filter(|stored| stored.is_own);
+        let is_current = |stored: &StoredFile| {
+            existing == Existing::Keep && stored.other_digest.is_none() && size(&stored.path) == Some(stored.bytes)
+        };
+        let earlier = match earlier {
+            Some(stored) if is_current(&stored) => {
+                let row = SavedRow { job, key, file: &stored, line: journal.line_read() };
+                return Ok(match changes.judge(row, namer, |path| size(path).is_none()) {
+                    Verdict::Keep => Admitted::Saved(stored),
+                    Verdict::Refuse(error) => Admitted::Refused(stored, error),
+                    Verdict::Remake(Remake { name, on_conflict, stored: from }) => {
+                        Admitted::Fetch { name, on_conflict, replaces: Some(stored.path), stored: from }
+                    }
+                });
+            }
+            // A file that was stored for another row must not be replaced by this one.
+            earlier => earlier.filter(|stored| stored.is_own),
+        };
         let on_conflict = match (&earlier, existing) {
             (_, Existing::Replace) => OnConflict::Replace,
             // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not
@@ -125,8 +127,8 @@ fn still_ended(earlier: EarlierEnd, existing: Existing, wishes: &fetch::Options)
 }
 
 /// The outcome of a row that failed for good in an earlier run (`--skip-permanent`).
-const fn failed_permanently() -> Outcome {
-    Outcome::Skipped(Skipped { reason: Reason::FailedPermanently, path: None, bytes: None })
+fn failed_permanently() -> Outcome {
+    Outcome::Skipped(Skipped::new(Reason::FailedPermanently, None))
 }
 
 /// The record of a row that is no URL: skipped instead of failed if an earlier run has recorded it and such rows are not

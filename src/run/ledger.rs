@@ -133,7 +133,6 @@ impl<'a> Ledger<'a> {
             }
         };
         self.tally.add_url(&job.url);
-        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
         let key = self.journal.key(&job);
         let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
@@ -154,8 +153,8 @@ impl<'a> Ledger<'a> {
                 self.sink.release(&file.path, file.bytes);
                 self.settle(Some(key), &record, None);
             }
-            Ok(Admitted::Saved(path)) => {
-                let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
+            Ok(Admitted::Saved(stored)) => {
+                let record = Record::of(&job, Outcome::Skipped(stored.already_saved()));
                 self.settle(Some(key), &record, None);
             }
             Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, outcome), None),
@@ -333,7 +332,7 @@ fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_di
             let clause = format!("the {name} of {path}, from an earlier row, is {made}, and the list says {digest}");
             Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::Checksum, clause), 0, None))
         }
-        (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
+        (path, ..) => Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, path)),
     }
 }
 

@@ -9,6 +9,7 @@ mod changes;
 pub mod dry_run;
 mod earlier;
 mod ledger;
+pub mod metadata;
 mod names;
 mod options;
 mod others;
@@ -22,6 +23,7 @@ mod sample;
 pub mod schedule;
 pub mod shutdown;
 mod state;
+pub mod status;
 mod stream;
 mod survey;
 mod wishes;
@@ -50,6 +52,7 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     // The output stays locked until the report is written.
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
+    metadata::prepare(options, &lists, &mut state)?;
     let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
     let renames = options.rename && !state.journal.is_empty();
     let is_read_again = gives_names_anew || renames || options.modes.len() > 1;
@@ -78,13 +81,17 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
         Some(drawn) => reporting::of_sample(options, &folder, ended, passes, drawn),
     };
     let written = outputs.write(options, &report);
+    let described = metadata::write(options, &folder);
     if exit != Some(Exit::HungUp) {
         written?;
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),
+    if let Some(error) = failure {
+        return Err(error);
     }
+    if exit != Some(Exit::HungUp) {
+        described?;
+    }
+    Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }))
 }
 
 /// Copies lists that can be read only once, such as a pipe, if they are read more than once. Returns `None` if the run

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::metadata::Metadata;
 use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
@@ -50,6 +51,8 @@ pub struct Options {
     pub skip_permanent: bool,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
+    /// Where the metadata of the images goes.
+    pub metadata: Option<Metadata>,
     /// The mode of each pass over the list.
     pub modes: Vec<Mode>,
     /// Fetch only a sample of the list.
@@ -83,6 +86,7 @@ impl Default for Options {
             row_identity: RowIdentity::Url,
             skip_permanent: false,
             manifest: None,
+            metadata: None,
             modes: vec![Mode::Concurrent],
             sample: None,
             concurrency: DEFAULT_CONCURRENCY,

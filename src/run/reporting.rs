@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::output::{create, manifest, print_report};
 use super::passes::Passes;
 use super::sample::Drawn;
+use super::status::journal_of;
 use super::stream::RecordSender;
 use super::{Options, ReportFormat};
 use crate::input::{Lists, Source};
@@ -26,6 +27,8 @@ pub struct Outputs {
     /// Where they go too, for a program that reads them as they come.
     pub records: Option<RecordSender>,
     reports: Vec<(ReportFormat, PathBuf, File)>,
+    /// The journal, to which reports refer.
+    journal: PathBuf,
 }
 
 impl Outputs {
@@ -37,7 +40,8 @@ impl Outputs {
         let create = |path: &Path| create(path, lists, |path| folder.is_private(path));
         let manifest = manifest(options, create)?;
         let reports = options.reports.files.iter().map(|(format, path)| Ok((*format, path.clone(), create(path)?)));
-        Ok(Self { manifest, records: None, reports: reports.collect::<Result<_, RunError>>()? })
+        let reports = reports.collect::<Result<_, RunError>>()?;
+        Ok(Self { manifest, records: None, reports, journal: journal_of(folder) })
     }
 
     /// Creates the files of a run whose rows do not come from lists.
@@ -54,23 +58,25 @@ impl Outputs {
     /// When it cannot be written. The files are written even if the streams are broken, as those of a terminal that is
     /// gone.
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
-        let printed =
-            print_report(options, |out, format| write(out, format, report, (Path::new(""), &options.output), true));
-        for (format, path, file) in self.reports {
-            let written = write(&mut BufWriter::new(file), format, report, (&path, &options.output), false);
+        let Self { reports, journal, .. } = self;
+        let no_page = [Path::new(""), &options.output, &journal];
+        let printed = print_report(options, |out, format| write(out, format, report, no_page, true));
+        for (format, path, file) in reports {
+            let paths = [&*path, &options.output, &journal];
+            let written = write(&mut BufWriter::new(file), format, report, paths, false);
             written.map_err(|source| RunError::Output { path, source })?;
         }
         printed
     }
 }
 
-/// Writes the report in a format. `paths` are that of the report and that of the output folder, for links from one to
-/// the other. `is_stream`: it is shown beside what the command says elsewhere.
+/// Writes the report in a format. `paths` are those of the report, of the output folder and of the journal. `is_stream`: it
+/// is shown beside what the command says elsewhere.
 fn write(
     mut out: &mut dyn Write,
     format: ReportFormat,
     report: &Report,
-    paths: (&Path, &Path),
+    paths: [&Path; 3],
     is_stream: bool,
 ) -> io::Result<()> {
     match format {
@@ -79,12 +85,15 @@ fn write(
         #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
         ReportFormat::Json => {
-            // Only HTML has links. Without the feature `cli` there is no HTML, and the paths are unused.
+            // Only HTML refers to files. Without the feature `cli` there is no HTML, and the paths are unused.
             let _ = (paths, is_stream);
             report::json::write(&mut out, report)?;
         }
         #[cfg(feature = "cli")]
-        ReportFormat::Html => report::html::write(&mut out, report, paths.0, paths.1)?,
+        ReportFormat::Html => {
+            let [page, output, records] = paths;
+            report::html::write(&mut out, report, report::html::Paths { page, output, records })?;
+        }
         #[cfg(feature = "cli")]
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }

@@ -11,11 +11,13 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::Options;
+use super::metadata;
 use super::pass::{Control, Rows};
 use super::passes::Passes;
 use super::reporting::{self, Outputs};
 use super::shutdown::Stop;
 use super::state::State;
+use crate::input::Lists;
 use crate::progress::Display;
 use crate::record::{Job, Mode, Phase, Record, RunError};
 use crate::report::Summary;
@@ -89,8 +91,9 @@ impl Run {
         if options.modes.is_empty() {
             options.modes.push(Mode::Concurrent);
         }
-        let state = State::open(&options)?;
+        let mut state = State::open(&options)?;
         let outputs = Outputs::of_stream(&options, &state.folder)?;
+        metadata::prepare(&options, &Lists::default(), &mut state)?;
         Ok(Self { options, state, outputs })
     }
 
@@ -117,6 +120,7 @@ impl Run {
                 let (ended, failure) = (passes.ended(), passes.failure.take());
                 let summary = passes.summaries.last().cloned();
                 outputs.write(&options, &reporting::of_lists(&options, &folder, ended, passes))?;
+                metadata::write(&options, &folder)?;
                 match (failure, summary) {
                     (Some(error), _) => Err(error),
                     (None, Some(summary)) => Ok(summary),
@@ -198,11 +202,7 @@ mod tests {
         let job = move |index| Job::new(index, url.clone());
         let record = Record::of(
             &job(0),
-            crate::record::Outcome::Skipped(crate::record::Skipped {
-                reason: crate::record::Reason::DuplicateUrl,
-                path: None,
-                bytes: None,
-            }),
+            crate::record::Outcome::Skipped(crate::record::Skipped::new(crate::record::Reason::DuplicateUrl, None)),
         );
         let mut jobs = pin!(gated(stream::iter((0..).map(job)), Arc::clone(&backlog)));
         for _ in 0..MAX_UNREAD {

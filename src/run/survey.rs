@@ -90,7 +90,7 @@ impl<'a> Survey<'a> {
         let size = |path: &str| self.folder.size(path);
         let (existing, wishes, changes) = (self.existing, self.wishes, &mut *self.changes);
         let admission = Admission { existing, wishes, journal: self.journal, namer: self.namer, changes, size };
-        let skip = |reason, path| Outcome::Skipped(Skipped { reason, path, bytes: None });
+        let skip = |reason, path| Outcome::Skipped(Skipped::new(reason, path));
         let (key, outcome) = match admission.admit(&job, key)? {
             Admitted::Fetch { name, on_conflict, replaces, stored } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
@@ -106,7 +106,7 @@ impl<'a> Survey<'a> {
                 (Some(key), skip(Reason::FileExists, Some(path)))
             }
             Admitted::Refused(_, error) => (Some(key), Outcome::of_error(&error, 0, None)),
-            Admitted::Saved(path) => (Some(key), skip(Reason::AlreadySaved, Some(path))),
+            Admitted::Saved(stored) => (Some(key), Outcome::Skipped(stored.already_saved())),
             Admitted::Ended(outcome) => (Some(key), outcome),
             Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
             Admitted::InFlight => (None, skip(Reason::DuplicateUrl, None)),

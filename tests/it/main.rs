@@ -53,6 +53,7 @@ mod retries;
 mod sample;
 mod shortfalls;
 mod state_folder;
+mod status;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;

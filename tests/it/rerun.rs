@@ -58,14 +58,29 @@ fn a_second_run_has_nothing_to_do() {
 }
 
 #[test]
-fn a_skipped_row_has_no_more_than_it_needs() {
+fn a_skipped_row_has_what_is_known_of_its_file_in_every_later_run() {
     let server = Server::start();
-    let url = server.url("/png/300/a.png");
-    let first = fetchimg().lines([&url]).run();
-    let second = recorded().lines([&url]).in_dir(&first.dir).run();
-    let expected =
-        serde_json::json!({"index": 0, "url": url, "status": "skipped", "reason": "already_saved", "path": "a.png"});
-    assert_eq!(records(&second), [expected], "{second}");
+    let url = server.url("/sample/photo.jpg");
+    let flags = ["--hash", "md5,sha256", "--phash", "--exif", "--resize", "20"];
+    let first = fetchimg().lines([&url]).args(flags).run();
+    assert_eq!(first.status, Some(0), "{first}");
+    let saved = first.record(0);
+    let mut expected = serde_json::json!({"index": 0, "url": url, "status": "skipped", "reason": "already_saved"});
+    let of_the_file = ["path", "bytes", "format", "width", "height", "exif", "md5", "sha256", "phash", "original"];
+    for field in of_the_file {
+        assert!(!saved[field].is_null(), "{field}\n{first}");
+        expected[field] = saved[field].clone();
+    }
+    for field in ["orientation", "frames"] {
+        if !saved[field].is_null() {
+            expected[field] = saved[field].clone();
+        }
+    }
+    for _ in 0..3 {
+        let again = recorded().lines([&url]).in_dir(&first.dir).run();
+        assert_eq!(records(&again), [expected.clone()], "{again}");
+    }
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

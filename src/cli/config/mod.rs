@@ -7,6 +7,7 @@ mod input;
 mod modes;
 mod output;
 mod reports;
+mod status;
 mod units;
 
 use std::fmt;
@@ -18,6 +19,8 @@ use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sa
 use self::output::{check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
+use self::status::metadata;
+pub use self::status::status_options;
 use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
@@ -84,6 +87,7 @@ impl TryFrom<Args> for Config {
             },
             skip_permanent: args.skip_permanent,
             manifest,
+            metadata: metadata(args.metadata.as_deref())?,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,

@@ -95,7 +95,7 @@ fn row(bar: &WaterfallBar, span: f64) -> Markup {
     let width = |part: f64| format!("width:{:.3}%", (part / span.max(0.001) * 100.0).clamp(0.0, 100.0));
     html! {
         tr {
-            th scope="row" title=(escaped(&bar.url)) { (escaped(name(&bar.url))) }
+            th scope="row" title=(escaped(&bar.url)) { (cut_in_the_middle(&escaped(name(&bar.url)))) }
             td {
                 div.track aria-hidden="true" {
                     @for (class, part) in parts { @if part > 0.0 { i class=(class) style=(width(part)) {} } }
@@ -117,6 +117,16 @@ fn row(bar: &WaterfallBar, span: f64) -> Markup {
 fn name(url: &str) -> &str {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(url)
+}
+
+/// The number of characters at the end of a name that are always shown.
+const TAIL_CHARS: usize = 9;
+
+/// A name that is cut in the middle where there is no room for all of it: the ends of names tell files apart.
+fn cut_in_the_middle(name: &str) -> Markup {
+    let tail = name.char_indices().rev().nth(TAIL_CHARS - 1).map_or(0, |(at, _)| at);
+    let (head, tail) = name.split_at(tail);
+    html! { span.name { @if !head.is_empty() { span { (head) } } span { (tail) } } }
 }
 
 /// The charts of throughput and of downloads in flight over time. The whole width is `span` seconds.
