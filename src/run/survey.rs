@@ -99,7 +99,7 @@ impl<'a> Survey<'a> {
                 (Some(key), skip(Reason::FileExists, Some(path)))
             }
             Admitted::Saved(path) => (Some(key), skip(Reason::AlreadySaved, Some(path))),
-            Admitted::Ended(outcome) => (Some(key), outcome),
+            Admitted::Ended(outcome) => (Some(key), *outcome),
             Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
             Admitted::InFlight => (None, skip(Reason::DuplicateUrl, None)),
         };
