@@ -88,3 +88,83 @@ impl Journal {
             .is_ok_and(|earlier| earlier.is_without_url() && earlier.url == record.url))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use url::Url;
+
+    use super::*;
+    use crate::journal::{Remembered, RowIdentity};
+    use crate::record::{Extra, Failed, FetchError, Seen};
+
+    const FAILURES: Remembered = Remembered { identity: RowIdentity::Url, failures: true };
+
+    fn job(index: u64, number: u32) -> Job {
+        Job::new(index, Url::parse(&format!("http://a.example/{number}.png")).expect("a URL"))
+    }
+
+    fn failed(kind: ErrorKind) -> Outcome {
+        Outcome::Failed(Failed::new(&FetchError::new(kind, "x"), 1, None))
+    }
+
+    fn refused() -> Outcome {
+        Outcome::of_error(&FetchError::new(ErrorKind::TooSmall, "x").by_wish(Seen::default()), 1, None)
+    }
+
+    /// What a run knows of the first image after these outcomes of it in earlier runs.
+    fn known(path: &Path, remembered: Remembered, outcomes: Vec<Outcome>) -> Lookup {
+        let lines = outcomes.into_iter().map(|outcome| Record::of(&job(0, 1), outcome));
+        let lines = lines.map(|record| serde_json::to_string(&record).expect("JSON") + "\n");
+        fs::write(path, lines.collect::<String>()).expect("write");
+        let mut journal = Journal::open(path, remembered, |_| {}).expect("open");
+        let key = journal.key(&job(0, 1));
+        let known = journal.look_up(key, &job(0, 1)).expect("look up");
+        assert_eq!(journal.look_up(key, &job(0, 1)).expect("look up"), Lookup::InFlight, "it is new once");
+        known
+    }
+
+    #[test]
+    fn the_last_record_tells_how_a_row_has_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let gone = || failed(ErrorKind::HttpStatus(404));
+        let usual = Remembered::from(RowIdentity::Url);
+        let is_refused = |known: Lookup| matches!(known, Lookup::Ended(EarlierEnd::Refused(_)));
+        assert!(is_refused(known(&path, usual, vec![gone(), refused()])));
+        assert!(is_refused(known(&path, FAILURES, vec![gone(), refused()])));
+        for (remembered, outcomes, expected) in [
+            (usual, vec![gone()], Lookup::New(None)),
+            (usual, vec![refused(), gone()], Lookup::New(None)),
+            (FAILURES, vec![gone()], Lookup::Ended(EarlierEnd::Failed(ErrorKind::HttpStatus(404)))),
+            (FAILURES, vec![refused(), gone()], Lookup::Ended(EarlierEnd::Failed(ErrorKind::HttpStatus(404)))),
+            (FAILURES, vec![gone(), failed(ErrorKind::Dns)], Lookup::New(None)),
+            (FAILURES, vec![failed(ErrorKind::Dns)], Lookup::New(None)),
+        ] {
+            assert_eq!(known(&path, remembered, outcomes), expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_urls_are_known_by_their_text_and_without_one_by_their_number() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let row = |index, text: &str| Record {
+            index,
+            url: text.to_owned(),
+            url_hash: None,
+            outcome: failed(ErrorKind::BadUrl),
+            extra: Extra::default(),
+        };
+        let lines = [row(3, "no URL"), row(4, "")].map(|record| serde_json::to_string(&record).expect("JSON") + "\n");
+        fs::write(&path, lines.concat()).expect("write");
+        let mut journal = Journal::open(&path, FAILURES, |_| {}).expect("open");
+        let mut is_known = |record: Record| journal.has_failed_before(&record).expect("read");
+        assert!(is_known(row(3, "no URL")) && is_known(row(9, "no URL")) && is_known(row(4, "")));
+        assert!(!is_known(row(5, "")) && !is_known(row(3, "another")));
+        let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
+        assert!(!journal.has_failed_before(&row(3, "no URL")).expect("read"));
+    }
+}

@@ -2,13 +2,14 @@
 //! more than half of the lines, it is written anew without them (see `compaction`).
 //!
 //! For each row of the list, the journal answers two questions: has this pass seen the URL before, and has an earlier run
-//! saved it? The index keeps 13 bytes for each URL: 7 bytes of its hash, and 6 with the state of the row and the offset of
-//! its record in the file. Everything else is read back from the file when it is needed and compared in full, so two URLs
-//! with the same hash are still two URLs. (While both are in flight there is no record to compare yet. The hash is keyed
-//! anew in every run, so that no list can be written whose URLs collide.)
+//! saved it, or ended it without an image and for good (`ended`)? The index keeps 13 bytes for each URL: 7 bytes of its
+//! hash, and 6 with the state of the row and the offset of its record in the file. Everything else is read back from the
+//! file when it is needed and compared in full, so two URLs with the same hash are still two URLs. (While both are in
+//! flight there is no record to compare yet. The hash is keyed anew in every run, so that no list can be written whose URLs
+//! collide.)
 //!
 //! With `--keep-duplicates`, a row is identified by its URL and its number, so a pass sees each row once, and only the second
-//! question is left. Then a row is not kept in the index unless an earlier run has saved it.
+//! question is left. Then a row is not kept in the index unless an earlier run has saved it, or ended it for good.
 
 mod compaction;
 mod current;

@@ -3,7 +3,7 @@
 //! Up to three are about failures and about time. Each of these has a weight: the share of the rows or of the time that it
 //! is about. The sentences with the largest weights are shown. A sentence is not shown if its share is small, or if
 //! following it would not make a visible difference. After them come those about mistakes of the list and about wishes
-//! that were not met ([`super::shortfalls`]), however few rows they are about.
+//! that were not met (`shortfalls`), however few rows they are about.
 
 use super::trace::{FailureGroup, HostSummary};
 use super::{Summary, shortfalls};

@@ -24,7 +24,7 @@ pub fn headline(report: &Report) -> String {
     let images = counted(last.saved, "image");
     let there = already_there(last);
     let others = [(last.refused, "refused"), (last.failed, "failed")].into_iter().filter(|(count, _)| *count > 0);
-    let failed = others.map(|(count, what)| format!(", {} {what}", Count(count))).collect::<String>();
+    let failed = others.fold(String::new(), |text, (count, what)| format!("{text}, {} {what}", Count(count)));
     match (&*report.modes, &report.comparison) {
         ([_, _], Some(comparison)) => {
             format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)

@@ -28,7 +28,7 @@ pub enum Admitted {
     Saved(StoredFile),
     /// An earlier run refused its image, and the options of this one exclude it too; or it failed for good. With its
     /// outcome, for which nothing is asked.
-    Ended(Outcome),
+    Ended(Box<Outcome>),
     /// An earlier row has the same URL and has its record. With the file that was stored for it, if there is one.
     Duplicate(Option<StoredFile>),
     /// An earlier row has the same URL, and its download is in flight.
@@ -64,7 +64,7 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
                 Some(outcome) => {
                     // It keeps its name from later rows, so that names depend on the list alone.
                     let _ = namer.reserve(job);
-                    return Ok(Admitted::Ended(outcome));
+                    return Ok(Admitted::Ended(Box::new(outcome)));
                 }
                 None => None,
             },

@@ -157,7 +157,7 @@ impl<'a> Ledger<'a> {
                 let record = Record::of(&job, Outcome::Skipped(stored.already_saved()));
                 self.settle(Some(key), &record, None);
             }
-            Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, outcome), None),
+            Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, *outcome), None),
             Ok(Admitted::Duplicate(stored)) => {
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
                 let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());

@@ -107,7 +107,7 @@ impl<'a> Survey<'a> {
             }
             Admitted::Refused(_, error) => (Some(key), Outcome::of_error(&error, 0, None)),
             Admitted::Saved(stored) => (Some(key), Outcome::Skipped(stored.already_saved())),
-            Admitted::Ended(outcome) => (Some(key), outcome),
+            Admitted::Ended(outcome) => (Some(key), *outcome),
             Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
             Admitted::InFlight => (None, skip(Reason::DuplicateUrl, None)),
         };
