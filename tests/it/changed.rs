@@ -307,7 +307,7 @@ fn an_image_that_gets_another_extension_takes_no_other_rows_name() {
     assert_eq!((run.status, server.requests().len(), run.files().len()), (Some(0), 3, 4), "{run}");
     assert_eq!(run.file("a.webp"), server.body("/webp/a.webp"), "{run}");
     let names = (0..3).map(|index| run.record(index)["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert!(names[..2].iter().all(|name| name.starts_with("a-") && name.ends_with(".webp")), "{names:?}");
+    assert!(names[..2].iter().all(|name| name.starts_with("a-") && name.contains(".webp")), "{names:?}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }
 
