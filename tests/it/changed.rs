@@ -330,6 +330,8 @@ fn a_dry_run_tells_what_would_be_made_anew_and_moved() {
     assert_eq!((&told["to_remake"], &told["to_fetch"], &told["skipped"]), (&2.into(), &1.into(), &1.into()), "{told}");
     let told = plan(&["--rename"]);
     assert_eq!((&told["changed"]["names"], &told["first_names"]), (&3.into(), &json!(["0.{ext}"])), "{told}");
+    let told = plan(&["--rename", "--remake", "--encode", "webp"]);
+    assert_eq!(told["first_names"], json!(["0.{ext}", "1.webp", "2.webp", "3.webp"]), "{told}");
     assert_eq!(server.requests().len(), 3);
 }
 
