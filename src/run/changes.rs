@@ -224,7 +224,11 @@ impl Changes {
             return Verdict::Keep;
         }
         if self.remakes {
-            return Verdict::Remake(self.remake(row, &record, namer, is_free));
+            // A run renames the file first.
+            let renamed = planned.and_then(|planned| new_name(&planned, self.content(&record), namer));
+            let path = renamed.map_or_else(|| file.path.clone(), |name| name.path);
+            let file = &StoredFile { path, ..file.clone() };
+            return Verdict::Remake(self.remake(SavedRow { file, ..row }, &record, namer, is_free));
         }
         self.changed.images += 1;
         for wish in differences {

@@ -307,7 +307,7 @@ fn an_image_that_gets_another_extension_takes_no_other_rows_name() {
     assert_eq!((run.status, server.requests().len(), run.files().len()), (Some(0), 3, 4), "{run}");
     assert_eq!(run.file("a.webp"), server.body("/webp/a.webp"), "{run}");
     let names = (0..3).map(|index| run.record(index)["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    assert!(names[..2].iter().all(|name| name.starts_with("a-") && name.ends_with(".webp")), "{names:?}");
+    assert!(names[..2].iter().all(|name| name.starts_with("a-") && name.contains(".webp")), "{names:?}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
 }
 
@@ -330,6 +330,8 @@ fn a_dry_run_tells_what_would_be_made_anew_and_moved() {
     assert_eq!((&told["to_remake"], &told["to_fetch"], &told["skipped"]), (&2.into(), &1.into(), &1.into()), "{told}");
     let told = plan(&["--rename"]);
     assert_eq!((&told["changed"]["names"], &told["first_names"]), (&3.into(), &json!(["0.{ext}"])), "{told}");
+    let told = plan(&["--rename", "--remake", "--encode", "webp"]);
+    assert_eq!(told["first_names"], json!(["0.{ext}", "1.webp", "2.webp", "3.webp"]), "{told}");
     assert_eq!(server.requests().len(), 3);
 }
 
