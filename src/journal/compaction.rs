@@ -48,41 +48,48 @@ impl LineCounts {
     }
 }
 
+/// The number of rows up to which every one is counted. Of more, a sample is, which tells their number to a percent.
+const MAX_COUNTED: usize = 1 << 16;
+
 /// Counts the lines while they are read.
 #[derive(Debug, Default)]
 pub(super) struct LineCounter {
-    pub counts: LineCounts,
-    /// The rows whose newest record does not say which file they have. Most journals have few of them.
-    others: CompactTable<7, 1>,
-    other_rows: u64,
+    all: u64,
+    /// The rows that have a file.
+    named: u64,
+    /// Rows whose newest record does not say which file they have: those whose keys end in this number of zero bits.
+    others: HashSet<u64>,
+    zero_bits: u32,
 }
 
 impl LineCounter {
     /// Counts the next line, which is this record, or none. The index has the record already.
     pub fn count(&mut self, index: &RowIndex, earlier: Option<&EarlierRecord>) {
-        self.counts.all += 1;
+        self.all += 1;
         let Some(earlier) = earlier else { return };
         let record = &earlier.record;
-        if earlier.is_named {
-            self.counts.living += u64::from(earlier.before.is_none());
-        }
-        if earlier.is_named || record.is_already_saved() {
-            if self.other_rows > 0 {
-                let Key(key) = row_key(index, record);
-                if self.others.get(key).is_some() {
-                    self.others.remove(key, 1);
-                    self.other_rows -= 1;
-                    self.counts.living -= 1;
-                }
-            }
+        self.named += u64::from(earlier.is_named && earlier.before.is_none());
+        let has_file = earlier.is_named || record.is_already_saved();
+        if has_file && self.others.is_empty() {
             return;
         }
         let Key(key) = row_key(index, record);
-        if self.others.get(key).is_none() {
-            self.others.add(key, 1);
-            self.other_rows += 1;
-            self.counts.living += 1;
+        if has_file {
+            self.others.remove(&key);
+        } else if key.trailing_zeros() >= self.zero_bits {
+            self.others.insert(key);
+            if self.others.len() > MAX_COUNTED {
+                self.zero_bits += 1;
+                let zero_bits = self.zero_bits;
+                self.others.retain(|key| key.trailing_zeros() >= zero_bits);
+            }
         }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> LineCounts {
+        let others = (self.others.len() as u64) << self.zero_bits;
+        LineCounts { all: self.all, living: (self.named + others).min(self.all) }
     }
 }
 
@@ -361,6 +368,24 @@ mod tests {
         let few = [&gone[..gone.len() - 3], &stays].concat();
         let (_folder, path, _) = compacted(&few, RowIdentity::Url);
         assert_eq!(text(&path), few);
+    }
+
+    #[test]
+    fn rows_without_a_file_are_counted_by_a_sample_if_they_are_many() {
+        let index = RowIndex::new(RowIdentity::Url);
+        let mut counter = LineCounter::default();
+        let rows = 3 * MAX_COUNTED as u64;
+        for round in 1..4 {
+            for row in 0..rows {
+                let line = format!(r#"{{"index":{row},"url":"http://a/{row}","status":"failed","error":"dns"}}"#);
+                let record = serde_json::from_str(&line).expect("a record");
+                counter.count(&index, Some(&EarlierRecord { record, is_named: false, before: None }));
+            }
+            let LineCounts { all, living } = counter.counts();
+            assert_eq!(all, round * rows);
+            assert!(living.abs_diff(rows) < rows / 20, "{living} of {rows}");
+        }
+        assert!(counter.others.len() <= MAX_COUNTED && counter.counts().are_mostly_superseded());
     }
 
     #[test]

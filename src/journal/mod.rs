@@ -195,7 +195,7 @@ impl Journal {
             counter.count(&index, earlier.as_ref());
             earlier.map(|earlier| each(&earlier, file)).is_some()
         })?;
-        Ok(Self { lines, index, counts: counter.counts, read_back: Vec::new() })
+        Ok(Self { lines, index, counts: counter.counts(), read_back: Vec::new() })
     }
 
     /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.

@@ -111,7 +111,8 @@ fn kills_of_a_compaction_lose_nothing() {
             while is_awaited && running.is_running() && !copy.exists() {
                 std::thread::sleep(Duration::from_micros(100));
             }
-            std::thread::sleep(Duration::from_micros(random.u64(0..100_000)));
+            let most = if is_awaited { 600_000 } else { 100_000 };
+            std::thread::sleep(Duration::from_micros(random.u64(0..most)));
             let _ = running.child.kill();
             let run = running.wait();
             kills += usize::from(run.signal.is_some());
