@@ -417,7 +417,7 @@ fn saved(job: &Job) -> Record {
             final_url: job.url.to_string(),
             attempts: 1,
             resumed_from: 0,
-            timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), waited_ms: None, total_ms: 95.74 },
+            timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74, ..Timing::default() },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,

@@ -107,7 +107,7 @@ impl fmt::Display for FailureGroup {
 
 impl FailureGroup {
     /// The count, the kind and the host.
-    pub fn counted(&self) -> String {
+    fn counted(&self) -> String {
         let host = if self.host.is_empty() { String::new() } else { format!(" at {}", escaped(&self.host)) };
         format!("{} {}{host}", Count(self.count), self.kind)
     }

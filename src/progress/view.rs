@@ -339,7 +339,11 @@ impl View<'_> {
 
     /// The line of the failures of one kind at one host, with one of them where there is room.
     fn group(&self, group: &FailureGroup) -> String {
-        let mut line = format!("failed: {} {}", Count(group.count), group.kind);
+        let mut line = match group.kind.http_status() {
+            Some(status) if self.width < WIDE_COLUMNS => format!("failed: {}x {status}", Count(group.count)),
+            None if self.width < WIDE_COLUMNS => format!("failed: {}x {}", Count(group.count), group.kind),
+            _ => format!("failed: {} {}", Count(group.count), group.kind),
+        };
         let free = |line: &str, lead: &str| self.width.saturating_sub(measure_text_width(line) + lead.len());
         let columns = free(&line, " at ");
         if !group.host.is_empty() && columns >= MIN_HOST_COLUMNS {

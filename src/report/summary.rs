@@ -254,7 +254,7 @@ impl Report {
     /// Adds what the end of the report says, and the number of rows that are left.
     #[must_use]
     pub fn closing(self, closing: Closing, rows_left: Option<u64>) -> Self {
-        Self { closing, rows_left, ..self }
+        Self { rows_left, closing, ..self }
     }
 
     /// Makes this the report of a sample. The modes are not compared, because their times for a sample say little about the

@@ -58,14 +58,10 @@ fn single_line(record: &Record, output: &str) -> Option<String> {
     let shown = |path: &str| escaped(&Path::new(output).join(path).to_string_lossy()).into_owned();
     match &record.outcome {
         Outcome::Saved(saved) => {
-            let mut line = format!("saved {}, {}", shown(&saved.path), Size::from(saved.bytes));
-            if let (Some(width), Some(height)) = (saved.measures.width, saved.measures.height) {
-                line.push_str(&format!(", {width} x {height}"));
-            }
-            if let Some(format) = saved.format {
-                line.push_str(&format!(", {}", format.name()));
-            }
-            Some(line)
+            let size = saved.measures.width.zip(saved.measures.height);
+            let size = size.map_or_else(String::new, |(width, height)| format!(", {width} x {height}"));
+            let format = saved.format.map_or_else(String::new, |format| format!(", {}", format.name()));
+            Some(format!("saved {}, {}{size}{format}", shown(&saved.path), Size::from(saved.bytes)))
         }
         Outcome::Skipped(skipped) => {
             let path = skipped.path.as_deref().map_or_else(String::new, |path| format!(" {}", shown(path)));

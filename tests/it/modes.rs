@@ -649,9 +649,7 @@ fn log_lines_can_be_json() {
 fn fields(line: &Value) -> Value {
     let mut line = line.clone();
     let fields = line.as_object_mut().expect("an object");
-    for time in ["total_ms"] {
-        assert!(fields.remove(time).is_none_or(|time| time.is_f64()), "{fields:?}");
-    }
+    assert!(fields.remove("total_ms").is_none_or(|time| time.is_f64()), "{fields:?}");
     fields.retain(|name, _| !["timestamp", "level", "target", "message"].contains(&name.as_str()));
     line
 }

@@ -199,7 +199,7 @@ fn a_host_that_is_down_or_silent_is_shown_with_its_rows_and_its_deadline() {
     let seen = wait_to_see(&running, (80, 24), &[&failed, &format!("silent: {host} for ")]);
     assert!(seen.contains(", 10 rows wait, given up in "), "{seen}");
     running.resize(40, 10);
-    wait_to_see(&running, (80, 24), &["failed: 30 connect", "silent ", "s, 10 rows, "]);
+    wait_to_see(&running, (80, 24), &["failed: 30x connect at 127", "silent ", "s, 10 rows, "]);
     let run = end(running, &server);
     assert_eq!(run.files().len(), 15, "{run}");
     let lines = Picture::of(&run.stderr, 1000, 24).lines();
