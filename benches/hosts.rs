@@ -229,7 +229,7 @@ impl Bench {
 fn outcome(output: &Path, wall: f64) -> Result<Run> {
     let mut run = Run { wall, served: 0.0, saved: 0, refused: 0 };
     let mut names = HashSet::new();
-    for line in fs::read_to_string(output.join(".fetchimg/manifest.jsonl"))?.lines() {
+    for line in fs::read_to_string(output.join(".fetchimg.jsonl"))?.lines() {
         let record = serde_json::from_str::<Value>(line)?;
         let attempts = usize::try_from(record["attempts"].as_u64().unwrap_or(0))?;
         if record["status"] == "saved" {

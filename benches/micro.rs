@@ -48,7 +48,7 @@ use fetchimg::internals::input::{Options, rows_of};
 use fetchimg::internals::journal::{Journal, Key, Lookup, RowIdentity};
 use fetchimg::internals::limiter::{self, Limiter, OpenAfter};
 use fetchimg::internals::naming::Namer;
-use fetchimg::internals::record::{Digests, Format, Job, Measures, Outcome, Phase, Record, Saved, Timing};
+use fetchimg::internals::record::{Digests, Format, Job, MadeWith, Measures, Outcome, Phase, Record, Saved, Timing};
 use fetchimg::internals::run;
 use fetchimg::internals::sink::{Folder, OnConflict, Sink, folder};
 use fetchimg::internals::util::redact;
@@ -191,7 +191,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
             let fetcher = fetcher(&output, pieces)?;
             let job = Job::new(0, url.clone());
             let name = Namer::new("{basename}".parse()?, false).reserve(&job);
-            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None };
+            let work = Work { job, name, on_conflict: OnConflict::Keep, replaces: None, stored: None };
             group.bench_function(BenchmarkId::new(size, pieces), |bencher| {
                 let fetch = async |times| {
                     let mut taken = Duration::ZERO;
@@ -354,7 +354,7 @@ fn webp(data: &[u8]) -> Vec<u8> {
 }
 
 fn record(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let path = folder.join("manifest.jsonl");
+    let path = folder.join("journal.jsonl");
     let jobs = jobs(RECORDS, |row| format!("https://img{}.example.org/photos/2024/{row:07}/large.jpg", row % 97))?;
     let records = jobs.iter().map(saved).collect::<Vec<_>>();
     // The one before is gone, so that the file does not grow from one to the next.
@@ -417,7 +417,7 @@ fn saved(job: &Job) -> Record {
             final_url: job.url.to_string(),
             attempts: 1,
             resumed_from: 0,
-            timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), waited_ms: None, total_ms: 95.74 },
+            timing: Timing { start_ms: 1523.07, ttfb_ms: Some(80.11), total_ms: 95.74, ..Timing::default() },
             exif: serde_json::Map::new(),
             digests: Digests::default(),
             phash: None,
@@ -426,6 +426,7 @@ fn saved(job: &Job) -> Record {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: MadeWith::default(),
             from_earlier_run: 0,
         }),
     )
@@ -494,6 +495,8 @@ fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
         sink: Arc::new(sink),
         pool: CpuPool::of_this_machine(),
         namer: Arc::new(Mutex::new(Namer::new(template, false))),
+        made_with: MadeWith::default(),
+        remakes: Fetcher::bound_on_remakes(),
         counters: Arc::default(),
         options: fetch,
         bandwidth: None,

@@ -85,7 +85,7 @@ fn run(folder: &Path, list: &Path, dns: u16, names: usize, round: usize) -> Resu
         .filter(|index| fs::read(output.join(format!("{index:05}.gif"))).is_ok_and(|bytes| bytes == PICTURE))
         .count();
     let (mut failed, mut retries) = (0, 0);
-    for line in fs::read_to_string(output.join(".fetchimg/manifest.jsonl"))?.lines() {
+    for line in fs::read_to_string(output.join(".fetchimg.jsonl"))?.lines() {
         let record = serde_json::from_str::<serde_json::Value>(line)?;
         failed += u64::from(record["status"] != "saved");
         retries += record["attempts"].as_u64().unwrap_or(1) - 1;

@@ -128,7 +128,8 @@ fn run(flags: &[&str], list: &Path, output: &Path, images: usize) -> Result<Take
     let wall = begin.elapsed().as_secs_f64();
     let after = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let sent = reader.join().map_err(|_| "the thread that read has panicked")?;
-    let there = fs::read_dir(output)?.count() - 1; // without .fetchimg
+    let is_image = |entry: &fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+    let there = fs::read_dir(output)?.flatten().filter(is_image).count();
     if !status.success() || there != images {
         return Err(format!("{flags:?}: {status}, {there} of {images} images").into());
     }

@@ -254,7 +254,7 @@ fn sizes(from: u64, max: u64) -> impl Iterator<Item = u64> {
 
 /// The number of records in the journal of a run.
 fn records(output: &Path) -> Result<u64> {
-    let journal = fs::File::open(output.join(".fetchimg/manifest.jsonl"))?;
+    let journal = fs::File::open(output.join(".fetchimg.jsonl"))?;
     Ok(BufReader::new(journal).split(b'\n').count() as u64)
 }
 

@@ -1,4 +1,5 @@
-//! What it costs to make thumbnails, beside img2dataset, and how near they come to those of `convert`.
+//! What it costs to make thumbnails, beside img2dataset, and how near they come to those of
+//! ImageMagick and libvips.
 //!
 //! ```text
 //! cargo bench --bench transform                     # pictures made here: photographs, and pictures of the web
@@ -262,48 +263,72 @@ fn time(what: &str, pictures: Range<usize>, mut work: impl FnMut(usize)) {
     println!("  {what:<22} {median:>7.3} ms  (least {least:.3})");
 }
 
-/// Compares thumbnails with those of `convert`, which are made by the filter of Lanczos from all pixels.
+/// Compares thumbnails with those of ImageMagick and of libvips, which are made by the filter of Lanczos from all pixels.
 fn likeness(folder: &Path, files: &Pictures) -> Result<()> {
-    if !answers("convert", &["-version"]) {
-        println!("\nImageMagick is not installed");
-        return Ok(());
-    }
-    let mut rows: [Vec<f64>; 3] = Default::default();
-    let mut unreadable = 0;
-    for (name, bytes) in files {
-        let (source, reference, again) =
-            (folder.join("pictures").join(name), folder.join("r.png"), folder.join("r.jpg"));
-        let size = format!("{SIDE}x{SIDE}");
-        // The first picture, of smaller ones no larger one.
-        let (source, size) = (format!("{}[0]", source.to_string_lossy()), format!("{size}>"));
-        let shrink = [source, "-filter".into(), "Lanczos".into(), "-resize".into(), size];
-        if convert(&shrink, &reference).is_err() {
-            unreadable += 1;
-            continue;
+    for peer in [Peer { name: "ImageMagick", command: "convert" }, Peer { name: "libvips", command: "vipsthumbnail" }] {
+        if answers(peer.command, &["-version"]) || answers(peer.command, &["--version"]) {
+            peer.likeness(folder, files)?;
+        } else {
+            println!("\n{} is not installed", peer.name);
         }
-        let coarse = [reference.to_string_lossy().into_owned(), "-quality".into(), QUALITY.to_string()];
-        convert(&coarse, &again)?;
-        let reference = fs::read(&reference)?;
-        let ours = |target| match transform(bytes, format_of(name), None, &plan(target, ResizeMode::KeepRatio))?.image {
-            Image::New { bytes, .. } => Ok::<_, Box<dyn std::error::Error>>(bytes),
-            Image::Unchanged => Ok(bytes.clone()),
-        };
-        rows[0].push(similarity(&ours(Encoding::Png)?, &reference)?);
-        rows[1].push(similarity(&ours(Encoding::Jpeg)?, &reference)?);
-        rows[2].push(similarity(&fs::read(&again)?, &reference)?);
-    }
-    if unreadable > 0 {
-        println!("\nconvert cannot read {unreadable} of the pictures");
-    }
-    if rows[0].is_empty() {
-        return Ok(());
-    }
-    println!("\nSSIM of brightness, beside ImageMagick's `-filter Lanczos -resize` as PNG:");
-    for (what, row) in ["fetchimg's PNG", "fetchimg's JPEG", "ImageMagick's own JPEG"].iter().zip(rows) {
-        let (mean, (_, least, _)) = (row.iter().sum::<f64>() / row.len() as f64, spread(row));
-        println!("  {what:<22} {mean:.4} on average, {least:.4} at least");
     }
     Ok(())
+}
+
+/// A program that makes thumbnails.
+struct Peer {
+    name: &'static str,
+    command: &'static str,
+}
+
+impl Peer {
+    /// Makes a thumbnail of the first picture in a file; smaller pictures stay as they are.
+    fn shrink(&self, from: &Path, to: &Path) -> Result<()> {
+        if self.command == "convert" {
+            let words = [format!("{}[0]", from.display()), "-filter".into(), "Lanczos".into(), "-resize".into()];
+            return convert(&[words.as_slice(), &[format!("{SIDE}x{SIDE}>")]].concat(), to);
+        }
+        // The result lies beside the source unless its path is absolute.
+        let size = format!("{SIDE}x{SIDE}>");
+        let mut command = Command::new(self.command);
+        let status = command.arg(from).args(["--size", &size, "-o"]).arg(to).stderr(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.command).into()) }
+    }
+
+    fn likeness(&self, folder: &Path, files: &Pictures) -> Result<()> {
+        let mut rows: [Vec<f64>; 3] = Default::default();
+        let mut unreadable = 0;
+        for (name, bytes) in files {
+            let (reference, again) = (folder.join("r.png"), folder.join("r.jpg"));
+            if self.shrink(&folder.join("pictures").join(name), &reference).is_err() {
+                unreadable += 1;
+                continue;
+            }
+            let coarse = [reference.to_string_lossy().into_owned(), "-quality".into(), QUALITY.to_string()];
+            convert(&coarse, &again)?;
+            let reference = fs::read(&reference)?;
+            let options = |target| plan(target, ResizeMode::KeepRatio);
+            let ours = |target| match transform(bytes, format_of(name), None, &options(target))?.image {
+                Image::New { bytes, .. } => Ok::<_, Box<dyn std::error::Error>>(bytes),
+                Image::Unchanged => Ok(bytes.clone()),
+            };
+            rows[0].push(similarity(&ours(Encoding::Png)?, &reference)?);
+            rows[1].push(similarity(&ours(Encoding::Jpeg)?, &reference)?);
+            rows[2].push(similarity(&fs::read(&again)?, &reference)?);
+        }
+        if unreadable > 0 {
+            println!("\n{} cannot read {unreadable} of the pictures", self.name);
+        }
+        if rows[0].is_empty() {
+            return Ok(());
+        }
+        println!("\nSSIM of brightness, beside the PNG of {}:", self.name);
+        for (what, row) in ["fetchimg's PNG", "fetchimg's JPEG", "its own JPEG"].iter().zip(rows) {
+            let (mean, (_, least, _)) = (row.iter().sum::<f64>() / row.len() as f64, spread(row));
+            println!("  {what:<22} {mean:.4} on average, {least:.4} at least");
+        }
+        Ok(())
+    }
 }
 
 fn convert(words: &[String], to: &Path) -> Result<()> {

@@ -76,8 +76,8 @@ mod sink;
 mod util;
 
 pub use crate::record::{
-    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, Measures, Mode, Original, Outcome, Reason, Record,
-    RunError, Saved, Skipped, Timing, Verified,
+    Checksum, ErrorKind, Existing, Extra, Failed, Format, Job, KnownFile, MadeWith, Measures, Mode, Original, Outcome,
+    Reason, Record, Refused, RunError, Saved, Seen, Skipped, Timing, Verified, Wishes,
 };
 pub use crate::report::Summary;
 pub use crate::run::{Options, Records, Run};
@@ -94,6 +94,8 @@ pub mod options {
     pub use crate::naming::{Template, TemplateError};
     #[cfg(feature = "parquet")]
     pub use crate::run::SetOptions;
+    pub use crate::report::table::TableFormat;
+    pub use crate::run::metadata::Metadata;
     pub use crate::sink::folder::Options as Folder;
     #[cfg(feature = "parquet")]
     pub use crate::sink::shards::{Destination, Options as Shards, OutputFormat, Slice, Units};

@@ -51,6 +51,7 @@ fn record(input: &Input) -> Record {
             original: None,
             same_as: None,
             extension_mismatch: third,
+            made_with: fetchimg::MadeWith::default(),
             from_earlier_run: 0,
         }),
         1 => Outcome::Failed(Failed {
@@ -65,7 +66,7 @@ fn record(input: &Input) -> Record {
         _ => {
             let reasons = [Reason::AlreadySaved, Reason::DuplicateUrl, Reason::FileExists, Reason::DuplicateContent];
             let reason = reasons[usize::from(input.kind / 3 % 4)];
-            Outcome::Skipped(Skipped { reason, path: first.then_some(path), bytes: second.then_some(input.index) })
+            Outcome::Skipped(Skipped { bytes: second.then_some(input.index), ..Skipped::new(reason, first.then_some(path)) })
         }
     };
     Record { index: input.index, url, url_hash: third.then_some(other), outcome, extra: Extra::default() }
@@ -82,7 +83,7 @@ fuzz_target!(|input: Input| {
     let _ = serde_json::from_slice::<Record>(input.journal);
 
     let folder = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).expect("a folder");
-    let path = folder.path().join("manifest.jsonl");
+    let path = folder.path().join("journal.jsonl");
     let cut = line.len() * usize::from(input.kind) / 255;
     let bytes = [&line, b"\n".as_slice(), input.journal, b"\n", &line[..cut]].concat();
     std::fs::write(&path, bytes).expect("a file");

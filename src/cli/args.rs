@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::habits;
+use super::{command_line, habits};
 use crate::util::redact::escaped;
 use crate::{fetch, http, input, naming, run, sink};
 
@@ -25,13 +25,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg urls.txt --sample 200", "a forecast for the whole list"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
+    ("fetchimg --status -o images --failed", "what has failed, from the journal"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
     ("fetchimg urls.txt --output-format webdataset", "shards for training"),
 ];
 
 /// Exit statuses and their meanings.
 const STATUSES: &[(&str, &str)] = &[
-    ("0", "every row is saved or knowingly skipped"),
+    ("0", "every row is saved, knowingly skipped, or refused by the filters that were given"),
     ("1", "the run finished; some rows failed"),
     ("2", "the command line is wrong"),
     ("3", "the run could not start or go on: list unreadable, output not writable, disk full"),
@@ -52,7 +53,7 @@ const STATUSES: &[(&str, &str)] = &[
     max_term_width = 100,
     // As with curl, the last one counts; wrappers append their own.
     args_override_self = true,
-    after_help = "Exit status: 0 every row is saved or knowingly skipped; 1 some rows failed; 2 the command line is \
+    after_help = "Exit status: 0 every row is saved, knowingly skipped or refused by filters; 1 some rows failed; 2 the command line is \
                   wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
     after_long_help = after_long_help()
 )]
@@ -60,6 +61,10 @@ pub struct Args {
     /// List files, URLs of images, or - for standard input; read in order as one list
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
+
+    /// The command line as a report shows it, if it holds no secret.
+    #[arg(skip)]
+    pub command: Option<String>,
 
     /// Print completions of flags and values for this shell, and exit
     #[arg(long, value_name = "SHELL", conflicts_with = "man")]
@@ -110,6 +115,13 @@ pub struct Args {
     #[arg(skip)]
     pub output_is_given: bool,
 
+    /// Folder for the journal and unfinished downloads, instead of hidden files in the output folder
+    ///
+    /// It is created if missing, and may be on another disk. It belongs to one output folder. What an earlier run without
+    /// --state has hidden in that folder moves here.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
+    pub state: Option<PathBuf>,
+
     /// File name; / makes folders; fields: {basename} {stem} {ext} {index} {index:06} {host} {url_hash} {sha256}
     /// {col.NAME}
     ///
@@ -123,6 +135,27 @@ pub struct Args {
     /// Fetch again what is already there, and replace it
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
+
+    /// Skip rows that an earlier run found to be gone (404, 410), no URL or no image; they do not count as failed
+    ///
+    /// Skipped are rows whose last record is an error that every request meets: a status that is not worth a retry, a
+    /// line that is no URL, a body that is no image or a damaged one. What other flags may mend (credentials,
+    /// certificates, limits) is asked for again. A run in which nothing new failed ends with status 0.
+    #[arg(long, help_heading = "Output", conflicts_with = "compare")]
+    pub skip_permanent: bool,
+    /// Make images anew that were made with other wishes, such as another --resize; remove those that filters refuse now
+    ///
+    /// Without this flag, what is saved stays as it is, and the report tells how many images were made with other wishes.
+    /// An image that is stored as it was received is made anew from its file, without a request. Others are fetched.
+    #[arg(long, help_heading = "Output")]
+    pub remake: bool,
+
+    /// Give the files of earlier runs the names that the list and --name give now
+    ///
+    /// The names are those of a run into an empty folder. Rows may change places in any way. Files of rows that are not in
+    /// the list keep their names, and no file is replaced that fetchimg did not write.
+    #[arg(long, help_heading = "Output")]
+    pub rename: bool,
 
     /// Fetch every row into a file of its own, even if its URL occurred before
     ///
@@ -146,9 +179,13 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = fetch::DEFAULT_CHUNK_SIZE.to_string(), help_heading = "Output")]
     pub chunk_size: String,
 
-    /// Maximum size of a body; a larger one fails
+    /// Maximum size of a body; a larger one is refused, or fails where this is not given
     #[arg(long, value_name = "SIZE", default_value_t = mebibytes(fetch::DEFAULT_MAX_BYTES), help_heading = "Output")]
     pub max_bytes: String,
+
+    /// Whether `--max-bytes` is on the command line.
+    #[arg(skip)]
+    pub max_bytes_is_given: bool,
 
     /// Write the records to FILE too; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
@@ -194,6 +231,13 @@ pub struct Args {
     /// What decides what is in a set, as it was typed: flags without their hyphens, and values that are not the default.
     #[arg(skip)]
     pub set_settings: Vec<(String, String)>,
+    /// Write the names and columns of all saved images to FILE at the end, as .jsonl, .csv or .parquet
+    ///
+    /// One row for each saved image, of this run and of earlier ones: file_name, relative to the folder of FILE, what is
+    /// known of the file, and the columns of the list. This is what loaders of image folders read. metadata.jsonl may lie
+    /// among the images.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub metadata: Option<PathBuf>,
 
     /// What to accept: image, a comma-separated list of formats such as jpeg,png,webp, or any
     #[arg(long, value_name = "LIST", default_value = "image", help_heading = "Images")]
@@ -279,6 +323,29 @@ pub struct Args {
     /// Seed for the draw: the same seed draws the same rows of the same list
     #[arg(long, value_name = "N", help_heading = "Modes", requires = "sample")]
     pub sample_seed: Option<u64>,
+
+    /// Show what is there now: the current record of each row, from the journal of the output folder; fetch nothing
+    ///
+    /// No list is read, and nothing is changed, so this works while a run goes on.
+    #[arg(long, help_heading = "Status")]
+    pub status: bool,
+
+    /// Show rows that have failed
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub failed: bool,
+
+    /// Show rows that are saved
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub saved: bool,
+
+    /// Show rows that were refused by filters
+    #[arg(long, help_heading = "Status", requires = "status")]
+    pub refused: bool,
+
+    /// How to show them: jsonl shows records as they are, the others have a column for each field and column of the list
+    /// [default: jsonl]
+    #[arg(long, value_name = "FORMAT", help_heading = "Status", requires = "status")]
+    pub format: Option<StatusFormat>,
 
     /// Maximum number of downloads at once, over all hosts
     #[arg(short = 'j', long, value_name = "N", default_value_t = run::DEFAULT_CONCURRENCY.get(), help_heading = "Modes")]
@@ -400,7 +467,7 @@ pub struct Args {
     #[arg(short, long, help_heading = "Output and logging", conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Log more; -vv logs everything
+    /// Log more; -vv logs each request and its answer
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output and logging")]
     pub verbose: u8,
 
@@ -503,6 +570,15 @@ pub enum EncodeChoice {
     Webp,
 }
 
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    Jsonl,
+    Csv,
+    Tsv,
+    Parquet,
+}
+
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -518,14 +594,20 @@ impl Args {
     pub fn parse_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, CommandLineError> {
         use clap::FromArgMatches as _;
         use clap::parser::ValueSource;
-        let matches = Self::command().try_get_matches_from(line).map_err(CommandLineError)?;
+        let words = line.into_iter().collect::<Vec<_>>();
+        let matches = Self::command().try_get_matches_from(&words).map_err(CommandLineError)?;
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
         args.set_settings = set_settings(&matches);
+        args.max_bytes_is_given = is_given("max_bytes");
         args.stall_timeout_is_given = is_given("stall_timeout");
         args.connect_timeout_is_given = is_given("connect_timeout");
         args.concurrency_is_given = is_given("concurrency");
+        // Their values may be secrets.
+        let holds_secret =
+            ["headers", "cookie", "user", "proxy"].into_iter().any(|flag| matches.value_source(flag).is_some());
+        args.command = if holds_secret { None } else { command_line::shown(&words) };
         Ok(args)
     }
 

@@ -102,7 +102,7 @@ const ANSWERS: &[(&[&str], &str)] = &[
     (&["progress-bar", "no-progress-meter", "show-progress"], "--progress bar, log or none"),
     (&["image-size", "size"], "--resize N or WIDTHxHEIGHT makes images anew in that size"),
     (
-        &["encode-format", "format", "convert"],
+        &["encode-format", "convert"],
         "--encode FORMAT stores all images as jpeg, png or webp; the list's format is --input-format",
     ),
     (&["encode-quality"], "--quality N"),

@@ -4,6 +4,7 @@
 //! `crate::run` with them.
 
 mod args;
+mod command_line;
 mod config;
 mod demo;
 mod fd_limit;
@@ -21,7 +22,7 @@ use self::signals::Signals;
 use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
-use crate::run::{self, dry_run, verify};
+use crate::run::{self, dry_run, status, verify};
 use crate::util::redact::escaped;
 
 /// Runs the program for a command line, whose first word is the program's name, and returns the exit status.
@@ -61,17 +62,30 @@ fn execute(args: Args) -> Exit {
             Err(error) => print_error(&error, Exit::Usage),
         };
     }
+    if args.status {
+        return show_status(&args);
+    }
     let mut config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return print_error(&error, Exit::Usage),
     };
     let LogOptions { verbosity, format, progress } = config.log;
-    let screen = Screen::new(progress, TerminalStyle::of_locale(logging::colours()));
-    logging::start(verbosity, progress, format, screen.clone());
+    let groups_failures = !config.dry_run && logging::groups_failures(verbosity, progress, format);
+    let screen = Screen::new(progress, TerminalStyle::of_locale(logging::colours())).grouping_failures(groups_failures);
+    let level = logging::level(verbosity, progress);
+    logging::start(level, groups_failures, format, screen.clone());
     if !config.dry_run {
         fd_limit::apply(&mut config.run);
     }
     supervise(config, &screen).unwrap_or_else(|error| print_error(&RunError::System(error), Exit::Aborted))
+}
+
+/// Shows what is there now (`--status`).
+fn show_status(args: &Args) -> Exit {
+    match config::status_options(args) {
+        Ok(options) => status::status(&options).unwrap_or_else(|error| print_error(&error, Exit::Aborted)),
+        Err(error) => print_error(&error, Exit::Usage),
+    }
 }
 
 /// Runs until the run ends or a second signal arrives. The run may be blocked in a write to a pipe that is no longer

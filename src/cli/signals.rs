@@ -1,9 +1,14 @@
 //! Handles SIGINT, SIGTERM and SIGHUP: the first asks the run to stop, the second ends the program at once.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::record::Exit;
 use crate::run::shutdown::{GRACE_PERIOD, Stop};
+
+/// The longest time for which the program waits until its last line is written.
+const MAX_LAST_WORD_WAIT: Duration = Duration::from_millis(200);
 
 /// Handlers of SIGINT, SIGTERM and SIGHUP. From its creation on, these signals no longer end the process by themselves.
 #[derive(Debug)]
@@ -32,11 +37,16 @@ impl Signals {
         // This write may block when the log is a pipe that is no longer read. The second signal must not wait for it.
         drop(tokio::task::spawn_blocking(|| {
             let grace = GRACE_PERIOD.as_secs();
-            tracing::warn!(target: "fetchimg", "Stopping: downloads in flight have {grace} s to finish; once more to leave now");
+            tracing::warn!(target: "fetchimg", event = "stopping", "Stopping: downloads in flight have {grace} s to finish; once more to leave now");
         }));
         // When a terminal is closed, both the shell and the system may send SIGHUP, and service managers send it behind
         // SIGTERM. So it is never the second signal.
         while self.next().await == Exit::HungUp {}
+        let said = tokio::task::spawn_blocking(|| {
+            tracing::warn!(target: "fetchimg", event = "leaving", "Leaving now: downloads in flight are cut off, and there is no report; the same command goes on");
+        });
+        // Nor must the end of the program.
+        let _ = tokio::time::timeout(MAX_LAST_WORD_WAIT, said).await;
         first
     }
 

@@ -68,7 +68,7 @@ impl<'a> HeldPermit<'a> {
 
     /// Whether a silence is far longer than whole requests to the host usually take.
     pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
-        lock(&self.permit).as_ref().is_some_and(|permit| permit.exceeds_usual_latency(silence))
+        lock(&self.permit).as_mut().is_some_and(|permit| permit.exceeds_usual_latency(silence))
     }
 }
 

@@ -9,10 +9,13 @@ mod held_permit;
 mod partial;
 #[cfg(feature = "transform")]
 mod pixels;
+mod remake;
 mod validate;
+mod wishes;
 
 use self::held_permit::HeldPermit;
 use self::partial::{PartialBody, source};
+pub use self::remake::StoredImage;
 use self::validate::BodyValidator;
 pub use self::validate::{Accept, Bounds, Verify, Wanted};
 
@@ -22,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use crate::http::{self, Client, Deadline, Response, retry};
@@ -33,10 +36,11 @@ use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limite
 use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
-    ErrorKind, Failed, FetchError, Job, Outcome, Phase, Reason, Record, RecordLine, Skipped, Timing, milliseconds,
+    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing,
+    milliseconds,
 };
 use crate::sink::{OnConflict, Origin, Receipt, Sink};
-use crate::util::human::{Rounded, Size};
+use crate::util::human::Rounded;
 use crate::util::redact::{escaped, redacted};
 
 /// A job that was admitted, with what was decided about it in list order.
@@ -50,7 +54,12 @@ pub struct Work {
     pub on_conflict: OnConflict,
     /// The path of the file that an earlier run saved for this job and that the new image replaces.
     pub replaces: Option<String>,
+    /// The stored file from which the image is made anew, if it can be (`--remake`).
+    pub stored: Option<Box<StoredImage>>,
 }
+
+/// The number of images that are made anew from their stored files at the same time. Work on pixels is bounded further.
+const MAX_REMAKES: usize = 64;
 
 /// `--chunk-size`: the size of a piece in bytes.
 pub const DEFAULT_CHUNK_SIZE: usize = 512;
@@ -70,6 +79,8 @@ pub struct Options {
     pub chunk_size: usize,
     /// The largest body in bytes. A larger one fails.
     pub max_bytes: u64,
+    /// Whether `max_bytes` is a wish of the user: then a larger body is refused, and has not failed.
+    pub refuses_larger: bool,
     /// Give a file the extension of its format. Always set when images are re-encoded.
     pub fix_extension: bool,
     /// What is done with the pixels, if anything.
@@ -89,6 +100,7 @@ impl Default for Options {
             wanted: Wanted::default(),
             chunk_size: DEFAULT_CHUNK_SIZE,
             max_bytes: DEFAULT_MAX_BYTES,
+            refuses_larger: false,
             fix_extension: false,
             #[cfg(feature = "transform")]
             plan: None,
@@ -113,6 +125,10 @@ pub struct Fetcher {
     pub pool: CpuPool,
     /// Reserves the names that are known only from an answer.
     pub namer: Arc<Mutex<Namer>>,
+    /// The wishes of the run, for its records.
+    pub made_with: MadeWith,
+    /// Bounds the images that are made anew from their stored files at the same time.
+    pub remakes: Semaphore,
     /// The counters of the pass.
     pub counters: Arc<Counters>,
     /// What downloads are checked against.
@@ -142,6 +158,27 @@ enum Ended {
     Skipped(Skipped),
 }
 
+/// What the record of an image says about the response that brought it.
+struct Answer {
+    /// The file name from `Content-Disposition`.
+    filename: Option<String>,
+    content_type: Option<String>,
+    status: u16,
+    /// Its secrets are redacted.
+    final_url: String,
+}
+
+impl From<Response<'_>> for Answer {
+    fn from(response: Response<'_>) -> Self {
+        Self {
+            final_url: redacted(&response.final_url).into_owned(),
+            filename: response.filename,
+            content_type: response.content_type,
+            status: response.status,
+        }
+    }
+}
+
 /// What the attempts at one download have in common.
 #[derive(Default)]
 struct AttemptState {
@@ -151,6 +188,8 @@ struct AttemptState {
     first_byte: Option<Instant>,
     /// The time spent between attempts.
     waited: Duration,
+    /// The time for which the image waited for a processor that makes its pixels anew.
+    waited_for_processor: Duration,
     attempts: u32,
     /// The last attempt fell silent, or took too long.
     fell_silent: bool,
@@ -163,6 +202,12 @@ struct AttemptState {
 }
 
 impl Fetcher {
+    /// The value of [`Fetcher::remakes`].
+    #[must_use]
+    pub const fn bound_on_remakes() -> Semaphore {
+        Semaphore::const_new(MAX_REMAKES)
+    }
+
     /// Fetches one image. The first attempt uses `permit` if there is one. A panic inside becomes a failed record.
     pub async fn fetch(&self, work: &Work, permit: Option<Permit>) -> Box<Fetched> {
         let mut state = AttemptState::default();
@@ -175,7 +220,7 @@ impl Fetcher {
         let outcome = match result {
             Ok(Ended::Saved(fetched)) => return fetched,
             Ok(Ended::Skipped(skipped)) => Outcome::Skipped(skipped),
-            Err(error) => Outcome::Failed(Failed::new(&error, state.attempts, self.timing(&state))),
+            Err(error) => Outcome::of_error(&error, state.attempts, self.timing(&state)),
         };
         Box::new(Fetched { record: Record::of(&work.job, outcome), line: None, receipt: Receipt::None })
     }
@@ -207,6 +252,11 @@ impl Fetcher {
             && self.sink.is_taken(path)
         {
             return Ok(Ended::Skipped(file_exists(path.to_owned())));
+        }
+        if let Some(stored) = &work.stored
+            && let Some(ended) = Box::pin(self.remake(work, stored, state)).await?
+        {
+            return Ok(ended);
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
@@ -272,6 +322,12 @@ impl Fetcher {
             let wait = wait.max(retry_after.unwrap_or_default());
             tracing::debug!(
                 target: "fetchimg",
+                event = "retry",
+                url = &*escaped(&redacted(&work.job.url)),
+                host = HostKey::of(&work.job.url).name(),
+                error = error.kind().name(),
+                http_status = error.kind().http_status(),
+                attempts = state.attempts,
                 "Trying again in {:.1} s: {}: {error}",
                 wait.as_secs_f64(),
                 escaped(&redacted(&work.job.url)),
@@ -356,7 +412,7 @@ impl Fetcher {
         if self.works_on_pixels() && status != 202 {
             permit.leave_host();
         }
-        self.finish(work, state, received, response).await.map_err(|error| unless_accepted(error, status))
+        self.finish(work, state, received, response.into()).await.map_err(|error| unless_accepted(error, status))
     }
 
     /// Requests the body, or only the rest of it if there is a partial one. A partial body that the answer does not
@@ -406,10 +462,13 @@ impl Fetcher {
                 }
                 Err(error) => return Err(error),
             };
-            if received.body.length() + frame.len() as u64 > self.options.max_bytes {
-                return Err(too_large(self.options.max_bytes));
+            let length = received.body.length() + frame.len() as u64;
+            if length > self.options.max_bytes {
+                let bytes = Some(received.total.unwrap_or(length));
+                return Err(self.options.too_large(Seen { bytes, ..received.validation.seen() }));
             }
-            received.validation.feed(&frame, self.options.chunk_size)?;
+            let fed = received.validation.feed(&frame, self.options.chunk_size);
+            fed.map_err(|error| error.of_length(received.total))?;
             received.body.write(&frame).map_err(|error| self.disk("cannot write", error))?;
             if let Some(bandwidth) = &self.bandwidth {
                 bandwidth.pass(frame.len()).await;
@@ -438,6 +497,7 @@ impl Fetcher {
             start_ms: milliseconds(began.saturating_duration_since(self.started)),
             ttfb_ms: state.first_byte.map(|first| milliseconds(first.saturating_duration_since(began))),
             waited_ms: (!state.waited.is_zero()).then(|| milliseconds(state.waited)),
+            processor_wait_ms: Some(milliseconds(state.waited_for_processor)).filter(|waited| *waited >= 1.0),
             total_ms: milliseconds(began.elapsed()),
         })
     }
@@ -498,16 +558,12 @@ const fn is_unreachable(kind: ErrorKind) -> bool {
 }
 
 fn file_exists(path: String) -> Skipped {
-    Skipped { reason: Reason::FileExists, path: Some(path), bytes: None }
-}
-
-fn too_large(limit: u64) -> FetchError {
-    FetchError::new(ErrorKind::TooLarge, format!("larger than {} (--max-bytes)", Size::from(limit)))
+    Skipped::new(Reason::FileExists, Some(path))
 }
 
 /// Why the body of a response is not read, if it is not.
 fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
-    let max_bytes = options.max_bytes;
+    let seen = Seen { bytes: response.length, ..Seen::default() };
     match response.status {
         206 => Some(FetchError::new(ErrorKind::Protocol, "206 Partial Content, though the whole was asked for")),
         202 if response.retry_after.is_some()
@@ -516,10 +572,10 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
         {
             Some(refused(response))
         }
-        200..=299 if response.length.is_some_and(|length| length > max_bytes) => Some(too_large(max_bytes)),
+        200..=299 if response.length.is_some_and(|length| length > options.max_bytes) => Some(options.too_large(seen)),
         status @ 200..=299 => {
             let too_small = options.wanted.bounds.check_length(response.length?).err();
-            too_small.map(|error| unless_accepted(error, status))
+            too_small.map(|error| unless_accepted(error.by_wish(seen), status))
         }
         _ => Some(refused(response)),
     }
@@ -606,10 +662,12 @@ mod tests {
                 new_rows_first_below: 0,
             }),
             bandwidth: None,
-            sink: Arc::new(Sink::Folder(Folder::open(folder, folder::Options::default()).expect("a folder"))),
+            sink: Arc::new(Sink::Folder(Folder::open(folder, None, folder::Options::default()).expect("a folder"))),
             #[cfg(feature = "transform")]
             pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(Namer::new("{basename}".parse().expect("a template"), false))),
+            made_with: MadeWith::default(),
+            remakes: Fetcher::bound_on_remakes(),
             counters: Arc::default(),
             options: Options {
                 // The server sends only the signature of a PNG file.
@@ -631,7 +689,11 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{}/a.png", serve_once())).expect("a URL");
         let job = Job::new(0, url);
         let name = fetcher.namer.lock().expect("not poisoned").reserve(&job);
-        fetcher.fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None }, None).await.record.outcome
+        fetcher
+            .fetch(&Work { job, name, on_conflict: OnConflict::Keep, replaces: None, stored: None }, None)
+            .await
+            .record
+            .outcome
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Transforms the pixels of a complete body on the CPU pool, so that the threads of the network are not blocked.
 
 use std::io::{self, Read as _};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -12,11 +13,12 @@ use crate::sink::Body;
 
 impl Fetcher {
     /// Transforms the pixels, if the options ask for it, and decodes an image that is corrupt if it cannot be. Afterwards
-    /// `body` holds the image to be stored.
+    /// `body` holds the image to be stored. The time for which the image waits for a processor is added to `waited`.
     pub(super) async fn transform_pixels<'a>(
         &'a self,
         body: &mut Body<'a>,
         mut inspected: InspectedBody,
+        waited: &mut Duration,
     ) -> Result<InspectedBody, FetchError> {
         let Some(format) = inspected.format else { return Ok(inspected) };
         let doubt = inspected.doubt.take();
@@ -38,10 +40,10 @@ impl Fetcher {
             plan.limits.max_memory = max_memory;
             plan
         };
-        let mut transformed = self.carry_out(within(expected), body, format, orientation).await?;
+        let mut transformed = self.carry_out(within(expected), body, (format, orientation), waited).await?;
         // The image is larger inside than its header says. It is decoded all the same, but with all memory to itself.
         if matches!(transformed, Err(TransformError::TooLarge(_))) && expected < max_memory {
-            transformed = self.carry_out(within(max_memory), body, format, orientation).await?;
+            transformed = self.carry_out(within(max_memory), body, (format, orientation), waited).await?;
         }
         let is_decoding_asked = self.options.wanted.verify == Verify::Decode;
         let verified = |level| is_decoding_asked.then_some(level);
@@ -90,19 +92,23 @@ impl Fetcher {
         &self,
         plan: TransformOptions,
         body: &mut Body<'_>,
-        format: Format,
-        orientation: Option<u8>,
+        (format, orientation): (Format, Option<u8>),
+        waited: &mut Duration,
     ) -> Result<Result<Transformed, TransformError>, FetchError> {
         let unreadable = |error| self.disk("cannot read back what was stored", error);
         // Workarounds for decoders make a copy of the file.
         let weight = plan.limits.max_memory.saturating_add(body.length().saturating_mul(2));
         let mut bytes = body.owned().map_err(unreadable)?;
+        let asked = Instant::now();
         let work = move || {
+            let waited = asked.elapsed();
             let mut image = Vec::new();
             bytes.read_to_end(&mut image)?;
-            Ok::<_, io::Error>(transform::transform(&image, format, orientation, &plan))
+            Ok::<_, io::Error>((waited, transform::transform(&image, format, orientation, &plan)))
         };
         let panicked = |error: Panicked| FetchError::new(ErrorKind::Internal, error.to_string());
-        self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)
+        let (waited_now, transformed) = self.pool.run(weight, work).await.map_err(panicked)?.map_err(unreadable)?;
+        *waited += waited_now;
+        Ok(transformed)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::image::{CorruptImage, InspectError, InspectOptions, Inspection, Inspector, Recogniser, Recognition};
 use crate::record::{
-    Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original, Verified,
+    Algorithm, Checksum, Digester, Digests, ErrorKind, FetchError, Format, Measures, Original, Seen, Verified,
 };
 use crate::util::human::Size;
 
@@ -41,7 +41,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether an image with unknown width and height must be refused.
-    const fn limit_dimensions(&self) -> bool {
+    pub(super) const fn limit_dimensions(&self) -> bool {
         self.min_width > 0 || self.min_height > 0 || self.max_pixels.is_some() || self.max_aspect.is_some()
     }
 
@@ -49,23 +49,27 @@ impl Bounds {
     ///
     /// # Errors
     /// [`ErrorKind::TooSmall`] or [`ErrorKind::NotAccepted`], with the flag that sets the limit.
-    fn check_dimensions(&self, width: u32, height: u32) -> Result<(), FetchError> {
-        let refuse =
-            |kind, flag: &str| Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")));
+    pub(super) fn check_dimensions(&self, width: u32, height: u32) -> Result<(), FetchError> {
+        self.broken_by(width, height).map_or(Ok(()), |(kind, flag)| {
+            Err(FetchError::new(kind, format!("the image has {width} x {height} pixels ({flag})")))
+        })
+    }
+
+    /// The flag with the limit that an image of this width and height exceeds, and the kind of the error.
+    #[must_use]
+    pub fn broken_by(&self, width: u32, height: u32) -> Option<(ErrorKind, String)> {
         if width < self.min_width {
-            return refuse(ErrorKind::TooSmall, &format!("--min-width {}", self.min_width));
+            return Some((ErrorKind::TooSmall, format!("--min-width {}", self.min_width)));
         }
         if height < self.min_height {
-            return refuse(ErrorKind::TooSmall, &format!("--min-height {}", self.min_height));
+            return Some((ErrorKind::TooSmall, format!("--min-height {}", self.min_height)));
         }
         if let Some(max) = self.max_pixels.filter(|max| u64::from(width) * u64::from(height) > *max) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-pixels {max}"));
+            return Some((ErrorKind::NotAccepted, format!("--max-pixels {max}")));
         }
         let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
-        if let Some(max) = self.max_aspect.filter(|max| long > short * max) {
-            return refuse(ErrorKind::NotAccepted, &format!("--max-aspect {max}"));
-        }
-        Ok(())
+        let max = self.max_aspect.filter(|max| long > short * max)?;
+        Some((ErrorKind::NotAccepted, format!("--max-aspect {max}")))
     }
 
     /// Checks a length in bytes, as announced or as received.
@@ -214,10 +218,16 @@ impl<'a> BodyValidator<'a> {
             && let Some(Measures { width: Some(width), height: Some(height), .. }) =
                 self.inspector.as_ref().map(Inspector::measures)
         {
-            self.wanted.bounds.check_dimensions(width, height)?;
+            self.wanted.bounds.check_dimensions(width, height).map_err(|error| error.by_wish(self.seen()))?;
             self.dimensions_checked = true;
         }
         Ok(())
+    }
+
+    /// What has been seen of the image so far. Its size in bytes is not known yet.
+    pub fn seen(&self) -> Seen {
+        let measures = self.inspector.as_ref().map(Inspector::measures).unwrap_or_default();
+        Seen { bytes: None, format: self.inspector.as_ref().map(Inspector::format), measures }
     }
 
     /// Whether the end of the image has been seen.
@@ -236,7 +246,8 @@ impl<'a> BodyValidator<'a> {
         whole: impl FnOnce() -> io::Result<R>,
         unreadable: impl FnOnce(io::Error) -> FetchError,
     ) -> Result<InspectedBody, FetchError> {
-        self.wanted.bounds.check_length(length)?;
+        let too_small = |error: FetchError| error.by_wish(Seen { bytes: Some(length), ..self.seen() });
+        self.wanted.bounds.check_length(length).map_err(too_small)?;
         let recognition = self.recogniser.end();
         self.check_accepted(recognition)?;
         let mut inspected = InspectedBody::default();
@@ -252,16 +263,16 @@ impl<'a> BodyValidator<'a> {
             if let Accept::Formats(wanted) = &self.wanted.accept
                 && !wanted.contains(&format)
             {
-                return Err(unwanted(format));
+                return Err(unwanted(format).by_wish(Seen { bytes: Some(length), format: Some(format), measures }));
             }
             inspected = InspectedBody { format: Some(format), measures, exif, doubt, ..InspectedBody::default() };
         }
         if !self.dimensions_checked {
+            let seen = Seen { bytes: Some(length), format: inspected.format, measures: inspected.measures };
             let Measures { width: Some(width), height: Some(height), .. } = inspected.measures else {
-                let clause = "it does not tell its size in pixels, for which there are bounds";
-                return Err(FetchError::new(ErrorKind::NotAccepted, clause));
+                return Err(unsized_image().by_wish(seen));
             };
-            self.wanted.bounds.check_dimensions(width, height)?;
+            self.wanted.bounds.check_dimensions(width, height).map_err(|error| error.by_wish(seen))?;
         }
         inspected.digests = self.digester.finish();
         if let Some(Checksum { algorithm, digest }) = self.checksum {
@@ -281,20 +292,28 @@ impl<'a> BodyValidator<'a> {
             (Recognition::Other(what), Accept::Images | Accept::Formats(_)) => {
                 Err(FetchError::new(ErrorKind::NotAnImage, format!("the body is {what}")))
             }
-            (Recognition::Image(format), Accept::Formats(wanted)) if !may_be(format, wanted) => Err(unwanted(format)),
+            (Recognition::Image(format), Accept::Formats(wanted)) if !may_be(format, wanted) => {
+                Err(unwanted(format).by_wish(Seen { format: Some(format), ..Seen::default() }))
+            }
             _ => Ok(()),
         }
     }
 }
 
 /// Whether a body that begins in this format may have one of the wanted ones.
-fn may_be(format: Format, wanted: &[Format]) -> bool {
+pub(super) fn may_be(format: Format, wanted: &[Format]) -> bool {
     let begins_alike = |wanted: &Format| format == Format::Tiff && wanted.begins_as_tiff();
     wanted.contains(&format) || wanted.iter().any(begins_alike)
 }
 
-fn unwanted(format: Format) -> FetchError {
+/// The error of an image of another format than the wanted ones.
+pub(super) fn unwanted(format: Format) -> FetchError {
     FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}"))
+}
+
+/// The error of an image that does not state its width and height, for which there are bounds.
+pub(super) fn unsized_image() -> FetchError {
+    FetchError::new(ErrorKind::NotAccepted, "it does not tell its size in pixels, for which there are bounds")
 }
 
 /// The error of a corrupt image.

@@ -11,10 +11,10 @@ use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::proxy::matcher::Intercept;
 use percent_encoding::{AsciiSet, percent_encode};
 use reqwest::dns::Resolve as _;
-use reqwest::header::{COOKIE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Request, Version};
 use tokio::time::{Instant, timeout_at};
-use url::Url;
+use url::{Position, Url};
 
 use super::classify::{Stage, classify, classify_lookup, died_on_connection, is_refused_tunnel, requires_http1};
 use super::cookies::CookieJar;
@@ -29,7 +29,7 @@ use super::response::{RawResponse, Response};
 use super::suspension::Suspensions;
 use super::tls::{self, Trust};
 use crate::record::{ErrorKind, FetchError, RunError};
-use crate::util::redact::{redacted, redacted_text};
+use crate::util::redact::{escaped, redacted, redacted_text};
 
 /// Idle connections are closed after this time. Servers close them after 5 s (Apache) to 75 s (nginx). A connection
 /// that both sides keep saves a handshake; one that the server has closed costs a second request.
@@ -221,11 +221,13 @@ impl Client {
                 }
                 request
             };
+            trace_request(&current);
             let sent = self.send(&current, request, deadline).await;
             let response = sent.map_err(|error| match redirects {
                 0 => error,
                 _ => error.with_context(&format!("redirected to {}", shortened(&redacted(&current)))),
             })?;
+            trace_response(&current, &response);
             if !matches!(response.head.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Response::new(response, current);
             }
@@ -422,6 +424,38 @@ impl Client {
         };
         builder.build().map_err(unbuildable)
     }
+}
+
+/// Logs a request (`-vv`).
+fn trace_request(url: &Url) {
+    tracing::trace!(
+        target: "fetchimg",
+        event = "request",
+        url = &*escaped(&redacted(url)),
+        host = &url[Position::BeforeHost..Position::AfterPort],
+        "> GET {}",
+        escaped(&redacted(url)),
+    );
+}
+
+/// Logs the head of a response: its status, the type of its body and the length, as far as it says them.
+fn trace_response(url: &Url, response: &RawResponse<'_>) {
+    let head = &response.head;
+    let (status, length) = (head.status().as_u16(), head.content_length());
+    let content_type = || head.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    tracing::trace!(
+        target: "fetchimg",
+        event = "response",
+        url = &*escaped(&redacted(url)),
+        host = &url[Position::BeforeHost..Position::AfterPort],
+        http_status = status,
+        content_type = content_type().as_deref().map(escaped).as_deref(),
+        bytes = length,
+        "< {status} {} {} from {}",
+        escaped(content_type().as_deref().unwrap_or("-")),
+        length.map_or_else(|| "-".to_owned(), |length| length.to_string()),
+        escaped(&redacted(url)),
+    );
 }
 
 fn unbuildable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {

@@ -21,7 +21,7 @@ pub type GiveUpCheck<'a> = &'a (dyn Fn(Duration) -> bool + Sync);
 pub type BeforeRequest<'a> = &'a (dyn Fn(&Url) -> BoxFuture<'a, Result<Connections, FetchError>> + Sync);
 
 /// How often [`GiveUpCheck`] is called.
-const GIVE_UP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const GIVE_UP_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// When an attempt must be over, how long it may be silent, and when it may send another request on which connection.
 #[derive(Clone, Copy)]

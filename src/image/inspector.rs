@@ -83,6 +83,12 @@ impl Inspector {
         self.corruption.filter(|_| self.options.structure).map_or(Ok(()), Err)
     }
 
+    /// The format that is parsed.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
     /// What is known so far. The number of frames may still grow.
     #[must_use]
     pub fn measures(&self) -> Measures {

@@ -76,10 +76,17 @@ impl ListColumns {
 
 impl ListContext<'_> {
     /// Fails if columns are asked for in a text list, which has none: its images would be saved without a check of
-    /// their checksums, or each row would fail because of a typo in a column's name. `is_explicit`: the user has asked
-    /// for the text format.
+    /// their checksums, each name would have `none` in place of a column, or each row would fail because of a typo in a
+    /// column's name. `is_explicit`: the user has asked for the text format.
     pub fn forbid_columns(&self, is_explicit: bool) -> Result<(), ReadError> {
-        let Options { url_column, checksum_column, .. } = self.options;
+        let Options { url_column, checksum_column, named_columns, .. } = self.options;
+        if let Some(column) = named_columns.first() {
+            return Err(self.not_a_list(format!(
+                "it was taken for text with one URL per line, which has no column {}, as --name says; if the list has \
+                 columns, name them in its first line, and say what it is with --input-format",
+                escaped(column)
+            )));
+        }
         let wanted = match checksum_column {
             Some(column) => column,
             None if is_explicit || *url_column == Options::default().url_column => return Ok(()),

@@ -15,6 +15,7 @@ mod detect;
 mod encoding;
 mod jsonl;
 mod lines;
+mod mistaken;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod read_progress;
@@ -205,7 +206,8 @@ impl Lists {
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
-                    let file = File::open(path).map_err(fail)?;
+                    let file =
+                        File::open(path).map_err(|error| mistaken::explained(&name, error).unwrap_or_else(fail))?;
                     let metadata = file.metadata().map_err(fail)?;
                     // On Unix a folder can be opened; only reading it fails.
                     if metadata.is_dir() {
@@ -691,6 +693,10 @@ mod tests {
         let misspelt = Options { url_column: "link".to_owned(), ..Options::default() };
         assert!(rows_as_text(b"lnk,caption\nhttp://a.example/1.png,x\n", &misspelt)[0].contains("has no column link"));
         assert_eq!(rows_as_text(b"", &by_content), [""; 0]);
+        for format in [None, Some(ListFormat::Text)] {
+            let named = Options { format, named_columns: vec!["class".to_owned()], ..Options::default() };
+            assert!(rows_as_text(text, &named)[0].contains("which has no column class, as --name says"));
+        }
         let explicit = Options { format: Some(ListFormat::Text), ..misspelt };
         assert_eq!(rows_as_text(text, &explicit), ["http://a.example/1.png {}"]);
     }

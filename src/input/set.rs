@@ -148,7 +148,9 @@ fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<St
         }
         _ => {
             take(&["error", "http_status", "retryable", "attempts", "total_ms"]);
-            put("status", "failed".into());
+            // The user's own wishes turn these away.
+            let is_refused = matches!(get("error").as_str(), Some("not_accepted" | "too_small"));
+            put("status", if is_refused { "refused" } else { "failed" }.into());
             put("message", get("error_message").clone());
         }
     }

@@ -1,7 +1,7 @@
 //! The index of the journal: the state of each row and the offset of its record in the file, in a few bytes per row.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use crate::util::compact_table::CompactTable;
 
@@ -18,9 +18,24 @@ pub enum RowIdentity {
     },
 }
 
+/// Which rows of earlier runs the index remembers besides those that were saved or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Which rows are the same.
+    pub identity: RowIdentity,
+    /// Whether rows are remembered that failed with an error that is not worth a retry (`--skip-permanent`).
+    pub failures: bool,
+}
+
+impl From<RowIdentity> for Remembered {
+    fn from(identity: RowIdentity) -> Self {
+        Self { identity, failures: false }
+    }
+}
+
 /// The key by which a row is looked up in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u64);
+pub struct Key(pub(super) u64);
 
 /// The offset of a record in the journal, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +57,8 @@ impl Offset {
 pub(super) enum RowState {
     /// An earlier pass or run saved it, as the record at this offset says.
     SavedEarlier(Offset),
+    /// An earlier run has ended it without an image, as the record at this offset says: refused, or failed for good.
+    EndedEarlier(Offset),
     /// This pass has begun it and not ended it. The offset is that of the record of an earlier pass or run that saved it.
     InFlight(Option<Offset>),
     /// This pass has ended it: the offset of its record, and that of the last record that says it is saved, if there is one.
@@ -51,7 +68,7 @@ pub(super) enum RowState {
 /// The states of all rows that are remembered.
 #[derive(Debug)]
 pub(super) struct RowIndex {
-    identity: RowIdentity,
+    remembered: Remembered,
     /// Keyed anew in every run, so that no list can be written whose rows collide.
     hasher: RandomState,
     table: CompactTable<7, 6>,
@@ -67,13 +84,19 @@ impl RowIndex {
     const SAVED: u64 = 4;
     const NOT_SAVED: u64 = 5;
     const SAVED_BEFORE: u64 = 6;
+    const ENDED_EARLIER: u64 = 7;
 
-    pub fn new(identity: RowIdentity) -> Self {
-        Self { identity, hasher: RandomState::new(), table: CompactTable::default(), saved_before: HashMap::new() }
+    pub fn new(remembered: Remembered) -> Self {
+        Self { remembered, hasher: RandomState::new(), table: CompactTable::default(), saved_before: HashMap::new() }
     }
 
     pub const fn identity(&self) -> RowIdentity {
-        self.identity
+        self.remembered.identity
+    }
+
+    /// Whether rows are remembered that failed for good.
+    pub const fn remembers_failures(&self) -> bool {
+        self.remembered.failures
     }
 
     /// Whether the record at this offset is the one that says which file the row has.
@@ -88,15 +111,32 @@ impl RowIndex {
 
     /// The key of a row with this number. `url` is the text or the hash that identifies its URL.
     pub fn key(&self, url: &str, number: u64) -> Key {
-        Key(match self.identity {
+        Key(match self.remembered.identity {
             RowIdentity::Url => self.hasher.hash_one(url),
             RowIdentity::UrlAndNumber { .. } => self.hasher.hash_one((url, number)),
         })
     }
 
+    /// The key of a row whose number is needed to tell it from others with the same URL, under any identity.
+    pub fn numbered_key(&self, url: &str, number: u64) -> Key {
+        Key(self.hasher.hash_one(("numbered", url, number)))
+    }
+
+    /// A few bits by which texts are compared.
+    pub fn fingerprint(&self, of: impl Hash) -> u64 {
+        self.hasher.hash_one(of)
+    }
+
+    /// The key of a row that is no URL. `text` is what its record shows in place of one.
+    pub fn key_without_url(&self, text: &str, number: u64) -> Key {
+        // Rows without any text differ by their numbers alone.
+        let number = if text.is_empty() { Some(number) } else { None };
+        Key(self.hasher.hash_one(("no URL", text, number)))
+    }
+
     /// Whether a row that no earlier run has saved may be looked up again, and so has to be remembered.
     pub fn remembers_new_rows(&self) -> bool {
-        self.identity != RowIdentity::UrlAndNumber { several_passes: false }
+        self.identity() != RowIdentity::UrlAndNumber { several_passes: false }
     }
 
     pub fn get(&self, key: Key) -> Option<RowState> {
@@ -106,6 +146,7 @@ impl RowIndex {
     pub fn set(&mut self, key: Key, state: RowState) {
         let (state, Offset(offset)) = match state {
             RowState::SavedEarlier(offset) => (Self::SAVED_EARLIER, offset),
+            RowState::EndedEarlier(offset) => (Self::ENDED_EARLIER, offset),
             RowState::InFlight(None) => (Self::IN_FLIGHT, Offset(0)),
             RowState::InFlight(Some(offset)) => (Self::IN_FLIGHT_AGAIN, offset),
             RowState::Done(offset, None) => (Self::NOT_SAVED, offset),
@@ -118,10 +159,18 @@ impl RowIndex {
         self.table.set(key.0, state << Offset::BITS | offset);
     }
 
+    /// Forgets that an earlier run has ended a row without an image, because a later record says something else.
+    pub fn forget_ended(&mut self, key: Key) {
+        if let Some(RowState::EndedEarlier(Offset(offset))) = self.get(key) {
+            self.table.remove(key.0, Self::ENDED_EARLIER << Offset::BITS | offset);
+        }
+    }
+
     fn decode(&self, value: u64) -> RowState {
         let offset = Offset(value & Offset::MAX);
         match value >> Offset::BITS {
             Self::SAVED_EARLIER => RowState::SavedEarlier(offset),
+            Self::ENDED_EARLIER => RowState::EndedEarlier(offset),
             Self::IN_FLIGHT => RowState::InFlight(None),
             Self::IN_FLIGHT_AGAIN => RowState::InFlight(Some(offset)),
             Self::SAVED => RowState::Done(offset, Some(offset)),

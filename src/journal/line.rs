@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{RowIdentity, StoredFile};
-use crate::record::{Checksum, Digests, Job, Reason, is_plain_path, url_hash, without_fragment};
+use crate::record::{Checksum, Digests, ErrorKind, Job, KnownFile, Reason, is_plain_path, url_hash, without_fragment};
 
 /// The fields of a record that the journal needs.
 #[derive(Deserialize)]
@@ -20,6 +20,10 @@ pub(super) struct RecordFields<'a> {
     pub status: Cow<'a, str>,
     #[serde(borrow, default)]
     pub reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub error: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub retryable: bool,
     #[serde(borrow, default)]
     pub path: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -42,12 +46,44 @@ impl RecordFields<'_> {
     /// The file that the row has. Its digest is not compared with any.
     pub fn stored(&self) -> Option<StoredFile> {
         let (path, bytes, is_own) = (self.plain_path()?.to_owned(), self.bytes, self.is_saved());
-        (is_own || self.is_duplicate_content()).then_some(StoredFile { path, bytes, is_own, other_digest: None })
+        (is_own || self.is_duplicate_content()).then_some(StoredFile {
+            path,
+            bytes,
+            is_own,
+            other_digest: None,
+            known: KnownFile::default(),
+        })
     }
 
     /// Whether the row was skipped because another row had stored the same content.
     pub fn is_duplicate_content(&self) -> bool {
         self.status == "skipped" && self.reason.as_deref() == Some(Reason::DuplicateContent.name())
+    }
+
+    /// Whether the row was skipped because an earlier run had saved it.
+    pub fn is_already_saved(&self) -> bool {
+        self.status == "skipped" && self.reason.as_deref() == Some(Reason::AlreadySaved.name())
+    }
+
+    /// Whether other rows may have the same URL in their records and still be other rows: a row that repeats a URL, and one
+    /// that has no valid URL.
+    pub fn is_one_of_several(&self) -> bool {
+        self.reason.as_deref() == Some(Reason::DuplicateUrl.name()) || self.is_without_url()
+    }
+
+    /// Whether the row was skipped because it had failed for good in an earlier run.
+    pub fn is_failed_permanently(&self) -> bool {
+        self.status == "skipped" && self.reason.as_deref() == Some(Reason::FailedPermanently.name())
+    }
+
+    /// Whether the row failed.
+    pub fn is_failed(&self) -> bool {
+        self.status == "failed"
+    }
+
+    /// Whether the row has no URL: its list holds something else there.
+    pub fn is_without_url(&self) -> bool {
+        self.error.as_deref() == Some(ErrorKind::BadUrl.name())
     }
 
     /// The text from which the key of the row is made: the hash of the URL, or else the URL without its fragment.

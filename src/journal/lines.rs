@@ -3,8 +3,8 @@
 //! A dry run must not change the journal. It opens the file of earlier runs read-only as a base and appends its own lines to
 //! a temporary file. The offsets of these lines continue at the end of the base.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The longest line that is read as a record. A row of a list has at most 1 MiB, and JSON may need 6 bytes for one; the
 /// rest of a record is far shorter than what is left.
-const MAX_LINE_BYTES: usize = 16 << 20;
+pub(super) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// An append-only file of lines.
 #[derive(Debug)]
@@ -38,6 +38,28 @@ struct ReadOnlyBase {
     /// `None` if there is no such file.
     file: Option<File>,
     length: u64,
+}
+
+/// A line, when the file is written anew.
+pub(super) struct LineToRewrite<'a> {
+    /// The old file, for other lines.
+    pub file: &'a File,
+    /// Where the line begins in it.
+    pub offset: u64,
+    /// Where it begins in the new file, if it stays.
+    pub new_offset: u64,
+    /// The line, without its line feed.
+    pub line: &'a [u8],
+}
+
+/// What becomes of a line.
+pub(super) enum Rewritten {
+    /// It is left out.
+    Gone,
+    /// It stays.
+    AsItIs,
+    /// This is in its place.
+    Anew(Vec<u8>),
 }
 
 /// The end of a file as a run has left it.
@@ -157,6 +179,56 @@ impl LineFile {
         read.map_err(|source| self.failed(source))
     }
 
+    /// Writes the lines anew to the file `beside`, which then takes the place of this one in one step. `each` is called for
+    /// each line. `is_wanted` decides at the end whether the new file is used. Returns whether it is. If the program is
+    /// killed, the file under the old name is whole, be it the old one or the new one.
+    pub fn rewrite(
+        &mut self,
+        beside: &Path,
+        mut each: impl FnMut(LineToRewrite) -> io::Result<Rewritten>,
+        is_wanted: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        self.flush().map_err(io::Error::other)?;
+        let Some(file) = &mut self.file else { return Ok(false) };
+        private_file::remove_if_there(beside)?;
+        let new = private_file::open(OpenOptions::new().create_new(true).append(true).read(true), beside)?;
+        new.set_permissions(file.metadata()?.permissions())?;
+        let mut out = BufWriter::with_capacity(1 << 18, &new);
+        let (reader, mut new_offset, mut written) = (file.try_clone()?, 0, Ok(()));
+        let mut write = |line: &[u8], new_offset: &mut u64| {
+            *new_offset += line.len() as u64 + 1;
+            out.write_all(line).and_then(|()| out.write_all(b"\n"))
+        };
+        each_line(file, u64::MAX, |offset, line| {
+            if written.is_ok() {
+                let decided = each(LineToRewrite { file: &reader, offset, new_offset, line });
+                written = decided.and_then(|decided| match decided {
+                    Rewritten::Gone => Ok(()),
+                    Rewritten::AsItIs => write(line, &mut new_offset),
+                    Rewritten::Anew(line) => write(&line, &mut new_offset),
+                });
+            }
+        })?;
+        written?;
+        out.flush()?;
+        drop(out);
+        if !is_wanted() {
+            private_file::remove_if_there(beside)?;
+            return Ok(false);
+        }
+        // Its bytes are on the disk before it has the name, so that a loss of power leaves one of the two.
+        new.sync_all()?;
+        fs::rename(beside, &self.path)?;
+        (self.file, self.written) = (Some(new), new_offset);
+        Ok(true)
+    }
+
+    /// Makes the name of a new file survive a loss of power, so that what is appended from now on does.
+    pub fn sync_name(&self) -> io::Result<()> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
     /// Writes the appended lines if there are enough of them.
     pub fn flush_if_full(&mut self) -> Result<(), RunError> {
         if self.unwritten.len() >= WRITE_BUFFER_BYTES { self.flush() } else { Ok(()) }
@@ -202,9 +274,9 @@ impl LineFile {
 }
 
 /// The extent of a line in the file.
-struct Line {
+pub(super) struct Line {
     /// The number of bytes, with the line feed.
-    length: u64,
+    pub length: u64,
     /// Whether it ends in a line feed, and not at the end of the file.
     is_ended: bool,
 }
@@ -227,7 +299,7 @@ fn each_line(file: &mut File, length: u64, mut each: impl FnMut(u64, &[u8])) -> 
 
 /// Reads a line with its line feed. Of a line that is too long for a record, which may be a hole that a loss of power
 /// has left, only the beginning is kept.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+pub(super) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let mut length = 0;
     loop {

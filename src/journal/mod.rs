@@ -1,14 +1,19 @@
-//! The journal of the output folder: one JSON record per line, appended and never changed.
+//! The journal of the output folder: one JSON record per line, appended and never changed. When later records have superseded
+//! more than half of the lines, it is written anew without them (see `compaction`).
 //!
 //! For each row of the list, the journal answers two questions: has this pass seen the URL before, and has an earlier run
-//! saved it? The index keeps 13 bytes for each URL: 7 bytes of its hash, and 6 with the state of the row and the offset of
-//! its record in the file. Everything else is read back from the file when it is needed and compared in full, so two URLs
-//! with the same hash are still two URLs. (While both are in flight there is no record to compare yet. The hash is keyed
-//! anew in every run, so that no list can be written whose URLs collide.)
+//! saved it, or ended it without an image and for good (`ended`)? The index keeps 13 bytes for each URL: 7 bytes of its
+//! hash, and 6 with the state of the row and the offset of its record in the file. Everything else is read back from the
+//! file when it is needed and compared in full, so two URLs with the same hash are still two URLs. (While both are in
+//! flight there is no record to compare yet. The hash is keyed anew in every run, so that no list can be written whose URLs
+//! collide.)
 //!
 //! With `--keep-duplicates`, a row is identified by its URL and its number, so a pass sees each row once, and only the second
-//! question is left. Then a row is not kept in the index unless an earlier run has saved it.
+//! question is left. Then a row is not kept in the index unless an earlier run has saved it, or ended it for good.
 
+mod compaction;
+mod current;
+mod ended;
 mod index;
 mod line;
 mod lines;
@@ -19,18 +24,25 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 
-pub use self::index::{Key, RowIdentity};
+use self::compaction::{LineCounter, LineCounts};
+pub use self::current::{CurrentRecord, CurrentRecords};
+pub use self::ended::EarlierEnd;
+pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
-pub use self::moved::NamingRecord;
-use crate::record::{Job, Outcome, Reason, Record, RunError, recorded_url, without_fragment};
+pub use self::moved::{NamingRecord, NewName, renamed_line};
+use crate::record::{Job, KnownFile, Outcome, Reason, Record, RunError, Skipped, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.
 #[derive(Debug)]
 pub struct Journal {
     lines: LineFile,
     index: RowIndex,
+    /// Of the lines of earlier runs.
+    counts: LineCounts,
+    /// The record that was read back last, as a line.
+    read_back: Vec<u8>,
 }
 
 /// What the journal knows of a row when the row is read from the list.
@@ -38,6 +50,8 @@ pub struct Journal {
 pub enum Lookup {
     /// The first row of this pass with its identity. The file is the one that an earlier run or pass saved, if it did.
     New(Option<StoredFile>),
+    /// The same as a new row without a file. The last record of an earlier run says that it was refused, or failed for good.
+    Ended(EarlierEnd),
     /// An earlier row of this pass is the same and is still in flight.
     InFlight,
     /// An earlier row of this pass is the same and has ended. The file is the one that it has, if it has one.
@@ -55,6 +69,17 @@ pub struct StoredFile {
     pub is_own: bool,
     /// The digest of the received body, if it differs from the checksum that the row asks for.
     pub other_digest: Option<String>,
+    /// What else the record says of the file, where the row may be skipped because of it.
+    pub known: KnownFile,
+}
+
+impl StoredFile {
+    /// The outcome of a row that has this file already.
+    #[must_use]
+    pub fn already_saved(self) -> Skipped {
+        let Self { path, bytes, known, .. } = self;
+        Skipped { bytes: Some(bytes), known, ..Skipped::new(Reason::AlreadySaved, Some(path)) }
+    }
 }
 
 /// A file that an earlier run has saved.
@@ -105,8 +130,13 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be opened, read or truncated.
-    pub fn open(path: &Path, identity: RowIdentity, mut saved: impl FnMut(EarlierFile)) -> Result<Self, RunError> {
-        Self::read(identity, |on_line| LineFile::open(path, on_line), |earlier, _| earlier.call_if_saved(&mut saved))
+    pub fn open(
+        path: &Path,
+        remembered: impl Into<Remembered>,
+        mut saved: impl FnMut(EarlierFile),
+    ) -> Result<Self, RunError> {
+        let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
+        Self::read(remembered.into(), |on_line| LineFile::open(path, on_line), each)
     }
 
     /// Like [`Journal::open`], but calls `named` with all files that rows have or had, which costs another read for each
@@ -114,9 +144,14 @@ impl Journal {
     ///
     /// # Errors
     /// Those of [`Journal::open`].
-    pub fn open_following(path: &Path, identity: RowIdentity, mut named: impl FnMut(Naming)) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
-        Self::read(identity, |on_line| LineFile::open(path, on_line), each)
+    pub fn open_following(
+        path: &Path,
+        remembered: impl Into<Remembered>,
+        mut named: impl FnMut(Naming),
+    ) -> Result<Self, RunError> {
+        let remembered = remembered.into();
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
+        Self::read(remembered, |on_line| LineFile::open(path, on_line), each)
     }
 
     /// Opens the journal for a dry run and calls `saved` with each file that an earlier run has saved. Nothing is created or
@@ -126,11 +161,11 @@ impl Journal {
     /// When the file exists and cannot be read.
     pub fn open_overlay(
         path: &Path,
-        identity: RowIdentity,
+        remembered: impl Into<Remembered>,
         mut saved: impl FnMut(EarlierFile),
     ) -> Result<Self, RunError> {
         let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
-        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
+        Self::read(remembered.into(), |on_line| LineFile::open_overlay(path, on_line), each)
     }
 
     /// Like [`Journal::open_overlay`], but calls `named` as [`Journal::open_following`] does.
@@ -139,24 +174,28 @@ impl Journal {
     /// Those of [`Journal::open_overlay`].
     pub fn open_overlay_following(
         path: &Path,
-        identity: RowIdentity,
+        remembered: impl Into<Remembered>,
         mut named: impl FnMut(Naming),
     ) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, identity, &mut named);
-        Self::read(identity, |on_line| LineFile::open_overlay(path, on_line), each)
+        let remembered = remembered.into();
+        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
+        Self::read(remembered, |on_line| LineFile::open_overlay(path, on_line), each)
     }
 
     /// Opens the file with `open`, which calls what it gets for each line, and calls `each` for each record.
     fn read(
-        identity: RowIdentity,
+        remembered: Remembered,
         open: impl FnOnce(&mut dyn FnMut(&File, u64, &[u8]) -> bool) -> Result<LineFile, RunError>,
         mut each: impl FnMut(&EarlierRecord, &File),
     ) -> Result<Self, RunError> {
-        let mut index = RowIndex::new(identity);
+        let mut index = RowIndex::new(remembered);
+        let mut counter = LineCounter::default();
         let lines = open(&mut |file, offset, line| {
-            index_earlier(&mut index, offset, line).map(|earlier| each(&earlier, file)).is_some()
+            let earlier = index_earlier(&mut index, offset, line);
+            counter.count(&index, earlier.as_ref());
+            earlier.map(|earlier| each(&earlier, file)).is_some()
         })?;
-        Ok(Self { lines, index })
+        Ok(Self { lines, index, counts: counter.counts(), read_back: Vec::new() })
     }
 
     /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.
@@ -215,12 +254,13 @@ impl Journal {
                 }
                 Lookup::New(None)
             }
+            Some(RowState::EndedEarlier(offset)) => self.look_up_ended(offset, key, job)?,
             Some(RowState::InFlight(_)) => Lookup::InFlight,
-            Some(RowState::Done(offset, _)) => match self.read_back(offset, job)? {
+            Some(RowState::Done(offset, _)) => match self.read_back(offset, job, |_| KnownFile::default())? {
                 ReadBack::SameRow(stored) => Lookup::Done(stored),
                 ReadBack::OtherRow => Lookup::New(None),
             },
-            Some(RowState::SavedEarlier(offset)) => match self.read_back(offset, job)? {
+            Some(RowState::SavedEarlier(offset)) => match self.read_back(offset, job, KnownFile::of_record)? {
                 ReadBack::SameRow(stored) => {
                     self.index.set(key, RowState::InFlight(Some(offset)));
                     Lookup::New(stored)
@@ -230,21 +270,42 @@ impl Journal {
         })
     }
 
-    /// Reads the record at an offset and compares it with a row.
-    fn read_back(&mut self, Offset(offset): Offset, job: &Job) -> Result<ReadBack, RunError> {
+    /// The record that the last [`Journal::look_up`] has found for its row, as a line. Whoever needs more of it than the
+    /// file need not read it again.
+    #[must_use]
+    pub fn line_read(&self) -> &[u8] {
+        &self.read_back
+    }
+
+    /// Reads the record at an offset and compares it with a row. `known` finds what else it says of the file.
+    fn read_back(
+        &mut self,
+        Offset(offset): Offset,
+        job: &Job,
+        known: impl FnOnce(&str) -> KnownFile,
+    ) -> Result<ReadBack, RunError> {
         let line = self.lines.line(offset)?;
         // A planned path was written by this run and may still contain fields of the template. It is shown and never opened,
         // so it is not checked.
         let is_planned = self.lines.is_in_overlay(offset);
-        Ok(match serde_json::from_slice::<RecordFields>(&line) {
+        let read = Ok(match serde_json::from_slice::<RecordFields>(&line) {
             Ok(found) if found.is_about(job, self.index.identity()) => {
                 let (bytes, is_own) = (found.bytes, !found.is_duplicate_content());
                 let other_digest = job.checksum.as_deref().and_then(|checksum| other_digest(&line, checksum));
                 let path = if is_planned { found.path.as_deref() } else { found.plain_path() };
-                ReadBack::SameRow(path.map(|path| StoredFile { path: path.to_owned(), bytes, is_own, other_digest }))
+                let known = || std::str::from_utf8(&line).map_or_else(|_| KnownFile::default(), known);
+                ReadBack::SameRow(path.map(|path| StoredFile {
+                    path: path.to_owned(),
+                    bytes,
+                    is_own,
+                    other_digest,
+                    known: known(),
+                }))
             }
             _ => ReadBack::OtherRow,
-        })
+        });
+        self.read_back = line;
+        read
     }
 
     /// Appends a record; `line` is the record as JSON. `key` is the key of the row if this is its final record in this pass,
@@ -266,7 +327,7 @@ impl Journal {
                     RowState::Done(before.unwrap_or(offset), before)
                 }
                 // A file that was saved before still exists if fetching it again has failed.
-                Outcome::Skipped(_) | Outcome::Failed(_) => RowState::Done(offset, before),
+                Outcome::Skipped(_) | Outcome::Failed(_) | Outcome::Refused(_) => RowState::Done(offset, before),
             };
             self.index.set(key, state);
         }
@@ -329,13 +390,15 @@ fn index_earlier<'a>(index: &mut RowIndex, offset: u64, line: &'a [u8]) -> Optio
         let key = index.key(record.url_identity(), record.index);
         let before = index.get(key);
         // A row keeps its own file, even if a later record names that of another row.
+        let before =
+            before.and_then(|before| if let RowState::SavedEarlier(offset) = before { Some(offset) } else { None });
         if record.is_saved() || before.is_none() {
             index.set(key, RowState::SavedEarlier(Offset::new(offset)));
             earlier.is_named = true;
-            if let Some(RowState::SavedEarlier(before)) = before {
-                earlier.before = Some(before);
-            }
+            earlier.before = before;
         }
+    } else {
+        ended::index_ended(index, offset, record);
     }
     Some(earlier)
 }
@@ -397,9 +460,15 @@ mod tests {
     #[test]
     fn a_dry_run_does_not_change_the_journal() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let [one, two, three] = [1, 2, 3].map(|number| url(&format!("https://a.example/{number}.png")));
-        let stored = |path: &str, bytes| StoredFile { path: path.to_owned(), bytes, is_own: true, other_digest: None };
+        let stored = |path: &str, bytes| StoredFile {
+            path: path.to_owned(),
+            bytes,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let plan = |journal: &mut Journal, url: &Url, path: &str| {
             let line = format!(r#"{{"index":0,"url":"{url}","status":"planned","path":"{path}"}}"#);
             let key = journal.key(&Job::new(0, url.clone()));
@@ -454,6 +523,7 @@ mod tests {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: crate::record::MadeWith::default(),
             from_earlier_run: 0,
         };
         Record::of(&Job::new(0, url.clone()), Outcome::Saved(saved))
@@ -462,7 +532,7 @@ mod tests {
     #[test]
     fn what_was_saved_is_known_to_the_next_run_and_is_new_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let one = url("https://a.example/1.png#x");
         let signed = url("https://a.example/2.png?sig=secret");
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| panic!("there is nothing yet")).expect("open");
@@ -470,7 +540,13 @@ mod tests {
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::New(None));
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::InFlight);
             append(&mut journal, &saved(url, name), url).expect("append");
-            let stored = StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None };
+            let stored = StoredFile {
+                path: name.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, url).expect("look up"), Lookup::Done(Some(stored)));
         }
         journal.flush().expect("flush");
@@ -482,7 +558,13 @@ mod tests {
             Journal::open(&path, RowIdentity::Url, |file| names.push(file.path.to_owned())).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| {
-            Lookup::New(Some(StoredFile { path: path.into(), bytes: 5, is_own: true, other_digest: None }))
+            Lookup::New(Some(StoredFile {
+                path: path.into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            }))
         };
         assert_eq!(look_up(&mut journal, &url("https://a.example/1.png")).expect("look up"), stored("1.png"));
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::InFlight);
@@ -496,7 +578,7 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_removed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let (one, two) = (url("https://a.example/1.png"), url("https://a.example/2.png"));
         let whole = serde_json::to_string(&saved(&one, "1.png")).expect("JSON");
         fs::write(&path, format!("{whole}\n\u{0}garbage\n{}", &whole[..40])).expect("write");
@@ -507,7 +589,13 @@ mod tests {
         for (url, name) in [(&one, "1.png"), (&two, "2.png")] {
             assert_eq!(
                 look_up(&mut journal, url).expect("look up"),
-                Lookup::New(Some(StoredFile { path: name.into(), bytes: 5, is_own: true, other_digest: None }))
+                Lookup::New(Some(StoredFile {
+                    path: name.into(),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default()
+                }))
             );
         }
         let lines = fs::read_to_string(&path).expect("read");
@@ -524,11 +612,17 @@ mod tests {
     #[test]
     fn a_file_that_was_published_just_before_a_kill_is_adopted_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let one = url("https://a.example/1.png");
         let record = saved(&one, "1.png");
         let line = serde_json::to_vec(&record).expect("JSON");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
         assert_eq!(
             journal.adopt(&line).expect("adopt"),
@@ -564,11 +658,17 @@ mod tests {
         journal.begin_pass();
         assert!(matches!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(_))));
         let skipped = |reason| {
-            let outcome = Outcome::Skipped(Skipped { reason, path: Some("1.png".into()), bytes: None });
+            let outcome = Outcome::Skipped(Skipped::new(reason, Some("1.png".into())));
             Record::of(&Job::new(0, one.clone()), outcome)
         };
         append(&mut journal, &skipped(Reason::AlreadySaved), &one).expect("append");
-        let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let stored = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::Done(Some(stored.clone())));
         journal.begin_pass();
         assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
@@ -590,7 +690,7 @@ mod tests {
         let path = folder.path().join("m");
         let one = url("https://a.example/1.png");
         let (path_of_another, bytes) = (Some("2.png".into()), Some(7));
-        let skipped = Skipped { reason: Reason::DuplicateContent, path: path_of_another, bytes };
+        let skipped = Skipped { bytes, ..Skipped::new(Reason::DuplicateContent, path_of_another) };
         let skipped = Record::of(&Job::new(0, one.clone()), Outcome::Skipped(skipped));
         let again = |records: &[&Record]| {
             let mut journal = Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
@@ -604,9 +704,21 @@ mod tests {
                 look_up(&mut Journal::open(&path, RowIdentity::Url, save).expect("open"), &one).expect("look up");
             (found, saved)
         };
-        let of_another = StoredFile { path: "2.png".into(), bytes: 7, is_own: false, other_digest: None };
+        let of_another = StoredFile {
+            path: "2.png".into(),
+            bytes: 7,
+            is_own: false,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         assert_eq!(again(&[&skipped]), (Lookup::New(Some(of_another)), vec![]));
-        let own = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+        let own = StoredFile {
+            path: "1.png".into(),
+            bytes: 5,
+            is_own: true,
+            other_digest: None,
+            known: KnownFile::default(),
+        };
         let expected = (Lookup::New(Some(own)), vec!["1.png".to_owned()]);
         assert_eq!(again(&[&saved(&one, "1.png"), &skipped]), expected);
     }
@@ -620,7 +732,13 @@ mod tests {
         append(&mut journal, &saved(&one, "1.png"), &one).expect("append");
         for _ in 0..2 {
             journal.begin_pass();
-            let stored = StoredFile { path: "1.png".into(), bytes: 5, is_own: true, other_digest: None };
+            let stored = StoredFile {
+                path: "1.png".into(),
+                bytes: 5,
+                is_own: true,
+                other_digest: None,
+                known: KnownFile::default(),
+            };
             assert_eq!(look_up(&mut journal, &one).expect("look up"), Lookup::New(Some(stored)));
             let failed = Failed::new(&FetchError::new(ErrorKind::CutShort, "cut"), 1, None);
             let record = Record::of(&Job::new(0, one.clone()), Outcome::Failed(failed));
@@ -651,6 +769,7 @@ mod tests {
                     bytes: 5,
                     is_own: true,
                     other_digest: None,
+                    known: KnownFile::default(),
                 });
                 assert_eq!(look_up_row(&mut journal, index, &one).expect("look up"), Lookup::New(stored));
             }
@@ -658,8 +777,15 @@ mod tests {
 
             let mut journal =
                 Journal::open(&path, RowIdentity::UrlAndNumber { several_passes: again }, |_| {}).expect("open");
-            let stored =
-                |index| Some(StoredFile { path: format!("{index}.png"), bytes: 5, is_own: true, other_digest: None });
+            let stored = |index| {
+                Some(StoredFile {
+                    path: format!("{index}.png"),
+                    bytes: 5,
+                    is_own: true,
+                    other_digest: None,
+                    known: KnownFile::default(),
+                })
+            };
             assert_eq!(look_up_row(&mut journal, 2, &one).expect("look up"), Lookup::New(stored(2)));
             assert_eq!(look_up_row(&mut journal, 4, &one).expect("look up"), Lookup::New(None), "a row that is new");
             assert_eq!(look_up_row(&mut journal, 1, &url("https://a.example/")).expect("look up"), Lookup::New(None));

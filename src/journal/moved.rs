@@ -1,4 +1,4 @@
-//! Finds the records that name certain files, and writes them anew with other names (`--overwrite`).
+//! Finds the records that name certain files, and writes them anew with other names (`--overwrite`, `--rename`).
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -6,12 +6,12 @@ use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
-use super::Journal;
 use super::index::{Key, Offset, RowState};
 use super::line::RecordFields;
-use crate::record::{RunError, text_hash};
+use super::{Journal, StoredFile};
+use crate::record::{Job, MadeWith, RunError, text_hash};
 
 /// A living record that names a file: the last one that says where the image of its row is.
 #[derive(Clone, Debug)]
@@ -92,6 +92,23 @@ impl Journal {
         })
     }
 
+    /// Calls `each` with each living record that says which file its row has: with the file, and with the record as a line.
+    /// Reads the whole journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub fn each_living(&mut self, mut each: impl FnMut(&StoredFile, &[u8])) -> Result<(), RunError> {
+        let index = &self.index;
+        self.lines.for_each(|offset, line| {
+            let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
+            let Some(file) = record.stored() else { return };
+            let key = index.key(record.url_identity(), record.index);
+            if index.says_saved(key, Offset::new(offset)) {
+                each(&file, line);
+            }
+        })
+    }
+
     /// Appends a record anew, because its file has another path now.
     pub fn append_moved(&mut self, record: &NamingRecord, path: &str) {
         let offset = Offset::new(self.lines.append(&record.line_with_path(path)));
@@ -99,8 +116,56 @@ impl Journal {
     }
 }
 
+/// What changes in the record of a row whose file gets the name that the list gives now (`--rename`).
+#[derive(Clone, Copy, Debug)]
+pub struct NewName<'a> {
+    /// The path.
+    pub path: &'a str,
+    /// Whether its extension stands for another format than that of the bytes.
+    pub extension_mismatch: bool,
+    /// The wishes that shaped the file and its name.
+    pub made_with: &'a MadeWith,
+}
+
+/// The line of the record of a row, with another name of its file and the number that the row has now. `None` if it is no
+/// record.
+#[must_use]
+pub fn renamed_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>> {
+    let mut fields = serde_json::from_slice::<Fields>(line).ok()?;
+    fields.set("index", Some(to_raw_value(&job.index).ok()?));
+    fields.set("path", Some(to_raw_value(name.path).ok()?));
+    let mismatch = name.extension_mismatch.then(|| to_raw_value(&true)).transpose().ok()?;
+    fields.set("extension_mismatch", mismatch);
+    fields.set(MadeWith::FIELD, name.made_with.json().map(ToOwned::to_owned));
+    serde_json::to_vec(&fields).ok()
+}
+
+impl Journal {
+    /// Appends the record of a row in flight whose file has another name now: `line` is that of [`renamed_line`].
+    pub fn append_renamed(&mut self, key: Key, line: &[u8]) {
+        let offset = Offset::new(self.lines.append(line));
+        self.index.set(key, RowState::InFlight(Some(offset)));
+    }
+}
+
 /// The fields of a JSON object, in their order and as they are written.
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
+
+impl Fields<'_> {
+    /// Gives a field a value, or removes it. A new one comes before the other columns of the row, which are the last field.
+    fn set(&mut self, field: &'static str, value: Option<Box<RawValue>>) {
+        let place = self.0.iter().position(|(name, _)| name == field);
+        match (value, place) {
+            (Some(value), Some(place)) => self.0[place].1 = Cow::Owned(value),
+            (Some(value), None) => {
+                let end = self.0.iter().position(|(name, _)| name == "extra").unwrap_or(self.0.len());
+                self.0.insert(end, (field.into(), Cow::Owned(value)));
+            }
+            (None, Some(place)) => drop(self.0.remove(place)),
+            (None, None) => {}
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -135,9 +200,22 @@ impl Serialize for Fields<'_> {
 /// A record with another path. Everything else stays as it is written.
 fn with_path(line: &[u8], path: &str) -> serde_json::Result<Vec<u8>> {
     let mut fields = serde_json::from_slice::<Fields>(line)?;
-    let path = serde_json::value::to_raw_value(path)?;
-    if let Some((_, value)) = fields.0.iter_mut().find(|(name, _)| name == "path") {
-        *value = Cow::Owned(path);
+    fields.set("path", Some(to_raw_value(path)?));
+    serde_json::to_vec(&fields)
+}
+
+/// A record with the number and the columns that a later record of the same row has. Everything else stays as it is written.
+pub(super) fn with_row_of(line: &[u8], later: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let mut fields = serde_json::from_slice::<Fields>(line)?;
+    let later = serde_json::from_slice::<Fields>(later)?;
+    for column in ["index", "extra"] {
+        let value = later.0.iter().find(|(name, _)| name == column).map(|(_, value)| value.clone());
+        match (fields.0.iter().position(|(name, _)| name == column), value) {
+            (Some(position), Some(value)) => fields.0[position].1 = value,
+            (Some(position), None) => drop(fields.0.remove(position)),
+            (None, Some(value)) => fields.0.push((column.into(), value)),
+            (None, None) => {}
+        }
     }
     serde_json::to_vec(&fields)
 }
@@ -156,9 +234,25 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_record_keeps_what_its_name_does_not_change() {
+        let line = br#"{"index":1,"url":"http://a/1.png","status":"saved","path":"1.png","bytes":5,"extension_mismatch":true,"made_with":{"name":"{index}"},"extra":{"n":1e3}}"#;
+        let job = Job::new(2, url::Url::parse("http://a/1.png").expect("a URL"));
+        let wishes = crate::record::Wishes { phash: true, ..crate::record::Wishes::default() };
+        let renamed = |made_with: &MadeWith| {
+            let name = NewName { path: "a/2.png", extension_mismatch: false, made_with };
+            String::from_utf8(renamed_line(line, &job, name).expect("a record")).expect("UTF-8")
+        };
+        let expected =
+            r#"{"index":2,"url":"http://a/1.png","status":"saved","path":"a/2.png","bytes":5,"extra":{"n":1e3}}"#;
+        assert_eq!(renamed(&MadeWith::default()), expected);
+        let with_wishes = expected.replace(r#","extra""#, r#","made_with":{"phash":true},"extra""#);
+        assert_eq!(renamed(&MadeWith::of(&wishes)), with_wishes);
+    }
+
+    #[test]
     fn living_records_are_found_by_their_files() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("manifest.jsonl");
+        let path = folder.path().join("journal.jsonl");
         let line = |url: &str, rest: &str| format!("{{\"index\":0,\"url\":\"http://a/{url}\",{rest}}}\n");
         let saved = |url: &str, path: &str| line(url, &format!(r#""status":"saved","path":"{path}","bytes":5"#));
         let shares = |url: &str, path: &str| {

@@ -118,6 +118,11 @@ impl AdaptiveLimit {
         self.is_slow_start = false;
     }
 
+    /// Whether the user has set it.
+    pub const fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
     /// How many requests may be in flight at once.
     pub const fn permits(&self) -> usize {
         self.permits

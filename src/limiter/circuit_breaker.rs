@@ -104,16 +104,31 @@ impl FailureStreak {
         self.backoffs
     }
 
+    /// When the first of the failed requests began.
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How the last request failed.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// When the circuit opens, if the failures go on; `None` while the host asks for time. It gets that as often as a single
+    /// row would give it, while it keeps asking.
+    pub fn opens_at(&self, open_after: &OpenAfter) -> Option<Instant> {
+        let is_asking = self.asks_to_wait && (1..open_after.attempts).contains(&self.backoffs);
+        (!is_asking).then(|| self.began + open_after.for_failure(self.kind))
+    }
+
     pub fn state(&self, now: Instant, open_after: &OpenAfter) -> BreakerState {
         if self.failures < FAILURE_THRESHOLD {
             return BreakerState::Closed;
         }
-        let opens_at = self.began + open_after.for_failure(self.kind);
-        // A host that asks for time gets it as often as a single row would give it, while it keeps asking.
-        let is_asking = self.asks_to_wait && (1..open_after.attempts).contains(&self.backoffs);
-        if is_asking || now < opens_at {
-            let next = if is_asking { self.next_probe } else { self.next_probe.min(opens_at) };
-            return BreakerState::HalfOpen(next);
+        match self.opens_at(open_after) {
+            None => return BreakerState::HalfOpen(self.next_probe),
+            Some(opens_at) if now < opens_at => return BreakerState::HalfOpen(self.next_probe.min(opens_at)),
+            Some(_) => {}
         }
         let open = CircuitOpen { kind: self.kind, down_for: now.duration_since(self.began) };
         BreakerState::Open(open, self.last_failure + MAX_PROBE_INTERVAL)

@@ -52,6 +52,7 @@ impl HostState {
                     self.limit = self.limit.restarted();
                 }
                 self.last_heard = Some(now);
+                self.note_heard(now);
                 self.last_success = self.last_success.max(Some(began));
                 self.streak = None;
                 self.latency.observe(now.saturating_duration_since(began));
@@ -60,10 +61,15 @@ impl HostState {
             }
             Feedback::Broken | Feedback::Silent => {
                 self.last_heard = Some(now);
+                self.note_heard(now);
                 self.streak = None;
                 None
             }
-            Feedback::Throttled(kind, _) | Feedback::Busy(kind) | Feedback::Unanswered(kind) => Some(kind),
+            Feedback::Throttled(kind, _) | Feedback::Busy(kind) => {
+                self.note_heard(now);
+                Some(kind)
+            }
+            Feedback::Unanswered(kind) => Some(kind),
         };
         let was_heard_meanwhile = self.last_heard.is_some_and(|heard| heard > began);
         let is_explicit = matches!(feedback, Feedback::Throttled(..));

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::aimd::AdaptiveLimit;
+use super::aimd::{AdaptiveLimit, MAX_PER_HOST};
 use super::circuit_breaker::{BreakerState, CircuitOpen, FailureStreak};
 use super::feedback::Feedback;
 use super::latency::Latency;
@@ -28,6 +30,8 @@ pub(super) struct HostState {
     pub(super) latency: Latency,
     /// Requests in flight: permits taken.
     pub(super) in_flight: usize,
+    /// Those of them that are probably lost: the host has been silent for long, and has served later requests meanwhile.
+    pub(super) lost: usize,
     /// The most of them at once so far.
     peak_in_flight: usize,
     /// Those of them that probe whether the host is back.
@@ -42,6 +46,9 @@ pub(super) struct HostState {
     pub(super) last_success: Option<Instant>,
     /// When the host last answered anything but that it was overloaded.
     pub(super) last_heard: Option<Instant>,
+    /// Since when it owes an answer: the time of the first request since it last answered, or of that answer if others are
+    /// still in flight.
+    pub(super) asked: Option<Instant>,
     /// The failures since then.
     pub(super) streak: Option<FailureStreak>,
     /// Requests that met an overload.
@@ -56,6 +63,8 @@ pub(super) struct HostState {
     pub(super) new_row_waits: bool,
     /// The queue has been notified, and the permit is reserved until it asks.
     pub(super) new_row_notified: bool,
+    /// Rows in the queue, where the host was ever at its limit: the queue counts them there.
+    pub(super) queued: Option<Arc<AtomicUsize>>,
 }
 
 /// Whether a permit is available.
@@ -76,6 +85,7 @@ impl HostState {
             limit,
             latency: Latency::default(),
             in_flight: 0,
+            lost: 0,
             peak_in_flight: 0,
             probes: 0,
             backing_off: 0,
@@ -83,6 +93,7 @@ impl HostState {
             last_decrease: None,
             last_success: None,
             last_heard: None,
+            asked: None,
             streak: None,
             overloads: 0,
             throttled: 0,
@@ -90,7 +101,13 @@ impl HostState {
             waiters: VecDeque::new(),
             new_row_waits: false,
             new_row_notified: false,
+            queued: None,
         }
+    }
+
+    /// The host has answered: the silence, if there was one, is over.
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        self.asked = (self.in_flight > 0).then_some(now);
     }
 
     /// Whether a request may be sent now by `--rate`, or when.
@@ -115,7 +132,7 @@ impl HostState {
     pub(super) fn availability(&self, attempt: Attempt, shared: &LimiterState) -> Availability {
         let now = Instant::now();
         let backoff_until = self.not_before.filter(|until| *until > now);
-        let is_full = self.in_flight >= self.limit.permits();
+        let is_full = self.working_on() >= self.limit.permits();
         match self.breaker_state(now, shared) {
             BreakerState::Open(open, next) => {
                 let may_probe = attempt == Attempt::First && now >= next && backoff_until.is_none();
@@ -142,14 +159,16 @@ impl HostState {
         let began = Instant::now();
         let is_probe = self.is_down(began, shared);
         self.in_flight += 1;
+        self.asked.get_or_insert(began);
         self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
         self.probes += usize::from(is_probe);
         Permit {
             shared: Arc::clone(shared),
             key: key.clone(),
             began,
-            in_flight: self.in_flight,
+            in_flight: self.working_on(),
             is_probe,
+            is_lost: false,
             is_slow_start: self.limit.is_slow_start(),
             feedback: Feedback::Unclear,
             in_run: None,
@@ -160,10 +179,27 @@ impl HostState {
     pub(super) fn take_back(&mut self, permit: &Permit) {
         self.in_flight -= 1;
         self.probes -= usize::from(permit.is_probe);
+        self.lost -= usize::from(permit.is_lost);
+    }
+
+    /// Requests that the host seems to work on. Of those that are probably lost, no more are left out than there are
+    /// permits, and none beyond the largest limit: a host that is only slow gets at most twice its limit, and no more than
+    /// any host gets. A limit that the user has set holds for all of them.
+    fn working_on(&self) -> usize {
+        let lost = if self.limit.is_fixed() { 0 } else { self.lost.min(self.limit.permits()) };
+        if self.in_flight >= MAX_PER_HOST { self.in_flight } else { self.in_flight - lost }
+    }
+
+    /// Whether a request that began then, and after which the host has been silent, is probably lost. Without that, a few
+    /// lost requests hold all permits of a host with a small limit, and the others wait until they are given up.
+    pub(super) fn has_lost(&self, began: Instant, silence: Duration) -> bool {
+        let has_served_later = self.last_success.is_some_and(|served| served > began);
+        has_served_later && self.latency.suspicious_silence().is_some_and(|suspicious| silence >= suspicious)
     }
 
     /// The head of a good answer came quickly.
     pub(super) fn note_quick_answer(&mut self) {
+        self.note_heard(Instant::now());
         self.limit.on_quick_answer(self.peak_in_flight);
     }
 

@@ -12,6 +12,9 @@ const MIN_SAMPLES: u32 = 16;
 /// No shorter silence is unusual: a lost packet, or a server's garbage collection, costs a second.
 const MIN_UNUSUAL_SILENCE: Duration = Duration::from_secs(2);
 
+/// No shorter silence suggests that a request is lost: connections take that to be opened over a long way.
+const MIN_SUSPICIOUS_SILENCE: Duration = Duration::from_millis(250);
+
 /// A silence is unusual from this multiple of the latency of almost every request on.
 const OUTLIER_FACTOR: f64 = 4.0;
 
@@ -40,9 +43,18 @@ impl Latency {
 
     /// The shortest silence that is far longer than whole requests take; `None` while too few have been observed.
     pub fn unusual_silence(&self) -> Option<Duration> {
+        self.outlier().map(|outlier| outlier.max(MIN_UNUSUAL_SILENCE))
+    }
+
+    /// The shortest silence after which a request is probably lost, though it is too early to give it up.
+    pub fn suspicious_silence(&self) -> Option<Duration> {
+        self.outlier().map(|outlier| outlier.max(MIN_SUSPICIOUS_SILENCE))
+    }
+
+    fn outlier(&self) -> Option<Duration> {
         let almost_every = self.mean + 4.0 * self.deviation;
-        let unusual = Duration::try_from_secs_f64(OUTLIER_FACTOR * almost_every).ok()?;
-        (self.samples >= MIN_SAMPLES).then(|| unusual.max(MIN_UNUSUAL_SILENCE))
+        let outlier = Duration::try_from_secs_f64(OUTLIER_FACTOR * almost_every).ok()?;
+        (self.samples >= MIN_SAMPLES).then_some(outlier)
     }
 }
 

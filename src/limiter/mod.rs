@@ -20,6 +20,7 @@ mod latency;
 mod permit;
 pub mod queue;
 mod rate;
+mod unanswered;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -37,6 +38,7 @@ pub use self::circuit_breaker::{CircuitOpen, OpenAfter};
 pub use self::feedback::Feedback;
 use self::host::{Availability, HostState};
 pub use self::permit::{BackingOff, Permit, RunPermit};
+pub use self::unanswered::UnansweredHost;
 use crate::util::lock;
 
 /// Requests in flight per host (`--per-host`).
@@ -78,6 +80,19 @@ impl HostKey {
     #[must_use]
     pub fn of(url: &Url) -> Self {
         Self(url[url::Position::BeforeHost..url::Position::AfterPort].into())
+    }
+
+    /// No host: rows with this key need no permit, because they are done without a request. No URL that is fetched has an
+    /// empty host.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("".into())
+    }
+
+    /// Whether it is [`HostKey::none`].
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The host name, with the port if it is not the default of the URL's scheme.

@@ -21,9 +21,11 @@ pub struct Permit {
     pub(super) shared: Arc<LimiterState>,
     pub(super) key: HostKey,
     pub(super) began: Instant,
-    /// Requests in flight at the host when the permit was issued, this one included.
+    /// Requests that the host worked on when the permit was issued, this one included.
     pub(super) in_flight: usize,
     pub(super) is_probe: bool,
+    /// It is probably lost, and does not count as one that the host works on.
+    pub(super) is_lost: bool,
     /// The host was in slow start when the permit was issued.
     pub(super) is_slow_start: bool,
     pub(super) feedback: Feedback,
@@ -33,12 +35,18 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether a silence is far longer than whole requests to this host usually take.
-    #[must_use]
-    pub fn exceeds_usual_latency(&self, silence: Duration) -> bool {
-        let hosts = lock(&self.shared.hosts);
-        let unusual_silence = hosts.get(&self.key).and_then(|host| host.latency.unusual_silence());
-        unusual_silence.is_some_and(|unusual_silence| silence >= unusual_silence)
+    /// Whether a silence is far longer than whole requests to this host usually take. Before it is, the request may
+    /// already be taken for lost, and another one be sent in its place.
+    pub fn exceeds_usual_latency(&mut self, silence: Duration) -> bool {
+        let mut hosts = lock(&self.shared.hosts);
+        let Some(host) = hosts.get_mut(&self.key) else { return false };
+        if !self.is_lost && host.has_lost(self.began, silence) {
+            self.is_lost = true;
+            host.lost += 1;
+            host.offer(&self.key, &self.shared);
+            self.shared.changed.notify_one();
+        }
+        host.latency.unusual_silence().is_some_and(|unusual_silence| silence >= unusual_silence)
     }
 
     /// Whether the request finds out if the host is back.

@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 use futures::{FutureExt, Stream, StreamExt};
@@ -14,8 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::limiter::{HostKey, Limiter, Permit, TryAcquire};
 
 /// Yields the jobs of the list, each with a permit, in an order that leaves no permit unused for which there is a job
-/// among the next `max_queued` rows. A job whose host has an open circuit gets no permit. When `ending` completes, the
-/// list is not read on, and the queued jobs are yielded without permits, because each row must get its record.
+/// among the next `max_queued` rows. A job of no host, or whose host has an open circuit, gets no permit. When `ending`
+/// completes, the list is not read on, and the queued jobs are dropped: they have not begun, so the next run begins with
+/// them.
 pub fn with_permits<J>(
     jobs: impl Stream<Item = J>,
     host: impl Fn(&J) -> HostKey,
@@ -35,10 +38,7 @@ pub fn with_permits<J>(
             let changed = queue.changed();
             tokio::select! {
                 biased;
-                () = &mut ending => {
-                    queue.is_input_done = true;
-                    queue.is_ending = true;
-                }
+                () = &mut ending => return None,
                 // Before the list: a long one that is always ready would leave permits unused.
                 freed = changed => queue.make_ready(freed),
                 job = jobs.next(), if !queue.is_input_done && queue.rows < max_queued => match job {
@@ -59,9 +59,8 @@ struct HostQueue<J> {
     /// Hosts with queued rows that must not be contacted before a given time.
     delayed: Vec<(Instant, HostKey)>,
     rows: usize,
-    /// The list has ended, or is not read on.
+    /// The list has ended.
     is_input_done: bool,
-    is_ending: bool,
 }
 
 /// The queued rows of one host, in the order of the list.
@@ -69,20 +68,33 @@ struct QueuedRows<J> {
     jobs: VecDeque<J>,
     /// Whether the host is in `ready`. Twice there, it would be asked for permits without rows.
     is_ready: bool,
+    /// Where the number of rows is counted for the display, once the host was at its limit.
+    counted: Option<Arc<AtomicUsize>>,
+}
+
+impl<J> QueuedRows<J> {
+    /// Shows how many rows there are, if that is wanted.
+    fn count(&self) {
+        if let Some(counted) = &self.counted {
+            counted.store(self.jobs.len(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl<J> HostQueue<J> {
     fn new(limiter: Limiter) -> Self {
         let (hosts, ready, delayed) = (HashMap::default(), VecDeque::new(), Vec::new());
-        Self { limiter, hosts, ready, delayed, rows: 0, is_input_done: false, is_ending: false }
+        Self { limiter, hosts, ready, delayed, rows: 0, is_input_done: false }
     }
 
     fn push(&mut self, host: HostKey, job: J) {
         self.rows += 1;
         if let Some(rows) = self.hosts.get_mut(&host) {
             rows.jobs.push_back(job);
+            rows.count();
         } else {
-            self.hosts.insert(host.clone(), QueuedRows { jobs: VecDeque::from([job]), is_ready: false });
+            let rows = QueuedRows { jobs: VecDeque::from([job]), is_ready: false, counted: None };
+            self.hosts.insert(host.clone(), rows);
             self.mark_ready(host);
         }
     }
@@ -97,16 +109,22 @@ impl<J> HostQueue<J> {
 
     /// The next job whose host has a permit.
     fn next(&mut self) -> Option<(J, Option<Permit>)> {
-        if self.is_ending {
-            let host = self.hosts.keys().next()?.clone();
-            return self.pop(&host).map(|job| (job, None));
-        }
         for _ in 0..self.ready.len() {
             let host = self.ready.pop_front()?;
             let Some(rows) = self.hosts.get_mut(&host) else { continue };
             rows.is_ready = false;
+            if host.is_none() {
+                let job = self.pop(&host)?;
+                self.mark_ready(host);
+                return Some((job, None));
+            }
             let is_last = rows.jobs.len() == 1;
-            match self.limiter.try_acquire(&host, is_last) {
+            let acquired = self.limiter.try_acquire(&host, is_last);
+            if matches!(acquired, TryAcquire::HostFull | TryAcquire::NotBefore(_)) && rows.counted.is_none() {
+                rows.counted = Some(self.limiter.queued(&host));
+                rows.count();
+            }
+            match acquired {
                 TryAcquire::Permit(permit) => {
                     let job = self.pop(&host)?;
                     self.mark_ready(host);
@@ -133,6 +151,7 @@ impl<J> HostQueue<J> {
     fn pop(&mut self, host: &HostKey) -> Option<J> {
         let rows = self.hosts.get_mut(host)?;
         let job = rows.jobs.pop_front()?;
+        rows.count();
         self.rows -= 1;
         if rows.jobs.is_empty() {
             self.hosts.remove(host);
@@ -221,6 +240,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_row_of_no_host_needs_no_permit() {
+        let list = vec![("a", 0), ("a", 1), ("", 2), ("", 3)];
+        let host = |job: &TestJob| if job.0.is_empty() { HostKey::none() } else { host(job) };
+        let mut jobs = Box::pin(with_permits(stream::iter(list), host, limiter(1, 10), 10, futures::future::pending()));
+        let (first, permit) = jobs.next().await.expect("a job");
+        for expected in [2, 3] {
+            let (job, permit) = jobs.next().await.expect("a job");
+            assert_eq!((job.1, permit.is_some()), (expected, false), "while the only permit is taken");
+        }
+        assert!(futures::poll!(jobs.next()).is_pending());
+        drop(permit);
+        assert_eq!((first.1, jobs.next().await.expect("a job").0), (0, ("a", 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_more_rows_are_queued_than_allowed() {
         let taken = std::cell::Cell::new(0);
         let list = stream::iter((0..100).map(|n| ("a", n))).inspect(|_| taken.set(taken.get() + 1));
@@ -264,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_yields_what_is_queued_and_reads_no_further() {
+    async fn the_end_drops_what_is_queued_and_reads_no_further() {
         let (end, ending) = tokio::sync::oneshot::channel::<()>();
         let ending = async {
             let _ = ending.await;
@@ -275,8 +309,21 @@ mod tests {
         let _first = jobs.next().await.expect("a job");
         assert!(futures::poll!(jobs.next()).is_pending());
         end.send(()).expect("a receiver");
-        let rest = jobs.map(|(job, permit)| (job.1, permit.is_some())).collect::<Vec<_>>().await;
-        assert_eq!(rest, [(1, false), (2, false), (3, false)]);
+        assert!(jobs.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_wait_for_a_host_are_counted() {
+        let limiter = limiter(1, 10);
+        let mut jobs = ahead((0..5).map(|n| ("a", n)).collect(), limiter.clone(), 10);
+        let (_, permit) = jobs.next().await.expect("a job");
+        assert!(futures::poll!(jobs.next()).is_pending());
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let rows = |limiter: &Limiter| limiter.unanswered(Duration::from_secs(5)).first().map(|host| host.rows);
+        assert_eq!(rows(&limiter), Some(5), "one in flight and four in the queue");
+        drop(permit);
+        let (_, _second) = jobs.next().await.expect("a job");
+        assert_eq!(rows(&limiter), Some(4));
     }
 
     /// Responses of all kinds, retries, hosts that go down and come back: all rows end.

@@ -165,6 +165,13 @@ pub fn with_suffix(path: &str, suffix: &str, fix_extension: bool) -> String {
     }
 }
 
+/// The path with the extension of another format, if its extension is one of `from`.
+#[must_use]
+pub fn with_format(path: &str, from: Format, to: Format) -> Option<String> {
+    let own = extension(path).filter(|own| Format::from_extension(own) == Some(from))?;
+    Some(format!("{}{}", &path[..path.len() - own.len()], to.extension()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::example::{job, name, namer, row};

@@ -32,6 +32,12 @@ impl Namer {
         Self { template, fix_extension, is_unique_per_row, taken: NameTable::new() }
     }
 
+    /// The template of the names.
+    #[must_use]
+    pub const fn template(&self) -> &Template {
+        &self.template
+    }
+
     /// Marks as taken a name that an earlier run gave.
     pub fn mark_taken(&mut self, path: &str) {
         if self.is_content_addressed() {
@@ -71,8 +77,7 @@ impl Namer {
     /// Reserves the name of a job. Must be called in list order.
     pub fn reserve(&mut self, job: &Job) -> PlannedName {
         let basename = url_basename(&job.url);
-        let awaits_server_name =
-            basename.is_none() && self.template.uses(|f| matches!(f, Field::Basename | Field::Stem(_)));
+        let awaits_server_name = basename.is_none() && self.asks_for_basename();
         let pattern = self.reserve_with_basename(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
         self.planned(pattern, awaits_server_name)
     }
@@ -100,7 +105,8 @@ impl Namer {
     }
 
     /// Whether names are determined by the content alone, so none has to be remembered.
-    fn is_content_addressed(&self) -> bool {
+    #[must_use]
+    pub fn is_content_addressed(&self) -> bool {
         self.template.digits().is_some_and(DigestDigits::is_content_addressed)
     }
 
@@ -110,6 +116,22 @@ impl Namer {
     }
 
     fn reserve_with_basename(&mut self, job: &Job, basename: &str) -> String {
+        let (plain, open) = self.plain_name(job, basename);
+        if self.try_reserve(&plain, &open, SuffixLevel(0)) {
+            return plain;
+        }
+        let mut name = plain.clone();
+        for (suffix_level, suffix) in (1..).zip(suffixes(job)) {
+            name = with_suffix(&plain, &suffix, self.fix_extension);
+            if self.try_reserve(&name, &with_suffix(&open, &suffix, self.fix_extension), SuffixLevel(suffix_level)) {
+                break;
+            }
+        }
+        name
+    }
+
+    /// The name of a job if no other row has it, and the same with a placeholder for each `{ext}` in it.
+    fn plain_name(&self, job: &Job, basename: &str) -> (String, String) {
         let mut hash = String::new();
         if self.template.uses(|field| matches!(field, Field::UrlHash(_))) {
             hash = url_hash(&job.url);
@@ -126,21 +148,36 @@ impl Namer {
         let placeholder = EXTENSION_PLACEHOLDER.to_string();
         let plain =
             render(extension(basename).filter(|ext| Format::from_extension(ext).is_some()).unwrap_or(&placeholder));
-        let open = if self.template.uses(|field| *field == Field::Ext) { render(&placeholder) } else { plain.clone() };
-        if self.try_reserve(&plain, &open, SuffixLevel(0)) {
-            return plain;
+        let open = if self.template.uses(|f| *f == Field::Ext) { render(&placeholder) } else { plain.clone() };
+        (plain, open)
+    }
+
+    /// Whether some list could give this job the name `path`, once a body of this format and digest is complete: with or
+    /// without a suffix. `true` if only the server, or a digest that is not known, tells.
+    #[must_use]
+    pub fn may_give(&self, job: &Job, path: &str, content: Content<'_>) -> bool {
+        let Content { format, sha256, fix_extension } = content;
+        if self.template.wants_sha256() && sha256.is_none() {
+            return true;
         }
-        let hash = url_hash(&job.url);
-        // With `--keep-duplicates`, several rows may have this URL; only their row numbers differ.
-        let (short, long) = (format!("{}-{}", &hash[..8], job.index), format!("{hash}-{}", job.index));
-        let mut name = plain.clone();
-        for (suffix_level, suffix) in (1..).zip([&hash[..8], &short, &hash[..16], &hash[..32], &hash, &long]) {
-            name = with_suffix(&plain, suffix, self.fix_extension);
-            if self.try_reserve(&name, &with_suffix(&open, suffix, self.fix_extension), SuffixLevel(suffix_level)) {
-                break;
-            }
+        let basename = url_basename(&job.url);
+        if basename.is_none() && self.asks_for_basename() {
+            return true;
         }
-        name
+        let (plain, _) = self.plain_name(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
+        let is_it = |pattern: String| self.planned(pattern, false).finish(format, fix_extension, sha256).path == path;
+        let is_plain = is_it(plain.clone());
+        is_plain || suffixes(job).into_iter().any(|suffix| is_it(with_suffix(&plain, &suffix, self.fix_extension)))
+    }
+
+    /// Whether names have digits of the SHA-256 of the body.
+    #[must_use]
+    pub const fn wants_sha256(&self) -> bool {
+        self.template.wants_sha256()
+    }
+
+    fn asks_for_basename(&self) -> bool {
+        self.template.uses(|field| matches!(field, Field::Basename | Field::Stem(_)))
     }
 
     /// Reserves the name if it is free, and returns whether it was. `open`: the name with a placeholder for each
@@ -175,6 +212,25 @@ impl Namer {
             _ => ExtensionId::ANY,
         }
     }
+}
+
+/// What is known of a complete body when it is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// Its format, if it is known.
+    pub format: Option<Format>,
+    /// Its SHA-256 in 64 hexadecimal digits, if it is known.
+    pub sha256: Option<&'a str>,
+    /// Whether an extension that contradicts the format is replaced.
+    pub fix_extension: bool,
+}
+
+/// The suffixes of a job's name, in the order in which they are tried. With `--keep-duplicates`, several rows may have
+/// its URL; only their row numbers differ.
+fn suffixes(job: &Job) -> [String; 6] {
+    let hash = url_hash(&job.url);
+    let (short, long) = (format!("{}-{}", &hash[..8], job.index), format!("{hash}-{}", job.index));
+    [hash[..8].to_owned(), short, hash[..16].to_owned(), hash[..32].to_owned(), hash, long]
 }
 
 /// The last segment of the path of the URL, percent-decoded and cleaned; `None` if the path ends in `/` or nothing is

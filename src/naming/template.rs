@@ -45,6 +45,8 @@ pub const SHA256_DIGITS: usize = 64;
 /// A file name template (`--name`), parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
+    /// As it was typed.
+    text: String,
     parts: Vec<TemplatePart>,
     digits: Option<DigestDigits>,
 }
@@ -52,7 +54,7 @@ pub struct Template {
 /// `{basename}`.
 impl Default for Template {
     fn default() -> Self {
-        Self { parts: vec![TemplatePart::Field(Field::Basename)], digits: None }
+        Self { text: DEFAULT_TEMPLATE.to_owned(), parts: vec![TemplatePart::Field(Field::Basename)], digits: None }
     }
 }
 
@@ -170,7 +172,7 @@ impl std::str::FromStr for Template {
             begins = character == '/';
         }
         let digits = DigestDigits::of(&components(&parts))?;
-        Ok(Self { parts: parts.into_iter().map(|(part, _)| part).collect(), digits })
+        Ok(Self { text: text.to_owned(), parts: parts.into_iter().map(|(part, _)| part).collect(), digits })
     }
 }
 
@@ -326,6 +328,18 @@ pub(super) struct FieldValues<'a> {
 }
 
 impl Template {
+    /// The template as it was typed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether another list may give another name to the same URL: names have the number or a column of the row.
+    #[must_use]
+    pub fn depends_on_row(&self) -> bool {
+        self.uses(|field| matches!(field, Field::Index { .. } | Field::Column(..)))
+    }
+
     /// Whether names have digits of the SHA-256 of the body, which must be computed then.
     #[must_use]
     pub const fn wants_sha256(&self) -> bool {
@@ -425,6 +439,12 @@ impl Template {
             TemplatePart::Field(Field::Column(name, _)) => Some(&**name),
             _ => None,
         })
+    }
+
+    /// The first column of the template for which a row has no text, so that its name has `none` or nothing in that place.
+    #[must_use]
+    pub fn empty_column(&self, extra: &Extra) -> Option<&str> {
+        self.columns().find(|column| column_text(extra.get(column)).is_none_or(|text| clean_text(&text).is_empty()))
     }
 
     /// Whether the template has a field that `wanted` accepts.

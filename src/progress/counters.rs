@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use url::Url;
 
+use super::failures::FailureGroups;
 use super::in_flight::{InFlight, SlotGuard};
-use crate::record::ErrorKind;
+use crate::record::{ErrorKind, Failed, Record};
 use crate::util::lock;
 
 /// Counters of one pass over the list.
@@ -20,10 +21,16 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Rows that were skipped.
     pub skipped: AtomicU64,
+    /// Rows whose image the options exclude.
+    pub refused: AtomicU64,
     /// Bytes of bodies that were received. A byte that a retry receives again is not counted again.
     pub bytes: AtomicU64,
+    /// Rows that failed after a request.
+    pub failed_requests: AtomicU64,
     /// The failed rows by kind of error.
     by_kind: Mutex<BTreeMap<ErrorKind, u64>>,
+    /// The failed rows by host and kind; `None` if there is no display.
+    groups: Option<Mutex<FailureGroups>>,
     in_flight: AtomicU64,
     peak_in_flight: AtomicU64,
     /// The single downloads in flight; `None` if there is no display.
@@ -34,7 +41,13 @@ impl Counters {
     /// Counters for a display, which also shows single downloads. About `at_once` downloads are in flight at the same time.
     #[must_use]
     pub fn watched(at_once: NonZeroUsize) -> Self {
-        Self { downloads: Some(InFlight::new(at_once)), ..Self::default() }
+        Self { downloads: Some(InFlight::new(at_once)), groups: Some(Mutex::default()), ..Self::default() }
+    }
+
+    /// Counters for the lines that tell of failures at the end of a pass.
+    #[must_use]
+    pub fn grouping() -> Self {
+        Self { groups: Some(Mutex::default()), ..Self::default() }
     }
 
     /// Counts an attempt at a download as in flight until the guard is dropped. `attempt` is its number, from 1.
@@ -46,11 +59,20 @@ impl Counters {
     }
 
     /// Counts a failed row.
-    pub fn fail(&self, kind: Option<ErrorKind>) {
+    pub fn fail(&self, record: &Record, failed: &Failed) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if let Some(kind) = kind {
-            *lock(&self.by_kind).entry(kind).or_default() += 1;
+        self.failed_requests.fetch_add(u64::from(failed.attempts > 0), Ordering::Relaxed);
+        let Some(kind) = ErrorKind::by_name(&failed.error, failed.http_status) else { return };
+        *lock(&self.by_kind).entry(kind).or_default() += 1;
+        // A run that ends says so once.
+        if let Some(groups) = self.groups.as_ref().filter(|_| kind != ErrorKind::Interrupted) {
+            lock(groups).add(record, failed, kind);
         }
+    }
+
+    /// Reads the failures by host and kind, if there is a display.
+    pub(super) fn groups<T: Default>(&self, read: impl FnOnce(&FailureGroups) -> T) -> T {
+        self.groups.as_ref().map_or_else(T::default, |groups| read(&lock(groups)))
     }
 
     /// The failures by kind, the most frequent first.
@@ -112,8 +134,16 @@ impl HighWaterMark {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::record::{Extra, FetchError, Outcome};
+
+    /// Counts a row that failed in its only attempt.
+    pub fn fail(counters: &Counters, kind: ErrorKind) {
+        let failed = Failed::new(&FetchError::new(kind, "no luck"), 1, None);
+        let (url, outcome) = ("http://a.example/a.png".into(), Outcome::Failed(failed.clone()));
+        counters.fail(&Record { index: 0, url, url_hash: None, outcome, extra: Extra::default() }, &failed);
+    }
 
     #[test]
     fn bytes_that_a_retry_receives_again_are_not_counted() {
@@ -139,7 +169,7 @@ mod tests {
         let counters = Counters::default();
         for kind in [ErrorKind::Dns, ErrorKind::HttpStatus(404), ErrorKind::HttpStatus(503), ErrorKind::HttpStatus(404)]
         {
-            counters.fail(Some(kind));
+            fail(&counters, kind);
         }
         let failures = [(ErrorKind::HttpStatus(404), 2), (ErrorKind::Dns, 1), (ErrorKind::HttpStatus(503), 1)];
         assert_eq!(counters.failures(), failures);

@@ -1,6 +1,9 @@
-//! What the display shows and the counters do not have: the number of rows, and the hosts that have throttled.
+//! What the display shows and the counters do not have: the number of rows, and the hosts that have throttled or do not
+//! answer.
 
 use std::time::Duration;
+
+use crate::record::ErrorKind;
 
 /// The number of rows in the lists, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,21 @@ pub struct ThrottledHost {
     pub backoff_left: Option<Duration>,
 }
 
+/// A host that is down, or that owes an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownHost {
+    /// Its name, and its port if that is not the default one.
+    pub host: String,
+    /// How the last request failed; `None` while none has.
+    pub kind: Option<ErrorKind>,
+    /// For how long it has not answered.
+    pub silent_for: Duration,
+    /// Rows that have been read and wait for it.
+    pub rows: u64,
+    /// The time until it is given up; zero if it is given up, `None` if that cannot be said.
+    pub given_up_in: Option<Duration>,
+}
+
 /// The values of a status that do not come from the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -34,4 +52,6 @@ pub struct Facts {
     pub throttled: Vec<ThrottledHost>,
     /// Shards that are open, and those that are complete, if images go into shards.
     pub shards: Option<(u64, u64)>,
+    /// The hosts that do not answer, those with the most rows first.
+    pub down: Vec<DownHost>,
 }

@@ -55,6 +55,12 @@ struct SlotLabel {
     attempt: u32,
 }
 
+impl SlotLabel {
+    fn host(&self) -> &str {
+        &self.text[..self.host_length]
+    }
+}
+
 /// The slot of one download, which is free again when this is dropped.
 #[derive(Debug)]
 pub struct SlotGuard<'a>(&'a Slot);
@@ -110,6 +116,15 @@ impl InFlight {
         (label.is_deep, label.attempt) = (!folders.is_empty(), attempt);
         drop(label);
         Some(SlotGuard(slot))
+    }
+
+    /// Whether a download from this host has received bytes of its body.
+    pub fn is_receiving_from(&self, host: &str) -> bool {
+        let host = shortened(host);
+        self.slots.iter().any(|slot| {
+            let is_receiving = slot.since.load(Ordering::Relaxed) != 0 && slot.bytes.load(Ordering::Relaxed) > 0;
+            is_receiving && lock(&slot.label).host() == host
+        })
     }
 
     /// The downloads that have been in flight for longer than `longer_than`, the slowest first, at most `count`.
@@ -192,6 +207,10 @@ mod tests {
         assert_eq!(labels.collect::<Vec<_>>(), [("a.example:8443", "c.png", true, 1), ("b.example", "", false, 2)]);
         assert_eq!((slowest[0].bytes, slowest[0].length), (3, Some(10)));
         assert_eq!((slowest[1].bytes, slowest[1].length), (0, None));
+        let receives = |host| in_flight.is_receiving_from(host);
+        assert!(receives("a.example:8443") && !receives("a.example") && !receives("b.example"));
+        drop(slow);
+        assert!(!in_flight.is_receiving_from("a.example:8443"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod counters;
 mod display;
 mod facts;
+mod failures;
 mod in_flight;
 #[cfg(feature = "cli")]
 mod rate;
@@ -25,7 +26,8 @@ mod words;
 
 pub use self::counters::{Counters, DownloadGuard, HighWaterMark};
 pub use self::display::{Display, DisplayGuard};
-pub use self::facts::{Facts, ThrottledHost, Total};
+pub use self::facts::{DownHost, Facts, ThrottledHost, Total};
+pub use self::failures::{FailureGroup, attempts};
 #[cfg(feature = "cli")]
 pub use self::screen::{LogWriter, ProgressMode, Screen};
 #[cfg(feature = "cli")]

@@ -1,8 +1,12 @@
-//! The current rates of rows and bytes, over a sliding window of time.
+//! The current rates of downloads and bytes, over a sliding window of time.
 //!
-//! The mean of a whole pass says little about its rest: thousands of rows may have been skipped at its start, and a host may
-//! have begun to throttle. A tenth of a second is too short to say anything. So a rate is the mean of the last ten seconds,
-//! or of up to a minute if few rows ended in them. It is never higher than the last ten seconds allow.
+//! The mean of a whole pass says little about its rest: a host may have begun to throttle. A tenth of a second is too short
+//! to say anything. So a rate is the mean of the last ten seconds, or of up to a minute if few rows ended in them. It is
+//! never higher than the last ten seconds allow.
+//!
+//! Rows that were skipped, or that failed without a request because their host is given up, took no time, so they count in
+//! no rate. Rows that failed after a request are no downloads, but took the time of one: they count where the time for the
+//! rest is estimated.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,17 +26,21 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 pub struct RateSample {
     /// Time since the pass began.
     pub at: Duration,
-    /// Rows that have ended.
-    pub ended: u64,
+    /// Rows whose image was saved.
+    pub saved: u64,
+    /// Rows that ended after a request: those that were saved, and those that failed.
+    pub requested: u64,
     /// Bytes that have been received.
     pub bytes: u64,
 }
 
-/// Rows and bytes per second.
+/// Downloads and bytes per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Rows that end per second.
-    pub rows: f64,
+    /// Rows that are saved per second.
+    pub saved: f64,
+    /// Rows that end after a request, per second.
+    pub requested: f64,
     /// Bytes that are received per second.
     pub bytes: f64,
 }
@@ -60,14 +68,21 @@ impl RateWindow {
             self.0.iter().rev().find(is_long_enough).or_else(|| self.0.front()).copied().unwrap_or_default()
         };
         let short = since(&|sample| age(sample) >= MIN_WINDOW);
-        let long = since(&|sample| age(sample) >= MIN_WINDOW && now.ended - sample.ended >= MIN_ROWS_IN_WINDOW);
+        let long = |rows: fn(&RateSample) -> u64| {
+            since(&|sample| age(sample) >= MIN_WINDOW && rows(&now) - rows(sample) >= MIN_ROWS_IN_WINDOW)
+        };
+        let (saved, requested) = (long(|sample| sample.saved), long(|sample| sample.requested));
         if self.0.back().is_none_or(|last| age(last) >= SAMPLE_INTERVAL) {
             self.0.push_back(now);
         }
         // When most hosts are done, the remaining one may be far slower than the mean of the minute. One row is added,
         // because one may be about to end.
-        let at_most = short.until(RateSample { ended: now.ended + 1, ..now }).rows;
-        Rates { rows: long.until(now).rows.min(at_most), bytes: short.until(now).bytes }
+        let at_most = short.until(RateSample { saved: now.saved + 1, requested: now.requested + 1, ..now });
+        Rates {
+            saved: saved.until(now).saved.min(at_most.saved),
+            requested: requested.until(now).requested.min(at_most.requested),
+            bytes: short.until(now).bytes,
+        }
     }
 }
 
@@ -76,7 +91,12 @@ impl RateSample {
     #[expect(clippy::cast_precision_loss, reason = "shown")]
     pub fn until(self, later: Self) -> Rates {
         let seconds = later.at.saturating_sub(self.at).as_secs_f64().max(0.001);
-        Rates { rows: (later.ended - self.ended) as f64 / seconds, bytes: (later.bytes - self.bytes) as f64 / seconds }
+        let rate = |before: u64, after: u64| (after - before) as f64 / seconds;
+        Rates {
+            saved: rate(self.saved, later.saved),
+            requested: rate(self.requested, later.requested),
+            bytes: rate(self.bytes, later.bytes),
+        }
     }
 }
 
@@ -86,17 +106,20 @@ mod tests {
 
     /// The rate of rows after each tenth of a second; `rows` are the numbers of rows that end in each of them.
     fn rates(rows: impl IntoIterator<Item = u64>) -> Vec<f64> {
-        let (mut window, mut ended) = (RateWindow::default(), 0);
+        let (mut window, mut saved) = (RateWindow::default(), 0);
         let each = rows.into_iter().zip(1..).map(|(rows, tenths)| {
-            ended += rows;
-            window.rates(RateSample { at: Duration::from_millis(100 * tenths), ended, bytes: 0 }).rows
+            saved += rows;
+            let at = Duration::from_millis(100 * tenths);
+            let rates = window.rates(RateSample { at, saved, requested: 3 * saved, bytes: 0 });
+            assert!(rates.requested >= rates.saved, "{rates:?}");
+            rates.saved
         });
         each.collect()
     }
 
     #[test]
     fn a_rate_is_the_mean_of_the_last_seconds() {
-        // Rows that are skipped, then rows that are fetched.
+        // Many rows at once, then few.
         let rates = rates([100_000].into_iter().chain([2; 300]));
         assert!(rates[0] > 999_999.0, "{}", rates[0]);
         assert!(rates[50] > 10_000.0);

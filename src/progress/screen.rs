@@ -8,6 +8,7 @@
 //! draw in the thread that logs, and hold the lock of all bars meanwhile. There, a log line waits for the terminal, and a
 //! terminal that does not read would stop every download that logs one.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::status::Observer;
-use super::terminal::{TerminalStyle, frame, supports_live_view};
+use super::terminal::{TerminalStyle, frame, plain_line, supports_live_view};
 use super::view::{self, ViewSize};
 use crate::util::lock;
 
@@ -66,6 +67,8 @@ pub struct Screen(Arc<SharedScreen>);
 struct SharedScreen {
     mode: ProgressMode,
     style: TerminalStyle,
+    /// Failures are told by host and kind at the end of a pass, because the log has no line for each of them.
+    groups_failures: bool,
     state: Mutex<ScreenState>,
     /// Notified when the drawing thread has something to do.
     wake: Condvar,
@@ -131,13 +134,27 @@ impl Screen {
     pub fn new(mode: ProgressMode, style: TerminalStyle) -> Self {
         let mode = if mode == ProgressMode::Bar && !io::stderr().is_terminal() { ProgressMode::Off } else { mode };
         let (state, wake, taken) = Default::default();
-        Self(Arc::new(SharedScreen { mode, style, state, wake, taken }))
+        Self(Arc::new(SharedScreen { mode, style, groups_failures: false, state, wake, taken }))
+    }
+
+    /// A screen that tells of failures by host and kind, in plain lines at the end of a pass. To be called before the screen
+    /// is cloned.
+    #[must_use]
+    pub fn grouping_failures(mut self, groups_failures: bool) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.groups_failures = groups_failures;
+        }
+        self
     }
 
     /// Counters with what this screen shows; about `at_once` downloads are in flight at the same time.
     #[must_use]
     pub fn counters(&self, at_once: NonZeroUsize) -> Counters {
-        if self.0.mode == ProgressMode::Off { Counters::default() } else { Counters::watched(at_once) }
+        match self.0.mode {
+            ProgressMode::Off if self.0.groups_failures => Counters::grouping(),
+            ProgressMode::Off => Counters::default(),
+            ProgressMode::Bar | ProgressMode::Log => Counters::watched(at_once),
+        }
     }
 
     /// Shows the progress of a pass until the guard is dropped. `title` is the name of the pass, or empty if there is only
@@ -149,11 +166,16 @@ impl Screen {
     where
         F: Fn() -> Facts + Send + 'static,
     {
-        let mut watch = WatchGuard { screen: self.clone(), thread: None };
+        let mut watch = WatchGuard { screen: self.clone(), thread: None, at_end: None };
         let (shared, mut observer) = (Arc::clone(&self.0), Observer::new(title, counters, facts));
         self.0.state().stop = false;
         let run: Box<dyn FnOnce() + Send> = match self.0.mode {
-            ProgressMode::Off => return Ok(watch),
+            ProgressMode::Off => {
+                if shared.groups_failures {
+                    watch.at_end = Some(Box::new(move || write_stderr(&last_lines(&shared, &observer))));
+                }
+                return Ok(watch);
+            }
             ProgressMode::Bar => {
                 // Set before the thread starts, so that lines logged from here on are queued for it.
                 self.0.state().is_drawing = true;
@@ -191,6 +213,7 @@ fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
         let is_shown = !lines.is_empty();
         let now = Instant::now();
         if is_last {
+            let above = [above, last_lines(shared, observer)].concat();
             write_stderr(&frame(&above, &[], is_shown, shared.style.colours));
             return;
         }
@@ -210,6 +233,12 @@ fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
     }
 }
 
+/// The lines that stay when the view is gone: the failures by host and kind, where the log does not have each of them.
+fn last_lines(shared: &SharedScreen, observer: &Observer<impl Fn() -> Facts>) -> Vec<u8> {
+    let lines = if shared.groups_failures { observer.failure_lines() } else { Vec::new() };
+    lines.iter().flat_map(|line| plain_line(line, shared.style.colours)).collect()
+}
+
 /// Logs the progress until it is asked to stop. If it has logged a line, it logs a last one at the end of the pass.
 fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
     let mut has_logged = false;
@@ -221,7 +250,7 @@ fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
         }
         let status = if is_last { observer.final_status() } else { observer.status() };
         let title = if status.title.is_empty() { "Progress" } else { status.title };
-        tracing::info!(target: "fetchimg", "{title}: {status}");
+        tracing::info!(target: "fetchimg", event = "progress", "{title}: {status}");
         if is_last {
             return;
         }
@@ -230,10 +259,17 @@ fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
 }
 
 /// Shows the progress of a pass until it is dropped.
-#[derive(Debug)]
 pub struct WatchGuard {
     screen: Screen,
     thread: Option<JoinHandle<()>>,
+    /// What is to be done at the end where there is no thread.
+    at_end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl fmt::Debug for WatchGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchGuard").field("screen", &self.screen).finish_non_exhaustive()
+    }
 }
 
 impl Drop for WatchGuard {
@@ -243,6 +279,9 @@ impl Drop for WatchGuard {
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by the panic handler.
             let _ = thread.join();
+        }
+        if let Some(at_end) = self.at_end.take() {
+            at_end();
         }
     }
 }

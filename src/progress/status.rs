@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::Counters;
-use super::facts::{Facts, ThrottledHost, Total};
+use super::facts::{DownHost, Facts, ThrottledHost, Total};
+use super::failures::FailureGroup;
 use super::in_flight::SlowDownload;
 use super::rate::{RateSample, RateWindow, Rates};
 use crate::record::ErrorKind;
@@ -15,12 +16,14 @@ use crate::record::ErrorKind;
 pub struct Status {
     /// The name of the pass; empty if there is only one.
     pub title: &'static str,
-    /// Rows that have ended: saved, failed or skipped.
+    /// Rows that have ended: saved, failed, refused or skipped.
     pub ended: u64,
     /// Rows that failed.
     pub failed: u64,
     /// Rows that were skipped.
     pub skipped: u64,
+    /// Rows whose image the options exclude.
+    pub refused: u64,
     /// Bytes that have been received.
     pub bytes: u64,
     /// Downloads that are in flight.
@@ -33,6 +36,12 @@ pub struct Status {
     pub rates: Rates,
     /// Failures by kind, the most frequent first.
     pub failures: Vec<(ErrorKind, u64)>,
+    /// Failures by host and kind, the most frequent first, at most three.
+    pub groups: Vec<FailureGroup>,
+    /// The number of all groups.
+    pub all_groups: usize,
+    /// The hosts that do not answer, those with the most rows first.
+    pub down: Vec<DownHost>,
     /// The hosts that have throttled, the worst first.
     pub throttled: Vec<ThrottledHost>,
     /// The slowest downloads in flight, the slowest first.
@@ -41,6 +50,8 @@ pub struct Status {
     pub shards: Option<(u64, u64)>,
 }
 
+/// The number of groups of failures in a status.
+const MAX_GROUPS: usize = 3;
 /// The number of slow downloads in a status.
 const MAX_SLOWEST: usize = 3;
 /// Downloads that have been in flight for less time than this are not shown one by one.
@@ -66,17 +77,26 @@ impl Status {
     }
 
     /// The time that the rest will take at the current rate, if it can be estimated. It is no shorter than the time for which
-    /// no request is sent to a host that has throttled.
+    /// no request is sent to a host that has throttled, and than the time until a host that does not answer is given up. The
+    /// rows that wait for such a host end then, all at once. If that time is not known, nothing is estimated.
     pub fn time_left(&self) -> Option<Duration> {
         let rest = self.rest().filter(|rest| *rest > self.in_flight)?;
         if self.ended < MIN_ROWS_FOR_ESTIMATE {
             return None;
         }
+        let (mut behind, mut deadline) = (0, Duration::ZERO);
+        for host in &self.down {
+            behind += host.rows;
+            deadline = deadline.max(host.given_up_in?);
+        }
         #[expect(clippy::cast_precision_loss, reason = "shown")]
-        let seconds = rest as f64 / self.rates.rows;
+        let seconds = match rest.saturating_sub(behind) {
+            0 => 0.0,
+            rest => rest as f64 / self.rates.requested,
+        };
         let left = (seconds < MAX_ESTIMATE_SECONDS).then(|| Duration::from_secs_f64(seconds))?;
         let backoff = self.throttled.iter().filter_map(|host| host.backoff_left).max().unwrap_or_default();
-        Some(left.max(backoff)).filter(|left| *left >= Duration::from_secs(1))
+        Some(left.max(backoff).max(deadline)).filter(|left| *left >= Duration::from_secs(1))
     }
 }
 
@@ -100,21 +120,32 @@ impl<F: Fn() -> Facts> Observer<F> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         let (failed, skipped, bytes) = (read(&counters.failed), read(&counters.skipped), read(&counters.bytes));
-        let ended = read(&counters.saved) + failed + skipped;
+        let refused = read(&counters.refused);
+        let (saved, failed_requests) = (read(&counters.saved), read(&counters.failed_requests));
+        let ended = saved + failed + skipped + refused;
         let elapsed = self.begin.elapsed();
-        let Facts { total, throttled, shards } = (self.facts)();
+        let Facts { total, throttled, mut down, shards } = (self.facts)();
+        if let Some(downloads) = &counters.downloads {
+            // A host that sends a large image is not silent.
+            down.retain(|host| host.kind.is_some() || !downloads.is_receiving_from(&host.host));
+        }
+        let (groups, all_groups) = counters.groups(|groups| groups.worst(MAX_GROUPS));
         Status {
             title: self.title,
             ended,
             failed,
             skipped,
+            refused,
             bytes,
             in_flight: counters.in_flight(),
             // More rows than the estimate may have ended already.
             total: if let Total::About(total) = total { Total::About(total.max(ended)) } else { total },
             elapsed,
-            rates: self.window.rates(RateSample { at: elapsed, ended, bytes }),
+            rates: self.window.rates(RateSample { at: elapsed, saved, requested: saved + failed_requests, bytes }),
             failures: counters.failures(),
+            groups,
+            all_groups,
+            down,
             throttled,
             shards,
             slowest: counters
@@ -127,18 +158,25 @@ impl<F: Fn() -> Facts> Observer<F> {
     /// The status at the end of the pass, with the mean rates of the whole pass.
     pub fn final_status(&mut self) -> Status {
         let status = self.status();
-        let whole = RateSample { at: status.elapsed, ended: status.ended, bytes: status.bytes };
+        let saved = self.counters.saved.load(Ordering::Relaxed);
+        let whole = RateSample { at: status.elapsed, saved, requested: saved, bytes: status.bytes };
         Status { rates: RateSample::default().until(whole), ..status }
+    }
+
+    /// The lines that tell of the failures of the pass.
+    pub fn failure_lines(&self) -> Vec<String> {
+        self.counters.groups(|groups| groups.lines(self.title))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::counters::tests::fail;
 
     #[test]
     fn the_time_left_follows_from_the_current_rate() {
-        let rates = Rates { rows: 50.0, bytes: 0.0 };
+        let rates = Rates { saved: 20.0, requested: 50.0, bytes: 0.0 };
         let status = |ended, total| Status { ended, total, rates, in_flight: 64, ..Status::default() };
         let left = |ended, total| status(ended, total).time_left();
         assert_eq!(left(500, Total::Known(1000)), Some(Duration::from_secs(10)));
@@ -155,6 +193,16 @@ mod tests {
         let host = ThrottledHost { host: "a.example".into(), times: 1, backoff_left: Some(Duration::from_secs(30)) };
         let paused = Status { throttled: vec![host], ..status(500, Total::Known(1000)) };
         assert_eq!(paused.time_left(), Some(Duration::from_secs(30)));
+        let down = |rows, given_up_in: Option<u64>| {
+            let (kind, silent_for) = (Some(ErrorKind::Connect), Duration::from_secs(9));
+            let given_up_in = given_up_in.map(Duration::from_secs);
+            let host = DownHost { host: "b.example".into(), kind, silent_for, rows, given_up_in };
+            Status { down: vec![host], ..status(500, Total::Known(1000)) }.time_left()
+        };
+        assert_eq!(down(450, Some(31)), Some(Duration::from_secs(31)), "its rows end with its deadline");
+        assert_eq!(down(300, Some(1)), Some(Duration::from_secs(4)), "the others take longer");
+        assert_eq!(down(500, Some(0)), None);
+        assert_eq!(down(450, None), None, "nobody knows");
         let still = Status { ended: 10, total: Total::Known(11), ..Status::default() };
         assert_eq!(still.time_left(), None, "the rate is zero");
     }
@@ -162,14 +210,20 @@ mod tests {
     #[test]
     fn a_status_has_the_values_of_the_counters_and_the_facts() {
         let counters = Arc::new(Counters::default());
-        let facts = || Facts { total: Total::About(2), throttled: Vec::new(), shards: None };
+        let facts = || Facts { total: Total::About(2), ..Facts::default() };
         let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
         counters.saved.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);
-        counters.fail(Some(ErrorKind::Dns));
+        fail(&counters, ErrorKind::Dns);
+        counters.refused.store(2, Ordering::Relaxed);
+        counters.skipped.store(100, Ordering::Relaxed);
         let status = observer.status();
-        assert_eq!((status.ended, status.failed, status.bytes, status.total), (4, 1, 700, Total::About(4)));
+        assert_eq!((status.ended, status.failed, status.bytes, status.total), (106, 1, 700, Total::About(106)));
+        assert_eq!(status.refused, 2);
         assert_eq!(status.failures, [(ErrorKind::Dns, 1)]);
-        assert!(observer.final_status().rates.rows > 0.0);
+        let rates = observer.final_status().rates;
+        assert!(rates.saved > 0.0);
+        let Rates { saved, requested, .. } = status.rates;
+        assert!((requested / saved - 4.0 / 3.0).abs() < 1e-9, "what was skipped took no time: {saved} and {requested}");
     }
 }

@@ -92,6 +92,13 @@ pub fn frame(above: &[u8], lines: &[ViewLine], is_shown: bool, colours: bool) ->
     bytes
 }
 
+/// A line that stays on the terminal. The word before its first colon is red, if there are colours.
+pub fn plain_line(line: &str, colours: bool) -> Vec<u8> {
+    let (lead, rest) = line.split_at(line.find(':').filter(|_| colours).unwrap_or(0));
+    let (red, end) = if lead.is_empty() { (&b""[..], &b""[..]) } else { (RED, NO_COLOUR) };
+    [red, lead.as_bytes(), end, rest.as_bytes(), b"\n"].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +128,12 @@ mod tests {
         let lines = lines.iter().map(|(text, tone)| ViewLine { text: (*text).to_owned(), tone: *tone });
         let bytes = frame(above.as_bytes(), &lines.collect::<Vec<_>>(), is_shown, colours);
         String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_line_that_stays_is_plain_but_for_the_colour_of_its_first_word() {
+        assert_eq!(plain_line("failed: a: b", false), b"failed: a: b\n");
+        assert_eq!(plain_line("failed: a: b", true), b"\x1b[31mfailed\x1b[0m: a: b\n");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use console::measure_text_width;
 
 use super::facts::Total;
+use super::failures::FailureGroup;
 use super::in_flight::SlowDownload;
 use super::status::Status;
-use super::words::{byte_rate, failure, origin, position, rate, roughly, short, throttled, time_left};
+use super::words::{byte_rate, down, failure, origin, position, rate, roughly, short, throttled, time_left};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
@@ -26,6 +27,12 @@ const WIDE_COLUMNS: usize = 60;
 const MIN_BAR_COLUMNS: usize = 8;
 const USUAL_BAR_COLUMNS: usize = 16;
 const MAX_BAR_COLUMNS: usize = 30;
+
+/// An example of a failure is left out in fewer columns.
+const MIN_EXAMPLE_COLUMNS: usize = 12;
+
+/// The fewest columns for the name of a host that does not answer.
+const MIN_HOST_COLUMNS: usize = 8;
 
 /// Columns between two segments of a line.
 const GAP_COLUMNS: usize = 2;
@@ -49,7 +56,7 @@ pub enum Tone {
     Plain,
     /// Failures.
     Failure,
-    /// Hosts that have throttled.
+    /// Hosts that have throttled, or do not answer.
     Throttled,
 }
 
@@ -82,13 +89,9 @@ pub fn lines(status: &Status, size: ViewSize, unicode: bool) -> Vec<ViewLine> {
         segments.extend(numbers);
         lines.push(plain(view.line(segments)));
     }
-    if status.failed > 0 {
-        let kinds = status.failures.iter().map(failure).collect();
-        lines.push(ViewLine {
-            text: view.list(&format!("{} failed: ", Count(status.failed)), kinds, ", "),
-            tone: Tone::Failure,
-        });
-    }
+    let shares = Shares::of(status, max_lines.saturating_sub(lines.len()));
+    lines.extend(view.failures(shares.failures).into_iter().map(|text| ViewLine { text, tone: Tone::Failure }));
+    lines.extend(view.down(shares.down).into_iter().map(|text| ViewLine { text, tone: Tone::Throttled }));
     if !status.throttled.is_empty() {
         let is_narrow = width < WIDE_COLUMNS;
         let host_columns = match (is_narrow, status.throttled.len()) {
@@ -109,6 +112,42 @@ pub fn lines(status: &Status, size: ViewSize, unicode: bool) -> Vec<ViewLine> {
         line.text = console::truncate_str(&line.text, width, "").into_owned();
     }
     lines
+}
+
+/// How many lines failures and hosts that do not answer get.
+struct Shares {
+    failures: usize,
+    down: usize,
+}
+
+/// The most lines with hosts that do not answer.
+const MAX_DOWN_LINES: usize = 3;
+
+impl Shares {
+    /// Divides `free` lines. Each kind of line gets one; then failures and hosts that do not answer get more, in turns.
+    fn of(status: &Status, free: usize) -> Self {
+        let wanted_failures = if status.failed == 0 {
+            0
+        } else {
+            // One more line where the groups that are shown are not all, or none is.
+            let are_all = !status.groups.is_empty() && status.all_groups == status.groups.len();
+            status.groups.len() + usize::from(!are_all)
+        };
+        let wanted_down = status.down.len().min(MAX_DOWN_LINES);
+        let (mut failures, mut down) = (wanted_failures.min(1), wanted_down.min(1));
+        let others = usize::from(!status.throttled.is_empty()) + usize::from(!status.slowest.is_empty());
+        let mut left = free.saturating_sub(failures + down + others);
+        while left > 0 && (failures < wanted_failures || down < wanted_down) {
+            let is_down_next = down < wanted_down && (down < failures || failures == wanted_failures);
+            if is_down_next {
+                down += 1;
+            } else {
+                failures += 1;
+            }
+            left -= 1;
+        }
+        Self { failures, down }
+    }
 }
 
 struct View<'a> {
@@ -176,11 +215,14 @@ impl View<'_> {
     /// The segments that show how fast the pass is, and the time that is left.
     fn numbers(&self) -> Vec<Segment> {
         let status = self.status;
-        let mut segments = Vec::with_capacity(6);
+        let mut segments = Vec::with_capacity(7);
         if status.skipped > 0 {
             segments.push(Segment::new(OPTIONAL_RANK, [format!("{} skipped", Count(status.skipped))]));
         }
-        segments.push(Segment::number(3, rate(status.rates.rows), 6));
+        if status.refused > 0 {
+            segments.push(Segment::new(5, [format!("{} refused", Count(status.refused))]));
+        }
+        segments.push(Segment::number(3, rate(status.rates.saved), 6));
         segments.push(Segment::number(5, byte_rate(status.rates.bytes), 10));
         segments.push(Segment::number(5, Size::from(status.bytes).to_string(), 8));
         if let Some((open, complete)) = status.shards {
@@ -280,6 +322,65 @@ impl View<'_> {
             line.push_str(&item);
         }
         line
+    }
+
+    /// The lines of failures, at most `max`: one for each host and kind, if there are lines for all of them; otherwise one
+    /// with the kinds, and the hosts and kinds with the most failures below it.
+    fn failures(&self, max: usize) -> Vec<String> {
+        if max == 0 {
+            return Vec::new();
+        }
+        let groups = &self.status.groups;
+        let mut lines = Vec::with_capacity(max);
+        if groups.is_empty() || self.status.all_groups > groups.len().min(max) {
+            let kinds = self.status.failures.iter().map(failure).collect();
+            lines.push(self.list(&format!("{} failed: ", Count(self.status.failed)), kinds, ", "));
+        }
+        let left = max - lines.len();
+        lines.extend(groups.iter().take(left).map(|group| self.group(group)));
+        lines
+    }
+
+    /// The line of the failures of one kind at one host, with one of them where there is room.
+    fn group(&self, group: &FailureGroup) -> String {
+        let mut line = match group.kind.http_status() {
+            Some(status) if self.width < WIDE_COLUMNS => format!("failed: {}x {status}", Count(group.count)),
+            None if self.width < WIDE_COLUMNS => format!("failed: {}x {}", Count(group.count), group.kind),
+            _ => format!("failed: {} {}", Count(group.count), group.kind),
+        };
+        let free = |line: &str, lead: &str| self.width.saturating_sub(measure_text_width(line) + lead.len());
+        let columns = free(&line, " at ");
+        if !group.host.is_empty() && columns >= MIN_HOST_COLUMNS {
+            line = format!("{line} at {}", self.shortened(&escaped(&group.host), columns));
+        }
+        let lead = if group.count > 1 { ", such as " } else { ": " };
+        let path = group.url.split_once("://").map_or(&*group.url, |(_, rest)| rest);
+        let path = path.strip_prefix(&*group.host).unwrap_or(path);
+        let example = if path.is_empty() { &*group.message } else { path };
+        let columns = free(&line, lead);
+        if columns < MIN_EXAMPLE_COLUMNS {
+            return line;
+        }
+        format!("{line}{lead}{}", self.shortened(&escaped(example), columns))
+    }
+
+    /// The lines of the hosts that do not answer, at most `max`. The last one says how many more there are.
+    fn down(&self, max: usize) -> Vec<String> {
+        let is_narrow = self.width < WIDE_COLUMNS;
+        let hosts = &self.status.down;
+        let lines = hosts.iter().take(max).enumerate().map(|(number, host)| {
+            let without_name = measure_text_width(&down("", host, is_narrow));
+            let mut more = match hosts.len() - max.min(hosts.len()) {
+                others @ 1.. if number + 1 == max => format!("; {others} more"),
+                _ => String::new(),
+            };
+            if without_name + more.len() + MIN_HOST_COLUMNS > self.width {
+                more.clear();
+            }
+            let columns = self.width.saturating_sub(without_name + more.len()).max(MIN_HOST_COLUMNS);
+            format!("{}{more}", down(&self.shortened(&escaped(&host.host), columns), host, is_narrow))
+        });
+        lines.collect()
     }
 
     /// The line of a slow download.

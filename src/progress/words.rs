@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::facts::{ThrottledHost, Total};
+use super::facts::{DownHost, ThrottledHost, Total};
 use super::in_flight::SlowDownload;
 use super::status::Status;
 use crate::record::ErrorKind;
@@ -62,6 +62,37 @@ pub fn throttled(host: &str, ThrottledHost { times, backoff_left, .. }: &Throttl
     }
 }
 
+/// What is the matter with a host that does not answer.
+pub fn trouble(kind: Option<ErrorKind>) -> String {
+    match kind {
+        None | Some(ErrorKind::Stalled) => "silent".to_owned(),
+        Some(ErrorKind::HttpStatus(status)) => format!("only {status}"),
+        Some(_) => "down".to_owned(),
+    }
+}
+
+/// A host that does not answer. `host` is its name as it is shown.
+pub fn down(host: &str, down: &DownHost, is_short: bool) -> String {
+    let DownHost { kind, silent_for, rows, given_up_in, .. } = down;
+    let (trouble, time, rows) = (trouble(*kind), short(*silent_for), counted(*rows));
+    let end = match given_up_in {
+        _ if is_short => given_up_in.map_or_else(String::new, |left| format!(", {} left", short(left))),
+        Some(Duration::ZERO) => ", given up".to_owned(),
+        Some(left) => format!(", given up in {}", short(*left)),
+        None => String::new(),
+    };
+    if is_short {
+        format!("{trouble} {host} {time}, {rows}{end}")
+    } else {
+        let verb = if down.rows == 1 { "waits" } else { "wait" };
+        format!("{trouble}: {host} for {time}, {rows} {verb}{end}")
+    }
+}
+
+fn counted(rows: u64) -> String {
+    format!("{} row{}", Count(rows), if rows == 1 { "" } else { "s" })
+}
+
 /// How many bytes a download has received.
 pub fn position(slow: &SlowDownload) -> String {
     match (slow.bytes, slow.length) {
@@ -89,11 +120,14 @@ impl fmt::Display for Status {
         if self.skipped > 0 {
             write!(f, ", {} skipped", Count(self.skipped))?;
         }
+        if self.refused > 0 {
+            write!(f, ", {} refused", Count(self.refused))?;
+        }
         if self.failed > 0 {
             let kinds = self.failures.iter().map(failure).collect::<Vec<_>>();
             write!(f, ", {} failed ({})", Count(self.failed), kinds.join(", "))?;
         }
-        let (rate, byte_rate) = (rate(self.rates.rows), byte_rate(self.rates.bytes));
+        let (rate, byte_rate) = (rate(self.rates.saved), byte_rate(self.rates.bytes));
         write!(f, ", {rate}, {byte_rate}, {} in {}", Size::from(self.bytes), short(self.elapsed))?;
         if let Some(time) = self.time_left() {
             write!(f, ", {}", time_left(time))?;
@@ -108,6 +142,9 @@ impl fmt::Display for Status {
         }
         if let Some((open, complete)) = self.shards {
             write!(f, ", {} shards complete and {} open", Count(complete), Count(open))?;
+        }
+        for host in self.down.iter().take(3) {
+            write!(f, "; {}", down(&escaped(&host.host), host, false))?;
         }
         for (number, host) in self.throttled.iter().take(3).enumerate() {
             let lead = if number == 0 { "throttled:" } else { "and" };
@@ -137,20 +174,28 @@ mod tests {
             ended: 4_000,
             failed: 13,
             skipped: 3,
+            refused: 2,
             bytes: 123_456_789,
             in_flight: 64,
             total: Total::Known(10_000),
             elapsed: Duration::from_secs(20),
-            rates: Rates { rows: 200.0, bytes: 6e6 },
+            rates: Rates { saved: 200.0, requested: 200.0, bytes: 6e6 },
             failures: vec![(ErrorKind::HttpStatus(404), 12), (ErrorKind::Dns, 1)],
             ..Status::default()
         };
         assert_eq!(
             status.to_string(),
-            "4,000 of 10,000, 3 skipped, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
+            "4,000 of 10,000, 3 skipped, 2 refused, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
              about 30s left, 64 under way"
         );
-        (status.total, status.in_flight, status.skipped) = (Total::Unknown, 0, 0);
+        (status.total, status.in_flight, status.skipped, status.refused) = (Total::Unknown, 0, 0, 0);
+        status.down.push(DownHost {
+            host: "c.example".into(),
+            kind: Some(ErrorKind::Connect),
+            silent_for: Duration::from_secs(12),
+            rows: 1412,
+            given_up_in: Some(Duration::from_secs(31)),
+        });
         status.throttled.push(ThrottledHost { host: "a.example".into(), times: 1, backoff_left: None });
         status.slowest.push(SlowDownload {
             host: "b.example".into(),
@@ -164,7 +209,8 @@ mod tests {
         assert_eq!(
             status.to_string(),
             "4,000 of a list still being read, 13 failed (12 http_status 404, 1 dns), 200/s, 5.72 MiB/s, 118 MiB in 20s, \
-             the slowest for 12s: b.example/.../b\\u{7}.png (2.00 KiB of 4.00 KiB); throttled: a.example once"
+             the slowest for 12s: b.example/.../b\\u{7}.png (2.00 KiB of 4.00 KiB); down: c.example for 12s, 1,412 rows \
+             wait, given up in 31s; throttled: a.example once"
         );
         status = Status { total: Total::About(123_456), ..Status::default() };
         assert_eq!(status.to_string(), "0 of about 120,000, 0.0/s, 0 B/s, 0 B in 0s");

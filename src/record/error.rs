@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::record::Seen;
 use crate::util::redact::escaped;
 
 /// Any error, as the source of a [`FetchError`].
@@ -85,6 +86,15 @@ impl ErrorKind {
             Self::Disk => "disk",
             Self::Interrupted => "interrupted",
             Self::Internal => "internal",
+        }
+    }
+
+    /// The status of the response, if the error is about it.
+    #[must_use]
+    pub const fn http_status(self) -> Option<u16> {
+        match self {
+            Self::HttpStatus(code) => Some(code),
+            _ => None,
         }
     }
 
@@ -190,13 +200,46 @@ pub struct FetchError {
     retry_after: Option<Duration>,
     may_pass: bool,
     ends_run: bool,
+    /// What was seen of the image, if the options exclude it.
+    refused: Option<Box<Seen>>,
 }
 
 impl FetchError {
     /// An error of this kind, with a message of one clause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let may_pass = kind.retryable();
-        Self { kind, message: message.into(), source: None, retry_after: None, may_pass, ends_run: false }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            retry_after: None,
+            may_pass,
+            ends_run: false,
+            refused: None,
+        }
+    }
+
+    /// Notes that this is no failure: the options exclude the image, of which this was seen.
+    #[must_use]
+    pub fn by_wish(mut self, seen: Seen) -> Self {
+        self.refused = Some(Box::new(seen));
+        self
+    }
+
+    /// Adds the length in bytes that was announced for an image that the options exclude by its size in pixels. That of one
+    /// whose format decided is left out: only an image that was read to its end has a length and no size in pixels.
+    #[must_use]
+    pub fn of_length(mut self, announced: Option<u64>) -> Self {
+        if let Some(seen) = self.refused.as_deref_mut().filter(|seen| seen.measures.width.is_some()) {
+            seen.bytes = seen.bytes.or(announced);
+        }
+        self
+    }
+
+    /// What was seen of the image, if this is no failure, but the options exclude it.
+    #[must_use]
+    pub fn refused(&self) -> Option<Seen> {
+        self.refused.as_deref().copied()
     }
 
     /// Sets the source error.
@@ -312,6 +355,15 @@ pub enum RunError {
         /// The error of the system.
         source: io::Error,
     },
+    /// There is no journal of this output folder, so nothing is known of its images (`--status`).
+    NoJournal(PathBuf),
+    /// The journal cannot be read.
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// Another run is working in the same output folder.
     Busy(PathBuf),
     /// An image could not be stored, for a reason that applies to every later image too.
@@ -336,6 +388,14 @@ impl fmt::Display for RunError {
             Self::NotAList { name, what } => write!(f, "{} is no list of URLs: {what}", escaped(name)),
             Self::Output { path, source } => {
                 write!(f, "cannot write {}: {source}", escaped(&path.display().to_string()))
+            }
+            Self::NoJournal(path) => write!(
+                f,
+                "there is no journal of {}: no run has written there, or another folder is meant; name it with -o",
+                escaped(&path.display().to_string())
+            ),
+            Self::Journal { path, source } => {
+                write!(f, "cannot read {}: {source}", escaped(&path.display().to_string()))
             }
             Self::Busy(path) => write!(
                 f,

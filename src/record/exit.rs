@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Every row is saved or skipped on purpose.
+    /// Every row is saved, skipped on purpose, or refused by the user's own filters.
     Clean,
     /// The run finished; some rows failed.
     SomeFailed,

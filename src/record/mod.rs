@@ -10,7 +10,9 @@ mod error;
 mod exit;
 mod format;
 mod job;
+mod known;
 mod line;
+mod made_with;
 mod modes;
 mod outcome;
 
@@ -20,8 +22,11 @@ pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
 pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};
+pub use self::known::KnownFile;
 pub use self::line::RecordLine;
+pub use self::made_with::{MadeWith, Wishes};
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{
-    Failed, Measures, Original, Outcome, Reason, Record, Saved, Skipped, Timing, Verified, is_plain_path, milliseconds,
+    Failed, Measures, Original, Outcome, Reason, Record, Refused, Saved, Seen, Skipped, Timing, Verified, host_of,
+    is_plain_path, milliseconds,
 };

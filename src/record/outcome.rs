@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, recorded_url};
+use crate::record::{Algorithm, Digests, ErrorKind, Extra, FetchError, Format, Job, KnownFile, MadeWith, recorded_url};
 
 /// Whether a path read back from a record is one that fetchimg can have written: inside the output folder, without hidden
 /// files or folders. A journal may come with a folder from an untrusted source, and its paths must not lead out of the
@@ -42,6 +42,8 @@ pub enum Outcome {
     Saved(Saved),
     /// The row has no image, because of an error.
     Failed(Failed),
+    /// The row has no image, because the options exclude the one that is there (`--min-*`, `--max-*`, `--accept`).
+    Refused(Refused),
     /// No file was stored for the row, on purpose.
     Skipped(Skipped),
 }
@@ -98,6 +100,9 @@ pub struct Saved {
     /// The image is smaller than `--resize` asks for: it was left so, padded or enlarged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub smaller_than_box: bool,
+    /// The wishes of the run that made the file, as far as they are not the defaults.
+    #[serde(default, skip_serializing_if = "MadeWith::is_default")]
+    pub made_with: MadeWith,
     /// Bytes of the body that an earlier run had stored. Not part of the record in JSON.
     #[serde(skip)]
     pub from_earlier_run: u64,
@@ -176,6 +181,47 @@ pub struct Failed {
     pub ends_run: bool,
 }
 
+/// A row whose image the user's own filters exclude. It has the fields of a failure, and what was seen of the image: from
+/// that, a later run knows whether its filters exclude the image too, or whether it has to be asked for again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The kind of error, by its name in the contract.
+    pub error: String,
+    /// The status of the response, if the refusal is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// Which filter excludes the image, in a sentence.
+    pub message: String,
+    /// Always false: with the same filters, a later run refuses the image again.
+    pub retryable: bool,
+    /// Requests that were made; 0 if what an earlier run saw of the image decides.
+    pub attempts: u32,
+    /// When the download began and how long it took; absent if no request was made.
+    #[serde(flatten)]
+    pub timing: Option<Timing>,
+    /// What was seen of the image.
+    #[serde(flatten)]
+    pub seen: Seen,
+    /// The file of an earlier run that was removed because of that (`--remake`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What was seen of an image that is refused, mostly before it was read to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The size of the body in bytes, as announced or as received. Of one that is too large and was not announced, the
+    /// bytes until that was clear. Absent if the format alone decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The format, if it was recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Width and height in pixels, frames and orientation, as far as the header stated them.
+    #[serde(flatten)]
+    pub measures: Measures,
+}
+
 /// A row for which no file was stored, on purpose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Skipped {
@@ -184,10 +230,21 @@ pub struct Skipped {
     /// The existing file because of which the row was skipped, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The size of that file in bytes, if it belongs to another row ([`Reason::DuplicateContent`]): a later run needs it to
-    /// check whether the file is unchanged.
+    /// The size of that file in bytes, where it was stored for this row ([`Reason::AlreadySaved`]), or for another one with
+    /// the same content ([`Reason::DuplicateContent`]): a later run needs it to check whether the file is unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// What else is known of that file ([`Reason::AlreadySaved`]).
+    #[serde(flatten)]
+    pub known: KnownFile,
+}
+
+impl Skipped {
+    /// A skipped row. Of the file, no more than its path is known.
+    #[must_use]
+    pub fn new(reason: Reason, path: Option<String>) -> Self {
+        Self { reason, path, bytes: None, known: KnownFile::default() }
+    }
 }
 
 /// Why a row was skipped.
@@ -204,6 +261,8 @@ pub enum Reason {
     DuplicateContent,
     /// The shard of the row is complete (`--output-format`).
     ShardExists,
+    /// An earlier run recorded an error that is met again by every request (`--skip-permanent`).
+    FailedPermanently,
 }
 
 impl Reason {
@@ -216,6 +275,7 @@ impl Reason {
             Self::FileExists => "file_exists",
             Self::DuplicateContent => "duplicate_content",
             Self::ShardExists => "shard_exists",
+            Self::FailedPermanently => "failed_permanently",
         }
     }
 }
@@ -231,6 +291,10 @@ pub struct Timing {
     /// Of that time, the waits between attempts; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<f64>,
+    /// Of that time, the wait for a processor that makes the pixels anew; absent if it was
+    /// shorter than a millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor_wait_ms: Option<f64>,
     /// From the first request to the end of the body, or of the last attempt, with the waits between attempts.
     pub total_ms: f64,
 }
@@ -248,6 +312,32 @@ impl Record {
         let (url, url_hash) = recorded_url(&job.url);
         Self { index: job.index, url: url.into_owned(), url_hash, outcome, extra: job.extra.clone() }
     }
+
+    /// Host and port of the URL, as the record shows them; `None` if the row has no valid URL.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        host_of(&self.url)
+    }
+}
+
+/// Host and port of a URL as records show it.
+#[must_use]
+pub fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    (!name.is_empty()).then_some(name)
+}
+
+impl Outcome {
+    /// The outcome of a row that met this error after `attempts` requests: it failed, or the options exclude its image.
+    #[must_use]
+    pub fn of_error(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
+        let failed = Failed::new(error, attempts, timing);
+        let Some(seen) = error.refused() else { return Self::Failed(failed) };
+        let Failed { error, http_status, message, attempts, timing, .. } = failed;
+        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen, path: None })
+    }
 }
 
 impl Failed {
@@ -255,13 +345,9 @@ impl Failed {
     #[must_use]
     pub fn new(error: &FetchError, attempts: u32, timing: Option<Timing>) -> Self {
         let kind = error.kind();
-        let http_status = match kind {
-            ErrorKind::HttpStatus(code) => Some(code),
-            _ => None,
-        };
         Self {
             error: kind.name().to_owned(),
-            http_status,
+            http_status: kind.http_status(),
             message: error.to_string(),
             // A later run may have the time that an interrupted run did not have, or the disk space.
             retryable: error.retryable() || kind == ErrorKind::Interrupted || error.ends_run(),
@@ -297,7 +383,7 @@ mod tests {
                 final_url: "https://codeflex.co/a.png".into(),
                 attempts: 1,
                 resumed_from: 0,
-                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), waited_ms: None, total_ms: 95.7 },
+                timing: Timing { start_ms: 1.2, ttfb_ms: Some(80.1), total_ms: 95.7, ..Timing::default() },
                 exif: Map::new(),
                 digests: Digests::default(),
                 phash: None,
@@ -305,6 +391,7 @@ mod tests {
                 same_as: None,
                 extension_mismatch: false,
                 smaller_than_box: false,
+                made_with: MadeWith::default(),
                 from_earlier_run: 0,
             }),
         );
@@ -328,6 +415,26 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("pw@") && line.contains("url_hash"), "{line}");
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+    }
+
+    #[test]
+    fn a_refusal_has_what_was_seen_of_the_image() {
+        let measures = Measures { width: Some(99), height: Some(100), ..Measures::default() };
+        let seen = Seen { bytes: None, format: Some(Format::Png), measures };
+        let error = FetchError::new(ErrorKind::TooSmall, "the image has 99 x 100 pixels (--min-width 100)");
+        let timing = Timing { start_ms: 1.0, total_ms: 2.0, ..Timing::default() };
+        let outcome = Outcome::of_error(&error.by_wish(seen), 1, Some(timing));
+        let record = Record::of(&job("https://codeflex.co/b.png"), outcome);
+        let line = serde_json::to_string(&record).expect("JSON");
+        assert_eq!(
+            line,
+            r#"{"index":7,"url":"https://codeflex.co/b.png","status":"refused","error":"too_small","message":"the image has 99 x 100 pixels (--min-width 100)","retryable":false,"attempts":1,"start_ms":1.0,"total_ms":2.0,"format":"png","width":99,"height":100}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
+        let without_a_request = Outcome::of_error(&FetchError::new(ErrorKind::TooSmall, "x").by_wish(seen), 0, None);
+        let record = Record::of(&job("https://codeflex.co/b.png"), without_a_request);
+        let line = serde_json::to_string(&record).expect("JSON");
         assert_eq!(serde_json::from_str::<Record>(&line).expect("a record"), record);
     }
 

@@ -1,14 +1,16 @@
-//! Advice for the user: up to three sentences that follow from the numbers of a pass.
+//! Advice for the user: sentences that follow from the numbers of a pass.
 //!
-//! Each sentence has a weight: the share of the rows or of the time that it is about. The sentences with the largest weights
-//! are shown. A sentence is not shown if its share is small, or if following it would not make a visible difference.
+//! Up to three are about failures and about time. Each of these has a weight: the share of the rows or of the time that it
+//! is about. The sentences with the largest weights are shown. A sentence is not shown if its share is small, or if
+//! following it would not make a visible difference. After them come those about mistakes of the list and about wishes
+//! that were not met (`shortfalls`), however few rows they are about.
 
-use super::Summary;
 use super::trace::{FailureGroup, HostSummary};
+use super::{Summary, shortfalls};
 use crate::record::Mode;
 use crate::util::redact::escaped;
 
-/// The most sentences.
+/// The most sentences about failures and about time.
 const MAX_SENTENCES: usize = 3;
 
 /// The smallest share of a run that is worth a sentence.
@@ -35,18 +37,24 @@ struct Suggestion {
     sentence: String,
 }
 
-/// The sentences for a pass, those with the largest weights first.
+/// The sentences for a pass.
 #[must_use]
 pub fn advice(summary: &Summary, limits: ConcurrencyLimits) -> Vec<String> {
+    let mut sentences = weighted(summary, limits);
+    sentences.extend(shortfalls::sentences(summary));
+    sentences
+}
+
+/// The sentences about failures and about time, those with the largest weights first.
+fn weighted(summary: &Summary, limits: ConcurrencyLimits) -> Vec<String> {
     if summary.mode == Mode::Sequential || summary.rows == 0 {
         return Vec::new();
     }
-    let mut suggestions =
-        [failures(summary), throttled(summary), look_ups(summary), idle_network(summary, limits), extensions(summary)]
-            .into_iter()
-            .flatten()
-            .filter(|suggestion| suggestion.weight >= MIN_SHARE)
-            .collect::<Vec<_>>();
+    let mut suggestions = [failures(summary), throttled(summary), look_ups(summary), idle_network(summary, limits)]
+        .into_iter()
+        .flatten()
+        .filter(|suggestion| suggestion.weight >= MIN_SHARE)
+        .collect::<Vec<_>>();
     suggestions.sort_by(|one, other| other.weight.total_cmp(&one.weight));
     suggestions.into_iter().take(MAX_SENTENCES).map(|suggestion| suggestion.sentence).collect()
 }
@@ -146,22 +154,8 @@ fn idle_network(summary: &Summary, limits: ConcurrencyLimits) -> Option<Suggesti
     })
 }
 
-/// Files whose extension belongs to another format than their bytes.
-fn extensions(summary: &Summary) -> Option<Suggestion> {
-    let share = share(summary.extension_mismatches, summary.saved);
-    (summary.extension_mismatches > 0).then(|| {
-        let count = summary.extension_mismatches;
-        let sentence = format!(
-            "{} of the files ({count}) hold another format than their names say; --fix-extension names them by content.",
-            percent(share)
-        );
-        // The files are usable, so this matters less than failures.
-        Suggestion { weight: share / 4.0, sentence }
-    })
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a share")]
-fn share(part: u64, whole: u64) -> f64 {
+pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
@@ -169,7 +163,8 @@ fn rows(share: f64, count: u64) -> String {
     if share < 1.0 { format!("{} of the rows ({count})", percent(share)) } else { format!("All rows ({count})") }
 }
 
-fn percent(share: f64) -> String {
+/// A share, with few digits.
+pub(super) fn percent(share: f64) -> String {
     if share < 0.1 { format!("{:.1} %", share * 100.0) } else { format!("{:.0} %", share * 100.0) }
 }
 
@@ -198,10 +193,12 @@ mod tests {
             host: name.into(),
             saved,
             failed: 0,
+            refused: 0,
             requests,
             bytes: 0,
             mean_first_byte_seconds: 0.0,
             mean_download_seconds: 0.0,
+            failures: Vec::new(),
         }
     }
 
@@ -285,10 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn at_most_three_sentences_are_shown_those_with_the_largest_weights_first() {
+    fn the_sentences_with_the_largest_weights_come_first() {
         let mut summary = summary();
         failed(&mut summary, "stalled", 100, Some("--stall-timeout waits longer"));
-        summary.extension_mismatches = 900;
         summary.first_byte_seconds = Some(Percentiles { median: 0.1, p95: 0.2, max: 0.3 });
         summary.download_seconds = Some(Percentiles { median: 0.3, p95: 0.4, max: 0.5 });
         (summary.sum_of_first_bytes_seconds, summary.lookup_seconds) = (100.0, 60.0);
@@ -296,8 +292,12 @@ mod tests {
         let sentences = advice(&summary, LIMITS);
         assert_eq!(sentences.len(), 3);
         assert!(
-            sentences[0].contains("names up") && sentences[1].contains("extension") && sentences[2].contains("stalled"),
+            sentences[0].contains("names up") && sentences[1].contains("stalled") && sentences[2].contains("turned"),
             "{sentences:?}"
         );
+        // What the list or the wishes are about comes after these, however few rows it is about.
+        summary.extension_mismatches = 1;
+        let sentences = advice(&summary, LIMITS);
+        assert!(sentences.len() == 4 && sentences[3].contains("--fix-extension"), "{sentences:?}");
     }
 }

@@ -20,6 +20,8 @@ use crate::util::human::{Count, Size};
 pub struct SampledRow {
     /// Whether the row failed.
     pub failed: bool,
+    /// Whether its image was refused.
+    pub refused: bool,
     /// The size of its file in bytes; 0 if there is none.
     pub bytes: u64,
     /// The time from the start of the pass to the record of the row.
@@ -77,12 +79,18 @@ pub struct Forecast {
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Rows that fail without a request.
     pub bad: u64,
+    /// Rows that are refused without a request, because an earlier run has seen their images.
+    pub refused: u64,
     /// The confidence level of the intervals, from 0 to 1.
     pub confidence: f64,
     /// The share of the rows to fetch that fail (Wilson's interval with finite population correction).
     pub failed_share: Option<Estimate>,
     /// Rows of the list that fail, including those that fail without a request.
     pub failed_rows: Option<Estimate>,
+    /// The share of the rows to fetch whose images the filters exclude, with the same interval.
+    pub refused_share: Option<Estimate>,
+    /// Rows of the list whose images the filters exclude, including those that are refused without a request.
+    pub refused_rows: Option<Estimate>,
     /// Bytes of all files to fetch, including those of the sample (t interval with Hall's correction for skewness). Absent if
     /// nothing was saved.
     pub bytes: Option<Estimate>,
@@ -115,8 +123,12 @@ impl Forecast {
         let sampled = sample.len() as u64;
         let remaining = counts.to_fetch.saturating_sub(sampled);
         let (n, all, bad) = (number(sample.len()), real(counts.to_fetch), real(counts.bad()));
-        let failed = number(sample.iter().filter(|row| row.failed).count());
-        let share = (sampled > 0).then(|| Estimate::new(failed / n, Some(statistics::share(failed, n, all))));
+        let share_of = |is: fn(&SampledRow) -> bool| {
+            let found = number(sample.iter().filter(|row| is(row)).count());
+            (sampled > 0).then(|| Estimate::new(found / n, Some(statistics::share(found, n, all))))
+        };
+        let (share, refused) = (share_of(|row| row.failed), share_of(|row| row.refused));
+        let rows_of = |share: Estimate, known: f64| share.map(|share| (share * all + known).round());
         let sizes = sample.iter().map(|row| real(row.bytes)).collect::<Vec<_>>();
         let sum = sizes.iter().sum::<f64>();
         let largest = sizes.iter().copied().fold(0.0, f64::max);
@@ -145,9 +157,12 @@ impl Forecast {
             seed,
             skipped_by_reason: counts.skipped_by_reason.clone(),
             bad: counts.bad(),
+            refused: counts.refused(),
             confidence: 0.95,
             failed_share: share.map(|share| share.map(|share| round(share, 1e6))),
-            failed_rows: share.map(|share| share.map(|share| (share * all + bad).round())),
+            failed_rows: share.map(|share| rows_of(share, bad)),
+            refused_share: refused.map(|share| share.map(|share| round(share, 1e6))),
+            refused_rows: refused.map(|share| rows_of(share, real(counts.refused()))),
             bytes,
             largest_share: (sum > 0.0).then(|| round(largest / sum, 1e4)),
             seconds: time.map(|(seconds, _)| seconds.map(|seconds| round(seconds, 1e3))),
@@ -178,12 +193,9 @@ impl Forecast {
         if self.bad > 0 {
             line("bad", format!("{} without a request", counted(self.bad, "failure")))?;
         }
-        if let (Some(share), Some(rows)) = (self.failed_share, self.failed_rows) {
+        for (name, share, rows) in self.shares() {
             let percent = |share: f64| format!("{:.1}", share * 100.0);
-            line(
-                "failures",
-                format!("{} % of what is to fetch{}", percent(share.expected), range(share, percent, " %")),
-            )?;
+            line(name, format!("{} % of what is to fetch{}", percent(share.expected), range(share, percent, " %")))?;
             let count = |rows: f64| Count(whole(rows)).to_string();
             line("", format!("{} of the list{}", counted(whole(rows.expected), "row"), range(rows, count, "")))?;
         }
@@ -203,6 +215,14 @@ impl Forecast {
             writeln!(out, "{remark}")?;
         }
         Ok(())
+    }
+
+    /// The rows without an image, by name. Refusals are told only where there are any.
+    fn shares(&self) -> impl Iterator<Item = (&'static str, Estimate, Estimate)> {
+        let refused = self.refused_share.zip(self.refused_rows).filter(|(_, rows)| rows.expected > 0.0);
+        let failed = self.failed_share.zip(self.failed_rows);
+        let named = [("refused", refused), ("failures", failed)].into_iter();
+        named.filter_map(|(name, estimates)| estimates.map(|(share, rows)| (name, share, rows)))
     }
 
     /// Remarks on the accuracy of the numbers, in lines of at most 80 characters.
@@ -335,8 +355,10 @@ mod tests {
         RowCounts {
             rows: to_fetch + 105,
             to_fetch,
+            to_remake: 0,
             skipped_by_reason: BTreeMap::from([("duplicate_url", 100)]),
             bad_by_kind: BTreeMap::from([("bad_url".into(), 5)]),
+            ..RowCounts::default()
         }
     }
 
@@ -345,7 +367,7 @@ mod tests {
         let row = |number| {
             let failed = number % 20 == 0;
             let bytes = if failed { 0 } else { 1000 };
-            SampledRow { failed, bytes, ended: Duration::from_secs_f64(f64::from(number) * each) }
+            SampledRow { failed, refused: false, bytes, ended: Duration::from_secs_f64(f64::from(number) * each) }
         };
         (1..=count).map(row).collect()
     }
@@ -465,6 +487,25 @@ mod tests {
         assert!(shown(&nothing).contains("nothing is left to fetch"), "{}", shown(&nothing));
         let empty = Forecast::new(&RowCounts::default(), &[], Duration::ZERO, 0, 7);
         assert_eq!(shown(&empty), "The list is empty: there is nothing to forecast.\n");
+    }
+
+    #[test]
+    fn refused_rows_are_no_failures_and_take_no_bytes() {
+        let mut sample = rows(400, 0.1);
+        for row in sample.iter_mut().filter(|row| row.failed) {
+            (row.failed, row.refused) = (false, true);
+        }
+        let mut counts = counts(100_000);
+        assert!(!shown(&Forecast::new(&counts, &rows(400, 0.1), wall(&sample), 8, 7)).contains("refused"));
+        counts.refused_by_kind.insert("too_small".into(), 7);
+        let forecast = Forecast::new(&counts, &sample, wall(&sample), 8, 7);
+        assert_eq!(forecast.failed_share.map(|share| share.expected), Some(0.0));
+        assert_near(forecast.refused_share.expect("a share").expected, 0.05);
+        assert_near(forecast.refused_rows.expect("rows").expected, 5007.0);
+        assert_near(forecast.bytes.expect("bytes").expected, 95e6);
+        let text = shown(&forecast);
+        assert!(text.contains("refused           5.0 % of what is to fetch, 3."), "{text}");
+        assert!(text.contains("5,007 rows of the list, "), "{text}");
     }
 
     #[test]

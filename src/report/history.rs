@@ -11,7 +11,7 @@ use super::Summary;
 use crate::record::Mode;
 use crate::util::private_file;
 
-/// One pass of an earlier run: one line of `.fetchimg/runs.jsonl`.
+/// One pass of an earlier run: one line of `.fetchimg.runs.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
 struct EarlierPass {
     mode: Mode,
@@ -28,7 +28,8 @@ struct EarlierPass {
 /// list takes.
 fn is_whole(summary: &Summary) -> bool {
     let duplicates = summary.skipped_by_reason.get("duplicate_url").copied().unwrap_or(0);
-    summary.saved > 0 && summary.saved + duplicates == summary.rows
+    // What is made anew from stored files is not fetched.
+    summary.saved > 0 && summary.saved + duplicates == summary.rows && summary.changed.remade == 0
 }
 
 /// Appends a pass to the file, if it fetched the whole list.

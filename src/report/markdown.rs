@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::trace::{Trace, WaterfallBar};
+use super::trace::{FailureGroup, Trace, WaterfallBar};
 use super::words::{basis, figures, forecast, headline, note, remarks, title};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
@@ -39,7 +39,8 @@ pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()>
     }
     if let Some(last) = report.modes.last() {
         hosts(out, &last.trace)?;
-        failures(out, &last.trace)?;
+        failures(out, "Failures", &last.trace.failures)?;
+        failures(out, "Refused", &last.trace.refusals)?;
     }
     writeln!(out, "fetchimg {}, {}, into {}", report.version, report.date, code(&report.output))
 }
@@ -101,7 +102,7 @@ fn bars(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
         }
         writeln!(out)?;
     }
-    writeln!(out, "· its turn had not come  ░ connecting and first byte  █ body  x failed\n```\n")
+    writeln!(out, "· its turn had not come  ░ connecting and first byte  █ body  - refused  x failed\n```\n")
 }
 
 /// The last segment of the path of a URL, in 16 columns.
@@ -118,7 +119,11 @@ fn drawn(bar: &WaterfallBar, span: f64) -> String {
     let begin = column(timing.start_ms);
     let end = column(timing.start_ms + timing.total_ms).max(begin + 1);
     // A failure is visible even if it came with the header of the response.
-    let (body, min_columns) = if bar.failure.is_some() { ("x", 1) } else { ("█", 0) };
+    let (body, min_columns) = match (&bar.failure, &bar.refusal) {
+        (Some(_), _) => ("x", 1),
+        (None, Some(_)) => ("-", 1),
+        (None, None) => ("█", 0),
+    };
     let first = column(timing.start_ms + timing.ttfb_ms.unwrap_or(timing.total_ms)).clamp(begin, end - min_columns);
     ["·".repeat(begin), "░".repeat(first - begin), body.repeat(end - first)].concat()
 }
@@ -130,32 +135,40 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "## Hosts\n")?;
     if trace.hosts_met > trace.hosts.len() as u64 {
         let more = if trace.more_hosts { " that were counted; there were more" } else { "" };
-        writeln!(out, "The {} with the most rows, of {}{more}.\n", trace.hosts.len(), Count(trace.hosts_met))?;
-    }
-    writeln!(out, "| host | saved | failed | requests | size | first byte, mean | whole, mean |")?;
-    writeln!(out, "|---|---:|---:|---:|---:|---:|---:|")?;
-    for host in &trace.hosts {
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {:.3} s | {:.3} s |",
+            "The {} with the most failures and rows, of {}{more}.\n",
+            trace.hosts.len(),
+            Count(trace.hosts_met)
+        )?;
+    }
+    writeln!(out, "| host | saved | refused | failed | requests | size | first byte, mean | whole, mean |")?;
+    writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
+    for host in &trace.hosts {
+        // A host that has never answered has no times.
+        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             code(&host.host),
             Count(host.saved),
+            Count(host.refused),
             Count(host.failed),
             Count(host.requests),
             Size::from(host.bytes),
-            host.mean_first_byte_seconds,
-            host.mean_download_seconds,
+            time(host.mean_first_byte_seconds),
+            time(host.mean_download_seconds),
         )?;
     }
     writeln!(out)
 }
 
-fn failures(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
-    if trace.failures.is_empty() {
+fn failures(out: &mut (impl Write + ?Sized), title: &str, groups: &[FailureGroup]) -> io::Result<()> {
+    if groups.is_empty() {
         return Ok(());
     }
-    writeln!(out, "## Failures\n")?;
-    for group in &trace.failures {
+    writeln!(out, "## {title}\n")?;
+    for group in groups {
         let advice = group.advice.map_or_else(String::new, |advice| format!(" ({advice})"));
         writeln!(out, "- {} × `{}`{advice}", Count(group.count), group.kind)?;
         for example in &group.examples {

@@ -4,6 +4,8 @@
 //! of them computed once. [`text`], [`json`], [`html`] and [`markdown`] only arrange these numbers, so they cannot disagree.
 
 pub mod advice;
+mod changed;
+mod failing;
 pub mod forecast;
 pub mod history;
 #[cfg(feature = "cli")]
@@ -12,8 +14,11 @@ pub mod json;
 #[cfg(feature = "cli")]
 pub mod markdown;
 pub mod plan;
+mod shortfalls;
 mod statistics;
 mod summary;
+mod suspicious;
+pub mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -23,7 +28,13 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
+pub use self::changed::{Changed, ChangedWish, Made};
+pub use self::failing::{FailingHost, FailingHosts};
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-pub use self::summary::{Basis, COMPLETED, Comparison, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report, Summary};
+pub use self::summary::{
+    Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report,
+    Summary,
+};
+pub use self::suspicious::SuspiciousKind;
 pub use self::tally::Tally;

@@ -5,26 +5,51 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::COMPLETED;
 use super::words::{counted, listed};
+use super::{COMPLETED, Changed};
+use crate::record::{ErrorKind, Outcome};
 use crate::util::human::Count;
 use crate::util::redact::{self, escaped};
 
-/// Numbers of rows by what a run would do with them. `rows` is the sum of `to_fetch` and all values of `skipped_by_reason`
-/// and `bad_by_kind`.
+/// Numbers of rows by what a run would do with them. `rows` is the sum of `to_fetch`, `to_remake` and all values of
+/// `skipped_by_reason`, `refused_by_kind` and `bad_by_kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
     /// All rows of the list.
     pub rows: u64,
     /// Rows that would be fetched.
     pub to_fetch: u64,
+    /// Rows whose images would be made anew from their stored files (`--remake`).
+    pub to_remake: u64,
     /// Rows that would be skipped, by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
+    /// Rows that are refused without a request, by kind: an earlier run has seen their images.
+    pub refused_by_kind: BTreeMap<String, u64>,
     /// Rows that fail without a request, by kind of error.
     pub bad_by_kind: BTreeMap<String, u64>,
 }
 
 impl RowCounts {
+    /// Counts a row that ends without a request.
+    pub fn add_settled(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Skipped(skipped) => *self.skipped_by_reason.entry(skipped.reason.name()).or_default() += 1,
+            Outcome::Refused(refused) => *self.refused_by_kind.entry(refused.error.clone()).or_default() += 1,
+            Outcome::Failed(failed) => {
+                let kind = ErrorKind::by_name(&failed.error, failed.http_status);
+                let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
+                *self.bad_by_kind.entry(name).or_default() += 1;
+            }
+            Outcome::Saved(_) => {}
+        }
+    }
+
+    /// Rows that are refused without a request.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused_by_kind.values().sum()
+    }
+
     /// Rows that would be skipped.
     #[must_use]
     pub fn skipped(&self) -> u64 {
@@ -74,10 +99,16 @@ pub struct DryRunPlan {
     pub rows: u64,
     /// Rows that would be fetched.
     pub to_fetch: u64,
+    /// Rows whose images would be made anew from their stored files (`--remake`).
+    pub to_remake: u64,
     /// Rows that would be skipped.
     pub skipped: u64,
     /// Skipped rows by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
+    /// Rows that are refused without a request, because an earlier run has seen their images.
+    pub refused: u64,
+    /// Refused rows by kind.
+    pub refused_by_kind: BTreeMap<String, u64>,
     /// Rows that fail without a request.
     pub bad: u64,
     /// Bad rows by kind of error.
@@ -91,6 +122,9 @@ pub struct DryRunPlan {
     /// The number of shards that would be made, if images go into shards; `first_names` are the first of these then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// How saved images differ from what the run would make.
+    #[serde(skip_serializing_if = "Changed::is_empty")]
+    pub changed: Changed,
 }
 
 impl DryRunPlan {
@@ -110,15 +144,25 @@ impl DryRunPlan {
             ended,
             rows: counts.rows,
             to_fetch: counts.to_fetch,
+            to_remake: counts.to_remake,
             skipped: counts.skipped(),
+            refused: counts.refused(),
             bad: counts.bad(),
+            refused_by_kind: counts.refused_by_kind,
             skipped_by_reason: counts.skipped_by_reason,
             bad_by_kind: counts.bad_by_kind,
             hosts: hosts.count,
             most_rows: hosts.most_rows,
             first_names,
             shards: None,
+            changed: Changed::default(),
         }
+    }
+
+    /// Adds how saved images differ from what the run would make.
+    #[must_use]
+    pub fn with_changes(self, changed: Changed) -> Self {
+        Self { changed, ..self }
     }
 
     /// Writes the plan as one indented JSON object and a line feed.
@@ -147,8 +191,14 @@ impl DryRunPlan {
                 hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;
+        if self.to_remake > 0 {
+            line("to make anew", format!("{} from stored files", counted(self.to_remake, "image")))?;
+        }
         if self.skipped > 0 {
             line("skipped", format!("{}: {}", Count(self.skipped), listed(&self.skipped_by_reason)))?;
+        }
+        if self.refused > 0 {
+            line("refused", format!("{}: {}", Count(self.refused), listed(&self.refused_by_kind)))?;
         }
         if self.bad > 0 {
             line("bad", format!("{}: {}", Count(self.bad), listed(&self.bad_by_kind)))?;
@@ -169,6 +219,9 @@ impl DryRunPlan {
         for (number, path) in self.first_names.iter().enumerate() {
             line(if number == 0 { names } else { "" }, escaped(path).into_owned())?;
         }
+        for sentence in self.changed.sentences() {
+            writeln!(out, "{}", escaped(&sentence))?;
+        }
         if self.ended != COMPLETED {
             writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;
         }
@@ -182,9 +235,11 @@ mod tests {
 
     fn counts() -> RowCounts {
         RowCounts {
-            rows: 2000,
+            rows: 2003,
             to_fetch: 1890,
+            to_remake: 0,
             skipped_by_reason: BTreeMap::from([("already_saved", 60), ("duplicate_url", 40)]),
+            refused_by_kind: BTreeMap::from([("too_small".into(), 3)]),
             bad_by_kind: BTreeMap::from([("bad_url".into(), 10)]),
         }
     }
@@ -203,9 +258,10 @@ mod tests {
         let plan = DryRunPlan::new("images".into(), COMPLETED.into(), counts(), hosts, names);
         assert_eq!(
             text(&plan),
-            "  rows              2,000
+            "  rows              2,003
   to fetch          1,890, from 12 hosts
   skipped           100: 60 already_saved, 40 duplicate_url
+  refused           3: 3 too_small
   bad               10: 10 bad_url
   most rows             1,500  a.example
   first names       cat.png

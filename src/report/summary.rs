@@ -6,9 +6,12 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::advice::{self, ConcurrencyLimits};
+use super::changed::Changed;
+use super::failing::FailingHosts;
 use super::forecast::Forecast;
+use super::suspicious::SuspiciousKind;
 use super::trace::Trace;
-use crate::record::Mode;
+use crate::record::{Existing, Mode, Record};
 
 /// Percentiles of durations, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,16 +31,20 @@ pub struct Summary {
     pub mode: Mode,
     /// Duration of the pass, in seconds.
     pub wall_seconds: f64,
-    /// Rows of the list that have a record: the sum of `saved`, `failed` and `skipped`.
+    /// Rows of the list that have a record: the sum of `saved`, `failed`, `refused` and `skipped`.
     pub rows: u64,
     /// Rows whose image was saved.
     pub saved: u64,
     /// Rows that failed.
     pub failed: u64,
+    /// Rows whose image the user's own filters exclude.
+    pub refused: u64,
     /// Rows that were skipped.
     pub skipped: u64,
     /// Failed rows by kind; `http_status` has its code.
     pub failed_by_kind: BTreeMap<String, u64>,
+    /// Refused rows by kind.
+    pub refused_by_kind: BTreeMap<String, u64>,
     /// Skipped rows by reason.
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Bytes of the saved files.
@@ -50,7 +57,8 @@ pub struct Summary {
     pub first_byte_seconds: Option<Percentiles>,
     /// From the first request of a row to its file, over the saved rows.
     pub download_seconds: Option<Percentiles>,
-    /// The sum of the durations of all downloads, of saved and of failed rows.
+    /// The sum of the durations of all downloads, of saved and of failed rows, without the time for which images waited for
+    /// a processor.
     pub sum_of_downloads_seconds: f64,
     /// The sum of the times to first byte, of saved rows.
     pub sum_of_first_bytes_seconds: f64,
@@ -64,21 +72,38 @@ pub struct Summary {
     pub extension_mismatches: u64,
     /// Images that are smaller than `--resize` asks for: left so, padded or enlarged.
     pub smaller_than_box: u64,
+    /// Whether they were enlarged.
+    #[serde(skip)]
+    pub enlarges: bool,
+    /// Saved images whose name has nothing of its own in place of a column (`{col.NAME}`), by the first such column.
+    pub empty_columns: BTreeMap<String, u64>,
+    /// Rows whose URL seems to be something else, by what it seems to be, with an example of each.
+    pub suspicious_urls: Vec<SuspiciousKind>,
     /// Saved images that are hard links to files with the same bytes.
     pub links: u64,
     /// Bytes of disk space that these links save.
     pub link_bytes: u64,
+    /// How the images of earlier runs differ from what this run would make, and what was done about it.
+    #[serde(skip_serializing_if = "Changed::is_empty")]
+    pub changed: Changed,
     /// Hosts that throttled (429, 503), refused or broke connections, or timed out; the worst first, at most ten.
     pub overloaded_hosts: Vec<OverloadedHost>,
     /// Shards that were completed, if images go into shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// The hosts at which the most rows failed.
+    pub failing_hosts: FailingHosts,
+    /// Failed rows for which another run may succeed.
+    pub failed_retryable: u64,
     /// The distribution over time and hosts, failures, and single downloads.
     #[serde(flatten)]
     pub trace: Trace,
     /// The hash of the URLs of the list in their order, which identifies the list.
     #[serde(skip)]
     pub list: u64,
+    /// The record of the only row, if there was one row.
+    #[serde(skip)]
+    pub only_record: Option<Box<Record>>,
 }
 
 /// A host that was overloaded, or unreachable.
@@ -129,6 +154,40 @@ pub enum Basis {
 /// The value of [`Report::ended`] for a run that reached the end of its list.
 pub const COMPLETED: &str = "completed";
 
+/// The value of [`Report::ended`] for a run that was asked to end.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// Why a run ended, for the words at the end of its report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// Its rows have ended.
+    #[default]
+    Completed,
+    /// It was asked to end.
+    Interrupted,
+    /// A list cannot be read, or is none. The command says so, and the same command would meet the same fault.
+    ListFault,
+    /// It could not go on for another reason, of which the command tells.
+    Aborted,
+}
+
+/// What the end of a report says besides numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Closing {
+    /// Why the run ended.
+    pub ending: Ending,
+    /// The command line, if it can be shown.
+    pub command: Option<String>,
+    /// The file with the records.
+    pub records: String,
+    /// What a later run with the same command does with images that are there.
+    pub existing: Existing,
+    /// The run was one of a sample.
+    pub is_sample: bool,
+    /// The only input was a URL.
+    pub is_single_url: bool,
+}
+
 /// The whole report of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -140,15 +199,22 @@ pub struct Report {
     pub date: String,
     /// `completed`, `interrupted`, or the error that ended the run.
     pub ended: String,
+    /// The number of rows that a run left that ended early, if the length of the list is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_left: Option<u64>,
     /// The summaries of all passes over the list, in their order.
     pub modes: Vec<Summary>,
     /// The comparison of the two modes, if it is possible.
     pub comparison: Option<Comparison>,
-    /// Advice that follows from the numbers, in up to three sentences.
+    /// What is told of images that were made with other wishes, and advice that follows from the numbers, in up to three
+    /// sentences each.
     pub advice: Vec<String>,
     /// The forecast for the whole list, if the run fetched a sample of it (`--sample`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// What its end says.
+    #[serde(skip)]
+    pub closing: Closing,
 }
 
 impl Report {
@@ -164,7 +230,16 @@ impl Report {
     ) -> Self {
         // A run that ended early does not show how long the list takes.
         let comparison = if ended == COMPLETED { compare(&modes, limits.at_once, earlier) } else { None };
-        let advice = modes.last().map_or_else(Vec::new, |summary| advice::advice(summary, limits));
+        let advice = modes.last().map_or_else(Vec::new, |summary| {
+            let mut sentences = summary.changed.sentences();
+            sentences.append(&mut advice::advice(summary, limits));
+            sentences
+        });
+        let ending = match &*ended {
+            COMPLETED => Ending::Completed,
+            INTERRUPTED => Ending::Interrupted,
+            _ => Ending::Aborted,
+        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             output,
@@ -174,7 +249,15 @@ impl Report {
             comparison,
             advice,
             forecast: None,
+            rows_left: None,
+            closing: Closing { ending, ..Closing::default() },
         }
+    }
+
+    /// Adds what the end of the report says, and the number of rows that are left.
+    #[must_use]
+    pub fn closing(self, closing: Closing, rows_left: Option<u64>) -> Self {
+        Self { rows_left, closing, ..self }
     }
 
     /// Makes this the report of a sample. The modes are not compared, because their times for a sample say little about the

@@ -7,7 +7,10 @@ use hdrhistogram::Histogram;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::changed::Changed;
+use super::failing::FailureCounts;
 use super::summary::{Percentiles, Summary, round};
+use super::suspicious::SuspiciousUrls;
 use super::trace::Tracer;
 use crate::record::{ErrorKind, Mode, Outcome, Record, Timing};
 
@@ -21,13 +24,21 @@ pub struct Tally {
     received: u64,
     extension_mismatches: u64,
     smaller_than_box: u64,
+    empty_columns: BTreeMap<String, u64>,
+    suspicious: SuspiciousUrls,
     links: u64,
     link_bytes: u64,
     retries: u64,
     skipped: BTreeMap<&'static str, u64>,
     failed: BTreeMap<String, u64>,
+    refused: BTreeMap<String, u64>,
+    failures: FailureCounts,
+    /// The record of the first row.
+    first: Option<Box<Record>>,
     first_byte: DurationHistogram,
     whole: DurationHistogram,
+    /// The time for which images waited for a processor, in all.
+    queued_for_processor: Duration,
     tracer: Tracer,
     list: Xxh3,
 }
@@ -39,6 +50,10 @@ struct DurationHistogram {
     longest: Duration,
 }
 
+fn duration(milliseconds: f64) -> Duration {
+    Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default()
+}
+
 impl DurationHistogram {
     fn new() -> Self {
         // 200,000 seconds are more than two days, and no download takes longer.
@@ -48,7 +63,7 @@ impl DurationHistogram {
     }
 
     fn add(&mut self, milliseconds: f64) {
-        let duration = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default();
+        let duration = duration(milliseconds);
         self.histogram.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         self.sum += duration;
         self.longest = self.longest.max(duration);
@@ -80,27 +95,54 @@ impl Tally {
             received: 0,
             extension_mismatches: 0,
             smaller_than_box: 0,
+            empty_columns: BTreeMap::new(),
+            suspicious: SuspiciousUrls::default(),
             links: 0,
             link_bytes: 0,
             retries: 0,
             skipped: BTreeMap::new(),
             failed: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            failures: FailureCounts::default(),
+            first: None,
             first_byte: DurationHistogram::new(),
             whole: DurationHistogram::new(),
+            queued_for_processor: Duration::ZERO,
             tracer: Tracer::new(),
             list: Xxh3::new(),
         }
     }
 
-    /// Adds the URL of a row to the hash of the list. URLs must be added in list order.
+    /// Adds the URL of a row to the hash of the list, and looks whether it seems to be one. URLs must be added in list order.
     pub fn add_url(&mut self, url: &Url) {
+        self.suspicious.add(url);
         self.list.update(url.as_str().as_bytes());
         self.list.update(b"\n");
+    }
+
+    /// Counts a saved image whose name has nothing of its own in place of this column.
+    pub fn add_empty_column(&mut self, column: &str) {
+        match self.empty_columns.get_mut(column) {
+            Some(count) => *count += 1,
+            None => _ = self.empty_columns.insert(column.to_owned(), 1),
+        }
+    }
+
+    /// Adds the time that a row took without an image.
+    fn add_lost(&mut self, attempts: u32, timing: Option<Timing>) {
+        self.retries += u64::from(attempts.saturating_sub(1));
+        if let Some(timing) = timing {
+            self.whole.sum += duration(timing.total_ms);
+            self.queued_for_processor += duration(timing.processor_wait_ms.unwrap_or_default());
+        }
     }
 
     /// Adds a record.
     pub fn add(&mut self, record: &Record) {
         self.rows += 1;
+        if self.rows == 1 {
+            self.first = Some(Box::new(record.clone()));
+        }
         self.tracer.add(record);
         match &record.outcome {
             Outcome::Saved(saved) => {
@@ -115,20 +157,26 @@ impl Tally {
                     self.links += 1;
                     self.link_bytes += saved.bytes;
                 }
-                let Timing { ttfb_ms, total_ms, .. } = saved.timing;
+                let Timing { ttfb_ms, total_ms, processor_wait_ms, .. } = saved.timing;
                 if let Some(first_byte) = ttfb_ms {
                     self.first_byte.add(first_byte);
                 }
-                self.whole.add(total_ms);
+                // An image that was made anew from its file was not downloaded.
+                if saved.attempts > 0 {
+                    self.whole.add(total_ms);
+                }
+                self.queued_for_processor += duration(processor_wait_ms.unwrap_or_default());
             }
             Outcome::Failed(failed) => {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 *self.failed.entry(name).or_default() += 1;
-                self.retries += u64::from(failed.attempts.saturating_sub(1));
-                if let Some(timing) = failed.timing {
-                    self.whole.sum += Duration::try_from_secs_f64(timing.total_ms / 1000.0).unwrap_or_default();
-                }
+                self.failures.add(record, failed);
+                self.add_lost(failed.attempts, failed.timing);
+            }
+            Outcome::Refused(refused) => {
+                *self.refused.entry(refused.error.clone()).or_default() += 1;
+                self.add_lost(refused.attempts, refused.timing);
             }
             Outcome::Skipped(skipped) => *self.skipped.entry(skipped.reason.name()).or_default() += 1,
         }
@@ -147,7 +195,9 @@ impl Tally {
             rows: self.rows,
             saved: self.saved,
             failed: self.failed.values().sum(),
+            refused: self.refused.values().sum(),
             skipped: self.skipped.values().sum(),
+            refused_by_kind: self.refused.clone(),
             failed_by_kind: self.failed.clone(),
             skipped_by_reason: self.skipped.clone(),
             bytes: self.bytes,
@@ -155,18 +205,25 @@ impl Tally {
             bytes_per_second: rate(self.received),
             first_byte_seconds: self.first_byte.percentiles(),
             download_seconds: self.whole.percentiles(),
-            sum_of_downloads_seconds: round(self.whole.sum.as_secs_f64()),
+            sum_of_downloads_seconds: round(self.whole.sum.saturating_sub(self.queued_for_processor).as_secs_f64()),
             sum_of_first_bytes_seconds: round(self.first_byte.sum.as_secs_f64()),
             lookup_seconds: 0.0,
             most_alive,
             retries: self.retries,
             extension_mismatches: self.extension_mismatches,
             smaller_than_box: self.smaller_than_box,
+            enlarges: false,
+            empty_columns: self.empty_columns.clone(),
+            suspicious_urls: self.suspicious.kinds(),
             links: self.links,
             link_bytes: self.link_bytes,
+            changed: Changed::default(),
             overloaded_hosts: Vec::new(),
             shards: None,
             trace: self.tracer.trace(),
+            failing_hosts: self.failures.hosts(),
+            failed_retryable: self.failures.retryable,
+            only_record: self.first.clone().filter(|_| self.rows == 1),
             list: self.list.digest(),
         }
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::advice::ConcurrencyLimits;
 use super::*;
 use crate::record::{
-    Digests, ErrorKind, Extra, Failed, FetchError, Measures, Mode, Outcome, Reason, Record, Saved, Skipped, Timing,
+    Digests, ErrorKind, Extra, Failed, FetchError, Measures, Mode, Outcome, Reason, Record, Saved, Seen, Skipped,
+    Timing,
 };
 
 fn record(outcome: Outcome) -> Record {
@@ -33,6 +34,7 @@ fn saved(ttfb_ms: f64, total_ms: f64) -> Record {
         same_as: None,
         extension_mismatch: true,
         smaller_than_box: true,
+        made_with: crate::record::MadeWith::default(),
         from_earlier_run: 0,
     }))
 }
@@ -45,22 +47,28 @@ fn pass(mode: Mode) -> Tally {
     let error = FetchError::new(ErrorKind::HttpStatus(404), "404 Not Found");
     let timing = Timing { total_ms: 500.0, ..Timing::default() };
     pass.add(&record(Outcome::Failed(Failed::new(&error, 1, Some(timing)))));
-    pass.add(&record(Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path: None, bytes: None })));
+    let small = FetchError::new(ErrorKind::TooSmall, "too small").by_wish(Seen::default());
+    pass.add(&record(Outcome::of_error(&small, 2, Some(timing))));
+    pass.add(&record(Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, None))));
     pass
 }
 
 #[test]
 fn the_numbers_of_a_summary_follow_from_the_records() {
     let summary = pass(Mode::Concurrent).summary(Duration::from_secs(10), 7);
-    assert_eq!((summary.rows, summary.saved, summary.failed, summary.skipped), (102, 100, 1, 1));
+    assert_eq!((summary.rows, summary.saved, summary.failed, summary.skipped), (103, 100, 1, 1));
+    assert_eq!((summary.refused, summary.refused_by_kind), (1, BTreeMap::from([("too_small".to_owned(), 1)])));
+    let host = &summary.trace.hosts[0];
+    assert_eq!((host.saved, host.failed, host.refused, host.requests), (100, 1, 1, 203));
+    assert_eq!((summary.trace.refusals[0].count, summary.trace.failures.len()), (1, 1));
     assert_eq!(summary.bytes, 100_000);
     assert!((summary.images_per_second - 10.0).abs() < 1e-9);
     assert_eq!(summary.failed_by_kind, BTreeMap::from([("http_status 404".to_owned(), 1)]));
     let times = summary.download_seconds.expect("times");
     assert!((times.median - 0.5).abs() < 0.001 && (times.p95 - 0.95).abs() < 0.001, "{times:?}");
     assert!((times.max - 1.0).abs() < 1e-9);
-    assert!((summary.sum_of_downloads_seconds - 51.0).abs() < 1e-6, "5,050 x 10 ms and 500 ms");
-    assert_eq!((summary.retries, summary.extension_mismatches, summary.most_alive), (100, 100, 7));
+    assert!((summary.sum_of_downloads_seconds - 51.5).abs() < 1e-6, "5,050 x 10 ms and twice 500 ms");
+    assert_eq!((summary.retries, summary.extension_mismatches, summary.most_alive), (101, 100, 7));
     assert_eq!(summary.smaller_than_box, 100);
 }
 
@@ -76,9 +84,9 @@ fn a_comparison_says_whether_it_is_measured_or_estimated() {
     let both = report(&[&sequential, &concurrent], None);
     assert_eq!((both.speed_up, both.basis), (10.0, Basis::Measured));
     let one = report(&[&concurrent], None);
-    assert_eq!((one.sequential_seconds, one.basis), (51.0, Basis::Estimated { mode: Mode::Sequential }));
+    assert_eq!((one.sequential_seconds, one.basis), (51.5, Basis::Estimated { mode: Mode::Sequential }));
     let other = report(&[&sequential], None);
-    assert!((other.concurrent_seconds - 5.1).abs() < 1e-9, "{other:?}");
+    assert!((other.concurrent_seconds - 5.15).abs() < 1e-9, "{other:?}");
     let earlier = report(&[&concurrent], Some((40.0, SystemTime::UNIX_EPOCH)));
     assert!((earlier.speed_up - 8.0).abs() < 1e-9);
     assert_eq!(earlier.basis, Basis::MeasuredBefore { date: "Thu, 01 Jan 1970 00:00:00 GMT".into() });

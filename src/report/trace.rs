@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use super::timeline::{Bins, Timeline};
-use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing};
+use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing, host_of};
 
 /// The most downloads that are kept one by one. Of more downloads, a selection of about half to all of this number is kept.
 pub const MAX_BARS: usize = 100;
@@ -27,7 +27,7 @@ const MAX_EXAMPLES: usize = 3;
 /// The most hosts that are counted; each takes about 200 bytes of memory.
 const MAX_HOSTS_COUNTED: usize = 10_000;
 
-/// The most hosts in a trace: those with the most rows.
+/// The most hosts in a trace: those with the most failures, and then those with the most rows.
 pub const MAX_HOSTS_SHOWN: usize = 25;
 
 /// Details of one pass.
@@ -37,7 +37,7 @@ pub struct Trace {
     pub timeline: Timeline,
     /// A histogram of the durations of saved downloads, from the shortest bucket with a download to the longest.
     pub durations: Vec<DurationBucket>,
-    /// The hosts with the most rows, at most [`MAX_HOSTS_SHOWN`].
+    /// The hosts with the most failures, and then those with the most rows, at most [`MAX_HOSTS_SHOWN`].
     pub hosts: Vec<HostSummary>,
     /// The number of hosts that were counted.
     pub hosts_met: u64,
@@ -46,6 +46,8 @@ pub struct Trace {
     pub more_hosts: bool,
     /// Failures by kind, the most frequent first.
     pub failures: Vec<FailureGroup>,
+    /// Refused images by kind, the most frequent first.
+    pub refusals: Vec<FailureGroup>,
     /// A selection of downloads, in list order.
     #[serde(skip)]
     pub bars: Vec<WaterfallBar>,
@@ -73,6 +75,8 @@ pub struct WaterfallBar {
     pub attempts: u32,
     /// The kind of error, if it failed.
     pub failure: Option<String>,
+    /// The kind of refusal, if the options exclude the image.
+    pub refusal: Option<String>,
 }
 
 /// A saved image.
@@ -108,6 +112,8 @@ pub struct HostSummary {
     pub saved: u64,
     /// Rows that failed.
     pub failed: u64,
+    /// Rows whose image was refused.
+    pub refused: u64,
     /// Requests, redirects not counted.
     pub requests: u64,
     /// Bytes of the saved files.
@@ -116,9 +122,23 @@ pub struct HostSummary {
     pub mean_first_byte_seconds: f64,
     /// Mean time from the first request to the file, over saved rows, in seconds.
     pub mean_download_seconds: f64,
+    /// Failures by kind, the most frequent first, each with an example.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<HostFailures>,
 }
 
-/// Failures of one kind.
+/// Failures of one kind at one host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostFailures {
+    /// The kind of error; `http_status` has its code.
+    pub kind: String,
+    /// The number of failures.
+    pub count: u64,
+    /// The first of them.
+    pub example: FailureExample,
+}
+
+/// Failures or refusals of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FailureGroup {
     /// The kind of error; `http_status` has its code.
@@ -141,6 +161,27 @@ pub struct FailureExample {
     pub message: String,
 }
 
+impl Trace {
+    /// The failures that are not among those of [`Trace::hosts`]: of each kind, how many.
+    pub fn failures_elsewhere(&self) -> Vec<(&FailureGroup, u64)> {
+        let at_hosts = |kind: &str| {
+            let failures = self.hosts.iter().flat_map(|host| &host.failures).filter(|failures| failures.kind == kind);
+            failures.map(|failures| failures.count).sum::<u64>()
+        };
+        let elsewhere = self.failures.iter().map(|group| (group, group.count.saturating_sub(at_hosts(&group.kind))));
+        elsewhere.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// An example of a kind of failures that is not at one of [`Trace::hosts`].
+    #[must_use]
+    pub fn example_elsewhere<'a>(&self, group: &'a FailureGroup) -> Option<&'a FailureExample> {
+        let is_elsewhere = |example: &&FailureExample| {
+            host_of(&example.url).is_none_or(|name| self.hosts.iter().all(|listed| listed.host != name))
+        };
+        group.examples.iter().find(is_elsewhere)
+    }
+}
+
 /// Adds up the records of a pass for a [`Trace`].
 pub struct Tracer {
     bytes: Bins,
@@ -148,7 +189,8 @@ pub struct Tracer {
     durations: [u64; BUCKET_BOUNDS_MS.len() + 1],
     hosts: HashMap<Box<str>, HostTally, RandomState>,
     more_hosts: bool,
-    failures: BTreeMap<String, FailureGroup>,
+    failures: FailureGroups,
+    refusals: FailureGroups,
     bars: Vec<WaterfallBar>,
     /// About one of `stride` downloads is kept. A power of two.
     stride: u64,
@@ -161,17 +203,62 @@ pub struct Tracer {
 const BUCKET_BOUNDS_MS: [f64; 20] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6];
 
+/// Groups by kind.
+#[derive(Default)]
+struct FailureGroups(BTreeMap<String, FailureGroup>);
+
+impl FailureGroups {
+    fn add(&mut self, kind: &str, advice: Option<&'static str>, url: &str, message: &str) {
+        if !self.0.contains_key(kind) {
+            let group = FailureGroup { kind: kind.to_owned(), count: 0, advice, examples: Vec::new() };
+            self.0.insert(kind.to_owned(), group);
+        }
+        let Some(group) = self.0.get_mut(kind) else { return };
+        group.count += 1;
+        if group.examples.len() < MAX_EXAMPLES {
+            group.examples.push(FailureExample { url: url.to_owned(), message: message.to_owned() });
+        }
+    }
+
+    /// The groups, the largest first.
+    fn sorted(&self) -> Vec<FailureGroup> {
+        let mut groups = self.0.values().cloned().collect::<Vec<_>>();
+        groups.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
+        groups
+    }
+}
+
 /// The sums of one host.
 #[derive(Default)]
 struct HostTally {
     saved: u64,
     failed: u64,
+    refused: u64,
     requests: u64,
     bytes: u64,
     /// The sum of the times to first byte, in milliseconds.
     first_bytes: f64,
     /// The sum of the durations of downloads, in milliseconds.
     downloads: f64,
+    failures: Vec<HostFailures>,
+}
+
+/// The most kinds of failures that are told apart at one host.
+const MAX_KINDS: usize = 8;
+
+impl HostTally {
+    /// Counts a failure.
+    fn fail(&mut self, kind: &str, example: impl FnOnce() -> FailureExample) {
+        self.failed += 1;
+        let has_room = self.failures.len() < MAX_KINDS;
+        match self.failures.iter_mut().find(|failures| failures.kind == kind) {
+            Some(failures) => failures.count += 1,
+            None if has_room => {
+                self.failures.push(HostFailures { kind: kind.to_owned(), count: 1, example: example() });
+            }
+            None => {}
+        }
+    }
 }
 
 impl Tracer {
@@ -184,7 +271,8 @@ impl Tracer {
             durations: [0; BUCKET_BOUNDS_MS.len() + 1],
             hosts: HashMap::default(),
             more_hosts: false,
-            failures: BTreeMap::new(),
+            failures: FailureGroups::default(),
+            refusals: FailureGroups::default(),
             bars: Vec::new(),
             stride: 1,
             downloads: 0,
@@ -206,7 +294,7 @@ impl Tracer {
                     float(received - saved.from_earlier_run.min(received)),
                 );
                 self.durations[BUCKET_BOUNDS_MS.partition_point(|bound| *bound < total_ms)] += 1;
-                self.add_download(record, saved.timing, saved.attempts, None);
+                self.add_download(record, saved.timing, saved.attempts, [None, None]);
                 if let Some(host) = self.host_tally(&record.url) {
                     host.saved += 1;
                     host.requests += u64::from(saved.attempts);
@@ -220,31 +308,31 @@ impl Tracer {
                 let kind = ErrorKind::by_name(&failed.error, failed.http_status);
                 let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
                 if let Some(timing) = failed.timing {
-                    self.add_download(record, timing, failed.attempts, Some(&name));
+                    self.add_download(record, timing, failed.attempts, [Some(&name), None]);
                 }
+                let example = || FailureExample { url: record.url.clone(), message: failed.message.clone() };
                 if let Some(host) = self.host_tally(&record.url) {
-                    host.failed += 1;
+                    host.fail(&name, example);
                     host.requests += u64::from(failed.attempts);
                 }
-                let advice = kind.and_then(ErrorKind::advice);
-                let group = self.failures.entry(name.clone()).or_insert_with(|| FailureGroup {
-                    kind: name,
-                    count: 0,
-                    advice,
-                    examples: Vec::new(),
-                });
-                group.count += 1;
-                if group.examples.len() < MAX_EXAMPLES {
-                    let (url, message) = (record.url.clone(), failed.message.clone());
-                    group.examples.push(FailureExample { url, message });
+                self.failures.add(&name, kind.and_then(ErrorKind::advice), &record.url, &failed.message);
+            }
+            Outcome::Refused(refused) => {
+                if let Some(timing) = refused.timing {
+                    self.add_download(record, timing, refused.attempts, [None, Some(&refused.error)]);
                 }
+                if let Some(host) = self.host_tally(&record.url) {
+                    host.refused += 1;
+                    host.requests += u64::from(refused.attempts);
+                }
+                self.refusals.add(&refused.error, None, &record.url, &refused.message);
             }
             Outcome::Skipped(_) => {}
         }
     }
 
-    /// Adds a download that made a request.
-    fn add_download(&mut self, record: &Record, timing: Timing, attempts: u32, failure: Option<&str>) {
+    /// Adds a download that made a request, with the kind of its failure or of its refusal.
+    fn add_download(&mut self, record: &Record, timing: Timing, attempts: u32, [failure, refusal]: [Option<&str>; 2]) {
         let Timing { start_ms, total_ms, .. } = timing;
         self.downloads += 1;
         // One millisecond of a download counts as one tenth of a download in a bin of ten milliseconds.
@@ -255,6 +343,7 @@ impl Tracer {
             timing,
             attempts,
             failure: failure.map(Into::into),
+            refusal: refusal.map(Into::into),
         };
         if self.is_selected(record.index) {
             self.bars.push(bar());
@@ -279,7 +368,7 @@ impl Tracer {
     }
 
     fn host_tally(&mut self, url: &str) -> Option<&mut HostTally> {
-        let name = host(url)?;
+        let name = host_of(url)?;
         if self.hosts.len() >= MAX_HOSTS_COUNTED && !self.hosts.contains_key(name) {
             self.more_hosts = true;
             return None;
@@ -308,15 +397,14 @@ impl Tracer {
         let (mut bars, mut gallery) = (self.bars.clone(), self.gallery.clone());
         bars.sort_by_key(|bar| bar.index);
         gallery.sort_by_key(|picture| picture.index);
-        let mut failures = self.failures.values().cloned().collect::<Vec<_>>();
-        failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
         Trace {
             timeline: Timeline::of(&self.bytes, &self.alive),
             durations: self.durations(),
             hosts: self.host_summaries(),
             hosts_met: self.hosts.len() as u64,
             more_hosts: self.more_hosts,
-            failures,
+            failures: self.failures.sorted(),
+            refusals: self.refusals.sorted(),
             bars,
             downloads: self.downloads,
             slowest: self.slowest.clone(),
@@ -339,9 +427,9 @@ impl Tracer {
 
     fn host_summaries(&self) -> Vec<HostSummary> {
         let mut hosts = self.hosts.iter().map(|(name, host)| (&**name, host)).collect::<Vec<_>>();
-        let rows = |host: &HostTally| host.saved + host.failed;
+        let rank = |host: &HostTally| (host.failed, host.saved + host.refused);
         hosts
-            .sort_by(|(name, one), (other_name, other)| rows(other).cmp(&rows(one)).then_with(|| name.cmp(other_name)));
+            .sort_by(|(name, one), (other_name, other)| rank(other).cmp(&rank(one)).then_with(|| name.cmp(other_name)));
         let mean = |sum: f64, count: u64| {
             if count == 0 { 0.0 } else { (sum / float(count) * 1000.0).round() / 1e6 }
         };
@@ -349,10 +437,16 @@ impl Tracer {
             host: name.to_string(),
             saved: host.saved,
             failed: host.failed,
+            refused: host.refused,
             requests: host.requests,
             bytes: host.bytes,
             mean_first_byte_seconds: mean(host.first_bytes, host.saved),
             mean_download_seconds: mean(host.downloads, host.saved),
+            failures: {
+                let mut failures = host.failures.clone();
+                failures.sort_by_key(|failures| std::cmp::Reverse(failures.count));
+                failures
+            },
         };
         hosts.into_iter().take(MAX_HOSTS_SHOWN).map(row).collect()
     }
@@ -367,14 +461,6 @@ impl Default for Tracer {
 #[expect(clippy::cast_precision_loss, reason = "shown")]
 const fn float(number: u64) -> f64 {
     number as f64
-}
-
-/// Host and port of a URL as records show it.
-fn host(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -436,8 +522,8 @@ mod tests {
 
     #[test]
     fn hosts_are_parsed_from_the_urls_of_records() {
-        assert_eq!(host("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
-        assert_eq!(host("http://[::1]:80?x"), Some("[::1]:80"));
-        assert_eq!((host("nonsense"), host("")), (None, None));
+        assert_eq!(host_of("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
+        assert_eq!(host_of("http://[::1]:80?x"), Some("[::1]:80"));
+        assert_eq!((host_of("nonsense"), host_of("")), (None, None));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{Basis, Comparison, Percentiles, Report, Summary};
-use crate::record::Mode;
+use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
+use crate::record::{Mode, Reason};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
@@ -22,13 +22,28 @@ pub const fn title(mode: Mode) -> &'static str {
 pub fn headline(report: &Report) -> String {
     let Some(last) = report.modes.last() else { return "The run could not begin".to_owned() };
     let images = counted(last.saved, "image");
-    let failed = if last.failed > 0 { format!(", {} failed", Count(last.failed)) } else { String::new() };
+    let there = already_there(last);
+    let others = [(last.refused, "refused"), (last.failed, "failed")].into_iter().filter(|(count, _)| *count > 0);
+    let failed = others.fold(String::new(), |text, (count, what)| format!("{text}, {} {what}", Count(count)));
     match (&*report.modes, &report.comparison) {
         ([_, _], Some(comparison)) => {
             format!("{images}: {:.1} times as fast all at once{failed}", comparison.speed_up)
         }
+        _ if there > 0 && last.saved == 0 => {
+            format!("{}, there already{failed}", counted(there, "image"))
+        }
+        _ if there > 0 => {
+            let (all, new) = (counted(there + last.saved, "image"), Count(last.saved));
+            format!("{all}: {new} in {:.3} seconds, {} there already{failed}", last.wall_seconds, Count(there))
+        }
         _ => format!("{images} in {:.3} seconds{failed}", last.wall_seconds),
     }
+}
+
+/// The number of images that earlier runs have saved.
+#[must_use]
+pub fn already_there(summary: &Summary) -> u64 {
+    summary.skipped_by_reason.get(Reason::AlreadySaved.name()).copied().unwrap_or_default()
 }
 
 /// Whether a speed-up was measured or estimated.
@@ -75,6 +90,14 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
 /// The remarks on a pass, by name: numbers that are shown only if they are not zero.
 pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
+    let Changed { remade, remade_from_files, renamed, .. } = summary.changed;
+    if remade > 0 {
+        let images = counted(remade, "image");
+        remarks.push(("made anew", format!("{images}, {} from stored files", Count(remade_from_files))));
+    }
+    if renamed > 0 {
+        remarks.push(("renamed", counted(renamed, "file")));
+    }
     if summary.retries > 0 {
         remarks.push(("tried again", counted(summary.retries, "time")));
     }
@@ -87,6 +110,12 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
             "smaller",
             format!("{} had fewer pixels than the box of --resize", counted(summary.smaller_than_box, "image")),
         ));
+    }
+    if !summary.empty_columns.is_empty() {
+        let count = summary.empty_columns.values().sum::<u64>();
+        let columns =
+            summary.empty_columns.iter().map(|(name, count)| (escaped(name), *count)).collect::<BTreeMap<_, _>>();
+        remarks.push(("empty columns", format!("in {}: {}", counted(count, "name"), listed(&columns))));
     }
     if summary.links > 0 {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
@@ -105,6 +134,9 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     if summary.skipped > 0 {
         remarks.push(("skipped", format!("{}: {}", Count(summary.skipped), listed(&summary.skipped_by_reason))));
+    }
+    if summary.refused > 0 {
+        remarks.push(("refused", format!("{}: {}", Count(summary.refused), listed(&summary.refused_by_kind))));
     }
     if summary.failed > 0 {
         remarks.push(("failed", format!("{}: {}", Count(summary.failed), listed(&summary.failed_by_kind))));

@@ -1,9 +1,11 @@
 //! Decides about each row before anything is fetched: whether it is a duplicate, whether it is saved already, and which
 //! name it gets. Rows are admitted one at a time and in list order, because names depend on that order.
 
-use crate::journal::{Journal, Key, Lookup, StoredFile};
+use super::changes::{Changes, Remake, SavedRow, Verdict};
+use crate::fetch::{self, StoredImage};
+use crate::journal::{EarlierEnd, Journal, Key, Lookup, StoredFile};
 use crate::naming::{Namer, PlannedName};
-use crate::record::{Existing, Job, RunError};
+use crate::record::{Existing, FetchError, Job, Outcome, Reason, Record, RunError, Skipped};
 use crate::sink::OnConflict;
 
 /// What is to happen to a row.
@@ -17,9 +19,16 @@ pub enum Admitted {
         on_conflict: OnConflict,
         /// The file that an earlier run saved for it, where the new file replaces it.
         replaces: Option<String>,
+        /// The stored file from which it is made anew, if it can be.
+        stored: Option<Box<StoredImage>>,
     },
+    /// An earlier run saved it as this file, which is removed, because a filter of this run refuses the image.
+    Refused(StoredFile, FetchError),
     /// An earlier run saved it as this file, which is still there.
-    Saved(String),
+    Saved(StoredFile),
+    /// An earlier run refused its image, and the options of this one exclude it too; or it failed for good. With its
+    /// outcome, for which nothing is asked.
+    Ended(Box<Outcome>),
     /// An earlier row has the same URL and has its record. With the file that was stored for it, if there is one.
     Duplicate(Option<StoredFile>),
     /// An earlier row has the same URL, and its download is in flight.
@@ -30,10 +39,14 @@ pub enum Admitted {
 pub struct Admission<'a, S> {
     /// What happens to images that earlier runs saved.
     pub existing: Existing,
+    /// What images are held to.
+    pub wishes: &'a fetch::Options,
     /// What this run and earlier ones have recorded about the row.
     pub journal: &'a mut Journal,
     /// The names that are taken.
     pub namer: &'a mut Namer,
+    /// Compares saved images with the wishes of this run.
+    pub changes: &'a mut Changes,
     /// Returns the size in bytes of the image that is stored under a path, if there is one.
     pub size: S,
 }
@@ -44,21 +57,38 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
     /// # Errors
     /// When the journal cannot be read.
     pub fn admit(self, job: &Job, key: Key) -> Result<Admitted, RunError> {
-        let Self { existing, journal, namer, size } = self;
+        let Self { existing, wishes, journal, namer, changes, size } = self;
         let earlier = match journal.look_up(key, job)? {
             Lookup::New(earlier) => earlier,
+            Lookup::Ended(ended) => match still_ended(ended, existing, wishes) {
+                Some(outcome) => {
+                    // It keeps its name from later rows, so that names depend on the list alone.
+                    let _ = namer.reserve(job);
+                    return Ok(Admitted::Ended(Box::new(outcome)));
+                }
+                None => None,
+            },
             Lookup::Done(stored) => return Ok(Admitted::Duplicate(stored)),
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
         // A file whose digest is not what the list asks for now is fetched again.
-        if let Some(StoredFile { path, bytes, other_digest: None, .. }) = &earlier
-            && existing == Existing::Keep
-            && size(path) == Some(*bytes)
-        {
-            return Ok(Admitted::Saved(path.clone()));
-        }
-        // A file that was stored for another row must not be replaced by this one.
-        let earlier = earlier.filter(|stored| stored.is_own);
+        let is_current = |stored: &StoredFile| {
+            existing == Existing::Keep && stored.other_digest.is_none() && size(&stored.path) == Some(stored.bytes)
+        };
+        let earlier = match earlier {
+            Some(stored) if is_current(&stored) => {
+                let row = SavedRow { job, key, file: &stored, line: journal.line_read() };
+                return Ok(match changes.judge(row, namer, |path| size(path).is_none()) {
+                    Verdict::Keep => Admitted::Saved(stored),
+                    Verdict::Refuse(error) => Admitted::Refused(stored, error),
+                    Verdict::Remake(Remake { name, on_conflict, stored: from }) => {
+                        Admitted::Fetch { name, on_conflict, replaces: Some(stored.path), stored: from }
+                    }
+                });
+            }
+            // A file that was stored for another row must not be replaced by this one.
+            earlier => earlier.filter(|stored| stored.is_own),
+        };
         let on_conflict = match (&earlier, existing) {
             (_, Existing::Replace) => OnConflict::Replace,
             // A file that an earlier run wrote for this URL is replaced. A link or a folder in its place was not
@@ -69,9 +99,46 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
         let (name, replaces) = match earlier {
             // The list and the template of this run may differ from those of the earlier one.
             Some(stored) if existing == Existing::Replace => (namer.reserve(job), Some(stored.path)),
-            Some(stored) => (namer.reuse(stored.path), None),
-            None => (namer.reserve(job), None),
+            Some(stored) => {
+                changes.pass_by(job, namer);
+                (namer.reuse(stored.path.clone()), Some(stored.path))
+            }
+            None => {
+                let name = namer.reserve(job);
+                changes.note_reserved(&name);
+                (name, None)
+            }
         };
-        Ok(Admitted::Fetch { name, on_conflict, replaces })
+        Ok(Admitted::Fetch { name, on_conflict, replaces, stored: None })
     }
+}
+
+/// The outcome of a row that an earlier run has ended without an image, if it would end in the same way now.
+fn still_ended(earlier: EarlierEnd, existing: Existing, wishes: &fetch::Options) -> Option<Outcome> {
+    match earlier {
+        // Where everything is fetched again, it shows whether the image is another one now.
+        EarlierEnd::Refused(earlier) if existing == Existing::Keep => {
+            let error = wishes.refusal_of(&earlier)?;
+            Some(Outcome::of_error(&error.by_wish(earlier.seen), 0, None))
+        }
+        EarlierEnd::Refused(_) => None,
+        EarlierEnd::Failed(error) => wishes.fails_again(error).then(failed_permanently),
+    }
+}
+
+/// The outcome of a row that failed for good in an earlier run (`--skip-permanent`).
+fn failed_permanently() -> Outcome {
+    Outcome::Skipped(Skipped::new(Reason::FailedPermanently, None))
+}
+
+/// The record of a row that is no URL: skipped instead of failed if an earlier run has recorded it and such rows are not
+/// to count again (`--skip-permanent`).
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn admit_without_url(mut record: Box<Record>, journal: &mut Journal) -> Result<Box<Record>, RunError> {
+    if journal.has_failed_before(&record)? {
+        record.outcome = failed_permanently();
+    }
+    Ok(record)
 }

@@ -6,9 +6,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{adopt, create, log, manifest, print_report};
+use super::output::{RowLog, adopt, create, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -51,19 +52,22 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         None => crate::sink::shards::refuse_set(&options.output)?,
     }
     let lists = Lists::open(&options.sources, &options.input)?;
-    let folder = FolderView::open(&options.output)?;
+    let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
-    let unrecorded = folder.unrecorded(boot_id::id().as_deref())?;
-    let gives_anew = options.existing == Existing::Replace;
+    let mut unrecorded = folder.records_of_older_version()?;
+    unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
+    let gives_anew = options.existing == Existing::Replace || options.rename;
+    let mut changes = Changes::new(options).planning();
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
-        (folder.private("manifest.jsonl"), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
+        (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let mut journal = match taken.counts {
-        None => Journal::open_overlay(&path, options.row_identity, |file| taken.mark_taken(file.path))?,
-        Some(_) => Journal::open_overlay_following(&path, options.row_identity, |naming| taken.follow(naming))?,
+        None => Journal::open_overlay(&path, options.remembered(), |file| taken.mark_taken(file.path))?,
+        Some(_) => Journal::open_overlay_following(&path, options.remembered(), |naming| taken.follow(naming))?,
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    changes.find_shared(&mut journal)?;
     let gives_anew = gives_anew && !journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
@@ -77,8 +81,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
     }
 
-    let mut first_names = Vec::new();
-    let mut survey = Survey::new(options.existing, folder, &mut journal, &mut namer);
+    let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
+    let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
             RowPlan::Fetch(key, work) => {
@@ -89,7 +93,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
                 (Some(*key), manifest.is_some().then(|| planned_line(work, path, awaits)))
             }
             RowPlan::Settled(key, record) => {
-                log(record);
+                log.add(record);
                 (*key, manifest.is_some().then(|| redact::json(record, false)))
             }
         };
@@ -110,9 +114,14 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let (count, most_rows) = survey.hosts();
     let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
-    print_report(options, |mut out, format| {
-        if format == ReportFormat::Json { plan.write_json(&mut out) } else { plan.write_text(&mut out) }
+    let plan =
+        DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
+    // The error is told elsewhere, and there is nothing else to tell.
+    let is_no_list = plan.rows == 0 && matches!(result, Err(RunError::List { .. } | RunError::NotAList { .. }));
+    print_report(options, |mut out, format| match format {
+        ReportFormat::Json => plan.write_json(&mut out),
+        _ if is_no_list => Ok(()),
+        _ => plan.write_text(&mut out),
     })?;
     result?;
     Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))

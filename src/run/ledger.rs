@@ -2,7 +2,8 @@
 //!
 //! [`Ledger::admit`] takes the rows in list order, before their download, and decides about them (see
 //! [`super::admission`]). [`Ledger::fetched`] takes the results, in the order in which downloads end. Every row is
-//! settled exactly once: its record is written to the journal and the manifest, counted, and logged.
+//! settled exactly once: its record is written to the journal and the manifest, counted, and logged. Only a row that an
+//! interrupted run never began is left to the next one.
 
 #[cfg(feature = "parquet")]
 mod units;
@@ -15,13 +16,14 @@ use std::sync::{Arc, Mutex};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{Admission, Admitted};
-use super::output::log;
+use super::admission::{Admission, Admitted, admit_without_url};
+use super::changes::Changes;
+use super::output::RowLog;
 use super::stream::RecordSender;
-use crate::fetch::{Fetched, Fetcher, Work};
+use crate::fetch::{self, Fetched, Fetcher, Work};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
-use crate::naming::Namer;
+use crate::naming::{Namer, Template};
 use crate::progress::Counters;
 use crate::record::{
     Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, RecordLine, Row,
@@ -39,16 +41,23 @@ pub use self::units::SampleRules;
 /// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
     existing: Existing,
+    wishes: fetch::Options,
     journal: &'a mut Journal,
     manifest: Option<&'a mut Manifest>,
     sink: Arc<Sink>,
     namer: Arc<Mutex<Namer>>,
+    /// The template of the names, if it has columns.
+    named_by_columns: Option<Template>,
     counters: Arc<Counters>,
+    changes: &'a mut Changes,
+    /// Whether files that rows had before are removed when no row has them any more.
+    removes_files: bool,
     /// Rows that wait for an earlier row with the same URL.
     waiting: HashMap<Key, Vec<Waiting>>,
     /// To be released when the records are written.
     receipts: Vec<Receipt>,
     tally: Tally,
+    log: RowLog,
     /// Where each record goes too.
     records: Option<RecordSender>,
     failure: Option<RunError>,
@@ -94,18 +103,24 @@ impl<'a> Ledger<'a> {
         existing: Existing,
         journal: &'a mut Journal,
         manifest: Option<&'a mut Manifest>,
-        fetcher: &Fetcher,
+        (fetcher, changes): (&Fetcher, &'a mut Changes),
     ) -> Self {
+        let template = lock(&fetcher.namer).template().clone();
         Self {
             existing,
+            wishes: fetcher.options.clone(),
             journal,
             manifest,
             sink: Arc::clone(&fetcher.sink),
             namer: Arc::clone(&fetcher.namer),
+            named_by_columns: Some(template).filter(|template| template.columns().next().is_some()),
             counters: Arc::clone(&fetcher.counters),
+            removes_files: existing == Existing::Replace || changes.remakes(),
+            changes,
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(mode),
+            log: RowLog::new(fetcher.sink.root()),
             records: None,
             failure: None,
             #[cfg(feature = "parquet")]
@@ -138,7 +153,10 @@ impl<'a> Ledger<'a> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
-                self.settle(None, &record, None);
+                match admit_without_url(record, self.journal) {
+                    Ok(record) => self.settle(None, &record, None),
+                    Err(error) => self.fail(error),
+                }
                 return None;
             }
         };
@@ -146,17 +164,28 @@ impl<'a> Ledger<'a> {
         let key = self.journal.key(&job);
         let mut namer = lock(&self.namer);
         let size = |path: &str| self.sink.size(path);
-        let admission = Admission { existing: self.existing, journal: self.journal, namer: &mut namer, size };
+        let (existing, wishes, changes) = (self.existing, &self.wishes, &mut *self.changes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: &mut namer, changes, size };
         let admitted = admission.admit(&job, key);
         drop(namer);
         match admitted {
-            Ok(Admitted::Fetch { name, on_conflict, replaces }) => {
-                return Some((key, Work { job, name, on_conflict, replaces }));
+            Ok(Admitted::Fetch { name, on_conflict, replaces, stored }) => {
+                return Some((key, Work { job, name, on_conflict, replaces, stored }));
             }
-            Ok(Admitted::Saved(path)) => {
-                let record = Record::of(&job, skip(Reason::AlreadySaved, Some(path)));
+            Ok(Admitted::Refused(file, error)) => {
+                let mut record = Record::of(&job, Outcome::of_error(&error, 0, None));
+                if let Outcome::Refused(refused) = &mut record.outcome {
+                    refused.path = Some(file.path.clone());
+                }
+                // A run that is killed in between leaves a row without a file, which the next run fetches and refuses.
+                self.sink.release(&file.path, file.bytes);
                 self.settle(Some(key), &record, None);
             }
+            Ok(Admitted::Saved(stored)) => {
+                let record = Record::of(&job, Outcome::Skipped(stored.already_saved()));
+                self.settle(Some(key), &record, None);
+            }
+            Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, *outcome), None),
             Ok(Admitted::Duplicate(stored)) => {
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
                 let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
@@ -173,7 +202,7 @@ impl<'a> Ledger<'a> {
         None
     }
 
-    /// Takes the result of the download of a row.
+    /// Takes the result of the download of a row. A row that an interrupted run never began gets no record.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
         let Fetched { mut record, line, receipt } = *fetched;
         if let Outcome::Failed(failed) = &mut record.outcome
@@ -185,7 +214,16 @@ impl<'a> Ledger<'a> {
             *failed = Failed::new(&FetchError::new(ErrorKind::Interrupted, clause), failed.attempts, failed.timing);
             self.fail(RunError::Closed);
         }
-        if self.existing == Existing::Replace && matches!(record.outcome, Outcome::Saved(_)) {
+        if has_not_begun(&record) {
+            // Neither have the rows that wait for it.
+            self.waiting.remove(&key);
+            return;
+        }
+        if let Outcome::Saved(saved) = &record.outcome {
+            self.changes.note_saved(key, saved.attempts);
+        }
+        // A record whose file stays as it is has not been serialised (`--remake`).
+        if self.removes_files && line.is_some() && matches!(record.outcome, Outcome::Saved(_)) {
             self.release_earlier(key);
         }
         self.settle(Some(key), &record, line);
@@ -209,7 +247,7 @@ impl<'a> Ledger<'a> {
     /// for it are settled too. `line` is the record as a line of JSON, if it was serialised before.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
         self.count(record);
-        log(record);
+        self.log.add(record);
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
@@ -228,7 +266,7 @@ impl<'a> Ledger<'a> {
             let path = match &record.outcome {
                 Outcome::Saved(saved) => Some(saved.path.clone()),
                 Outcome::Skipped(skipped) => skipped.path.clone(),
-                Outcome::Failed(_) => None,
+                Outcome::Failed(_) | Outcome::Refused(_) => None,
             };
             let other_digest = checksum.as_deref().and_then(|checksum| match &record.outcome {
                 Outcome::Saved(saved) => {
@@ -249,8 +287,15 @@ impl<'a> Ledger<'a> {
 
     fn count(&mut self, record: &Record) {
         match &record.outcome {
-            Outcome::Saved(_) => _ = self.counters.saved.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failed(failed) => self.counters.fail(ErrorKind::by_name(&failed.error, failed.http_status)),
+            Outcome::Saved(_) => {
+                self.counters.saved.fetch_add(1, Ordering::Relaxed);
+                let named_by = self.named_by_columns.as_ref();
+                if let Some(column) = named_by.and_then(|template| template.empty_column(&record.extra)) {
+                    self.tally.add_empty_column(column);
+                }
+            }
+            Outcome::Failed(failed) => self.counters.fail(record, failed),
+            Outcome::Refused(_) => _ = self.counters.refused.fetch_add(1, Ordering::Relaxed),
             Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
         }
         self.tally.add(record);
@@ -338,6 +383,12 @@ fn skip(reason: Reason, path: Option<String>) -> Outcome {
     Outcome::Skipped(Skipped { reason, path, bytes: None })
 }
 
+/// Whether the run was interrupted before the first attempt at the row.
+fn has_not_begun(record: &Record) -> bool {
+    let Outcome::Failed(failed) = &record.outcome else { return false };
+    failed.attempts == 0 && failed.error == ErrorKind::Interrupted.name()
+}
+
 /// The outcome of a row that has the same URL as an earlier one. `path` is the file of the earlier row, if it has one.
 /// `other_digest` is the digest of the image, if it differs from the one that this row expects.
 fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_digest: Option<&str>) -> Outcome {
@@ -347,7 +398,7 @@ fn duplicate_outcome(path: Option<String>, checksum: Option<&Checksum>, other_di
             let clause = format!("the {name} of {path}, from an earlier row, is {made}, and the list says {digest}");
             Outcome::Failed(Failed::new(&FetchError::new(ErrorKind::Checksum, clause), 0, None))
         }
-        (path, ..) => Outcome::Skipped(Skipped { reason: Reason::DuplicateUrl, path, bytes: None }),
+        (path, ..) => Outcome::Skipped(Skipped::new(Reason::DuplicateUrl, path)),
     }
 }
 
@@ -365,19 +416,24 @@ mod tests {
     use crate::sink::{Folder, folder};
 
     /// The ledger of a pass with this output folder.
-    fn ledger<'a>(folder: &Path, fsync: bool, journal: &'a mut Journal) -> Ledger<'a> {
+    fn ledger<'a>(folder: &Path, fsync: bool, (journal, changes): (&'a mut Journal, &'a mut Changes)) -> Ledger<'a> {
         let options = folder::Options { fsync, ..folder::Options::default() };
         let namer = Namer::new("{basename}".parse().expect("a template"), false);
         Ledger {
             existing: Existing::Keep,
+            wishes: fetch::Options::default(),
             journal,
             manifest: None,
-            sink: Arc::new(Sink::Folder(Folder::open(folder, options).expect("a folder"))),
+            sink: Arc::new(Sink::Folder(Folder::open(folder, None, options).expect("a folder"))),
             namer: Arc::new(Mutex::new(namer)),
+            named_by_columns: None,
             counters: Arc::default(),
+            changes,
+            removes_files: false,
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(Mode::Concurrent),
+            log: RowLog::new(folder.to_owned()),
             records: None,
             failure: None,
             #[cfg(feature = "parquet")]
@@ -401,7 +457,9 @@ mod tests {
         let wal = Wal::new(folder.path().join("wal"), None, true);
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
         for fsync in [false, true] {
-            let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, &mut journal);
+            let mut changes = Changes::new(&crate::run::Options::default());
+            let of = (&mut journal, &mut changes);
+            let mut ledger = ledger(&folder.path().join(fsync.to_string()), fsync, of);
             let entry = wal.append(FileMark { inode: 1, modified: 1 }, b"{}").expect("an entry");
             let key = ledger.journal.key(&job);
             ledger.fetched(key, Box::new(Fetched { receipt: Receipt::Wal(entry), ..*fetched(&job) }));
@@ -414,7 +472,8 @@ mod tests {
     fn a_list_is_not_read_further_while_too_many_rows_wait() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut journal = Journal::open(&folder.path().join("journal"), RowIdentity::Url, |_| {}).expect("a journal");
-        let mut ledger = ledger(folder.path(), false, &mut journal);
+        let mut changes = Changes::new(&crate::run::Options::default());
+        let mut ledger = ledger(folder.path(), false, (&mut journal, &mut changes));
         let url = Url::parse("http://a.example/a.png").expect("a URL");
         let mut listed = pin!(with_slots(stream::iter((0..).map(|index| Job::new(index, url.clone())))));
         let mut next = || listed.next().now_or_never().flatten();

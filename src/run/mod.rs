@@ -5,32 +5,39 @@
 
 mod admission;
 mod asides;
+mod changes;
 pub mod dry_run;
+mod earlier;
 mod ledger;
+pub mod metadata;
 mod names;
 mod options;
 mod others;
 mod output;
 mod pass;
 mod passes;
+mod rename;
 mod reporting;
 pub mod reservoir;
 mod sample;
 pub mod schedule;
 pub mod shutdown;
 mod state;
+pub mod status;
 mod stream;
 mod survey;
 #[cfg(feature = "parquet")]
 mod units;
 #[cfg(feature = "parquet")]
 pub mod verify;
+mod wishes;
 
 use std::sync::Arc;
 
 #[cfg(feature = "parquet")]
 pub use self::options::SetOptions;
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
+pub use self::output::ROW_FAILED;
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
@@ -51,12 +58,18 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     // The output stays locked until the report is written.
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
     let mut outputs = Outputs::create(options, &lists, &folder)?;
+    metadata::prepare(options, &lists, &mut state)?;
     let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
-    let Some(lists) = repeatable_if_needed(lists, gives_names_anew || options.modes.len() > 1, stop).await? else {
+    let renames = options.rename && !state.journal.is_empty();
+    let is_read_again = gives_names_anew || renames || options.modes.len() > 1;
+    let Some(lists) = repeatable_if_needed(lists, is_read_again, stop).await? else {
         return Ok(stop.asked().unwrap_or(Exit::Aborted));
     };
     if gives_names_anew {
         others::keep_names(&lists, &mut state.journal, &mut state.namer, stop).await?;
+    }
+    if renames {
+        rename::rename(options, &lists, &mut state, stop).await?;
     }
     let mut drawn = None;
     if let Some(sample) = options.sample {
@@ -70,19 +83,24 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
     let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let report = match &drawn {
-        None => reporting::of_lists(options, &folder.private("runs.jsonl"), ended, passes),
-        Some(drawn) => reporting::of_sample(options, ended, passes, drawn),
+        None => reporting::of_lists(options, &folder, ended, passes),
+        Some(drawn) => reporting::of_sample(options, &folder, ended, passes, drawn),
     };
     let written = outputs.write(options, &report);
+    let described = metadata::write(options, &folder);
     if exit != Some(Exit::HungUp) {
         written?;
     }
-    match failure {
-        // Who has seen enough of a stream is content.
-        Some(RunError::Closed) => Ok(exit.unwrap_or(Exit::Clean)),
-        Some(error) => Err(error),
-        None => Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean })),
+    // Who has seen enough of a stream is content.
+    let has_failed_rows = has_failed_rows && !matches!(failure, Some(RunError::Closed));
+    let failure = failure.filter(|failure| !matches!(failure, RunError::Closed));
+    if let Some(error) = failure {
+        return Err(error);
     }
+    if exit != Some(Exit::HungUp) {
+        described?;
+    }
+    Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }))
 }
 
 /// Copies lists that can be read only once, such as a pipe, if they are read more than once. Returns `None` if the run

@@ -4,12 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::metadata::Metadata;
 use super::reservoir::Sample;
 use crate::fetch;
 use crate::http;
 use crate::input::{self, Source};
-use crate::journal::RowIdentity;
 use crate::journal::manifest::ManifestTarget;
+use crate::journal::{Remembered, RowIdentity};
 use crate::limiter::PerHost;
 #[cfg(feature = "parquet")]
 use crate::naming::KeyTemplate;
@@ -34,16 +35,28 @@ pub struct Options {
     pub input: input::Options,
     /// The output folder.
     pub output: PathBuf,
+    /// The folder for the journal and unfinished bodies; `None`: they are hidden in the output folder (`--state`).
+    pub state: Option<PathBuf>,
     /// How files are named.
     pub template: Template,
     /// How images are stored there.
     pub folder: folder::Options,
     /// What happens to images that earlier runs saved.
     pub existing: Existing,
+    /// Make images anew that were made with other wishes than those of this run (`--remake`). Only with
+    /// [`Existing::Keep`].
+    pub remake: bool,
+    /// Give the files of earlier runs the names that the lists give now (`--rename`). Only with [`Existing::Keep`], and
+    /// not where jobs come as a stream, because they are read once.
+    pub rename: bool,
     /// Which rows count as the same (`--keep-duplicates`).
     pub row_identity: RowIdentity,
+    /// Skip rows that failed in an earlier run with an error that every request meets (`--skip-permanent`).
+    pub skip_permanent: bool,
     /// Where records go besides the journal.
     pub manifest: Option<ManifestTarget>,
+    /// Where the metadata of the images goes.
+    pub metadata: Option<Metadata>,
     /// The mode of each pass over the list.
     pub modes: Vec<Mode>,
     /// Fetch only a sample of the list.
@@ -81,11 +94,16 @@ impl Default for Options {
             sources: Vec::new(),
             input: input::Options::default(),
             output: DEFAULT_OUTPUT.into(),
+            state: None,
             template: Template::default(),
             folder: folder::Options::default(),
             existing: Existing::default(),
+            remake: false,
+            rename: false,
             row_identity: RowIdentity::Url,
+            skip_permanent: false,
             manifest: None,
+            metadata: None,
             modes: vec![Mode::Concurrent],
             sample: None,
             concurrency: DEFAULT_CONCURRENCY,
@@ -101,6 +119,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Which rows of earlier runs the journal remembers.
+    pub(super) const fn remembered(&self) -> Remembered {
+        Remembered { identity: self.row_identity, failures: self.skip_permanent }
+    }
+
     /// Adjusts the options of the parts to each other: what one of them needs, the others provide.
     pub fn reconcile(&mut self) {
         self.http.concurrency = self.concurrency.get();
@@ -150,6 +173,8 @@ pub struct Reports {
     pub to_stdout: Option<ReportFormat>,
     /// The report on standard error, because standard output carries the manifest.
     pub to_stderr: Option<ReportFormat>,
+    /// The command that makes this run again, for the end of the report.
+    pub command: Option<String>,
 }
 
 /// The formats of a report.

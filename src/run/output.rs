@@ -3,13 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::options::{Options, ReportFormat};
 use crate::input::Lists;
 use crate::journal::manifest::{Manifest, ManifestTarget};
 use crate::journal::{AdoptedFile, Journal};
-use crate::record::{ErrorKind, Outcome, Reason, Record, RunError, Skipped};
+use crate::progress::attempts;
+use crate::record::{ErrorKind, Failed, Outcome, Reason, Record, RunError, Saved, Skipped};
 use crate::util::redact::escaped;
 
 /// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
@@ -90,37 +91,152 @@ pub fn print_report(
     Ok(())
 }
 
-/// Logs the outcome of a row.
-pub fn log(record: &Record) {
-    // Most messages are not wanted, so the text is made where one is.
-    let url = || escaped(&record.url);
-    match &record.outcome {
-        Outcome::Saved(saved) if saved.extension_mismatch => {
-            let format = saved.format.map_or("something else", |format| format.name());
-            tracing::info!(target: "fetchimg", "Downloaded: {} (named {}, but {format})", url(), escaped(&saved.path));
+/// The name by which a log tells the event of a failed row from others.
+pub const ROW_FAILED: &str = "row failed";
+
+/// Logs the outcome of each row as an event: its fields are those of the record, and its message puts them into a sentence.
+/// What can be done about a kind of failure is said with the first row of that kind.
+#[derive(Debug)]
+pub struct RowLog {
+    /// The output folder.
+    output: PathBuf,
+    /// The kinds of failures whose remedy has been said.
+    advised: Vec<ErrorKind>,
+    /// Whether it has been said what `--overwrite` does.
+    overwrite_is_told: bool,
+}
+
+impl RowLog {
+    /// A log that has said nothing yet, of a run into this folder.
+    #[must_use]
+    pub const fn new(output: PathBuf) -> Self {
+        Self { output, advised: Vec::new(), overwrite_is_told: false }
+    }
+
+    /// Logs the outcome of a row.
+    pub fn add(&mut self, record: &Record) {
+        // Most messages are not wanted, so the text is made where one is.
+        let url = || escaped(&record.url);
+        match &record.outcome {
+            Outcome::Saved(saved) => self.saved(record, saved),
+            Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
+                let path = escaped(path.as_deref().unwrap_or_default());
+                let is_told = std::mem::replace(&mut self.overwrite_is_told, true);
+                let advice = if is_told { "" } else { "; --overwrite replaces it" };
+                tracing::warn!(
+                    target: "fetchimg",
+                    event = "skipped",
+                    url = &*url(),
+                    host = record.host(),
+                    path = &*self.shown(&path),
+                    reason = Reason::FileExists.name(),
+                    "Kept: {path}, which is not what an earlier run wrote, instead of {}{advice}",
+                    url(),
+                );
+            }
+            Outcome::Skipped(skipped) => tracing::debug!(
+                target: "fetchimg",
+                event = "skipped",
+                url = &*url(),
+                host = record.host(),
+                path = skipped.path.as_deref().map(|path| self.shown(path)).as_deref(),
+                reason = skipped.reason.name(),
+                "Skipped: {}: {}",
+                url(),
+                skipped.reason.name(),
+            ),
+            // One message has said why the run ends. It is not repeated for each row.
+            Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => tracing::debug!(
+                target: "fetchimg",
+                event = "failed",
+                url = &*url(),
+                host = record.host(),
+                error = &*failed.error,
+                attempts = failed.attempts,
+                "Left: {}: {}",
+                url(),
+                escaped(&failed.message),
+            ),
+            Outcome::Failed(failed) => self.failed(record, failed),
+            // The user has asked for that. What an earlier run has seen of the image needs no line in every run.
+            Outcome::Refused(refused) if refused.attempts == 0 => tracing::debug!(
+                target: "fetchimg",
+                event = "refused",
+                url = &*url(),
+                host = record.host(),
+                error = &*refused.error,
+                attempts = refused.attempts,
+                "Refused: {}: {}",
+                url(),
+                escaped(&refused.message),
+            ),
+            Outcome::Refused(refused) => tracing::info!(
+                target: "fetchimg",
+                event = "refused",
+                url = &*url(),
+                host = record.host(),
+                error = &*refused.error,
+                http_status = refused.http_status,
+                attempts = refused.attempts,
+                total_ms = refused.timing.map(|timing| timing.total_ms),
+                "Refused: {}: {}",
+                url(),
+                escaped(&refused.message),
+            ),
         }
-        Outcome::Saved(_) => tracing::info!(target: "fetchimg", "Downloaded: {}", url()),
-        Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
-            let path = path.as_deref().unwrap_or_default();
-            tracing::warn!(target: "fetchimg", "Kept: {}, which is not what an earlier run wrote, instead of {}; --overwrite replaces it", escaped(path), url());
-        }
-        Outcome::Skipped(skipped) => {
-            tracing::debug!(target: "fetchimg", "Skipped: {}: {}", url(), skipped.reason.name());
-        }
-        // One message has said why the run ends. It is not repeated for each row.
-        Outcome::Failed(failed) if failed.error == ErrorKind::Interrupted.name() => {
-            tracing::debug!(target: "fetchimg", "Left: {}: {}", url(), escaped(&failed.message));
-        }
-        Outcome::Failed(failed) => {
-            let attempts = match failed.attempts {
-                0 | 1 => String::new(),
-                attempts => format!(" ({attempts} attempts)"),
-            };
-            let advice = ErrorKind::by_name(&failed.error, failed.http_status).and_then(ErrorKind::advice);
-            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-            // A row that could not be read has no URL. Its message says where it is in the list.
-            let url = if record.url.is_empty() { String::new() } else { format!("{}: ", url()) };
-            tracing::error!(target: "fetchimg", "Failed: {url}{}{attempts}{advice}", escaped(&failed.message));
-        }
+    }
+
+    fn saved(&self, record: &Record, saved: &Saved) {
+        let url = || escaped(&record.url);
+        let path = || self.shown(&saved.path);
+        let contradiction = || match saved.format {
+            _ if !saved.extension_mismatch => String::new(),
+            Some(format) => format!(", which is {}", format.name()),
+            None => ", which is something else".to_owned(),
+        };
+        tracing::info!(
+            target: "fetchimg",
+            event = "saved",
+            url = &*url(),
+            host = record.host(),
+            path = &*path(),
+            http_status = saved.http_status,
+            attempts = saved.attempts,
+            bytes = saved.bytes,
+            total_ms = saved.timing.total_ms,
+            "Downloaded: {} -> {}{}",
+            url(),
+            path(),
+            contradiction(),
+        );
+    }
+
+    /// The path of a file, with the output folder.
+    fn shown(&self, path: &str) -> String {
+        escaped(&self.output.join(path).to_string_lossy()).into_owned()
+    }
+
+    fn failed(&mut self, record: &Record, failed: &Failed) {
+        let kind = ErrorKind::by_name(&failed.error, failed.http_status);
+        let is_new = kind.is_some_and(|kind| !self.advised.contains(&kind));
+        self.advised.extend(kind.filter(|_| is_new));
+        let advice = kind.and_then(ErrorKind::advice).filter(|_| is_new);
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+        // A row that could not be read has no URL. Its message says where it is in the list.
+        let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", escaped(&record.url)) };
+        tracing::error!(
+            name: ROW_FAILED,
+            target: "fetchimg",
+            event = "failed",
+            url = (!record.url.is_empty()).then(|| escaped(&record.url)).as_deref(),
+            host = record.host(),
+            error = &*failed.error,
+            http_status = failed.http_status,
+            attempts = failed.attempts,
+            total_ms = failed.timing.map(|timing| timing.total_ms),
+            "Failed: {lead}{}{}{advice}",
+            escaped(&failed.message),
+            attempts(failed.attempts),
+        );
     }
 }

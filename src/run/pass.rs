@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use futures::stream::BoxStream;
 use futures::{StreamExt, future, stream};
 
+use super::changes::Changes;
 use super::ledger::{Ledger, with_slots};
 use super::shutdown::Stop;
 use super::stream::RecordSender;
 #[cfg(feature = "parquet")]
 use super::units;
-use super::{Options, schedule};
+use super::{Options, schedule, wishes};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
 #[cfg(feature = "transform")]
@@ -22,10 +23,10 @@ use crate::input::{Lists, ReadProgress};
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
-use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, queue};
+use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, UnansweredHost, queue};
 use crate::naming::Namer;
-use crate::progress::{Counters, Display, DisplayGuard, Facts, ThrottledHost, Total};
-use crate::record::{Mode, Outcome, Phase, Record, Row, RunError};
+use crate::progress::{Counters, Display, DisplayGuard, DownHost, Facts, ThrottledHost, Total};
+use crate::record::{ErrorKind, MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 #[cfg(feature = "parquet")]
 use crate::sink::Shards;
@@ -101,6 +102,8 @@ pub struct PassResult {
     pub failure: Option<RunError>,
     /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
+    /// The number of rows that it did not finish, if it ended early and the length of the list is known.
+    pub rows_left: Option<u64>,
 }
 
 impl Pass<'_> {
@@ -113,16 +116,18 @@ impl Pass<'_> {
         rows: Rows<'_>,
         journal: &mut Journal,
         manifest: Option<&mut Manifest>,
+        changes: &mut Changes,
     ) -> Result<PassResult, RunError> {
         let (mode, options, stop) = (self.mode, self.options, self.control.stop);
         let is_sample = matches!(rows, Rows::Sample(_));
         let (listed, total, drawn) = open(rows)?;
         let limiter = Limiter::new(limits(options));
         let counters = Arc::new(self.control.display.counters(options.concurrency));
-        let shown = self.show(&counters, total, &limiter)?;
+        let shown = self.show(&counters, Arc::clone(&total), &limiter)?;
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
-        let ledger = Ledger::new(mode, options.existing, journal, manifest, &fetcher).forwarding(records);
+        let parts = (&*fetcher, &mut *changes);
+        let ledger = Ledger::new(mode, options.existing, journal, manifest, parts).forwarding(records);
         #[cfg(feature = "parquet")]
         let (ledger, listed) = (ledger.with_samples(units::rules(options)), units::gate(listed, &fetcher.sink));
         let ledger = Mutex::new(ledger);
@@ -160,7 +165,10 @@ impl Pass<'_> {
             match mode {
                 Mode::Sequential => schedule::sequential(jobs.map(|job| (job, None)), work, done).await,
                 Mode::Concurrent => {
-                    let host = |(_, work): &(Key, Work)| HostKey::of(&work.job.url);
+                    let host = |(_, work): &(Key, Work)| match work.stored {
+                        Some(_) => HostKey::none(),
+                        None => HostKey::of(&work.job.url),
+                    };
                     let ending = stop.reached(Phase::Finishing);
                     let jobs = queue::with_permits(jobs, host, limiter, MAX_ROWS_AHEAD, ending);
                     let tasks = options.concurrency.saturating_mul(TASKS_PER_PERMIT).saturating_add(MAX_WAITING_TASKS);
@@ -181,12 +189,15 @@ impl Pass<'_> {
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let summary = Summary {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
+            enlarges: enlarges(options),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
             #[cfg(feature = "parquet")]
             shards: fetcher.sink.shards().and_then(Shards::completed),
+            changed: changes.changed(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
-        Ok(PassResult { summary, failure, observed })
+        let rows_left = if stop.is_running() { None } else { rows_left(total(), &summary) };
+        Ok(PassResult { summary, failure, observed, rows_left })
     }
 
     /// Shows the pass until the guard is dropped.
@@ -194,7 +205,12 @@ impl Pass<'_> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
         let sink = Arc::clone(self.sink);
-        let facts = move || Facts { total: total(), throttled: throttled(&limiter), shards: shards(&sink) };
+        let facts = move || {
+            let down = down(&limiter);
+            let is_down = |host: &ThrottledHost| down.iter().any(|down| down.host == host.host);
+            let throttled = throttled(&limiter).into_iter().filter(|host| !is_down(host)).collect();
+            Facts { total: total(), throttled, down, shards: shards(&sink) }
+        };
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
 
@@ -208,6 +224,8 @@ impl Pass<'_> {
             #[cfg(feature = "transform")]
             pool: CpuPool::of_this_machine(),
             namer: Arc::new(Mutex::new(namer)),
+            made_with: MadeWith::of(&wishes::of(options)),
+            remakes: Fetcher::bound_on_remakes(),
             counters: Arc::clone(counters),
             options: options.fetch.clone(),
             bandwidth: options.fetch.limit_rate.map(BandwidthLimit::new),
@@ -222,7 +240,7 @@ impl Pass<'_> {
 fn hide(_shown: DisplayGuard) {}
 
 /// Tells how many rows there are, as far as that is known.
-type TotalOf = Box<dyn Fn() -> Total + Send>;
+type TotalOf = Arc<dyn Fn() -> Total + Send + Sync>;
 
 /// A row that was admitted.
 type AdmittedRow = (Key, Box<Work>);
@@ -235,14 +253,26 @@ fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunEr
     Ok(match rows {
         Rows::Lists(lists) => {
             let (listed, reading) = lists.rows()?;
-            (listed.boxed(), Box::new(move || total(&reading)), Vec::new())
+            (listed.boxed(), Arc::new(move || total(&reading)), Vec::new())
         }
         Rows::Sample(drawn) => {
             let count = drawn.len() as u64;
-            (stream::empty().boxed(), Box::new(move || Total::Known(count)), drawn)
+            (stream::empty().boxed(), Arc::new(move || Total::Known(count)), drawn)
         }
-        Rows::Stream(rows) => (rows.map(Ok).boxed(), Box::new(|| Total::Unknown), Vec::new()),
+        Rows::Stream(rows) => (rows.map(Ok).boxed(), Arc::new(|| Total::Unknown), Vec::new()),
     })
+}
+
+/// Whether images that are smaller than `--resize` asks for are enlarged.
+fn enlarges(options: &Options) -> bool {
+    #[cfg(feature = "transform")]
+    let enlarges = options.fetch.plan.as_ref().and_then(|plan| plan.resize).is_some_and(|resize| resize.enlarge);
+    #[cfg(not(feature = "transform"))]
+    let enlarges = {
+        let _ = options;
+        false
+    };
+    enlarges
 }
 
 /// Ends the run if it cannot go on: then no further rows are taken.
@@ -264,6 +294,13 @@ async fn keep_writing(ledger: &Mutex<Ledger<'_>>, stop: &Stop) -> Infallible {
     }
 }
 
+/// The number of rows that an interrupted pass has left, if the length of the list is known.
+fn rows_left(total: Total, summary: &Summary) -> Option<u64> {
+    let Total::Known(total) = total else { return None };
+    let interrupted = summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied().unwrap_or_default();
+    Some(total.saturating_sub(summary.rows - interrupted))
+}
+
 /// The overloaded hosts that the report lists.
 fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
     let worst = limiter.overloaded().into_iter().take(MAX_HOSTS_LISTED);
@@ -276,12 +313,10 @@ fn overloaded_hosts(limiter: &Limiter) -> Vec<OverloadedHost> {
 }
 
 fn observe(record: &Record, ended: Duration) -> SampledRow {
-    let (failed, bytes) = match &record.outcome {
-        Outcome::Saved(saved) => (false, saved.bytes),
-        Outcome::Failed(_) => (true, 0),
-        Outcome::Skipped(_) => (false, 0),
-    };
-    SampledRow { failed, bytes, ended }
+    let bytes = if let Outcome::Saved(saved) = &record.outcome { saved.bytes } else { 0 };
+    let failed = matches!(record.outcome, Outcome::Failed(_));
+    let refused = matches!(record.outcome, Outcome::Refused(_));
+    SampledRow { failed, refused, bytes, ended }
 }
 
 /// Shards that are open, and those that are complete, if images go into shards.
@@ -314,6 +349,21 @@ fn throttled(limiter: &Limiter) -> Vec<ThrottledHost> {
         backoff_left,
     };
     throttled.map(shown).collect()
+}
+
+/// How long a host may be silent before that is shown.
+const SHOWN_AFTER_SILENCE: Duration = Duration::from_secs(5);
+
+/// The hosts that do not answer.
+fn down(limiter: &Limiter) -> Vec<DownHost> {
+    let shown = |host: UnansweredHost| DownHost {
+        host: host.host.name().to_owned(),
+        kind: host.kind,
+        silent_for: host.silent_for,
+        rows: host.rows as u64,
+        given_up_in: host.given_up_in,
+    };
+    limiter.unanswered(SHOWN_AFTER_SILENCE).into_iter().map(shown).collect()
 }
 
 /// The limits of the run. The circuit of a host opens when it has not answered for as long as one row keeps trying.

@@ -6,7 +6,7 @@ use super::state::State;
 use super::{Options, asides};
 use crate::http::Client;
 use crate::record::{Exit, RunError};
-use crate::report::{COMPLETED, SampledRow, Summary};
+use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary};
 use crate::sink::Sink;
 
 /// The results of the passes.
@@ -16,8 +16,12 @@ pub struct Passes {
     pub summaries: Vec<Summary>,
     /// How the download of each row of a sample ended.
     pub observed: Vec<SampledRow>,
+    /// The number of rows that the last pass left, if it ended early and that is known.
+    pub rows_left: Option<u64>,
     /// The error that ended the run early, if there was one.
     pub failure: Option<RunError>,
+    /// Why the run ended.
+    pub ending: Ending,
     /// The run was asked to end before its rows did.
     pub is_interrupted: bool,
     /// The exit status, if a signal asked. A signal that comes later changes nothing.
@@ -37,7 +41,7 @@ impl Passes {
         mut rows: Rows<'_>,
     ) -> Result<Self, RunError> {
         let mut passes = Self::default();
-        let State { sink, mut journal, namer, .. } = state;
+        let State { sink, mut journal, namer, mut changes, .. } = state;
         let mut namer = Some(namer);
         for (number, mode) in options.modes.iter().enumerate() {
             let is_last = number + 1 == options.modes.len();
@@ -54,9 +58,10 @@ impl Passes {
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
             let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
-            let result = pass.go(rows.take(), &mut journal, manifest).await?;
+            let result = pass.go(rows.take(), &mut journal, manifest, &mut changes).await?;
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
+            passes.rows_left = result.rows_left;
             passes.failure = result.failure;
             match &*sink {
                 Sink::Folder(folder) => {
@@ -75,6 +80,12 @@ impl Passes {
         }
         passes.is_interrupted = !control.stop.is_running();
         passes.exit = control.stop.asked();
+        passes.ending = match (&passes.failure, passes.is_interrupted) {
+            (Some(RunError::List { .. } | RunError::NotAList { .. }), _) => Ending::ListFault,
+            (Some(_), _) => Ending::Aborted,
+            (None, true) => Ending::Interrupted,
+            (None, false) => Ending::Completed,
+        };
         Ok(passes)
     }
 
@@ -82,7 +93,7 @@ impl Passes {
     pub fn ended(&self) -> String {
         match (&self.failure, self.is_interrupted) {
             (Some(error), _) => error.to_string(),
-            (None, true) => "interrupted".to_owned(),
+            (None, true) => INTERRUPTED.to_owned(),
             (None, false) => COMPLETED.to_owned(),
         }
     }

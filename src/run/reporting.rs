@@ -8,14 +8,15 @@ use std::time::Duration;
 use super::output::{create, manifest, print_report};
 use super::passes::Passes;
 use super::sample::Drawn;
+use super::status::journal_of;
 use super::stream::RecordSender;
 use super::{Options, ReportFormat};
-use crate::input::Lists;
+use crate::input::{Lists, Source};
 use crate::journal::manifest::Manifest;
 use crate::limiter::{self, PerHost};
 use crate::record::RunError;
 use crate::report::advice::ConcurrencyLimits;
-use crate::report::{self, COMPLETED, Forecast, Report};
+use crate::report::{self, COMPLETED, Closing, Forecast, Report};
 use crate::sink::folder::FolderView;
 
 /// The files that a run writes outside its output. They are created before anything is fetched, so that a path that
@@ -26,6 +27,8 @@ pub struct Outputs {
     /// Where they go too, for a program that reads them as they come.
     pub records: Option<RecordSender>,
     reports: Vec<(ReportFormat, PathBuf, File)>,
+    /// The journal, to which reports refer.
+    journal: PathBuf,
 }
 
 impl Outputs {
@@ -37,7 +40,8 @@ impl Outputs {
         let create = |path: &Path| create(path, lists, |path| folder.is_private(path));
         let manifest = manifest(options, create)?;
         let reports = options.reports.files.iter().map(|(format, path)| Ok((*format, path.clone(), create(path)?)));
-        Ok(Self { manifest, records: None, reports: reports.collect::<Result<_, RunError>>()? })
+        let reports = reports.collect::<Result<_, RunError>>()?;
+        Ok(Self { manifest, records: None, reports, journal: journal_of(folder) })
     }
 
     /// Creates the files of a run whose rows do not come from lists.
@@ -54,37 +58,53 @@ impl Outputs {
     /// When it cannot be written. The files are written even if the streams are broken, as those of a terminal that is
     /// gone.
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
-        let printed = print_report(options, |out, format| write(out, format, report, (Path::new(""), &options.output)));
-        for (format, path, file) in self.reports {
-            let written = write(&mut BufWriter::new(file), format, report, (&path, &options.output));
+        let Self { reports, journal, .. } = self;
+        let no_page = [Path::new(""), &options.output, &journal];
+        let printed = print_report(options, |out, format| write(out, format, report, no_page, true));
+        for (format, path, file) in reports {
+            let paths = [&*path, &options.output, &journal];
+            let written = write(&mut BufWriter::new(file), format, report, paths, false);
             written.map_err(|source| RunError::Output { path, source })?;
         }
         printed
     }
 }
 
-/// Writes the report in a format. `paths` are that of the report and that of the output folder, for links from one to
-/// the other.
-fn write(mut out: &mut dyn Write, format: ReportFormat, report: &Report, paths: (&Path, &Path)) -> io::Result<()> {
+/// Writes the report in a format. `paths` are those of the report, of the output folder and of the journal. `is_stream`: it
+/// is shown beside what the command says elsewhere.
+fn write(
+    mut out: &mut dyn Write,
+    format: ReportFormat,
+    report: &Report,
+    paths: [&Path; 3],
+    is_stream: bool,
+) -> io::Result<()> {
     match format {
+        #[cfg(feature = "cli")]
+        ReportFormat::Text if is_stream => report::text::print(&mut out, report)?,
         #[cfg(feature = "cli")]
         ReportFormat::Text => report::text::write(&mut out, report)?,
         ReportFormat::Json => {
-            // Only HTML has links. Without the feature `cli` there is no HTML, and the paths are unused.
-            let _ = paths;
+            // Only HTML refers to files. Without the feature `cli` there is no HTML, and the paths are unused.
+            let _ = (paths, is_stream);
             report::json::write(&mut out, report)?;
         }
         #[cfg(feature = "cli")]
-        ReportFormat::Html => report::html::write(&mut out, report, paths.0, paths.1)?,
+        ReportFormat::Html => {
+            let [page, output, records] = paths;
+            report::html::write(&mut out, report, report::html::Paths { page, output, records })?;
+        }
         #[cfg(feature = "cli")]
         ReportFormat::Markdown => report::markdown::write(&mut out, report)?,
     }
     out.flush()
 }
 
-/// The report of these passes over the list. The numbers are compared with those of earlier runs in the file `history`,
-/// and added to it.
-pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes) -> Report {
+/// The report of these passes over the list. The numbers are compared with those of earlier runs into the same folder,
+/// and added to them.
+pub fn of_lists(options: &Options, folder: &FolderView, ended: String, passes: Passes) -> Report {
+    let (history, rows_left) = (&folder.runs(), passes.rows_left);
+    let closing = closing(options, folder, &passes);
     let summaries = passes.summaries;
     let other_mode = match &*summaries {
         [only] => report::history::other_mode(history, only),
@@ -97,17 +117,34 @@ pub fn of_lists(options: &Options, history: &Path, ended: String, passes: Passes
         }
     }
     Report::new(options.output.display().to_string(), ended, summaries, concurrency_limits(options), other_mode)
+        .closing(closing, rows_left)
+}
+
+/// What the end of the report says.
+fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
+    let (command, existing) = (options.reports.command.clone(), options.existing);
+    Closing {
+        ending: passes.ending,
+        command,
+        records: folder.journal().display().to_string(),
+        existing,
+        is_sample: options.sample.is_some(),
+        is_single_url: matches!(&*options.sources, [Source::Url(_)]),
+    }
 }
 
 /// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.
-pub fn of_sample(options: &Options, ended: String, passes: Passes, drawn: &Drawn) -> Report {
+pub fn of_sample(options: &Options, folder: &FolderView, ended: String, passes: Passes, drawn: &Drawn) -> Report {
+    let (closing, rows_left) = (closing(options, folder, &passes), passes.rows_left);
     let summary = passes.summaries.last().filter(|_| ended == COMPLETED);
     let forecast = summary.map(|summary| {
         let wall = Duration::from_secs_f64(summary.wall_seconds);
         Forecast::new(&drawn.counts, &passes.observed, wall, summary.most_alive, drawn.seed)
     });
     let output = options.output.display().to_string();
-    Report::new(output, ended, passes.summaries, concurrency_limits(options), None).of_sample(forecast)
+    Report::new(output, ended, passes.summaries, concurrency_limits(options), None)
+        .of_sample(forecast)
+        .closing(closing, rows_left)
 }
 
 /// The limits that the advice of the report is based on.

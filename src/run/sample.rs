@@ -36,8 +36,9 @@ pub async fn draw(
 ) -> Result<Drawn, RunError> {
     tracing::info!(target: "fetchimg", "Reading the list, to draw {} of its rows at random", sample.rows);
     // Looked at anew: a file for records or a report may be among the images by now.
-    let mut survey =
-        Survey::new(options.existing, FolderView::open(&options.output)?, &mut state.journal, &mut state.namer);
+    let folder = FolderView::open(&options.output, options.state.as_deref())?;
+    let wishes = (options.existing, &options.fetch);
+    let mut survey = Survey::new(wishes, folder, &mut state.journal, (&mut state.namer, &mut state.changes));
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, plan: RowPlan| {
         if let RowPlan::Fetch(key, work) = plan {

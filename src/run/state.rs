@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::asides;
+use super::changes::Changes;
 use super::names::TakenNames;
 use super::output::adopt;
 use crate::journal::{Journal, Naming};
@@ -22,12 +23,12 @@ fn open_journal(
     insert_content: impl Fn(Option<&str>, &str),
 ) -> Result<Journal, RunError> {
     if taken.counts.is_none() {
-        return Journal::open(path, options.row_identity, |file| {
+        return Journal::open(path, options.remembered(), |file| {
             taken.mark_taken(file.path);
             insert_content(file.sha256, file.path);
         });
     }
-    Journal::open_following(path, options.row_identity, |naming| {
+    Journal::open_following(path, options.remembered(), |naming| {
         if let Naming::Named { file, is_own: true } = naming {
             insert_content(file.sha256, file.path);
         }
@@ -45,6 +46,8 @@ pub struct State {
     pub namer: Namer,
     /// The output folder, for reading.
     pub folder: FolderView,
+    /// Compares saved images with the wishes of this run.
+    pub changes: Changes,
 }
 
 impl State {
@@ -58,20 +61,24 @@ impl State {
             Some(set) => return super::units::open(options, set),
             None => crate::sink::shards::refuse_set(&options.output)?,
         }
-        let mut folder = Folder::open(&options.output, options.folder)?;
+        let mut folder = Folder::open(&options.output, options.state.as_deref(), options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
         let view = folder.view().clone();
-        let unrecorded = folder.unrecorded()?;
-        let removes_files = options.existing == Existing::Replace;
+        // What an older version has recorded, if it was used again, and what killed runs have not.
+        let mut unrecorded = view.records_of_older_version()?;
+        let is_merged = !unrecorded.is_empty();
+        unrecorded.append(&mut folder.unrecorded()?);
+        let gives_anew = options.existing == Existing::Replace;
+        let removes_files = gives_anew || options.remake || options.rename;
         // A killed run may have published a file without removing the one that it replaces.
         let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
-        let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !removes_files), counts };
+        let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts };
         let insert_content = |sha256: Option<&str>, path: &str| {
             if let Some(sha256) = sha256 {
                 folder.insert_earlier(sha256, path);
             }
         };
-        let mut journal = open_journal(&view.private("manifest.jsonl"), options, &mut taken, insert_content)?;
+        let mut journal = open_journal(&view.journal(), options, &mut taken, insert_content)?;
         let mut superseded = Vec::new();
         adopt(unrecorded, &mut journal, |adopted| {
             insert_content(adopted.sha256.as_deref(), &adopted.path);
@@ -88,15 +95,20 @@ impl State {
             });
         }
         journal.flush()?;
-        if folder.syncs() {
+        if folder.syncs() || is_merged {
             journal.sync()?;
         }
+        view.forget_older_version()?;
         folder.forget_unrecorded()?;
         folder.sync()?;
         asides::settle(&folder, &mut journal, |old, new| taken.follow_move(old, new))?;
+        // Now that nothing is set aside, no offset in the journal is remembered but in its index.
+        journal.compact(&view.journal_copy());
         if let Some(counts) = taken.counts.filter(|_| removes_files) {
             folder.count_names(counts, journal.end());
         }
-        Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view })
+        let mut changes = Changes::new(options);
+        changes.find_shared(&mut journal)?;
+        Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view, changes })
     }
 }

@@ -11,11 +11,13 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
 use super::Options;
+use super::metadata;
 use super::pass::{Control, Rows};
 use super::passes::Passes;
 use super::reporting::{self, Outputs};
 use super::shutdown::Stop;
 use super::state::State;
+use crate::input::Lists;
 use crate::progress::Display;
 use crate::record::{Job, Mode, Phase, Record, RunError};
 use crate::report::Summary;
@@ -84,17 +86,19 @@ impl Run {
     /// cannot be created.
     pub fn new(mut options: Options) -> Result<Self, RunError> {
         options.reconcile();
+        options.rename = false;
         options.modes.truncate(1);
         if options.modes.is_empty() {
             options.modes.push(Mode::Concurrent);
         }
-        let state = State::open(&options)?;
+        let mut state = State::open(&options)?;
         let outputs = Outputs::of_stream(&options, &state.folder)?;
+        metadata::prepare(&options, &Lists::default(), &mut state)?;
         Ok(Self { options, state, outputs })
     }
 
-    /// Starts the run. Each job gets exactly one record, in the order in which downloads end. The jobs should be
-    /// numbered from 0 ([`Job::index`]), because a name may contain the number.
+    /// Starts the run. Each job gets exactly one record, in the order in which downloads end; only [`Records::stop`] leaves
+    /// jobs without one. The jobs should be numbered from 0 ([`Job::index`]), because a name may contain the number.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -109,13 +113,14 @@ impl Run {
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
-                let history = state.folder.private("runs.jsonl");
+                let folder = state.folder.clone();
                 // The output stays locked until the report is written.
                 let _sink = Arc::clone(&state.sink);
                 let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
                 let (ended, failure) = (passes.ended(), passes.failure.take());
                 let summary = passes.summaries.last().cloned();
-                outputs.write(&options, &reporting::of_lists(&options, &history, ended, passes))?;
+                outputs.write(&options, &reporting::of_lists(&options, &folder, ended, passes))?;
+                metadata::write(&options, &folder)?;
                 match (failure, summary) {
                     (Some(error), _) => Err(error),
                     (None, Some(summary)) => Ok(summary),
@@ -140,8 +145,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Ends the run early: no further job is taken, and downloads in flight have 5 seconds to finish. The records of all
-    /// jobs that were taken still come.
+    /// Ends the run early: no further job is begun, and downloads in flight have 5 seconds to finish. The records of all
+    /// jobs that were begun still come; the others get none.
     pub fn stop(&self) {
         self.stop.end(Phase::Finishing);
     }
@@ -197,11 +202,7 @@ mod tests {
         let job = move |index| Job::new(index, url.clone());
         let record = Record::of(
             &job(0),
-            crate::record::Outcome::Skipped(crate::record::Skipped {
-                reason: crate::record::Reason::DuplicateUrl,
-                path: None,
-                bytes: None,
-            }),
+            crate::record::Outcome::Skipped(crate::record::Skipped::new(crate::record::Reason::DuplicateUrl, None)),
         );
         let mut jobs = pin!(gated(stream::iter((0..).map(job)), Arc::clone(&backlog)));
         for _ in 0..MAX_UNREAD {

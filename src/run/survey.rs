@@ -9,15 +9,16 @@ use std::pin::pin;
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, admit_without_url};
+use super::changes::Changes;
 use super::shutdown::Stop;
-use crate::fetch::Work;
+use crate::fetch::{self, Work};
 use crate::input::Lists;
 use crate::journal::{Journal, Key};
 use crate::limiter::HostKey;
 use crate::naming::Namer;
-use crate::record::{ErrorKind, Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
-use crate::report::{HostRows, MAX_HOSTS_LISTED, RowCounts};
+use crate::record::{Existing, Outcome, Phase, Reason, Record, Row, RunError, Skipped};
+use crate::report::{Changed, HostRows, MAX_HOSTS_LISTED, RowCounts};
 use crate::sink::OnConflict;
 use crate::sink::folder::FolderView;
 
@@ -34,17 +35,25 @@ pub enum RowPlan {
 #[derive(Debug)]
 pub struct Survey<'a> {
     existing: Existing,
+    wishes: &'a fetch::Options,
     folder: FolderView,
     journal: &'a mut Journal,
     namer: &'a mut Namer,
+    changes: &'a mut Changes,
     counts: RowCounts,
     hosts: HashMap<HostKey, u64, RandomState>,
 }
 
 impl<'a> Survey<'a> {
     /// Begins a survey.
-    pub fn new(existing: Existing, folder: FolderView, journal: &'a mut Journal, namer: &'a mut Namer) -> Self {
-        Self { existing, folder, journal, namer, counts: RowCounts::default(), hosts: HashMap::default() }
+    pub fn new(
+        (existing, wishes): (Existing, &'a fetch::Options),
+        folder: FolderView,
+        journal: &'a mut Journal,
+        (namer, changes): (&'a mut Namer, &'a mut Changes),
+    ) -> Self {
+        let (counts, hosts) = (RowCounts::default(), HashMap::default());
+        Self { existing, wishes, folder, journal, namer, changes, counts, hosts }
     }
 
     /// Calls `each` for every row of the lists, until they end or the run is asked to.
@@ -72,33 +81,38 @@ impl<'a> Survey<'a> {
         let job = match row {
             Ok(job) => job,
             Err(record) => {
-                if let Outcome::Failed(failed) = &record.outcome {
-                    let kind = ErrorKind::by_name(&failed.error, failed.http_status);
-                    let name = kind.map_or_else(|| failed.error.clone(), |kind| kind.to_string());
-                    *self.counts.bad_by_kind.entry(name).or_default() += 1;
-                }
+                let record = admit_without_url(record, self.journal)?;
+                self.counts.add_settled(&record.outcome);
                 return Ok(RowPlan::Settled(None, record));
             }
         };
         let key = self.journal.key(&job);
         let size = |path: &str| self.folder.size(path);
-        let admission = Admission { existing: self.existing, journal: self.journal, namer: self.namer, size };
-        let (key, reason, path) = match admission.admit(&job, key)? {
-            Admitted::Fetch { name, on_conflict, replaces } => {
+        let (existing, wishes, changes) = (self.existing, self.wishes, &mut *self.changes);
+        let admission = Admission { existing, wishes, journal: self.journal, namer: self.namer, changes, size };
+        let skip = |reason, path| Outcome::Skipped(Skipped::new(reason, path));
+        let (key, outcome) = match admission.admit(&job, key)? {
+            Admitted::Fetch { name, on_conflict, replaces, stored } => {
                 let is_taken = |path: &&str| on_conflict == OnConflict::Keep && self.folder.is_taken(path);
                 let Some(path) = name.known().filter(is_taken).map(str::to_owned) else {
-                    self.counts.to_fetch += 1;
-                    *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
-                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces })));
+                    if stored.is_some() {
+                        self.counts.to_remake += 1;
+                    } else {
+                        self.counts.to_fetch += 1;
+                        *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
+                    }
+                    return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces, stored })));
                 };
-                (Some(key), Reason::FileExists, Some(path))
+                (Some(key), skip(Reason::FileExists, Some(path)))
             }
-            Admitted::Saved(path) => (Some(key), Reason::AlreadySaved, Some(path)),
-            Admitted::Duplicate(stored) => (None, Reason::DuplicateUrl, stored.map(|stored| stored.path)),
-            Admitted::InFlight => (None, Reason::DuplicateUrl, None),
+            Admitted::Refused(_, error) => (Some(key), Outcome::of_error(&error, 0, None)),
+            Admitted::Saved(stored) => (Some(key), Outcome::Skipped(stored.already_saved())),
+            Admitted::Ended(outcome) => (Some(key), *outcome),
+            Admitted::Duplicate(stored) => (None, skip(Reason::DuplicateUrl, stored.map(|stored| stored.path))),
+            Admitted::InFlight => (None, skip(Reason::DuplicateUrl, None)),
         };
-        *self.counts.skipped_by_reason.entry(reason.name()).or_default() += 1;
-        let record = Record::of(&job, Outcome::Skipped(Skipped { reason, path, bytes: None }));
+        self.counts.add_settled(&outcome);
+        let record = Record::of(&job, outcome);
         Ok(RowPlan::Settled(key, Box::new(record)))
     }
 
@@ -115,6 +129,12 @@ impl<'a> Survey<'a> {
     #[must_use]
     pub const fn counts(&self) -> &RowCounts {
         &self.counts
+    }
+
+    /// How saved images differ from what the run would make.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        self.changes.changed()
     }
 
     /// The number of hosts that would be contacted, and those with the most rows.

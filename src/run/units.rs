@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt as _, stream};
 
+use super::changes::Changes;
 use super::ledger::{Ledger, SampleRules};
 use super::options::{Options, SetOptions};
 use super::pass::Listed;
@@ -38,14 +39,15 @@ pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
     }
     let shards = Shards::open(shard_options)?;
     let folder = match &set.shards.destination {
-        Destination::Folder(root) => FolderView::open(root)?,
-        _ => FolderView::open(shards.spill_dir().path())?,
+        Destination::Folder(root) => FolderView::open(root, None)?,
+        _ => FolderView::open(shards.spill_dir().path(), None)?,
     };
     Ok(State {
         sink: Arc::new(Sink::Shards(Box::new(shards))),
         journal: Journal::open_overlay(Path::new(""), RowIdentity::UrlAndNumber { several_passes: false }, |_| ())?,
         namer: Namer::new(options.template.clone(), true),
         folder,
+        changes: Changes::new(options),
     })
 }
 

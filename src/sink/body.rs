@@ -189,8 +189,16 @@ impl Body<'_> {
         self.origin = None;
     }
 
-    /// Appends the bytes in memory to `file`.
-    pub(super) fn write_buffered(&self, file: &mut File) -> io::Result<()> {
+    /// All bytes are in another file, too: the part file goes with the body. If the run is killed before that, it stays.
+    pub(super) fn is_copied(&mut self) {
+        self.file.iter_mut().for_each(|spilled| spilled.is_kept = false);
+    }
+
+    /// Appends all bytes to `file`, which may be on another file system than the part file.
+    pub(super) fn copy_to(&self, file: &mut File) -> io::Result<()> {
+        if let Some(spilled) = &self.file {
+            io::copy(&mut File::open(&spilled.path)?, file)?;
+        }
         write_both(file, &self.buffer, &self.end)
     }
 
@@ -201,7 +209,7 @@ impl Body<'_> {
             None => self.dir.create(None)?,
         };
         spilled.is_kept = false;
-        self.write_buffered(spilled.open()?)?;
+        write_both(spilled.open()?, &self.buffer, &self.end)?;
         Ok(spilled)
     }
 

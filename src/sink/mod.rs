@@ -29,6 +29,7 @@ pub use self::folder::Folder;
 pub use self::resume::{Origin, SpillDir};
 #[cfg(feature = "parquet")]
 pub use self::shards::Shards;
+use crate::util::private_file;
 
 /// Where the images of a run go.
 #[derive(Debug)]
@@ -72,6 +73,19 @@ impl Sink {
             Self::Folder(folder) => folder.view().size(path),
             #[cfg(feature = "parquet")]
             Self::Shards(_) => None,
+        }
+    }
+
+    /// Opens the image that is stored under this path, for reading. A link is not followed.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self, path: &str) -> io::Result<std::fs::File> {
+        match self {
+            Self::Folder(folder) => {
+                let options = &mut std::fs::OpenOptions::new();
+                private_file::open(options.read(true), &folder.view().root().join(path))
+            }
         }
     }
 

@@ -73,6 +73,11 @@ impl SpillDir {
         Ok(Self { path, boot, unfinished, created: AtomicU64::new(0) })
     }
 
+    /// A folder that is created with the first file in it, and in which nothing is kept for a later run.
+    pub(super) fn without_earlier(path: PathBuf) -> Self {
+        Self { path, boot: None, unfinished: HashMap::new(), created: AtomicU64::new(0) }
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {

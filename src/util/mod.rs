@@ -6,6 +6,8 @@ pub mod compact_table;
 pub mod human;
 mod lock;
 pub mod private_file;
+pub mod raw_json;
 pub mod redact;
+pub mod shell;
 
 pub use self::lock::lock;

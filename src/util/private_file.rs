@@ -1,18 +1,33 @@
-//! Opens fetchimg's own files in the output folder: the lock, the journal, the times of earlier runs.
+//! Names and opens fetchimg's own files in the output folder: the lock, the journal, the times of earlier runs.
 //!
 //! Another user who may write into the folder, or who packed the archive that it was extracted from, may have put a
 //! symbolic link where such a file belongs. Writing through the link would destroy the file that it points to.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The folder inside the output folder that holds every file that is not an image.
+/// The folder inside the output folder that holds what is not complete. It is there only while a run goes on, or while
+/// something in it waits for the next run.
 pub const FOLDER: &str = ".fetchimg";
+
+/// The journal, inside the output folder.
+pub const JOURNAL: &str = ".fetchimg.jsonl";
+
+/// The times of earlier runs, inside the output folder.
+pub const RUNS: &str = ".fetchimg.runs.jsonl";
+
+/// Whether something in the output folder with this name is fetchimg's own. No image has a name that begins with a dot.
+#[must_use]
+pub fn is_own_name(name: &OsStr) -> bool {
+    name.as_bytes().strip_prefix(FOLDER.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
+}
 
 /// Opens a file with these options, but never through a symbolic link (`O_NOFOLLOW`).
 ///
@@ -47,6 +62,16 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn own_files_are_told_from_others_by_their_names() {
+        for own in [FOLDER, JOURNAL, RUNS, ".fetchimg.another"] {
+            assert!(is_own_name(OsStr::new(own)), "{own}");
+        }
+        for other in ["", "fetchimg", ".fetchimg2", ".fetchimg-old", ".hidden", "a.fetchimg"] {
+            assert!(!is_own_name(OsStr::new(other)), "{other}");
+        }
+    }
 
     #[test]
     fn a_link_is_opened_neither_for_writing_nor_for_reading() {

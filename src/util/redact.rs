@@ -130,12 +130,25 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
     } else {
         serde_json::to_writer(&mut plain, value)?;
     }
-    if plain.is_ascii() && !plain.contains(&0x7F) {
-        return Ok(plain);
+    Ok(match String::from_utf8(plain) {
+        Ok(plain) => match escaped_json(&plain) {
+            Cow::Borrowed(_) => plain.into_bytes(),
+            Cow::Owned(escaped) => escaped.into_bytes(),
+        },
+        Err(_) => unreachable!("JSON is UTF-8"),
+    })
+}
+
+/// JSON with every character escaped that [`needs_escaping`], but line feeds, which are between values in indented JSON.
+#[must_use]
+pub fn escaped_json(plain: &str) -> Cow<'_, str> {
+    let is_unsafe = |character: char| needs_escaping(character) && character != '\n';
+    if (plain.is_ascii() && !plain.as_bytes().contains(&0x7F)) || !plain.chars().any(is_unsafe) {
+        return Cow::Borrowed(plain);
     }
     let mut escaped = String::with_capacity(plain.len() + 32);
-    for character in String::from_utf8_lossy(&plain).chars() {
-        if needs_escaping(character) && character != '\n' {
+    for character in plain.chars() {
+        if is_unsafe(character) {
             // All of them are in the basic multilingual plane, so four digits are enough (RFC 8259, section 7).
             // Writing to a String cannot fail.
             let _ = write!(escaped, "\\u{:04x}", u32::from(character));
@@ -143,7 +156,7 @@ pub fn json(value: &impl Serialize, pretty: bool) -> serde_json::Result<Vec<u8>>
             escaped.push(character);
         }
     }
-    Ok(escaped.into_bytes())
+    Cow::Owned(escaped)
 }
 
 /// The text with `***` for the value of every parameter whose name [`is_secret_name`], and for the user information of

@@ -3,8 +3,8 @@
 //     node page.mjs CHROMIUM run.html run.json [SCREENSHOTS]
 //
 // Fails when a number differs, when the console has anything to say, when the page asks for anything but images beside
-// it, when an image of the gallery does not load, when the page is wider than a phone, or when axe-core has a serious
-// finding in light or in dark. Waits for what it needs, and for nothing else.
+// it, when an image of the gallery does not load, when a number is outside of a phone's screen, or when axe-core has a
+// serious finding in light or in dark. Waits for what it needs, and for nothing else.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ const text = (page, selector) => page.$$eval(selector, (all) => all.map((one) =>
 const grouped = (number) => number.toLocaleString('en-US');
 
 try {
-  for (const [name, width, scheme] of [['light', 1200, 'light'], ['dark', 1200, 'dark'], ['narrow', 380, 'light']]) {
+  for (const [name, width, scheme] of [['light', 1100, 'light'], ['dark', 1100, 'dark'], ['narrow', 380, 'light'], ['narrow-dark', 380, 'dark']]) {
     const page = await browser.newPage();
     const [said, asked] = [[], []];
     page.on('console', (message) => said.push(message.text()));
@@ -51,8 +51,13 @@ try {
     last.hosts.forEach((host, row) => {
       const begin = `${host.host}${grouped(host.saved)}${grouped(host.failed)}${grouped(host.requests)}`;
       assert.ok(hosts[row].replaceAll(' ', '').startsWith(begin), hosts[row]);
+      // A host that has never answered has no times.
+      if (host.saved === 0) assert.ok(!/\d s/.test(hosts[row]), hosts[row]);
     });
-    const kinds = await text(page, 'h3 code');
+    const ranks = last.hosts.map((host) => [host.failed, host.failed + host.saved]);
+    const sorted = [...ranks].sort(([one, rows], [other, others]) => other - one || others - rows);
+    assert.deepEqual(ranks, sorted, 'the hosts with the most failures come first');
+    const kinds = await text(page, '.kinds code');
     assert.deepEqual(kinds, last.failures.map((group) => group.kind));
     const counted = (await text(page, '.charts table td:last-child')).map((count) => Number(count.replaceAll(',', '')));
     const buckets = report.modes.flatMap((mode) => mode.durations.map((bucket) => bucket.count));
@@ -70,9 +75,34 @@ try {
     assert.deepEqual(said, [], 'the console is silent');
     assert.equal(await page.$$eval('script', (all) => all.length), 0);
 
-    // Nobody has to scroll sideways.
+    // Nobody has to scroll sideways: neither the page, nor a part of it. On a phone, no number is outside of the screen.
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${wide} pixels in a window of ${width}`);
+    const outside = await page.evaluate((width) => {
+      const found = [];
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        const [text, range] = [texts.currentNode, document.createRange()];
+        if (!/\d/.test(text.data) || text.parentElement.closest('.sr, thead, .name')) continue;
+        range.selectNodeContents(text);
+        for (const { left, right, width: wide } of range.getClientRects()) {
+          if (wide > 0 && (left < 0 || right > width + 0.5)) found.push(text.data);
+        }
+      }
+      return found;
+    }, width);
+    assert.deepEqual(outside, [], `outside of ${width} pixels`);
+    // Both ends of each axis are shown, and the ends of names, which tell them apart.
+    const cut = await page.evaluate(() => {
+      const isCut = (one, whole) => {
+        const [inner, outer] = [one.getBoundingClientRect(), whole.getBoundingClientRect()];
+        return inner.width === 0 || inner.left < outer.left - 0.5 || inner.right > outer.right + 0.5;
+      };
+      const axes = [...document.querySelectorAll('.scale')].flatMap((axis) => [[axis.firstElementChild, axis], [axis.lastElementChild, axis]]);
+      const names = [...document.querySelectorAll('.name')].map((name) => [name.lastElementChild, name.closest('th')]);
+      return [...axes, ...names].filter(([one, whole]) => isCut(one, whole)).map(([one]) => one.textContent);
+    });
+    assert.deepEqual(cut, []);
 
     if (screenshots) {
       await page.evaluate(() => window.scrollTo(0, 0));

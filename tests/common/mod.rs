@@ -75,9 +75,28 @@ const UNWANTED_VARIABLES: [&str; 24] = [
     "LANG",
 ];
 
+/// The journal, in an output folder.
+pub const JOURNAL: &str = ".fetchimg.jsonl";
+
+/// The times of earlier runs, in an output folder.
+pub const RUNS: &str = ".fetchimg.runs.jsonl";
+
 /// The program, to be run in a new folder.
 pub fn fetchimg() -> Program {
     Program::new(env!("CARGO_BIN_EXE_fetchimg"))
+}
+
+/// Puts everything that fetchimg keeps in an output folder to where versions before 0.2 have it.
+pub fn make_older(output: &Path) {
+    let older = output.join(".fetchimg");
+    fs::create_dir_all(older.join("parts")).expect("a folder can be made");
+    fs::write(older.join("lock"), "").expect("a file can be written");
+    for (name, older_name) in [(JOURNAL, "manifest.jsonl"), (RUNS, "runs.jsonl")] {
+        match fs::rename(output.join(name), older.join(older_name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{name}: {error}"),
+            _ => {}
+        }
+    }
 }
 
 /// Waits until a condition holds. Panics with its name if it does not within the time limit of a run.
@@ -461,10 +480,20 @@ impl Run {
         &self.output
     }
 
-    /// The files in the output folder, as sorted relative paths; only `.fetchimg` is left out.
+    /// The path of the journal.
+    pub fn journal(&self) -> PathBuf {
+        self.output.join(JOURNAL)
+    }
+
+    /// Everything in the output folder, hidden or not, as sorted relative paths.
+    pub fn all_files(&self) -> Vec<String> {
+        files_below(&self.output)
+    }
+
+    /// The files in the output folder, as sorted relative paths; only what fetchimg keeps for itself is left out.
     pub fn files(&self) -> Vec<String> {
         let mut files = files_below(&self.output);
-        files.retain(|file| !file.starts_with(".fetchimg/"));
+        files.retain(|file| !file.starts_with(".fetchimg/") && file != JOURNAL && file != RUNS);
         files
     }
 
@@ -477,7 +506,7 @@ impl Run {
     /// All records of the journal, in its order; those of earlier runs in the same folder come first.
     #[track_caller]
     pub fn records(&self) -> Vec<Value> {
-        let journal = self.file(".fetchimg/manifest.jsonl");
+        let journal = self.file(JOURNAL);
         let journal = String::from_utf8(journal).unwrap_or_else(|error| panic!("the journal: {error}\n{self}"));
         journal
             .lines()
@@ -498,10 +527,17 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("standard output: {error}\n{self}"))
     }
 
-    /// The files in `.fetchimg` that are not meant to stay, such as unfinished bodies.
+    /// The files in `.fetchimg` that are not meant to stay, such as unfinished bodies. If the run has ended by itself and
+    /// there are none, the folder must be gone as well.
+    #[track_caller]
     pub fn leftovers(&self) -> Vec<String> {
-        let mut files = files_below(&self.output.join(".fetchimg"));
-        files.retain(|file| !["manifest.jsonl", "lock", "runs.jsonl"].contains(&file.as_str()));
+        let folder = self.output.join(".fetchimg");
+        let mut files = files_below(&folder);
+        if self.signal.is_none() {
+            assert!(!files.is_empty() || !folder.exists(), "an empty folder is left\n{self}");
+        } else {
+            files.retain(|file| file != "lock");
+        }
         files
     }
 }

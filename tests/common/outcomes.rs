@@ -6,7 +6,7 @@ use super::Run;
 
 impl Run {
     /// The last record of each row in list order: `saved a.png`, `failed bad_url`, `failed http_status 404`,
-    /// `skipped duplicate_url a.png`. A row without a record fails the test.
+    /// `refused too_small`, `skipped duplicate_url a.png`. A row without a record fails the test.
     #[track_caller]
     pub fn outcomes(&self) -> Vec<String> {
         let last = self.records().iter().filter_map(|record| record["index"].as_u64()).max();
@@ -20,6 +20,7 @@ pub fn outcome(record: &Value) -> String {
     let status = text("status");
     let details = match status.as_str() {
         "saved" => vec![text("path")],
+        "refused" => vec![text("error")],
         "failed" => {
             vec![text("error"), record["http_status"].as_u64().map_or_else(String::new, |code| code.to_string())]
         }

@@ -59,6 +59,10 @@ pub enum Outcome {
         http_status: Option<u16>,
         retried: bool,
     },
+    /// By a wish of the user.
+    Refused {
+        error: &'static str,
+    },
 }
 
 /// What the file should hold.
@@ -90,6 +94,11 @@ const fn saved(name: &'static str, does: &'static str) -> Case {
 /// Something fails, for good.
 const fn fails(name: &'static str, error: &'static str, does: &'static str) -> Case {
     Case { outcome: Outcome::Failed { error, http_status: None, retried: false }, ..saved(name, does) }
+}
+
+/// Something is refused, because the user wishes so.
+const fn refuses(name: &'static str, error: &'static str, does: &'static str) -> Case {
+    Case { outcome: Outcome::Refused { error }, ..saved(name, does) }
 }
 
 /// Something fails, and again.
@@ -179,9 +188,11 @@ impl Case {
         let attempts = match self.outcome {
             Outcome::Saved { .. } => 1 + u8::from(self.note.contains("at the second try")),
             Outcome::Failed { retried, .. } => 1 + u8::from(retried),
+            Outcome::Refused { .. } => 1,
         };
         match self.outcome {
             Outcome::Saved { .. } => json!(["saved", attempts]).to_string(),
+            Outcome::Refused { error } => json!(["refused", error, null, false, attempts]).to_string(),
             Outcome::Failed { error, http_status, retried } => {
                 let may_pass = retried || self.note.contains("another run may succeed");
                 json!(["failed", error, http_status, may_pass, attempts]).to_string()
@@ -195,6 +206,7 @@ impl Case {
             Outcome::Saved { body: Body::Sent, .. } => "saves it as it came".to_owned(),
             Outcome::Saved { name: "", .. } => "saves it".to_owned(),
             Outcome::Saved { name, .. } => format!("saves it as `{name}`"),
+            Outcome::Refused { error } => format!("refuses it as `{error}`"),
             Outcome::Failed { error, http_status, retried } => {
                 let status = http_status.map_or_else(String::new, |code| format!(" {code}"));
                 format!("`{error}`{status}, {}", if retried { "tried again" } else { "at once" })
@@ -473,7 +485,7 @@ const CONTENTS: &[Case] = &[
         .at("/packed/compress/400")
         .says("compressed as compress"),
     fails("gzip-header-broken", "protocol", "sends gzip with a damaged header").at("/packed-broken/400"),
-    fails("gzip-bomb", "too_large", "sends a megabyte for each kilobyte of gzip, without end")
+    refuses("gzip-bomb", "too_large", "sends a megabyte for each kilobyte of gzip, without end")
         .at("/bomb")
         .with(&["--max-bytes", "50MB"])
         .note("memory and disk are bounded"),
@@ -486,14 +498,14 @@ const CONTENTS: &[Case] = &[
 ];
 
 const ENDLESS: &[Case] = &[
-    fails("image-endless", "too_large", "sends an image without end").at("/endless").with(SMALL).says("--max-bytes"),
-    fails("close-delimited-endless", "too_large", "sends an image without length and end")
+    refuses("image-endless", "too_large", "sends an image without end").at("/endless").with(SMALL).says("--max-bytes"),
+    refuses("close-delimited-endless", "too_large", "sends an image without length and end")
         .with(SMALL)
         .says("--max-bytes"),
-    fails("announced-too-large", "too_large", "announces one byte too many").at("/png/1048577").with(SMALL),
-    fails("chunked-too-large", "too_large", "sends one byte too many").at("/chunked/1048577").with(SMALL),
+    refuses("announced-too-large", "too_large", "announces one byte too many").at("/png/1048577").with(SMALL),
+    refuses("chunked-too-large", "too_large", "sends one byte too many").at("/chunked/1048577").with(SMALL),
     saved("largest", "sends just as many bytes as are allowed").at("/chunked/1048576").with(SMALL),
-    fails("chunk-tiny-endless", "too_large", "sends chunks of one byte without end").with(&["--max-bytes", "64KiB"]),
+    refuses("chunk-tiny-endless", "too_large", "sends chunks of one byte without end").with(&["--max-bytes", "64KiB"]),
     fails("page-endless", "not_an_image", "sends a page without end").at("/page-endless").says("HTML"),
     fails("white-space-endless", "not_an_image", "sends white space without end").says("white space"),
     fails("comment-endless", "not_an_image", "sends an XML comment without end").says("XML"),

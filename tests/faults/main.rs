@@ -120,6 +120,7 @@ impl Group {
             }
             match case.outcome {
                 Outcome::Failed { .. } => some_failed = true,
+                Outcome::Refused { .. } => {}
                 Outcome::Saved { name, body } => {
                     let name = if name.is_empty() { format!("{}.png", case.name) } else { name.to_owned() };
                     let expected = expected(body, case, url, server);
@@ -177,9 +178,8 @@ fn is_about(request: &common::Request, case: &Case) -> bool {
 /// The part of a record that programs act on, as [`Case::told`] says it.
 fn told(record: &Value) -> String {
     match record["status"].as_str() {
-        Some("failed") => {
-            json!(["failed", record["error"], record["http_status"], record["retryable"], record["attempts"]])
-                .to_string()
+        Some(status @ ("failed" | "refused")) => {
+            json!([status, record["error"], record["http_status"], record["retryable"], record["attempts"]]).to_string()
         }
         _ => json!([record["status"], record["attempts"]]).to_string(),
     }

@@ -136,9 +136,13 @@ fn the_source_folder_is_a_table_of_contents() {
 
 #[test]
 fn the_private_folder_is_named_once() {
-    let mut places = Vec::new();
+    let (mut places, mut files) = (Vec::new(), BTreeSet::new());
     for (path, text) in sources() {
         let code = Code::of(&text);
+        let is_code = |start: usize| !code.is_comment[start] && !code.is_in_test(line_of(&text, start));
+        if text.match_indices("\".fetchimg").any(|(start, _)| is_code(start)) {
+            files.insert(path.clone());
+        }
         for (start, _) in text.match_indices("\".fetchimg\"") {
             if !code.is_comment[start] && !code.is_in_test(line_of(&text, start)) {
                 places.push(format!("src/{}:{}", path.display(), line_of(&text, start)));
@@ -146,6 +150,7 @@ fn the_private_folder_is_named_once() {
         }
     }
     assert_eq!(places.len(), 1, "\".fetchimg\" should be written in one place: {places:?}");
+    assert_eq!(files, BTreeSet::from([Path::new("util/private_file.rs").to_owned()]), "one file names what is hidden");
 }
 
 /// The forbidden imports of a file below `src`, as they are told to people.

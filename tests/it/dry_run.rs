@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::common::outcomes::manifest;
-use crate::common::{Run, Server, TestDir, fetchimg};
+use crate::common::{JOURNAL, Run, Server, TestDir, fetchimg};
 
 /// No request was sent, and no folder was created.
 #[track_caller]
@@ -95,7 +95,7 @@ fn a_folder_with_images_is_looked_at_and_left_alone() {
     fs::write(first.output().join("2.png"), "another size").expect("it is there");
     // A file that fetchimg did not write.
     fs::write(first.output().join("4.png"), "mine").expect("a folder");
-    let journal = first.file(".fetchimg/manifest.jsonl");
+    let journal = first.file(JOURNAL);
     let asked = server.requests().len();
 
     let run = fetchimg().in_dir(&first.dir).lines(&urls).args(["--dry-run", "--json"]).run();
@@ -105,12 +105,12 @@ fn a_folder_with_images_is_looked_at_and_left_alone() {
     assert_eq!(plan["skipped_by_reason"], json!({"already_saved": 2, "file_exists": 1}), "{run}");
     assert_eq!(plan["first_names"], json!(["1.png", "2.png", "5.png"]), "{run}");
     assert_eq!(plan["dry_run"], true, "{run}");
-    assert_eq!(run.file(".fetchimg/manifest.jsonl"), journal, "{run}");
+    assert_eq!(run.file(JOURNAL), journal, "{run}");
     assert_eq!(server.requests().len(), asked, "{run}");
 
     let run = fetchimg().in_dir(&first.dir).lines(&urls).args(["--dry-run", "--json", "--overwrite"]).run();
     assert_eq!(run.report()["to_fetch"], 6, "{run}");
-    assert_eq!(run.file(".fetchimg/manifest.jsonl"), journal, "{run}");
+    assert_eq!(run.file(JOURNAL), journal, "{run}");
 
     // The run now does what the dry run said.
     let run = fetchimg().in_dir(&first.dir).lines(&urls).arg("--json").run();

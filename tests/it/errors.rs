@@ -15,21 +15,41 @@ const TWO_RETRIES: [&str; 4] = ["--retries", "2", "--retry-wait", "0.01"];
 /// the caller checks the returned record.
 #[track_caller]
 fn failure(url: &str, arguments: &[&str]) -> (Run, Value) {
+    let (run, record) = without_image(url, arguments);
+    assert_eq!((run.status, &record["status"]), (Some(1), &"failed".into()), "{run}");
+    assert!(run.stderr.contains(&format!("ERROR fetchimg: Failed: {url}: ")), "{run}");
+    (run, record)
+}
+
+/// The same for an image that the user does not want: nothing has failed.
+#[track_caller]
+fn refused_at_once(target: &str, error: &str, arguments: &[&str]) -> (Run, Value) {
+    let server = Server::start();
+    let url = server.url(target);
+    let (run, record) = without_image(&url, arguments);
+    assert_eq!((run.status, &record["status"]), (Some(0), &"refused".into()), "{run}");
+    assert_eq!(verdict(&record), json!([error, null, false, 1]), "{run}");
+    assert!(!run.stderr.contains("ERROR"), "{run}");
+    assert!(run.stderr.contains(&format!("INFO fetchimg: Refused: {url}: ")), "{run}");
+    assert_eq!(server.requests().len(), 1, "{run}");
+    (run, record)
+}
+
+/// Fetches a URL that ends without an image, beside one that is good, and returns its record.
+#[track_caller]
+fn without_image(url: &str, arguments: &[&str]) -> (Run, Value) {
     let good = Server::start();
     let run =
         fetchimg().lines([url, &good.url("/jpeg/good.jpg")]).args(TWO_RETRIES).args(arguments.iter().copied()).run();
-    assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.files(), ["good.jpg"], "{run}");
     assert_eq!(run.file("good.jpg"), good.body("/jpeg/good.jpg"), "{run}");
     assert_eq!(run.leftovers(), [""; 0], "{run}");
     assert_eq!(run.records().len(), 2, "{run}");
     assert_eq!(run.record(1)["status"], "saved", "{run}");
     let record = run.record(0);
-    assert_eq!(record["status"], "failed", "{run}");
     assert_eq!(record["url"], url, "{run}");
     assert!(record["path"].is_null(), "{run}");
     assert!(!record["message"].as_str().unwrap_or_default().is_empty(), "{run}");
-    assert!(run.stderr.contains(&format!("ERROR fetchimg: Failed: {url}: ")), "{run}");
     (run, record)
 }
 
@@ -282,7 +302,7 @@ fn a_page_without_end_is_recognised_at_its_beginning() {
 
 #[test]
 fn an_image_without_end_is_cut_off() {
-    let (run, record) = fails_at_once("/endless/a.png", "too_large", &["--max-bytes", "1MiB"]);
+    let (run, record) = refused_at_once("/endless/a.png", "too_large", &["--max-bytes", "1MiB"]);
     assert!(run.elapsed < Duration::from_secs(5), "{run}");
     assert!(record["message"].as_str().is_some_and(|text| text.contains("--max-bytes")), "{run}");
 }
@@ -295,8 +315,8 @@ fn a_length_that_is_too_large_is_believed_at_once() {
 
 #[test]
 fn max_bytes_are_allowed_and_one_more_is_not() {
-    fails_at_once("/png/1001/a.png", "too_large", &["--max-bytes", "1000"]);
-    fails_at_once("/chunked/1001/a.png", "too_large", &["--max-bytes", "1000"]);
+    refused_at_once("/png/1001/a.png", "too_large", &["--max-bytes", "1000"]);
+    refused_at_once("/chunked/1001/a.png", "too_large", &["--max-bytes", "1000"]);
     let server = Server::start();
     let run = fetchimg()
         .lines([server.url("/png/1000/a.png"), server.url("/chunked/1000/b.png")])
@@ -309,7 +329,7 @@ fn max_bytes_are_allowed_and_one_more_is_not() {
 
 #[test]
 fn an_image_of_another_format_is_not_accepted() {
-    let (run, record) = fails_at_once("/png/300/a.jpg", "not_accepted", &["--accept", "jpeg,webp"]);
+    let (run, record) = refused_at_once("/png/300/a.jpg", "not_accepted", &["--accept", "jpeg,webp"]);
     assert!(record["message"].as_str().is_some_and(|text| text.to_lowercase().contains("png")), "{run}");
 }
 
@@ -395,7 +415,7 @@ fn a_body_without_end_costs_neither_memory_nor_disk() {
     for target in ["/bomb/a.png", "/endless/a.png"] {
         let running = fetchimg().lines([server.url(target)]).args(["--max-bytes", "100MB"]).start();
         let (run, memory) = running.wait_and_weigh();
-        assert_eq!((run.status, &run.record(0)["error"]), (Some(1), &"too_large".into()), "{run}");
+        assert_eq!((run.status, &run.record(0)["error"]), (Some(0), &"too_large".into()), "{run}");
         assert!(run.record(0)["message"].as_str().expect("a message").contains("--max-bytes"), "{run}");
         assert!((1..64_000_000).contains(&memory), "{memory} bytes of memory\n{run}");
         assert_eq!((run.files().len(), run.leftovers().len()), (0, 0), "{run}");

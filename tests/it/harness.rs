@@ -674,8 +674,8 @@ fn a_run_is_seen_from_all_sides() {
     let run = shell(
         "cat; echo oops >&2; mkdir -p images/.fetchimg/parts images/sub
          printf a > images/b.png; printf b > images/sub/a.png; printf c > images/.hidden
-         printf '{\"index\":0,\"n\":1}\\n{\"index\":1}\\n{\"index\":0,\"n\":2}\\n' > images/.fetchimg/manifest.jsonl
-         touch images/.fetchimg/lock images/.fetchimg/runs.jsonl images/.fetchimg/parts/x
+         printf '{\"index\":0,\"n\":1}\\n{\"index\":1}\\n{\"index\":0,\"n\":2}\\n' > images/.fetchimg.jsonl
+         touch images/.fetchimg.runs.jsonl images/.fetchimg/parts/x
          exit 3",
     )
     .stdin("{\"ok\": true}")

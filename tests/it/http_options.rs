@@ -470,7 +470,7 @@ fn the_folder_of_a_run_holds_no_traces_of_the_list_itself() {
     let seen = traces(&run).into_iter().filter(|(_, content)| String::from_utf8_lossy(content).contains("x=seen"));
     let places =
         seen.map(|(place, _)| Path::new(&place).file_name().map(std::ffi::OsStr::to_owned)).collect::<Vec<_>>();
-    for expected in ["standard error", "manifest.jsonl", "records.jsonl"] {
+    for expected in ["standard error", ".fetchimg.jsonl", "records.jsonl"] {
         assert!(places.iter().flatten().any(|place| place == expected), "{expected}: {places:?}\n{run}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Program, Run, Running, Server, TestDir, fetchimg, wait_until};
+use crate::common::{JOURNAL, Program, Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -26,9 +26,9 @@ fn rows_with(run: &Run, status: &str) -> Vec<u64> {
 #[track_caller]
 fn wait_for_images(running: &Running, count: usize) {
     let output = running.dir().join("images");
+    let is_image = |entry: &std::fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
     wait_until(&format!("{count} images"), || {
-        // .fetchimg is there as well.
-        std::fs::read_dir(&output).map_or(0, Iterator::count) > count
+        std::fs::read_dir(&output).map_or(0, |entries| entries.flatten().filter(is_image).count()) >= count
     });
 }
 
@@ -54,10 +54,11 @@ fn an_interrupted_run_says_so_keeps_what_it_has_and_goes_on_later() {
     }
     assert!(run.stdout.contains("Download time: "), "{run}");
     assert!(run.stdout.contains("2: 2 interrupted"), "{run}");
+    assert!(run.stdout.ends_with("interrupted: 2 rows left; the same command goes on\n"), "{run}");
     let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
     assert_eq!(report["modes"][0]["saved"], 2, "{run}");
     assert_eq!(report["modes"][0]["failed"], 2, "{run}");
-    assert_eq!(report["ended"], "interrupted", "{run}");
+    assert_eq!((&report["ended"], &report["rows_left"]), (&"interrupted".into(), &2.into()), "{run}");
 
     server.open_gate();
     let run = fetchimg().in_dir(&run.dir).lines(&urls).run();
@@ -194,9 +195,61 @@ fn a_second_signal_is_obeyed_at_once() {
         let run = running.wait();
         assert!(asked.elapsed() < Duration::from_secs(3), "{run}");
         assert_eq!(run.status, Some(status), "{run}");
+        assert!(run.stderr.contains("WARN fetchimg: Leaving now: "), "{run}");
         assert_eq!(run.files(), ["a.png"], "{run}");
         assert_eq!(run.file("a.png"), server.body("/png/300/a.png"), "{run}");
     }
+}
+
+#[test]
+fn rows_that_were_only_read_ahead_are_left_to_the_next_run() {
+    let server = Server::start();
+    let gated = (0..300).map(|number| server.url(&format!("/gated/300/{number}.png"))).collect::<Vec<_>>();
+    let mut urls = vec![server.url("/png/300/saved.png")];
+    // The second one has the URL of a row that has begun, and the last one that of a row that has not.
+    urls.extend([gated[0].clone(), gated[0].clone()]);
+    urls.extend_from_slice(&gated[1..]);
+    urls.push(gated[299].clone());
+    let mut running = fetchimg().lines(&urls).args(["--per-host", "2", "--report", "report.json"]).start();
+    wait_for_images(&running, 1);
+    server.wait_for_hits("/gated/", 2, MAX_WAIT);
+    running.kill("INT");
+    let run = running.wait();
+    assert_eq!(run.status, Some(130), "{run}");
+    // One was saved, two were in flight, and one has the URL of one of those.
+    assert_eq!(rows_with(&run, "saved"), [0], "{run}");
+    assert_eq!(rows_with(&run, "failed"), [1, 3], "{run}");
+    assert_eq!(rows_with(&run, "skipped"), [2], "{run}");
+    assert_eq!(run.records().len(), 4, "{run}");
+    let report: Value = serde_json::from_slice(&run.dir.read("report.json")).expect("a report");
+    let mode = &report["modes"][0];
+    assert_eq!((&mode["rows"], &mode["failed"], &report["rows_left"]), (&4.into(), &2.into(), &301.into()), "{run}");
+    assert!(run.stdout.ends_with("interrupted: 301 rows left; the same command goes on\n"), "{run}");
+    assert!(!run.stderr.contains("Failed: "), "{run}");
+
+    server.open_gate();
+    let run = fetchimg().in_dir(&run.dir).lines(&urls).run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 301), "{run}");
+}
+
+#[test]
+fn without_a_known_length_the_number_of_rows_left_is_not_told() {
+    let server = Server::start();
+    let mut running = fetchimg().stdin_pipe();
+    running.write_line(server.url("/png/300/a.png"));
+    running.write_line(server.url("/gated/300/b.png"));
+    wait_for_images(&running, 1);
+    server.wait_for_hits("/gated/", 1, MAX_WAIT);
+    running.kill("INT");
+    // Its standard input is still open.
+    wait_until("the end", || !running.is_running());
+    let run = running.wait();
+    assert!(run.stdout.ends_with("\ninterrupted; the same command goes on\n"), "{run}");
+    let mut running = fetchimg().in_dir(&run.dir).lines([server.url("/gated/300/b.png")]).arg("--overwrite").start();
+    server.wait_for_hits("/gated/", 2, MAX_WAIT);
+    running.kill("INT");
+    let run = running.wait();
+    assert!(run.stdout.ends_with("interrupted: 1 row left; without --overwrite, the same command goes on\n"), "{run}");
 }
 
 #[test]
@@ -375,7 +428,7 @@ fn a_comparison_that_waits_for_its_list_can_be_interrupted() {
     let mut running = fetchimg().args(["--compare", "-"]).stdin_pipe();
     running.write_line("http://127.0.0.1:1/a.png");
     // When the journal exists, signals are handled already.
-    wait_until("the run has begun", || running.dir().join("images/.fetchimg/manifest.jsonl").exists());
+    wait_until("the run has begun", || running.dir().join("images").join(JOURNAL).exists());
     running.kill("INT");
     wait_until("the run has ended", || !running.is_running());
     let run = running.wait();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Server, TestDir, fetchimg, wait_until};
+use crate::common::{JOURNAL, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -396,7 +396,7 @@ fn the_first_request_leaves_while_the_list_is_still_being_written() {
 fn records_are_written_while_the_list_is_still_being_written() {
     let server = Server::start();
     let mut running = fetchimg().args(["--manifest", "-"]).stdin_pipe();
-    let journal = running.dir().join("images/.fetchimg/manifest.jsonl");
+    let journal = running.dir().join("images").join(JOURNAL);
     for (count, name) in (1..).zip(["a.png", "b.png"]) {
         running.write_line(server.url(&format!("/png/300/{name}")));
         wait_until("a record on standard output", || running.stdout().lines().count() == count);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::outcomes::{manifest, outcome};
-use crate::common::{Program, Run, Server, TestDir, fetchimg, wait_until};
+use crate::common::{ClosedPort, Picture, Program, Run, Server, TestDir, fetchimg, wait_until};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -362,6 +362,87 @@ fn a_report_counts_what_happened() {
 }
 
 #[test]
+fn the_last_lines_say_what_failed_where_the_records_are_and_what_to_do() {
+    let server = Server::start();
+    let port = ClosedPort::new();
+    let host = |url: String| url.split('/').nth(2).expect("a host").to_owned();
+    let (here, there) = (host(server.url("/")), host(server.url_for_host("localhost", "/")));
+    let mut urls = vec![server.url("/png/300/a.png"), port.url("/x.png")];
+    urls.extend((0..3).map(|number| server.url(&format!("/status/404/{number}.png"))));
+    urls.extend((0..2).map(|number| server.url_for_host("localhost", &format!("/status/403/{number}.png"))));
+    let run = fetchimg().lines(&urls).args(["--retries", "0", "-o", "my photos"]).run();
+    let end = run.stdout.split_once("The images are in my photos\n").map(|(_, end)| end).unwrap_or_default();
+    let words = end.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = format!(
+        "Failed: 3 at {here} (http_status 404); 2 at {there} (http_status 403); 1 at {port} (connect) \
+         Records: my photos/.fetchimg/manifest.jsonl \
+         Next: the same command tries them again; 1 may succeed: fetchimg list.txt --retries 0 -o 'my photos'"
+    );
+    assert_eq!(words, expected, "{run}");
+    assert!(run.stdout.lines().all(|line| line.chars().count() <= 80), "{run}");
+
+    // Nothing would be better now, so the failures are to be looked at.
+    let run = fetchimg().lines(&urls[2..]).run();
+    assert!(run.stdout.contains("\nNext:    none of them would succeed now; to list them:"), "{run}");
+    assert!(run.stdout.ends_with("jq -c 'select(.error)' images/.fetchimg/manifest.jsonl\n"), "{run}");
+    // A command with a secret is not shown.
+    let run = fetchimg().lines(&urls[1..2]).args(["--retries", "0", "-u", "ann:secret"]).run();
+    assert!(run.stdout.ends_with("\nNext:    the same command tries them again\n"), "{run}");
+    let run = fetchimg().lines(&urls[1..2]).args(["--retries", "0", "--overwrite"]).run();
+    assert!(run.stdout.ends_with("Next:    without --overwrite, the same command tries them again\n"), "{run}");
+    // The images are all there.
+    let run = fetchimg().lines(&urls[..1]).run();
+    assert!(run.stdout.ends_with("The images are in images\n"), "{run}");
+}
+
+#[test]
+fn a_single_url_gets_a_single_line() {
+    let server = Server::start();
+    let url = server.url("/sized/640/480/z.png");
+    let dir = TestDir::new();
+    let run = fetchimg().in_dir(&dir).arg(&url).args(["--report", "run.txt", "--report", "run.json"]).run();
+    assert_eq!((run.status, &*run.stdout), (Some(0), "saved images/z.png, 2.75 KiB, 640 x 480, png\n"), "{run}");
+    // Files stay whole.
+    assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("Download time: "), "{run}");
+    let report: Value = serde_json::from_slice(&run.dir.read("run.json")).expect("a report");
+    assert_eq!(report["modes"][0]["saved"], 1, "{run}");
+
+    let run = fetchimg().in_dir(&dir).arg(&url).run();
+    assert_eq!((run.status, &*run.stdout), (Some(0), "skipped images/z.png, already_saved\n"), "{run}");
+    let run = fetchimg().arg(server.url("/status/404/a.png")).run();
+    assert_eq!((run.status, &*run.stdout, run.stderr.lines().count()), (Some(1), "", 1), "{run}");
+    let run = fetchimg().arg(server.url("/status/404/a.png")).terminal(200, 24).run();
+    let line = format!("failed: {}: 404 Not Found", server.url("/status/404/a.png"));
+    assert_eq!((&*run.stdout, Picture::of(&run.stderr, 200, 24).lines()), ("", vec![line]), "{run}");
+    // The same as a list, and both modes, have a report.
+    let run = fetchimg().lines([&url]).run();
+    assert!(run.stdout.contains("Download time: "), "{run}");
+    let run = fetchimg().arg(&url).arg("--compare").run();
+    assert!(run.stdout.contains("Speed-up: "), "{run}");
+}
+
+#[test]
+fn a_list_that_is_none_is_told_in_one_sentence() {
+    let server = Server::start();
+    let dir = TestDir::new();
+    dir.write("bad.csv", format!("link\n{}\n", server.url("/png/300/a.png")));
+    dir.write("good.txt", server.url("/png/300/b.png"));
+    let run = fetchimg().in_dir(&dir).args(["bad.csv", "--report", "run.txt"]).run();
+    assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
+    assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv is no list of URLs"), "{run}");
+    let run = fetchimg().in_dir(&dir).args(["bad.csv", "--dry-run"]).run();
+    assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
+    // The rows before it have their numbers, and nothing says that the same command goes on.
+    let run = fetchimg().in_dir(&dir).args(["good.txt", "bad.csv"]).run();
+    assert_eq!(run.status, Some(3), "{run}");
+    assert_eq!([&run.stdout, &run.stderr].map(|text| text.matches("is no list of URLs").count()), [0, 1], "{run}");
+    assert!(run.stdout.ends_with("The list was not read to its end.\n"), "{run}");
+    for text in [&run.stdout, &run.stderr] {
+        assert!(!text.contains("goes on") && !text.contains("interrupted"), "{run}");
+    }
+}
+
+#[test]
 fn a_report_in_a_file_is_the_one_on_standard_output() {
     let server = Server::start();
     let run = fetchimg()
@@ -541,7 +622,8 @@ fn log_lines_have_a_form_of_their_own() {
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{run}");
     assert!(
-        is_log_line(lines[0], "INFO") && lines[0].ends_with(&format!("Z  INFO fetchimg: Downloaded: {good}")),
+        is_log_line(lines[0], "INFO")
+            && lines[0].ends_with(&format!("Z  INFO fetchimg: Downloaded: {good} -> images/a.png")),
         "{run}"
     );
     assert!(
@@ -557,10 +639,92 @@ fn log_lines_can_be_json() {
     let run = fetchimg().lines(&urls).args(["--log-format", "json", "--sequential"]).run();
     let lines = manifest(run.stderr.as_bytes());
     assert_eq!(lines.len(), 2, "{run}");
-    assert_eq!(lines[0]["message"], format!("Downloaded: {}", urls[0]), "{run}");
+    assert_eq!(lines[0]["message"], format!("Downloaded: {} -> images/a.png", urls[0]), "{run}");
     let said: Vec<_> = lines.iter().map(|line| (line["level"].as_str(), line["target"].as_str())).collect();
     assert_eq!(said, [(Some("INFO"), Some("fetchimg")), (Some("ERROR"), Some("fetchimg"))], "{run}");
     assert!(lines.iter().all(|line| line["timestamp"].is_string()), "{run}");
+}
+
+/// The fields of a line of the log in JSON, but for those that every line has and those that measure time.
+fn fields(line: &Value) -> Value {
+    let mut line = line.clone();
+    let fields = line.as_object_mut().expect("an object");
+    assert!(fields.remove("total_ms").is_none_or(|time| time.is_f64()), "{fields:?}");
+    fields.retain(|name, _| !["timestamp", "level", "target", "message"].contains(&name.as_str()));
+    line
+}
+
+#[test]
+fn log_lines_are_events_with_fields() {
+    let server = Server::start();
+    let (good, bad, busy) =
+        (server.url("/png/300/a.png"), server.url("/status/404/b.png"), server.url("/flaky/503/1/300/c.png"));
+    let host = good.split('/').nth(2).expect("a host");
+    let flags = ["-vv", "--log-format", "json", "--sequential", "--retry-wait", "0.01"];
+    let run = fetchimg().lines([&good, &bad, &busy, &good]).lines(["no url"]).args(flags).run();
+    let lines = manifest(run.stderr.as_bytes());
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).map(fields).collect::<Vec<_>>();
+    let saved = |url: &str, path: &str, attempts: u32| {
+        serde_json::json!({
+            "event": "saved", "url": url, "host": host, "path": path, "http_status": 200, "attempts": attempts, "bytes": 300,
+        })
+    };
+    assert_eq!(of("saved"), [saved(&good, "images/a.png", 1), saved(&busy, "images/c.png", 2)], "{run}");
+    assert_eq!(
+        of("failed"),
+        [
+            serde_json::json!({
+                "event": "failed", "url": bad, "host": host, "error": "http_status", "http_status": 404, "attempts": 1,
+            }),
+            serde_json::json!({"event": "failed", "url": "no url", "error": "bad_url", "attempts": 0}),
+        ],
+        "{run}"
+    );
+    let skipped = serde_json::json!({
+        "event": "skipped", "url": good, "host": host, "path": "images/a.png", "reason": "duplicate_url",
+    });
+    assert_eq!(of("skipped"), [skipped], "{run}");
+    let retry = serde_json::json!({
+        "event": "retry", "url": busy, "host": host, "error": "http_status", "http_status": 503, "attempts": 1,
+    });
+    assert_eq!(of("retry"), [retry], "{run}");
+    assert_eq!((of("request").len(), of("response").len()), (4, 4), "{run}");
+    let response = serde_json::json!({
+        "event": "response", "url": good, "host": host, "http_status": 200, "content_type": "image/png", "bytes": 300,
+    });
+    assert_eq!(of("response")[0], response, "{run}");
+}
+
+#[test]
+fn each_exchange_can_be_seen_and_nothing_of_the_libraries() {
+    let server = Server::start();
+    let (moved, there) = (server.url("/redirect/302/1/png/400/b.png"), server.url("/png/400/b.png"));
+    let run = fetchimg().lines([&moved]).args(["-vv", "--sequential"]).run();
+    let lines = run.stderr.lines().filter(|line| is_log_line(line, "TRACE"));
+    let said = lines.map(|line| line.split_once(" fetchimg: ").expect("a log line").1).collect::<Vec<_>>();
+    assert_eq!((said.len(), said[0], said[2]), (4, &*format!("> GET {moved}"), &*format!("> GET {there}")), "{run}");
+    assert!(said[1].starts_with("< 302 ") && said[1].ends_with(&format!(" from {moved}")), "{run}");
+    assert_eq!(said[3], format!("< 200 image/png 400 from {there}"), "{run}");
+    assert!(run.stderr.lines().all(|line| line.contains(" fetchimg: ")), "{run}");
+    let run = fetchimg().lines([&moved]).env("RUST_LOG", "hyper_util=debug").run();
+    assert!(run.stderr.contains(" hyper_util::"), "{run}");
+}
+
+#[test]
+fn what_can_be_done_is_said_once_and_not_on_each_row() {
+    let server = Server::start();
+    let lines = (0..4).map(|number| server.url(&format!("/page/{number}.png")));
+    let run = fetchimg().lines(lines).run();
+    assert_eq!(run.stderr.matches("Failed: ").count(), 4, "{run}");
+    assert_eq!(run.stderr.matches("; --accept any saves whatever comes").count(), 1, "{run}");
+    let dir = TestDir::new();
+    for name in ["a.png", "b.png", "c.png"] {
+        dir.write(format!("images/{name}"), "another file");
+    }
+    let run =
+        fetchimg().in_dir(&dir).lines(["a", "b", "c"].map(|name| server.url(&format!("/png/300/{name}.png")))).run();
+    assert_eq!(run.stderr.matches("Kept: ").count(), 3, "{run}");
+    assert_eq!(run.stderr.matches("; --overwrite replaces it").count(), 1, "{run}");
 }
 
 #[test]

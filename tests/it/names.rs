@@ -291,7 +291,8 @@ fn nasty_names_land_safely_in_the_folder() {
         "%2e%2e%2f".into(),
         "...".into(),
         "%2efetchimg".into(),
-        ".fetchimg%2Fmanifest.jsonl".into(),
+        ".fetchimg%2Flock".into(),
+        ".fetchimg.jsonl".into(),
         ".hidden.png".into(),
         "con.png".into(),
         "NUL".into(),
@@ -415,12 +416,29 @@ fn a_slice_takes_a_part() {
         ("{stem:0:3}", ["kät.png".to_owned(), format!("kät-{second}.png"), "ab.jpg".into()]),
         ("{stem:2:200}.{ext}", ["tzchen.png", "tzlein.png", "_.jpg"].map(str::to_owned)),
         ("{host:0:3}/{stem:4:5}{index}", ["127/c0.png", "127/l1.png", "127/2.jpg"].map(str::to_owned)),
-        // Text lists have no columns.
-        ("{col.class}/{index}", ["none/0.png", "none/1.png", "none/2.jpg"].map(str::to_owned)),
     ] {
         let run = fetchimg().lines(urls(&server, &targets)).args(["--name", template]).run();
         assert_eq!(saved(&run, &server, &targets), names, "{template}");
     }
+}
+
+#[test]
+fn a_text_list_has_no_columns_for_names() {
+    let server = Server::start();
+    for arguments in [&[][..], &["--input-format", "text"]] {
+        let run = fetchimg()
+            .lines(urls(&server, &["/png/300/a.png"]))
+            .args(["--name", "{col.class}/{index}"])
+            .args(arguments)
+            .run();
+        assert_eq!((run.status, run.files().len()), (Some(3), 0), "{run}");
+        assert!(run.stderr.starts_with("fetchimg: list.txt is no list of URLs: it was taken for text"), "{run}");
+        assert!(run.stderr.contains("which has no column class, as --name says"), "{run}");
+    }
+    assert_eq!(server.requests().len(), 0);
+    // A URL on the command line is no list.
+    let run = fetchimg().args([&*server.url("/png/300/a.png"), "--name", "{col.class}-{index}"]).run();
+    assert_eq!(run.outcomes(), ["saved none-0.png"], "{run}");
 }
 
 #[test]

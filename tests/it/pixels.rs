@@ -67,6 +67,25 @@ fn modes_say_what_becomes_of_the_proportions() {
 }
 
 #[test]
+fn waiting_for_a_processor_is_no_download() {
+    let server = Server::start();
+    // Many more images at once than there are processors.
+    let urls = (0..40).map(|number| server.url(&format!("/photo/900/700/{number}.jpg")));
+    let run = fetchimg().lines(urls).args(["--resize", "100", "--json"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let sum = |name: &str| run.records().iter().filter_map(|record| record[name].as_f64()).sum::<f64>() / 1000.0;
+    let (total, waited) = (sum("total_ms"), sum("processor_wait_ms"));
+    assert!(waited > 0.0 && waited < total, "{waited} of {total} s\n{run}");
+    let report = run.report();
+    let seconds = |value: &Value| value.as_f64().expect("a number");
+    let downloads = seconds(&report["modes"][0]["sum_of_downloads_seconds"]);
+    assert!((downloads - (total - waited)).abs() < 0.01, "{downloads} is not {total} - {waited}");
+    let wall = seconds(&report["modes"][0]["wall_seconds"]);
+    let estimate = seconds(&report["comparison"]["sequential_seconds"]);
+    assert!((estimate - downloads.max(wall)).abs() < 0.01, "{estimate}: {downloads}, {wall}");
+}
+
+#[test]
 fn images_that_are_smaller_than_the_box_are_counted() {
     let server = Server::start();
     let urls = ["/sized/400/200/wide.png", "/sized/90/50/small.png", "/sized/100/100/same.png"];

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::{Picture, Program, Run, Running, Server, fetchimg, wait_until};
+use crate::common::{ClosedPort, Picture, Program, Run, Running, Server, fetchimg, wait_until};
 
 /// Enough time for the view to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);
@@ -40,13 +40,23 @@ fn end(running: Running, server: &Server) -> Run {
     run
 }
 
-/// Nothing of the view is left, and every log line is whole.
+/// Nothing of the view is left, and every line that stays is whole: those of the log, and those that tell of failures.
 #[track_caller]
-fn assert_clean(run: &Run, (width, height): (usize, usize), log_lines: usize) {
+fn assert_clean(run: &Run, (width, height): (usize, usize), lines_left: usize) {
     let picture = Picture::of(&run.stderr, width, height);
     let lines = picture.lines();
-    assert!(lines.iter().all(|line| line.starts_with("20") && line.contains(" fetchimg: ")), "{lines:#?}");
-    assert_eq!(lines.len(), log_lines, "{lines:#?}");
+    let is_log = |line: &str| line.starts_with("20") && line.contains(" fetchimg: ");
+    assert!(lines.iter().all(|line| line.starts_with("failed: ") || is_log(line)), "{lines:#?}");
+    assert_eq!(lines.len(), lines_left, "{lines:#?}");
+}
+
+/// The line that stays of the rows that [`busy`] has fail.
+fn missing(server: &Server, run: &Run) -> String {
+    let url = server.url("/status/404/");
+    let host = url.split('/').nth(2).expect("a host");
+    let line = format!("failed: 3 http_status 404 at {host}, such as {url}");
+    let lines = Picture::of(&run.stderr, 1000, 24).lines();
+    lines.into_iter().find(|found| found.starts_with(&line)).unwrap_or_else(|| panic!("{line}\n{run}"))
 }
 
 #[test]
@@ -54,13 +64,15 @@ fn a_terminal_shows_it_all_and_is_clean_in_the_end() {
     let (server, size) = (Server::start(), (100, 24));
     let running = busy(&server, PAUSE).terminal(100, 24).env("LANG", "en_GB.UTF-8").start();
     let all =
-        ["23/26", "3 failed: 3 http_status 404", "throttled: localhost", "left alone", "slowest ", "/…/slow-1.png"];
+        ["23/26", "failed: 3 http_status 404 at ", "throttled: localhost", "left alone", "slowest ", "/…/slow-1.png"];
     let seen = wait_to_see(&running, size, &all);
     assert!(seen.contains('█') && seen.contains(" of 58.6 KiB"), "{seen}");
-    assert!(running.stderr().contains("\u{1b}[31m3 failed"), "{seen}");
+    assert!(running.stderr().contains("\u{1b}[31mfailed: 3 "), "{seen}");
     let run = end(running, &server);
     assert_eq!(run.files().len(), 23, "{run}");
-    assert_clean(&run, size, 3);
+    assert_clean(&run, size, 1);
+    let coloured = run.stderr.contains("\u{1b}[31mfailed\u{1b}[0m: 3 http_status 404 at ");
+    assert!(coloured && missing(&server, &run).ends_with(".png: 404 Not Found"), "{run}");
 }
 
 #[test]
@@ -73,7 +85,7 @@ fn without_unicode_and_colours_it_is_plain_ascii() {
     // Only sequences that move the cursor or erase.
     let commands = run.stderr.split('\u{1b}').skip(1).filter_map(|text| text.chars().find(|c| c.is_alphabetic()));
     assert_eq!(commands.collect::<BTreeSet<_>>(), BTreeSet::from(['A', 'J', 'K', 'h', 'l']), "{run}");
-    assert_clean(&run, size, 3);
+    assert_clean(&run, size, 1);
 }
 
 #[test]
@@ -93,7 +105,9 @@ fn a_small_terminal_is_enough_and_it_may_change() {
         assert!(lines.len() <= most, "{width}x{height}: {lines:#?}");
     }
     let run = end(running, &server);
-    assert!(run.stderr.ends_with("\r\u{1b}[J"), "{run}");
+    // The view is removed, and the line that stays comes in its place.
+    let last = run.stderr.rsplit("\r\u{1b}[J").next().unwrap_or_default();
+    assert!(last.ends_with(": 404 Not Found\r\n") && last.lines().count() == 1, "{last:?}\n{run}");
 }
 
 #[test]
@@ -124,13 +138,72 @@ fn the_length_of_a_file_is_estimated_until_it_has_been_read() {
 fn many_log_lines_stay_whole_above_the_view() {
     let server = Server::start();
     let urls = (0..3000).map(|number| server.url(&format!("/status/404/{number}.png"))).collect::<Vec<_>>();
-    let run = fetchimg().lines(&urls).terminal(80, 24).run();
+    let run = fetchimg().lines(&urls).arg("-v").terminal(80, 24).run();
     assert_eq!(run.status, Some(1), "{run}");
     let lines = Picture::of(&run.stderr, 80, 24).lines();
     let errors = lines.iter().filter_map(|line| line.split_once(" ERROR fetchimg: ").map(|(_, said)| said.to_owned()));
     let expected = urls.iter().map(|url| format!("Failed: {url}: 404 Not Found")).collect::<BTreeSet<_>>();
     assert!(errors.collect::<BTreeSet<_>>() == expected, "{lines:#?}");
     assert_eq!(lines.len(), urls.len(), "{lines:#?}");
+}
+
+#[test]
+fn failures_are_one_line_for_each_host_and_kind_on_a_terminal() {
+    let server = Server::start();
+    let missing = (0..300).map(|number| server.url(&format!("/status/404/{number}.png")));
+    let forbidden = (0..2).map(|number| server.url_for_host("localhost", &format!("/status/403/{number}.png")));
+    let other = ["no url".to_owned(), server.url("/page/page.png")];
+    let list = missing.chain(forbidden).chain(other).collect::<Vec<_>>();
+    for arguments in [&[][..], &["-q"], &["--progress", "none"]] {
+        let run = fetchimg().lines(&list).args(arguments).terminal(200, 24).run();
+        let lines = Picture::of(&run.stderr, 1000, 24).lines();
+        let host = |url: &str| url.split('/').nth(2).unwrap_or_default().to_owned();
+        let (one, other) = (host(&list[0]), host(&list[300]));
+        let begins = [
+            format!("failed: 300 http_status 404 at {one}, such as http://{one}/status/404/"),
+            format!("failed: 2 http_status 403 at {other}, such as http://{other}/status/403/"),
+            "failed: no url: line 303 of list.txt is no http(s) URL: ".to_owned(),
+            format!("failed: http://{one}/page/page.png: the body is an HTML page; --accept any saves whatever comes"),
+        ];
+        assert_eq!((run.status, lines.len()), (Some(1), begins.len()), "{run}");
+        for begin in begins {
+            assert!(lines.iter().any(|line| line.starts_with(&begin)), "{begin}\n{lines:#?}");
+        }
+        // Each of them has its record all the same.
+        assert_eq!(run.records().len(), 304, "{run}");
+    }
+    // What asks for the log gets it, with a line for each row.
+    for (arguments, log) in [(&["--progress", "log"][..], ""), (&["-v"], ""), (&[], "fetchimg=error")] {
+        let run = fetchimg().lines(&list).args(arguments).env("RUST_LOG", log).terminal(200, 24).run();
+        assert_eq!(run.stderr.matches("Failed: ").count(), 304, "{run}");
+        assert!(!run.stderr.contains("failed: 300"), "{run}");
+    }
+    let run = fetchimg().lines(&list).args(["--log-format", "json"]).terminal(200, 24).run();
+    assert_eq!(run.stderr.matches(r#""event":"failed""#).count(), 304, "{run}");
+}
+
+#[test]
+fn a_host_that_is_down_or_silent_is_shown_with_its_rows_and_its_deadline() {
+    let (server, port) = (Server::start(), ClosedPort::new());
+    server.close_gate();
+    let down = (0..30).map(|number| port.url(&format!("/{number}.png")));
+    let silent = (0..10).map(|number| server.url(&format!("/gated/300/silent-{number}.png")));
+    let saved = (0..5).map(|number| server.url_for_host("localhost", &format!("/png/300/{number}.png")));
+    let flags = ["--connect-timeout", "2", "--stall-timeout", "60", "--retry-wait", "0.2"];
+    let running =
+        fetchimg().lines(down.chain(silent).chain(saved)).args(flags).terminal(80, 24).env("LC_ALL", "C").start();
+    wait_to_see(&running, (80, 24), &[&format!("down: {port} for "), " rows wait, given up in "]);
+    // Its deadline has passed: 4 times 2 s and the waits between.
+    let failed = format!("failed: 30 connect at {port}");
+    let host = server.url("/").split('/').nth(2).expect("a host").to_owned();
+    let seen = wait_to_see(&running, (80, 24), &[&failed, &format!("silent: {host} for ")]);
+    assert!(seen.contains(", 10 rows wait, given up in "), "{seen}");
+    running.resize(40, 10);
+    wait_to_see(&running, (80, 24), &["failed: 30x connect at 127", "silent ", "s, 10 rows, "]);
+    let run = end(running, &server);
+    assert_eq!(run.files().len(), 15, "{run}");
+    let lines = Picture::of(&run.stderr, 1000, 24).lines();
+    assert!(lines.iter().any(|line| line.starts_with(&failed)), "{run}");
 }
 
 #[test]
@@ -143,7 +216,9 @@ fn a_second_signal_leaves_a_clean_terminal_too() {
     running.kill("INT");
     let run = running.wait();
     assert_eq!(run.status, Some(130), "{run}");
-    assert_clean(&run, size, 4);
+    assert!(run.stderr.contains("Leaving now: "), "{run}");
+    missing(&server, &run);
+    assert_clean(&run, size, 3);
     server.open_gate();
 }
 

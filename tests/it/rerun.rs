@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::outcomes::{manifest, outcome};
-use crate::common::{Program, Run, Server, TestDir, fetchimg};
+use crate::common::{JOURNAL, Program, RUNS, Run, Server, TestDir, fetchimg};
 
 /// The longest wait for a request. Every wait is far shorter.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -33,7 +33,10 @@ fn outcomes(run: &Run) -> Vec<String> {
 /// The names in a folder that begin with a dot.
 fn hidden(run: &Run) -> Vec<String> {
     let names = fs::read_dir(run.output()).expect("a folder").flatten().map(|entry| entry.file_name());
-    names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with('.')).collect()
+    let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with('.'));
+    let mut names = names.collect::<Vec<_>>();
+    names.sort();
+    names
 }
 
 #[test]
@@ -55,14 +58,29 @@ fn a_second_run_has_nothing_to_do() {
 }
 
 #[test]
-fn a_skipped_row_has_no_more_than_it_needs() {
+fn a_skipped_row_has_what_is_known_of_its_file_in_every_later_run() {
     let server = Server::start();
-    let url = server.url("/png/300/a.png");
-    let first = fetchimg().lines([&url]).run();
-    let second = recorded().lines([&url]).in_dir(&first.dir).run();
-    let expected =
-        serde_json::json!({"index": 0, "url": url, "status": "skipped", "reason": "already_saved", "path": "a.png"});
-    assert_eq!(records(&second), [expected], "{second}");
+    let url = server.url("/sample/photo.jpg");
+    let flags = ["--hash", "md5,sha256", "--phash", "--exif", "--resize", "20"];
+    let first = fetchimg().lines([&url]).args(flags).run();
+    assert_eq!(first.status, Some(0), "{first}");
+    let saved = first.record(0);
+    let mut expected = serde_json::json!({"index": 0, "url": url, "status": "skipped", "reason": "already_saved"});
+    let of_the_file = ["path", "bytes", "format", "width", "height", "exif", "md5", "sha256", "phash", "original"];
+    for field in of_the_file {
+        assert!(!saved[field].is_null(), "{field}\n{first}");
+        expected[field] = saved[field].clone();
+    }
+    for field in ["orientation", "frames"] {
+        if !saved[field].is_null() {
+            expected[field] = saved[field].clone();
+        }
+    }
+    for _ in 0..3 {
+        let again = recorded().lines([&url]).in_dir(&first.dir).run();
+        assert_eq!(records(&again), [expected.clone()], "{again}");
+    }
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
@@ -139,7 +157,7 @@ fn a_torn_last_line_of_the_journal_harms_nothing() {
     let server = Server::start();
     let urls = [server.url("/png/300/a.png"), server.url("/png/300/b.png")];
     let first = fetchimg().lines(&urls).arg("--sequential").run();
-    let journal = first.output().join(".fetchimg/manifest.jsonl");
+    let journal = first.journal();
     let whole = fs::read(&journal).expect("the journal is there");
     let first_line = whole.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
     for kept in [whole.len() - 1, whole.len() - 20, first_line + 1, first_line, first_line - 1] {
@@ -158,7 +176,7 @@ fn a_journal_stays_one_record_per_line_when_its_last_was_torn() {
     let server = Server::start();
     let urls = [server.url("/png/300/a.png"), server.url("/png/300/b.png")];
     let first = fetchimg().lines(&urls[..1]).run();
-    let journal = first.output().join(".fetchimg/manifest.jsonl");
+    let journal = first.journal();
     let whole = fs::read_to_string(&journal).expect("the journal is there");
     fs::write(&journal, format!("{whole}{}", &whole[..40])).expect("it can be written");
 
@@ -172,7 +190,7 @@ fn garbage_in_the_journal_harms_nothing() {
     let server = Server::start();
     let urls = [server.url("/png/300/a.png"), server.url("/png/300/b.png")];
     let first = fetchimg().lines(&urls).run();
-    let journal = first.output().join(".fetchimg/manifest.jsonl");
+    let journal = first.journal();
     let whole = fs::read(&journal).expect("the journal is there");
     let garbage: [&[u8]; 8] = [
         b"\0\0\0\0\0\0\n",
@@ -199,14 +217,14 @@ fn a_journal_cannot_lead_outside() {
     let url = server.url("/png/300/a.png");
     let dir = TestDir::new();
     let absolute = dir.join("absolute.png");
-    for path in ["../outside.png", "sub/../../outside.png", absolute.to_str().expect("a path"), ".fetchimg/lock"] {
+    for path in ["../outside.png", "sub/../../outside.png", absolute.to_str().expect("a path"), ".fetchimg.jsonl"] {
         dir.write("outside.png", "the user's own");
         let line = serde_json::json!({"index": 0, "url": url, "status": "saved", "path": path, "bytes": 5});
-        dir.write("images/.fetchimg/manifest.jsonl", format!("{line}\n"));
+        dir.write("images/.fetchimg.jsonl", format!("{line}\n"));
         let run = fetchimg().in_dir(&dir).lines([&url]).run();
         assert_eq!(dir.read("outside.png"), b"the user's own", "{path}\n{run}");
         assert!(!absolute.exists(), "{path}\n{run}");
-        assert!(run.file(".fetchimg/lock").is_empty(), "{path}\n{run}");
+        assert_eq!(run.records().len(), 2, "{path}\n{run}");
         assert_eq!(run.files(), ["a.png"], "{path}\n{run}");
         fs::remove_file(run.output().join("a.png")).expect("it is there");
     }
@@ -349,7 +367,7 @@ fn urls_that_differ_in_what_is_redacted_are_different() {
     assert_eq!(second.status, Some(0), "{second}");
     assert!(outcomes(&second).iter().all(|words| words.starts_with("skipped already_saved ")), "{second}");
     assert_eq!(server.requests().len(), 2, "{second}");
-    let journal = second.file(".fetchimg/manifest.jsonl");
+    let journal = second.file(JOURNAL);
     let texts = [first.stdout, first.stderr, second.stdout, second.stderr, String::from_utf8_lossy(&journal).into()];
     assert!(texts.iter().all(|text| !text.contains("Secret")), "{texts:?}");
 }
@@ -537,7 +555,7 @@ fn one_folder_serves_one_run_at_a_time() {
 }
 
 #[test]
-fn nothing_but_images_and_one_hidden_folder_is_left() {
+fn nothing_but_images_and_two_hidden_files_is_left() {
     let server = Server::start();
     let good = [server.url("/png/300/a.png"), server.url("/png/200000/b.png"), server.url("/chunked/100000/c.png")];
     let run = fetchimg().lines(&good).run();
@@ -547,7 +565,7 @@ fn nothing_but_images_and_one_hidden_folder_is_left() {
         (["a.png", "b.png", "c.png"].map(String::from).to_vec(), vec![]),
         "{run}"
     );
-    assert_eq!(hidden(&run), [".fetchimg"], "{run}");
+    assert_eq!(hidden(&run), [JOURNAL, RUNS], "{run}");
 
     let bad = [
         "/status/404/a.png",
@@ -561,9 +579,11 @@ fn nothing_but_images_and_one_hidden_folder_is_left() {
     ];
     let run = fetchimg().lines(bad.map(|target| server.url(target))).args(["--retries=0", "--max-bytes=100000"]).run();
     assert_eq!(run.status, Some(1), "{run}");
-    assert!(run.outcomes().iter().all(|words| words.starts_with("failed ")), "{run}");
+    let outcomes = run.outcomes();
+    assert!(outcomes.iter().all(|words| words.starts_with("failed ") || words == "refused too_large"), "{run}");
+    assert_eq!(outcomes[7], "refused too_large", "{run}");
     assert_eq!((run.files(), run.leftovers()), (vec![], vec![]), "{run}");
-    assert_eq!(hidden(&run), [".fetchimg"], "{run}");
+    assert_eq!(hidden(&run), [JOURNAL], "{run}");
 }
 
 #[test]
@@ -646,16 +666,24 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
         assert_eq!(dir.read("victim/000001.part"), b"not ours", "{run}");
     }
     // Links in place of files that the program writes: to a file that exists, and to one that would be created.
-    for (link, status) in [("lock", 3), ("manifest.jsonl", 3), ("runs.jsonl", 0)] {
+    let links = [
+        (".fetchimg/lock", 3),
+        (JOURNAL, 3),
+        (RUNS, 0),
+        (".fetchimg/manifest.jsonl", 3),
+        (".fetchimg/runs.jsonl", 0),
+        (".fetchimg/journal.copy", 0),
+    ];
+    for (link, status) in links {
         for victim in ["thesis.txt", "new.txt"] {
             let dir = TestDir::new();
             dir.write("victim/thesis.txt", "not ours");
             std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
-            std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images/.fetchimg").join(link))
-                .expect("linked");
+            std::os::unix::fs::symlink(dir.join("victim").join(victim), dir.join("images").join(link)).expect("linked");
             let run = fetchimg().in_dir(&dir).arg(&url).run();
             assert_eq!(run.status, Some(status), "{run}");
-            assert!(run.stderr.contains(&format!("{link}: it is a symbolic link")), "{run}");
+            let is_named = run.stderr.contains(&format!("{link}: it is a symbolic link"));
+            assert!(is_named || link.ends_with("copy"), "{run}");
             assert_eq!(dir.read("victim/thesis.txt"), b"not ours", "{run}");
             assert!(!dir.join("victim/new.txt").exists(), "{run}");
         }
@@ -663,10 +691,10 @@ fn links_planted_in_the_output_folder_lead_nowhere() {
     // A folder of the output that is a link, and a journal with a file in it.
     let dir = TestDir::new();
     dir.write("victim/keys", "not ours");
-    std::fs::create_dir_all(dir.join("images/.fetchimg")).expect("made");
+    std::fs::create_dir_all(dir.join("images")).expect("made");
     std::os::unix::fs::symlink(dir.join("victim"), dir.join("images/d")).expect("linked");
     let line = format!("{{\"index\":0,\"url\":\"{url}\",\"status\":\"saved\",\"path\":\"d/keys\",\"bytes\":1}}\n");
-    dir.write("images/.fetchimg/manifest.jsonl", line);
+    dir.write("images/.fetchimg.jsonl", line);
     let run = fetchimg().in_dir(&dir).arg(&url).run();
     assert_eq!((run.status, run.record(0)["error"].as_str()), (Some(1), Some("disk")), "{run}");
     assert_eq!(dir.read("victim/keys"), b"not ours", "{run}");
@@ -678,7 +706,7 @@ fn records_and_reports_destroy_nothing_that_the_run_needs() {
     let url = server.url("/png/300/a.png");
     let first = fetchimg().lines([&url]).run();
     assert_eq!(first.status, Some(0), "{first}");
-    for place in ["list.txt", "images/.fetchimg/manifest.jsonl", "images/../list.txt"] {
+    for place in ["list.txt", "images/.fetchimg.jsonl", "images/../list.txt"] {
         let before = first.dir.read(place);
         for flag in ["--manifest", "--report"] {
             let run = fetchimg().in_dir(&first.dir).args(["list.txt", flag, place]).run();
@@ -826,7 +854,7 @@ fn a_row_that_cannot_be_fetched_again_keeps_the_only_copy_of_its_picture() {
         let shared = first.files().remove(0);
         // The second URL is gone from the server.
         let gone = server.url("/status/404/two.jpg");
-        let journal = first.dir.join("images/.fetchimg/manifest.jsonl");
+        let journal = first.journal();
         fs::write(&journal, fs::read_to_string(&journal).expect("a journal").replace(&urls[1], &gone)).expect("write");
         for _ in 0..2 {
             let run = fetchimg().in_dir(&first.dir).lines([&urls[0], &gone]).arg("--overwrite").run();
@@ -867,7 +895,7 @@ fn a_folder_without_its_journal_fetches_nameless_rows_once() {
         let first = fetchimg().lines(&urls).args(names).run();
         assert_eq!(first.status, Some(0), "{first}");
         let files = first.files();
-        fs::remove_dir_all(first.dir.join("images/.fetchimg")).expect("remove");
+        fs::remove_file(first.journal()).expect("remove");
         let asked = server.requests().len();
         let found = fetchimg().in_dir(&first.dir).lines(&urls).args(names).run();
         assert_eq!((found.status, found.files()), (Some(0), files.clone()), "{found}");
@@ -885,7 +913,7 @@ fn a_hole_in_the_journal_is_not_read_into_memory() {
     let server = Server::start();
     let url = server.url("/png/300/a.png");
     let first = fetchimg().lines([&url]).run();
-    let journal = first.dir.join("images/.fetchimg/manifest.jsonl");
+    let journal = first.journal();
     let record = fs::read(&journal).expect("a journal");
     // As a loss of power may leave it: at the end, and before a record.
     for ends_in_record in [false, true] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
+use crate::common::{RUNS, Run, Server, TestDir, fetchimg, wait_until};
 
 /// A list of this number of rows at one server; every twentieth is a 404.
 fn list(server: &Server, count: usize) -> Vec<String> {
@@ -205,7 +205,7 @@ fn a_sample_is_no_run_to_be_compared_with() {
     let dir = TestDir::new();
     let run = fetchimg().in_dir(&dir).lines(&lines).args(["--sample", "10", "--sequential"]).run();
     assert_eq!(run.status, Some(0), "{run}");
-    assert!(!run.output().join(".fetchimg/runs.jsonl").exists(), "{run}");
+    assert!(!run.output().join(RUNS).exists(), "{run}");
     for (arguments, hint) in [
         (&["--sample", "10", "--compare"][..], "--compare"),
         (&["--sample", "0"], "such as 200"),

@@ -23,6 +23,7 @@ fn help_tells_what_can_be_typed() {
             "--output",
             "--name",
             "--overwrite",
+            "--skip-permanent",
             "--fix-extension",
             "--fsync",
             "--accept",
@@ -127,6 +128,29 @@ fn flags_of_other_programs_are_answered_by_the_one_that_does_it_here() {
 }
 
 #[test]
+fn an_address_in_place_of_a_list_is_answered_as_one() {
+    for (argument, hint) in [
+        ("example.com/a.png", "if it is the URL of an image, write https://example.com/a.png"),
+        ("127.0.0.1:9/a.png", "write https://127.0.0.1:9/a.png"),
+        ("ftp://a.example/list.txt", "ftp: URLs are not fetched; fetchimg fetches http: and https: URLs"),
+        ("s3://bucket/list.txt", "s3: URLs are not fetched"),
+        ("data:image/png;base64,AAAA", "a data: URL holds the image itself"),
+        ("file:///tmp/none.txt", "name a list by its path, as in /tmp/none.txt"),
+    ] {
+        let run = fetchimg().args([argument, "-o", "images"]).run();
+        assert_eq!((run.status, run.stdout.as_str()), (Some(3), ""), "{run}");
+        assert!(run.stderr.starts_with("fetchimg: cannot read the list ") && run.stderr.contains(hint), "{run}");
+        assert_eq!((run.stderr.lines().count(), run.output().exists()), (1, false), "{run}");
+    }
+    // A file of that name is a list.
+    let server = Server::start();
+    let dir = TestDir::new();
+    dir.write("example.com/a.png", server.url("/png/300/b.png"));
+    let run = fetchimg().in_dir(&dir).args(["example.com/a.png"]).run();
+    assert_eq!(run.outcomes(), ["saved b.png"], "{run}");
+}
+
+#[test]
 fn a_flag_without_its_value_is_refused() {
     for flag in ["--name", "-j", "--per-host", "--report", "--chunk-size"] {
         assert_refused(&fetchimg().args(["list.txt", flag]).run(), "value");
@@ -162,12 +186,15 @@ fn numbers_that_make_no_sense_are_refused() {
 #[test]
 fn sizes_may_have_units() {
     let server = Server::start();
-    for (size, status) in [("299", 1), ("300", 0), ("1k", 0), ("1KiB", 0), ("1kB", 0), ("10MiB", 0), ("2G", 0)] {
+    for (size, outcome) in [("299", "refused too_large")]
+        .into_iter()
+        .chain(["300", "1k", "1KiB", "1kB", "10MiB", "2G"].map(|size| (size, "saved a.png")))
+    {
         let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--max-bytes", size]).run();
-        assert_eq!(run.status, Some(status), "{run}");
+        assert_eq!((run.status, run.outcomes()), (Some(0), vec![outcome.to_owned()]), "{run}");
     }
     let run = fetchimg().lines([server.url("/png/1010/a.png")]).args(["--max-bytes", "1kB"]).run();
-    assert_eq!(run.outcomes(), ["failed too_large"], "1kB is 1000 bytes\n{run}");
+    assert_eq!(run.outcomes(), ["refused too_large"], "1kB is 1000 bytes\n{run}");
     let run = fetchimg().lines([server.url("/png/1024/a.png")]).args(["--max-bytes", "1k"]).run();
     assert_eq!(run.outcomes(), ["saved a.png"], "1k is 1024 bytes, as in curl\n{run}");
 }
@@ -254,8 +281,10 @@ fn a_private_folder_that_is_something_else_is_refused() {
     let server = Server::start();
     let dir = TestDir::new();
     dir.write("one/.fetchimg", "a file");
-    dir.write("two/.fetchimg/manifest.jsonl/file", "in a folder");
-    for folder in ["one", "two"] {
+    dir.write("two/.fetchimg.jsonl/file", "in a folder");
+    // As an older version would have it.
+    dir.write("three/.fetchimg/manifest.jsonl/file", "in a folder");
+    for folder in ["one", "two", "three"] {
         let run = fetchimg().in_dir(&dir).lines([server.url("/png/300/a.png")]).args(["-o", folder]).run();
         assert_not_started(&run, &server, &format!("cannot write {folder}/.fetchimg"));
     }

@@ -8,6 +8,7 @@ mod modes;
 mod output;
 mod reports;
 mod shards;
+mod status;
 mod units;
 
 use std::fmt;
@@ -21,10 +22,13 @@ pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
 use self::shards::set_options;
 pub use self::shards::{folder as verified_folder, with_flags_of_set};
+use self::status::metadata;
+pub use self::status::status_options;
 use self::units::{seconds, size};
 use super::args::Args;
 use crate::fetch;
 use crate::http::retry;
+use crate::input::Source;
 use crate::journal::RowIdentity;
 use crate::run;
 use crate::sink::folder;
@@ -69,19 +73,25 @@ impl TryFrom<Args> for Config {
         let modes = modes(&args);
         let chunk_size = chunk_size(&args.chunk_size)?;
         let wanted = wanted(&args)?;
-        let reports = reports(&args, manifest.as_ref())?;
+        let mut reports = reports(&args, manifest.as_ref())?;
+        // What came through a pipe cannot be typed again.
+        reports.command = args.command.clone().filter(|_| !sources.contains(&Source::Stdin));
         let log = log_options(&args);
         let set = set_options(&args)?;
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
-            existing: existing(&args),
+            existing: existing(&args)?,
+            remake: args.remake,
+            rename: args.rename,
             row_identity: if args.keep_duplicates {
                 RowIdentity::UrlAndNumber { several_passes: modes.len() > 1 }
             } else {
                 RowIdentity::Url
             },
+            skip_permanent: args.skip_permanent,
             manifest,
+            metadata: metadata(args.metadata.as_deref())?,
             modes,
             sample: args.sample.map(|rows| sample(rows, args.sample_seed)).transpose()?,
             concurrency,
@@ -91,6 +101,7 @@ impl TryFrom<Args> for Config {
                 wanted,
                 chunk_size,
                 max_bytes: size("--max-bytes", &args.max_bytes)?,
+                refuses_larger: args.max_bytes_is_given,
                 fix_extension: args.fix_extension,
                 plan: transform_options(&args)?,
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
@@ -106,6 +117,7 @@ impl TryFrom<Args> for Config {
             sources,
             input,
             output: args.output,
+            state: args.state,
         };
         run.reconcile();
         Ok(Self { run, dry_run: args.dry_run, log })
@@ -115,7 +127,6 @@ impl TryFrom<Args> for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Source;
     use crate::run::ReportFormat;
 
     /// The options for a command line, without the program's name.
@@ -140,6 +151,7 @@ mod tests {
         expected.reconcile();
         // Only the command prints a report on standard output.
         expected.reports.to_stdout = Some(ReportFormat::Text);
+        expected.reports.command = Some("fetchimg list".into());
         assert_eq!(format!("{:#?}", config.run), format!("{expected:#?}"));
     }
 }

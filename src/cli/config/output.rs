@@ -8,13 +8,25 @@ use crate::journal::manifest::ManifestTarget;
 use crate::naming::Template;
 use crate::record::Existing;
 
-/// `--overwrite` and `--compare`: what to do with files that exist already.
-pub const fn existing(args: &Args) -> Existing {
-    match (args.overwrite, args.compare) {
+/// `--overwrite` and `--compare`: what to do with files that exist already. `--remake` and `--rename` are refused beside
+/// flags that fetch everything anew, or only a part.
+pub fn existing(args: &Args) -> Result<Existing, UsageError> {
+    for (flag, is_given) in [("--remake", args.remake), ("--rename", args.rename)] {
+        if is_given && args.overwrite {
+            return usage(format!("--overwrite makes every image anew under the name it gets now; leave out {flag}"));
+        }
+        if is_given && args.compare {
+            return usage(format!("--compare fetches every image in both modes; run {flag} without it"));
+        }
+        if is_given && args.sample.is_some() {
+            return usage(format!("--sample fetches a part of the list for a forecast; run {flag} without it"));
+        }
+    }
+    Ok(match (args.overwrite, args.compare) {
         (true, _) => Existing::Replace,
         (false, true) => Existing::Refresh,
         (false, false) => Existing::Keep,
-    }
+    })
 }
 
 /// `--manifest`.
@@ -72,6 +84,12 @@ mod tests {
     fn invalid_values_are_refused_with_a_hint() {
         assert_refused(&[
             ("list --chunk-size 0", "smallest is 1"),
+            ("list --overwrite --remake", "leave out --remake"),
+            ("list --overwrite --rename", "leave out --rename"),
+            ("list --compare --remake", "run --remake without it"),
+            ("list --compare --rename", "run --rename without it"),
+            ("list --sample 9 --remake", "run --remake without it"),
+            ("list --sample 9 --rename", "run --rename without it"),
             ("list --name {nmae}", "{basename}"),
             ("list --name ../{basename}", "inside the output folder"),
             ("list --manifest - --json", "--report run.json"),

@@ -49,6 +49,7 @@ pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports
             (false, false, false) => Some(ReportFormat::Text),
         },
         to_stderr: (stdout_taken && !args.quiet).then_some(ReportFormat::Text),
+        command: None,
     })
 }
 

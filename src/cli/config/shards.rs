@@ -25,6 +25,16 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         OutputFormatChoice::Webdataset => OutputFormat::Webdataset,
         OutputFormatChoice::Parquet => OutputFormat::Parquet,
     };
+    let of_files = [
+        ("--state", args.state.is_some(), "a set keeps what it needs in its folder"),
+        ("--metadata", args.metadata.is_some(), "each shard has a table with all columns"),
+        ("--remake", args.remake, "--overwrite makes shards anew"),
+        ("--rename", args.rename, "--overwrite makes shards anew"),
+        ("--skip-permanent", args.skip_permanent, "rows of a complete shard are not asked for again"),
+    ];
+    if let Some((flag, _, instead)) = of_files.iter().find(|(_, is_given, _)| *is_given) {
+        return usage(format!("{flag} is for folders of files; {instead}, so leave it out"));
+    }
     if args.compare {
         return usage("--compare fetches everything twice, and a set is made once; compare with --output-format files");
     }

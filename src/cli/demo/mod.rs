@@ -7,7 +7,7 @@
 mod pictures;
 mod server;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use self::server::{FIRST_BYTE_DELAY, Server};
 use super::args::Args;
 use super::{execute, parse, print_error, print_lines};
 use crate::record::{BoxError, Exit};
+use crate::util::shell::quoted;
 
 /// The list of the tutorial, embedded so that an installed program needs no checkout.
 const LIST: &str = include_str!("../../../urls.txt");
@@ -74,7 +75,10 @@ pub fn run(command_line: Vec<OsString>, typed: &Args) -> Exit {
     };
     let (address, wait) = (demo.server.address, FIRST_BYTE_DELAY.as_millis());
     announce(&format!("A server on loopback ({address}) plays {HOST}; each of its answers waits {wait} ms."));
-    announce(&format!("$ {}\n\n", command_line.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")));
+    announce(&format!(
+        "$ {}\n\n",
+        command_line.iter().map(|word| quoted(&word.to_string_lossy()).into_owned()).collect::<Vec<_>>().join(" ")
+    ));
 
     let output = keeps_files_as_sent(&args).then(|| args.output.clone());
     let exit = execute(args);
@@ -150,17 +154,6 @@ fn draw_all() -> Result<Vec<Picture>, BoxError> {
     })
 }
 
-/// Quotes an argument for a shell where that is necessary.
-fn quoted(argument: &OsStr) -> String {
-    let text = argument.to_string_lossy();
-    let is_plain = |character: char| character.is_alphanumeric() || "-_./:=,@%+".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 /// Whether the run stores every picture under its own name and with unchanged bytes.
 fn keeps_files_as_sent(args: &Args) -> bool {
     let is_encoded_again = args.resize.is_some() || args.encode.is_some();
@@ -221,19 +214,6 @@ mod tests {
             let words = ["fetchimg"].into_iter().chain(line.split_whitespace()).map(OsString::from);
             let args = Args::parse_line(words).expect("a command line");
             assert_eq!(keeps_files_as_sent(&args), compared, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_command_line_that_is_shown_can_be_typed() {
-        for (argument, word) in [
-            ("--proxy=", "--proxy="),
-            ("", "''"),
-            ("Accept: a/b", "'Accept: a/b'"),
-            ("{stem}", "'{stem}'"),
-            ("it's", r"'it'\''s'"),
-        ] {
-            assert_eq!(quoted(OsStr::new(argument)), word);
         }
     }
 }

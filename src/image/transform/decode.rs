@@ -15,6 +15,8 @@ use image::{ColorType, ImageDecoder, ImageFormat, ImageResult};
 use super::alpha::{self, Opacity};
 use super::icon::Bitmap;
 use super::jpeg::decode::{self as jpeg, OpenedJpeg};
+#[cfg(feature = "jxl")]
+use super::jxl::Jxl;
 use super::pixel_buffer::{Colour, PixelBuffer};
 use super::png::Png;
 use super::profile::Profile;
@@ -36,6 +38,8 @@ enum AnyDecoder<'a> {
     Jpeg(Box<OpenedJpeg<'a>>),
     Png(Box<Png<'a>>),
     Webp(Box<Webp<'a>>),
+    #[cfg(feature = "jxl")]
+    Jxl(Box<Jxl>),
     /// A bitmap in an icon.
     Icon(Box<Bitmap<'a>>),
     Other(Box<dyn ImageDecoder + 'a>, Opacity),
@@ -58,6 +62,12 @@ pub fn open<'a>(bytes: &'a [u8], format: Format, limits: &Limits) -> Result<Open
             let webp = Box::new(Webp::open(bytes)?);
             let size = (webp.width, webp.height);
             (AnyDecoder::Webp(webp), size)
+        }
+        #[cfg(feature = "jxl")]
+        Format::Jxl => {
+            let jxl = Box::new(Jxl::open(bytes, limits)?);
+            let size = (jxl.width, jxl.height);
+            (AnyDecoder::Jxl(jxl), size)
         }
         _ => {
             if let Some(bitmap) = icon_bitmap(bytes, format) {
@@ -90,6 +100,8 @@ impl OpenedImage<'_> {
             AnyDecoder::Jpeg(opened) => opened.decode(at_least, limits),
             AnyDecoder::Png(png) => png.decode(limits),
             AnyDecoder::Webp(webp) => webp.decode(at_least, limits),
+            #[cfg(feature = "jxl")]
+            AnyDecoder::Jxl(jxl) => jxl.decode(limits),
             AnyDecoder::Icon(bitmap) => {
                 let mut picture = other(decoder(&bitmap.icon, Format::Ico)?, limits, Opacity::AsStated)?;
                 bitmap.apply_mask(&mut picture.data);

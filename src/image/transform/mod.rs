@@ -11,6 +11,8 @@ pub mod encode;
 pub mod hash;
 mod icon;
 mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod libwebp;
 pub mod pixel_buffer;
 mod png;
@@ -75,6 +77,12 @@ impl Quality {
     #[must_use]
     pub const fn new(quality: u8) -> Option<Self> {
         if quality >= 1 && quality <= 100 { Some(Self(quality)) } else { None }
+    }
+
+    /// The quality as a number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
     }
 }
 
@@ -213,6 +221,22 @@ pub fn transform(
     Ok(Transformed { image: Image::New { bytes, format: target.format(), width, height }, hash, smaller_than_box })
 }
 
+/// Whether [`transform`] gives an image that is stored in this size another size or shape. `orientation` is as there.
+#[must_use]
+pub fn is_resized(stored: (u32, u32), orientation: Option<u8>, options: &TransformOptions) -> bool {
+    !Fit::new(stored, orientation.unwrap_or(1), options.resize.as_ref()).is_identity(stored)
+}
+
+/// The format in which [`transform`] stores an image of this format.
+#[must_use]
+pub fn stored_format(format: Format, is_resized: bool, options: &TransformOptions) -> Format {
+    match (options.target, Encoding::of(format)) {
+        (Some(target), _) => target.format(),
+        (None, None) if is_resized => Format::Png,
+        (None, _) => format,
+    }
+}
+
 /// Bytes of memory that [`transform`] and `verify` need for such an image, for [`CpuPool::run`]. `size` is its width
 /// and height in pixels, if known.
 ///
@@ -230,6 +254,8 @@ pub fn memory_needed(format: Format, size: Option<(u32, u32)>, options: &Transfo
         Format::Png | Format::Tiff | Format::Pnm => 16,
         // The same with 32 bits.
         Format::Hdr | Format::Exr => 32,
+        // Floating-point values, and their copies within the decoder.
+        Format::Jxl => 40,
         _ => 8,
     };
     let stored = (u64::from(width) * u64::from(height)).saturating_mul(bytes_per_pixel);

@@ -42,6 +42,19 @@ pub enum ResizeMode {
     Border,
 }
 
+impl ResizeMode {
+    /// The name, as `--resize-mode` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeepRatio => "keep-ratio",
+            Self::Shortest => "shortest",
+            Self::CenterCrop => "center-crop",
+            Self::Border => "border",
+        }
+    }
+}
+
 /// How one picture is cropped, scaled and framed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fit {

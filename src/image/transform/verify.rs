@@ -5,6 +5,8 @@ use std::io::Cursor;
 use gif::MemoryLimit;
 
 use super::decode::open;
+#[cfg(feature = "jxl")]
+use super::jxl::Jxl;
 use super::webp::Webp;
 use super::workarounds::decodable;
 use super::{Limits, TransformError};
@@ -18,6 +20,8 @@ pub fn verify(bytes: &[u8], format: Format, limits: &Limits) -> Result<(), Trans
         Format::Png => png(&bytes, limits),
         Format::Gif => gif(&bytes, limits),
         Format::Webp => Webp::open(&bytes)?.verify(limits),
+        #[cfg(feature = "jxl")]
+        Format::Jxl => Jxl::open(&bytes, limits)?.verify(limits),
         // All data are decoded at any scale.
         Format::Jpeg => opened.decode(Some((1, 1))).map(drop),
         _ => opened.decode(None).map(drop),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::progress::facts::ThrottledHost;
+use crate::progress::facts::{DownHost, ThrottledHost};
 use crate::progress::rate::Rates;
 use crate::record::ErrorKind;
 
@@ -23,17 +23,21 @@ fn busy() -> Status {
         ended: 4_000,
         failed: 13,
         skipped: 3,
+        refused: 0,
         bytes: 123_456_789,
         in_flight: 64,
         total: Total::Known(10_000),
         elapsed: Duration::from_secs(20),
-        rates: Rates { rows: 200.0, bytes: 6e6 },
+        rates: Rates { saved: 200.0, requested: 200.0, bytes: 6e6 },
         failures: vec![
             (ErrorKind::HttpStatus(404), 8),
             (ErrorKind::Dns, 3),
             (ErrorKind::Timeout, 1),
             (ErrorKind::NotAnImage, 1),
         ],
+        groups: Vec::new(),
+        all_groups: 0,
+        down: Vec::new(),
         throttled: vec![
             ThrottledHost { host: "a.example".into(), times: 12, backoff_left: Some(Duration::from_millis(6_500)) },
             ThrottledHost { host: "images.of.a.very.long.name.example:8443".into(), times: 1, backoff_left: None },
@@ -70,6 +74,88 @@ fn a_usual_terminal_shows_everything() {
         "throttled: a.example 12 times, left alone 7s more; images.of.a.very.long.name.example:8443 once; c.example once",
     ];
     assert_eq!(shown(&busy(), 140, 50, true)[..3], lines);
+}
+
+fn group(host: &str, kind: ErrorKind, count: u64, url: &str) -> FailureGroup {
+    FailureGroup { host: host.into(), kind, count, url: url.into(), message: "a message".into() }
+}
+
+fn down(host: &str, kind: Option<ErrorKind>, rows: u64, given_up_in: Option<u64>) -> DownHost {
+    let given_up_in = given_up_in.map(Duration::from_secs);
+    DownHost { host: host.into(), kind, silent_for: Duration::from_secs(12), rows, given_up_in }
+}
+
+#[test]
+fn failures_are_shown_by_host_and_kind_with_an_example() {
+    let groups = vec![
+        group(
+            "a.example",
+            ErrorKind::HttpStatus(404),
+            1_203,
+            "http://a.example/2024/07/a-name-that-is-quite-long-600.png",
+        ),
+        group(
+            "a-host-with-a-long-name.example",
+            ErrorKind::CorruptImage,
+            1,
+            "http://a-host-with-a-long-name.example/1.png",
+        ),
+        group("", ErrorKind::BadUrl, 2, ""),
+    ];
+    let quiet = Status { throttled: Vec::new(), slowest: Vec::new(), ..busy() };
+    let status = Status { groups: groups.clone(), all_groups: 3, ..quiet.clone() };
+    let lines = [
+        "failed: 1,203 http_status 404 at a.example, such as /2024/07/a-n...long-600.png",
+        "failed: 1 corrupt_image at a-host-with-a-long-name.example: /1.png",
+        "failed: 2 bad_url, such as a message",
+    ];
+    assert_eq!(shown(&status, 80, 24, false)[1..], lines);
+    let lines = ["13 failed: 8 http_status 404, 3 more", "failed: 1,203x 404 at a.example"];
+    assert_eq!(shown(&status, 40, 10, false)[2..], lines);
+    // With more groups than lines, the first line is about all of them.
+    let status = Status { groups, all_groups: 30, ..quiet };
+    let seen = shown(&status, 80, 24, false);
+    assert_eq!((seen.len(), &*seen[1]), (5, "13 failed: 8 http_status 404, 3 dns, 1 timeout, 1 not_an_image"));
+    assert!(seen[2].starts_with("failed: 1,203 http_status 404 at a.example, "), "{seen:?}");
+}
+
+#[test]
+fn hosts_that_do_not_answer_are_shown_with_their_rows_and_their_deadlines() {
+    let hosts = vec![
+        down("dead.example", Some(ErrorKind::Connect), 412, Some(28)),
+        down("mute.example:8443", None, 1, Some(132)),
+        down("busy.example", Some(ErrorKind::HttpStatus(503)), 9, None),
+        down("gone.example", Some(ErrorKind::Dns), 7, Some(0)),
+    ];
+    let quiet = Status { failed: 0, throttled: Vec::new(), slowest: Vec::new(), ..busy() };
+    let status = Status { down: hosts, ..quiet };
+    let lines = [
+        "down: dead.example for 12s, 412 rows wait, given up in 28s",
+        "silent: mute.example:8443 for 12s, 1 row waits, given up in 2m12s",
+        "only 503: busy.example for 12s, 9 rows wait; 1 more",
+    ];
+    assert_eq!(shown(&status, 80, 24, false)[1..], lines);
+    let lines = ["down dead.example 12s, 412 rows, 28s left", "silent mute....:8443 12s, 1 row, 2m12s left"];
+    assert_eq!(shown(&status, 44, 10, false)[2..], lines);
+}
+
+#[test]
+fn each_kind_of_line_gets_one_before_any_gets_two() {
+    let groups = (0..3).map(|number| group("a.example", ErrorKind::HttpStatus(500 + number), 9, "http://a.example/"));
+    let hosts = (0..3).map(|number| down(&format!("{number}.example"), Some(ErrorKind::Dns), 3, Some(9)));
+    let status = Status { groups: groups.collect(), all_groups: 9, down: hosts.collect(), ..busy() };
+    let kinds = |height| {
+        let lines = lines(&status, ViewSize { width: 80, height }, false);
+        let count = |tone: Tone| lines.iter().filter(|line| line.tone == tone).count();
+        (count(Tone::Failure), count(Tone::Throttled), count(Tone::Plain))
+    };
+    assert_eq!((kinds(24), kinds(12), kinds(9)), ((3, 3, 2), (1, 2, 2), (1, 2, 1)));
+}
+
+#[test]
+fn refused_rows_have_a_place_beside_the_bar() {
+    let line = "[====>      ]   4,000/10,000  1,234 refused   200/s  5.72 MiB/s   118 MiB  ~30s";
+    assert_eq!(shown(&Status { refused: 1_234, ..busy() }, 80, 24, false)[0], line);
 }
 
 #[test]

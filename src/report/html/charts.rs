@@ -29,6 +29,7 @@ pub fn legend() -> Markup {
                 ("wait", "waiting to try again"),
                 ("first", "connecting and first byte"),
                 ("body", "body"),
+                ("refused", "refused"),
                 ("lost", "failed"),
             ] { li { i class=(class) {} (meaning) } }
         }
@@ -80,17 +81,21 @@ fn row(bar: &WaterfallBar, span: f64) -> Markup {
     let waited = timing.waited_ms.unwrap_or(0.0);
     let first = timing.ttfb_ms.unwrap_or(timing.total_ms).max(waited);
     let rest = (timing.total_ms - first).max(0.0);
-    let is_failed = bar.failure.is_some();
+    let lost = match (&bar.failure, &bar.refusal) {
+        (Some(_), _) => Some("lost"),
+        (None, Some(_)) => Some("refused"),
+        (None, None) => None,
+    };
     let parts = [
         ("turn", timing.start_ms),
         ("wait", waited),
-        (if is_failed && rest == 0.0 { "lost" } else { "first" }, first - waited),
-        (if is_failed { "lost" } else { "body" }, rest),
+        (lost.filter(|_| rest == 0.0).unwrap_or("first"), first - waited),
+        (lost.unwrap_or("body"), rest),
     ];
     let width = |part: f64| format!("width:{:.3}%", (part / span.max(0.001) * 100.0).clamp(0.0, 100.0));
     html! {
         tr {
-            th scope="row" title=(escaped(&bar.url)) { (escaped(name(&bar.url))) }
+            th scope="row" title=(escaped(&bar.url)) { (cut_in_the_middle(&escaped(name(&bar.url)))) }
             td {
                 div.track aria-hidden="true" {
                     @for (class, part) in parts { @if part > 0.0 { i class=(class) style=(width(part)) {} } }
@@ -100,6 +105,7 @@ fn row(bar: &WaterfallBar, span: f64) -> Markup {
                     @if waited > 0.0 { ", waited " (seconds(waited)) " to try again" }
                     @if let Some(first) = timing.ttfb_ms { ", first byte after " (seconds(first)) }
                     @if let Some(kind) = &bar.failure { ", failed: " (kind) }
+                    @if let Some(kind) = &bar.refusal { ", refused: " (kind) }
                 }
             }
             td { (seconds(timing.total_ms)) }
@@ -111,6 +117,16 @@ fn row(bar: &WaterfallBar, span: f64) -> Markup {
 fn name(url: &str) -> &str {
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(url)
+}
+
+/// The number of characters at the end of a name that are always shown.
+const TAIL_CHARS: usize = 9;
+
+/// A name that is cut in the middle where there is no room for all of it: the ends of names tell files apart.
+fn cut_in_the_middle(name: &str) -> Markup {
+    let tail = name.char_indices().rev().nth(TAIL_CHARS - 1).map_or(0, |(at, _)| at);
+    let (head, tail) = name.split_at(tail);
+    html! { span.name { @if !head.is_empty() { span { (head) } } span { (tail) } } }
 }
 
 /// The charts of throughput and of downloads in flight over time. The whole width is `span` seconds.

@@ -13,8 +13,8 @@ use std::path::Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::charts::{durations, timeline, waterfall};
-use super::trace::{FailureGroup, Trace};
-use super::words::{basis, figures, forecast, headline, note, remarks, title};
+use super::trace::{FailureExample, FailureGroup, HostFailures, HostSummary, Trace};
+use super::words::{already_there, basis, counted, figures, forecast, headline, note, remarks, title};
 use super::{COMPLETED, Report, Summary};
 use crate::record::Mode;
 use crate::util::human::{Count, Size};
@@ -25,17 +25,27 @@ const STYLE: &str = include_str!("style.css");
 /// The content security policy of the page: no scripts and no network, only images from where the page is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:";
 
-/// Writes the report. `file` is the path of the page, which must exist already. Its links lead from there to the images in
-/// the folder `output`.
+/// Where the page is, and what it refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct Paths<'a> {
+    /// The page, which must exist already.
+    pub page: &'a Path,
+    /// The folder of the images.
+    pub output: &'a Path,
+    /// The file with all records.
+    pub records: &'a Path,
+}
+
+/// Writes the report. Its links lead from the page to the images.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut (impl Write + ?Sized), report: &Report, file: &Path, output: &Path) -> io::Result<()> {
-    let links = gallery::ImageLinks::new(file, output);
-    out.write_all(page(report, &links).into_string().as_bytes())
+pub fn write(out: &mut (impl Write + ?Sized), report: &Report, paths: Paths) -> io::Result<()> {
+    let links = gallery::ImageLinks::new(paths.page, paths.output);
+    out.write_all(page(report, &links, paths.records).into_string().as_bytes())
 }
 
-fn page(report: &Report, links: &gallery::ImageLinks) -> Markup {
+fn page(report: &Report, links: &gallery::ImageLinks, records: &Path) -> Markup {
     let headline = headline(report);
     // Both modes have one scale, so that the lengths of their bars can be compared.
     let span = report.modes.iter().map(|summary| summary.wall_seconds).fold(0.0, f64::max);
@@ -84,7 +94,8 @@ fn page(report: &Report, links: &gallery::ImageLinks) -> Markup {
                     @if let Some(summary) = report.modes.last() {
                         (slowest(&summary.trace))
                         (hosts(summary))
-                        (failures(&summary.trace, summary.mode, report.modes.len()))
+                        (failures(report, summary, records))
+                        (refusals(&summary.trace.refusals))
                         (gallery::gallery(summary, links))
                     }
                 }
@@ -115,7 +126,10 @@ fn key_numbers(report: &Report) -> Markup {
             @if let Some(last) = report.modes.last() {
                 li { b { (Count(last.saved)) } "saved, " (Size::from(last.bytes)) }
                 li { b.bad[last.failed > 0] { (Count(last.failed)) } "failed" }
-                @if last.skipped > 0 { li { b { (Count(last.skipped)) } "skipped" } }
+                @if last.refused > 0 { li { b { (Count(last.refused)) } "refused" } }
+                @let there = already_there(last);
+                @if there > 0 { li { b { (Count(there)) } "there already" } }
+                @if last.skipped > there { li { b { (Count(last.skipped - there)) } "skipped" } }
             }
         }
     }
@@ -137,22 +151,11 @@ fn comparison(report: &Report) -> Markup {
     html! {
         @if let Some(first) = columns.first() {
             h2 { "Figures" }
-            div.wide tabindex="0" role="region" aria-label="Figures" {
-                table.numbers {
-                    thead { tr {
-                        th scope="col" { span.sr { "Figure" } }
-                        @for summary in &report.modes { th scope="col" { (title(summary.mode)) } }
-                    } }
-                    tbody {
-                        @for (row, (name, _)) in first.iter().enumerate() {
-                            tr {
-                                th scope="row" { (name) }
-                                @for column in &columns { td { (column[row].1) } }
-                            }
-                        }
-                    }
-                }
-            }
+            @let names = report.modes.iter().map(|summary| title(summary.mode));
+            @let rows = first.iter().enumerate().map(|(row, (name, _))| {
+                (html! { (name) }, columns.iter().map(|column| html! { (column[row].1) }).collect())
+            });
+            (numbers("Figures", &std::iter::once("Figure").chain(names).collect::<Vec<_>>(), rows.collect()))
             @for summary in &report.modes {
                 @let remarks = remarks(summary);
                 @if !remarks.is_empty() {
@@ -172,81 +175,129 @@ fn slowest(trace: &Trace) -> Markup {
         // If all downloads are in the waterfall chart, the slowest are visible there.
         @if trace.downloads > trace.bars.len() as u64 {
             h2 { "The slowest" }
-            (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], &html! {
-                @for bar in &trace.slowest {
-                    tr {
-                        th scope="row" { (escaped(&bar.url)) @if let Some(kind) = &bar.failure { " " span.bad { (kind) } } }
-                        td { (bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds)) }
-                        td { (charts::seconds(bar.timing.total_ms)) }
-                        td { (bar.attempts) }
-                    }
-                }
-            }))
+            (numbers("The slowest downloads", &["URL", "First byte", "Whole", "Requests"], trace.slowest.iter().map(|bar| {
+                let name = html! {
+                    (escaped(&bar.url))
+                    @if let Some(kind) = &bar.failure { " " span.bad { (kind) } }
+                    @if let Some(kind) = &bar.refusal { " " span.soft { (kind) } }
+                };
+                let first = bar.timing.ttfb_ms.map_or_else(|| "none".to_owned(), charts::seconds);
+                (name, vec![
+                    html! { (first) },
+                    html! { (charts::seconds(bar.timing.total_ms)) },
+                    html! { (bar.attempts) },
+                ])
+            }).collect()))
         }
     }
 }
 
-/// A table of numbers with the names of its columns. Its first column has the names of the rows. It may be wider than the
-/// page, and then it can be scrolled with the keyboard.
-fn numbers(label: &str, columns: &[&str], rows: &Markup) -> Markup {
+/// A row of a table: its name, and what is in the other columns.
+type NumbersRow = (Markup, Vec<Markup>);
+
+/// A table of numbers with the names of its columns. Its first column has the names of the rows. On a narrow screen, each
+/// row is a block in which each number has the name of its column beside it.
+fn numbers(label: &str, columns: &[&str], rows: Vec<NumbersRow>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label=(label) {
             table.numbers {
                 thead { tr { @for column in columns { th scope="col" { (column) } } } }
-                tbody { (rows) }
+                tbody {
+                    @for (name, cells) in rows {
+                        tr {
+                            th scope="row" { (name) }
+                            @for (column, cell) in columns.iter().skip(1).zip(cells) {
+                                td data-column=(column) { span { (cell) } }
+                            }
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-const HOST_COLUMNS: [&str; 8] =
-    ["Host", "Saved", "Failed", "Requests", "Size", "First byte, mean", "Whole, mean", "Overloaded"];
+const HOST_COLUMNS: [&str; 9] =
+    ["Host", "Saved", "Refused", "Failed", "Requests", "Size", "First byte, mean", "Whole, mean", "Overloaded"];
 
 fn hosts(summary: &Summary) -> Markup {
     let trace = &summary.trace;
     let overloads =
         |name: &str| summary.overloaded_hosts.iter().find(|host| host.host == name).map_or(0, |host| host.times);
+    let row = |host: &HostSummary| {
+        // A host that has never answered has no times.
+        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
+        let cells = vec![
+            html! { (Count(host.saved)) },
+            html! { (Count(host.refused)) },
+            html! { span.bad[host.failed > 0] { (Count(host.failed)) } },
+            html! { (Count(host.requests)) },
+            html! { (Size::from(host.bytes)) },
+            html! { (time(host.mean_first_byte_seconds)) },
+            html! { (time(host.mean_download_seconds)) },
+            html! { (Count(overloads(&host.host))) },
+        ];
+        (html! { (escaped(&host.host)) }, cells)
+    };
     html! {
         @if !trace.hosts.is_empty() {
             h2 { "Hosts" }
             @if trace.hosts_met > trace.hosts.len() as u64 {
                 p.soft {
-                    "The " (trace.hosts.len()) " with the most rows, of " (Count(trace.hosts_met))
+                    "The " (trace.hosts.len()) " with the most failures and rows, of " (Count(trace.hosts_met))
                     @if trace.more_hosts { " that were counted; there were more" } "."
                 }
             }
-            (numbers("Hosts", &HOST_COLUMNS, &html! {
-                @for host in &trace.hosts {
-                    tr {
-                        th scope="row" { (escaped(&host.host)) }
-                        td { (Count(host.saved)) }
-                        td.bad[host.failed > 0] { (Count(host.failed)) }
-                        td { (Count(host.requests)) }
-                        td { (Size::from(host.bytes)) }
-                        td { (format!("{:.3} s", host.mean_first_byte_seconds)) }
-                        td { (format!("{:.3} s", host.mean_download_seconds)) }
-                        td { (Count(overloads(&host.host))) }
-                    }
-                }
-            }))
+            (numbers("Hosts", &HOST_COLUMNS, trace.hosts.iter().map(row).collect()))
         }
     }
 }
 
-fn failures(trace: &Trace, mode: Mode, passes: usize) -> Markup {
-    let others = |group: &FailureGroup| group.count - group.examples.len() as u64;
+/// The rows that the filters have refused, by kind.
+fn refusals(groups: &[FailureGroup]) -> Markup {
+    html! {
+        @if !groups.is_empty() {
+            h2 { "Refused" }
+            ul { @for group in groups { (failures_of_kind(&group.kind, group.count, group.examples.first())) } }
+        }
+    }
+}
+
+/// The failures: by kind, and then by host.
+fn failures(report: &Report, summary: &Summary, records: &Path) -> Markup {
+    let trace = &summary.trace;
     html! {
         @if !trace.failures.is_empty() {
-            h2 { "Failures" @if passes > 1 { " (" (mode.name()) ")" } }
-            @for group in &trace.failures {
-                h3 { (Count(group.count)) " × " code { (group.kind) } }
-                @if let Some(advice) = group.advice { p { (advice) } }
-                ul {
-                    @for example in &group.examples {
-                        li { (escaped(&example.url)) @if !example.url.is_empty() { ": " } (escaped(&example.message)) }
-                    }
-                    @if others(group) > 0 { li.soft { "and " (Count(others(group))) " more" } }
+            h2 { "Failures" @if report.modes.len() > 1 { " (" (summary.mode.name()) ")" } }
+            p.soft {
+                "Their records are in " code { (escaped(&records.display().to_string())) } ", and "
+                code { "fetchimg --status --failed -o " (escaped(&report.output)) } " shows them."
+            }
+            ul.kinds {
+                @for group in &trace.failures {
+                    li { (Count(group.count)) " × " code { (group.kind) } @if let Some(advice) = group.advice { ": " (advice) } }
                 }
+            }
+            @for host in trace.hosts.iter().filter(|host| host.failed > 0) {
+                h3 { (escaped(&host.host)) " " span.soft { (Count(host.failed)) " of " (counted(host.failed + host.saved, "row")) } }
+                ul { @for HostFailures { kind, count, example } in &host.failures { (failures_of_kind(kind, *count, Some(example))) } }
+            }
+            @let others = trace.failures_elsewhere();
+            @if !others.is_empty() {
+                h3 { @if trace.hosts.is_empty() { "Rows without a host" } @else { "Other hosts, and rows without one" } }
+                ul { @for (group, count) in others { (failures_of_kind(&group.kind, count, trace.example_elsewhere(group))) } }
+            }
+        }
+    }
+}
+
+fn failures_of_kind(kind: &str, count: u64, example: Option<&FailureExample>) -> Markup {
+    html! {
+        li {
+            (Count(count)) " × " code { (kind) }
+            @if let Some(FailureExample { url, message }) = example {
+                br;
+                span.soft { @if count > 1 { "such as " } (escaped(url)) @if !url.is_empty() { ": " } (escaped(message)) }
             }
         }
     }

@@ -52,7 +52,7 @@ impl Ledger<'_> {
         match shards.admit(&job, render(&rules.keys, shards, &job), key_rules) {
             Ok(Lookup::New { folder, key: sample }) => {
                 let name = PlannedName::of_sample(&folder, &sample);
-                return Some((key, Work { job, name, on_conflict: OnConflict::Keep, replaces: None }));
+                return Some((key, Work { job, name, on_conflict: OnConflict::Keep, replaces: None, stored: None }));
             }
             Ok(Lookup::Earlier(Some(line))) => match serde_json::from_slice::<Record>(&line) {
                 Ok(Record { outcome: Outcome::Saved(saved), .. }) => {

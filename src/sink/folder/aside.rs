@@ -1,7 +1,8 @@
 //! Sets old files aside whose names new images get while records of other rows name them (`--overwrite`).
 //!
 //! A run gives all names anew, so a new image may get the name of a file that belongs to another row, which is fetched
-//! later, fails, or is not in the list. Such a file gets a second name first, `.fetchimg/aside/END/PATH`. PATH is the
+//! later, fails, or is not in the list. Such a file gets a second name first, `.fetchimg/aside/END/PATH`, in the output
+//! folder even with `--state`, because a file system has no names of files that are on another one. PATH is the
 //! name that it had, and END the length of the journal when the pass began, in bytes. That says everything, whenever
 //! the run is killed: the records before END that name PATH mean this file, and later ones the file at PATH.
 //!
@@ -14,13 +15,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::Folder;
 use super::publish::Published;
 use super::wal::{FileMark, WalEntry};
+use super::{Folder, FolderView};
 use crate::util::private_file::{self, remove_if_there};
 use crate::util::redact::escaped;
 
-/// The name of the folder, inside the private folder.
+/// The name of the folder, inside the hidden folder.
 const FOLDER: &str = "aside";
 
 /// A file that was set aside.
@@ -34,7 +35,7 @@ pub struct Aside {
 
 impl Aside {
     /// Where the file is, relative to the output folder.
-    fn location(&self) -> String {
+    pub(super) fn location(&self) -> String {
         format!("{}/{FOLDER}/{}/{}", private_file::FOLDER, self.journal_end, self.path)
     }
 }
@@ -83,7 +84,7 @@ impl Folder {
         self.remove_if_aside(&self.aside(path));
     }
 
-    fn aside(&self, path: &str) -> Aside {
+    pub(super) fn aside(&self, path: &str) -> Aside {
         Aside { journal_end: self.journal_end.load(Ordering::Relaxed), path: path.to_owned() }
     }
 
@@ -92,7 +93,7 @@ impl Folder {
     /// # Errors
     /// When a folder cannot be read.
     pub fn asides(&self, limit: usize) -> io::Result<Vec<Aside>> {
-        let root = self.view.private(FOLDER);
+        let root = self.view.hidden(FOLDER);
         for folder in entries(&root)? {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Ok(journal_end) = name.parse() else { continue };
@@ -110,7 +111,7 @@ impl Folder {
     /// # Errors
     /// When a folder cannot be read.
     pub fn is_aside(&self, path: &str) -> io::Result<bool> {
-        Ok(entries(&self.view.private(FOLDER))?.iter().any(|folder| folder.join(path).is_file()))
+        Ok(entries(&self.view.hidden(FOLDER))?.iter().any(|folder| folder.join(path).is_file()))
     }
 
     /// Whether the file is under its name, too: the run ended before another file got that name.
@@ -162,7 +163,16 @@ impl Folder {
 
     /// Removes the folders of files that were set aside, as far as they are empty.
     pub fn remove_empty_aside_folders(&self) {
-        remove_empty(&self.view.private(FOLDER));
+        remove_empty(&self.view.hidden(FOLDER));
+    }
+}
+
+impl FolderView {
+    /// Whether a run that was killed has set files aside.
+    pub(super) fn has_asides(&self) -> bool {
+        let mut found = Vec::new();
+        let folders = entries(&self.hidden(FOLDER)).unwrap_or_default();
+        folders.iter().any(|folder| collect(folder, "", 1, &mut found).is_err() || !found.is_empty())
     }
 }
 

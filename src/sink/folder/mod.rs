@@ -1,29 +1,37 @@
 //! The output folder: a file for each image.
 //!
 //! If a run is killed at any moment, no file under a final name is incomplete, and no complete file is lost. The
-//! protocol that guarantees this is in `store`; its steps are in `publish`, `tmpfile` and `wal`. Files that fetchimg
-//! keeps for itself are in a private folder inside, `.fetchimg`.
+//! protocol that guarantees this is in `store`; its steps are in `publish`, `tmpfile` and `wal`.
 //!
-//! One run at a time holds the folder: two runs would take each other's part files for those of an earlier run.
+//! Between runs, nothing but images can be seen in the folder: the journal and the times of runs are hidden files. What is
+//! not complete is in a hidden folder, `.fetchimg`, which goes at the end of the run if it is empty then. With `--state`,
+//! all of these are in the state folder instead (see `state_folder`). Only what has to be on the file system of the images
+//! is in the hidden folder even then, and only while the run needs it.
+//!
+//! One run at a time holds the folder (see `run_lock`): two runs would take each other's part files for those of an
+//! earlier run.
 
 mod aside;
 mod dedup;
+mod moving;
 pub mod names;
+mod older;
 mod publish;
+mod run_lock;
+mod state_folder;
 mod store;
 #[cfg(target_os = "linux")]
 mod tmpfile;
 mod view;
 pub mod wal;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-#[cfg(target_os = "linux")]
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::Access;
 #[cfg(target_os = "linux")]
@@ -31,13 +39,18 @@ use rustix::fs::{Mode, OFlags};
 
 pub use self::aside::Aside;
 use self::dedup::DedupIndex;
+pub use self::moving::{Moved, MovedFile};
 use self::names::{NameCounts, Unnamed};
+use self::run_lock::RunLock;
 pub use self::view::FolderView;
 use self::view::not_a_folder;
 use self::wal::Wal;
 use super::SpillDir;
 use crate::record::RunError;
-use crate::util::{boot_id, private_file};
+use crate::util::boot_id;
+
+/// The name of the folder of part files.
+const PARTS: &str = "parts";
 
 /// How images are stored in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +76,12 @@ pub struct Folder {
     view: FolderView,
     options: Options,
     boot: Option<String>,
+    /// Where bodies are while they are received.
     spill_dir: SpillDir,
+    /// With `--state`, where bodies are staged that need a name on the file system of the images.
+    staging: Option<SpillDir>,
+    /// Whether part files are on another file system than the images, as far as it is known.
+    is_elsewhere: AtomicBool,
     wal: Wal,
     contents: DedupIndex,
     /// The records that name each file, if files that no record names are removed (`--overwrite`).
@@ -79,58 +97,48 @@ pub struct Folder {
     /// Whether they can be linked by their descriptor, as far as it is known.
     #[cfg(target_os = "linux")]
     links_by_descriptor: AtomicBool,
-    _lock: RunLock,
-}
-
-/// The lock of this run. The system releases it when the program ends, however it ends.
-#[derive(Debug)]
-struct RunLock(File);
-
-impl Drop for RunLock {
-    fn drop(&mut self) {
-        // Closing the file would not be enough: a process that another thread is just starting has it open, too. On an
-        // error, closing it is all that can be done.
-        let _ = self.0.unlock();
-    }
+    /// Released last, when what the run needed is removed.
+    _locks: Vec<RunLock>,
 }
 
 impl Folder {
-    /// Creates the folder and the private folder in it, and locks it for this run.
+    /// Creates the folder, and locks it for this run. `state`: the folder that has fetchimg's own files (`--state`). What an
+    /// older version has left is taken over.
     ///
     /// # Errors
     /// When it cannot be created, read or written, or another run holds it.
-    pub fn open(root: &Path, options: Options) -> Result<Self, RunError> {
+    pub fn open(root: &Path, state: Option<&Path>, options: Options) -> Result<Self, RunError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Output { path, source }
         };
-        let private = root.join(private_file::FOLDER);
-        let parts = private.join("parts");
         if root.metadata().is_ok_and(|found| !found.is_dir()) {
             return Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
         }
-        fs::create_dir_all(root).map_err(at(root))?;
-        for folder in [&private, &parts] {
-            make_real_folder(folder).map_err(at(folder))?;
+        for folder in [Some(root), state].into_iter().flatten() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
         }
-        let lock_path = private.join("lock");
-        let lock = private_file::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
-        let lock = lock.map_err(at(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
-            // Some network file systems have no locks. There, the user must not start two runs with the same folder.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
+        let view = FolderView::open(root, state)?;
+        let locks = lock_all(&view)?;
+        if let Some(state) = state {
+            state_folder::claim(state, root)?;
         }
+        let parts = view.work(PARTS);
+        make_real_folder(&parts).map_err(at(&parts))?;
+        view.take_over()?;
         // Without the right to list the folder, a run could not continue an earlier one.
         fs::read_dir(root).map_err(at(root))?;
         let boot = boot_id::id();
         let boot_to_resume = boot.clone().filter(|_| options.resume);
+        let staging = view.has_state().then(|| staging(&view)).transpose()?;
+        let device = |folder: &Path| fs::metadata(folder).map(|found| found.dev()).map_err(at(folder));
+        let is_elsewhere = staging.is_some() && device(root)? != device(&parts)?;
         Ok(Self {
-            view: FolderView::open(root)?,
             spill_dir: SpillDir::open(parts.clone(), boot_to_resume).map_err(at(&parts))?,
-            wal: Wal::new(private.join(wal::FOLDER), boot.as_deref(), options.fsync),
+            staging,
+            is_elsewhere: is_elsewhere.into(),
+            wal: Wal::new(view.work(wal::FOLDER), boot.as_deref(), options.fsync),
+            view: view.looked_at_again(),
             contents: DedupIndex::default(),
             names: None,
             journal_end: AtomicU64::new(0),
@@ -143,7 +151,7 @@ impl Folder {
             has_unnamed_files: AtomicBool::new(true),
             #[cfg(target_os = "linux")]
             links_by_descriptor: AtomicBool::new(true),
-            _lock: RunLock(lock),
+            _locks: locks,
         })
     }
 
@@ -180,7 +188,10 @@ impl Folder {
     /// # Errors
     /// When the write-ahead log cannot be removed.
     pub fn forget_unrecorded(&self) -> Result<(), RunError> {
-        self.wal.clear().map_err(|source| RunError::Output { path: self.view.private(wal::FOLDER), source })
+        self.view
+            .logs()
+            .into_iter()
+            .try_for_each(|folder| wal::clear(&folder).map_err(|source| RunError::Output { path: folder, source }))
     }
 
     /// Adds a file of an earlier run, with the SHA-256 of its content, to the index for `--dedupe`.
@@ -227,8 +238,8 @@ impl Folder {
         }
     }
 
-    /// With `--fsync`, flushes the folder, its private folder and its parent to the disk, so that their new entries
-    /// survive a loss of power.
+    /// With `--fsync`, flushes the folder, the folder of part files and the folders above to the disk, so that their new
+    /// entries survive a loss of power.
     ///
     /// # Errors
     /// When a folder cannot be flushed.
@@ -236,11 +247,18 @@ impl Folder {
         if !self.options.fsync {
             return Ok(());
         }
-        let root = self.view.root();
-        let parent = root.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent });
-        let private = root.join(private_file::FOLDER);
-        let mut folders = [Some(&*private), Some(root), parent].into_iter().flatten();
-        folders.try_for_each(sync_folder).map_err(|source| RunError::Output { path: root.to_owned(), source })
+        let above = |folder: &Path| match folder.parent() {
+            Some(parent) if parent == Path::new("") => Path::new(".").to_owned(),
+            Some(parent) => parent.to_owned(),
+            None => folder.to_owned(),
+        };
+        let (root, work) = (self.view.root().to_owned(), self.view.work_folder());
+        // Without `--state`, the second one is above the first.
+        let folders = [above(&work), work, above(&root), root.clone()];
+        folders
+            .iter()
+            .try_for_each(|folder| sync_folder(folder))
+            .map_err(|source| RunError::Output { path: root, source })
     }
 
     /// Whether images can be stored at all. If not, the run cannot go on after a storage error.
@@ -272,6 +290,50 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    /// Removes what was there for the run alone, as far as nothing in it waits for the next run. What cannot be removed is
+    /// used by the next run.
+    fn drop(&mut self) {
+        self.wal.close();
+        let mut folders = vec![self.spill_dir.path().to_owned()];
+        folders.extend(self.staging.as_ref().map(|staging| staging.path().to_owned()));
+        folders.extend(self.view.logs());
+        for folder in folders {
+            let _ = fs::remove_dir(folder);
+        }
+        self.remove_empty_aside_folders();
+        if self.view.has_state() {
+            let _ = fs::remove_dir(self.view.hidden_folder());
+        }
+    }
+}
+
+/// Locks the folder. With `--state`, the lock is in the state folder. But where there is a hidden folder in the output
+/// folder, a run without `--state` may hold that.
+fn lock_all(view: &FolderView) -> Result<Vec<RunLock>, RunError> {
+    let (work, hidden, root) = (view.work_folder(), view.hidden_folder(), view.root());
+    if !view.has_state() {
+        return Ok(vec![RunLock::acquire(&hidden, true, root)?]);
+    }
+    let mut locks = vec![RunLock::acquire(&work, false, root)?];
+    if fs::symlink_metadata(&hidden).is_ok() {
+        locks.push(RunLock::acquire(&hidden, true, root)?);
+    }
+    Ok(locks)
+}
+
+/// The folder where bodies are staged with `--state`. It is created when it is needed; what killed runs have left in it is
+/// removed.
+fn staging(view: &FolderView) -> Result<SpillDir, RunError> {
+    let path = view.hidden(PARTS);
+    let opened = if fs::symlink_metadata(&path).is_ok() {
+        make_real_folder(&path).and_then(|()| SpillDir::open(path.clone(), None))
+    } else {
+        Ok(SpillDir::without_earlier(path.clone()))
+    };
+    opened.map_err(|source| RunError::Output { path, source })
+}
+
 /// Creates a folder, if it is not there. A symbolic link in its place may lead anywhere, and is refused.
 fn make_real_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
@@ -295,13 +357,15 @@ mod testing {
 
     use super::wal::FileMark;
     use super::*;
+    use crate::util::private_file;
 
-    /// The names in the folder, without the private folder.
+    /// The names in the folder, without fetchimg's own.
     pub(super) fn visible(root: &Path) -> Vec<String> {
         let mut names = fs::read_dir(root)
             .expect("a folder")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .filter(|name| name != private_file::FOLDER)
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| !private_file::is_own_name(name))
+            .map(|name| name.to_string_lossy().into_owned())
             .collect::<Vec<_>>();
         names.sort();
         names
@@ -314,7 +378,7 @@ mod testing {
 
     /// The entries of the write-ahead log.
     pub(super) fn wal_entries(folder: &Folder) -> Vec<(FileMark, Vec<u8>)> {
-        let entries = wal::read(&folder.view.private(wal::FOLDER), folder.boot.as_deref()).expect("the log");
+        let entries = wal::read(&folder.view.work(wal::FOLDER), folder.boot.as_deref()).expect("the log");
         entries.into_iter().map(|entry| (entry.mark, entry.record)).collect()
     }
 }
@@ -327,24 +391,55 @@ mod tests {
     fn a_folder_is_held_by_one_run_and_is_not_created_again_when_it_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("images");
-        let open = Folder::open(&root, Options::default()).expect("open");
-        assert!(matches!(Folder::open(&root, Options::default()), Err(RunError::Busy(_))));
+        let open = Folder::open(&root, None, Options::default()).expect("open");
+        assert!(matches!(Folder::open(&root, None, Options::default()), Err(RunError::Busy(_))));
         fs::remove_dir_all(&root).expect("remove");
         let error = open.make_folders("deep/a.png").expect_err("no folder");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
     }
 
+    /// Everything in a folder, hidden or not.
+    fn everything(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        let mut names = entries.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
     #[test]
-    fn a_lock_is_released_though_a_process_that_is_being_started_has_a_copy_of_the_file() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let lock = RunLock(file.reopen().expect("open"));
-        lock.0.try_lock().expect("it is free");
-        let copy = lock.0.try_clone().expect("a copy");
-        let other = file.reopen().expect("open");
-        assert!(other.try_lock().is_err());
-        drop(lock);
-        other.try_lock().expect("it is free again");
-        drop(copy);
+    fn nothing_of_a_run_is_left_unless_something_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (root, state) = (folder.path().join("images"), folder.path().join("state"));
+        for state in [None, Some(&*state)] {
+            let open = Folder::open(&root, state, Options::default()).expect("open");
+            open.make_folders(".fetchimg/aside/7/a.png").expect("folders");
+            assert!(open.spill_dir.path().is_dir());
+            let waiting = open.view.work(PARTS).join("waits");
+            drop(open);
+            assert_eq!(everything(&root), [""; 0], "{state:?}");
+            let open = Folder::open(&root, state, Options::default()).expect("open");
+            fs::write(&waiting, "").expect("write");
+            drop(open);
+            assert!(waiting.exists());
+            assert_eq!(everything(&root), [".fetchimg"; 1][usize::from(state.is_some())..], "{state:?}");
+            fs::remove_file(&waiting).expect("remove");
+            drop(Folder::open(&root, state, Options::default()).expect("open"));
+            assert_eq!(everything(&root), [""; 0], "{state:?}");
+        }
+        assert_eq!(everything(&state), ["output"]);
+    }
+
+    #[test]
+    fn a_run_without_a_state_folder_is_noticed_by_one_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (root, state) = (folder.path().join("images"), folder.path().join("state"));
+        let open = Folder::open(&root, None, Options::default()).expect("open");
+        let busy = Folder::open(&root, Some(&state), Options::default());
+        assert!(matches!(busy, Err(RunError::Busy(path)) if path == root));
+        drop(open);
+        let open = Folder::open(&root, Some(&state), Options::default()).expect("open");
+        assert!(matches!(Folder::open(&root, Some(&state), Options::default()), Err(RunError::Busy(_))));
+        drop(open);
     }
 }

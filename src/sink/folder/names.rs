@@ -117,6 +117,21 @@ impl NameCounts {
         }
     }
 
+    /// Whether the file that had this name when the pass began is set aside.
+    pub fn is_aside(&self, path: &str) -> bool {
+        lock(&self.tables).aside.get(self.key(path)).is_some()
+    }
+
+    /// Whether both paths have one count: they are the same, or differ in upper and lower case alone.
+    pub fn have_one_count(&self, one: &str, other: &str) -> bool {
+        self.key(one) == self.key(other)
+    }
+
+    /// Whether no more than one record names the file.
+    pub fn has_one_record(&self, path: &str) -> bool {
+        lock(&self.tables).named.get(self.key(path)).is_none_or(|count| count < 2 * ONE)
+    }
+
     /// Whether a row of this pass has this name, or had it reserved.
     pub fn is_claimed(&self, path: &str) -> bool {
         lock(&self.tables).named.get(self.key(path)).is_some_and(|count| count & IS_CLAIMED != 0)

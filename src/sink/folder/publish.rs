@@ -6,15 +6,19 @@
 //! A body in memory is staged in a file without any name (see `tmpfile`). A larger body is staged in its part file,
 //! which is then linked or renamed; so is every body if the file system has no unnamed files or an existing file is to
 //! be replaced. With `--dedupe`, an existing file with the same bytes is hard-linked instead, and nothing is staged.
+//!
+//! With `--state`, part files may be on another file system, from which nothing can be linked or renamed. Then the body is
+//! copied to a file without any name, or to one in the hidden folder of the output, and that is published.
 
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use super::Folder;
-use crate::sink::OnConflict;
+use super::{Folder, make_real_folder};
 use crate::sink::body::{Body, SpillFile};
+use crate::sink::{OnConflict, SpillDir};
 use crate::util::private_file::remove_if_there;
 use crate::util::redact::escaped;
 
@@ -64,26 +68,50 @@ impl Folder {
         body.complete();
         self.make_folders(path)?;
         #[cfg(target_os = "linux")]
-        if body.is_in_memory()
+        if (body.is_in_memory() || self.staging_elsewhere().is_some())
             && on_conflict == OnConflict::Keep
             && let Some(file) = self.make_unnamed(&body, path)?
         {
             self.sync_file(&file)?;
+            body.is_copied();
             return Ok(Staged::Unnamed(file, body));
         }
         self.stage_named(body)
     }
 
-    fn stage_named<'a>(&self, body: Body<'a>) -> io::Result<Staged<'a>> {
-        let mut part_file = body.into_spill_file()?;
+    fn stage_named<'a>(&self, mut body: Body<'a>) -> io::Result<Staged<'a>> {
+        let mut part_file = match self.staging_elsewhere() {
+            Some(staging) => {
+                let mut part_file = new_file_in(staging)?;
+                body.copy_to(part_file.open()?)?;
+                body.is_copied();
+                part_file
+            }
+            None => body.into_spill_file()?,
+        };
         self.sync_file(part_file.open()?)?;
         Ok(Staged::Named(part_file))
     }
 
+    /// Copies a staged file that turns out to be on another file system than its final name. A part file and the images
+    /// may have one device and still be on two mounts.
+    fn stage_again<'a>(&self, part_file: &SpillFile, staging: &SpillDir) -> io::Result<Staged<'a>> {
+        self.is_elsewhere.store(true, Ordering::Relaxed);
+        let mut copy = new_file_in(staging)?;
+        io::copy(&mut File::open(&part_file.path)?, copy.open()?)?;
+        self.sync_file(copy.open()?)?;
+        Ok(Staged::Named(copy))
+    }
+
+    /// Where bodies are staged, if that is not where they are received: those are on another file system.
+    fn staging_elsewhere(&self) -> Option<&SpillDir> {
+        self.staging.as_ref().filter(|_| self.is_elsewhere.load(Ordering::Relaxed))
+    }
+
     /// Gives a staged file its final name. With `--fsync`, the file is flushed once more: on a file system without a
     /// journal (ext2), the link is a change of the file, too, and its folder alone would lead to a file that is not
-    /// there. If an unnamed file cannot be linked, the body is staged again in a part
-    /// file, which is returned as the inner error and has to be published instead.
+    /// there. If an unnamed file cannot be linked, or a part file is on another file system, the body is staged again in a
+    /// part file, which is returned as the inner error and has to be published instead.
     pub(super) fn publish<'a>(
         &self,
         staged: Staged<'a>,
@@ -110,7 +138,15 @@ impl Folder {
                 let published = match on_conflict {
                     OnConflict::Replace => fs::rename(&part.path, &target).map(|()| Published::Done),
                     OnConflict::Keep => rename_new(&part.path, &target),
-                }?;
+                };
+                let published = match (published, &self.staging) {
+                    (Err(error), Some(staging))
+                        if error.kind() == io::ErrorKind::CrossesDevices && !part.path.starts_with(staging.path()) =>
+                    {
+                        return self.stage_again(&part, staging).map(Err);
+                    }
+                    (published, _) => published?,
+                };
                 if published == Published::Done {
                     self.sync_file(part.open()?)?;
                 }
@@ -138,7 +174,13 @@ impl Folder {
             OnConflict::Replace if self.view.metadata(path).is_some_and(is_same_file) => Ok(()),
             OnConflict::Replace => {
                 // A hard link cannot replace a file, so a link under a temporary name is renamed.
-                let temporary = self.spill_dir.unused_path()?;
+                let temporary = match self.staging_elsewhere() {
+                    Some(staging) => {
+                        make_staging(staging)?;
+                        staging.unused_path()?
+                    }
+                    None => self.spill_dir.unused_path()?,
+                };
                 fs::hard_link(&from, &temporary).and_then(|()| {
                     // Another image may have got the name `first` since its bytes were compared.
                     let linked = fs::symlink_metadata(&temporary).and_then(|linked| {
@@ -182,6 +224,19 @@ impl Folder {
             tracing::warn!(target: "fetchimg", "Cannot remove {}, which no row has any more: {error}", escaped(path));
         }
     }
+}
+
+/// Creates a file in the folder where bodies are staged.
+fn new_file_in(staging: &SpillDir) -> io::Result<SpillFile> {
+    make_staging(staging)?;
+    staging.create(None)
+}
+
+/// Creates the folder where bodies are staged, which is in the hidden folder of the output. The output folder itself is not
+/// created again.
+fn make_staging(staging: &SpillDir) -> io::Result<()> {
+    staging.path().parent().map_or(Ok(()), make_real_folder)?;
+    make_real_folder(staging.path())
 }
 
 /// Gives a file a new name, unless that name is taken. A hard link does this in one step on every file system that has

@@ -218,7 +218,7 @@ mod tests {
     use crate::sink::body::{MAX_IN_MEMORY, WRITE_BUFFER};
 
     fn open(root: &std::path::Path, fsync: bool) -> Folder {
-        Folder::open(root, Options { fsync, ..Options::default() }).expect("open")
+        Folder::open(root, None, Options { fsync, ..Options::default() }).expect("open")
     }
 
     fn entry(path: &str, bytes: usize, on_conflict: OnConflict) -> Entry<'_> {
@@ -241,6 +241,7 @@ mod tests {
             same_as: None,
             extension_mismatch: false,
             smaller_than_box: false,
+            made_with: crate::record::MadeWith::default(),
             from_earlier_run: 0,
         };
         let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
@@ -313,9 +314,10 @@ mod tests {
             receipt.release();
         }
         // As on a full disk: the write-ahead log cannot be written.
-        let log = folder.view().private(wal::FOLDER);
+        let log = folder.view().work(wal::FOLDER);
         drop(folder);
-        fs::remove_dir(&log).expect("it is empty, because all entries are released");
+        assert!(!log.exists(), "it was empty, because all entries are released");
+        fs::create_dir_all(log.parent().expect("a folder")).expect("a folder");
         fs::write(&log, "not a folder").expect("write");
         let folder = open(dir.path(), false);
         let mut body = folder.spill_dir.body(None, None);

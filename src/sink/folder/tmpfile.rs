@@ -17,7 +17,7 @@ use super::publish::Published;
 use crate::sink::body::Body;
 
 impl Folder {
-    /// Writes a body in memory to a file without a name, in the folder of `path`. `None` if the file system has no such
+    /// Writes a body to a file without a name, in the folder of `path`. `None` if the file system has no such
     /// files.
     pub(super) fn make_unnamed(&self, body: &Body<'_>, path: &str) -> io::Result<Option<File>> {
         if !self.has_unnamed_files.load(Ordering::Relaxed) {
@@ -33,7 +33,7 @@ impl Folder {
             }
             Err(error) => return Err(error.into()),
         };
-        body.write_buffered(&mut file)?;
+        body.copy_to(&mut file)?;
         Ok(Some(file))
     }
 

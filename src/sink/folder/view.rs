@@ -4,41 +4,55 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::state_folder;
 use super::wal::{self, FileMark};
 use crate::record::RunError;
 use crate::util::private_file;
 
-/// A view of the output folder, which need not exist.
+/// A view of the output folder, which need not exist, and of where fetchimg keeps its own files for it.
 ///
 /// A symbolic link is taken neither for a file nor for a folder, because it may lead anywhere.
 #[derive(Clone, Debug)]
 pub struct FolderView {
     root: PathBuf,
-    /// The folder was missing, or there was nothing in it except the private folder.
+    /// The folder that has fetchimg's own files instead (`--state`).
+    state: Option<PathBuf>,
+    /// The folder was missing, or there was nothing in it except fetchimg's own files.
     was_empty: bool,
 }
 
 impl FolderView {
-    /// Checks whether this can be an output folder.
+    /// Checks whether this can be an output folder, with this state folder if there is one.
     ///
     /// # Errors
-    /// When it is not a folder, so that a run could not begin.
-    pub fn open(root: &Path) -> Result<Self, RunError> {
-        let private = root.join(private_file::FOLDER);
+    /// When one of them is not a folder, or the state folder is that of another output folder, so that a run could not
+    /// begin.
+    pub fn open(root: &Path, state: Option<&Path>) -> Result<Self, RunError> {
+        let hidden = root.join(private_file::FOLDER);
         let refuse_file = |path: &Path, found: io::Result<fs::Metadata>| match found {
             Ok(found) if !found.is_dir() => Err(RunError::Output { path: path.to_owned(), source: not_a_folder() }),
             _ => Ok(()),
         };
         refuse_file(root, fs::metadata(root))?;
-        refuse_file(&private, fs::symlink_metadata(&private))?;
-        let is_other = |entry: fs::DirEntry| entry.file_name() != private_file::FOLDER;
-        let was_empty = match fs::read_dir(root) {
+        refuse_file(&hidden, fs::symlink_metadata(&hidden))?;
+        if let Some(state) = state {
+            refuse_file(state, fs::metadata(state))?;
+            state_folder::check(state, root)?;
+        }
+        let view = Self { root: root.to_owned(), state: state.map(Path::to_owned), was_empty: false };
+        Ok(view.looked_at_again())
+    }
+
+    /// The same view, with what is in the folder now.
+    pub(super) fn looked_at_again(mut self) -> Self {
+        let is_other = |entry: fs::DirEntry| !private_file::is_own_name(&entry.file_name());
+        self.was_empty = match fs::read_dir(&self.root) {
             Ok(entries) => !entries.flatten().any(is_other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             // What cannot be listed may hold anything.
             Err(_) => false,
         };
-        Ok(Self { root: root.to_owned(), was_empty })
+        self
     }
 
     /// The output folder.
@@ -47,17 +61,58 @@ impl FolderView {
         &self.root
     }
 
-    /// The path of a file in the private folder.
-    #[must_use]
-    pub fn private(&self, name: &str) -> PathBuf {
-        self.root.join(private_file::FOLDER).join(name)
+    /// Whether fetchimg's own files are not in the output folder (`--state`).
+    pub(super) const fn has_state(&self) -> bool {
+        self.state.is_some()
     }
 
-    /// Whether the path leads into the private folder.
+    /// Where the journal is written. To read it without a run, use [`FolderView::journal_to_read`].
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.state
+            .as_ref()
+            .map_or_else(|| self.root.join(private_file::JOURNAL), |state| state.join(state_folder::JOURNAL))
+    }
+
+    /// The file with the times of earlier runs.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.state.as_ref().map_or_else(|| self.root.join(private_file::RUNS), |state| state.join(state_folder::RUNS))
+    }
+
+    /// The folder with the files of a run that goes on: the lock, part files, the write-ahead log.
+    pub(super) fn work_folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| self.hidden_folder())
+    }
+
+    /// The path of something in the folder of a run that goes on.
+    #[must_use]
+    pub fn work(&self, name: &str) -> PathBuf {
+        self.work_folder().join(name)
+    }
+
+    /// The hidden folder inside the output folder. With `--state` it is there only while something has to be on the file
+    /// system of the images.
+    pub(super) fn hidden_folder(&self) -> PathBuf {
+        self.root.join(private_file::FOLDER)
+    }
+
+    /// The path of something in the hidden folder.
+    pub(super) fn hidden(&self, name: &str) -> PathBuf {
+        self.hidden_folder().join(name)
+    }
+
+    /// Whether the path is that of one of fetchimg's own files.
     #[must_use]
     pub fn is_private(&self, path: &Path) -> bool {
-        let private = self.root.join(private_file::FOLDER).canonicalize();
-        matches!((path.canonicalize(), private), (Ok(path), Ok(private)) if path.starts_with(&private))
+        let Ok(path) = path.canonicalize() else { return false };
+        let is_below = |folder: PathBuf| folder.canonicalize().is_ok_and(|folder| path.starts_with(folder));
+        let is_own = |name: &Path| name.file_name().is_some_and(private_file::is_own_name);
+        let is_in_root =
+            |path: &Path| path.parent().is_some_and(|parent| self.root.canonicalize().is_ok_and(|root| root == parent));
+        is_below(self.hidden_folder())
+            || (is_own(&path) && is_in_root(&path))
+            || self.state.clone().is_some_and(is_below)
     }
 
     /// The metadata of the regular file of that name, if there is one.
@@ -85,8 +140,11 @@ impl FolderView {
     /// # Errors
     /// When the write-ahead log cannot be read.
     pub fn unrecorded(&self, boot: Option<&str>) -> Result<Vec<Vec<u8>>, RunError> {
-        let folder = self.private(wal::FOLDER);
-        let entries = wal::read(&folder, boot).map_err(|source| RunError::Output { path: folder, source })?;
+        let mut entries = Vec::new();
+        for folder in self.logs() {
+            let found = wal::read(&folder, boot).map_err(|source| RunError::Output { path: folder, source })?;
+            entries.extend(found);
+        }
         let is_published = |entry: &wal::EarlierEntry| {
             let found =
                 entry.file().and_then(|(path, bytes)| self.metadata(&path).filter(|found| found.len() == bytes));
@@ -109,9 +167,9 @@ mod tests {
     #[test]
     fn an_entry_of_the_log_counts_if_exactly_its_file_is_there() {
         let folder = tempfile::tempdir().expect("a folder");
-        let view = FolderView::open(folder.path()).expect("open");
+        let view = FolderView::open(folder.path(), None).expect("open");
         fs::create_dir(folder.path().join(private_file::FOLDER)).expect("a folder");
-        let wal = Wal::new(view.private(wal::FOLDER), Some("boot"), false);
+        let wal = Wal::new(view.work(wal::FOLDER), Some("boot"), false);
         let mark = |name: &str| {
             fs::write(folder.path().join(name), "12345").expect("write");
             FileMark::of(&view.metadata(name).expect("the file"))

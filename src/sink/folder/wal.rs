@@ -177,6 +177,14 @@ pub(super) fn read(folder: &Path, boot: Option<&str>) -> io::Result<Vec<EarlierE
     Ok(entries)
 }
 
+/// Removes the entries of killed runs in this folder. To be called before the first entry of this run is written.
+///
+/// # Errors
+/// When a file cannot be removed.
+pub(super) fn clear(folder: &Path) -> io::Result<()> {
+    paths(folder)?.iter().try_for_each(fs::remove_file)
+}
+
 /// The files of the log.
 fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::symlink_metadata(folder) {
@@ -213,12 +221,9 @@ impl Wal {
         }
     }
 
-    /// Removes the entries of killed runs. To be called before the first entry of this run is written.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
-        paths(&self.folder)?.iter().try_for_each(fs::remove_file)
+    /// To be called at the end of the run: no more entries are written. The last file is removed with its last entry.
+    pub fn close(&self) {
+        *lock(&self.current) = None;
     }
 
     /// Writes the record of a file that is about to be published.
@@ -364,7 +369,8 @@ mod tests {
             "power may have been lost in between"
         );
         assert_eq!(read(&folder.path().join(FOLDER), None).expect("left"), []);
-        next.clear().expect("clear");
+        clear(&folder.path().join(FOLDER)).expect("clear");
+        drop(next);
         assert_eq!(read(&folder.path().join(FOLDER), Some("boot")).expect("left"), []);
     }
 

@@ -1,0 +1,162 @@
+//! Whether what an earlier run recorded of a row would end in the same way under the options of this run, so that nothing
+//! has to be asked for.
+//!
+//! A refused record has what was seen of the image, and not the options that excluded it: so other options than those can
+//! be judged as well. `--min-width 200` excludes an image of 99 pixels that `--min-width 300` has refused before, and
+//! `--min-width 50` asks for it again.
+
+use super::validate::{may_be, unsized_image, unwanted};
+use super::{Accept, Options};
+use crate::record::{ErrorKind, FetchError, Refused, Seen};
+use crate::util::human::Size;
+
+impl Options {
+    /// The error of a body that is larger than the options allow. It is a refusal if the limit is a wish of the user.
+    pub(super) fn too_large(&self, seen: Seen) -> FetchError {
+        let clause = format!("larger than {} (--max-bytes)", Size::from(self.max_bytes));
+        let error = FetchError::new(ErrorKind::TooLarge, clause);
+        if self.refuses_larger { error.by_wish(seen) } else { error }
+    }
+
+    /// Why these options exclude an image that an earlier run has refused, if what was seen of it then decides that.
+    #[must_use]
+    pub fn refusal_of(&self, earlier: &Refused) -> Option<FetchError> {
+        let Seen { bytes, format, measures } = earlier.seen;
+        let (bounds, size) = (&self.wanted.bounds, measures.width.zip(measures.height));
+        if let (Accept::Formats(wanted), Some(format)) = (&self.wanted.accept, format) {
+            // Camera raw begins as TIFF does. An image whose size is known was read far enough to tell.
+            let is_wanted = if size.is_some() { wanted.contains(&format) } else { may_be(format, wanted) };
+            if !is_wanted {
+                return Some(unwanted(format));
+            }
+        }
+        if let Some((width, height)) = size {
+            if let Err(error) = bounds.check_dimensions(width, height) {
+                return Some(error);
+            }
+        } else if earlier.error == ErrorKind::NotAccepted.name() && bytes.is_some() && bounds.limit_dimensions() {
+            // It was read to its end and states no size.
+            return Some(unsized_image());
+        }
+        if earlier.error != ErrorKind::TooLarge.name()
+            && let Some(Err(error)) = bytes.map(|bytes| bounds.check_length(bytes))
+        {
+            return Some(error);
+        }
+        (self.refuses_larger && bytes.is_some_and(|bytes| bytes > self.max_bytes)).then(|| self.too_large(earlier.seen))
+    }
+
+    /// Whether an error of an earlier run is met again by every request under these options (`--skip-permanent`). Errors
+    /// that other options may mend are none of these: credentials, certificates, limits.
+    #[must_use]
+    pub fn fails_again(&self, error: ErrorKind) -> bool {
+        match error {
+            ErrorKind::BadUrl => true,
+            // With 402 the server wants money, with 406 another header; the others want credentials or a referer.
+            ErrorKind::HttpStatus(code) => !error.retryable() && !matches!(code, 401 | 402 | 403 | 406 | 407),
+            ErrorKind::NotAnImage => self.wanted.accept != Accept::Anything,
+            ErrorKind::CorruptImage => self.wanted.verifies(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::{Bounds, Verify, Wanted};
+    use crate::record::{Format, Measures};
+
+    fn options(wanted: Wanted) -> Options {
+        Options { wanted, ..Options::default() }
+    }
+
+    fn bounds(bounds: Bounds) -> Options {
+        options(Wanted { bounds, ..Wanted::default() })
+    }
+
+    fn formats(formats: &[Format]) -> Options {
+        options(Wanted { accept: Accept::Formats(formats.into()), ..Wanted::default() })
+    }
+
+    fn refused(error: ErrorKind, bytes: Option<u64>, format: Option<Format>, size: Option<(u32, u32)>) -> Refused {
+        let (width, height) = size.unzip();
+        let seen = Seen { bytes, format, measures: Measures { width, height, ..Measures::default() } };
+        Refused {
+            error: error.name().into(),
+            http_status: None,
+            message: String::new(),
+            retryable: false,
+            attempts: 1,
+            timing: None,
+            seen,
+            path: None,
+        }
+    }
+
+    #[test]
+    fn what_was_seen_of_an_image_decides_under_other_options_too() {
+        let small = refused(ErrorKind::TooSmall, Some(5000), Some(Format::Png), Some((99, 400)));
+        let begun = refused(ErrorKind::NotAccepted, None, Some(Format::Tiff), None);
+        let tiff = refused(ErrorKind::NotAccepted, Some(5000), Some(Format::Tiff), Some((99, 400)));
+        let unsized_svg = refused(ErrorKind::NotAccepted, Some(5000), Some(Format::Svg), None);
+        let endless = refused(ErrorKind::TooLarge, Some(5000), Some(Format::Png), None);
+        let short = refused(ErrorKind::TooSmall, Some(10), None, None);
+        let min_width = |min_width| bounds(Bounds { min_width, ..Bounds::default() });
+        let min_bytes = |min_bytes| bounds(Bounds { min_bytes, ..Bounds::default() });
+        let max_bytes = |max_bytes| Options { max_bytes, refuses_larger: true, ..Options::default() };
+        for (earlier, options, again) in [
+            (&small, min_width(100), true),
+            (&small, min_width(99), false),
+            (&small, Options::default(), false),
+            (&small, bounds(Bounds { max_aspect: Some(4.0), ..Bounds::default() }), true),
+            (&small, bounds(Bounds { max_pixels: Some(39_600), ..Bounds::default() }), false),
+            (&small, formats(&[Format::Jpeg]), true),
+            (&small, formats(&[Format::Jpeg, Format::Png]), false),
+            (&small, min_bytes(5001), true),
+            (&small, min_bytes(5000), false),
+            (&small, max_bytes(4999), true),
+            (&small, max_bytes(5000), false),
+            (&begun, formats(&[Format::Jpeg]), true),
+            (&begun, formats(&[Format::Nef]), false),
+            (&begun, min_width(1), false),
+            (&tiff, formats(&[Format::Nef]), true),
+            (&unsized_svg, min_width(1), true),
+            (&unsized_svg, Options::default(), false),
+            (&endless, max_bytes(4000), true),
+            (&endless, max_bytes(6000), false),
+            (&endless, Options { max_bytes: 4000, ..Options::default() }, false),
+            (&endless, min_bytes(9000), false),
+            (&short, min_bytes(11), true),
+            (&short, min_bytes(10), false),
+        ] {
+            assert_eq!(options.refusal_of(earlier).is_some(), again, "{earlier:?} {options:?}");
+        }
+    }
+
+    #[test]
+    fn errors_that_other_options_may_mend_are_met_again_only_under_the_same() {
+        let usual = Options::default();
+        let anything = options(Wanted { accept: Accept::Anything, ..Wanted::default() });
+        let unverified = options(Wanted { verify: Verify::Nothing, ..Wanted::default() });
+        for code in [400, 404, 405, 410, 451, 501] {
+            assert!(usual.fails_again(ErrorKind::HttpStatus(code)), "{code}");
+        }
+        for code in [401, 403, 406, 407, 429, 500, 503] {
+            assert!(!usual.fails_again(ErrorKind::HttpStatus(code)), "{code}");
+        }
+        for (kind, in_usual, in_anything, in_unverified) in [
+            (ErrorKind::BadUrl, true, true, true),
+            (ErrorKind::NotAnImage, true, false, true),
+            (ErrorKind::CorruptImage, true, false, false),
+            (ErrorKind::Tls, false, false, false),
+            (ErrorKind::TooLarge, false, false, false),
+            (ErrorKind::Redirect, false, false, false),
+            (ErrorKind::Checksum, false, false, false),
+            (ErrorKind::Dns, false, false, false),
+        ] {
+            let again = [&usual, &anything, &unverified].map(|options| options.fails_again(kind));
+            assert_eq!(again, [in_usual, in_anything, in_unverified], "{kind}");
+        }
+    }
+}
