@@ -92,9 +92,9 @@ pub mod options {
     #[cfg(feature = "parquet")]
     pub use crate::naming::KeyTemplate;
     pub use crate::naming::{Template, TemplateError};
+    pub use crate::report::table::TableFormat;
     #[cfg(feature = "parquet")]
     pub use crate::run::SetOptions;
-    pub use crate::report::table::TableFormat;
     pub use crate::run::metadata::Metadata;
     pub use crate::sink::folder::Options as Folder;
     #[cfg(feature = "parquet")]
