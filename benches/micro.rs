@@ -228,7 +228,7 @@ fn piece_loop(criterion: &mut Criterion, folder: &Path) -> Result<()> {
 }
 
 fn part(criterion: &mut Criterion, folder: &Path) -> Result<()> {
-    let output = Folder::open(&folder.join("parts"), folder::Options::default())?;
+    let output = Folder::open(&folder.join("parts"), None, folder::Options::default())?;
     let mut group = criterion.benchmark_group("part");
     for (size, bytes) in BODIES {
         let body = body(bytes);
@@ -480,7 +480,7 @@ fn options(pieces: usize) -> run::Options {
 
 fn fetcher(output: &Path, pieces: usize) -> Result<Fetcher> {
     let run::Options { fetch, http, per_host, concurrency, template, .. } = options(pieces);
-    let sink = Sink::Folder(Folder::open(output, folder::Options::default())?);
+    let sink = Sink::Folder(Folder::open(output, None, folder::Options::default())?);
     let minute = Duration::from_secs(60);
     Ok(Fetcher {
         client: Client::new(http)?,

@@ -321,7 +321,7 @@ mod tests {
     fn compacted(lines: &[String], identity: RowIdentity) -> (tempfile::TempDir, PathBuf, Journal) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal.jsonl");
-        fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");
+        fs::write(&path, lines.join("\n") + "\n").expect("write");
         let mut journal = Journal::open(&path, identity, |_| {}).expect("open");
         journal.compact(&folder.path().join("copy"));
         assert!(!folder.path().join("copy").exists());
@@ -525,7 +525,7 @@ mod tests {
             for identity in [RowIdentity::Url, RowIdentity::UrlAndNumber { several_passes: false }] {
                 let folder = tempfile::tempdir().expect("a folder");
                 let before = folder.path().join("before");
-                fs::write(&before, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");
+                fs::write(&before, lines.join("\n") + "\n").expect("write");
                 let (_folder, path, _) = compacted(&lines, identity);
                 assert_eq!(names(&path, identity), names(&before, identity), "{identity:?}\n{}", lines.join("\n"));
                 rewritten += usize::from(text(&path) != lines);

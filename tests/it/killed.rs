@@ -337,6 +337,7 @@ fn an_image_that_still_has_the_name_of_its_part_stays_whole() {
     let [part] = &*parts(&stopped.dir) else { panic!("one part\n{stopped}") };
     let run = finish(&server, &stopped, target);
     // As if that run had been killed between two system calls: the image has its name, and the part is not removed yet.
+    fs::create_dir_all(part.parent().unwrap()).unwrap();
     fs::hard_link(run.dir.join("images/a.png"), part).unwrap();
     let rerun = fetchimg().in_dir(&run.dir).lines([server.url(target)]).run();
     assert_eq!((rerun.status, &rerun.record(0)["status"]), (Some(0), &"skipped".into()), "{rerun}");

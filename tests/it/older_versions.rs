@@ -180,7 +180,9 @@ fn kills_of_a_conversion_lose_no_record() {
     while kills < KILLS {
         let flags = if random.bool() { vec!["--state".into(), state.clone()] } else { Vec::<PathBuf>::new() };
         let program = || fetchimg().in_dir(&first.dir).lines(&urls).arg("-q").args(flags.clone());
-        places.iter().for_each(|place| drop(fs::remove_file(place)));
+        for place in &places {
+            let _ = fs::remove_file(place);
+        }
         first.dir.write("images/.fetchimg/manifest.jsonl", records.join("\n") + "\n");
         for _ in 0..3 {
             let begin = Instant::now();

@@ -1,5 +1,6 @@
 //! Reads the output folder without changing it, for a run and for a dry run (`--dry-run`).
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -150,7 +151,14 @@ impl FolderView {
                 entry.file().and_then(|(path, bytes)| self.metadata(&path).filter(|found| found.len() == bytes));
             found.is_some_and(|found| FileMark::of(&found) == entry.mark)
         };
-        Ok(entries.into_iter().filter(is_published).map(|entry| entry.record).collect())
+        // Several rows may have one file, as under `{sha256}`. With `--overwrite`, each of them puts the same content in its
+        // place, and only the last one is marked.
+        let published = entries.iter().filter(|entry| is_published(entry)).filter_map(wal::EarlierEntry::content);
+        let published = published.collect::<HashSet<_>>();
+        let is_there = |entry: &wal::EarlierEntry| {
+            is_published(entry) || entry.content().is_some_and(|content| published.contains(&content))
+        };
+        Ok(entries.iter().filter(|entry| is_there(entry)).map(|entry| entry.record.clone()).collect())
     }
 }
 
@@ -181,11 +189,17 @@ mod tests {
             (mark("gone.png"), br#"{"path":"gone.png","bytes":5}"#),
             (FileMark { inode: 1, ..mark("other.png") }, br#"{"path":"other.png","bytes":5}"#),
             (mark("outside.png"), br#"{"path":"../outside.png","bytes":5}"#),
+            (FileMark { inode: 2, modified: 1 }, br#"{"url":"1","path":"shared.png","bytes":5,"sha256":"a"}"#),
+            (mark("shared.png"), br#"{"url":"2","path":"shared.png","bytes":5,"sha256":"a"}"#),
+            (FileMark { inode: 3, modified: 1 }, br#"{"url":"3","path":"shared.png","bytes":5,"sha256":"b"}"#),
         ] {
             std::mem::forget(wal.append(mark, record).expect("append"));
         }
         fs::remove_file(folder.path().join("gone.png")).expect("remove");
-        assert_eq!(view.unrecorded(Some("boot")).expect("read"), [there.to_vec()]);
+        // The file that two rows share was put there twice, with the same content.
+        let shared = ["1", "2"].map(|url| format!(r#"{{"url":"{url}","path":"shared.png","bytes":5,"sha256":"a"}}"#));
+        let expected = [there.to_vec(), shared[0].clone().into_bytes(), shared[1].clone().into_bytes()];
+        assert_eq!(view.unrecorded(Some("boot")).expect("read"), expected);
         assert!(view.unrecorded(Some("another boot")).expect("read").is_empty());
     }
 }

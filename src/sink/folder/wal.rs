@@ -155,6 +155,19 @@ impl EarlierEntry {
     }
 }
 
+impl EarlierEntry {
+    /// The path of the saved file and the SHA-256 of its content, if the record has it.
+    pub(super) fn content(&self) -> Option<(String, String)> {
+        #[derive(Deserialize)]
+        struct Content {
+            path: String,
+            sha256: String,
+        }
+        let Content { path, sha256 } = serde_json::from_slice(&self.record).ok()?;
+        Some((path, sha256))
+    }
+}
+
 /// The entries of killed runs in this folder that are valid in the current `boot`. Empty if there is no such folder.
 ///
 /// # Errors
