@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn rows_without_a_file_are_counted_by_a_sample_if_they_are_many() {
-        let index = RowIndex::new(RowIdentity::Url);
+        let index = RowIndex::new(RowIdentity::Url.into());
         let mut counter = LineCounter::default();
         let rows = 3 * MAX_COUNTED as u64;
         for round in 1..4 {

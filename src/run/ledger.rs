@@ -380,7 +380,7 @@ impl<'a> Ledger<'a> {
 }
 
 fn skip(reason: Reason, path: Option<String>) -> Outcome {
-    Outcome::Skipped(Skipped { reason, path, bytes: None })
+    Outcome::Skipped(Skipped::new(reason, path))
 }
 
 /// Whether the run was interrupted before the first attempt at the row.

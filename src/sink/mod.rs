@@ -86,6 +86,8 @@ impl Sink {
                 let options = &mut std::fs::OpenOptions::new();
                 private_file::open(options.read(true), &folder.view().root().join(path))
             }
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -160,6 +162,16 @@ impl Sink {
         }
     }
 
+    /// The folder, if each image becomes a file of it.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Folder> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => None,
+        }
+    }
+
     /// The shards, if images go there.
     #[cfg(feature = "parquet")]
     #[must_use]
@@ -181,12 +193,12 @@ mod tests {
     #[test]
     fn the_way_to_a_file_has_no_room_for_shards() {
         let dir = tempfile::tempdir().expect("a folder");
-        let folder = Folder::open(dir.path(), folder::Options::default()).expect("a folder");
+        let folder = Folder::open(dir.path(), None, folder::Options::default()).expect("a folder");
         let sink = Sink::Folder(folder);
         let Sink::Folder(folder) = &sink else { unreachable!() };
         let entry = || {
             let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
-            let skipped = Skipped { reason: Reason::FileExists, path: None, bytes: None };
+            let skipped = Skipped::new(Reason::FileExists, None);
             let record = Record::of(&job, Outcome::Skipped(skipped));
             let (on_conflict, replaces) = (OnConflict::Keep, None);
             Entry { record, path: "a.png", on_conflict, replaces, is_content_addressed: false, began: None }
