@@ -19,7 +19,6 @@ use crate::input::Lists;
 use crate::journal::{Lookup, NewName, renamed_line};
 use crate::naming::Namer;
 use crate::record::{Job, MadeWith, Phase, RunError, Wishes};
-use crate::sink::Sink;
 use crate::sink::folder::wal::WalEntry;
 use crate::sink::folder::{Moved, MovedFile};
 use crate::util::redact::escaped;
