@@ -27,7 +27,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg --status -o images --failed", "what has failed, from the journal"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
-    ("fetchimg urls.txt --output-format webdataset", "shards for training"),
+    ("fetchimg list.csv --output-format parquet", "shards for training"),
 ];
 
 /// Exit statuses and their meanings.

@@ -13,7 +13,7 @@ use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::{ColumnType, Extra, RunError};
 use crate::util::human::Count;
-use crate::util::redact;
+use crate::util::{private_file, redact};
 
 /// The columns of a table that say how a row ended.
 const RECORD_COLUMNS: [&str; 27] = [
@@ -181,12 +181,14 @@ const MARKER_SUFFIX: &str = "_stats.json";
 const RETRY_COLUMN: &str = "retry_of";
 
 /// The journals of folders of files, that of earlier versions last.
-const JOURNALS: [&str; 2] = [".fetchimg.jsonl", ".fetchimg/manifest.jsonl"];
+fn journals(folder: &Path) -> [PathBuf; 2] {
+    [folder.join(private_file::JOURNAL), folder.join(private_file::FOLDER).join("manifest.jsonl")]
+}
 
 /// The journal of a folder of files, if it has one.
 #[must_use]
 pub fn journal_of(folder: &Path) -> Option<PathBuf> {
-    JOURNALS.iter().map(|name| folder.join(name)).find(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0))
+    journals(folder).into_iter().find(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0))
 }
 
 /// The names of the complete shards of a set, in order.

@@ -17,10 +17,12 @@ use crate::util::redact::escaped;
 const LOCK: &str = "lock";
 
 /// The hidden file that says that a folder holds a set.
-pub const FILE: &str = ".fetchimg.set.json";
+pub const FILE: &str = private_file::SET;
 
 /// The journals of folders of files, that of earlier versions last.
-const JOURNALS: [&str; 2] = [private_file::JOURNAL, ".fetchimg/manifest.jsonl"];
+fn journals(root: &Path) -> [PathBuf; 2] {
+    [root.join(private_file::JOURNAL), root.join(private_file::FOLDER).join("manifest.jsonl")]
+}
 
 /// What a set was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +135,8 @@ impl SetFolder {
     fn claim(&self, info: &SetInfo, replaces: bool) -> Result<(), RunError> {
         let path = self.root.join(FILE);
         let fail = |source| RunError::Output { path: path.clone(), source };
-        let has_journal = |name: &&str| fs::metadata(self.root.join(name)).is_ok_and(|found| found.len() > 0);
-        if JOURNALS.iter().any(has_journal) {
+        let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+        if journals(&self.root).iter().any(has_journal) {
             let sentence =
                 "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
             return Err(refused(&self.root, sentence.to_owned()));
