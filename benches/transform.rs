@@ -1,5 +1,5 @@
 //! What it costs to make thumbnails, beside img2dataset, and how near they come to those of
-//! ImageMagick and libvips.
+//! `ImageMagick` and libvips.
 //!
 //! ```text
 //! cargo bench --bench transform                     # pictures made here: photographs, and pictures of the web
@@ -263,7 +263,7 @@ fn time(what: &str, pictures: Range<usize>, mut work: impl FnMut(usize)) {
     println!("  {what:<22} {median:>7.3} ms  (least {least:.3})");
 }
 
-/// Compares thumbnails with those of ImageMagick and of libvips, which are made by the filter of Lanczos from all pixels.
+/// Compares thumbnails with those of `ImageMagick` and of libvips, which are made by the filter of Lanczos from all pixels.
 fn likeness(folder: &Path, files: &Pictures) -> Result<()> {
     for peer in [Peer { name: "ImageMagick", command: "convert" }, Peer { name: "libvips", command: "vipsthumbnail" }] {
         if answers(peer.command, &["-version"]) || answers(peer.command, &["--version"]) {

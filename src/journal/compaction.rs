@@ -437,7 +437,7 @@ mod tests {
         let lines = [&[saved(0, "a", "old.png")][..], &stays, &run, &run].concat();
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal.jsonl");
-        fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");
+        fs::write(&path, lines.join("\n") + "\n").expect("write");
         let remembered = Remembered { identity: RowIdentity::Url, failures: true };
         let mut journal = Journal::open(&path, remembered, |_| {}).expect("open");
         journal.compact(&folder.path().join("copy"));

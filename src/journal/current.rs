@@ -218,6 +218,7 @@ impl<'a> Head<'a> {
 
 /// Finds the current rows while the journal is read for the first time.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "one is by index")]
 struct Index {
     hasher: RandomState,
     rows: Vec<Row>,
@@ -297,12 +298,11 @@ impl Index {
     /// Adds the record of a row that could not be read. It is current until another row has its number.
     fn add_unreadable(&mut self, index: u64, offset: u64) {
         let row = Row { index, newest: offset, file: NONE, run: self.run, kind: Kind::Unreadable };
-        match self.unreadable.get(&index) {
-            Some(known) => self.rows[*known] = row,
-            None => {
-                self.unreadable.insert(index, self.rows.len());
-                self.rows.push(row);
-            }
+        if let Some(known) = self.unreadable.get(&index) {
+            self.rows[*known] = row;
+        } else {
+            self.unreadable.insert(index, self.rows.len());
+            self.rows.push(row);
         }
     }
 
@@ -570,8 +570,7 @@ mod tests {
         let (shown, _) = current(&[before, failed(1, "b", "dns"), failed(1, "b", "dns"), moved], &[]);
         let expected = [
             failed(1, "b", "dns").trim_end().to_owned(),
-            r##"{"index":3,"url":"http://a/a#x","status":"saved","path":"a.png","bytes":5,"extra":{"n":2}}"##
-                .to_owned(),
+            r#"{"index":3,"url":"http://a/a#x","status":"saved","path":"a.png","bytes":5,"extra":{"n":2}}"#.to_owned(),
         ];
         assert_eq!(shown, expected);
     }

@@ -17,6 +17,7 @@ use crate::util::lock;
 
 /// Permission for one attempt, counted at its host and in the run. Dropping it gives it back.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Permit {
     pub(super) shared: Arc<LimiterState>,
     pub(super) key: HostKey,

@@ -1,6 +1,6 @@
 //! What an earlier record says of a file, copied into the records of rows that are skipped because of it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::util::raw_json::RawFields;
 
 /// The fields of a record that describe its file, besides its path and its size in bytes. The others are about the download.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "format",
     "width",
     "height",
@@ -28,6 +28,7 @@ const FIELDS: [&str; 16] = [
     "original",
     "extension_mismatch",
     "smaller_than_box",
+    "made_with",
 ];
 
 /// What the journal knows of a file that an earlier run has saved: its format, its size in pixels, its digests and so on, as
@@ -103,7 +104,7 @@ impl<'de> Deserialize<'de> for KnownFile {
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if FIELDS.contains(&&*name) {
                         line.push_str(if line.is_empty() { "{" } else { "," });
-                        line.push_str(&format!("\"{name}\":{value}"));
+                        let _ = write!(line, "\"{name}\":{value}");
                     }
                 }
                 line.push('}');

@@ -180,6 +180,8 @@ pub struct Closing {
     pub command: Option<String>,
     /// The file with the records.
     pub records: String,
+    /// The command that lists the rows that failed.
+    pub listing: String,
     /// What a later run with the same command does with images that are there.
     pub existing: Existing,
     /// The run was one of a sample.

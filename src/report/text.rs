@@ -8,7 +8,6 @@ use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, Summa
 use crate::record::{Existing, Mode, Outcome, Record};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
-use crate::util::shell::quoted;
 
 /// Writes the report.
 ///
@@ -145,7 +144,7 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
 
 /// What to do about the rows that failed, with the command.
 fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()> {
-    let Closing { command, records, existing, is_sample, .. } = &report.closing;
+    let Closing { command, records, listing, existing, is_sample, .. } = &report.closing;
     if *is_sample || records.is_empty() {
         return Ok(());
     }
@@ -155,7 +154,7 @@ fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()>
         Existing::Replace => "without --overwrite, the same command",
     };
     let (sentence, command) = match last.failed_retryable {
-        0 => ("none of them would succeed now; to list them:".to_owned(), Some(list_command(records))),
+        0 => ("none of them would succeed now; to list them:".to_owned(), Some(listing.clone())),
         count => {
             let command = command.clone().filter(|_| *existing == Existing::Keep);
             let chance = if count == last.failed { String::new() } else { format!("; {} may succeed", Count(count)) };
@@ -170,11 +169,6 @@ fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()>
     }
     paragraph(out, "Next:    ", &sentence)?;
     writeln!(out, "  {command}")
-}
-
-/// The command that lists the rows that failed.
-fn list_command(records: &str) -> String {
-    format!("jq -c 'select(.error)' {}", quoted(&escaped(records)))
 }
 
 /// The line of a run that was interrupted.

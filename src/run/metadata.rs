@@ -207,7 +207,7 @@ fn relative(from: &Path, to: &Path) -> String {
     let common = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
     let up = from[common..].iter().map(|_| Component::ParentDir);
     let way = up.chain(to[common..].iter().copied());
-    way.map(|component| format!("{}/", component.as_os_str().to_string_lossy())).collect()
+    way.flat_map(|component| [component.as_os_str().to_string_lossy(), "/".into()]).collect()
 }
 
 /// Finds what the records of these files say of them. The records of other rows that have them say no more than the path.

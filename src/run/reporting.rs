@@ -18,6 +18,8 @@ use crate::record::RunError;
 use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Closing, Forecast, Report};
 use crate::sink::folder::FolderView;
+use crate::util::redact::escaped;
+use crate::util::shell::quoted;
 
 /// The files that a run writes outside its output. They are created before anything is fetched, so that a path that
 /// cannot be written ends the run at once.
@@ -127,10 +129,18 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         ending: passes.ending,
         command,
         records: folder.journal().display().to_string(),
+        listing: listing(options),
         existing,
         is_sample: options.sample.is_some(),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
     }
+}
+
+/// The command that lists the rows that failed.
+fn listing(options: &Options) -> String {
+    let path = |path: &Path| quoted(&escaped(&path.to_string_lossy())).into_owned();
+    let state = options.state.as_deref().map_or_else(String::new, |state| format!(" --state {}", path(state)));
+    format!("fetchimg --status --failed -o {}{state}", path(&options.output))
 }
 
 /// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.

@@ -38,7 +38,7 @@ fn changed(run: &Run, urls: &[String], flags: &[&str]) -> Value {
 }
 
 fn journal(run: &Run) -> PathBuf {
-    run.output().join(".fetchimg/manifest.jsonl")
+    run.output().join(".fetchimg.jsonl")
 }
 
 /// Makes the records those of a version that did not record its wishes.

@@ -375,7 +375,7 @@ fn the_last_lines_say_what_failed_where_the_records_are_and_what_to_do() {
     let words = end.split_whitespace().collect::<Vec<_>>().join(" ");
     let expected = format!(
         "Failed: 3 at {here} (http_status 404); 2 at {there} (http_status 403); 1 at {port} (connect) \
-         Records: my photos/.fetchimg/manifest.jsonl \
+         Records: my photos/.fetchimg.jsonl \
          Next: the same command tries them again; 1 may succeed: fetchimg list.txt --retries 0 -o 'my photos'"
     );
     assert_eq!(words, expected, "{run}");
@@ -384,7 +384,7 @@ fn the_last_lines_say_what_failed_where_the_records_are_and_what_to_do() {
     // Nothing would be better now, so the failures are to be looked at.
     let run = fetchimg().lines(&urls[2..]).run();
     assert!(run.stdout.contains("\nNext:    none of them would succeed now; to list them:"), "{run}");
-    assert!(run.stdout.ends_with("jq -c 'select(.error)' images/.fetchimg/manifest.jsonl\n"), "{run}");
+    assert!(run.stdout.ends_with("fetchimg --status --failed -o images\n"), "{run}");
     // A command with a secret is not shown.
     let run = fetchimg().lines(&urls[1..2]).args(["--retries", "0", "-u", "ann:secret"]).run();
     assert!(run.stdout.ends_with("\nNext:    the same command tries them again\n"), "{run}");

@@ -160,10 +160,10 @@ fn a_row_that_failed_after_it_was_refused_is_asked_for_again() {
     let refused = record("refused", json!({"error": "too_small", "retryable": false, "width": 1, "height": 1}));
     let failed = record("failed", json!({"error": "dns", "retryable": true}));
     let flags = ["--min-width", "10", "--retries", "0"];
-    dir.write("images/.fetchimg/manifest.jsonl", format!("{failed}\n{refused}\n"));
+    dir.write("images/.fetchimg.jsonl", format!("{failed}\n{refused}\n"));
     let run = fetchimg().in_dir(&dir).lines([&url]).args(flags).run();
     assert_eq!((run.status, run.outcomes(), server.requests().len()), (Some(0), vec!["refused too_small".into()], 0));
-    dir.write("images/.fetchimg/manifest.jsonl", format!("{refused}\n{failed}\n"));
+    dir.write("images/.fetchimg.jsonl", format!("{refused}\n{failed}\n"));
     let run = fetchimg().in_dir(&dir).lines([&url]).args(flags).run();
     assert_eq!((run.status, server.requests().len()), (Some(1), 1), "{run}");
 }

@@ -75,7 +75,7 @@ fn rows_are_filtered_by_their_status() {
     let urls = [server.url("/png/300/a.png"), server.url("/status/404/b.png"), server.url("/png/300/a.png")];
     let run = fetchimg().lines(&urls).run();
     // A status that this program has not written itself.
-    let journal = run.output().join(".fetchimg/manifest.jsonl");
+    let journal = run.output().join(".fetchimg.jsonl");
     let mut text = fs::read_to_string(&journal).expect("a journal");
     text.push_str("{\"index\":3,\"url\":\"http://a/\",\"status\":\"refused\",\"error\":\"too_small\"}\n");
     fs::write(&journal, text).expect("it can be written");
@@ -166,16 +166,16 @@ fn status_works_while_a_run_holds_the_folder_and_changes_nothing() {
     let run = run.wait();
     assert_eq!(run.status, Some(0), "{run}");
     let files = |run: &Run| fs::read_dir(run.output().join(".fetchimg")).expect("a folder").count();
-    let (before, journal) = (files(&run), run.file(".fetchimg/manifest.jsonl"));
+    let (before, journal) = (files(&run), run.file(".fetchimg.jsonl"));
     let found = status(&run.dir).run();
-    assert_eq!((files(&run), run.file(".fetchimg/manifest.jsonl")), (before, journal), "{found}");
+    assert_eq!((files(&run), run.file(".fetchimg.jsonl")), (before, journal), "{found}");
 }
 
 #[test]
 fn a_damaged_journal_shows_the_records_that_are_whole() {
     let server = Server::start();
     let run = fetchimg().lines([server.url("/png/300/a.png"), server.url("/png/300/b.png")]).arg("--sequential").run();
-    let journal = run.output().join(".fetchimg/manifest.jsonl");
+    let journal = run.output().join(".fetchimg.jsonl");
     let whole = fs::read(&journal).expect("a journal");
     let garbage: &[u8] = b"\0\0\0\n\xff\xfe\n[]\n{}\n42\n{\"index\":0,\"url\":\"x\"\n<<<<<<< HEAD\r\n";
     fs::write(&journal, [garbage, &whole, garbage, &whole[..60]].concat()).expect("it can be written");

@@ -30,6 +30,7 @@ const RECORD_FIELDS: &[&str] = &[
     "start_ms",
     "ttfb_ms",
     "waited_ms",
+    "processor_wait_ms",
     "total_ms",
     "exif",
     "md5",
@@ -42,6 +43,7 @@ const RECORD_FIELDS: &[&str] = &[
     "same_as",
     "extension_mismatch",
     "smaller_than_box",
+    "made_with",
     "reason",
     "error",
     "message",
@@ -73,6 +75,7 @@ const METADATA_FIELDS: &[&str] = &[
     "same_as",
     "extension_mismatch",
     "smaller_than_box",
+    "made_with",
 ];
 
 /// The column by which loaders find the file of a row.
@@ -174,13 +177,12 @@ struct Found {
 
 impl Found {
     fn add(&mut self, name: &str, value: &str) {
-        let position = match self.positions.get(name) {
-            Some(position) => *position,
-            None => {
-                self.positions.insert(name.to_owned(), self.columns.len());
-                self.columns.push((name.to_owned(), Kinds::default()));
-                self.columns.len() - 1
-            }
+        let position = if let Some(position) = self.positions.get(name) {
+            *position
+        } else {
+            self.positions.insert(name.to_owned(), self.columns.len());
+            self.columns.push((name.to_owned(), Kinds::default()));
+            self.columns.len() - 1
         };
         self.columns[position].1.add(value);
     }
@@ -324,7 +326,9 @@ mod tests {
             (&["null"], CellType::Text),
         ] {
             let mut kinds = Kinds::default();
-            values.iter().for_each(|value| kinds.add(value));
+            for value in &values {
+                kinds.add(value);
+            }
             assert_eq!(kinds.cell_type("x"), expected, "{values:?}");
         }
         assert_eq!(Kinds::default().cell_type("width"), CellType::Int);

@@ -83,7 +83,7 @@ enum Writer<'a> {
         is_for_terminal: bool,
     },
     #[cfg(feature = "parquet")]
-    Parquet(parquet::ParquetTable<'a>),
+    Parquet(Box<parquet::ParquetTable<'a>>),
 }
 
 impl<'a> Table<'a> {
@@ -103,7 +103,7 @@ impl<'a> Table<'a> {
             TableFormat::Csv => Writer::separated(out, b',', is_for_terminal, columns)?,
             TableFormat::Tsv => Writer::separated(out, b'\t', is_for_terminal, columns)?,
             #[cfg(feature = "parquet")]
-            TableFormat::Parquet => Writer::Parquet(parquet::ParquetTable::begin(columns, out)?),
+            TableFormat::Parquet => Writer::Parquet(Box::new(parquet::ParquetTable::begin(columns, out)?)),
             #[cfg(not(feature = "parquet"))]
             TableFormat::Parquet => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -204,7 +204,9 @@ mod tests {
 
     fn table(format: TableFormat, purpose: Purpose) -> String {
         let mut finder = ColumnFinder::new(purpose);
-        RECORDS.iter().for_each(|record| finder.add(record));
+        for record in RECORDS {
+            finder.add(record);
+        }
         let columns = finder.finish();
         let mut out = Vec::new();
         let mut table = Table::begin(format, &columns, &mut out, false).expect("a table");
