@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,11 @@ use crate::record::{RunError, hex};
 use crate::util::private_file::{self, remove_if_there};
 use crate::util::redact::escaped;
 
+/// The locked file, in the private folder.
+const LOCK: &str = "lock";
+
 /// The hidden file that says that a folder holds a set.
-pub const FILE: &str = ".fetchimg-set.json";
+pub const FILE: &str = ".fetchimg.set.json";
 
 /// The journals of folders of files, that of earlier versions last.
 const JOURNALS: [&str; 2] = [".fetchimg.jsonl", ".fetchimg/manifest.jsonl"];
@@ -113,17 +117,9 @@ impl SetFolder {
         let private = root.join(private_file::FOLDER);
         let scratch = private.join("shards");
         let parts = private.join(if is_shared { format!("parts-{}", std::process::id()) } else { "parts".to_owned() });
-        for folder in [&private, &scratch, &parts] {
+        let lock = acquire(&private, root, is_shared)?;
+        for folder in [&scratch, &parts] {
             make_folder(folder).map_err(|error| fail(folder, error))?;
-        }
-        let lock_path = private.join("lock");
-        let lock = private_file::open(OpenOptions::new().create(true).truncate(false).write(true), &lock_path);
-        let lock = lock.map_err(|error| fail(&lock_path, error))?;
-        match if is_shared { lock.try_lock_shared() } else { lock.try_lock() } {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(fail(&lock_path, error)),
         }
         if !is_shared {
             remove_leftovers(&private, &scratch);
@@ -178,9 +174,58 @@ impl Drop for SetFolder {
     fn drop(&mut self) {
         // What is empty is not needed; what is not, waits for the next run.
         let _ = fs::remove_dir(&self.parts);
-        let _ = fs::remove_dir(&self.scratch);
+        let private = self.root.join(private_file::FOLDER);
+        // The file of the lock is removed while it is locked, by this run alone, so that no run holds a lock on it then.
+        if self.lock.try_lock().is_ok() && is_named(&self.lock, &private.join(LOCK)) {
+            let _ = fs::remove_dir(&self.scratch);
+            let _ = fs::remove_file(private.join(LOCK));
+            let _ = fs::remove_dir(private);
+        }
         let _ = self.lock.unlock();
     }
+}
+
+/// Locks the folder `private`: for this run alone, or together with others that make other shards.
+fn acquire(private: &Path, root: &Path, is_shared: bool) -> Result<File, RunError> {
+    let path = private.join(LOCK);
+    let fail = |source| RunError::Output { path: path.clone(), source };
+    loop {
+        make_folder(private).map_err(fail)?;
+        let lock = match private_file::open(OpenOptions::new().create(true).truncate(false).write(true), &path) {
+            // A run that has just ended has removed the folder.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(fail)?,
+        };
+        match if is_shared { lock.try_lock_shared() } else { lock.try_lock() } {
+            Ok(()) => {}
+            // A run of another share looks for a moment whether it is the last one.
+            Err(TryLockError::WouldBlock) if is_shared && is_shared_by_others(&path) => continue,
+            Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        // A run that has ended meanwhile has removed the file, and a third one would lock another.
+        if is_named(&lock, &path) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Whether the lock is free for runs of shares after a moment.
+fn is_shared_by_others(path: &Path) -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    match private_file::open(OpenOptions::new().write(true), path) {
+        Ok(lock) => lock.try_lock_shared().is_ok(),
+        // It was removed.
+        Err(_) => true,
+    }
+}
+
+/// Whether an open file is still the one of this name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    file.metadata().is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|found| id(found) == id(own)))
 }
 
 /// Removes what killed runs have left and no run goes on with.
