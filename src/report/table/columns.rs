@@ -326,7 +326,7 @@ mod tests {
             (&["null"], CellType::Text),
         ] {
             let mut kinds = Kinds::default();
-            for value in &values {
+            for value in values {
                 kinds.add(value);
             }
             assert_eq!(kinds.cell_type("x"), expected, "{values:?}");
