@@ -75,7 +75,6 @@ const METADATA_FIELDS: &[&str] = &[
     "same_as",
     "extension_mismatch",
     "smaller_than_box",
-    "made_with",
 ];
 
 /// The column by which loaders find the file of a row.
@@ -326,7 +325,7 @@ mod tests {
             (&["null"], CellType::Text),
         ] {
             let mut kinds = Kinds::default();
-            for value in &values {
+            for value in values {
                 kinds.add(value);
             }
             assert_eq!(kinds.cell_type("x"), expected, "{values:?}");
