@@ -324,7 +324,7 @@ fn no_image_gets_the_name_of_the_metadata_or_is_lost_to_it() {
     let run = fetchimg().lines([&url]).args(flags).run();
     assert_eq!(run.status, Some(0), "{run}");
     let path = run.record(0)["path"].as_str().expect("a path").to_owned();
-    assert!(path.starts_with("metadata-"), "{run}");
+    assert!(path.starts_with("metadata.jsonl-"), "{run}");
     assert_eq!(run.file(&path), server.body("/page/metadata.jsonl"), "{run}");
     assert_eq!(manifest(&run.file("metadata.jsonl"))[0]["file_name"], path, "{run}");
 
