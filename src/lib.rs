@@ -45,7 +45,7 @@
 //! | `fetch` | one job to one record: attempts, validation of the body, the finished image |
 //! | `http` | client, redirects, deadlines, content encoding, retry policy, TLS, name resolution: the only reqwest |
 //! | `image` | bytes to what they are, one file per format; `image/transform`: pixels on a CPU pool |
-//! | `sink` | where a complete image goes: body, folder, write-ahead log |
+//! | `sink` | where a complete image goes: body, folder, write-ahead log, shards |
 //! | `journal` | records on disk, one JSON line each; the manifest |
 //! | `progress` | counters, and the live view |
 //! | `report` | records to a summary, in text, JSON, HTML and Markdown; advice and forecast |
@@ -89,10 +89,16 @@ pub mod options {
     pub use crate::http::{Credentials, Family, HeaderName, HeaderValue, Identity, Options as Http, Pinned};
     pub use crate::journal::RowIdentity;
     pub use crate::limiter::PerHost;
+    #[cfg(feature = "parquet")]
+    pub use crate::naming::KeyTemplate;
     pub use crate::naming::{Template, TemplateError};
     pub use crate::report::table::TableFormat;
+    #[cfg(feature = "parquet")]
+    pub use crate::run::SetOptions;
     pub use crate::run::metadata::Metadata;
     pub use crate::sink::folder::Options as Folder;
+    #[cfg(feature = "parquet")]
+    pub use crate::sink::shards::{Destination, Options as Shards, OutputFormat, Slice, Units};
 }
 
 /// Everything inside, for the benchmarks and fuzz targets of this package. It may change at any time.

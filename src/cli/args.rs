@@ -13,7 +13,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{command_line, habits};
 use crate::util::redact::escaped;
-use crate::{fetch, http, input, naming, run};
+use crate::{fetch, http, input, naming, run, sink};
 
 /// Example command lines and what each does, for the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -27,6 +27,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg photos.csv --url-column image", "a list with columns"),
     ("fetchimg --status --failed -o images", "what failed, from the journal"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
+    ("fetchimg list.csv --output-format parquet", "shards for training"),
 ];
 
 /// Exit statuses and their meanings.
@@ -106,7 +107,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub checksum_column: Option<String>,
 
-    /// Folder for the images; created if missing
+    /// Folder for the images; created if missing; - is standard output, for --output-format webdataset
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
 
@@ -190,6 +191,46 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub manifest: Option<PathBuf>,
 
+    /// What the output holds: a file for each image, or shards with thousands of images each
+    ///
+    /// webdataset makes tar files with samples (KEY.jpg, KEY.json, KEY.txt) and a Parquet file with the metadata of each;
+    /// parquet makes Parquet files with the images inside. A shard exists when its file SHARD_stats.json does. The same
+    /// command again goes on inside the shards that are not complete, and leaves the others as they are.
+    #[arg(long, value_name = "FORMAT", default_value = "files", help_heading = "Datasets")]
+    pub output_format: OutputFormatChoice,
+
+    /// Rows of the list in each shard
+    #[arg(long, value_name = "N", default_value_t = sink::shards::DEFAULT_SHARD_SIZE.get(), help_heading = "Datasets")]
+    pub shard_size: u64,
+
+    /// Column with the caption: it is stored as KEY.txt beside the image, and in the column caption
+    #[arg(long, value_name = "NAME", help_heading = "Datasets")]
+    pub caption_column: Option<String>,
+
+    /// Name of a sample within its shard; fields: {shard} {row} {row:04}, and those of --name that are known before the
+    /// download
+    #[arg(long, value_name = "TEMPLATE", default_value = naming::DEFAULT_KEY, help_heading = "Datasets")]
+    pub key: String,
+
+    /// Make only the shards of this share: number I, from 0, of N; auto: as the variables of the scheduler say; auto/N
+    #[arg(long, value_name = "I/N|auto", help_heading = "Datasets")]
+    pub slice: Option<String>,
+
+    /// The whole list is one shard of this name
+    #[arg(long, value_name = "NAME", help_heading = "Datasets")]
+    pub shard: Option<String>,
+
+    /// Fetch again what failed in the output and may succeed now; of a set, into new shards behind the last one
+    #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "overwrite", "slice", "shard"])]
+    pub retry_failed: bool,
+
+    /// Compare what is in the output with what its records say, and fetch nothing
+    #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "retry_failed", "dry_run", "sample"])]
+    pub verify_output: bool,
+
+    /// What decides what is in a set, as it was typed: flags without their hyphens, and values that are not the default.
+    #[arg(skip)]
+    pub set_settings: Vec<(String, String)>,
     /// Write the names and columns of all saved images to FILE at the end, as .jsonl, .csv or .parquet
     ///
     /// One row for each saved image, of this run and of earlier ones: file_name, relative to the folder of FILE, what is
@@ -447,6 +488,43 @@ pub struct Args {
     pub json: bool,
 }
 
+/// `--output-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormatChoice {
+    Files,
+    Webdataset,
+    Parquet,
+}
+
+/// The flags that decide what is in a set. A set is only gone on with if they are the same.
+const SET_FLAGS: [&str; 25] = [
+    "shard_size",
+    "caption_column",
+    "key",
+    "url_column",
+    "checksum_column",
+    "delimiter",
+    "input_encoding",
+    "keep_duplicates",
+    "max_bytes",
+    "accept",
+    "min_width",
+    "min_height",
+    "max_pixels",
+    "max_aspect",
+    "min_bytes",
+    "verify",
+    "resize",
+    "resize_mode",
+    "enlarge",
+    "encode",
+    "quality",
+    "phash",
+    "hash",
+    "exif",
+    "dedupe",
+];
+
 /// `--input-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum InputFormat {
@@ -521,6 +599,7 @@ impl Args {
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
+        args.set_settings = set_settings(&matches);
         args.max_bytes_is_given = is_given("max_bytes");
         args.stall_timeout_is_given = is_given("stall_timeout");
         args.connect_timeout_is_given = is_given("connect_timeout");
@@ -554,6 +633,19 @@ impl Args {
     pub fn usage() -> String {
         Self::command().render_usage().to_string()
     }
+}
+
+/// The flags of [`SET_FLAGS`] whose values are not the default ones.
+fn set_settings(matches: &clap::ArgMatches) -> Vec<(String, String)> {
+    let command = Args::command();
+    let setting = |flag: &str| {
+        let argument = command.get_arguments().find(|argument| argument.get_id() == flag)?;
+        let values = matches.get_raw(flag)?.collect::<Vec<_>>();
+        let is_default = values.iter().copied().eq(argument.get_default_values().iter().map(|value| &**value));
+        let value = values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",");
+        (!is_default && value != "false").then(|| (argument.get_long().unwrap_or(flag).to_owned(), value))
+    };
+    SET_FLAGS.iter().copied().filter_map(setting).collect()
 }
 
 /// A size in the form that flags such as `--max-bytes` read.

@@ -107,7 +107,12 @@ const ANSWERS: &[(&[&str], &str)] = &[
     ),
     (&["encode-quality"], "--quality N"),
     (&["url-col"], "--url-column NAME is the column with the URL"),
-    (&["caption-col", "save-additional-columns"], "leave it out: each record has all columns of its row"),
+    (
+        &["caption-col"],
+        "--caption-column NAME is the column with the caption, for --output-format webdataset or parquet",
+    ),
+    (&["number-sample-per-shard"], "--shard-size N is the number of rows in each shard"),
+    (&["save-additional-columns"], "leave it out: each record has all columns of its row"),
     (&["min-image-size"], "--min-width N and --min-height N"),
     (&["max-image-area"], "--max-pixels N"),
     (&["max-aspect-ratio"], "--max-aspect RATIO"),

@@ -22,7 +22,7 @@ use self::signals::Signals;
 use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
-use crate::run::{self, dry_run, status};
+use crate::run::{self, dry_run, status, verify};
 use crate::util::redact::escaped;
 
 /// Runs the program for a command line, whose first word is the program's name, and returns the exit status.
@@ -30,6 +30,10 @@ use crate::util::redact::escaped;
 pub fn main(command_line: Vec<OsString>) -> Exit {
     match parse(command_line.iter().cloned()) {
         Ok(args) if args.demo => demo::run(command_line, &args),
+        Ok(args) if args.retry_failed => match parse(config::with_flags_of_set(command_line, &args.output)) {
+            Ok(args) => execute(args),
+            Err(exit) => exit,
+        },
         Ok(args) => execute(args),
         Err(exit) => exit,
     }
@@ -49,6 +53,14 @@ fn execute(args: Args) -> Exit {
         Ok(None) => {}
         Ok(Some(document)) => return print_document(&document),
         Err(error) => return print_error(&RunError::System(error), Exit::Aborted),
+    }
+    if args.verify_output {
+        let verified = config::verified_folder(&args).map(|folder| verify::run(&folder));
+        return match verified {
+            Ok(Ok(exit)) => exit,
+            Ok(Err(error)) => print_error(&error, Exit::Aborted),
+            Err(error) => print_error(&error, Exit::Usage),
+        };
     }
     if args.status {
         return show_status(&args);

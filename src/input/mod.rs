@@ -20,11 +20,14 @@ mod mistaken;
 mod parquet;
 mod read_progress;
 mod rows;
+#[cfg(feature = "parquet")]
+mod set;
 mod text;
 mod trim;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +45,8 @@ pub use encoding::{TextEncoding, UnknownEncoding};
 use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
+#[cfg(feature = "parquet")]
+pub use set::{column_types, complete_shards, journal_of, record_lines};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,9 @@ pub enum Source {
     Stdin,
     /// One URL, given as an argument.
     Url(String),
+    /// The rows of this output folder that failed and may succeed now (`--retry-failed`).
+    #[cfg(feature = "parquet")]
+    FailedOf(PathBuf),
 }
 
 /// The format of a list.
@@ -104,6 +112,32 @@ pub struct Options {
     pub encoding: TextEncoding,
     /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
+    /// The column with the caption of each image.
+    pub caption_column: Option<String>,
+    /// The rows that are wanted. A list may leave out others; their numbers are not given to other rows.
+    pub share: Option<Share>,
+}
+
+/// A share of the rows: every `count`th part of `part_rows` rows, from part `number` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Rows of a part.
+    pub part_rows: NonZeroU64,
+    /// The number of this share, from 0.
+    pub number: u64,
+    /// The number of shares.
+    pub count: NonZeroU64,
+}
+
+impl Share {
+    /// Whether one of `count` rows from number `first` on is in this share.
+    #[cfg(feature = "parquet")]
+    fn includes_any(self, first: u64, count: u64) -> bool {
+        let Some(last) = count.checked_sub(1) else { return false };
+        let (first, last) = (first / self.part_rows, (first + last) / self.part_rows);
+        // Among as many parts as there are shares, each share has one.
+        last - first >= self.count.get() - 1 || (first..=last).any(|part| part % self.count == self.number)
+    }
 }
 
 impl Default for Options {
@@ -115,6 +149,8 @@ impl Default for Options {
             delimiter: None,
             encoding: TextEncoding::default(),
             named_columns: Vec::new(),
+            caption_column: None,
+            share: None,
         }
     }
 }
@@ -147,6 +183,8 @@ enum ListContent {
     File(File),
     Stdin,
     Inline(String),
+    #[cfg(feature = "parquet")]
+    FailedOf(PathBuf),
 }
 
 /// The number of batches that may wait for the run. A batch of a fast list has some hundred rows, so the run does not
@@ -163,6 +201,8 @@ impl Lists {
             let (name, format, content) = match source {
                 Source::Stdin => ("standard input".into(), None, ListContent::Stdin),
                 Source::Url(url) => ("the command line".into(), None, ListContent::Inline(url.clone())),
+                #[cfg(feature = "parquet")]
+                Source::FailedOf(path) => (path.display().to_string(), None, ListContent::FailedOf(path.clone())),
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
@@ -194,6 +234,8 @@ impl Lists {
             let fail = |source| RunError::List { name: list.name.to_string(), source };
             let mut from: Box<dyn Read> = match list.content {
                 ListContent::Inline(_) | ListContent::Path(..) => return Ok(list),
+                #[cfg(feature = "parquet")]
+                ListContent::FailedOf(_) => return Ok(list),
                 ListContent::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
                 ListContent::File(ref file) => Box::new(file),
                 ListContent::Stdin => Box::new(io::stdin().lock()),
@@ -214,6 +256,8 @@ impl Lists {
             ListContent::File(file) => file_id(&file.metadata().ok()?),
             ListContent::Stdin => file_id(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
             ListContent::Inline(_) => None,
+            #[cfg(feature = "parquet")]
+            ListContent::FailedOf(_) => None,
         });
         file_id(file).is_some_and(|file| ids.any(|id| id == file))
     }
@@ -294,6 +338,8 @@ impl List {
         let content = match &self.content {
             ListContent::Inline(text) => ListContent::Inline(text.clone()),
             ListContent::Stdin => ListContent::Stdin,
+            #[cfg(feature = "parquet")]
+            ListContent::FailedOf(path) => ListContent::FailedOf(path.clone()),
             ListContent::Path(path, id) => ListContent::Path(path.clone(), *id),
             ListContent::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
@@ -311,6 +357,8 @@ impl List {
         let file = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());
         match &self.content {
             ListContent::Inline(text) => Some(text.len() as u64),
+            #[cfg(feature = "parquet")]
+            ListContent::FailedOf(_) => None,
             ListContent::Path(path, _) => fs::metadata(path).ok().map(|metadata| metadata.len()),
             ListContent::File(list) => file(list),
             // Standard input may be a file, as in `fetchimg <urls.txt`.
@@ -326,6 +374,8 @@ impl List {
                 rows.push_url(url.as_bytes(), context.only_row());
                 rows.send()
             }
+            #[cfg(feature = "parquet")]
+            ListContent::FailedOf(folder) => set::read_failed(folder, &context, rows),
             ListContent::Path(path, _) => {
                 let file = File::open(path).map_err(|error| context.unreadable(error))?;
                 read(CountingReader::new(&file, &rows.progress), Some(&file), self.format, &context, rows)

@@ -133,6 +133,18 @@ impl RowSender {
         }
     }
 
+    /// Sets the number of the next row, where rows keep the numbers that they have elsewhere.
+    #[cfg(feature = "parquet")]
+    pub const fn set_next_index(&mut self, index: u64) {
+        self.next_index = index;
+    }
+
+    /// The number of the next row.
+    #[cfg(feature = "parquet")]
+    pub const fn next_index(&self) -> u64 {
+        self.next_index
+    }
+
     /// Adds a row that consists of a URL.
     pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
         let text = trim(text);

@@ -9,6 +9,7 @@
 //! - [`politeness`]: limits, deadlines, retries, back-off
 //! - [`resume`]: what a second run does, partial bodies, interrupts
 //! - [`forecast`]: dry runs and samples
+//! - [`datasets`]: shards for training, shares of a list, streams
 //! - [`http`]: requests, redirects, host names, proxies, certificates
 
 // A change of the manual then builds nothing but the documentation.
@@ -29,6 +30,7 @@ macro_rules! manual {
                 "[politeness]: crate::manual::politeness\n",
                 "[resume]: crate::manual::resume\n",
                 "[forecast]: crate::manual::forecast\n",
+                "[datasets]: crate::manual::datasets\n",
                 "[http]: crate::manual::http\n",
                 "[faults]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/FAULTS.md\n",
                 "[waterfall]: ", env!("CARGO_PKG_REPOSITORY"), "/raw/main/src/manual/waterfall.png\n\n",
@@ -39,4 +41,4 @@ macro_rules! manual {
     };
 }
 
-manual!(options, lists, names, images, records, reports, politeness, resume, forecast, http);
+manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, http);

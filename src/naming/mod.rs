@@ -9,11 +9,13 @@
 mod clean;
 mod collisions;
 mod digest_digits;
+mod key;
 mod namer;
 mod planned;
 mod template;
 
 pub use self::clean::{clean_text, with_format, with_suffix};
+pub use self::key::{DEFAULT_KEY, KeyTemplate, SamplePlace};
 pub use self::namer::{Content, Namer};
 pub use self::planned::{FinalName, NamePreview, PlannedName};
 pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};

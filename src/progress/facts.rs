@@ -50,6 +50,8 @@ pub struct Facts {
     pub total: Total,
     /// The hosts that have throttled, the worst first.
     pub throttled: Vec<ThrottledHost>,
+    /// Shards that are open, and those that are complete, if images go into shards.
+    pub shards: Option<(u64, u64)>,
     /// The hosts that do not answer, those with the most rows first.
     pub down: Vec<DownHost>,
 }

@@ -46,6 +46,8 @@ pub struct Status {
     pub throttled: Vec<ThrottledHost>,
     /// The slowest downloads in flight, the slowest first.
     pub slowest: Vec<SlowDownload>,
+    /// Shards that are open, and those that are complete, if images go into shards.
+    pub shards: Option<(u64, u64)>,
 }
 
 /// The number of groups of failures in a status.
@@ -122,7 +124,7 @@ impl<F: Fn() -> Facts> Observer<F> {
         let (saved, failed_requests) = (read(&counters.saved), read(&counters.failed_requests));
         let ended = saved + failed + skipped + refused;
         let elapsed = self.begin.elapsed();
-        let Facts { total, throttled, mut down } = (self.facts)();
+        let Facts { total, throttled, mut down, shards } = (self.facts)();
         if let Some(downloads) = &counters.downloads {
             // A host that sends a large image is not silent.
             down.retain(|host| host.kind.is_some() || !downloads.is_receiving_from(&host.host));
@@ -145,6 +147,7 @@ impl<F: Fn() -> Facts> Observer<F> {
             all_groups,
             down,
             throttled,
+            shards,
             slowest: counters
                 .downloads
                 .as_ref()

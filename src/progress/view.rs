@@ -225,6 +225,10 @@ impl View<'_> {
         segments.push(Segment::number(3, rate(status.rates.saved), 6));
         segments.push(Segment::number(5, byte_rate(status.rates.bytes), 10));
         segments.push(Segment::number(5, Size::from(status.bytes).to_string(), 8));
+        if let Some((open, complete)) = status.shards {
+            let complete = format!("{} shards", Count(complete));
+            segments.push(Segment::new(OPTIONAL_RANK, [format!("{complete} and {open} open"), complete]));
+        }
         if status.last_in_flight().is_none() {
             segments.push(Segment::new(OPTIONAL_RANK + 1, [format!("{} under way", Count(status.in_flight))]));
         }

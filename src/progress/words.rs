@@ -140,6 +140,9 @@ impl fmt::Display for Status {
         if let Some(slow) = self.slowest.first() {
             write!(f, ", the slowest for {}: {} ({})", short(slow.time), origin(slow, "..."), position(slow))?;
         }
+        if let Some((open, complete)) = self.shards {
+            write!(f, ", {} shards complete and {} open", Count(complete), Count(open))?;
+        }
         for host in self.down.iter().take(3) {
             write!(f, "; {}", down(&escaped(&host.host), host, false))?;
         }

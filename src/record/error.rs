@@ -373,6 +373,8 @@ pub enum RunError {
         /// The error of the first image that could not be stored.
         message: String,
     },
+    /// The reader of standard output has gone away, and wants no more images.
+    Closed,
     /// The HTTP client cannot be built from the options (certificates, proxy).
     Client(String),
     /// The system refuses what the program needs (threads, signals).
@@ -405,6 +407,7 @@ impl fmt::Display for RunError {
                 "stopped, because images cannot be stored in {}: {message}; when that is mended, the same command goes on",
                 escaped(&folder.display().to_string())
             ),
+            Self::Closed => f.write_str("the reader of standard output has gone away"),
             Self::Client(message) => write!(f, "cannot set up HTTP: {message}"),
             Self::System(source) => write!(f, "the system refused: {source}"),
         }

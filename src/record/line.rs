@@ -16,6 +16,18 @@ impl RecordLine {
         redact::json(record, false).map(Self)
     }
 
+    /// The line of a record with further fields at its end. `more` must be an object with at least one field.
+    ///
+    /// # Errors
+    /// When a value cannot be expressed in JSON.
+    pub fn with(record: &Record, more: &impl serde::Serialize) -> serde_json::Result<Self> {
+        let (mut line, more) = (redact::json(record, false)?, redact::json(more, false)?);
+        line.pop();
+        line.push(b',');
+        line.extend_from_slice(more.get(1..).unwrap_or_default());
+        Ok(Self(line))
+    }
+
     /// The bytes of the text.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

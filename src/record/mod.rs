@@ -4,6 +4,7 @@
 //! A [`Job`] is one row of the list, and a [`Record`] says how it ended. These types hold values and do no work; only the
 //! digests are computed here.
 
+mod column;
 mod digest;
 mod error;
 mod exit;
@@ -15,6 +16,7 @@ mod made_with;
 mod modes;
 mod outcome;
 
+pub use self::column::ColumnType;
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
 pub use self::error::{BoxError, ErrorKind, FetchError, RunError};
 pub use self::exit::Exit;

@@ -259,6 +259,8 @@ pub enum Reason {
     FileExists,
     /// Another file has the same bytes, and a hard link to it could not be made (`--dedupe`).
     DuplicateContent,
+    /// The shard of the row is complete (`--output-format`).
+    ShardExists,
     /// An earlier run recorded an error that is met again by every request (`--skip-permanent`).
     FailedPermanently,
 }
@@ -272,6 +274,7 @@ impl Reason {
             Self::DuplicateUrl => "duplicate_url",
             Self::FileExists => "file_exists",
             Self::DuplicateContent => "duplicate_content",
+            Self::ShardExists => "shard_exists",
             Self::FailedPermanently => "failed_permanently",
         }
     }

@@ -119,6 +119,9 @@ pub struct DryRunPlan {
     pub most_rows: Vec<HostRows>,
     /// The names of the first files, at most ten. Parts that depend on the response are still fields of the template.
     pub first_names: Vec<String>,
+    /// The number of shards that would be made, if images go into shards; `first_names` are the first of these then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
     /// How saved images differ from what the run would make.
     #[serde(skip_serializing_if = "Changed::is_empty")]
     pub changed: Changed,
@@ -151,6 +154,7 @@ impl DryRunPlan {
             hosts: hosts.count,
             most_rows: hosts.most_rows,
             first_names,
+            shards: None,
             changed: Changed::default(),
         }
     }
@@ -208,8 +212,12 @@ impl DryRunPlan {
             };
             line(name, format!("{:>9}  {}", Count(*rows).to_string(), escaped(host)))?;
         }
+        let names = if self.shards.is_some() { "first shards" } else { "first names" };
+        if let Some(shards) = self.shards {
+            line("shards", Count(shards).to_string())?;
+        }
         for (number, path) in self.first_names.iter().enumerate() {
-            line(if number == 0 { "first names" } else { "" }, escaped(path).into_owned())?;
+            line(if number == 0 { names } else { "" }, escaped(path).into_owned())?;
         }
         for sentence in self.changed.sentences() {
             writeln!(out, "{}", escaped(&sentence))?;

@@ -88,6 +88,9 @@ pub struct Summary {
     pub changed: Changed,
     /// Hosts that throttled (429, 503), refused or broke connections, or timed out; the worst first, at most ten.
     pub overloaded_hosts: Vec<OverloadedHost>,
+    /// Shards that were completed, if images go into shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
     /// The hosts at which the most rows failed.
     pub failing_hosts: FailingHosts,
     /// Failed rows for which another run may succeed.

@@ -219,6 +219,7 @@ impl Tally {
             link_bytes: self.link_bytes,
             changed: Changed::default(),
             overloaded_hosts: Vec::new(),
+            shards: None,
             trace: self.tracer.trace(),
             failing_hosts: self.failures.hosts(),
             failed_retryable: self.failures.retryable,

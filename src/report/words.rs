@@ -121,6 +121,9 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
         remarks.push(("same content", format!("{links}, {bytes} not stored again")));
     }
+    if let Some(shards) = summary.shards {
+        remarks.push(("shards", format!("{} completed", Count(shards))));
+    }
     if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
         let others = if others.is_empty() {
             String::new()

@@ -46,6 +46,11 @@ struct PlannedLine<'a> {
 /// # Errors
 /// When a run could not start or could not go on with these lists.
 pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
+    #[cfg(feature = "parquet")]
+    match &options.set {
+        Some(set) => return super::units::dry_run(options, set, stop).await,
+        None => crate::sink::shards::refuse_set(&options.output)?,
+    }
     let lists = Lists::open(&options.sources, &options.input)?;
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);

@@ -5,6 +5,9 @@
 //! settled exactly once: its record is written to the journal and the manifest, counted, and logged. Only a row that an
 //! interrupted run never began is left to the next one.
 
+#[cfg(feature = "parquet")]
+mod units;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
@@ -27,8 +30,13 @@ use crate::record::{
     RunError, Skipped,
 };
 use crate::report::Tally;
+#[cfg(feature = "parquet")]
+use crate::sink::Shards;
 use crate::sink::{Receipt, Sink};
 use crate::util::lock;
+
+#[cfg(feature = "parquet")]
+pub use self::units::SampleRules;
 
 /// The rows of one pass over the list, and their records.
 pub struct Ledger<'a> {
@@ -53,6 +61,11 @@ pub struct Ledger<'a> {
     /// Where each record goes too.
     records: Option<RecordSender>,
     failure: Option<RunError>,
+    /// How rows become samples, if they go into shards.
+    #[cfg(feature = "parquet")]
+    samples: Option<SampleRules>,
+    #[cfg(feature = "parquet")]
+    present: Option<units::PresentRecords>,
 }
 
 /// A row that waits for an earlier row with the same URL. Only what may differ between the two is kept.
@@ -110,7 +123,18 @@ impl<'a> Ledger<'a> {
             log: RowLog::new(fetcher.sink.root()),
             records: None,
             failure: None,
+            #[cfg(feature = "parquet")]
+            samples: None,
+            #[cfg(feature = "parquet")]
+            present: None,
         }
+    }
+
+    /// Makes samples of the rows, by these rules.
+    #[cfg(feature = "parquet")]
+    pub fn with_samples(mut self, samples: Option<SampleRules>) -> Self {
+        self.samples = samples;
+        self
     }
 
     /// Sends each record there too.
@@ -122,6 +146,10 @@ impl<'a> Ledger<'a> {
     /// Admits the next row of the list. Returns the work to do; `None` if the row gets its record without a download,
     /// now or, holding `slot`, when an earlier row with the same URL gets one.
     pub fn admit(&mut self, row: Row, slot: DuplicateSlot) -> Option<(Key, Work)> {
+        #[cfg(feature = "parquet")]
+        if self.samples.is_some() {
+            return self.admit_to_shard(row, slot);
+        }
         let job = match row {
             Ok(job) => job,
             Err(record) => {
@@ -176,7 +204,16 @@ impl<'a> Ledger<'a> {
 
     /// Takes the result of the download of a row. A row that an interrupted run never began gets no record.
     pub fn fetched(&mut self, key: Key, fetched: Box<Fetched>) {
-        let Fetched { record, line, receipt } = *fetched;
+        let Fetched { mut record, line, receipt } = *fetched;
+        if let Outcome::Failed(failed) = &mut record.outcome
+            && failed.ends_run
+            && self.sink.is_closed()
+        {
+            // It is no failure of the row.
+            let clause = "the reader of standard output has gone away";
+            *failed = Failed::new(&FetchError::new(ErrorKind::Interrupted, clause), failed.attempts, failed.timing);
+            self.fail(RunError::Closed);
+        }
         if has_not_begun(&record) {
             // Neither have the rows that wait for it.
             self.waiting.remove(&key);
@@ -209,26 +246,14 @@ impl<'a> Ledger<'a> {
     /// Takes the record of a row. With a `key`, it is the final record of this run for the URL, and the rows that wait
     /// for it are settled too. `line` is the record as a line of JSON, if it was serialised before.
     fn settle(&mut self, key: Option<Key>, record: &Record, line: Option<RecordLine>) {
-        match &record.outcome {
-            Outcome::Saved(_) => {
-                self.counters.saved.fetch_add(1, Ordering::Relaxed);
-                let named_by = self.named_by_columns.as_ref();
-                if let Some(column) = named_by.and_then(|template| template.empty_column(&record.extra)) {
-                    self.tally.add_empty_column(column);
-                }
-            }
-            Outcome::Failed(failed) => self.counters.fail(record, failed),
-            Outcome::Refused(_) => _ = self.counters.refused.fetch_add(1, Ordering::Relaxed),
-            Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
-        }
+        self.count(record);
         self.log.add(record);
-        self.tally.add(record);
         if let Outcome::Failed(failed) = &record.outcome
             && failed.ends_run
         {
             self.fail(RunError::Disk { folder: self.sink.root(), message: failed.message.clone() });
         }
-        match line.map_or_else(|| RecordLine::of(record), Ok) {
+        match line.map_or_else(|| self.line(record), Ok) {
             Ok(line) => self.append(record, line.as_bytes(), key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
@@ -260,10 +285,45 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    fn count(&mut self, record: &Record) {
+        match &record.outcome {
+            Outcome::Saved(_) => {
+                self.counters.saved.fetch_add(1, Ordering::Relaxed);
+                let named_by = self.named_by_columns.as_ref();
+                if let Some(column) = named_by.and_then(|template| template.empty_column(&record.extra)) {
+                    self.tally.add_empty_column(column);
+                }
+            }
+            Outcome::Failed(failed) => self.counters.fail(record, failed),
+            Outcome::Refused(_) => _ = self.counters.refused.fetch_add(1, Ordering::Relaxed),
+            Outcome::Skipped(_) => _ = self.counters.skipped.fetch_add(1, Ordering::Relaxed),
+        }
+        self.tally.add(record);
+    }
+
+    fn line(&self, record: &Record) -> serde_json::Result<RecordLine> {
+        #[cfg(feature = "parquet")]
+        if let Some(shards) = self.sink.shards() {
+            return shards.line(record);
+        }
+        RecordLine::of(record)
+    }
+
     fn append(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
-        if let Err(error) = self.journal.append(record, line, key) {
+        #[cfg(feature = "parquet")]
+        let appended = match self.sink.shards() {
+            Some(shards) => shards.settle(record, line),
+            None => self.journal.append(record, line, key),
+        };
+        #[cfg(not(feature = "parquet"))]
+        let appended = self.journal.append(record, line, key);
+        if let Err(error) = appended {
             self.fail(error);
         }
+        self.write_to_manifest(line);
+    }
+
+    fn write_to_manifest(&mut self, line: &[u8]) {
         if let Some(manifest) = &mut self.manifest
             && let Err(error) = manifest.write_all(line).and_then(|()| manifest.write_all(b"\n"))
         {
@@ -274,6 +334,8 @@ impl<'a> Ledger<'a> {
     /// Writes the records that have come since the last call. With `--fsync`, they survive a loss of power then.
     pub fn write(&mut self) {
         let written = self.journal.flush();
+        #[cfg(feature = "parquet")]
+        let written = written.and_then(|()| self.sink.shards().map_or(Ok(()), Shards::flush));
         if let Err(error) = written.and_then(|()| if self.sink.syncs() { self.journal.sync() } else { Ok(()) }) {
             self.fail(error);
         }
@@ -315,6 +377,10 @@ impl<'a> Ledger<'a> {
             self.fail(RunError::Output { path: "the manifest".into(), source: error });
         }
     }
+}
+
+fn skip(reason: Reason, path: Option<String>) -> Outcome {
+    Outcome::Skipped(Skipped::new(reason, path))
 }
 
 /// Whether the run was interrupted before the first attempt at the row.
@@ -370,6 +436,10 @@ mod tests {
             log: RowLog::new(folder.to_owned()),
             records: None,
             failure: None,
+            #[cfg(feature = "parquet")]
+            samples: None,
+            #[cfg(feature = "parquet")]
+            present: None,
         }
     }
 

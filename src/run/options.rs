@@ -12,9 +12,13 @@ use crate::input::{self, Source};
 use crate::journal::manifest::ManifestTarget;
 use crate::journal::{Remembered, RowIdentity};
 use crate::limiter::PerHost;
+#[cfg(feature = "parquet")]
+use crate::naming::KeyTemplate;
 use crate::naming::Template;
 use crate::record::{Algorithm, Existing, Mode};
 use crate::sink::folder;
+#[cfg(feature = "parquet")]
+use crate::sink::shards;
 
 /// `-j`: the number of concurrent downloads, over all hosts.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
@@ -69,6 +73,19 @@ pub struct Options {
     pub http: http::Options,
     /// Where the report goes.
     pub reports: Reports,
+    /// How a set of shards is made, if images do not become files.
+    #[cfg(feature = "parquet")]
+    pub set: Option<SetOptions>,
+}
+
+/// How a set of shards is made.
+#[cfg(feature = "parquet")]
+#[derive(Clone, Debug)]
+pub struct SetOptions {
+    /// What it consists of, and where it goes.
+    pub shards: shards::Options,
+    /// What samples are called.
+    pub keys: KeyTemplate,
 }
 
 impl Default for Options {
@@ -95,6 +112,8 @@ impl Default for Options {
             fetch: fetch::Options::default(),
             http: http::Options::default(),
             reports: Reports::default(),
+            #[cfg(feature = "parquet")]
+            set: None,
         }
     }
 }
@@ -115,12 +134,33 @@ impl Options {
         if (self.folder.dedupe || self.template.wants_sha256()) && !digests.contains(&Algorithm::Sha256) {
             digests.push(Algorithm::Sha256);
         }
+        #[cfg(feature = "parquet")]
+        if let Some(set) = &mut self.set {
+            if !digests.contains(&shards::DIGEST) {
+                digests.push(shards::DIGEST);
+            }
+            if self.sample.is_some() {
+                set.shards.destination = shards::Destination::Nowhere;
+            }
+        }
         // An image that is re-encoded needs the extension of its new format.
         #[cfg(feature = "transform")]
         if self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images()) {
             self.fetch.fix_extension = true;
         }
         self.input.named_columns = self.template.columns().map(str::to_owned).collect();
+        #[cfg(feature = "parquet")]
+        if let Some(set) = &self.set {
+            let caption = set.shards.caption_column.as_deref();
+            let units = &set.shards.units;
+            self.input.share = units.slice.map(|slice| input::Share {
+                part_rows: units.size,
+                number: slice.number,
+                count: slice.count,
+            });
+            self.input.caption_column = set.shards.caption_column.clone();
+            self.input.named_columns = set.keys.columns().chain(caption).map(str::to_owned).collect();
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use super::changes::Changes;
 use super::ledger::{Ledger, with_slots};
 use super::shutdown::Stop;
 use super::stream::RecordSender;
+#[cfg(feature = "parquet")]
+use super::units;
 use super::{Options, schedule, wishes};
 use crate::fetch::{Fetched, Fetcher, Work};
 use crate::http::Client;
@@ -26,6 +28,8 @@ use crate::naming::Namer;
 use crate::progress::{Counters, Display, DisplayGuard, DownHost, Facts, ThrottledHost, Total};
 use crate::record::{ErrorKind, MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
+#[cfg(feature = "parquet")]
+use crate::sink::Shards;
 use crate::sink::Sink;
 use crate::util::lock;
 
@@ -123,7 +127,10 @@ impl Pass<'_> {
         let (records, started) = (self.records.take(), Instant::now());
         let fetcher = Arc::new(self.fetcher(&limiter, &counters, started));
         let parts = (&*fetcher, &mut *changes);
-        let ledger = Mutex::new(Ledger::new(mode, options.existing, journal, manifest, parts).forwarding(records));
+        let ledger = Ledger::new(mode, options.existing, journal, manifest, parts).forwarding(records);
+        #[cfg(feature = "parquet")]
+        let (ledger, listed) = (ledger.with_samples(units::rules(options)), units::gate(listed, &fetcher.sink));
+        let ledger = Mutex::new(ledger);
 
         let listed = with_slots(listed).take_until(stop.reached(Phase::Finishing));
         let jobs = listed.filter_map(|(row, slot)| {
@@ -175,6 +182,8 @@ impl Pass<'_> {
             never = keep_writing(&ledger, stop) => match never {},
         }
 
+        #[cfg(feature = "parquet")]
+        units::seal(&fetcher.sink, &ledger, stop).await;
         let wall = started.elapsed();
         hide(shown);
         let (tally, failure) = ledger.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
@@ -182,6 +191,8 @@ impl Pass<'_> {
             overloaded_hosts: overloaded_hosts(&fetcher.limiter),
             enlarges: enlarges(options),
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
+            #[cfg(feature = "parquet")]
+            shards: fetcher.sink.shards().and_then(Shards::completed),
             changed: changes.changed(),
             ..tally.summary(wall, counters.peak_in_flight())
         };
@@ -193,11 +204,12 @@ impl Pass<'_> {
     fn show(&self, counters: &Arc<Counters>, total: TotalOf, limiter: &Limiter) -> Result<DisplayGuard, RunError> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
+        let sink = Arc::clone(self.sink);
         let facts = move || {
             let down = down(&limiter);
             let is_down = |host: &ThrottledHost| down.iter().any(|down| down.host == host.host);
             let throttled = throttled(&limiter).into_iter().filter(|host| !is_down(host)).collect();
-            Facts { total: total(), throttled, down }
+            Facts { total: total(), throttled, down, shards: shards(&sink) }
         };
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
@@ -234,7 +246,7 @@ type TotalOf = Arc<dyn Fn() -> Total + Send + Sync>;
 type AdmittedRow = (Key, Box<Work>);
 
 /// Rows as they are read, or the error that ends them.
-type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
+pub(super) type Listed<'a> = BoxStream<'a, Result<Row, RunError>>;
 
 /// Opens the rows. Returns those that have to be admitted, their number, and those that are admitted already.
 fn open(rows: Rows<'_>) -> Result<(Listed<'_>, TotalOf, Vec<AdmittedRow>), RunError> {
@@ -305,6 +317,15 @@ fn observe(record: &Record, ended: Duration) -> SampledRow {
     let failed = matches!(record.outcome, Outcome::Failed(_));
     let refused = matches!(record.outcome, Outcome::Refused(_));
     SampledRow { failed, refused, bytes, ended }
+}
+
+/// Shards that are open, and those that are complete, if images go into shards.
+fn shards(sink: &Sink) -> Option<(u64, u64)> {
+    #[cfg(feature = "parquet")]
+    let shards = sink.shards().and_then(|shards| Some((shards.open_count(), shards.completed()?)));
+    #[cfg(not(feature = "parquet"))]
+    let (shards, _) = (None, sink);
+    shards
 }
 
 /// How long a host is shown after it asked for fewer requests.

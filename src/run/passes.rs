@@ -63,12 +63,17 @@ impl Passes {
             passes.observed = result.observed;
             passes.rows_left = result.rows_left;
             passes.failure = result.failure;
-            let Sink::Folder(folder) = &*sink;
-            if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
-                passes.failure.get_or_insert(error);
+            match &*sink {
+                Sink::Folder(folder) => {
+                    if let Err(error) = asides::settle(folder, &mut journal, |_, path| folder.count_moved(path)) {
+                        passes.failure.get_or_insert(error);
+                    }
+                    journal.begin_pass();
+                    folder.end_pass(journal.end());
+                }
+                #[cfg(feature = "parquet")]
+                Sink::Shards(_) => {}
             }
-            journal.begin_pass();
-            folder.end_pass(journal.end());
             if passes.failure.is_some() || !control.stop.is_running() {
                 break;
             }

@@ -19,7 +19,6 @@ use crate::input::Lists;
 use crate::journal::{Lookup, NewName, renamed_line};
 use crate::naming::Namer;
 use crate::record::{Job, MadeWith, Phase, RunError, Wishes};
-use crate::sink::Sink;
 use crate::sink::folder::wal::WalEntry;
 use crate::sink::folder::{Moved, MovedFile};
 use crate::util::redact::escaped;
@@ -62,7 +61,7 @@ impl Moving<'_> {
     /// Reserves the name of the next row, and moves its file if it has another one.
     fn take(&mut self, job: &Job) -> Result<(), RunError> {
         let State { sink, journal, changes, .. } = &mut *self.state;
-        let Sink::Folder(folder) = &**sink;
+        let Some(folder) = sink.folder() else { return Ok(()) };
         let key = journal.key(job);
         // Later rows with the same URL have no file of their own.
         let Lookup::New(earlier) = journal.look_up(key, job)? else { return Ok(()) };
@@ -125,7 +124,7 @@ impl Moving<'_> {
     fn finish(mut self, options: &Options) -> Result<(), RunError> {
         self.write()?;
         let State { sink, journal, namer, changes, .. } = self.state;
-        let Sink::Folder(folder) = &**sink;
+        let Some(folder) = sink.folder() else { return Ok(()) };
         asides::settle(folder, journal, |_, path| folder.count_moved(path))?;
         journal.begin_pass();
         folder.end_pass(journal.end());

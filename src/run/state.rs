@@ -56,6 +56,11 @@ impl State {
     /// # Errors
     /// When the output cannot be opened or read, or is held by another run.
     pub fn open(options: &Options) -> Result<Self, RunError> {
+        #[cfg(feature = "parquet")]
+        match &options.set {
+            Some(set) => return super::units::open(options, set),
+            None => crate::sink::shards::refuse_set(&options.output)?,
+        }
         let mut folder = Folder::open(&options.output, options.state.as_deref(), options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
         let view = folder.view().clone();

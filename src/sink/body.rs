@@ -218,6 +218,12 @@ impl Body<'_> {
         self.file.is_none()
     }
 
+    /// The bytes, in two parts of which one may be empty, if all of them are in memory.
+    #[cfg(feature = "parquet")]
+    pub(super) fn in_memory(&self) -> Option<[&[u8]; 2]> {
+        self.is_in_memory().then(|| [&self.buffer[..], &self.end[..]])
+    }
+
     /// The number of bytes received so far.
     #[must_use]
     pub const fn length(&self) -> u64 {

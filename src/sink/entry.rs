@@ -43,6 +43,14 @@ impl Entry<'_> {
         RecordLine::of(&self.record)
     }
 
+    /// Completes the record of an image that is stored now.
+    #[cfg(feature = "parquet")]
+    pub(super) fn complete(&mut self) {
+        if let (Outcome::Saved(saved), Some(began)) = (&mut self.record.outcome, self.began) {
+            saved.timing.total_ms = milliseconds(began.elapsed());
+        }
+    }
+
     /// The SHA-256 of the image in hexadecimal digits, if it was computed.
     pub(super) fn sha256(&self) -> Option<&str> {
         match &self.record.outcome {

@@ -5,7 +5,7 @@
 //! leaves nothing behind, or only what a later run can resume.
 //!
 //! Everything before a complete, checked image is the same for every kind of output; everything after it is up to the
-//! sink. The sinks are a closed family, and today there is one: a [`Folder`] with a file for each image.
+//! sink. The sinks are a closed family: a [`Folder`] with a file for each image, and shards with thousands of images each.
 //!
 //! All calls block, on the threads that run the downloads, because handing each small file operation to a pool of blocking
 //! threads would cost more than the operation itself. [`Sink::store`] also lets other downloads have their turn, so that
@@ -15,6 +15,8 @@ mod body;
 mod entry;
 pub mod folder;
 mod resume;
+#[cfg(feature = "parquet")]
+pub mod shards;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,13 +27,19 @@ pub use self::body::{Body, BodyReader, OwnedBody};
 pub use self::entry::{Entry, OnConflict, Receipt, Stored};
 pub use self::folder::Folder;
 pub use self::resume::{Origin, SpillDir};
+#[cfg(feature = "parquet")]
+pub use self::shards::Shards;
 use crate::util::private_file;
 
 /// Where the images of a run go.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a run, behind a pointer")]
 pub enum Sink {
     /// A folder with a file for each image.
     Folder(Folder),
+    /// Shards with thousands of images each.
+    #[cfg(feature = "parquet")]
+    Shards(Box<Shards>),
 }
 
 impl Sink {
@@ -53,6 +61,8 @@ impl Sink {
     pub fn root(&self) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.view().root().to_owned(),
+            #[cfg(feature = "parquet")]
+            Self::Shards(shards) => shards.root(),
         }
     }
 
@@ -61,6 +71,8 @@ impl Sink {
     pub fn size(&self, path: &str) -> Option<u64> {
         match self {
             Self::Folder(folder) => folder.view().size(path),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => None,
         }
     }
 
@@ -74,6 +86,8 @@ impl Sink {
                 let options = &mut std::fs::OpenOptions::new();
                 private_file::open(options.read(true), &folder.view().root().join(path))
             }
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -82,6 +96,8 @@ impl Sink {
     pub fn is_taken(&self, path: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.view().is_taken(path),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => false,
         }
     }
 
@@ -90,14 +106,18 @@ impl Sink {
     pub fn is_usable(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.is_usable(),
+            #[cfg(feature = "parquet")]
+            Self::Shards(shards) => shards.is_usable(),
         }
     }
 
     /// Whether records have to be on the disk before they count (`--fsync`).
     #[must_use]
-    pub const fn syncs(&self) -> bool {
+    pub fn syncs(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.syncs(),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => false,
         }
     }
 
@@ -108,6 +128,9 @@ impl Sink {
     pub async fn store(&self, entry: Entry<'_>, body: Body<'_>) -> io::Result<Stored> {
         match self {
             Self::Folder(folder) => folder.store(entry, body).await,
+            #[cfg(feature = "parquet")]
+            // Boxed, because every download would be moved with room for it.
+            Self::Shards(shards) => Box::pin(shards.store(entry, body)).await,
         }
     }
 
@@ -116,12 +139,73 @@ impl Sink {
     pub fn release(&self, path: &str, bytes: u64) {
         match self {
             Self::Folder(folder) => folder.release(path, bytes),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => {}
         }
     }
 
-    const fn spill_dir(&self) -> &SpillDir {
+    fn spill_dir(&self) -> &SpillDir {
         match self {
             Self::Folder(folder) => folder.spill_dir(),
+            #[cfg(feature = "parquet")]
+            Self::Shards(shards) => shards.spill_dir(),
         }
+    }
+
+    /// Whether there is no use in further images: the reader of a stream has gone away.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Folder(_) => false,
+            #[cfg(feature = "parquet")]
+            Self::Shards(shards) => shards.is_closed(),
+        }
+    }
+
+    /// The folder, if each image becomes a file of it.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Folder> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => None,
+        }
+    }
+
+    /// The shards, if images go there.
+    #[cfg(feature = "parquet")]
+    #[must_use]
+    pub fn shards(&self) -> Option<&Shards> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Shards(shards) => Some(shards),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "parquet"))]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::record::{Job, Outcome, Reason, Record, Skipped};
+
+    #[test]
+    fn the_way_to_a_file_has_no_room_for_shards() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(dir.path(), None, folder::Options::default()).expect("a folder");
+        let sink = Sink::Folder(folder);
+        let Sink::Folder(folder) = &sink else { unreachable!() };
+        let entry = || {
+            let job = Job::new(0, Url::parse("http://a.example/a.png").expect("a URL"));
+            let skipped = Skipped::new(Reason::FileExists, None);
+            let record = Record::of(&job, Outcome::Skipped(skipped));
+            let (on_conflict, replaces) = (OnConflict::Keep, None);
+            Entry { record, path: "a.png", on_conflict, replaces, is_content_addressed: false, began: None }
+        };
+        let alone = size_of_val(&folder.store(entry(), folder.spill_dir().body(None, None)));
+        let chosen = size_of_val(&sink.store(entry(), sink.body(None, None)));
+        let arguments = size_of::<Entry<'_>>() + size_of::<Body<'_>>();
+        assert!(chosen <= alone + arguments + 32, "{chosen} bytes, {alone} of them for the folder");
     }
 }

@@ -29,6 +29,9 @@ pub fn is_own_name(name: &OsStr) -> bool {
     name.as_bytes().strip_prefix(FOLDER.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
 }
 
+/// Says what the set of shards in the output folder was made with.
+pub const SET: &str = ".fetchimg.set.json";
+
 /// Opens a file with these options, but never through a symbolic link (`O_NOFOLLOW`).
 ///
 /// # Errors

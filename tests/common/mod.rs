@@ -19,6 +19,7 @@ pub mod jpegs;
 pub mod odd_images;
 pub mod outcomes;
 pub mod server;
+pub mod sets;
 pub mod terminal;
 
 use std::ffi::{OsStr, OsString};

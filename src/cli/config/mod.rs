@@ -7,6 +7,7 @@ mod input;
 mod modes;
 mod output;
 mod reports;
+mod shards;
 mod status;
 mod units;
 
@@ -19,6 +20,8 @@ use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sa
 use self::output::{check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
+use self::shards::set_options;
+pub use self::shards::{folder as verified_folder, with_flags_of_set};
 use self::status::metadata;
 pub use self::status::status_options;
 use self::units::{seconds, size};
@@ -74,6 +77,7 @@ impl TryFrom<Args> for Config {
         // What came through a pipe cannot be typed again.
         reports.command = args.command.clone().filter(|_| !sources.contains(&Source::Stdin));
         let log = log_options(&args);
+        let set = set_options(&args)?;
         let mut run = run::Options {
             template,
             folder: folder::Options { fsync: args.fsync, dedupe: args.dedupe, ..folder::Options::default() },
@@ -109,6 +113,7 @@ impl TryFrom<Args> for Config {
             },
             http: http_options(&args)?,
             reports,
+            set,
             sources,
             input,
             output: args.output,

@@ -1,5 +1,6 @@
 //! Flags of the group "Output and logging".
 
+use super::shards::takes_stdout;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, LogFormat, ProgressChoice};
 use crate::journal::manifest::ManifestTarget;
@@ -32,7 +33,14 @@ pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports
         };
         files.push((format, path.clone()));
     }
-    let stdout_taken = manifest == Some(&ManifestTarget::Stdout);
+    let streams_images = takes_stdout(args);
+    if streams_images && args.json {
+        return usage("-o - and --json both want standard output; write the report to a file with --report run.json");
+    }
+    if streams_images && manifest == Some(&ManifestTarget::Stdout) {
+        return usage("-o - and --manifest - both want standard output; write the records to a file");
+    }
+    let stdout_taken = streams_images || manifest == Some(&ManifestTarget::Stdout);
     Ok(Reports {
         files,
         to_stdout: match (stdout_taken, args.json, args.quiet) {

@@ -5,6 +5,7 @@
 //! memory, so a file with very many columns is refused. Columns that a record cannot hold are not read.
 
 mod schema;
+pub mod table;
 mod value;
 
 use std::collections::{HashMap, HashSet};
@@ -58,16 +59,27 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
     rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
     let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
     let columns = reader.metadata().file_metadata().schema_descr().num_columns();
-    let records = projected.and_then(|schema| reader.get_row_iter(Some(schema))).map_err(fail)?;
-    let records = records.with_batch_size(values_at_once(columns));
+    let projected = projected.map_err(fail)?;
     // Batches begin small, so the first request does not wait for a whole batch.
     let mut batch_rows = 1;
-    for (number, row) in (1..).zip(records) {
-        projection.push(&row.map_err(fail)?, number, context, rows);
-        let (count, bytes) = rows.unsent();
-        if count >= batch_rows || bytes >= MAX_ROW_BYTES {
-            rows.send()?;
-            batch_rows = (2 * batch_rows).min(MAX_BATCH_ROWS);
+    let mut number = 0;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(fail)?;
+        let count = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
+        if context.options.share.is_some_and(|share| !share.includes_any(rows.next_index(), count)) {
+            rows.set_next_index(rows.next_index() + count);
+            number += count;
+            continue;
+        }
+        let records = group.get_row_iter(Some(projected.clone())).map_err(fail)?;
+        for row in records.with_batch_size(values_at_once(columns)) {
+            number += 1;
+            projection.push(&row.map_err(fail)?, number, context, rows);
+            let (count, bytes) = rows.unsent();
+            if count >= batch_rows || bytes >= MAX_ROW_BYTES {
+                rows.send()?;
+                batch_rows = (2 * batch_rows).min(MAX_BATCH_ROWS);
+            }
         }
     }
     rows.send()

@@ -48,6 +48,7 @@ fn busy() -> Status {
             SlowDownload { attempt: 2, ..slow("b.example", &"long-".repeat(20), 12, 0, None) },
             slow("c.example", "dog.png", 2, 2_048, None),
         ],
+        shards: None,
     }
 }
 

@@ -7,7 +7,8 @@ use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::record::Format;
-use crate::report::trace::{GalleryImage, Trace};
+use crate::report::Summary;
+use crate::report::trace::GalleryImage;
 use crate::util::human::Count;
 use crate::util::redact::escaped;
 
@@ -61,13 +62,17 @@ const fn is_supported(format: Option<Format>) -> bool {
     )
 }
 
-/// The images that the trace has kept. `saved` is the number of all saved images.
-pub fn gallery(trace: &Trace, saved: u64, links: &ImageLinks) -> Markup {
+/// The images that the trace has kept. Those that are in shards cannot be shown.
+pub fn gallery(summary: &Summary, links: &ImageLinks) -> Markup {
+    let Summary { trace, saved, shards, .. } = summary;
     html! {
-        @if !trace.gallery.is_empty() {
+        @if shards.is_some() {
             h2 { "Images" }
-            @if saved > trace.gallery.len() as u64 {
-                p.soft { (trace.gallery.len()) " of " (Count(saved)) ", among the first that came." }
+            p.soft { (Count(*saved)) " images are in shards, and not shown here." }
+        } @else if !trace.gallery.is_empty() {
+            h2 { "Images" }
+            @if *saved > trace.gallery.len() as u64 {
+                p.soft { (trace.gallery.len()) " of " (Count(*saved)) ", among the first that came." }
             }
             ul.gallery { @for image in &trace.gallery { li { (figure(image, links)) } } }
         }

@@ -96,7 +96,7 @@ fn page(report: &Report, links: &gallery::ImageLinks, records: &Path) -> Markup 
                         (hosts(summary))
                         (failures(report, summary, records))
                         (refusals(&summary.trace.refusals))
-                        (gallery::gallery(&summary.trace, summary.saved, links))
+                        (gallery::gallery(summary, links))
                     }
                 }
             }

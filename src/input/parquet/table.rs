@@ -1,0 +1,84 @@
+//! Reads tables whose columns are known by their names: those of shards.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::reader::FileReader as _;
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use parquet::schema::types::{SchemaDescriptor, Type};
+use serde_json::Value;
+
+use super::io_error;
+use super::schema::{LogicalKind, is_repeated, without_annotations, without_binary};
+use super::value::value;
+use crate::record::ColumnType;
+
+/// A row: the names of its columns, and their values.
+pub type TableRow = Vec<(Arc<str>, Value)>;
+
+/// Calls `each` with each row of a table, without its binary data, until it returns `false`. `wanted` chooses columns.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_table(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+    mut each: impl FnMut(TableRow) -> bool,
+) -> io::Result<()> {
+    let file = File::open(path)?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io_error)?;
+    let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
+    drop(metadata);
+    let fields =
+        schema.get_fields().iter().filter(|field| wanted(field.name())).filter_map(without_binary).collect::<Vec<_>>();
+    let names = fields.iter().map(|field| Arc::from(field.name())).collect::<Vec<Arc<str>>>();
+    let plain = without_annotations(&schema).map_err(io_error)?;
+    let options = ReadOptionsBuilder::new().with_parquet_schema(Arc::new(SchemaDescriptor::new(plain))).build();
+    let reader = SerializedFileReader::new_with_options(file, options).map_err(io_error)?;
+    let projected = Type::group_type_builder(schema.name()).with_fields(fields.clone()).build().map_err(io_error)?;
+    for row in reader.get_row_iter(Some(projected)).map_err(io_error)? {
+        let row = row.map_err(io_error)?;
+        let values = row.get_column_iter().zip(&fields).zip(&names).map(|(((_, field), ty), name)| {
+            let value = value(field, ty).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            Ok((Arc::clone(name), value))
+        });
+        if !each(values.collect::<io::Result<_>>()?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The types of the columns of a Parquet file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn column_types(file: &File) -> io::Result<Vec<(Arc<str>, ColumnType)>> {
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(file).map_err(io_error)?;
+    let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
+    Ok(schema.get_fields().iter().map(|field| (field.name().into(), column_type(field))).collect())
+}
+
+fn column_type(ty: &Type) -> ColumnType {
+    if !ty.is_primitive() || is_repeated(ty) {
+        return ColumnType::Json;
+    }
+    match (LogicalKind::of(ty), ty.get_physical_type()) {
+        (LogicalKind::Date, _) => ColumnType::Date,
+        (LogicalKind::Timestamp(per_second, is_utc), _) => ColumnType::Timestamp(per_second, is_utc),
+        (LogicalKind::Unsigned, Physical::INT64) => ColumnType::Unsigned,
+        (LogicalKind::Json, _) => ColumnType::Json,
+        (LogicalKind::Float16, _) | (LogicalKind::Plain, Physical::FLOAT) => ColumnType::Float,
+        (LogicalKind::Plain, Physical::BOOLEAN) => ColumnType::Boolean,
+        (LogicalKind::Plain, Physical::INT32) => ColumnType::Int32,
+        (LogicalKind::Unsigned, _) | (LogicalKind::Plain, Physical::INT64) => ColumnType::Int64,
+        (LogicalKind::Plain, Physical::DOUBLE) => ColumnType::Double,
+        // The library converts it to milliseconds.
+        (LogicalKind::Plain, Physical::INT96) => ColumnType::Timestamp(1_000, true),
+        _ => ColumnType::Text,
+    }
+}

@@ -1,0 +1,98 @@
+//! A run whose images go into shards: what is opened for it, how its rows reach their shards, and how it ends.
+
+mod plan;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures::{StreamExt as _, stream};
+
+use super::changes::Changes;
+use super::ledger::{Ledger, SampleRules};
+use super::options::{Options, SetOptions};
+use super::pass::Listed;
+use super::shutdown::Stop;
+use super::state::State;
+use crate::input::{self, Source};
+use crate::journal::{Journal, RowIdentity};
+use crate::naming::Namer;
+use crate::record::RunError;
+use crate::sink::folder::FolderView;
+use crate::sink::shards::Destination;
+use crate::sink::{Shards, Sink};
+use crate::util::lock;
+
+pub use self::plan::dry_run;
+
+/// Opens the output of a run that makes shards. Its records are in the shards, so the journal stays empty.
+///
+/// # Errors
+/// When the output cannot be opened or read, is held by another run, or holds something else.
+pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
+    let mut shard_options = set.shards.clone();
+    shard_options.column_types = input::column_types(&options.sources)?;
+    if let ([Source::FailedOf(_)], Destination::Folder(root)) = (&*options.sources, &set.shards.destination) {
+        let fail = |source| RunError::List { name: root.display().to_string(), source };
+        let complete = input::complete_shards(root).map_err(fail)?;
+        let last = complete.iter().filter_map(|name| name.parse::<u64>().ok()).max();
+        shard_options.units.first = last.map_or(0, |last| last + 1);
+    }
+    let shards = Shards::open(shard_options)?;
+    let folder = match &set.shards.destination {
+        Destination::Folder(root) => FolderView::open(root, None)?,
+        _ => FolderView::open(shards.spill_dir().path(), None)?,
+    };
+    Ok(State {
+        sink: Arc::new(Sink::Shards(Box::new(shards))),
+        journal: Journal::open_overlay(Path::new(""), RowIdentity::UrlAndNumber { several_passes: false }, |_| ())?,
+        namer: Namer::new(options.template.clone(), true),
+        folder,
+        changes: Changes::new(options),
+    })
+}
+
+/// How rows become samples, if they do.
+pub fn rules(options: &Options) -> Option<SampleRules> {
+    let keys = options.set.as_ref()?.keys.clone();
+    Some(SampleRules { keys, dedupes_urls: options.row_identity == RowIdentity::Url })
+}
+
+/// Leaves out the rows of other shares of the list, and lets those of a further shard pass when there is room for it.
+/// Without shards, all rows pass.
+pub fn gate<'a>(listed: Listed<'a>, sink: &Arc<Sink>) -> Listed<'a> {
+    if sink.shards().is_none() {
+        return listed;
+    }
+    let rows = stream::unfold((listed, Arc::clone(sink), None), |(mut listed, sink, mut entered)| async move {
+        loop {
+            let row = listed.next().await?;
+            let shards = sink.shards()?;
+            let index = match &row {
+                Ok(Ok(job)) => job.index,
+                Ok(Err(record)) => record.index,
+                Err(_) => return Some((row, (listed, sink, entered))),
+            };
+            let number = shards.options().units.number(index);
+            if !shards.options().units.includes(number) {
+                continue;
+            }
+            if entered != Some(number) {
+                entered = Some(number);
+                if let Err(error) = shards.enter(number).await {
+                    return Some((Err(error), (listed, sink, entered)));
+                }
+            }
+            return Some((row, (listed, sink, entered)));
+        }
+    });
+    rows.boxed()
+}
+
+/// Ends a pass that makes shards: waits until those are in place that are complete.
+pub async fn seal(sink: &Sink, ledger: &Mutex<Ledger<'_>>, stop: &Stop) {
+    let Some(shards) = sink.shards() else { return };
+    let list_has_ended = stop.is_running() && lock(ledger).failure().is_none();
+    if let Err(error) = shards.seal(list_has_ended).await {
+        lock(ledger).fail(error);
+    }
+}

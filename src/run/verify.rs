@@ -1,0 +1,109 @@
+//! Compares an output with what it says of itself (`--verify-output`). Nothing is changed and nothing is fetched.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::input;
+use crate::record::{Algorithm, Digester, Exit, RunError, is_plain_path};
+use crate::sink::shards::{Finding, SetInfo, Verdict, verify};
+use crate::util::human::Count;
+use crate::util::redact::escaped;
+
+/// The fields of a record that say which file there should be.
+#[derive(Deserialize)]
+struct SavedFile {
+    url: String,
+    status: String,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+/// Looks at all that is in a folder, and prints what is wrong.
+///
+/// # Errors
+/// When the folder cannot be read, or holds neither a set nor files of fetchimg.
+pub fn run(root: &Path) -> Result<Exit, RunError> {
+    let fail = |source| RunError::List { name: root.display().to_string(), source };
+    let is_set = SetInfo::read(root).map_err(fail)?.is_some();
+    let (looked_at, findings) = if is_set {
+        let Verdict { shards, rows, samples, findings } = verify(root).map_err(fail)?;
+        let looked_at = format!("{} shards with {} samples of {} rows", Count(shards), Count(samples), Count(rows));
+        (looked_at, findings)
+    } else {
+        let journal = input::journal_of(root).ok_or_else(|| fail(nothing_there()))?;
+        verify_files(root, &journal).map_err(fail)?
+    };
+    let print = || {
+        let mut out = io::stdout().lock();
+        for Finding { name, what } in &findings {
+            writeln!(out, "{}: {}", escaped(name), escaped(what))?;
+        }
+        match findings.len() {
+            0 => writeln!(out, "{looked_at}: all is as the records say"),
+            count => writeln!(out, "{looked_at}: {} to look at", Count(count as u64)),
+        }
+    };
+    match print() {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(RunError::Output { path: "standard output".into(), source })
+        }
+        _ => Ok(if findings.is_empty() { Exit::Clean } else { Exit::SomeFailed }),
+    }
+}
+
+fn nothing_there() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "there is no journal and no set of shards in it")
+}
+
+/// Compares the files of a folder with its journal.
+fn verify_files(root: &Path, journal: &PathBuf) -> io::Result<(String, Vec<Finding>)> {
+    let mut files = BTreeMap::<String, SavedFile>::new();
+    for line in BufReader::new(File::open(journal)?).split(b'\n') {
+        // The last line may be torn.
+        let Ok(saved) = serde_json::from_slice::<SavedFile>(&line?) else { continue };
+        if saved.status == "saved" && saved.path.as_deref().is_some_and(is_plain_path) {
+            files.insert(saved.url.clone(), saved);
+        }
+    }
+    let mut findings = Vec::new();
+    for saved in files.values() {
+        let name = saved.path.clone().unwrap_or_default();
+        if let Some(what) = compare(&root.join(&name), saved)? {
+            findings.push(Finding { name, what: format!("{what}; the same command fetches it again") });
+        }
+    }
+    Ok((format!("{} files", Count(files.len() as u64)), findings))
+}
+
+fn compare(path: &Path, saved: &SavedFile) -> io::Result<Option<String>> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("it is missing".to_owned())),
+        found => found?,
+    };
+    if found.len() != saved.bytes {
+        return Ok(Some(format!("it has {} bytes, and its record says {}", Count(found.len()), Count(saved.bytes))));
+    }
+    let Some(expected) = &saved.sha256 else { return Ok(None) };
+    let mut digester = Digester::new([Algorithm::Sha256]);
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        digester.update(bytes);
+        let count = bytes.len();
+        reader.consume(count);
+    }
+    let is_same = digester.finish().get(Algorithm::Sha256) == Some(expected);
+    // It has the right length, so a run takes it for what was saved.
+    Ok((!is_same).then(|| "it is not what was saved: its SHA-256 is another one; remove it".to_owned()))
+}

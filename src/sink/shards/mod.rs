@@ -1,0 +1,570 @@
+//! Shards: a set of tar or Parquet files, each with the images of so many rows of the list.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `units` | which rows belong to which shard |
+//! | `unit` | a shard that is being made |
+//! | `sample`, `tar` | a sample as bytes of a tar file |
+//! | `commit`, `table`, `marker` | a complete shard: its table, its marker |
+//! | `target` | where complete shards go |
+//! | `set` | what a folder of shards holds, and who works in it |
+//! | `verify` | compares a set with what it says of itself |
+//! | `stream` | one tar stream on standard output |
+//!
+//! Rows are admitted in list order, and a shard is open from its first row until the record of its last one is final. Then
+//! its table and its marker are made on a thread for blocking work. While the last slow rows of a shard are in flight, rows
+//! of the next ones are fetched; at most [`MAX_OPEN_SHARDS`] are open at the same time, or more if they are small.
+
+mod commit;
+mod marker;
+mod sample;
+mod set;
+mod stream;
+mod table;
+mod tar;
+mod target;
+mod unit;
+mod units;
+mod verify;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use self::commit::Committer;
+use self::marker::Marker;
+use self::sample::Sample;
+use self::set::SetFolder;
+use self::stream::TarStream;
+use self::target::{ShardFolder, Target};
+use self::unit::{Conditions, Unit, UnitError};
+use super::{Body, Entry, Receipt, SpillDir, Stored};
+use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
+use crate::util::{boot_id, lock};
+
+pub use self::marker::{Origin, SUFFIX as MARKER_SUFFIX, StoredFile};
+pub use self::set::{SetInfo, refuse_set};
+pub use self::table::RETRY_COLUMN;
+pub use self::tar::{TarEnd, TarEntry, walk as walk_tar};
+pub use self::target::shard_names;
+pub use self::unit::{KeyRules, UnitLookup};
+pub use self::units::{DEFAULT_SHARD_SIZE, Slice, Units};
+pub use self::verify::{Finding, Verdict, verify};
+
+/// Shards that are open at the same time, at most. Each holds two open files and 100 to 200 bytes for each of its rows.
+pub const MAX_OPEN_SHARDS: usize = 16;
+
+/// The same for small shards: otherwise fewer rows would be open than are downloaded at once.
+pub const MAX_OPEN_SMALL_SHARDS: usize = 64;
+
+/// Shards of so many rows together are small.
+const FEW_ROWS: u64 = 160_000;
+
+/// The extension of an image of an unknown format (`--accept any`).
+const UNKNOWN_EXTENSION: &str = ".bin";
+
+/// Stands in place of the boot in what is flushed to the disk, and so is there after a loss of power.
+const SYNCED: &str = "synced";
+
+/// What a set consists of (`--output-format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Tar files with samples, and tables beside them.
+    Webdataset,
+    /// Tables with the images inside.
+    Parquet,
+}
+
+/// Where the samples of a run go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Shards in this folder.
+    Folder(PathBuf),
+    /// One tar stream on standard output.
+    Stdout,
+    /// Nowhere: images are checked and counted (`--sample`).
+    Nowhere,
+}
+
+/// How a set is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it consists of.
+    pub format: OutputFormat,
+    /// Where it goes.
+    pub destination: Destination,
+    /// How the list is cut.
+    pub units: Units,
+    /// The column of the list with the caption.
+    pub caption_column: Option<String>,
+    /// The types of the columns of the list, where the list states them.
+    pub column_types: Vec<(Arc<str>, ColumnType)>,
+    /// The options that decide what is in the shards, as they are typed. A set is only gone on with if they are the same.
+    pub settings: Vec<(String, String)>,
+    /// Flush shards to the disk before their markers appear (`--fsync`).
+    pub fsync: bool,
+    /// Leave out samples with the same content as another one of their shard (`--dedupe`).
+    pub dedupe: bool,
+    /// Make shards that are there anew (`--overwrite`).
+    pub replaces: bool,
+}
+
+impl Options {
+    /// What the set in the folder will say of itself.
+    #[must_use]
+    pub fn info(&self) -> SetInfo {
+        SetInfo { output_format: self.format.names().0.to_owned(), settings: self.settings.clone() }
+    }
+}
+
+/// A set of shards that is being made.
+#[derive(Debug)]
+pub struct Shards {
+    options: Options,
+    settings: String,
+    boot: String,
+    output: Output,
+    spill_dir: SpillDir,
+    open: Mutex<HashMap<u64, Arc<Unit>>>,
+    /// The shard that is there already and whose rows are being read.
+    present: Mutex<Option<PresentShard>>,
+    room: Arc<Semaphore>,
+    commits: Mutex<Vec<JoinHandle<()>>>,
+    committed: AtomicU64,
+    failure: Arc<Mutex<Option<RunError>>>,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// Where samples go.
+#[derive(Debug)]
+enum Output {
+    Set { committer: Arc<Committer>, folder: SetFolder },
+    Stream(TarStream),
+    Nowhere,
+}
+
+/// A shard that is there: its rows are compared with those from which it was made.
+#[derive(Debug)]
+struct PresentShard {
+    marker: Marker,
+    /// Counts the rows of the list, without files.
+    unit: Unit,
+}
+
+/// What happens to a row.
+#[derive(Debug)]
+pub enum Lookup {
+    /// It is fetched. Its sample has this key, and its image is in this file of the set.
+    New {
+        /// The name of the file.
+        folder: String,
+        /// The key.
+        key: Box<str>,
+    },
+    /// An earlier run has settled it, with this record; without one, the whole shard is there.
+    Earlier(Option<Vec<u8>>),
+    /// An earlier row of its shard has the same URL, and this image if it has one.
+    Duplicate(Option<String>),
+    /// An earlier row of its shard has the same URL, and is in flight.
+    InFlight,
+}
+
+impl Shards {
+    /// Opens the place for a set, and locks it for this run.
+    ///
+    /// # Errors
+    /// When it cannot be opened or written, another run holds it, or it holds another set.
+    pub fn open(options: Options) -> Result<Self, RunError> {
+        let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
+        let boot = if options.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() };
+        let failure = Arc::<Mutex<Option<RunError>>>::default();
+        let mut temporary = None;
+        let (output, parts) = match &options.destination {
+            Destination::Folder(root) => {
+                let folder = SetFolder::open(root, &options.info(), options.replaces, options.units.is_shared())?;
+                let target = ShardFolder::new(root.clone(), folder.scratch.clone(), options.fsync);
+                let committer = Committer::new(Target::Folder(target), &options);
+                let parts = folder.parts.clone();
+                (Output::Set { committer: Arc::new(committer), folder }, parts)
+            }
+            other => {
+                let folder = tempfile::tempdir().map_err(RunError::System)?;
+                let parts = temporary.insert(folder).path().to_owned();
+                let private = parts.join(crate::util::private_file::FOLDER);
+                std::fs::create_dir(&private).map_err(|error| fail(&private, error))?;
+                match other {
+                    Destination::Stdout => (Output::Stream(TarStream::stdout().map_err(RunError::System)?), parts),
+                    _ => (Output::Nowhere, parts),
+                }
+            }
+        };
+        // Several rows of a list may have the same URL, and so no body is gone on with by a later run.
+        let spill_dir = SpillDir::open(parts.clone(), None).map_err(|error| fail(&parts, error))?;
+        let max_open = usize::try_from(FEW_ROWS / options.units.size).unwrap_or(MAX_OPEN_SMALL_SHARDS);
+        let max_open = max_open.clamp(MAX_OPEN_SHARDS, MAX_OPEN_SMALL_SHARDS);
+        Ok(Self {
+            settings: options.info().digest(),
+            options,
+            boot,
+            output,
+            spill_dir,
+            open: Mutex::default(),
+            present: Mutex::default(),
+            room: Arc::new(Semaphore::new(max_open)),
+            commits: Mutex::default(),
+            committed: AtomicU64::new(0),
+            failure,
+            _temporary: temporary,
+        })
+    }
+
+    /// How the set is made.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The folder of large bodies.
+    #[must_use]
+    pub const fn spill_dir(&self) -> &SpillDir {
+        &self.spill_dir
+    }
+
+    /// The path of the output, for messages.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        match &self.options.destination {
+            Destination::Folder(root) => root.clone(),
+            Destination::Stdout => "standard output".into(),
+            Destination::Nowhere => "nowhere".into(),
+        }
+    }
+
+    /// Whether samples can be stored at all.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        use rustix::fs::Access;
+        match &self.output {
+            Output::Set { folder, .. } => [&folder.root, &folder.scratch]
+                .into_iter()
+                .all(|folder| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()),
+            Output::Stream(stream) => !stream.is_closed(),
+            Output::Nowhere => true,
+        }
+    }
+
+    /// Whether the reader of standard output has gone away.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(&self.output, Output::Stream(stream) if stream.is_closed())
+    }
+
+    /// Makes ready for the rows of a shard, when there is room for another one. To be called for each shard, in order.
+    ///
+    /// # Errors
+    /// When the shard before this one was made from other rows of the list, or a file of this one cannot be opened.
+    pub async fn enter(&self, number: u64) -> Result<(), RunError> {
+        self.leave_present()?;
+        let name = self.options.units.name(number);
+        let Output::Set { committer, folder } = &self.output else {
+            lock(&self.open).insert(number, Arc::new(Unit::without_files(number, name)));
+            return Ok(());
+        };
+        if !self.options.replaces {
+            let marker = committer.target().marker(&name);
+            let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
+            if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
+                if marker.fetchimg.settings != self.settings {
+                    return Err(self.other_shard(&name, "with other options"));
+                }
+                // A run that was killed just after the marker appeared has left some.
+                unit::remove_abandoned(&folder.scratch, &name);
+                let unit = Unit::without_files(number, name);
+                *lock(&self.present) = Some(PresentShard { marker, unit });
+                return Ok(());
+            }
+        }
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return Ok(()) };
+        let conditions = Conditions {
+            settings: &self.settings,
+            boot: &self.boot,
+            begins_anew: self.options.replaces,
+            is_shared: self.options.units.is_shared(),
+        };
+        let row_of = |index| self.options.units.row(index);
+        let unit = Unit::open((number, name.clone()), &folder.scratch, conditions, row_of, permit);
+        let unit = unit.map_err(|error| self.unit_error(&name, error))?;
+        lock(&self.open).insert(number, Arc::new(unit));
+        Ok(())
+    }
+
+    /// Ends the reading of a shard that is there: it must have been made from the same rows.
+    fn leave_present(&self) -> Result<(), RunError> {
+        let Some(PresentShard { marker, unit }) = lock(&self.present).take() else { return Ok(()) };
+        if unit.input() == marker.fetchimg.input {
+            return Ok(());
+        }
+        Err(self.other_shard(&unit.name, "from other rows of the list"))
+    }
+
+    fn other_shard(&self, name: &str, what: &str) -> RunError {
+        let path = self.root().join(format!("{name}.{}", self.options.format.names().1));
+        let sentence = format!("it was made {what}; --overwrite makes it anew");
+        RunError::Output { path, source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
+    }
+
+    fn unit_error(&self, name: &str, error: UnitError) -> RunError {
+        match error {
+            UnitError::OtherOrigin => {
+                self.other_shard(name, "from other rows or with other options as far as it has come")
+            }
+            UnitError::Io(source) => RunError::Output { path: self.root().join(name), source },
+        }
+    }
+
+    /// Admits the next row, in list order. `key`: what the template says. Its shard must have been entered.
+    ///
+    /// # Errors
+    /// When a killed run has settled another row in its place.
+    pub fn admit(&self, job: &Job, key: String, rules: KeyRules) -> Result<Lookup, RunError> {
+        let (number, row) = self.place(job.index);
+        let present = lock(&self.present);
+        if let Some(PresentShard { unit, .. }) = present.as_ref().filter(|present| present.unit.number == number) {
+            let admitted = unit.admit(row, job, key, KeyRules { dedupes: false, is_unique: true });
+            return admitted.map(|_| Lookup::Earlier(None)).map_err(|error| self.unit_error(&unit.name, error));
+        }
+        drop(present);
+        let unit = self.unit(number)?;
+        let admitted = unit.admit(row, job, key, rules).map_err(|error| self.unit_error(&unit.name, error))?;
+        Ok(match admitted {
+            UnitLookup::New(key) => Lookup::New { folder: self.data_name(&unit.name), key },
+            UnitLookup::Earlier(line) => {
+                self.commit_if_complete(&unit, self.options.units.whole());
+                Lookup::Earlier(Some(line))
+            }
+            UnitLookup::Duplicate(path) => Lookup::Duplicate(path),
+            UnitLookup::InFlight => Lookup::InFlight,
+        })
+    }
+
+    /// Admits a row that holds no URL, and so has its record already. Returns whether the record is to be settled: not if
+    /// the whole shard is there.
+    ///
+    /// # Errors
+    /// When the row cannot be expressed in JSON.
+    pub fn admit_invalid(&self, record: &Record, key: String, rules: KeyRules) -> Result<bool, RunError> {
+        let (number, row) = self.place(record.index);
+        let present = lock(&self.present);
+        if let Some(PresentShard { unit, .. }) = present.as_ref().filter(|present| present.unit.number == number) {
+            let admitted = unit.admit_invalid(row, record, key, KeyRules { dedupes: false, is_unique: true });
+            return admitted.map(|_| false).map_err(|error| self.unit_error(&unit.name, error));
+        }
+        drop(present);
+        let unit = self.unit(number)?;
+        unit.admit_invalid(row, record, key, rules).map_err(|error| self.unit_error(&unit.name, error))?;
+        Ok(true)
+    }
+
+    fn place(&self, index: u64) -> (u64, u64) {
+        (self.options.units.number(index), self.options.units.row(index))
+    }
+
+    fn unit(&self, number: u64) -> Result<Arc<Unit>, RunError> {
+        let unit = lock(&self.open).get(&number).map(Arc::clone);
+        unit.ok_or_else(|| RunError::System(io::Error::other("a row of a shard that is not open")))
+    }
+
+    /// The name of the file of a shard that holds the images.
+    fn data_name(&self, shard: &str) -> String {
+        format!("{shard}.{}", self.options.format.names().1)
+    }
+
+    /// The record of a row as a line, with its key and its caption.
+    ///
+    /// # Errors
+    /// When a value cannot be expressed in JSON.
+    pub fn line(&self, record: &Record) -> serde_json::Result<RecordLine> {
+        #[derive(serde::Serialize)]
+        struct More<'a> {
+            shard: &'a str,
+            key: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            caption: Option<String>,
+        }
+        let (number, row) = self.place(record.index);
+        let Some(unit) = lock(&self.open).get(&number).map(Arc::clone) else { return RecordLine::of(record) };
+        let key = unit.key(row);
+        RecordLine::with(record, &More { shard: &unit.name, key: &key, caption: self.caption(record) })
+    }
+
+    fn caption(&self, record: &Record) -> Option<String> {
+        match record.extra.get(self.options.caption_column.as_deref()?)? {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// Stores one complete, checked image as a sample.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn store(&self, mut entry: Entry<'_>, mut body: Body<'_>) -> io::Result<Stored> {
+        if matches!(self.output, Output::Nowhere) {
+            body.discard();
+            entry.complete();
+            let line = RecordLine::of(&entry.record)?;
+            return Ok(Stored::New { record: entry.record, line, receipt: Receipt::None });
+        }
+        let (number, row) = self.place(entry.record.index);
+        let unit = self.unit(number).map_err(io::Error::other)?;
+        body.complete();
+        let content = entry.sha256().filter(|_| self.options.dedupe).map(str::to_owned);
+        entry.complete();
+        let mut path = Cow::Borrowed(entry.path);
+        let is_bare = |path: &str| path.rsplit('/').next().is_some_and(|name| !name.contains('.'));
+        if is_bare(&path) {
+            // Readers leave out what has no extension.
+            path.to_mut().push_str(UNKNOWN_EXTENSION);
+            if let Outcome::Saved(saved) = &mut entry.record.outcome {
+                saved.path = path.to_string();
+            }
+        }
+        let line = self.line(&entry.record)?;
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let sample = Sample::new(name, body.length(), line.as_bytes(), self.caption(&entry.record).as_deref());
+        let same = if let Output::Stream(stream) = &self.output {
+            let same = content.and_then(|content| unit.same_content(row, content));
+            if same.is_none() {
+                stream.append(&sample, &mut body).await?;
+            }
+            same
+        } else {
+            unit.append(row, &sample, &mut body, content)?
+        };
+        body.discard();
+        if let Some(of) = same {
+            return Ok(Stored::Duplicate { of });
+        }
+        Ok(Stored::New { record: entry.record, line, receipt: Receipt::None })
+    }
+
+    /// Takes the final record of a row that was admitted.
+    ///
+    /// # Errors
+    /// When it cannot be written to the log of its shard.
+    pub fn settle(&self, record: &Record, line: &[u8]) -> Result<(), RunError> {
+        if matches!(self.output, Output::Nowhere) {
+            return Ok(());
+        }
+        let (number, row) = self.place(record.index);
+        let unit = self.unit(number)?;
+        unit.settle(row, record, line).map_err(|error| self.unit_error(&unit.name, error.into()))?;
+        self.commit_if_complete(&unit, self.options.units.whole());
+        Ok(())
+    }
+
+    /// Commits a shard whose records are final, on a thread for blocking work.
+    fn commit_if_complete(&self, unit: &Arc<Unit>, whole: Option<u64>) {
+        let is_settled = match whole {
+            // The end of the list tells.
+            None => false,
+            whole => unit.is_complete(whole),
+        };
+        if is_settled {
+            self.commit(unit);
+        }
+    }
+
+    fn commit(&self, unit: &Arc<Unit>) {
+        // Another row may have been the last one, too.
+        let Some(unit) = lock(&self.open).remove(&unit.number) else { return };
+        let Output::Set { committer, .. } = &self.output else { return };
+        self.committed.fetch_add(1, Ordering::Relaxed);
+        let (committer, failure) = (Arc::clone(committer), Arc::clone(&self.failure));
+        let commit = tokio::task::spawn_blocking(move || {
+            if let Err(error) = committer.commit(&unit) {
+                lock(&failure).get_or_insert(error);
+            }
+        });
+        let mut commits = lock(&self.commits);
+        commits.retain(|commit| !commit.is_finished());
+        commits.push(commit);
+    }
+
+    /// Writes the records that have come since the last call.
+    ///
+    /// # Errors
+    /// When they cannot be written, or a shard could not be committed.
+    pub fn flush(&self) -> Result<(), RunError> {
+        if let Some(error) = lock(&self.failure).take() {
+            return Err(error);
+        }
+        let open = lock(&self.open).values().map(Arc::clone).collect::<Vec<_>>();
+        open.iter().try_for_each(|unit| unit.flush().map_err(|error| self.unit_error(&unit.name, error.into())))
+    }
+
+    /// Ends the run: commits the shards whose rows all have their records, if the list was read to its end, and waits for
+    /// all commits.
+    ///
+    /// # Errors
+    /// When a shard cannot be committed, or the last one that is there was made from other rows.
+    pub async fn seal(&self, list_has_ended: bool) -> Result<(), RunError> {
+        if list_has_ended {
+            self.leave_present()?;
+            let mut open = lock(&self.open).values().map(Arc::clone).collect::<Vec<_>>();
+            open.retain(|unit| unit.is_complete(None));
+            open.sort_by_key(|unit| unit.number);
+            for unit in &open {
+                self.commit(unit);
+            }
+        }
+        let commits = std::mem::take(&mut *lock(&self.commits));
+        for commit in commits {
+            commit.await.map_err(|panicked| RunError::System(panicked.into()))?;
+        }
+        self.flush()?;
+        if let Output::Stream(stream) = &self.output {
+            let fail = |source| RunError::Output { path: "standard output".into(), source };
+            tokio::task::block_in_place(|| stream.finish()).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    /// The number of open shards.
+    #[must_use]
+    pub fn open_count(&self) -> u64 {
+        lock(&self.open).len() as u64
+    }
+
+    /// The number of shards that this run has completed; `None` if it makes no shards, but a stream.
+    #[must_use]
+    pub fn completed(&self) -> Option<u64> {
+        matches!(self.output, Output::Set { .. }).then(|| self.committed.load(Ordering::Relaxed))
+    }
+
+    /// The path of the table of a shard that is there.
+    #[must_use]
+    pub fn table(&self, index: u64) -> PathBuf {
+        self.root().join(format!("{}.parquet", self.options.units.name(self.options.units.number(index))))
+    }
+}
+
+/// The SHA-256 is a column of every table.
+pub const DIGEST: Algorithm = Algorithm::Sha256;
+
+/// Whether a record is that of a sample.
+#[must_use]
+pub const fn saved(record: &Record) -> Option<&Saved> {
+    match &record.outcome {
+        Outcome::Saved(saved) => Some(saved),
+        _ => None,
+    }
+}

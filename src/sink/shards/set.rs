@@ -1,0 +1,264 @@
+//! The folder of a set: what kind of set it is, who works in it, and where unfinished shards wait.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::OutputFormat;
+use crate::record::{RunError, hex};
+use crate::util::private_file::{self, remove_if_there};
+use crate::util::redact::escaped;
+
+/// The locked file, in the private folder.
+const LOCK: &str = "lock";
+
+/// The hidden file that says that a folder holds a set.
+pub const FILE: &str = private_file::SET;
+
+/// The journals of folders of files, that of earlier versions last.
+fn journals(root: &Path) -> [PathBuf; 2] {
+    [root.join(private_file::JOURNAL), root.join(private_file::FOLDER).join("manifest.jsonl")]
+}
+
+/// What a set was made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetInfo {
+    /// `webdataset` or `parquet`.
+    pub output_format: String,
+    /// The options that decide what is in the shards, as they are typed.
+    pub settings: Vec<(String, String)>,
+}
+
+impl SetInfo {
+    /// The digest of the settings.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(&self.output_format);
+        for (flag, value) in &self.settings {
+            digest.update(format!("\n{flag}\0{value}"));
+        }
+        hex(&digest.finalize())
+    }
+
+    /// What the set in a folder was made with, if there is one.
+    ///
+    /// # Errors
+    /// When the file that says it cannot be read.
+    pub fn read(root: &Path) -> io::Result<Option<Self>> {
+        match fs::read(root.join(FILE)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first option that is another one in `other`.
+    fn difference(&self, other: &Self) -> Option<String> {
+        let value =
+            |info: &Self, flag: &str| info.settings.iter().find(|(name, _)| name == flag).map(|(_, v)| v.clone());
+        let mut flags = self.settings.iter().chain(&other.settings).map(|(flag, _)| flag.as_str());
+        let flag = flags.find(|flag| value(self, flag) != value(other, flag))?;
+        Some(match value(self, flag) {
+            Some(value) if value == "true" => format!("with --{flag}"),
+            Some(value) => format!("with --{flag} {value}"),
+            None => format!("without --{flag}"),
+        })
+    }
+}
+
+/// Fails if a folder for files holds a set.
+///
+/// # Errors
+/// When it does.
+pub fn refuse_set(root: &Path) -> Result<(), RunError> {
+    match SetInfo::read(root) {
+        Ok(Some(info)) => Err(refused(
+            root,
+            format!(
+                "it holds shards (--output-format {}), and a folder holds one kind; choose another folder with -o",
+                escaped(&info.output_format)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn refused(path: &Path, sentence: String) -> RunError {
+    RunError::Output { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
+}
+
+/// A folder of shards that a run works in.
+#[derive(Debug)]
+pub struct SetFolder {
+    /// The folder.
+    pub root: PathBuf,
+    /// Where unfinished shards wait.
+    pub scratch: PathBuf,
+    /// Where large bodies wait.
+    pub parts: PathBuf,
+    lock: File,
+}
+
+impl SetFolder {
+    /// Creates the folder if it is missing, and locks it: for this run alone, or together with others that make other
+    /// shards of it.
+    ///
+    /// # Errors
+    /// When it cannot be created or written, another run holds it, or it holds something else than this set.
+    pub fn open(root: &Path, info: &SetInfo, replaces: bool, is_shared: bool) -> Result<Self, RunError> {
+        let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
+        if root.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(fail(root, io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
+        }
+        fs::create_dir_all(root).map_err(|error| fail(root, error))?;
+        let private = root.join(private_file::FOLDER);
+        let scratch = private.join("shards");
+        let parts = private.join(if is_shared { format!("parts-{}", std::process::id()) } else { "parts".to_owned() });
+        let lock = acquire(&private, root, is_shared)?;
+        for folder in [&scratch, &parts] {
+            make_folder(folder).map_err(|error| fail(folder, error))?;
+        }
+        if !is_shared {
+            remove_leftovers(&private, &scratch);
+        }
+        let set = Self { root: root.to_owned(), scratch, parts, lock };
+        set.claim(info, replaces)?;
+        Ok(set)
+    }
+
+    /// Notes what kind of set this is, unless it is another one.
+    fn claim(&self, info: &SetInfo, replaces: bool) -> Result<(), RunError> {
+        let path = self.root.join(FILE);
+        let fail = |source| RunError::Output { path: path.clone(), source };
+        let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+        if journals(&self.root).iter().any(has_journal) {
+            let sentence =
+                "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
+            return Err(refused(&self.root, sentence.to_owned()));
+        }
+        if let Some(found) = SetInfo::read(&self.root).map_err(fail)? {
+            if found.output_format != info.output_format {
+                let format = escaped(&found.output_format).into_owned();
+                let sentence = format!(
+                    "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
+                );
+                return Err(refused(&self.root, sentence));
+            }
+            if found == *info {
+                return Ok(());
+            }
+            if !replaces {
+                let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
+                let sentence = format!(
+                    "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
+                );
+                return Err(refused(&self.root, sentence));
+            }
+        }
+        let waiting = self.scratch.join(format!("set.{}.new", std::process::id()));
+        let write = || {
+            remove_if_there(&waiting)?;
+            let mut file = File::create_new(&waiting)?;
+            file.write_all(&serde_json::to_vec_pretty(info)?)?;
+            file.write_all(b"\n")?;
+            fs::rename(&waiting, &path)
+        };
+        write().map_err(fail)
+    }
+}
+
+impl Drop for SetFolder {
+    fn drop(&mut self) {
+        // What is empty is not needed; what is not, waits for the next run.
+        let _ = fs::remove_dir(&self.parts);
+        let private = self.root.join(private_file::FOLDER);
+        // The file of the lock is removed while it is locked, by this run alone, so that no run holds a lock on it then.
+        if self.lock.try_lock().is_ok() && is_named(&self.lock, &private.join(LOCK)) {
+            let _ = fs::remove_dir(&self.scratch);
+            let _ = fs::remove_file(private.join(LOCK));
+            let _ = fs::remove_dir(private);
+        }
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Locks the folder `private`: for this run alone, or together with others that make other shards.
+fn acquire(private: &Path, root: &Path, is_shared: bool) -> Result<File, RunError> {
+    let path = private.join(LOCK);
+    let fail = |source| RunError::Output { path: path.clone(), source };
+    loop {
+        make_folder(private).map_err(fail)?;
+        let lock = match private_file::open(OpenOptions::new().create(true).truncate(false).write(true), &path) {
+            // A run that has just ended has removed the folder.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(fail)?,
+        };
+        match if is_shared { lock.try_lock_shared() } else { lock.try_lock() } {
+            Ok(()) => {}
+            // A run of another share looks for a moment whether it is the last one.
+            Err(TryLockError::WouldBlock) if is_shared && is_shared_by_others(&path) => continue,
+            Err(TryLockError::WouldBlock) => return Err(RunError::Busy(root.to_owned())),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        // A run that has ended meanwhile has removed the file, and a third one would lock another.
+        if is_named(&lock, &path) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Whether the lock is free for runs of shares after a moment.
+fn is_shared_by_others(path: &Path) -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    match private_file::open(OpenOptions::new().write(true), path) {
+        Ok(lock) => lock.try_lock_shared().is_ok(),
+        // It was removed.
+        Err(_) => true,
+    }
+}
+
+/// Whether an open file is still the one of this name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    file.metadata().is_ok_and(|own| fs::symlink_metadata(path).is_ok_and(|found| id(found) == id(own)))
+}
+
+/// Removes what killed runs have left and no run goes on with.
+fn remove_leftovers(private: &Path, scratch: &Path) {
+    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in names(scratch).filter(|path| path.extension().is_some_and(|extension| extension == "new")) {
+        // What cannot be removed does no harm.
+        let _ = fs::remove_file(path);
+    }
+    let is_of_share = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("parts-"));
+    for folder in names(private).filter(|path| is_of_share(path)) {
+        names(&folder).for_each(|part| drop(fs::remove_file(part)));
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Creates a folder, if it is not there. A symbolic link in its place may lead anywhere, and is refused.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+impl OutputFormat {
+    /// The name of the format, and of its files' extension.
+    #[must_use]
+    pub const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Webdataset => ("webdataset", "tar"),
+            Self::Parquet => ("parquet", "parquet"),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Where complete shards go. Each file of a shard appears as a whole or not at all, and its marker comes last.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::marker::{Marker, SUFFIX};
+use crate::util::private_file::remove_if_there;
+
+/// A place for complete shards.
+#[derive(Debug)]
+pub enum Target {
+    /// A folder.
+    Folder(ShardFolder),
+}
+
+/// The files of a shard that is complete, and waits to be put in place.
+#[derive(Debug)]
+pub struct CompleteShard<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its files, in the order in which they are put in place, with their names.
+    pub files: Vec<(PathBuf, String)>,
+    /// Its marker.
+    pub marker: Marker,
+}
+
+impl Target {
+    /// The marker of a shard, if the shard is there.
+    ///
+    /// # Errors
+    /// When the marker cannot be read, or is none of fetchimg.
+    pub fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
+        match self {
+            Self::Folder(folder) => folder.marker(shard),
+        }
+    }
+
+    /// Puts a shard in place. `replaces`: what is there of it is removed first.
+    ///
+    /// # Errors
+    /// When a file cannot be put in place. The shard does not exist then, or is another one that is whole.
+    pub fn commit(&self, shard: &CompleteShard<'_>, replaces: bool) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => folder.commit(shard, replaces),
+        }
+    }
+
+    /// The path of a file of a shard, for messages and for reading it back.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.root.join(name),
+        }
+    }
+}
+
+/// A folder of shards.
+#[derive(Debug)]
+pub struct ShardFolder {
+    root: PathBuf,
+    /// For files that wait for their names, on the same file system.
+    scratch: PathBuf,
+    /// Flush each file to the disk before the marker appears.
+    fsync: bool,
+}
+
+impl ShardFolder {
+    /// The folder `root`. `scratch` is on the same file system.
+    #[must_use]
+    pub const fn new(root: PathBuf, scratch: PathBuf, fsync: bool) -> Self {
+        Self { root, scratch, fsync }
+    }
+
+    fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
+        match fs::read(self.root.join(format!("{shard}{SUFFIX}"))) {
+            Ok(text) => Ok(Some(
+                serde_json::from_slice(&text)
+                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no marker that fetchimg wrote"))?,
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn commit(&self, shard: &CompleteShard<'_>, replaces: bool) -> io::Result<()> {
+        let name = format!("{}{SUFFIX}", shard.name);
+        let place = self.root.join(&name);
+        if replaces {
+            // Without its marker the shard does not exist, whenever this run is killed.
+            remove_if_there(&place)?;
+        }
+        self.put_files(shard)?;
+        let waiting = self.waiting(&name);
+        remove_if_there(&waiting)?;
+        let mut file = File::create_new(&waiting)?;
+        file.write_all(&shard.marker.text()?)?;
+        if self.fsync {
+            file.sync_all()?;
+        }
+        match fs::hard_link(&waiting, &place) {
+            Ok(()) => fs::remove_file(&waiting)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Another run has made the same shard meanwhile. Of two markers, the last one is true.
+                let is_same = self.marker(shard.name).ok().flatten().is_some_and(|other| {
+                    let (one, other) = (&other.fetchimg, &shard.marker.fetchimg);
+                    (&one.data, &one.metadata) == (&other.data, &other.metadata)
+                });
+                if is_same {
+                    fs::remove_file(&waiting)?;
+                } else {
+                    self.put_files(shard)?;
+                    fs::rename(&waiting, &place)?;
+                }
+            }
+            // The file system has no hard links.
+            Err(_) => fs::rename(&waiting, &place)?,
+        }
+        self.sync_root()
+    }
+
+    fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<()> {
+        for (from, name) in &shard.files {
+            if self.fsync {
+                File::open(from)?.sync_all()?;
+            }
+            // A second name, so that the file can be put in place once more.
+            let waiting = self.waiting(name);
+            remove_if_there(&waiting)?;
+            fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
+            fs::rename(&waiting, self.root.join(name))?;
+            // Where both are names of one file already, the system does nothing.
+            remove_if_there(&waiting)?;
+        }
+        self.sync_root()
+    }
+
+    /// Where a file waits for its name. Other runs may put a file of the same name in place at the same time.
+    fn waiting(&self, name: &str) -> PathBuf {
+        self.scratch.join(format!("{name}.{}.new", std::process::id()))
+    }
+
+    fn sync_root(&self) -> io::Result<()> {
+        if self.fsync { File::open(&self.root)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// The names of the shards that a folder has, in order.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn shard_names(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(shard) = name.strip_suffix(SUFFIX).filter(|shard| !shard.starts_with('.')) {
+            names.push(shard.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::marker::{Counts, Origin, StoredFile};
+    use super::*;
+
+    fn shard(dir: &Path, text: &str) -> CompleteShard<'static> {
+        let from = dir.join(format!("{text}.scratch"));
+        fs::write(&from, text).expect("written");
+        let data = StoredFile { name: "a.tar".into(), bytes: text.len() as u64, sha256: text.into() };
+        let (input, settings, version) = (String::new(), String::new(), String::new());
+        let origin = Origin { version, input, settings, data, metadata: None };
+        let marker = Counts::default().marker(std::time::SystemTime::UNIX_EPOCH, origin);
+        CompleteShard { name: "a", files: vec![(from, "a.tar".into())], marker }
+    }
+
+    #[test]
+    fn the_last_run_to_end_leaves_a_shard_whose_marker_is_true() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (root, scratch) = (dir.path().join("set"), dir.path().join("scratch"));
+        fs::create_dir(&root).and_then(|()| fs::create_dir(&scratch)).expect("folders");
+        let target = Target::Folder(ShardFolder::new(root.clone(), scratch.clone(), true));
+        assert_eq!(target.marker("a").expect("read"), None);
+        for (text, replaces) in [("one", false), ("one", false), ("three", false), ("one", false), ("two", true)] {
+            let shard = shard(&scratch, text);
+            target.commit(&shard, replaces).expect("committed");
+            assert_eq!(fs::read_to_string(root.join("a.tar")).expect("read"), text);
+            let marker = target.marker("a").expect("read").expect("a marker");
+            assert_eq!(marker.fetchimg, shard.marker.fetchimg, "{text}");
+        }
+        let left = fs::read_dir(&scratch)
+            .expect("read")
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "new"));
+        assert_eq!(left.count(), 0);
+        assert_eq!(shard_names(&root).expect("read"), ["a"]);
+        fs::write(root.join("a_stats.json"), "{}").expect("written");
+        target.marker("a").expect_err("it is no marker");
+    }
+}

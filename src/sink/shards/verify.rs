@@ -1,0 +1,170 @@
+//! Compares a set with what it says of itself (`--verify-output`): markers, lengths, digests, the structure of tar files and
+//! the number of rows.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read as _};
+use std::path::Path;
+
+use parquet::file::metadata::ParquetMetaDataReader;
+use sha2::{Digest as _, Sha256};
+
+use super::OutputFormat;
+use super::marker::{Marker, SUFFIX, StoredFile};
+use super::tar::{self, TarEnd};
+use super::target::shard_names;
+use crate::record::hex;
+use crate::util::human::Count;
+use crate::util::private_file;
+
+/// What is wrong with a shard, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The shard, or the file.
+    pub name: String,
+    /// A sentence.
+    pub what: String,
+}
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Shards with a marker.
+    pub shards: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Their samples.
+    pub samples: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at all shards in a folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn verify(root: &Path) -> io::Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let names = shard_names(root)?;
+    for name in &names {
+        verdict.shards += 1;
+        let mut find = |what: String| verdict.findings.push(Finding { name: name.clone(), what });
+        let marker = match fs::read(root.join(format!("{name}{SUFFIX}"))).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(marker)) => marker,
+            Ok(Err(_)) => {
+                find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
+                continue;
+            }
+            Err(error) => {
+                find(format!("its marker cannot be read: {error}"));
+                continue;
+            }
+        };
+        match look_at(root, &marker) {
+            Ok(None) => {}
+            Ok(Some(what)) => find(format!("{what}; {}", remedy(name))),
+            Err(error) => find(format!("it cannot be read: {error}")),
+        }
+        verdict.rows += marker.count;
+        verdict.samples += marker.successes;
+    }
+    let known = names.into_iter().collect::<BTreeSet<_>>();
+    for name in file_names(root)? {
+        let shard = name.strip_suffix(".tar").or_else(|| name.strip_suffix(".parquet"));
+        if shard.is_some_and(|shard| !shard.starts_with('.') && !known.contains(shard)) {
+            let what = "it has no marker, so it is no part of the set; the same command makes its shard".to_owned();
+            verdict.findings.push(Finding { name, what });
+        }
+    }
+    for name in file_names(&root.join(private_file::FOLDER).join("shards")).unwrap_or_default() {
+        if let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) {
+            let what = "it is not complete; the same command goes on with it".to_owned();
+            verdict.findings.push(Finding { name: shard.to_owned(), what });
+        }
+    }
+    Ok(verdict)
+}
+
+fn remedy(name: &str) -> String {
+    format!("remove {name}{SUFFIX}, and the same command makes the shard anew")
+}
+
+fn file_names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What is wrong with a shard, if something is.
+fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+    let origin = &marker.fetchimg;
+    for stored in [Some(&origin.data), origin.metadata.as_ref()].into_iter().flatten() {
+        if let Some(what) = compare(root, stored)? {
+            return Ok(Some(what));
+        }
+    }
+    let table = origin.metadata.as_ref().unwrap_or(&origin.data);
+    let file = File::open(root.join(&table.name))?;
+    let rows = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io::Error::other)?;
+    let rows = u64::try_from(rows.file_metadata().num_rows()).unwrap_or(0);
+    if rows != marker.count {
+        return Ok(Some(format!(
+            "{} has {} rows, and the marker says {}",
+            table.name,
+            Count(rows),
+            Count(marker.count)
+        )));
+    }
+    if origin.data.name.ends_with(OutputFormat::Webdataset.names().1) {
+        return look_at_tar(root, marker);
+    }
+    Ok(None)
+}
+
+fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+    let name = &marker.fetchimg.data.name;
+    let file = File::open(root.join(name))?;
+    let length = file.metadata()?.len();
+    let (mut records, mut files) = (0, BTreeSet::new());
+    let mut twice = None;
+    let end = tar::walk(&mut BufReader::new(file), length, |entry| {
+        records += u64::from(entry.is_record());
+        if !files.insert(entry.name.clone()) {
+            twice.get_or_insert_with(|| entry.name.clone());
+        }
+    })?;
+    Ok(match (end, twice) {
+        (TarEnd::Torn(at), _) => Some(format!("{name} is torn at byte {}", Count(at))),
+        (_, Some(twice)) => Some(format!("{name} has {twice} twice")),
+        _ if records != marker.successes => {
+            Some(format!("{name} has {} samples, and the marker says {}", Count(records), Count(marker.successes)))
+        }
+        _ => None,
+    })
+}
+
+/// Compares a file with what its marker says.
+fn compare(root: &Path, stored: &StoredFile) -> io::Result<Option<String>> {
+    let StoredFile { name, bytes, sha256 } = stored;
+    let mut file = match File::open(root.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{name} is missing"))),
+        opened => opened?,
+    };
+    let length = file.metadata()?.len();
+    if length != *bytes {
+        return Ok(Some(format!("{name} has {} bytes, and the marker says {}", Count(length), Count(*bytes))));
+    }
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            count => digest.update(&piece[..count]),
+        }
+    }
+    let is_same = hex(&digest.finalize()) == *sha256;
+    Ok((!is_same).then(|| format!("{name} is not what was written: its SHA-256 is another one")))
+}
