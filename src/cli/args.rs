@@ -25,7 +25,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("fetchimg urls.txt --sample 200", "a forecast for the whole list"),
     ("generate-urls | fetchimg -o images", "a list from standard input"),
     ("fetchimg photos.csv --url-column image", "a list with columns"),
-    ("fetchimg --status -o images --failed", "what failed, from the journal"),
+    ("fetchimg --status --failed -o images", "what failed, from the journal"),
     ("fetchimg urls.txt --name '{host}/{index:06}'", "a folder for each host"),
     ("fetchimg list.csv --output-format parquet", "shards for training"),
 ];

@@ -81,7 +81,7 @@ fn further_flags_have_the_last_word() {
 fn failures_of_the_demonstration_are_those_of_a_run() {
     let run = fetchimg().args(["--demo", "-q", "--timeout", "0.02", "--retries", "0"]).run();
     assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{run}");
-    assert!(run.stderr.lines().all(|line| line.contains("ERROR") && line.contains("--timeout")), "{run}");
+    assert!(run.stderr.contains("--timeout") && run.stderr.lines().all(|line| line.contains("ERROR")), "{run}");
 
     let run = fetchimg().arg("--demo").env("TMPDIR", "/dev/null").run();
     assert_eq!(run.status, Some(3), "{run}");

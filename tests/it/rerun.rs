@@ -66,7 +66,8 @@ fn a_skipped_row_has_what_is_known_of_its_file_in_every_later_run() {
     assert_eq!(first.status, Some(0), "{first}");
     let saved = first.record(0);
     let mut expected = serde_json::json!({"index": 0, "url": url, "status": "skipped", "reason": "already_saved"});
-    let of_the_file = ["path", "bytes", "format", "width", "height", "exif", "md5", "sha256", "phash", "original"];
+    let of_the_file =
+        ["path", "bytes", "format", "width", "height", "exif", "md5", "sha256", "phash", "original", "made_with"];
     for field in of_the_file {
         assert!(!saved[field].is_null(), "{field}\n{first}");
         expected[field] = saved[field].clone();

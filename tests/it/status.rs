@@ -165,10 +165,9 @@ fn status_works_while_a_run_holds_the_folder_and_changes_nothing() {
     run.close_stdin();
     let run = run.wait();
     assert_eq!(run.status, Some(0), "{run}");
-    let files = |run: &Run| fs::read_dir(run.output().join(".fetchimg")).expect("a folder").count();
-    let (before, journal) = (files(&run), run.file(".fetchimg.jsonl"));
+    let (before, journal) = (run.all_files(), run.file(".fetchimg.jsonl"));
     let found = status(&run.dir).run();
-    assert_eq!((files(&run), run.file(".fetchimg.jsonl")), (before, journal), "{found}");
+    assert_eq!((found.all_files(), found.file(".fetchimg.jsonl")), (before, journal), "{found}");
 }
 
 #[test]
@@ -319,13 +318,14 @@ fn metadata_names_only_files_that_are_there() {
 #[test]
 fn no_image_gets_the_name_of_the_metadata_or_is_lost_to_it() {
     let server = Server::start();
-    let url = server.url("/png/300/metadata.jsonl");
+    // What is no image keeps its name.
+    let url = server.url("/page/metadata.jsonl");
     let flags = ["--accept", "any", "--name", "metadata.jsonl", "--metadata", "images/metadata.jsonl"];
     let run = fetchimg().lines([&url]).args(flags).run();
     assert_eq!(run.status, Some(0), "{run}");
     let path = run.record(0)["path"].as_str().expect("a path").to_owned();
-    assert!(path.starts_with("metadata-"), "{run}");
-    assert_eq!(run.file(&path), server.body("/png/300/metadata.jsonl"), "{run}");
+    assert!(path.starts_with("metadata.jsonl-"), "{run}");
+    assert_eq!(run.file(&path), server.body("/page/metadata.jsonl"), "{run}");
     assert_eq!(manifest(&run.file("metadata.jsonl"))[0]["file_name"], path, "{run}");
 
     // An image that was there before.
@@ -333,7 +333,7 @@ fn no_image_gets_the_name_of_the_metadata_or_is_lost_to_it() {
     let found = status(&before.dir).args(&flags[4..]).run();
     assert_eq!(found.status, Some(3), "{found}");
     assert!(found.stderr.contains("an image of the list has this name"), "{found}");
-    assert_eq!(before.file("metadata.jsonl"), server.body("/png/300/metadata.jsonl"), "{found}");
+    assert_eq!(before.file("metadata.jsonl"), server.body("/page/metadata.jsonl"), "{found}");
 }
 
 #[test]

@@ -75,7 +75,6 @@ const METADATA_FIELDS: &[&str] = &[
     "same_as",
     "extension_mismatch",
     "smaller_than_box",
-    "made_with",
 ];
 
 /// The column by which loaders find the file of a row.
