@@ -125,10 +125,15 @@ pub fn of_lists(options: &Options, folder: &FolderView, ended: String, passes: P
 /// What the end of the report says.
 fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
     let (command, existing) = (options.reports.command.clone(), options.existing);
+    // The records of shards are in their tables.
+    #[cfg(feature = "parquet")]
+    let has_journal = options.set.is_none();
+    #[cfg(not(feature = "parquet"))]
+    let has_journal = true;
     Closing {
         ending: passes.ending,
         command,
-        records: folder.journal().display().to_string(),
+        records: if has_journal { folder.journal().display().to_string() } else { String::new() },
         listing: listing(options),
         existing,
         is_sample: options.sample.is_some(),

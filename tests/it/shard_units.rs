@@ -48,9 +48,10 @@ fn shares_together_are_the_list_however_many_there_are() {
     assert_eq!(expected.len(), 53);
     for count in [2, 7] {
         let dir = TestDir::new();
+        dir.write("list.txt", urls.join("\n"));
         let share = |number: usize| {
             let slice = format!("{number}/{count}");
-            fetchimg().in_dir(&dir).lines(&urls).args(SET).args(["--shard-size", "10", "--slice", &slice]).start()
+            fetchimg().in_dir(&dir).arg("list.txt").args(SET).args(["--shard-size", "10", "--slice", &slice]).start()
         };
         // All at once, into one folder.
         let runs = (0..count).map(share).collect::<Vec<_>>().into_iter().map(|run| run.wait()).collect::<Vec<_>>();
@@ -80,7 +81,8 @@ fn one_named_shard_may_be_made_twice_at_once() {
     let server = Server::start();
     let urls = lines(&server, 40);
     let dir = TestDir::new();
-    let make = || fetchimg().in_dir(&dir).lines(&urls).args(SET).args(["--shard", "unit-7", "-j", "4"]).start();
+    dir.write("list.txt", urls.join("\n"));
+    let make = || fetchimg().in_dir(&dir).arg("list.txt").args(SET).args(["--shard", "unit-7", "-j", "4"]).start();
     let both = [make(), make()];
     let both = both.map(crate::common::Running::wait);
     for run in &both {

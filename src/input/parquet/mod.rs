@@ -18,6 +18,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use serde_json::Value;
@@ -59,7 +60,8 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
     rows.announce_rows(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0));
     let projected = Type::group_type_builder(schema.name()).with_fields(projection.fields.clone()).build();
     let columns = reader.metadata().file_metadata().schema_descr().num_columns();
-    let projected = projected.map_err(fail)?;
+    let projected = Arc::new(SchemaDescriptor::new(Arc::new(projected.map_err(fail)?)));
+    let records = TreeBuilder::new().with_batch_size(values_at_once(columns));
     // Batches begin small, so the first request does not wait for a whole batch.
     let mut batch_rows = 1;
     let mut number = 0;
@@ -71,8 +73,7 @@ pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(
             number += count;
             continue;
         }
-        let records = group.get_row_iter(Some(projected.clone())).map_err(fail)?;
-        for row in records.with_batch_size(values_at_once(columns)) {
+        for row in records.as_iter(Arc::clone(&projected), &*group).map_err(fail)? {
             number += 1;
             projection.push(&row.map_err(fail)?, number, context, rows);
             let (count, bytes) = rows.unsent();
