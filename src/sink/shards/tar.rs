@@ -104,7 +104,7 @@ impl TarEntry {
 pub enum TarEnd {
     /// With the two blocks of zeros, which begin here.
     Complete(u64),
-    /// The file ends before an entry does, or what begins here is no header that [`push_header`] wrote.
+    /// The file ends before an entry does, or what begins here is no header that `push_header` wrote.
     Torn(u64),
 }
 
