@@ -118,10 +118,14 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
     // The error is told elsewhere, and there is nothing else to tell.
     let is_no_list = plan.rows == 0 && matches!(result, Err(RunError::List { .. } | RunError::NotAList { .. }));
-    print_report(options, |mut out, format| match format {
-        ReportFormat::Json => plan.write_json(&mut out),
-        _ if is_no_list => Ok(()),
-        _ => plan.write_text(&mut out),
+    print_report(options, |mut out, format| {
+        if format == ReportFormat::Json {
+            plan.write_json(&mut out)
+        } else if is_no_list {
+            Ok(())
+        } else {
+            plan.write_text(&mut out)
+        }
     })?;
     result?;
     Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))
