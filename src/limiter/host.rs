@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::aimd::{AdaptiveLimit, MAX_PER_HOST};
+use super::aimd::{AdaptiveLimit, INITIAL_PERMITS, MAX_PER_HOST};
 use super::circuit_breaker::{BreakerState, CircuitOpen, FailureStreak};
 use super::feedback::Feedback;
 use super::latency::Latency;
@@ -183,18 +183,24 @@ impl HostState {
     }
 
     /// Requests that the host seems to work on. Of those that are probably lost, no more are left out than there are
-    /// permits, and none beyond the largest limit: a host that is only slow gets at most twice its limit, and no more than
-    /// any host gets. A limit that the user has set holds for all of them.
+    /// permits, or than any host gets at first, and none beyond the largest limit: a host that is only slow gets little
+    /// more than its limit. A limit that the user has set holds for all of them.
     fn working_on(&self) -> usize {
-        let lost = if self.limit.is_fixed() { 0 } else { self.lost.min(self.limit.permits()) };
+        let max_lost = self.limit.permits().max(INITIAL_PERMITS);
+        let lost = if self.limit.is_fixed() { 0 } else { self.lost.min(max_lost) };
         if self.in_flight >= MAX_PER_HOST { self.in_flight } else { self.in_flight - lost }
     }
 
-    /// Whether a request that began then, and after which the host has been silent, is probably lost. Without that, a few
-    /// lost requests hold all permits of a host with a small limit, and the others wait until they are given up.
+    /// Whether a request that began then, and after which the host has been silent, is probably lost: the host answers
+    /// others. Without that, a few lost requests hold all permits of a host with a small limit, and the others wait until
+    /// they are given up.
     pub(super) fn has_lost(&self, began: Instant, silence: Duration) -> bool {
+        let Some(suspicious) = self.latency.suspicious_silence().filter(|suspicious| silence >= *suspicious) else {
+            return false;
+        };
         let has_served_later = self.last_success.is_some_and(|served| served > began);
-        has_served_later && self.latency.suspicious_silence().is_some_and(|suspicious| silence >= suspicious)
+        // A host with a limit of one has nothing else to answer meanwhile.
+        has_served_later || self.last_heard.is_some_and(|heard| heard.elapsed() <= 2 * suspicious)
     }
 
     /// The head of a good answer came quickly.
@@ -254,6 +260,44 @@ mod tests {
     use super::super::{Limiter, Options, TryAcquire, circuit_breaker};
     use super::*;
     use crate::record::ErrorKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_requests_do_not_hold_the_permits_of_a_host_that_answers_others() {
+        const SILENCE: Duration = Duration::from_millis(300);
+        let there = key("a");
+        let taken = |limiter: &Limiter| {
+            let mut permits = Vec::new();
+            while let TryAcquire::Permit(permit) = limiter.try_acquire(&there, false) {
+                permits.push(permit);
+            }
+            permits
+        };
+        for (per_host, pause, replaced) in [
+            (PerHost::Auto, Duration::ZERO, 2),
+            // The host has answered nothing for so long that it may have stopped.
+            (PerHost::Auto, SECOND, 0),
+            (PerHost::Fixed(6), Duration::ZERO, 0),
+        ] {
+            let limiter = limiter(per_host);
+            for _ in 0..20 {
+                let permit = limiter.retry(&there).await;
+                tokio::time::advance(Duration::from_millis(1)).await;
+                permit.release(Feedback::Success);
+            }
+            tokio::time::advance(pause).await;
+            let mut permits = taken(&limiter);
+            assert!(permits.len() >= 6, "{} permits", permits.len());
+            tokio::time::advance(SILENCE).await;
+            for permit in &mut permits[..2] {
+                assert!(!permit.exceeds_usual_latency(SILENCE), "it is too early to give it up");
+                assert!(!permit.exceeds_usual_latency(SILENCE), "and it counts once");
+            }
+            let more = taken(&limiter);
+            assert_eq!(more.len(), replaced, "{per_host:?} after {pause:?}");
+            drop((permits, more));
+            assert!(limiter.is_idle("a"));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_wait_takes_no_slot() {
