@@ -221,7 +221,7 @@ pub struct Args {
     pub shard: Option<String>,
 
     /// Fetch again what failed in the output and may succeed now; of a set, into new shards behind the last one
-    #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "overwrite", "slice", "shard"])]
+    #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "overwrite", "slice", "shard", "state"])]
     pub retry_failed: bool,
 
     /// Compare what is in the output with what its records say, and fetch nothing

@@ -90,7 +90,7 @@ mod tests {
             attempts: 1,
             timing: None,
             seen,
-            path: None,
+            removed: None,
         }
     }
 

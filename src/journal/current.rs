@@ -36,8 +36,8 @@ pub struct CurrentRecord<'a> {
     /// The record as JSON. That of a row that an earlier run has saved is the one of its file, with the number and the
     /// columns that the row has now.
     pub line: &'a str,
-    /// What the row would have instead if it was not a duplicate of another row: the record of that row's file, with the
-    /// number and the columns of this row.
+    /// The record of the file that the row has, with the number and the columns that the row has now: that of another row
+    /// if this one is its duplicate, and that of an earlier run if the row has failed since then.
     pub with_file: &'a str,
 }
 
@@ -71,6 +71,10 @@ enum Kind {
     Unreadable,
     /// It failed for good in an earlier run, whose record says why (`--skip-permanent`).
     StillFailed,
+    /// It failed or was refused. The file of an earlier run stays, if there is one.
+    Unsuccessful,
+    /// Its file was removed when it was refused (`--remake`).
+    Removed,
     /// Anything else.
     Other,
     /// The row is not in the newest list any more.
@@ -145,7 +149,8 @@ impl CurrentRecords {
         let (mut newest, mut merged) = (String::new(), String::new());
         for Row { newest: offset, file, kind, .. } in &self.rows {
             let line = self.lines.line(*offset)?;
-            let is_of_another = matches!(kind, Kind::AlreadySaved | Kind::Duplicate) && *file != NONE && file != offset;
+            let has_file = matches!(kind, Kind::AlreadySaved | Kind::Duplicate | Kind::Unsuccessful);
+            let is_of_another = has_file && *file != NONE && file != offset;
             if !is_of_another {
                 each(CurrentRecord { line, with_file: line })?;
                 continue;
@@ -153,8 +158,10 @@ impl CurrentRecords {
             newest.clear();
             newest.push_str(line);
             let about_file = self.lines.line(*file)?;
-            let with_file = merge(about_file, &newest, &mut merged).unwrap_or(&newest);
-            let line = if *kind == Kind::Duplicate { &newest } else { with_file };
+            // A row that failed when it was fetched again names no file, and has the one of before.
+            let keeps_file = *kind == Kind::Unsuccessful;
+            let with_file = merge((about_file, keeps_file), &newest, &mut merged).unwrap_or(&newest);
+            let line = if *kind == Kind::AlreadySaved { with_file } else { &newest };
             each(CurrentRecord { line, with_file })?;
         }
         Ok(())
@@ -185,6 +192,7 @@ impl<'a> Head<'a> {
     /// Reads a line, if it is a record.
     fn of(line: &'a str) -> Option<Self> {
         let (mut index, mut url, mut url_hash, mut status, mut detail, mut attempts) = (0, None, None, "", "", "");
+        let mut is_removed = false;
         let mut fields = RawFields::of(line);
         for field in fields.by_ref() {
             match field.name {
@@ -194,6 +202,7 @@ impl<'a> Head<'a> {
                 "status" => status = inner(field.value)?,
                 "reason" | "error" => detail = inner(field.value)?,
                 "attempts" => attempts = field.value,
+                "removed" => is_removed = true,
                 _ => {}
             }
         }
@@ -210,6 +219,8 @@ impl<'a> Head<'a> {
             (_, error) if error == ErrorKind::BadUrl.name() => Kind::Unreadable,
             // The image of another row with the same URL has another digest than this row expects.
             (_, error) if error == ErrorKind::Checksum.name() && attempts == "0" => Kind::Duplicate,
+            ("refused", _) if is_removed => Kind::Removed,
+            ("failed" | "refused", _) => Kind::Unsuccessful,
             _ => Kind::Other,
         };
         Some(Self { index, url, kind })
@@ -389,6 +400,7 @@ impl Row {
         let file = match self.kind {
             Kind::Saved => self.newest,
             Kind::DuplicateContent if before == NONE => self.newest,
+            Kind::Removed => NONE,
             // A later record may say that the file is still there.
             _ => before,
         };
@@ -397,11 +409,11 @@ impl Row {
 }
 
 /// Writes the record of a file with the number, the URL and the columns of a newer record of its row. `None` if the newer
-/// one is not about that file.
-fn merge<'a>(about_file: &str, newest: &str, merged: &'a mut String) -> Option<&'a str> {
+/// one is about another file, unless it is about none.
+fn merge<'a>((about_file, is_about_none): (&str, bool), newest: &str, merged: &'a mut String) -> Option<&'a str> {
     let is_of_row = |name: &str| matches!(name, "index" | "url" | "url_hash" | "extra");
     let path = |line| RawFields::of(line).find(|field| field.name == "path").map(|field| field.value);
-    if path(about_file) != path(newest) {
+    if !is_about_none && path(about_file) != path(newest) {
         return None;
     }
     merged.clear();

@@ -31,7 +31,7 @@ pub(super) fn index_ended(index: &mut RowIndex, offset: u64, record: &RecordFiel
     let key = ended_key(index, record);
     if is_failed && (record.retryable || !index.remembers_failures()) {
         index.forget_ended(key);
-    } else if record.path.is_some() || matches!(index.get(key), None | Some(RowState::EndedEarlier(_))) {
+    } else if record.removed.is_some() || matches!(index.get(key), None | Some(RowState::EndedEarlier(_))) {
         index.set(key, RowState::EndedEarlier(Offset::new(offset)));
     }
 }

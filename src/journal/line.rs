@@ -26,6 +26,9 @@ pub(super) struct RecordFields<'a> {
     pub retryable: bool,
     #[serde(borrow, default)]
     pub path: Option<Cow<'a, str>>,
+    /// The file that the row had until its image was refused.
+    #[serde(borrow, default)]
+    pub removed: Option<Cow<'a, str>>,
     #[serde(default)]
     pub bytes: u64,
     #[serde(borrow, default)]

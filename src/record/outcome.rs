@@ -204,7 +204,7 @@ pub struct Refused {
     pub seen: Seen,
     /// The file of an earlier run that was removed because of that (`--remake`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub removed: Option<String>,
 }
 
 /// What was seen of an image that is refused, mostly before it was read to its end.
@@ -336,7 +336,7 @@ impl Outcome {
         let failed = Failed::new(error, attempts, timing);
         let Some(seen) = error.refused() else { return Self::Failed(failed) };
         let Failed { error, http_status, message, attempts, timing, .. } = failed;
-        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen, path: None })
+        Self::Refused(Refused { error, http_status, message, retryable: false, attempts, timing, seen, removed: None })
     }
 }
 

@@ -18,6 +18,11 @@ pub struct Changed {
     pub refused: u64,
     /// These images by the filter, as it is typed.
     pub refused_by: BTreeMap<String, u64>,
+    /// Images that `--remake` would remove in a run that is not dry.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub to_remove: u64,
+    /// Images that this run has removed, because the filters refuse them (`--remake`).
+    pub removed: u64,
     /// Images that would get other names: `--rename` would move them.
     pub names: u64,
     /// Images that keep their names with `--rename`, because the new ones belong to other files.
@@ -83,6 +88,15 @@ impl Changed {
             let images = counted(self.refused, "image");
             sentences.push(format!("{images} would be refused now, {by}; --remake removes {pronoun}."));
         }
+        if self.to_remove > 0 {
+            sentences.push(format!("{} would be removed: the filters refuse them.", counted(self.to_remove, "file")));
+        }
+        if self.removed > 0 {
+            let were = if self.removed == 1 { "was" } else { "were" };
+            let files = counted(self.removed, "file");
+            sentences
+                .push(format!("{files} of earlier runs {were} removed, because the filters refuse what is in them."));
+        }
         if self.names > 0 {
             let (names, pronoun) = if self.names == 1 { ("another name", "it") } else { ("other names", "them") };
             sentences
@@ -96,6 +110,11 @@ impl Changed {
         }
         sentences
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn made(images: u64) -> String {

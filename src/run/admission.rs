@@ -58,16 +58,21 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
     /// When the journal cannot be read.
     pub fn admit(self, job: &Job, key: Key) -> Result<Admitted, RunError> {
         let Self { existing, wishes, journal, namer, changes, size } = self;
+        // The name of a file that was removed when its image was refused.
+        let mut removed = None;
         let earlier = match journal.look_up(key, job)? {
             Lookup::New(earlier) => earlier,
-            Lookup::Ended(ended) => match still_ended(ended, existing, wishes) {
-                Some(outcome) => {
+            Lookup::Ended(ended) => {
+                if let Some(outcome) = still_ended(&ended, existing, wishes) {
                     // It keeps its name from later rows, so that names depend on the list alone.
                     let _ = namer.reserve(job);
                     return Ok(Admitted::Ended(Box::new(outcome)));
                 }
-                None => None,
-            },
+                if let EarlierEnd::Refused(refused) = ended {
+                    removed = refused.removed.filter(|path| existing != Existing::Replace && size(path).is_none());
+                }
+                None
+            }
             Lookup::Done(stored) => return Ok(Admitted::Duplicate(stored)),
             Lookup::InFlight => return Ok(Admitted::InFlight),
         };
@@ -104,7 +109,10 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
                 (namer.reuse(stored.path.clone()), Some(stored.path))
             }
             None => {
-                let name = namer.reserve(job);
+                let name = match removed {
+                    Some(path) => namer.reuse(path),
+                    None => namer.reserve(job),
+                };
                 changes.note_reserved(&name);
                 (name, None)
             }
@@ -114,15 +122,19 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
 }
 
 /// The outcome of a row that an earlier run has ended without an image, if it would end in the same way now.
-fn still_ended(earlier: EarlierEnd, existing: Existing, wishes: &fetch::Options) -> Option<Outcome> {
+fn still_ended(earlier: &EarlierEnd, existing: Existing, wishes: &fetch::Options) -> Option<Outcome> {
     match earlier {
         // Where everything is fetched again, it shows whether the image is another one now.
         EarlierEnd::Refused(earlier) if existing == Existing::Keep => {
-            let error = wishes.refusal_of(&earlier)?;
-            Some(Outcome::of_error(&error.by_wish(earlier.seen), 0, None))
+            let error = wishes.refusal_of(earlier)?;
+            let mut outcome = Outcome::of_error(&error.by_wish(earlier.seen), 0, None);
+            if let Outcome::Refused(refused) = &mut outcome {
+                refused.removed.clone_from(&earlier.removed);
+            }
+            Some(outcome)
         }
         EarlierEnd::Refused(_) => None,
-        EarlierEnd::Failed(error) => wishes.fails_again(error).then(failed_permanently),
+        EarlierEnd::Failed(error) => wishes.fails_again(*error).then(failed_permanently),
     }
 }
 

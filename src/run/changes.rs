@@ -78,6 +78,8 @@ pub struct Changes {
     renames: bool,
     /// Names are reserved for all rows, saved ones too (see [`Changes::planning`]).
     reserves_all: bool,
+    /// Nothing is done.
+    is_plan: bool,
     hasher: RandomState,
     /// Names of images that this run fetches or gives another extension, where images are made anew.
     claimed: HashSet<u64>,
@@ -106,6 +108,7 @@ impl Changes {
             remakes: options.remake,
             renames: options.rename,
             reserves_all: false,
+            is_plan: false,
             hasher: RandomState::default(),
             claimed: HashSet::new(),
             shared: HashMap::new(),
@@ -124,7 +127,7 @@ impl Changes {
     /// For a dry run: with `--rename`, rows get the names that the list gives now, whether they are saved or not.
     #[must_use]
     pub const fn planning(mut self) -> Self {
-        self.reserves_all = self.renames;
+        (self.reserves_all, self.is_plan) = (self.renames, true);
         self
     }
 
@@ -284,6 +287,8 @@ impl Changes {
 
     fn refuse(&mut self, flag: String, error: FetchError) -> Verdict {
         if self.remakes {
+            // A dry run removes nothing, and tells what would be.
+            self.changed.to_remove += u64::from(self.is_plan);
             return Verdict::Refuse(error);
         }
         self.changed.refused += 1;
@@ -498,6 +503,11 @@ impl Changes {
             self.changed.remade += 1;
             self.changed.remade_from_files += u64::from(attempts == 0);
         }
+    }
+
+    /// Counts a file that was removed, because a filter refuses its image.
+    pub const fn note_removed(&mut self) {
+        self.changed.removed += 1;
     }
 
     /// Counts files that got other names before the pass.

@@ -175,10 +175,11 @@ impl<'a> Ledger<'a> {
             Ok(Admitted::Refused(file, error)) => {
                 let mut record = Record::of(&job, Outcome::of_error(&error, 0, None));
                 if let Outcome::Refused(refused) = &mut record.outcome {
-                    refused.path = Some(file.path.clone());
+                    refused.removed = Some(file.path.clone());
                 }
                 // A run that is killed in between leaves a row without a file, which the next run fetches and refuses.
                 self.sink.release(&file.path, file.bytes);
+                self.changes.note_removed();
                 self.settle(Some(key), &record, None);
             }
             Ok(Admitted::Saved(stored)) => {

@@ -112,7 +112,7 @@ fn print(options: &StatusOptions, records: &mut CurrentRecords, counts: &mut Cou
 }
 
 /// A field of a record that is text, as it is written.
-fn field<'a>(record: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(record: &'a str, name: &str) -> Option<&'a str> {
     RawFields::of(record).find(|field| field.name == name).and_then(|field| inner(field.value))
 }
 

@@ -1,14 +1,14 @@
 //! Compares an output with what it says of itself (`--verify-output`). Nothing is changed and nothing is fetched.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::input;
+use super::status::{current_records, field};
 use crate::record::{Algorithm, Digester, Exit, RunError, is_plain_path};
+use crate::sink::folder::FolderView;
 use crate::sink::shards::{Finding, SetInfo, Verdict, verify};
 use crate::util::human::Count;
 use crate::util::redact::escaped;
@@ -16,7 +16,6 @@ use crate::util::redact::escaped;
 /// The fields of a record that say which file there should be.
 #[derive(Deserialize)]
 struct SavedFile {
-    url: String,
     status: String,
     #[serde(default)]
     path: Option<String>,
@@ -30,7 +29,7 @@ struct SavedFile {
 ///
 /// # Errors
 /// When the folder cannot be read, or holds neither a set nor files of fetchimg.
-pub fn run(root: &Path) -> Result<Exit, RunError> {
+pub fn run(root: &Path, state: Option<&Path>) -> Result<Exit, RunError> {
     let fail = |source| RunError::List { name: root.display().to_string(), source };
     let is_set = SetInfo::read(root).map_err(fail)?.is_some();
     let (looked_at, findings) = if is_set {
@@ -38,8 +37,7 @@ pub fn run(root: &Path) -> Result<Exit, RunError> {
         let looked_at = format!("{} shards with {} samples of {} rows", Count(shards), Count(samples), Count(rows));
         (looked_at, findings)
     } else {
-        let journal = input::journal_of(root).ok_or_else(|| fail(nothing_there()))?;
-        verify_files(root, &journal).map_err(fail)?
+        verify_files(root, state)?
     };
     let print = || {
         let mut out = io::stdout().lock();
@@ -59,28 +57,27 @@ pub fn run(root: &Path) -> Result<Exit, RunError> {
     }
 }
 
-fn nothing_there() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "there is no journal and no set of shards in it")
-}
-
 /// Compares the files of a folder with its journal.
-fn verify_files(root: &Path, journal: &PathBuf) -> io::Result<(String, Vec<Finding>)> {
-    let mut files = BTreeMap::<String, SavedFile>::new();
-    for line in BufReader::new(File::open(journal)?).split(b'\n') {
-        // The last line may be torn.
-        let Ok(saved) = serde_json::from_slice::<SavedFile>(&line?) else { continue };
-        if saved.status == "saved" && saved.path.as_deref().is_some_and(is_plain_path) {
-            files.insert(saved.url.clone(), saved);
-        }
-    }
-    let mut findings = Vec::new();
-    for saved in files.values() {
-        let name = saved.path.clone().unwrap_or_default();
-        if let Some(what) = compare(&root.join(&name), saved)? {
-            findings.push(Finding { name, what: format!("{what}; the same command fetches it again") });
-        }
-    }
-    Ok((format!("{} files", Count(files.len() as u64)), findings))
+fn verify_files(root: &Path, state: Option<&Path>) -> Result<(String, Vec<Finding>), RunError> {
+    let folder = FolderView::open(root, state)?;
+    let (mut files, mut findings) = (0_u64, Vec::new());
+    current_records(&folder)?.for_each(|record| {
+        // A row that repeats another one has its file, which is looked at once.
+        let is_another = field(record.line, "status") == Some("skipped");
+        let Ok(saved) = serde_json::from_str::<SavedFile>(record.with_file) else { return Ok(()) };
+        let Some(name) =
+            saved.path.clone().filter(|path| !is_another && saved.status == "saved" && is_plain_path(path))
+        else {
+            return Ok(());
+        };
+        files += 1;
+        let path = root.join(&name);
+        let found = compare(&path, &saved).map_err(|source| RunError::Journal { path, source })?;
+        findings.extend(found.map(|what| Finding { name, what: format!("{what}; the same command fetches it again") }));
+        Ok(())
+    })?;
+    let looked_at = if files == 1 { "1 file".to_owned() } else { format!("{} files", Count(files)) };
+    Ok((looked_at, findings))
 }
 
 fn compare(path: &Path, saved: &SavedFile) -> io::Result<Option<String>> {

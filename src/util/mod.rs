@@ -8,6 +8,7 @@ mod lock;
 pub mod private_file;
 pub mod raw_json;
 pub mod redact;
+pub mod run_id;
 pub mod shell;
 
 pub use self::lock::lock;

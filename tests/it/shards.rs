@@ -372,3 +372,39 @@ fn a_reader_that_goes_away_ends_the_run() {
     assert!(server.hits_in_all() < 2900, "{run}");
     assert_eq!(run.stderr, "", "{run}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stream_that_cannot_be_written_is_an_error() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    dir.write("list.csv", list(&server, 5));
+    let command = format!("{} list.csv -o - --output-format webdataset > /dev/full", env!("CARGO_BIN_EXE_fetchimg"));
+    let run = shell(&dir, &command);
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("No space left on device"), "{run}");
+}
+
+#[test]
+fn shards_behind_the_last_one_are_removed_when_all_are_made_anew() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    dir.write("list.csv", list(&server, 25));
+    let made = |flags: &[&str]| fetchimg().arg("list.csv").args(SET).args(flags).in_dir(&dir).run();
+    let first = made(&["--shard-size", "5"]);
+    assert_eq!(visible(&first).len(), 15, "{first}");
+    let kept = made(&["--shard-size", "5", "--overwrite", "--slice", "0/2"]);
+    assert_eq!(visible(&kept).len(), 15, "a share knows nothing of the others\n{kept}");
+    let anew = made(&["--shard-size", "10", "--overwrite"]);
+    let left = visible(&anew);
+    assert_eq!(left.len(), 9, "{anew}");
+    assert!(left.iter().all(|file| file.starts_with("0000") && file < &"00003".to_owned()), "{left:?}");
+    let verified = fetchimg().args(["--verify-output", "-o", "set"]).in_dir(&dir).run();
+    assert_eq!(verified.status, Some(0), "{verified}");
+    assert!(verified.stdout.contains("3 shards"), "{verified}");
+}
+
+#[test]
+fn an_output_that_is_no_folder_is_refused() {
+    let run = fetchimg().args(["list.txt", "-o", "s3://bucket/set", "--output-format", "webdataset"]).run();
+    assert_eq!(run.status, Some(2), "{run}");
+    assert!(run.stderr.contains("images go into a folder"), "{run}");
+}

@@ -17,7 +17,7 @@ use self::http::http_options;
 use self::images::{transform_options, wanted};
 use self::input::{input_options, sources};
 use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sample};
-use self::output::{check_template_columns, chunk_size, existing, manifest, template};
+use self::output::{check_output, check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
 use self::reports::{log_options, reports};
 use self::shards::set_options;
@@ -72,6 +72,7 @@ impl TryFrom<Args> for Config {
         let manifest = manifest(&args)?;
         let modes = modes(&args);
         let chunk_size = chunk_size(&args.chunk_size)?;
+        check_output(&args.output)?;
         let wanted = wanted(&args)?;
         let mut reports = reports(&args, manifest.as_ref())?;
         // What came through a pipe cannot be typed again.

@@ -1,5 +1,7 @@
 //! Flags of the group "Output".
 
+use std::path::Path;
+
 use super::units::size;
 use super::{UsageError, usage};
 use crate::cli::args::Args;
@@ -27,6 +29,19 @@ pub fn existing(args: &Args) -> Result<Existing, UsageError> {
         (false, true) => Existing::Refresh,
         (false, false) => Existing::Keep,
     })
+}
+
+/// Refuses an output in an object store or on a server: a folder of that name would be made.
+pub fn check_output(output: &Path) -> Result<(), UsageError> {
+    match output.to_str().and_then(|text| text.split_once("://")) {
+        Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            usage(format!(
+                "-o {}: images go into a folder, and {scheme}:// is none; copy the folder there afterwards",
+                output.display()
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `--manifest`.

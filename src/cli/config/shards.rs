@@ -1,6 +1,7 @@
 //! Flags of the group "Datasets".
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,11 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         if format == OutputFormat::Parquet {
             return usage(
                 "-o - is a tar stream, so it needs --output-format webdataset; Parquet is written to a folder",
+            );
+        }
+        if io::stdout().is_terminal() {
+            return usage(
+                "-o - is a tar stream, which a terminal cannot show; write it to a file or to another program",
             );
         }
         Destination::Stdout

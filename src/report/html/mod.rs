@@ -279,7 +279,7 @@ fn failures(report: &Report, summary: &Summary, records: &Path) -> Markup {
                 }
             }
             @for host in trace.hosts.iter().filter(|host| host.failed > 0) {
-                h3 { (escaped(&host.host)) " " span.soft { (Count(host.failed)) " of " (counted(host.failed + host.saved, "row")) } }
+                h3 { (escaped(&host.host)) " " span.soft { (Count(host.failed)) " of " (counted(host.saved + host.refused + host.failed, "row")) } }
                 ul { @for HostFailures { kind, count, example } in &host.failures { (failures_of_kind(kind, *count, Some(example))) } }
             }
             @let others = trace.failures_elsewhere();

@@ -46,6 +46,7 @@ use self::target::{ShardFolder, Target};
 use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
+use crate::util::private_file::remove_if_there;
 use crate::util::{boot_id, lock};
 
 pub use self::marker::{Origin, SUFFIX as MARKER_SUFFIX, StoredFile};
@@ -137,6 +138,8 @@ pub struct Shards {
     room: Arc<Semaphore>,
     commits: Mutex<Vec<JoinHandle<()>>>,
     committed: AtomicU64,
+    /// The number behind that of the last shard whose rows were read.
+    entered: AtomicU64,
     failure: Arc<Mutex<Option<RunError>>>,
     _temporary: Option<tempfile::TempDir>,
 }
@@ -219,6 +222,7 @@ impl Shards {
             room: Arc::new(Semaphore::new(max_open)),
             commits: Mutex::default(),
             committed: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             failure,
             _temporary: temporary,
         })
@@ -254,7 +258,7 @@ impl Shards {
             Output::Set { folder, .. } => [&folder.root, &folder.scratch]
                 .into_iter()
                 .all(|folder| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()),
-            Output::Stream(stream) => !stream.is_closed(),
+            Output::Stream(stream) => stream.is_usable(),
             Output::Nowhere => true,
         }
     }
@@ -271,6 +275,7 @@ impl Shards {
     /// When the shard before this one was made from other rows of the list, or a file of this one cannot be opened.
     pub async fn enter(&self, number: u64) -> Result<(), RunError> {
         self.leave_present()?;
+        self.entered.fetch_max(number + 1, Ordering::Relaxed);
         let name = self.options.units.name(number);
         let Output::Set { committer, folder } = &self.output else {
             lock(&self.open).insert(number, Arc::new(Unit::without_files(number, name)));
@@ -531,9 +536,32 @@ impl Shards {
             commit.await.map_err(|panicked| RunError::System(panicked.into()))?;
         }
         self.flush()?;
+        if list_has_ended {
+            self.remove_superseded()?;
+        }
         if let Output::Stream(stream) = &self.output {
             let fail = |source| RunError::Output { path: "standard output".into(), source };
             tokio::task::block_in_place(|| stream.finish()).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards
+    /// were smaller. Shards with names of other kinds stay, and so do all of them if this run makes a share.
+    fn remove_superseded(&self) -> Result<(), RunError> {
+        let Output::Set { folder, .. } = &self.output else { return Ok(()) };
+        if !self.options.replaces || self.options.units.is_shared() {
+            return Ok(());
+        }
+        let fail = |source| RunError::Output { path: folder.root.clone(), source };
+        let end = self.options.units.first + self.entered.load(Ordering::Relaxed);
+        for name in shard_names(&folder.root).map_err(fail)? {
+            if name.parse::<u64>().is_ok_and(|number| number >= end) {
+                // The marker first: without it, the other files are no shard.
+                for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
+                    remove_if_there(&folder.root.join(format!("{name}{suffix}"))).map_err(fail)?;
+                }
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::OutputFormat;
 use crate::record::{RunError, hex};
 use crate::util::private_file::{self, remove_if_there};
 use crate::util::redact::escaped;
+use crate::util::run_id;
 
 /// The locked file, in the private folder.
 const LOCK: &str = "lock";
@@ -118,7 +119,7 @@ impl SetFolder {
         fs::create_dir_all(root).map_err(|error| fail(root, error))?;
         let private = root.join(private_file::FOLDER);
         let scratch = private.join("shards");
-        let parts = private.join(if is_shared { format!("parts-{}", std::process::id()) } else { "parts".to_owned() });
+        let parts = private.join(if is_shared { format!("parts-{}", run_id::unique()) } else { "parts".to_owned() });
         let lock = acquire(&private, root, is_shared)?;
         for folder in [&scratch, &parts] {
             make_folder(folder).map_err(|error| fail(folder, error))?;
@@ -160,7 +161,7 @@ impl SetFolder {
                 return Err(refused(&self.root, sentence));
             }
         }
-        let waiting = self.scratch.join(format!("set.{}.new", std::process::id()));
+        let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
         let write = || {
             remove_if_there(&waiting)?;
             let mut file = File::create_new(&waiting)?;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -29,6 +29,8 @@ pub struct TarStream {
     sender: Mutex<Option<mpsc::UnboundedSender<Piece>>>,
     room: Arc<Semaphore>,
     is_closed: Arc<AtomicBool>,
+    /// Why it cannot be written, if its reader is still there.
+    fault: Arc<OnceLock<(io::ErrorKind, String)>>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
@@ -40,18 +42,23 @@ impl TarStream {
     pub fn stdout() -> io::Result<Self> {
         let (sender, mut receiver) = mpsc::unbounded_channel::<Piece>();
         let (room, is_closed) = (Arc::new(Semaphore::new(MAX_WAITING_BYTES as usize)), Arc::<AtomicBool>::default());
+        let fault = Arc::<OnceLock<(io::ErrorKind, String)>>::default();
         // Not through the buffer of the standard library, which looks for the ends of lines.
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let write = {
-            let (room, is_closed) = (Arc::clone(&room), Arc::clone(&is_closed));
+            let (room, is_closed, fault) = (Arc::clone(&room), Arc::clone(&is_closed), Arc::clone(&fault));
             move || {
                 let mut result = Ok(());
                 while let Some((bytes, weight)) = receiver.blocking_recv() {
                     if result.is_ok() {
                         result = out.write_all(&bytes);
                     }
-                    if result.is_err() {
-                        is_closed.store(true, Ordering::Release);
+                    match &result {
+                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                            is_closed.store(true, Ordering::Release);
+                        }
+                        Err(error) => _ = fault.set((error.kind(), error.to_string())),
+                        Ok(()) => {}
                     }
                     room.add_permits(weight as usize);
                 }
@@ -59,10 +66,16 @@ impl TarStream {
             }
         };
         let writer = std::thread::Builder::new().name("stdout".into()).spawn(write)?;
-        Ok(Self { sender: Mutex::new(Some(sender)), room, is_closed, writer: Mutex::new(Some(writer)) })
+        Ok(Self { sender: Mutex::new(Some(sender)), room, is_closed, fault, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Whether the reader has gone away, or the stream cannot be written.
+    /// Whether the stream can be written, as far as it is known.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.is_closed() && self.fault.get().is_none()
+    }
+
+    /// Whether the reader has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
@@ -71,7 +84,7 @@ impl TarStream {
     /// Writes a sample, when those before it are written.
     ///
     /// # Errors
-    /// When its body cannot be read, or the reader has gone away.
+    /// When its body cannot be read, the stream cannot be written, or its reader has gone away.
     pub async fn append(&self, sample: &Sample, body: &mut Body<'_>) -> io::Result<()> {
         let length = sample.layout().length;
         let weight = u32::try_from(length).unwrap_or(u32::MAX).min(MAX_WAITING_BYTES);
@@ -102,7 +115,11 @@ impl TarStream {
 
     fn send(&self, bytes: Vec<u8>, weight: u32) -> io::Result<()> {
         let sent = lock(&self.sender).as_ref().is_some_and(|sender| sender.send((bytes, weight)).is_ok());
-        if sent && !self.is_closed() { Ok(()) } else { Err(closed()) }
+        match self.fault.get() {
+            Some((kind, message)) => Err(io::Error::new(*kind, message.clone())),
+            None if sent && !self.is_closed() => Ok(()),
+            None => Err(closed()),
+        }
     }
 }
 

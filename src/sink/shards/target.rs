@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::marker::{Marker, SUFFIX};
 use crate::util::private_file::remove_if_there;
+use crate::util::run_id;
 
 /// A place for complete shards.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl ShardFolder {
 
     /// Where a file waits for its name. Other runs may put a file of the same name in place at the same time.
     fn waiting(&self, name: &str) -> PathBuf {
-        self.scratch.join(format!("{name}.{}.new", std::process::id()))
+        self.scratch.join(format!("{name}.{}.new", run_id::unique()))
     }
 
     fn sync_root(&self) -> io::Result<()> {

@@ -22,8 +22,8 @@ use super::sample::{Sample, SampleLayout};
 use super::tar::{self, TarEnd};
 use crate::record::{ColumnType, ErrorKind, Job, Outcome, Record, hex, recorded_url, without_fragment};
 use crate::sink::body::Body;
-use crate::util::lock;
 use crate::util::private_file::{self, remove_if_there};
+use crate::util::{lock, run_id};
 
 /// Lines of the log are written once they have this many bytes, if they are not flushed earlier.
 const LOG_BUFFER_BYTES: usize = 64 * 1024;
@@ -713,7 +713,7 @@ fn open_log(folder: &Path, name: &str, is_shared: bool) -> io::Result<(Scratch, 
             return Ok((scratch, log));
         }
         if matches!(log.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
-            own = format!("{name}-{}", std::process::id());
+            own = format!("{name}-{}", run_id::unique());
             continue;
         }
         // The run that had it locked may have removed it.
