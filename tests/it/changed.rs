@@ -94,7 +94,7 @@ fn images_that_were_made_with_other_wishes_are_told_and_stay() {
                 {"flag": "--resize 40", "made": "without", "images": 2},
                 {"flag": "--encode png", "made": "without", "images": 1},
             ],
-            "refused": 0, "refused_by": {}, "names": 0, "names_kept": 0, "remade": 0, "remade_from_files": 0, "renamed": 0,
+            "refused": 0, "refused_by": {}, "names": 0, "names_kept": 0, "remade": 0, "remade_from_files": 0, "removed": 0, "renamed": 0,
         })
     );
 

@@ -378,8 +378,7 @@ fn a_reader_that_goes_away_ends_the_run() {
 fn a_stream_that_cannot_be_written_is_an_error() {
     let (server, dir) = (Server::start(), TestDir::new());
     dir.write("list.csv", list(&server, 5));
-    let command = format!("{} list.csv -o - --output-format webdataset > /dev/full", env!("CARGO_BIN_EXE_fetchimg"));
-    let run = shell(&dir, &command);
+    let run = shell(&dir, "fetchimg list.csv -o - --output-format webdataset > /dev/full");
     assert_eq!(run.status, Some(3), "{run}");
     assert!(run.stderr.contains("No space left on device"), "{run}");
 }
