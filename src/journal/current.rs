@@ -572,7 +572,16 @@ mod tests {
         ];
         let (shown, with_file) = current(&lines, &[]);
         assert_eq!(shown, trimmed(&[lines[1].clone(), lines[0].clone(), lines[8].clone()]));
-        assert_eq!(shown, with_file);
+        // The last row failed when it was fetched again, and still has its file.
+        assert_eq!(with_file, trimmed(&[lines[1].clone(), lines[0].clone(), lines[5].clone()]));
+    }
+
+    #[test]
+    fn a_removed_file_is_not_there_any_more() {
+        let refused = r#""status":"refused","error":"too_small","attempts":0,"removed":"a.png""#;
+        let lines = [saved(0, "a", "a.png"), line(0, "a", refused)];
+        let (shown, with_file) = current(&lines, &[]);
+        assert_eq!((&shown, &with_file), (&vec![lines[1].trim_end().to_owned()], &shown));
     }
 
     #[test]
