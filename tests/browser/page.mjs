@@ -40,6 +40,7 @@ try {
     const last = report.modes.at(-1);
     assert.ok(body.includes(`${grouped(last.saved)}saved, `), 'saved');
     assert.ok(body.includes(`${grouped(last.failed)}failed`), 'failed');
+    assert.equal(body.includes(`${grouped(last.refused)}refused`), last.refused > 0, 'refused');
     for (const mode of report.modes) assert.ok(body.includes(`${mode.wall_seconds.toFixed(3)} s`), mode.mode);
     if (report.comparison) {
       assert.ok(body.includes(`${report.comparison.speed_up.toFixed(1)} ×speed-up`), 'speed-up');
@@ -49,12 +50,13 @@ try {
     const hosts = await text(page, '[aria-label=Hosts] tbody tr');
     assert.equal(hosts.length, last.hosts.length);
     last.hosts.forEach((host, row) => {
-      const begin = `${host.host}${grouped(host.saved)}${grouped(host.failed)}${grouped(host.requests)}`;
+      const counts = [host.saved, host.refused, host.failed, host.requests];
+      const begin = host.host + counts.map(grouped).join('');
       assert.ok(hosts[row].replaceAll(' ', '').startsWith(begin), hosts[row]);
       // A host that has never answered has no times.
       if (host.saved === 0) assert.ok(!/\d s/.test(hosts[row]), hosts[row]);
     });
-    const ranks = last.hosts.map((host) => [host.failed, host.failed + host.saved]);
+    const ranks = last.hosts.map((host) => [host.failed, host.failed + host.refused + host.saved]);
     const sorted = [...ranks].sort(([one, rows], [other, others]) => other - one || others - rows);
     assert.deepEqual(ranks, sorted, 'the hosts with the most failures come first');
     const kinds = await text(page, '.kinds code');
