@@ -280,9 +280,10 @@ impl Changes {
         if let Err(error) = bounds.check_length(received.bytes) {
             return Some((format!("--min-bytes {}", bounds.min_bytes), error));
         }
-        let max = self.fetch.max_bytes;
+        // The default limit is no wish: what an earlier run was allowed to save must not be removed because of it.
+        let (max, is_wish) = (self.fetch.max_bytes, self.fetch.refuses_larger);
         let too_large = || FetchError::new(ErrorKind::TooLarge, format!("{} bytes (--max-bytes)", received.bytes));
-        (received.bytes > max).then(|| (format!("--max-bytes {max}"), too_large()))
+        (is_wish && received.bytes > max).then(|| (format!("--max-bytes {max}"), too_large()))
     }
 
     fn refuse(&mut self, flag: String, error: FetchError) -> Verdict {
@@ -532,4 +533,20 @@ impl Changes {
 pub fn new_name(planned: &PlannedName, content: Content<'_>, namer: &Namer) -> Option<crate::naming::FinalName> {
     let is_known = !planned.awaits_server_name() && (content.sha256.is_some() || !namer.wants_sha256());
     is_known.then(|| planned.finish(content.format, content.fix_extension, content.sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_limit_that_was_given_refuses_what_is_saved() {
+        let received = Received { bytes: 11, format: None, size: None, orientation: None };
+        for (max_bytes, refuses_larger, expected) in [(10, true, true), (10, false, false), (11, true, false)] {
+            let mut options = Options::default();
+            (options.fetch.max_bytes, options.fetch.refuses_larger) = (max_bytes, refuses_larger);
+            let refusal = Changes::new(&options).refusal(&received);
+            assert_eq!(refusal.is_some(), expected, "{max_bytes}, given: {refuses_larger}");
+        }
+    }
 }
