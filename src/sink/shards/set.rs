@@ -4,15 +4,16 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::OutputFormat;
 use crate::record::{RunError, hex};
-use crate::util::private_file::{self, remove_if_there};
+use crate::util::private_file;
 use crate::util::redact::escaped;
-use crate::util::run_id;
+use crate::util::{lock, run_id};
 
 /// The locked file, in the private folder.
 const LOCK: &str = "lock";
@@ -52,7 +53,11 @@ impl SetInfo {
     /// When the file that says it cannot be read.
     pub fn read(root: &Path) -> io::Result<Option<Self>> {
         match fs::read(root.join(FILE)) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|_| {
+                let sentence =
+                    "it is empty or damaged; remove it, and run the command that makes the set, which writes it anew";
+                io::Error::new(io::ErrorKind::InvalidData, sentence)
+            }),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }
@@ -75,9 +80,12 @@ impl SetInfo {
 /// Fails if a folder for files holds a set.
 ///
 /// # Errors
-/// When it does.
+/// When it does, or may do so.
 pub fn refuse_set(root: &Path) -> Result<(), RunError> {
     match SetInfo::read(root) {
+        Err(source) if source.kind() == io::ErrorKind::InvalidData => {
+            Err(RunError::Journal { path: root.join(FILE), source })
+        }
         Ok(Some(info)) => Err(refused(
             root,
             format!(
@@ -103,6 +111,11 @@ pub struct SetFolder {
     /// Where large bodies wait.
     pub parts: PathBuf,
     lock: File,
+    /// What the folder does not say yet of the set.
+    unnoted: Mutex<Option<SetInfo>>,
+    /// Whether it says something else, which holds until a shard is made anew.
+    says_otherwise: bool,
+    replaces: bool,
 }
 
 impl SetFolder {
@@ -113,9 +126,7 @@ impl SetFolder {
     /// When it cannot be created or written, another run holds it, or it holds something else than this set.
     pub fn open(root: &Path, info: &SetInfo, replaces: bool, is_shared: bool) -> Result<Self, RunError> {
         let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
-        if root.metadata().is_ok_and(|found| !found.is_dir()) {
-            return Err(fail(root, io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
-        }
+        refuse_file(root)?;
         fs::create_dir_all(root).map_err(|error| fail(root, error))?;
         let private = root.join(private_file::FOLDER);
         let scratch = private.join("shards");
@@ -127,50 +138,95 @@ impl SetFolder {
         if !is_shared {
             remove_leftovers(&private, &scratch);
         }
-        let set = Self { root: root.to_owned(), scratch, parts, lock };
-        set.claim(info, replaces)?;
+        let mut set = Self {
+            root: root.to_owned(),
+            scratch,
+            parts,
+            lock,
+            unnoted: Mutex::default(),
+            says_otherwise: false,
+            replaces,
+        };
+        // From here on, what is made here is removed again.
+        let found = check(root, info, replaces)?;
+        set.says_otherwise = found.is_some();
+        set.unnoted = Mutex::new(Some(info.clone()).filter(|info| found.as_ref() != Some(info)));
         Ok(set)
     }
 
-    /// Notes what kind of set this is, unless it is another one.
-    fn claim(&self, info: &SetInfo, replaces: bool) -> Result<(), RunError> {
-        let path = self.root.join(FILE);
-        let fail = |source| RunError::Output { path: path.clone(), source };
-        let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
-        if journals(&self.root).iter().any(has_journal) {
-            let sentence =
-                "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
-            return Err(refused(&self.root, sentence.to_owned()));
-        }
-        if let Some(found) = SetInfo::read(&self.root).map_err(fail)? {
-            if found.output_format != info.output_format {
-                let format = escaped(&found.output_format).into_owned();
-                let sentence = format!(
-                    "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
-                );
-                return Err(refused(&self.root, sentence));
-            }
-            if found == *info {
-                return Ok(());
-            }
-            if !replaces {
-                let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
-                let sentence = format!(
-                    "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
-                );
-                return Err(refused(&self.root, sentence));
-            }
-        }
-        let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
-        let write = || {
-            remove_if_there(&waiting)?;
-            let mut file = File::create_new(&waiting)?;
-            file.write_all(&serde_json::to_vec_pretty(info)?)?;
-            file.write_all(b"\n")?;
-            fs::rename(&waiting, &path)
-        };
-        write().map_err(fail)
+    /// Notes what kind of set this is, when a run of it has begun: unless the folder says something else. Then that holds
+    /// until the first shard is made anew, so that a run which ends before that changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_begin(&self) -> Result<(), RunError> {
+        if self.says_otherwise { Ok(()) } else { self.note() }
     }
+
+    /// Notes what kind of set this is, because a shard of it is about to be put in place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&self) -> Result<(), RunError> {
+        let mut unnoted = lock(&self.unnoted);
+        let Some(info) = &*unnoted else { return Ok(()) };
+        // Another run, of another share, may have noted something since.
+        if check(&self.root, info, self.replaces)?.as_ref() != Some(info) {
+            let path = self.root.join(FILE);
+            let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
+            let write = || {
+                let mut file = File::create_new(&waiting)?;
+                file.write_all(&serde_json::to_vec_pretty(info)?)?;
+                file.write_all(b"\n")?;
+                file.sync_all()?;
+                fs::rename(&waiting, &path)
+            };
+            write().map_err(|source| RunError::Output { path: path.clone(), source })?;
+        }
+        *unnoted = None;
+        Ok(())
+    }
+}
+
+/// Fails if there is a file in the place of the folder.
+///
+/// # Errors
+/// When there is.
+pub fn refuse_file(root: &Path) -> Result<(), RunError> {
+    if root.metadata().is_ok_and(|found| !found.is_dir()) {
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder");
+        return Err(RunError::Output { path: root.to_owned(), source });
+    }
+    Ok(())
+}
+
+/// What a folder says of the set in it, if there is one. Nothing is changed.
+///
+/// # Errors
+/// When the folder cannot be read, or a run with these options must not write into it.
+pub fn check(root: &Path, info: &SetInfo, replaces: bool) -> Result<Option<SetInfo>, RunError> {
+    let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    if journals(root).iter().any(has_journal) {
+        let sentence = "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
+        return Err(refused(root, sentence.to_owned()));
+    }
+    let found = SetInfo::read(root).map_err(|source| RunError::Journal { path: root.join(FILE), source })?;
+    let Some(found) = found else { return Ok(None) };
+    if found.output_format != info.output_format {
+        let format = escaped(&found.output_format).into_owned();
+        let sentence = format!(
+            "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
+        );
+        return Err(refused(root, sentence));
+    }
+    if found != *info && !replaces {
+        let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
+        let sentence = format!(
+            "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
+        );
+        return Err(refused(root, sentence));
+    }
+    Ok(Some(found))
 }
 
 impl Drop for SetFolder {
@@ -180,6 +236,7 @@ impl Drop for SetFolder {
         let private = self.root.join(private_file::FOLDER);
         // The file of the lock is removed while it is locked, by this run alone, so that no run holds a lock on it then.
         if self.lock.try_lock().is_ok() && is_named(&self.lock, &private.join(LOCK)) {
+            remove_leftovers(&private, &self.scratch);
             let _ = fs::remove_dir(&self.scratch);
             let _ = fs::remove_file(private.join(LOCK));
             let _ = fs::remove_dir(private);

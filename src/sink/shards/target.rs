@@ -27,7 +27,7 @@ pub struct CompleteShard<'a> {
 }
 
 impl Target {
-    /// The marker of a shard, if the shard is there.
+    /// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
     ///
     /// # Errors
     /// When the marker cannot be read, or is none of fetchimg.
@@ -62,7 +62,7 @@ pub struct ShardFolder {
     root: PathBuf,
     /// For files that wait for their names, on the same file system.
     scratch: PathBuf,
-    /// Flush each file to the disk before the marker appears.
+    /// Flush the marker's name to the disk, too.
     fsync: bool,
 }
 
@@ -75,10 +75,7 @@ impl ShardFolder {
 
     fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
         match fs::read(self.root.join(format!("{shard}{SUFFIX}"))) {
-            Ok(text) => Ok(Some(
-                serde_json::from_slice(&text)
-                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no marker that fetchimg wrote"))?,
-            )),
+            Ok(text) => Marker::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -96,9 +93,7 @@ impl ShardFolder {
         remove_if_there(&waiting)?;
         let mut file = File::create_new(&waiting)?;
         file.write_all(&shard.marker.text()?)?;
-        if self.fsync {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         match fs::hard_link(&waiting, &place) {
             Ok(()) => fs::remove_file(&waiting)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -117,18 +112,18 @@ impl ShardFolder {
             // The file system has no hard links.
             Err(_) => fs::rename(&waiting, &place)?,
         }
-        self.sync_root()
+        if self.fsync { self.sync_root() } else { Ok(()) }
     }
 
+    /// Puts the files in place, and flushes them to the disk. A marker that survives a loss of power without its files would
+    /// say that the shard is there, so this does not depend on `--fsync`; without it, what a run has not completed is lost.
     fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<()> {
         for (from, name) in &shard.files {
-            if self.fsync {
-                File::open(from)?.sync_all()?;
-            }
             // A second name, so that the file can be put in place once more.
             let waiting = self.waiting(name);
             remove_if_there(&waiting)?;
             fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
+            File::open(&waiting)?.sync_all()?;
             fs::rename(&waiting, self.root.join(name))?;
             // Where both are names of one file already, the system does nothing.
             remove_if_there(&waiting)?;
@@ -142,7 +137,7 @@ impl ShardFolder {
     }
 
     fn sync_root(&self) -> io::Result<()> {
-        if self.fsync { File::open(&self.root)?.sync_all() } else { Ok(()) }
+        File::open(&self.root)?.sync_all()
     }
 }
 
@@ -197,6 +192,14 @@ mod tests {
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "new"));
         assert_eq!(left.count(), 0);
         assert_eq!(shard_names(&root).expect("read"), ["a"]);
+        let marker = fs::read(root.join("a_stats.json")).expect("read");
+        for torn in [0, 1, 50, marker.len() - 3] {
+            fs::write(root.join("a_stats.json"), &marker[..torn]).expect("written");
+            assert_eq!(target.marker("a").expect("read"), None, "{torn} bytes");
+        }
+        let shard = shard(&scratch, "four");
+        target.commit(&shard, false).expect("committed");
+        assert_eq!(target.marker("a").expect("read"), Some(shard.marker));
         fs::write(root.join("a_stats.json"), "{}").expect("written");
         target.marker("a").expect_err("it is no marker");
     }
