@@ -13,6 +13,7 @@ use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::{ColumnType, Extra, RunError};
 use crate::util::human::Count;
+use crate::util::location::{Location, OpenFile};
 use crate::util::{private_file, redact};
 
 /// The columns of a table that say how a row ended.
@@ -53,16 +54,16 @@ const RECORD_COLUMNS: [&str; 27] = [
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
     let mut types = Vec::<(Arc<str>, ColumnType)>::new();
     for source in sources {
-        let path = match source {
-            Source::File(path) => path.clone(),
+        let file = match source {
+            Source::File(path) => parquet_file(path),
             // Further shards of a set are like those that are there.
-            Source::FailedOf(folder) => match complete_shards(folder).ok().and_then(|shards| shards.first().cloned()) {
-                Some(shard) => folder.join(format!("{shard}.parquet")),
-                None => return Ok(Vec::new()),
-            },
-            _ => return Ok(Vec::new()),
+            Source::FailedOf(set) => {
+                let first = complete_shards(set).ok().and_then(|shards| shards.first().cloned());
+                first.and_then(|shard| set.open(&format!("{shard}.parquet")).ok())
+            }
+            _ => None,
         };
-        let Some(file) = parquet_file(&path) else { return Ok(Vec::new()) };
+        let Some(file) = file else { return Ok(Vec::new()) };
         // What is wrong with the list is found again when its rows are read.
         for (name, ty) in table::column_types(&file).unwrap_or_default() {
             match types.iter_mut().find(|(known, _)| *known == name) {
@@ -75,37 +76,35 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
 }
 
 /// The file, if it is a regular one that begins as Parquet.
-fn parquet_file(path: &Path) -> Option<File> {
+fn parquet_file(path: &Path) -> Option<OpenFile> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
     let mut file = File::open(path).ok()?;
     let mut head = [0; 4];
     file.read_exact(&mut head).ok()?;
-    (head == *b"PAR1").then_some(file)
+    (head == *b"PAR1").then_some(OpenFile::Disk(file))
 }
 
-/// The records of a shard as lines of JSON, from its table. `first`: the number of its first row in the list.
+/// The records of a shard as lines of JSON, from its table in a set. `first`: the number of its first row in the list.
 ///
 /// # Errors
 /// When the table cannot be read.
-pub fn record_lines(table: &Path, first: u64, caption_column: Option<&str>) -> Result<Vec<Vec<u8>>, RunError> {
+pub fn record_lines(
+    set: &Location,
+    table: &str,
+    first: u64,
+    caption_column: Option<&str>,
+) -> Result<Vec<Vec<u8>>, RunError> {
     let mut lines = Vec::new();
-    let read = table::read_table(
-        table,
-        |_| true,
-        |row| {
-            let record = record_of(&row, first + lines.len() as u64, caption_column);
-            lines.extend(redact::json(&record, false));
-            true
-        },
-    );
-    read.map_err(|source| unreadable(table, source))?;
+    let push = |row: TableRow| {
+        let record = record_of(&row, first + lines.len() as u64, caption_column);
+        lines.extend(redact::json(&record, false));
+        true
+    };
+    let read = set.open(table).and_then(|table| table::read_table(table, |_| true, push));
+    read.map_err(|source| RunError::List { name: set.path(table).display().to_string(), source })?;
     Ok(lines)
-}
-
-fn unreadable(path: &Path, source: io::Error) -> RunError {
-    RunError::List { name: path.display().to_string(), source }
 }
 
 /// The record of a row of a table.
@@ -194,36 +193,33 @@ pub fn journal_of(folder: &Path) -> Option<PathBuf> {
 /// The names of the complete shards of a set, in order.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn complete_shards(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(MARKER_SUFFIX).filter(|name| !name.starts_with('.')).map(str::to_owned));
-    }
-    names.sort();
-    Ok(names)
+/// When its folder or its prefix cannot be read.
+pub fn complete_shards(set: &Location) -> io::Result<Vec<String>> {
+    let files = set.names()?;
+    let shards = files.iter().filter_map(|name| name.strip_suffix(MARKER_SUFFIX));
+    Ok(shards.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
 }
 
 /// Adds the rows of an output that failed and may succeed now. Those that were tried again by a later shard count as that
 /// shard says.
-pub fn read_failed(folder: &Path, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
+pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(error);
-    if let Some(journal) = journal_of(folder) {
+    if let Some(journal) = output.folder().and_then(journal_of) {
         return read_failed_of_journal(&journal, context, rows);
     }
-    let shards = complete_shards(folder).map_err(fail)?;
+    let shards = complete_shards(output).map_err(fail)?;
     if shards.is_empty() {
         return Err(fail(io::Error::new(io::ErrorKind::NotFound, "there is no journal and no complete shard in it")));
     }
-    let table = |shard: &String| folder.join(format!("{shard}.parquet"));
+    let table = |shard: &String| output.open(&format!("{shard}.parquet"));
     let mut tried_again = HashSet::new();
     for shard in &shards {
         let collect = |row: TableRow| {
             tried_again.extend(row.first().and_then(|(_, key)| key.as_str().map(str::to_owned)));
             true
         };
-        table::read_table(&table(shard), |name| name == RETRY_COLUMN, collect).map_err(fail)?;
+        let read = table(shard).and_then(|table| table::read_table(table, |name| name == RETRY_COLUMN, collect));
+        read.map_err(fail)?;
     }
     let mut without_url = 0;
     for shard in &shards {
@@ -251,7 +247,7 @@ pub fn read_failed(folder: &Path, context: &ListContext<'_>, rows: &mut RowSende
             sent = if rows.unsent().0 >= 1000 { rows.send() } else { Ok(()) };
             sent.is_ok()
         };
-        table::read_table(&table(shard), |_| true, push).map_err(fail)?;
+        table(shard).and_then(|table| table::read_table(table, |_| true, push)).map_err(fail)?;
         sent?;
     }
     warn_of_secrets(without_url);

@@ -31,9 +31,9 @@ pub use self::plan::dry_run;
 pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
     let mut shard_options = set.shards.clone();
     shard_options.column_types = input::column_types(&options.sources)?;
-    if let ([Source::FailedOf(_)], Destination::Folder(root)) = (&*options.sources, &set.shards.destination) {
-        let fail = |source| RunError::List { name: root.display().to_string(), source };
-        let complete = input::complete_shards(root).map_err(fail)?;
+    if let ([Source::FailedOf(_)], Some(root)) = (&*options.sources, set.shards.destination.location()) {
+        let fail = |source| RunError::List { name: root.to_string(), source };
+        let complete = input::complete_shards(&root).map_err(fail)?;
         let last = complete.iter().filter_map(|name| name.parse::<u64>().ok()).max();
         shard_options.units.first = last.map_or(0, |last| last + 1);
     }

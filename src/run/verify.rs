@@ -11,6 +11,7 @@ use crate::record::{Algorithm, Digester, Exit, RunError, is_plain_path};
 use crate::sink::folder::FolderView;
 use crate::sink::shards::{Finding, SetInfo, Verdict, verify};
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::redact::escaped;
 
 /// The fields of a record that say which file there should be.
@@ -25,19 +26,22 @@ struct SavedFile {
     sha256: Option<String>,
 }
 
-/// Looks at all that is in a folder, and prints what is wrong.
+/// Looks at all that is in an output, and prints what is wrong.
 ///
 /// # Errors
-/// When the folder cannot be read, or holds neither a set nor files of fetchimg.
-pub fn run(root: &Path, state: Option<&Path>) -> Result<Exit, RunError> {
-    let fail = |source| RunError::List { name: root.display().to_string(), source };
-    let is_set = SetInfo::read(root).map_err(fail)?.is_some();
-    let (looked_at, findings) = if is_set {
+/// When the output cannot be read, or holds neither a set nor files of fetchimg.
+pub fn run(root: &Location, state: Option<&Path>) -> Result<Exit, RunError> {
+    let fail = |source| RunError::List { name: root.to_string(), source };
+    let set = SetInfo::read(root).map_err(fail)?;
+    let (looked_at, findings) = if let Some(root) = root.folder().filter(|_| set.is_none()) {
+        verify_files(root, state)?
+    } else if set.is_none() {
+        let sentence = "there is no set in it; name another place with -o";
+        return Err(fail(io::Error::new(io::ErrorKind::NotFound, sentence)));
+    } else {
         let Verdict { shards, rows, samples, findings } = verify(root).map_err(fail)?;
         let looked_at = format!("{} shards with {} samples of {} rows", Count(shards), Count(samples), Count(rows));
         (looked_at, findings)
-    } else {
-        verify_files(root, state)?
     };
     let print = || {
         let mut out = io::stdout().lock();

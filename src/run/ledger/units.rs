@@ -82,11 +82,12 @@ impl Ledger<'_> {
         let units = &shards.options().units;
         let (number, row) = (units.number(job.index), units.row(job.index));
         if self.manifest.is_some() && self.present.as_ref().is_none_or(|present| present.number != number) {
-            match input::record_lines(
-                &shards.table(job.index),
-                job.index - row,
-                shards.options().caption_column.as_deref(),
-            ) {
+            let caption_column = shards.options().caption_column.as_deref();
+            let lines = match shards.table(job.index) {
+                Some((set, table)) => input::record_lines(&set, &table, job.index - row, caption_column),
+                None => Ok(Vec::new()),
+            };
+            match lines {
                 Ok(lines) => self.present = Some(PresentRecords { number, lines }),
                 Err(error) => return self.fail(error),
             }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::options::{Options, ReportFormat, SetOptions};
 use super::super::output::{create, manifest, print_report};
 use super::super::shutdown::Stop;
-use crate::input::Lists;
+use crate::input::{self, Lists};
 use crate::journal::RowIdentity;
 use crate::limiter::HostKey;
 use crate::naming::SamplePlace;
@@ -18,8 +18,9 @@ use crate::record::{
     ErrorKind, Exit, Extra, Job, Outcome, Phase, Reason, Row, RunError, recorded_url, without_fragment,
 };
 use crate::report::{COMPLETED, DryRunPlan, HostRows, MAX_HOSTS_LISTED, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-use crate::sink::shards::{Destination, MARKER_SUFFIX};
+use crate::sink::shards::MARKER_SUFFIX;
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::redact;
 
 /// The line of the manifest for a row that would be fetched.
@@ -46,6 +47,8 @@ struct Plan<'a> {
     urls: HashSet<u64>,
     shards: u64,
     first_shards: Vec<String>,
+    /// The shards that a store has.
+    complete: HashSet<String>,
 }
 
 /// Prints what a run that makes shards would do. Nothing is fetched, and nothing is created or changed in the output.
@@ -65,7 +68,12 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
         urls: HashSet::new(),
         shards: 0,
         first_shards: Vec::new(),
+        complete: HashSet::new(),
     };
+    if let Some(store @ Location::Store(_)) = set.shards.destination.location() {
+        let fail = |source| RunError::List { name: store.to_string(), source };
+        plan.complete.extend(input::complete_shards(&store).map_err(fail)?);
+    }
     let (rows, _) = lists.rows()?;
     let mut rows = std::pin::pin!(rows.take_until(stop.reached(Phase::Finishing)));
     let mut failure = None;
@@ -112,9 +120,10 @@ impl Plan<'_> {
         if self.shard.as_ref().is_none_or(|(current, ..)| *current != number) {
             self.end_shard();
             let name = units.name(number);
-            let is_there = match &self.set.shards.destination {
-                Destination::Folder(root) => root.join(format!("{name}{MARKER_SUFFIX}")).exists(),
-                _ => false,
+            let is_there = match self.set.shards.destination.location() {
+                Some(Location::Folder(root)) => root.join(format!("{name}{MARKER_SUFFIX}")).exists(),
+                Some(Location::Store(_)) => self.complete.contains(&name),
+                None => false,
             };
             self.shard = Some((number, name, is_there && !self.set.shards.replaces, 0));
         }

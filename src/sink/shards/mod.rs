@@ -7,7 +7,7 @@
 //! | `sample`, `tar` | a sample as bytes of a tar file |
 //! | `commit`, `table`, `marker` | a complete shard: its table, its marker |
 //! | `target` | where complete shards go |
-//! | `set` | what a folder of shards holds, and who works in it |
+//! | `set` | what a folder or a store of shards holds, and who works in it |
 //! | `verify` | compares a set with what it says of itself |
 //! | `stream` | one tar stream on standard output |
 //!
@@ -46,7 +46,8 @@ use self::target::{ShardFolder, Target};
 use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
-use crate::util::private_file::remove_if_there;
+use crate::util::location::Location;
+use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 
 pub use self::marker::{Origin, SUFFIX as MARKER_SUFFIX, StoredFile};
@@ -87,10 +88,24 @@ pub enum OutputFormat {
 pub enum Destination {
     /// Shards in this folder.
     Folder(PathBuf),
+    /// Shards below this prefix of an object store.
+    Store(StoreUrl),
     /// One tar stream on standard output.
     Stdout,
     /// Nowhere: images are checked and counted (`--sample`).
     Nowhere,
+}
+
+impl Destination {
+    /// Where the shards are, if it is for shards.
+    #[must_use]
+    pub fn location(&self) -> Option<Location> {
+        match self {
+            Self::Folder(root) => Some(Location::Folder(root.clone())),
+            Self::Store(url) => Some(Location::Store(url.clone())),
+            Self::Stdout | Self::Nowhere => None,
+        }
+    }
 }
 
 /// How a set is made.
@@ -100,6 +115,9 @@ pub struct Options {
     pub format: OutputFormat,
     /// Where it goes.
     pub destination: Destination,
+    /// The folder in which open shards wait for an object store; `None`: that of the system for what is temporary
+    /// (`--scratch`).
+    pub scratch: Option<PathBuf>,
     /// How the list is cut.
     pub units: Units,
     /// The column of the list with the caption.
@@ -196,6 +214,13 @@ impl Shards {
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
+            Destination::Store(url) => {
+                let flags = (options.replaces, options.units.is_shared());
+                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
+                let committer = Committer::new(Target::Store(url.clone()), &options);
+                let parts = folder.parts.clone();
+                (Output::Set { committer: Arc::new(committer), folder }, parts)
+            }
             other => {
                 let folder = tempfile::tempdir().map_err(RunError::System)?;
                 let parts = temporary.insert(folder).path().to_owned();
@@ -245,6 +270,7 @@ impl Shards {
     pub fn root(&self) -> PathBuf {
         match &self.options.destination {
             Destination::Folder(root) => root.clone(),
+            Destination::Store(url) => url.to_string().into(),
             Destination::Stdout => "standard output".into(),
             Destination::Nowhere => "nowhere".into(),
         }
@@ -255,8 +281,9 @@ impl Shards {
     pub fn is_usable(&self) -> bool {
         use rustix::fs::Access;
         match &self.output {
-            Output::Set { folder, .. } => [&folder.root, &folder.scratch]
+            Output::Set { folder, .. } => [folder.root.folder(), Some(&folder.scratch)]
                 .into_iter()
+                .flatten()
                 .all(|folder| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()),
             Output::Stream(stream) => stream.is_usable(),
             Output::Nowhere => true,
@@ -282,7 +309,7 @@ impl Shards {
             return Ok(());
         };
         if !self.options.replaces {
-            let marker = committer.target().marker(&name);
+            let marker = committer.target().marker(&name).await;
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
             if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
                 if marker.fetchimg.settings != self.settings {
@@ -553,13 +580,13 @@ impl Shards {
         if !self.options.replaces || self.options.units.is_shared() {
             return Ok(());
         }
-        let fail = |source| RunError::Output { path: folder.root.clone(), source };
+        let fail = |source| RunError::Output { path: self.root(), source };
         let end = self.options.units.first + self.entered.load(Ordering::Relaxed);
-        for name in shard_names(&folder.root).map_err(fail)? {
+        for name in shard_names(&folder.root.names().map_err(fail)?) {
             if name.parse::<u64>().is_ok_and(|number| number >= end) {
                 // The marker first: without it, the other files are no shard.
                 for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
-                    remove_if_there(&folder.root.join(format!("{name}{suffix}"))).map_err(fail)?;
+                    folder.root.remove(&format!("{name}{suffix}")).map_err(fail)?;
                 }
             }
         }
@@ -578,10 +605,11 @@ impl Shards {
         matches!(self.output, Output::Set { .. }).then(|| self.committed.load(Ordering::Relaxed))
     }
 
-    /// The path of the table of a shard that is there.
+    /// Where the table of a shard is that is there, and its name.
     #[must_use]
-    pub fn table(&self, index: u64) -> PathBuf {
-        self.root().join(format!("{}.parquet", self.options.units.name(self.options.units.number(index))))
+    pub fn table(&self, index: u64) -> Option<(Location, String)> {
+        let shard = self.options.units.name(self.options.units.number(index));
+        Some((self.options.destination.location()?, format!("{shard}.parquet")))
     }
 }
 

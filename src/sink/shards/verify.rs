@@ -2,9 +2,7 @@
 //! the number of rows.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _};
-use std::path::Path;
 
 use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest as _, Sha256};
@@ -12,9 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::OutputFormat;
 use super::marker::{Marker, SUFFIX, StoredFile};
 use super::tar::{self, TarEnd};
-use super::target::shard_names;
+use super::target::{read_marker, shard_names};
 use crate::record::hex;
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::private_file;
 
 /// What is wrong with a shard, and what to do about it.
@@ -39,19 +38,22 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at all shards in a folder.
+/// Looks at all shards of a set.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn verify(root: &Path) -> io::Result<Verdict> {
+/// When its folder or its prefix cannot be read.
+pub fn verify(root: &Location) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let names = shard_names(root)?;
+    let files = root.names()?;
+    let names = shard_names(&files);
     for name in &names {
         verdict.shards += 1;
         let mut find = |what: String| verdict.findings.push(Finding { name: name.clone(), what });
-        let marker = match fs::read(root.join(format!("{name}{SUFFIX}"))).map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(marker)) => marker,
-            Ok(Err(_)) => {
+        let marker = match read_marker(root, name) {
+            Ok(Some(marker)) => marker,
+            // It has just been removed.
+            Ok(None) => continue,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
                 continue;
             }
@@ -69,14 +71,15 @@ pub fn verify(root: &Path) -> io::Result<Verdict> {
         verdict.samples += marker.successes;
     }
     let known = names.into_iter().collect::<BTreeSet<_>>();
-    for name in file_names(root)? {
+    for name in files {
         let shard = name.strip_suffix(".tar").or_else(|| name.strip_suffix(".parquet"));
         if shard.is_some_and(|shard| !shard.starts_with('.') && !known.contains(shard)) {
             let what = "it has no marker, so it is no part of the set; the same command makes its shard".to_owned();
             verdict.findings.push(Finding { name, what });
         }
     }
-    for name in file_names(&root.join(private_file::FOLDER).join("shards")).unwrap_or_default() {
+    let scratch = root.folder().map(|root| Location::Folder(root.join(private_file::FOLDER).join("shards")));
+    for name in scratch.and_then(|scratch| scratch.names().ok()).unwrap_or_default() {
         if let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) {
             let what = "it is not complete; the same command goes on with it".to_owned();
             verdict.findings.push(Finding { name: shard.to_owned(), what });
@@ -89,17 +92,8 @@ fn remedy(name: &str) -> String {
     format!("remove {name}{SUFFIX}, and the same command makes the shard anew")
 }
 
-fn file_names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
 /// What is wrong with a shard, if something is.
-fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let origin = &marker.fetchimg;
     for stored in [Some(&origin.data), origin.metadata.as_ref()].into_iter().flatten() {
         if let Some(what) = compare(root, stored)? {
@@ -107,7 +101,7 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
         }
     }
     let table = origin.metadata.as_ref().unwrap_or(&origin.data);
-    let file = File::open(root.join(&table.name))?;
+    let file = root.open(&table.name)?;
     let rows = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io::Error::other)?;
     let rows = u64::try_from(rows.file_metadata().num_rows()).unwrap_or(0);
     if rows != marker.count {
@@ -124,10 +118,10 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at_tar(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let name = &marker.fetchimg.data.name;
-    let file = File::open(root.join(name))?;
-    let length = file.metadata()?.len();
+    let file = root.open(name)?;
+    let length = file.length()?;
     let (mut records, mut files) = (0, BTreeSet::new());
     let mut twice = None;
     let end = tar::walk(&mut BufReader::new(file), length, |entry| {
@@ -147,13 +141,13 @@ fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
 }
 
 /// Compares a file with what its marker says.
-fn compare(root: &Path, stored: &StoredFile) -> io::Result<Option<String>> {
+fn compare(root: &Location, stored: &StoredFile) -> io::Result<Option<String>> {
     let StoredFile { name, bytes, sha256 } = stored;
-    let mut file = match File::open(root.join(name)) {
+    let mut file = match root.open(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{name} is missing"))),
         opened => opened?,
     };
-    let length = file.metadata()?.len();
+    let length = file.length()?;
     if length != *bytes {
         return Ok(Some(format!("{name} has {} bytes, and the marker says {}", Count(length), Count(*bytes))));
     }
