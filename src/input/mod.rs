@@ -38,6 +38,8 @@ use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::record::{Row, RunError};
+#[cfg(feature = "parquet")]
+use crate::util::location::Location;
 
 use compressed::Decompressor;
 use encoding::Transcoder;
@@ -57,9 +59,9 @@ pub enum Source {
     Stdin,
     /// One URL, given as an argument.
     Url(String),
-    /// The rows of this output folder that failed and may succeed now (`--retry-failed`).
+    /// The rows of this output that failed and may succeed now (`--retry-failed`).
     #[cfg(feature = "parquet")]
-    FailedOf(PathBuf),
+    FailedOf(Location),
 }
 
 /// The format of a list.
@@ -184,7 +186,7 @@ enum ListContent {
     Stdin,
     Inline(String),
     #[cfg(feature = "parquet")]
-    FailedOf(PathBuf),
+    FailedOf(Location),
 }
 
 /// The number of batches that may wait for the run. A batch of a fast list has some hundred rows, so the run does not
@@ -202,7 +204,7 @@ impl Lists {
                 Source::Stdin => ("standard input".into(), None, ListContent::Stdin),
                 Source::Url(url) => ("the command line".into(), None, ListContent::Inline(url.clone())),
                 #[cfg(feature = "parquet")]
-                Source::FailedOf(path) => (path.display().to_string(), None, ListContent::FailedOf(path.clone())),
+                Source::FailedOf(output) => (output.to_string(), None, ListContent::FailedOf(output.clone())),
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
@@ -339,7 +341,7 @@ impl List {
             ListContent::Inline(text) => ListContent::Inline(text.clone()),
             ListContent::Stdin => ListContent::Stdin,
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(path) => ListContent::FailedOf(path.clone()),
+            ListContent::FailedOf(output) => ListContent::FailedOf(output.clone()),
             ListContent::Path(path, id) => ListContent::Path(path.clone(), *id),
             ListContent::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
@@ -375,7 +377,7 @@ impl List {
                 rows.send()
             }
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(folder) => set::read_failed(folder, &context, rows),
+            ListContent::FailedOf(output) => set::read_failed(output, &context, rows),
             ListContent::Path(path, _) => {
                 let file = File::open(path).map_err(|error| context.unreadable(error))?;
                 read(CountingReader::new(&file, &rows.progress), Some(&file), self.format, &context, rows)

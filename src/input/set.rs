@@ -13,6 +13,7 @@ use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::{ColumnType, Extra, MadeWith, RunError};
 use crate::util::human::Count;
+use crate::util::location::{Location, OpenFile};
 use crate::util::shell::quoted;
 use crate::util::{private_file, redact};
 
@@ -63,7 +64,7 @@ struct ListColumns {
 }
 
 impl ListColumns {
-    fn of(table: &Path) -> io::Result<Self> {
+    fn of(table: &OpenFile) -> io::Result<Self> {
         #[derive(serde::Deserialize)]
         struct Notes {
             list_columns: Vec<(String, String)>,
@@ -115,11 +116,11 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
                 table::column_types(&file).unwrap_or_default().into_iter().for_each(|(name, ty)| add(name, ty));
             }
             // What is tried again has the types that it has in the set.
-            Source::FailedOf(folder) => {
-                for shard in complete_shards(folder).unwrap_or_default() {
-                    let table = table_of(folder, &shard);
+            Source::FailedOf(set) => {
+                for shard in complete_shards(set).unwrap_or_default() {
                     // What is wrong with a table is found again when its rows are read.
-                    let (Some(file), Ok(columns)) = (parquet_file(&table), ListColumns::of(&table)) else { continue };
+                    let Ok(file) = set.open(&table_of(&shard)) else { continue };
+                    let Ok(columns) = ListColumns::of(&file) else { continue };
                     for (column, ty) in table::column_types(&file).unwrap_or_default() {
                         if let Some(name) = columns.name(&column) {
                             add(name.into(), ty);
@@ -134,26 +135,26 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
 }
 
 /// The table of a shard.
-fn table_of(folder: &Path, shard: &str) -> PathBuf {
-    folder.join(format!("{shard}.parquet"))
+fn table_of(shard: &str) -> String {
+    format!("{shard}.parquet")
 }
 
 /// The file, if it is a regular one that begins as Parquet.
-fn parquet_file(path: &Path) -> Option<File> {
+fn parquet_file(path: &Path) -> Option<OpenFile> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
     let mut file = File::open(path).ok()?;
     let mut head = [0; 4];
     file.read_exact(&mut head).ok()?;
-    (head == *b"PAR1").then_some(file)
+    (head == *b"PAR1").then_some(OpenFile::Disk(file))
 }
 
 /// A shard whose records are read back from its table.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardRecords<'a> {
-    /// The table.
-    pub table: &'a Path,
+    /// The set.
+    pub set: &'a Location,
     /// The name of the shard.
     pub shard: &'a str,
     /// The number of its first row in the list.
@@ -171,23 +172,23 @@ pub struct ShardRecords<'a> {
 pub fn record_lines(from: ShardRecords<'_>) -> Result<Vec<Vec<u8>>, RunError> {
     let mut lines = Vec::new();
     let mut read = || {
-        let columns = ListColumns::of(from.table)?;
+        let table = from.set.open(&table_of(from.shard))?;
+        let columns = ListColumns::of(&table)?;
         let add = |row: TableRow| {
             let record = record_of(&row, &columns, (from, from.first + lines.len() as u64));
             lines.extend(redact::json(&record, false));
             true
         };
-        table::read_table(from.table, |_| true, add)
+        table::read_table(table, |_| true, add)
     };
-    read().map_err(|source| unreadable(from.table, &source))?;
+    read().map_err(|source| unreadable(from.set, from.shard, &source))?;
     Ok(lines)
 }
 
 /// A table that cannot be read, and what to do about it.
-fn unreadable(table: &Path, source: &io::Error) -> RunError {
-    let folder = table.parent().unwrap_or(table).to_string_lossy().into_owned();
-    let advice = format!("{source}; fetchimg --verify-output -o {} says what to do", quoted(&folder));
-    RunError::Journal { path: table.to_owned(), source: io::Error::new(source.kind(), advice) }
+fn unreadable(set: &Location, shard: &str, source: &io::Error) -> RunError {
+    let advice = format!("{source}; fetchimg --verify-output -o {} says what to do", quoted(&set.to_string()));
+    RunError::Journal { path: set.path(&table_of(shard)), source: io::Error::new(source.kind(), advice) }
 }
 
 /// The record of a row of a table.
@@ -270,50 +271,49 @@ pub fn journal_of(folder: &Path) -> Option<PathBuf> {
 /// The names of the complete shards of a set, in order: those whose markers fetchimg wrote to their ends.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn complete_shards(folder: &Path) -> io::Result<Vec<String>> {
+/// When its folder or its prefix cannot be read.
+pub fn complete_shards(set: &Location) -> io::Result<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Marker {
         #[serde(rename = "fetchimg")]
         _ours: serde::de::IgnoredAny,
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    let mut shards = Vec::new();
+    for name in set.names()? {
         let Some(shard) = name.strip_suffix(MARKER_SUFFIX).filter(|name| !name.starts_with('.')) else { continue };
-        if serde_json::from_slice::<Marker>(&fs::read(folder.join(&name))?).is_ok() {
-            names.push(shard.to_owned());
+        let is_ours = |text: Vec<u8>| serde_json::from_slice::<Marker>(&text).is_ok();
+        if set.read(&name)?.is_some_and(is_ours) {
+            shards.push(shard.to_owned());
         }
     }
-    names.sort();
-    Ok(names)
+    Ok(shards)
 }
 
 /// Adds the rows of an output that failed and may succeed now. Those that were tried again by a later shard count as that
 /// shard says.
-pub fn read_failed(folder: &Path, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
+pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(error);
-    if let Some(journal) = journal_of(folder) {
+    if let Some(journal) = output.folder().and_then(journal_of) {
         return read_failed_of_journal(&journal, context, rows);
     }
-    let shards = complete_shards(folder).map_err(fail)?;
+    let shards = complete_shards(output).map_err(fail)?;
     if shards.is_empty() {
         return Err(fail(io::Error::new(io::ErrorKind::NotFound, "there is no journal and no complete shard in it")));
     }
     let mut tried = TriedRows::default();
     for shard in &shards {
-        let table = table_of(folder, shard);
-        tried.read(&table).map_err(|error| ReadError::Failed(unreadable(&table, &error)))?;
+        let read = output.open(&table_of(shard)).and_then(|table| tried.read(table));
+        read.map_err(|error| ReadError::Failed(unreadable(output, shard, &error)))?;
     }
     let (mut without_url, mut sent) = (0, 0_u64);
-    for shard in &shards {
-        let table = table_of(folder, shard);
-        let mut shard = FailedRows { shard, columns: ListColumns { stated: None }, urls: HashSet::new() };
+    for name in &shards {
+        let mut shard = FailedRows { shard: name, columns: ListColumns { stated: None }, urls: HashSet::new() };
         let mut ended = Ok(());
         let mut read = || {
+            let table = output.open(&table_of(name))?;
             shard.columns = ListColumns::of(&table)?;
             table::read_table(
-                &table,
+                table,
                 |_| true,
                 |row| {
                     let Some(key) = shard.key_to_try_again(&row, &tried) else { return true };
@@ -330,7 +330,7 @@ pub fn read_failed(folder: &Path, context: &ListContext<'_>, rows: &mut RowSende
                 },
             )
         };
-        read().map_err(|error| ReadError::Failed(unreadable(&table, &error)))?;
+        read().map_err(|error| ReadError::Failed(unreadable(output, name, &error)))?;
         ended?;
     }
     if sent > 0 && context.options.checksum_column.is_some() {
@@ -349,8 +349,8 @@ struct TriedRows(HashSet<(Option<String>, String)>);
 
 impl TriedRows {
     /// Adds what a table says of other rows.
-    fn read(&mut self, table: &Path) -> io::Result<()> {
-        let columns = ListColumns::of(table)?;
+    fn read(&mut self, table: OpenFile) -> io::Result<()> {
+        let columns = ListColumns::of(&table)?;
         let add = |row: TableRow| {
             let text = |column: &str| columns.get(&row, column).as_str().map(str::to_owned);
             let [key, shard] = RETRY_COLUMNS.map(text);

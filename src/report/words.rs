@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
-use crate::record::{Mode, Reason};
+use crate::record::{Mode, Reason, ShardTotals};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 

@@ -18,6 +18,8 @@ use crate::sink::folder::FolderView;
 use crate::sink::shards::SetInfo;
 use crate::util::boot_id;
 use crate::util::human::Count;
+#[cfg(feature = "parquet")]
+use crate::util::location::Location;
 use crate::util::raw_json::{RawFields, inner};
 use crate::util::redact::{escaped, escaped_json};
 #[cfg(feature = "parquet")]
@@ -70,7 +72,7 @@ pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
 /// Fails if the folder holds shards: there is no journal of them.
 #[cfg(feature = "parquet")]
 fn refuse_set(root: &Path) -> Result<(), RunError> {
-    if !matches!(SetInfo::read(root), Ok(Some(_))) {
+    if !matches!(SetInfo::read(&Location::Folder(root.to_owned())), Ok(Some(_))) {
         return Ok(());
     }
     let folder = quoted(&root.to_string_lossy()).into_owned();

@@ -54,25 +54,25 @@ pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
 pub fn refuse(options: &Options) -> Result<(), RunError> {
     refuse_set(&options.output)?;
     if let [Source::FailedOf(root)] = &*options.sources
-        && input::journal_of(root).is_none()
+        && root.folder().and_then(input::journal_of).is_none()
         && input::complete_shards(root).is_ok_and(|shards| !shards.is_empty())
     {
         let sentence = "it is missing, so it is not known how the shards were made; run the command that makes the set, \
                         which writes it anew";
         let source = io::Error::new(io::ErrorKind::NotFound, sentence);
-        return Err(RunError::Journal { path: root.join(SET_FILE), source });
+        return Err(RunError::Journal { path: root.path(SET_FILE), source });
     }
     Ok(())
 }
 
 /// The numbers of the shards that are there with rows that were tried again, if this run tries rows again, too.
 fn retries(options: &Options, set: &SetOptions) -> Result<Option<Vec<u64>>, RunError> {
-    let ([Source::FailedOf(_)], Destination::Folder(root)) = (&*options.sources, &set.shards.destination) else {
+    let ([Source::FailedOf(_)], Some(root)) = (&*options.sources, set.shards.destination.location()) else {
         return Ok(None);
     };
-    let fail = |source| RunError::List { name: root.display().to_string(), source };
+    let fail = |source| RunError::List { name: root.to_string(), source };
     let mut taken =
-        input::complete_shards(root).map_err(fail)?.iter().filter_map(|name| retry_number(name)).collect::<Vec<_>>();
+        input::complete_shards(&root).map_err(fail)?.iter().filter_map(|name| retry_number(name)).collect::<Vec<_>>();
     taken.sort_unstable();
     Ok(Some(taken))
 }

@@ -12,6 +12,7 @@ use crate::record::{Algorithm, Digester, Digests, Exit, RunError, is_plain_path}
 use crate::sink::folder::FolderView;
 use crate::sink::shards::{Finding, SetInfo, Verdict, verify};
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::redact::escaped;
 
 /// The fields of a record that say which file there should be.
@@ -33,26 +34,31 @@ impl SavedFile {
     }
 }
 
-/// Looks at all that is in a folder, and prints what is wrong.
+/// Looks at all that is in an output, and prints what is wrong.
 ///
 /// # Errors
-/// When the folder cannot be read, or holds neither a set nor files of fetchimg.
-pub fn run(root: &Path, state: Option<&Path>) -> Result<Exit, RunError> {
-    let fail = |source| RunError::Journal { path: root.to_owned(), source };
+/// When the output cannot be read, or holds neither a set nor files of fetchimg.
+pub fn run(root: &Location, state: Option<&Path>) -> Result<Exit, RunError> {
+    let fail = |source| RunError::Journal { path: root.root(), source };
     let is_set = match SetInfo::read(root) {
         Ok(None) => {
-            journal_of(root).is_none()
+            root.folder().and_then(journal_of).is_none()
                 && complete_shards(root).is_ok_and(|shards| !shards.is_empty())
         }
         // What is wrong with the file is one of the findings.
-        Ok(Some(_)) | Err(_) => true,
+        Ok(Some(_)) => true,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => true,
+        Err(error) => return Err(fail(error)),
     };
     let (looked_at, findings, proviso) = if is_set {
         let Verdict { shards, rows, samples, findings } = verify(root).map_err(fail)?;
         let looked_at = format!("{} shards with {} samples of {} rows", Count(shards), Count(samples), Count(rows));
         (looked_at, findings, String::new())
-    } else {
+    } else if let Some(root) = root.folder() {
         verify_files(root, state)?
+    } else {
+        let sentence = "there is no set in it; name another place with -o";
+        return Err(fail(io::Error::new(io::ErrorKind::NotFound, sentence)));
     };
     let print = || {
         let mut out = io::stdout().lock();

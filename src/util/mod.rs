@@ -4,11 +4,15 @@ pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
 pub mod human;
+#[cfg(feature = "parquet")]
+pub mod location;
 mod lock;
 pub mod private_file;
 pub mod raw_json;
 pub mod redact;
 pub mod run_id;
 pub mod shell;
+#[cfg(feature = "parquet")]
+pub mod store;
 
 pub use self::lock::lock;

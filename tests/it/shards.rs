@@ -403,7 +403,17 @@ fn shards_behind_the_last_one_are_removed_when_all_are_made_anew() {
 
 #[test]
 fn an_output_that_is_no_folder_is_refused() {
-    let run = fetchimg().args(["list.txt", "-o", "s3://bucket/set", "--output-format", "webdataset"]).run();
-    assert_eq!(run.status, Some(2), "{run}");
-    assert!(run.stderr.contains("images go into a folder"), "{run}");
+    for (output, flags, expected) in [
+        ("ftp://host/set", &["--output-format", "webdataset"][..], "images go into a folder"),
+        ("s3://bucket/set", &[], "object stores are for sets of shards"),
+        ("s3://key:secret@bucket", &["--output-format", "webdataset"], "AWS_ACCESS_KEY_ID"),
+        ("s3:///set", &["--output-format", "webdataset"], "it names no bucket"),
+        ("s3://bucket/set", &["--output-format", "webdataset", "--status"], "its tables"),
+        ("set", &["--output-format", "webdataset", "--scratch", "here"], "--scratch is for sets in object stores"),
+    ] {
+        let list = if flags.contains(&"--status") { None } else { Some("list.txt") };
+        let run = fetchimg().args(list).args(["-o", output]).args(flags).run();
+        assert_eq!(run.status, Some(2), "{run}");
+        assert!(run.stderr.contains(expected), "{run}");
+    }
 }

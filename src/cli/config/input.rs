@@ -10,7 +10,7 @@ use crate::input::{self, Source};
 /// The lists to read, in their order; standard input when none is named.
 pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     if args.retry_failed {
-        return Ok(vec![Source::FailedOf(super::shards::folder(args)?)]);
+        return Ok(vec![Source::FailedOf(super::shards::existing_output(args)?)]);
     }
     if args.input.is_empty() {
         if io::stdin().is_terminal() {

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
 use crate::run::SetOptions;
 use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units, is_retry_name};
+use crate::util::location::Location;
 
 /// `--output -`.
 const STDOUT: &str = "-";
@@ -53,8 +54,16 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         }
         Destination::Stdout
     } else {
-        Destination::Folder(args.output.clone())
+        match location(&args.output)? {
+            Location::Folder(folder) => Destination::Folder(folder),
+            Location::Store(url) => Destination::Store(url),
+        }
     };
+    if args.scratch.is_some() && !matches!(destination, Destination::Store(_)) {
+        return usage(
+            "--scratch is for sets in object stores; a set in a folder keeps unfinished shards there, so leave it out",
+        );
+    }
     let Some(size) = NonZeroU64::new(args.shard_size) else {
         return usage("--shard-size 0 would hold nothing; write the rows of a shard, such as 10000");
     };
@@ -77,6 +86,7 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         shards: Options {
             format,
             destination,
+            scratch: args.scratch.clone(),
             units: Units { size, name, slice, retries: None },
             caption_column: args.caption_column.clone(),
             column_types: Vec::new(),
@@ -98,6 +108,7 @@ fn files_only(args: &Args) -> Result<(), UsageError> {
         ("--shard", args.shard.is_some()),
         ("--shard-size", args.shard_size_is_given),
         ("--key", args.key_is_given),
+        ("--scratch", args.scratch.is_some()),
         ("-o -", takes_stdout(args)),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
@@ -172,19 +183,24 @@ fn slice(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Slice,
     })
 }
 
-/// The folder of a set or of files that `--retry-failed` or `--verify-output` looks at.
-pub fn folder(args: &Args) -> Result<PathBuf, UsageError> {
+/// What `-o` names: a folder, or a place in an object store.
+pub fn location(output: &Path) -> Result<Location, UsageError> {
+    Location::parse(output).or_else(|sentence| usage(format!("-o {}: {sentence}", output.display())))
+}
+
+/// Where the set or the files are that `--retry-failed` or `--verify-output` looks at.
+pub fn existing_output(args: &Args) -> Result<Location, UsageError> {
     if takes_stdout(args) {
         return usage("-o - leaves nothing behind that could be looked at; name a folder with -o");
     }
-    Ok(args.output.clone())
+    location(&args.output)
 }
 
 /// The command line with the flags before it that a set in the folder was made with, so that its further shards are like
 /// those that are there.
-pub fn with_flags_of_set(mut command_line: Vec<OsString>, folder: &Path) -> Vec<OsString> {
+pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
     // What cannot be read is found again when the set is opened.
-    if let Ok(Some(set)) = SetInfo::read(folder) {
+    if let Ok(Some(set)) = location(output).map_or(Ok(None), |output| SetInfo::read(&output)) {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
         for (flag, value) in set.settings {
             // A flag without a value is followed by another one.

@@ -79,14 +79,19 @@ impl Ledger<'_> {
         let units = &shards.options().units;
         let (number, row) = (units.number(job.index), units.row(job.index));
         if self.manifest.is_some() && self.present.as_ref().is_none_or(|present| present.number != number) {
-            let records = ShardRecords {
-                table: &shards.table(job.index),
-                shard: &units.name(number),
-                first: job.index - row,
-                caption_column: shards.options().caption_column.as_deref(),
-                made_with: &self.made_with,
-            };
-            match input::record_lines(records) {
+            let lines = shards.options().destination.location().map_or_else(
+                || Ok(Vec::new()),
+                |set| {
+                    input::record_lines(ShardRecords {
+                        set: &set,
+                        shard: &units.name(number),
+                        first: job.index - row,
+                        caption_column: shards.options().caption_column.as_deref(),
+                        made_with: &self.made_with,
+                    })
+                },
+            );
+            match lines {
                 Ok(lines) => self.present = Some(PresentRecords { number, lines }),
                 Err(error) => return self.fail(error),
             }

@@ -75,7 +75,6 @@ impl Committer {
     /// # Errors
     /// When a file cannot be written. What is there of the shard waits for the next run.
     pub fn commit(&self, unit: &Unit) -> Result<Committed, RunError> {
-        let _turn = lock(&self.turn);
         let path = self.target.path(&format!("{}.{}", unit.name, self.format.names().1));
         self.make(unit).map_err(|source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
@@ -90,7 +89,9 @@ impl Committer {
         let Some(finished) = made.finish()? else { return Ok(Committed::default()) };
         self.compare_types(&made.name, &finished.columns);
         let mut counts = Counts::default();
+        let turn = lock(&self.turn);
         let table = self.write_table(&finished, &mut counts)?;
+        drop(turn);
         let (tar_name, table_name) = (format!("{}.tar", made.name), format!("{}.parquet", made.name));
         let table = StoredFile { name: table_name.clone(), ..table };
         let mut files = vec![(finished.scratch.table.clone(), table_name)];

@@ -90,6 +90,13 @@ impl Marker {
         text.push(b'\n');
         Ok(text)
     }
+
+    /// Whether the files of the other shard have the same content.
+    #[must_use]
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        let (one, other) = (&self.fetchimg, &other.fetchimg);
+        (&one.data, &one.metadata) == (&other.data, &other.metadata)
+    }
 }
 
 /// Counts the rows of a shard.

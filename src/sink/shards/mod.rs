@@ -8,7 +8,7 @@
 //! | `commit`, `table`, `marker` | a complete shard: its table, its marker |
 //! | `target` | where complete shards go |
 //! | `preview` | what a run would find, without changes |
-//! | `set` | what a folder of shards holds, and who works in it |
+//! | `set` | what a folder or a store of shards holds, and who works in it |
 //! | `verify` | compares a set with what it says of itself |
 //! | `stream` | one tar stream on standard output |
 //!
@@ -50,7 +50,9 @@ use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
 use crate::util::human::Count;
-use crate::util::private_file::{self, remove_if_there};
+use crate::util::location::Location;
+use crate::util::private_file;
+use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 
 pub use self::marker::{Origin, SUFFIX as MARKER_SUFFIX, StoredFile};
@@ -91,10 +93,24 @@ pub enum OutputFormat {
 pub enum Destination {
     /// Shards in this folder.
     Folder(PathBuf),
+    /// Shards below this prefix of an object store.
+    Store(StoreUrl),
     /// One tar stream on standard output.
     Stdout,
     /// Nowhere: images are checked and counted (`--sample`).
     Nowhere,
+}
+
+impl Destination {
+    /// Where the shards are, if it is for shards.
+    #[must_use]
+    pub fn location(&self) -> Option<Location> {
+        match self {
+            Self::Folder(root) => Some(Location::Folder(root.clone())),
+            Self::Store(url) => Some(Location::Store(url.clone())),
+            Self::Stdout | Self::Nowhere => None,
+        }
+    }
 }
 
 /// How a set is made.
@@ -104,6 +120,9 @@ pub struct Options {
     pub format: OutputFormat,
     /// Where it goes.
     pub destination: Destination,
+    /// The folder in which open shards wait for an object store; `None`: that of the system for what is temporary
+    /// (`--scratch`).
+    pub scratch: Option<PathBuf>,
     /// How the list is cut.
     pub units: Units,
     /// The column of the list with the caption.
@@ -243,6 +262,13 @@ impl Shards {
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
+            Destination::Store(url) => {
+                let flags = (options.replaces, options.units.is_shared());
+                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
+                let committer = Committer::new(Target::Store(url.clone()), &options);
+                let parts = folder.parts.clone();
+                (Output::Set { committer: Arc::new(committer), folder }, parts)
+            }
             other => {
                 let folder = tempfile::tempdir().map_err(RunError::System)?;
                 let parts = temporary.insert(folder).path().to_owned();
@@ -295,6 +321,7 @@ impl Shards {
     pub fn root(&self) -> PathBuf {
         match &self.options.destination {
             Destination::Folder(root) => root.clone(),
+            Destination::Store(url) => url.to_string().into(),
             Destination::Stdout => "standard output".into(),
             Destination::Nowhere => "nowhere".into(),
         }
@@ -319,7 +346,7 @@ impl Shards {
             return Ok(());
         };
         if !self.options.replaces {
-            let marker = committer.target().marker(&name);
+            let marker = committer.target().marker(&name).await;
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
             if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
                 if marker.fetchimg.settings != self.settings {
@@ -615,13 +642,13 @@ impl Shards {
         if !self.options.replaces || self.options.units.is_shared() {
             return Ok(());
         }
-        let fail = |source| RunError::Output { path: folder.root.clone(), source };
+        let fail = |source| RunError::Output { path: self.root(), source };
         let end = self.entered.load(Ordering::Relaxed);
-        for name in shard_names(&folder.root).map_err(fail)? {
+        for name in shard_names(&folder.root.names().map_err(fail)?) {
             if name.parse::<u64>().is_ok_and(|number| number >= end) {
                 // The marker first: without it, the other files are no shard.
                 for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
-                    remove_if_there(&folder.root.join(format!("{name}{suffix}"))).map_err(fail)?;
+                    folder.root.remove(&format!("{name}{suffix}")).map_err(fail)?;
                 }
             }
         }
@@ -646,14 +673,7 @@ impl Shards {
         let totals = matches!(self.output, Output::Set { .. }).then(|| *lock(&self.totals))?;
         Some(ShardTotals { unfinished: self.open_count(), ..totals })
     }
-
-    /// The path of the table of a shard that is there.
-    #[must_use]
-    pub fn table(&self, index: u64) -> PathBuf {
-        self.root().join(format!("{}.parquet", self.options.units.name(self.options.units.number(index))))
-    }
 }
-
 /// A shard that is there is another one.
 fn other_shard(root: &Path, format: OutputFormat, (name, sentence): (&str, String)) -> RunError {
     let path = root.join(format!("{name}.{}", format.names().1));
@@ -666,12 +686,12 @@ const OTHER_OPTIONS: &str = "it was made with other options; --overwrite makes i
 /// What an unfinished shard must have been made with. Which rows are tried again depends on the shards of the list that are
 /// complete, too.
 fn scratch_settings(settings: &str, options: &Options) -> Result<String, RunError> {
-    let (Some(_), Destination::Folder(root)) = (&options.units.retries, &options.destination) else {
+    let (Some(_), Some(root)) = (&options.units.retries, options.destination.location()) else {
         return Ok(settings.to_owned());
     };
-    let fail = |source| RunError::Output { path: root.clone(), source };
+    let fail = |source| RunError::Output { path: root.root(), source };
     let mut digest = Sha256::new_with_prefix(settings);
-    for name in shard_names(root).map_err(fail)?.iter().filter(|name| !is_retry_name(name)) {
+    for name in shard_names(&root.names().map_err(fail)?).iter().filter(|name| !is_retry_name(name)) {
         digest.update(format!("\n{name}"));
     }
     Ok(hex(&digest.finalize()))

@@ -1,17 +1,20 @@
 //! What a run that makes shards would find in its folder (`--dry-run`). Nothing is created or changed.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
 
-use super::target::{ShardFolder, Target};
+use super::target::{read_marker, shard_names};
 use super::unit::{KeyRules, Unit, UnitError};
-use super::{Destination, MARKER_SUFFIX, OTHER_OPTIONS, Options, OutputFormat, PresentShard, other_shard, set};
+use super::{MARKER_SUFFIX, OTHER_OPTIONS, Options, OutputFormat, PresentShard, other_shard, set};
 use crate::record::{Row, RunError};
+use crate::util::location::Location;
 
 /// A set, as a run would find it.
 #[derive(Debug)]
 pub struct Preview {
-    /// The folder and the shards in it; `None` if the run does not make any.
-    found: Option<(PathBuf, Target)>,
+    /// Where the set is, with the names of the shards in it; `None` if the run leaves none as they are.
+    found: Option<(Location, BTreeSet<String>)>,
     format: OutputFormat,
     settings: String,
     present: Option<PresentShard>,
@@ -24,15 +27,17 @@ impl Preview {
     /// When the run would be refused.
     pub fn open(options: &Options) -> Result<Self, RunError> {
         let info = options.info();
-        let found = match &options.destination {
-            Destination::Folder(root) => {
-                set::refuse_file(root)?;
-                set::check(root, &info, options.replaces)?;
-                let target = Target::Folder(ShardFolder::new(root.clone(), PathBuf::new(), false));
-                Some((root.clone(), target)).filter(|_| !options.replaces)
-            }
-            Destination::Stdout | Destination::Nowhere => None,
-        };
+        let mut found = None;
+        if let Some(root) = options.destination.location() {
+            root.folder().map_or(Ok(()), set::refuse_file)?;
+            set::check(&root, &info, options.replaces)?;
+            let shards = match root.names() {
+                Ok(names) => shard_names(&names),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(source) => return Err(RunError::Output { path: root.root(), source }),
+            };
+            found = Some((root, shards.into_iter().collect())).filter(|_| !options.replaces);
+        }
         Ok(Self { found, format: options.format, settings: info.digest(), present: None })
     }
 
@@ -42,14 +47,16 @@ impl Preview {
     /// When the run would be refused because of this shard or of the one before it.
     pub fn enter(&mut self, number: u64, name: &str) -> Result<bool, RunError> {
         self.end()?;
-        let Some((root, target)) = &self.found else { return Ok(false) };
-        let marker = target.marker(name);
-        let path = || root.join(format!("{name}{MARKER_SUFFIX}"));
+        let Some((root, _)) = self.found.as_ref().filter(|(_, shards)| shards.contains(name)) else {
+            return Ok(false);
+        };
+        let path = || root.path(&format!("{name}{MARKER_SUFFIX}"));
+        let marker = read_marker(root, name);
         let Some(marker) = marker.map_err(|source| RunError::Output { path: path(), source })? else {
             return Ok(false);
         };
         if marker.fetchimg.settings != self.settings {
-            return Err(other_shard(root, self.format, (name, OTHER_OPTIONS.to_owned())));
+            return Err(other_shard(&root.root(), self.format, (name, OTHER_OPTIONS.to_owned())));
         }
         self.present = Some(PresentShard::new(marker, Unit::without_files(number, name.to_owned())));
         Ok(true)
@@ -79,10 +86,10 @@ impl Preview {
     /// When it was made from other rows.
     pub fn end(&mut self) -> Result<(), RunError> {
         let Some(present) = self.present.take() else { return Ok(()) };
-        let root = self.found.as_ref().map_or(Path::new(""), |(root, _)| root);
+        let root = self.found.as_ref().map_or_else(PathBuf::new, |(root, _)| root.root());
         match present.difference() {
             None => Ok(()),
-            Some(sentence) => Err(other_shard(root, self.format, (&present.unit.name, sentence))),
+            Some(sentence) => Err(other_shard(&root, self.format, (&present.unit.name, sentence))),
         }
     }
 }

@@ -2,9 +2,7 @@
 //! the number of rows.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _};
-use std::path::Path;
 
 use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest as _, Sha256};
@@ -13,10 +11,11 @@ use super::OutputFormat;
 use super::marker::{Marker, SUFFIX, StoredFile};
 use super::set::{FILE, SetInfo};
 use super::tar::{self, TarEnd};
-use super::target::shard_names;
+use super::target::{read_marker, shard_names};
 use super::units::is_retry_name;
 use crate::record::hex;
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::private_file;
 
 /// What is wrong with a shard, and what to do about it.
@@ -41,13 +40,14 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at all shards in a folder.
+/// Looks at all shards of a set.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn verify(root: &Path) -> io::Result<Verdict> {
+/// When its folder or its prefix cannot be read.
+pub fn verify(root: &Location) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let names = shard_names(root)?;
+    let files = root.names()?;
+    let names = shard_names(&files);
     let set_file = match SetInfo::read(root) {
         Ok(Some(_)) => None,
         Ok(None) => Some("it is missing; the command that makes the set writes it anew".to_owned()),
@@ -57,13 +57,13 @@ pub fn verify(root: &Path) -> io::Result<Verdict> {
     for name in &names {
         verdict.shards += 1;
         let mut find = |what: String| verdict.findings.push(Finding { name: name.clone(), what });
-        let marker = match fs::read(root.join(format!("{name}{SUFFIX}"))).map(|text| Marker::parse(&text)) {
-            Ok(Ok(Some(marker))) => marker,
-            Ok(Ok(None)) => {
+        let marker = match read_marker(root, name) {
+            Ok(Some(marker)) => marker,
+            Ok(None) => {
                 find(format!("its marker is empty or torn, so the shard is no part of the set; {}", maker(name)));
                 continue;
             }
-            Ok(Err(_)) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
                 continue;
             }
@@ -81,14 +81,15 @@ pub fn verify(root: &Path) -> io::Result<Verdict> {
         verdict.samples += marker.successes;
     }
     let known = names.into_iter().collect::<BTreeSet<_>>();
-    for name in file_names(root)? {
+    for name in files {
         let shard = name.strip_suffix(".tar").or_else(|| name.strip_suffix(".parquet"));
         if let Some(shard) = shard.filter(|shard| !shard.starts_with('.') && !known.contains(*shard)) {
             let what = format!("it has no marker, so it is no part of the set; {}", what_of_stray(shard));
             verdict.findings.push(Finding { name, what });
         }
     }
-    for name in file_names(&root.join(private_file::FOLDER).join("shards")).unwrap_or_default() {
+    let scratch = root.folder().map(|root| Location::Folder(root.join(private_file::FOLDER).join("shards")));
+    for name in scratch.and_then(|scratch| scratch.names().ok()).unwrap_or_default() {
         let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) else { continue };
         let what = if is_retry_name(shard) {
             "it is not complete; --retry-failed goes on with it"
@@ -125,17 +126,8 @@ fn what_of_stray(shard: &str) -> &'static str {
     }
 }
 
-fn file_names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
 /// What is wrong with a shard, if something is.
-fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let origin = &marker.fetchimg;
     for stored in [Some(&origin.data), origin.metadata.as_ref()].into_iter().flatten() {
         if let Some(what) = compare(root, stored)? {
@@ -143,7 +135,7 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
         }
     }
     let table = origin.metadata.as_ref().unwrap_or(&origin.data);
-    let file = File::open(root.join(&table.name))?;
+    let file = root.open(&table.name)?;
     let Ok(rows) = ParquetMetaDataReader::new().parse_and_finish(&file) else {
         return Ok(Some(format!("{} is no Parquet file", table.name)));
     };
@@ -162,10 +154,10 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at_tar(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let name = &marker.fetchimg.data.name;
-    let file = File::open(root.join(name))?;
-    let length = file.metadata()?.len();
+    let file = root.open(name)?;
+    let length = file.length()?;
     let (mut records, mut files) = (0, BTreeSet::new());
     let mut twice = None;
     let end = tar::walk(&mut BufReader::new(file), length, |entry| {
@@ -185,13 +177,13 @@ fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
 }
 
 /// Compares a file with what its marker says.
-fn compare(root: &Path, stored: &StoredFile) -> io::Result<Option<String>> {
+fn compare(root: &Location, stored: &StoredFile) -> io::Result<Option<String>> {
     let StoredFile { name, bytes, sha256 } = stored;
-    let mut file = match File::open(root.join(name)) {
+    let mut file = match root.open(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{name} is missing"))),
         opened => opened?,
     };
-    let length = file.metadata()?.len();
+    let length = file.length()?;
     if length != *bytes {
         return Ok(Some(format!("{name} has {} bytes, and the marker says {}", Count(length), Count(*bytes))));
     }
