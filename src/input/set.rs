@@ -192,11 +192,7 @@ fn unreadable(set: &Location, shard: &str, source: &io::Error) -> RunError {
 }
 
 /// The record of a row of a table.
-fn record_of(
-    row: &TableRow,
-    columns: &ListColumns,
-    (from, index): (ShardRecords<'_>, u64),
-) -> Map<String, Value> {
+fn record_of(row: &TableRow, columns: &ListColumns, (from, index): (ShardRecords<'_>, u64)) -> Map<String, Value> {
     let get = |name: &str| columns.get(row, name);
     let mut record = Map::new();
     let mut put = |name: &str, value: Value| {

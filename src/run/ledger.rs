@@ -25,13 +25,13 @@ use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::naming::{Namer, Template};
 use crate::progress::Counters;
+#[cfg(feature = "parquet")]
+use crate::record::MadeWith;
 use crate::record::{
     Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, RecordLine, Row,
     RunError, Skipped,
 };
 use crate::report::Tally;
-#[cfg(feature = "parquet")]
-use crate::record::MadeWith;
 #[cfg(feature = "parquet")]
 use crate::sink::Shards;
 use crate::sink::{Receipt, Sink};

@@ -42,8 +42,7 @@ pub fn run(root: &Location, state: Option<&Path>) -> Result<Exit, RunError> {
     let fail = |source| RunError::Journal { path: root.root(), source };
     let is_set = match SetInfo::read(root) {
         Ok(None) => {
-            root.folder().and_then(journal_of).is_none()
-                && complete_shards(root).is_ok_and(|shards| !shards.is_empty())
+            root.folder().and_then(journal_of).is_none() && complete_shards(root).is_ok_and(|shards| !shards.is_empty())
         }
         // What is wrong with the file is one of the findings.
         Ok(Some(_)) => true,

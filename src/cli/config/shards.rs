@@ -126,7 +126,9 @@ fn shard_name(name: &str) -> Result<String, UsageError> {
         return usage(format!("--shard {name}: a shard has a name of letters, digits, - and _, such as 00012"));
     }
     if is_retry_name(name) {
-        return usage(format!("--shard {name}: such names are those of the shards that --retry-failed makes; choose another"));
+        return usage(format!(
+            "--shard {name}: such names are those of the shards that --retry-failed makes; choose another"
+        ));
     }
     Ok(name.to_owned())
 }

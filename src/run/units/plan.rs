@@ -57,10 +57,12 @@ struct Plan<'a> {
 /// When the lists cannot be read.
 pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
+    // A run that would be refused leaves an earlier manifest as it is.
+    let preview = Preview::open(&set.shards)?;
     let mut manifest = manifest(options, |path| create(path, &lists, |_| false))?;
     let mut plan = Plan {
         set,
-        preview: Preview::open(&set.shards)?,
+        preview,
         units: Arc::new(Units { retries: super::retries(options, set)?, ..set.shards.units.clone() }),
         dedupes: options.row_identity == RowIdentity::Url,
         hasher: RandomState::new(),

@@ -134,7 +134,8 @@ impl Committer {
     fn compare_types(&self, shard: &str, columns: &[(Arc<str>, Option<ColumnType>)]) {
         let mut known = lock(&self.found_types);
         for (name, ty) in columns {
-            if self.column_types.iter().any(|(stated, _)| stated == name) || Some(&**name) == self.caption_column.as_deref()
+            if self.column_types.iter().any(|(stated, _)| stated == name)
+                || Some(&**name) == self.caption_column.as_deref()
             {
                 continue;
             }

@@ -576,8 +576,7 @@ impl Shards {
             return;
         }
         self.committed.fetch_add(1, Ordering::Relaxed);
-        let (committer, failure, totals) =
-            (Arc::clone(committer), Arc::clone(&self.failure), Arc::clone(&self.totals));
+        let (committer, failure, totals) = (Arc::clone(committer), Arc::clone(&self.failure), Arc::clone(&self.totals));
         let commit = tokio::task::spawn_blocking(move || match committer.commit(&unit) {
             Ok(Committed { rows, samples, bytes }) => {
                 let mut totals = lock(&totals);

@@ -280,7 +280,9 @@ impl Unit {
             Some(found) if found.settings != header.settings && !conditions.gives_way => {
                 return Err(UnitError::OtherOrigin);
             }
-            Some(found) if found.settings == header.settings => files.recover(&mut state, first.len() as u64, reader, &row_of)?,
+            Some(found) if found.settings == header.settings => {
+                files.recover(&mut state, first.len() as u64, reader, &row_of)?
+            }
             _ => {
                 files.tar.set_len(0)?;
                 files.log.set_len(0)?;

@@ -103,11 +103,7 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
 
 /// What makes a shard anew that does not exist.
 fn maker(name: &str) -> &'static str {
-    if is_retry_name(name) {
-        "--retry-failed fetches its rows again"
-    } else {
-        "the same command makes the shard anew"
-    }
+    if is_retry_name(name) { "--retry-failed fetches its rows again" } else { "the same command makes the shard anew" }
 }
 
 fn remedy(name: &str) -> String {
