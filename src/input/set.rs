@@ -14,6 +14,7 @@ use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::{ColumnType, Extra, RunError};
 use crate::util::human::Count;
 use crate::util::location::{Location, OpenFile};
+use crate::util::store::StoreUrl;
 use crate::util::{private_file, redact};
 
 /// The columns of a table that say how a row ended.
@@ -47,6 +48,9 @@ const RECORD_COLUMNS: [&str; 27] = [
     "image",
 ];
 
+/// Parquet files in a store whose columns are looked at at the same time.
+const MAX_FOOTERS_AT_ONCE: usize = 16;
+
 /// The types of the columns of the lists, if all of them are Parquet files; otherwise none are stated.
 ///
 /// # Errors
@@ -54,6 +58,13 @@ const RECORD_COLUMNS: [&str; 27] = [
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
     let mut types = Vec::<(Arc<str>, ColumnType)>::new();
     for source in sources {
+        if let Source::Stored(prefix, pattern) = source {
+            let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
+            for (name, ty) in found {
+                add(&mut types, name, ty);
+            }
+            continue;
+        }
         let file = match source {
             Source::File(path) => parquet_file(path),
             // Further shards of a set are like those that are there.
@@ -66,13 +77,39 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
         let Some(file) = file else { return Ok(Vec::new()) };
         // What is wrong with the list is found again when its rows are read.
         for (name, ty) in table::column_types(&file).unwrap_or_default() {
-            match types.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, known)) => *known = known.or(ty),
-                None => types.push((name, ty)),
-            }
+            add(&mut types, name, ty);
         }
     }
     Ok(types)
+}
+
+fn add(types: &mut Vec<(Arc<str>, ColumnType)>, name: Arc<str>, ty: ColumnType) {
+    match types.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = known.or(ty),
+        None => types.push((name, ty)),
+    }
+}
+
+/// The columns of the Parquet files in a store, of all in turn; `None` if one of them is none. Several are asked at the same
+/// time, because each takes some requests.
+fn column_types_in_store(prefix: &StoreUrl, pattern: &str) -> Option<Vec<(Arc<str>, ColumnType)>> {
+    let location = Location::Store(prefix.clone());
+    let names = prefix.matching(pattern).ok()?;
+    let types_of = |name: &String| {
+        let mut file = location.open(name).ok()?;
+        let mut head = [0; 4];
+        file.read_exact(&mut head).ok()?;
+        (head == *b"PAR1").then(|| table::column_types(&file).unwrap_or_default())
+    };
+    let mut types = Vec::new();
+    for names in names.chunks(MAX_FOOTERS_AT_ONCE) {
+        let found = std::thread::scope(|scope| {
+            let threads = names.iter().map(|name| scope.spawn(|| types_of(name))).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect::<Option<Vec<_>>>()
+        });
+        types.extend(found?.into_iter().flatten());
+    }
+    Some(types)
 }
 
 /// The file, if it is a regular one that begins as Parquet.

@@ -4,8 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
 use crate::common::s3::{ACCESS_KEY, Fault, S3, SECRET_KEY, SESSION_TOKEN, What};
@@ -382,4 +388,70 @@ fn damage_in_the_store_is_named() {
     let nothing = store.known_to(fetchimg().args(["--verify-output", "-o", "s3://bucket/none"])).run();
     assert_eq!(nothing.status, Some(3), "{nothing}");
     assert!(nothing.stderr.contains("there is no set in it"), "{nothing}");
+}
+
+/// A Parquet list with a column that no record can hold, of so many bytes for each row.
+fn parquet_list(urls: &[String], bytes: usize) -> Vec<u8> {
+    let schema = "message list { required binary blob; required binary url (UTF8); required binary text (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut writer =
+        SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::builder().build())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let blobs = urls.iter().map(|_| ByteArray::from((0..bytes).map(|_| fastrand::u8(..)).collect::<Vec<_>>()));
+    let texts = urls.iter().map(|url| ByteArray::from(url.as_str()));
+    for values in [blobs.collect::<Vec<_>>(), texts.clone().collect(), texts.collect()] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn lists_lie_in_the_store_and_of_parquet_only_what_is_needed_is_read() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let urls = lines(&server, 40);
+    store.put("lists/part-2.parquet", parquet_list(&urls[10..20], 1_000_000));
+    store.put("lists/part-1.parquet", parquet_list(&urls[..10], 1_000_000));
+    store.put("lists/part-1.parquet.crc", "x");
+    store.put("lists/deeper/part-3.parquet", "x");
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    compressed.write_all(format!("text,url\nt,{}\n", urls[20..30].join("\nt,")).as_bytes()).unwrap();
+    store.put("lists/more.csv.gz", compressed.finish().unwrap());
+    let rows = urls[30..].iter().map(|url| format!("{{\"url\":\"{url}\"}}\n")).collect::<String>();
+    store.put("lists/more.jsonl", rows);
+    store.fault(Fault { every: 4, ..Fault::always("GET", "", What::Refuse(503, "SlowDown")) });
+    let lists = ["s3://bucket/lists/part-*.parquet", "s3://bucket/lists/more.csv.gz", "s3://bucket/lists/more.jsonl"];
+    let run = store.known_to(fetchimg().in_dir(&dir).args(lists)).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    for index in [0, 9, 10, 19, 20, 30, 39] {
+        assert_eq!(run.record(index)["url"], urls[usize::try_from(index).unwrap()], "in the order of the lists\n{run}");
+    }
+    assert_eq!(run.record(12)["extra"]["text"], urls[12], "{run}");
+    assert!(store.bytes_out() < 6_000_000, "{} of 20 MB were read", store.bytes_out());
+    // A set of them, and one list twice.
+    let again = store.known_to(fetchimg().in_dir(&dir).arg(lists[0]).args(SET).args(["--shard-size", "20"])).run();
+    assert_eq!(again.status, Some(0), "{again}");
+    let (columns, rows) = table(store.object("a/set/00000.parquet"));
+    assert_eq!((columns[0].as_str(), rows.len()), ("text", 20), "{again}");
+}
+
+#[test]
+fn lists_that_are_not_in_the_store_are_said_in_a_sentence() {
+    let (store, closed) = (S3::start(), ClosedPort::new());
+    store.put("lists/a.parquet", "no Parquet");
+    for (list, expected) in [
+        ("s3://bucket/lists/none.csv", "cannot read the list s3://bucket/lists/none.csv: it is not in the bucket"),
+        ("s3://bucket/lists/*.csv", "cannot read the list s3://bucket/lists/*.csv: no object is called so"),
+        ("s3://other/lists/*.csv", "there is no bucket other"),
+        ("s3://bucket/lists/a.parquet", "s3://bucket/lists/a.parquet"),
+    ] {
+        let run = store.known_to(fetchimg().arg(list)).run();
+        assert_eq!(run.status, Some(3), "{run}");
+        assert!(run.stderr.contains(expected), "{expected}\n{run}");
+    }
+    let run = store.known_to(fetchimg().arg("s3://bucket/a.csv")).env("AWS_ENDPOINT_URL", closed.url("")).run();
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("no connection to 127.0.0.1:"), "{run}");
 }
