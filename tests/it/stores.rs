@@ -419,8 +419,8 @@ fn lists_lie_in_the_store_and_of_parquet_only_what_is_needed_is_read() {
     let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     compressed.write_all(format!("text,url\nt,{}\n", urls[20..30].join("\nt,")).as_bytes()).unwrap();
     store.put("lists/more.csv.gz", compressed.finish().unwrap());
-    let rows = urls[30..].iter().map(|url| format!("{{\"url\":\"{url}\"}}\n")).collect::<String>();
-    store.put("lists/more.jsonl", rows);
+    let rows = urls[30..].iter().map(|url| format!("{{\"url\":\"{url}\"}}")).collect::<Vec<_>>();
+    store.put("lists/more.jsonl", rows.join("\n"));
     store.fault(Fault { every: 4, ..Fault::always("GET", "", What::Refuse(503, "SlowDown")) });
     let lists = ["s3://bucket/lists/part-*.parquet", "s3://bucket/lists/more.csv.gz", "s3://bucket/lists/more.jsonl"];
     let run = store.known_to(fetchimg().in_dir(&dir).args(lists)).run();
