@@ -15,6 +15,7 @@ use crate::record::{ColumnType, Extra, MadeWith, RunError};
 use crate::util::human::Count;
 use crate::util::location::{Location, OpenFile};
 use crate::util::shell::quoted;
+use crate::util::store::StoreUrl;
 use crate::util::{private_file, redact};
 
 /// The columns of a table that are not those of the list, where the table itself does not say it.
@@ -98,22 +99,26 @@ impl ListColumns {
     }
 }
 
+/// Parquet files in a store whose columns are looked at at the same time.
+const MAX_FOOTERS_AT_ONCE: usize = 16;
+
 /// The types of the columns of the lists, if all of them are Parquet files; otherwise none are stated.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
     let mut types = Vec::<(Arc<str>, ColumnType)>::new();
-    let mut add = |name: Arc<str>, ty: ColumnType| match types.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = known.or(ty),
-        None => types.push((name, ty)),
-    };
     for source in sources {
         match source {
+            Source::Stored(prefix, pattern) => {
+                let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
+                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
+            }
             Source::File(path) => {
                 let Some(file) = parquet_file(path) else { return Ok(Vec::new()) };
                 // What is wrong with the list is found again when its rows are read.
-                table::column_types(&file).unwrap_or_default().into_iter().for_each(|(name, ty)| add(name, ty));
+                let found = table::column_types(&file).unwrap_or_default();
+                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
             }
             // What is tried again has the types that it has in the set.
             Source::FailedOf(set) => {
@@ -123,7 +128,7 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
                     let Ok(columns) = ListColumns::of(&file) else { continue };
                     for (column, ty) in table::column_types(&file).unwrap_or_default() {
                         if let Some(name) = columns.name(&column) {
-                            add(name.into(), ty);
+                            add(&mut types, name.into(), ty);
                         }
                     }
                 }
@@ -137,6 +142,35 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
 /// The table of a shard.
 fn table_of(shard: &str) -> String {
     format!("{shard}.parquet")
+}
+
+fn add(types: &mut Vec<(Arc<str>, ColumnType)>, name: Arc<str>, ty: ColumnType) {
+    match types.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = known.or(ty),
+        None => types.push((name, ty)),
+    }
+}
+
+/// The columns of the Parquet files in a store, of all in turn; `None` if one of them is none. Several are asked at the same
+/// time, because each takes some requests.
+fn column_types_in_store(prefix: &StoreUrl, pattern: &str) -> Option<Vec<(Arc<str>, ColumnType)>> {
+    let location = Location::Store(prefix.clone());
+    let names = prefix.matching(pattern).ok()?;
+    let types_of = |name: &String| {
+        let mut file = location.open(name).ok()?;
+        let mut head = [0; 4];
+        file.read_exact(&mut head).ok()?;
+        (head == *b"PAR1").then(|| table::column_types(&file).unwrap_or_default())
+    };
+    let mut types = Vec::new();
+    for names in names.chunks(MAX_FOOTERS_AT_ONCE) {
+        let found = std::thread::scope(|scope| {
+            let threads = names.iter().map(|name| scope.spawn(|| types_of(name))).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect::<Option<Vec<_>>>()
+        });
+        types.extend(found?.into_iter().flatten());
+    }
+    Some(types)
 }
 
 /// The file, if it is a regular one that begins as Parquet.

@@ -36,7 +36,7 @@ pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
     let shards = Shards::open(shard_options)?;
     let folder = match &set.shards.destination {
         Destination::Folder(root) => FolderView::open(root, None)?,
-        _ => FolderView::open(shards.spill_dir().path(), None)?,
+        _ => FolderView::open(shards.temporary().unwrap_or_else(|| shards.spill_dir().path()), None)?,
     };
     Ok(State {
         sink: Arc::new(Sink::Shards(Box::new(shards))),

@@ -139,6 +139,26 @@ impl OpenFile {
             Self::Object(object) => Ok(object.length()),
         }
     }
+
+    /// Another handle of it. Those of a file on a disk share one position; that of an object is at its beginning.
+    ///
+    /// # Errors
+    /// When the process has too many open files.
+    pub fn another(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Disk(file) => Self::Disk(file.try_clone()?),
+            Self::Object(object) => Self::Object(object.at(0)),
+        })
+    }
+
+    /// Whether it can be read from any position: it is no pipe.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        match self {
+            Self::Disk(file) => file.metadata().is_ok_and(|metadata| metadata.is_file()),
+            Self::Object(_) => true,
+        }
+    }
 }
 
 impl Read for OpenFile {
@@ -159,6 +179,7 @@ impl Seek for OpenFile {
     }
 }
 
+#[cfg(feature = "parquet")]
 mod parquet {
     use std::io::{self, BufReader, Read};
 

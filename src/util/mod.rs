@@ -4,7 +4,6 @@ pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
 pub mod human;
-#[cfg(feature = "parquet")]
 pub mod location;
 mod lock;
 pub mod private_file;
@@ -12,7 +11,6 @@ pub mod raw_json;
 pub mod redact;
 pub mod run_id;
 pub mod shell;
-#[cfg(feature = "parquet")]
 pub mod store;
 
 pub use self::lock::lock;

@@ -58,6 +58,7 @@ mod shards;
 mod shortfalls;
 mod state_folder;
 mod status;
+mod stores;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;

@@ -169,7 +169,7 @@ pub struct Shards {
     /// The number behind that of the last shard whose rows were read.
     entered: AtomicU64,
     failure: Arc<Mutex<Option<RunError>>>,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 /// Where samples go.
@@ -266,6 +266,7 @@ impl Shards {
                 let flags = (options.replaces, options.units.is_shared());
                 let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
                 let committer = Committer::new(Target::Store(url.clone()), &options);
+                temporary = Some(tempfile::tempdir().map_err(RunError::System)?);
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
@@ -300,7 +301,7 @@ impl Shards {
             totals: Arc::default(),
             entered: AtomicU64::new(0),
             failure,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -314,6 +315,12 @@ impl Shards {
     #[must_use]
     pub const fn spill_dir(&self) -> &SpillDir {
         &self.spill_dir
+    }
+
+    /// A folder for what a run notes of itself, if the output is none. It is removed at the end.
+    #[must_use]
+    pub fn temporary(&self) -> Option<&Path> {
+        self.temporary.as_ref().map(tempfile::TempDir::path)
     }
 
     /// The path of the output, for messages.

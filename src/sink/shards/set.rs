@@ -276,7 +276,9 @@ fn note_in_store(url: &StoreUrl, text: &[u8]) -> io::Result<()> {
     let there = match store.get(FILE) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            store.create(FILE, text.to_vec())?;
+            if store.create(FILE, text.to_vec())? == Creation::Unsupported {
+                store.put(FILE, text.to_vec())?;
+            }
             store.get(FILE)?
         }
         Err(error) => return Err(error),

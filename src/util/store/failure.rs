@@ -156,6 +156,7 @@ impl Context {
                     format!("{endpoint} forbids it: these credentials may not do that in the bucket {bucket}");
                 return (PermissionDenied, sentence);
             }
+            ("NotImplemented", Some(status)) => format!("{endpoint} answers {status} NotImplemented"),
             ("SlowDown" | "ServiceUnavailable" | "InternalError" | "ServerBusy", status)
             | ("", status @ Some(500..)) => {
                 let status = status.map(|status| format!("{status} ")).unwrap_or_default();

@@ -148,6 +148,24 @@ impl StoreUrl {
         (!name.is_empty()).then(|| (Self { path: prefix.into(), store: Arc::default(), ..self.clone() }, name))
     }
 
+    /// The names of the objects right below this prefix that a pattern stands for, in order: `*` for any letters, `?` for one.
+    /// A name without these is itself, whether there is such an object or not.
+    ///
+    /// # Errors
+    /// When the objects cannot be listed, or none is called so ([`io::ErrorKind::NotFound`]).
+    pub fn matching(&self, pattern: &str) -> io::Result<Vec<String>> {
+        if !pattern.contains(['*', '?']) {
+            return Ok(vec![pattern.to_owned()]);
+        }
+        let mut names = self.store()?.names()?;
+        names.retain(|name| matches(pattern.as_bytes(), name.as_bytes()));
+        names.sort();
+        if names.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no object is called so"));
+        }
+        Ok(names)
+    }
+
     /// The store. It is asked nothing yet.
     ///
     /// # Errors
@@ -161,9 +179,49 @@ impl StoreUrl {
     }
 }
 
+/// Whether a pattern stands for a name.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    // Where the last star is in the pattern, and how much of the name it stands for at least.
+    let (mut at, mut read, mut star) = (0, 0, None);
+    while read < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, read));
+                at += 1;
+            }
+            Some(letter) if *letter == b'?' || *letter == name[read] => (at, read) = (at + 1, read + 1),
+            _ => match star {
+                Some((place, taken)) => {
+                    star = Some((place, taken + 1));
+                    (at, read) = (place + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|letter| *letter == b'*')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_stand_for_names() {
+        for (pattern, name, expected) in [
+            ("part-*.parquet", "part-00001.parquet", true),
+            ("part-*.parquet", "part-.parquet", true),
+            ("part-*.parquet", "part-1.parquet.crc", false),
+            ("part-?.csv", "part-1.csv", true),
+            ("part-?.csv", "part-10.csv", false),
+            ("*a*b*", "xaxxbabx", true),
+            ("*ab", "aab", true),
+            ("*", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn urls_name_a_bucket_and_a_prefix() {

@@ -12,6 +12,9 @@ use crate::util::lock;
 /// What one request fetches, in bytes.
 const BLOCK_BYTES: u64 = 1 << 20;
 
+/// Blocks that one request fetches at most, where an object is read from its beginning to its end.
+const MAX_BLOCKS_AHEAD: u64 = 8;
+
 /// Blocks that are kept. The columns of a Parquet file are read side by side, each from a place of its own.
 const MAX_BLOCKS: usize = 64;
 
@@ -29,8 +32,16 @@ struct OpenObject {
     length: u64,
     /// The entity tag of the version that was found first.
     version: Option<String>,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
     /// The blocks that were read last, by their numbers, the latest one in front.
-    blocks: Mutex<VecDeque<(u64, Bytes)>>,
+    kept: VecDeque<(u64, Bytes)>,
+    /// The block behind those that were fetched last, and their number.
+    next: u64,
+    ahead: u64,
 }
 
 impl Store {
@@ -63,21 +74,32 @@ impl ObjectReader {
 impl OpenObject {
     fn block(&self, number: u64) -> io::Result<Bytes> {
         let mut blocks = lock(&self.blocks);
-        if let Some(place) = blocks.iter().position(|(known, _)| *known == number) {
-            let block = blocks.remove(place).unwrap_or_default();
-            blocks.push_front(block.clone());
+        if let Some(place) = blocks.kept.iter().position(|(known, _)| *known == number) {
+            let block = blocks.kept.remove(place).unwrap_or_default();
+            blocks.kept.push_front(block.clone());
             return Ok(block.1);
         }
-        let begin = number * BLOCK_BYTES;
-        let range = begin..self.length.min(begin + BLOCK_BYTES);
+        let is_next = number == blocks.next && number > 0;
+        blocks.ahead = if is_next { (2 * blocks.ahead).min(MAX_BLOCKS_AHEAD) } else { 1 };
+        blocks.next = number + blocks.ahead;
+        let range = number * BLOCK_BYTES..self.length.min(blocks.next * BLOCK_BYTES);
         let expected = range.end - range.start;
         let bytes = Bytes::from(self.store.range(&self.name, range, self.version.as_deref())?);
         if bytes.len() as u64 != expected {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the store gave less of it than it is long"));
         }
-        blocks.truncate(MAX_BLOCKS - 1);
-        blocks.push_front((number, bytes.clone()));
-        Ok(bytes)
+        let block_bytes = usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX);
+        let mut pieces = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            pieces.push(rest.split_to(rest.len().min(block_bytes)));
+        }
+        blocks.kept.truncate(MAX_BLOCKS - pieces.len());
+        let first = pieces.first().cloned().unwrap_or_default();
+        for (piece, number) in pieces.into_iter().zip(number..).collect::<Vec<_>>().into_iter().rev() {
+            blocks.kept.push_front((number, piece));
+        }
+        Ok(first)
     }
 }
 
