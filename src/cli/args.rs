@@ -54,7 +54,7 @@ const STATUSES: &[(&str, &str)] = &[
     // As with curl, the last one counts; wrappers append their own.
     args_override_self = true,
     after_help = "Exit status: 0 every row is saved, knowingly skipped or refused by filters; 1 some rows failed; 2 the command line is \
-                  wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
+                  wrong; 3 the run could not start or go on; 129, 130 or 143 interrupted.",
     after_long_help = after_long_help()
 )]
 pub struct Args {

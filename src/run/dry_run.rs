@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{RowLog, adopt, create, manifest, print_report};
+use super::output::{RowLog, adopt, check_folders, create, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -52,12 +52,12 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         None => crate::sink::shards::refuse_set(&options.output)?,
     }
     let lists = Lists::open(&options.sources, &options.input)?;
+    check_folders(options)?;
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let mut unrecorded = folder.records_of_older_version()?;
     unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
     let gives_anew = options.existing == Existing::Replace || options.rename;
-    let mut changes = Changes::new(options).planning();
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
@@ -67,6 +67,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     };
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    let mut changes = Changes::new(options).planning(taken.counts);
     changes.find_shared(&mut journal)?;
     let gives_anew = gives_anew && !journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
@@ -117,7 +118,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let plan =
         DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
     // The error is told elsewhere, and there is nothing else to tell.
-    let is_no_list = plan.rows == 0 && matches!(result, Err(RunError::List { .. } | RunError::NotAList { .. }));
+    let is_no_list = plan.rows == 0 && result.as_ref().is_err_and(RunError::is_of_list);
     print_report(options, |mut out, format| {
         if format == ReportFormat::Json {
             plan.write_json(&mut out)

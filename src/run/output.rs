@@ -45,6 +45,45 @@ pub fn manifest(
     })
 }
 
+/// Checks that the folders exist of the files that a run writes beside the images, before anything is made. A folder that
+/// the run makes itself is as good.
+///
+/// # Errors
+/// When there is no such folder.
+pub fn check_folders(options: &Options) -> Result<(), RunError> {
+    let manifest = match &options.manifest {
+        Some(ManifestTarget::File(path)) => Some(path),
+        Some(ManifestTarget::Stdout) | None => None,
+    };
+    let reports = options.reports.files.iter().map(|(_, path)| path);
+    let metadata = options.metadata.as_ref().map(|metadata| &metadata.path);
+    let made = [Some(&*options.output), options.state.as_deref()];
+    let made = made.into_iter().flatten().filter_map(|folder| std::path::absolute(folder).ok()).collect::<Vec<_>>();
+    for path in manifest.into_iter().chain(reports).chain(metadata) {
+        let folder = parent(path);
+        let will_be_made =
+            || std::path::absolute(folder).is_ok_and(|folder| made.iter().any(|made| made.starts_with(&folder)));
+        if !folder.is_dir() && !will_be_made() {
+            return Err(no_folder(path, folder));
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a file.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The error of a file whose folder is not there.
+pub fn no_folder(path: &Path, folder: &Path) -> RunError {
+    let sentence = format!("there is no folder {}", escaped(&folder.to_string_lossy()));
+    RunError::Output { path: path.to_owned(), source: io::Error::new(io::ErrorKind::NotFound, sentence) }
+}
+
 /// Creates a file for records or a report. An existing file is overwritten, unless it is one of the lists or, as
 /// `is_private` says, a file that fetchimg keeps for itself.
 ///
@@ -204,7 +243,9 @@ impl RowLog {
             attempts = saved.attempts,
             bytes = saved.bytes,
             total_ms = saved.timing.total_ms,
-            "Downloaded: {} -> {}{}",
+            "{}: {} -> {}{}",
+            // From the stored file, without a request.
+            if saved.attempts == 0 { "Made anew" } else { "Downloaded" },
             url(),
             path(),
             contradiction(),
@@ -220,7 +261,7 @@ impl RowLog {
         let kind = ErrorKind::by_name(&failed.error, failed.http_status);
         let is_new = kind.is_some_and(|kind| !self.advised.contains(&kind));
         self.advised.extend(kind.filter(|_| is_new));
-        let advice = kind.and_then(ErrorKind::advice).filter(|_| is_new);
+        let advice = kind.and_then(|kind| kind.advice_on(&failed.message)).filter(|_| is_new);
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         // A row that could not be read has no URL. Its message says where it is in the list.
         let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", escaped(&record.url)) };

@@ -138,6 +138,10 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         existing,
         is_sample: options.sample.is_some(),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
+        #[cfg(feature = "parquet")]
+        is_retry: matches!(&*options.sources, [Source::FailedOf(_)]),
+        #[cfg(not(feature = "parquet"))]
+        is_retry: false,
     }
 }
 

@@ -196,7 +196,7 @@ fn what_was_made_of_other_pixels_is_fetched() {
         (&3.into(), &0.into(), &0.into())
     );
     let as_received = again(&first, &urls, &["--remake"]);
-    assert!(as_received.stdout.contains("made anew         2 images, 0 from stored files"), "{as_received}");
+    assert!(as_received.stdout.contains("made anew         2 images, all of them fetched again"), "{as_received}");
     assert_eq!(contents(&as_received), fresh(&urls, &[]), "{as_received}");
 }
 

@@ -429,13 +429,13 @@ fn a_list_that_is_none_is_told_in_one_sentence() {
     dir.write("good.txt", server.url("/png/300/b.png"));
     let run = fetchimg().in_dir(&dir).args(["bad.csv", "--report", "run.txt"]).run();
     assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
-    assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv is no list of URLs"), "{run}");
+    assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv has no column url, but link"), "{run}");
     let run = fetchimg().in_dir(&dir).args(["bad.csv", "--dry-run"]).run();
     assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
     // The rows before it have their numbers, and nothing says that the same command goes on.
     let run = fetchimg().in_dir(&dir).args(["good.txt", "bad.csv"]).run();
     assert_eq!(run.status, Some(3), "{run}");
-    assert_eq!([&run.stdout, &run.stderr].map(|text| text.matches("is no list of URLs").count()), [0, 1], "{run}");
+    assert_eq!([&run.stdout, &run.stderr].map(|text| text.matches("has no column url").count()), [0, 1], "{run}");
     assert!(run.stdout.ends_with("The list was not read to its end.\n"), "{run}");
     for text in [&run.stdout, &run.stderr] {
         assert!(!text.contains("goes on") && !text.contains("interrupted"), "{run}");

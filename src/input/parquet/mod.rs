@@ -350,11 +350,11 @@ mod tests {
             (no_text, "list is no list of URLs: its column id holds no text"),
             (
                 missing,
-                "list is no list of URLs: it has no column link, but caption, url, md5, id; name the one with --url-column",
+                "list has no column link, but caption, url, md5, id; name the one with --url-column",
             ),
             (
                 no_checksum,
-                "list is no list of URLs: it has no column sha1, as --checksum-column says, but caption, url, md5, id",
+                "list has no column sha1, as --checksum-column says, but caption, url, md5, id",
             ),
         ];
         for (options, what) in table {
