@@ -76,8 +76,11 @@ impl FailureGroups {
         for group in &groups {
             let is_new = !advised.contains(&group.kind);
             advised.push(group.kind);
-            let advice =
-                group.kind.advice_on(&group.message).filter(|_| is_new).map_or_else(String::new, |advice| format!("; {advice}"));
+            let advice = group
+                .kind
+                .advice_on(&group.message)
+                .filter(|_| is_new)
+                .map_or_else(String::new, |advice| format!("; {advice}"));
             lines.push(format!("{lead}: {group}{advice}"));
             told += group.count;
         }

@@ -238,10 +238,13 @@ fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
 fn last_lines(shared: &SharedScreen, observer: &Observer<impl Fn() -> Facts>) -> Vec<u8> {
     let lines = if shared.groups_failures { observer.failure_lines() } else { Vec::new() };
     let width = usize::from(Term::stderr().size().1).max(MIN_WRAPPED_WIDTH);
-    let lines = lines.iter().map(|line| with_short_urls(line, width - INDENT));
+    let lines = lines.iter().map(|line| with_short_urls(line, width - LEAD));
     let lines = lines.flat_map(|line| wrapped(&line, width, "", INDENT));
     lines.flat_map(|line| plain_line(&line, shared.style.colours)).collect()
 }
+
+/// What begins a line, `failed: `, so that a URL has room beside it.
+const LEAD: usize = 8;
 
 /// The indent of what follows a line that is too long for the terminal.
 const INDENT: usize = 2;

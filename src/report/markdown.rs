@@ -65,7 +65,8 @@ fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
         ("whole download", "whole download: median, p95, max"),
         ("at once", "at once"),
     ];
-    let is_given = |name: &str| report.modes.iter().any(|summary| figures(summary).iter().any(|(other, _)| *other == name));
+    let is_given =
+        |name: &str| report.modes.iter().any(|summary| figures(summary).iter().any(|(other, _)| *other == name));
     for (name, label) in names.into_iter().filter(|(name, _)| is_given(name)) {
         row(label, &|summary| {
             figures(summary).into_iter().find(|(other, _)| *other == name).map_or_else(String::new, |(_, value)| value)

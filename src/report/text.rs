@@ -32,13 +32,11 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 /// Writes the report beside what the command says elsewhere: an error that ended the run is not repeated, and a single URL
-/// gets a single line. It fits into the terminal on which it is shown, if that has fewer than 80 columns.
+/// gets a single line. It fits into this number of columns (see [`screen_columns`]).
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let terminal = Term::stdout().size_checked().or_else(|| Term::stderr().size_checked());
-    let columns = terminal.map_or(COLUMNS, |(_, width)| usize::from(width).clamp(MIN_COLUMNS, COLUMNS));
+pub fn print(out: &mut impl Write, report: &Report, columns: usize) -> io::Result<()> {
     let mut page = Page { out, columns };
     let rows = report.modes.iter().map(|summary| summary.rows).sum::<u64>();
     if report.closing.ending == Ending::ListFault && rows == 0 {
@@ -60,6 +58,13 @@ pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
             None => page.line("stopped early"),
         },
     }
+}
+
+/// The columns of a report on standard output, or on standard error: 80, or those of the terminal if it has fewer.
+#[must_use]
+pub fn screen_columns(is_on_stderr: bool) -> usize {
+    let terminal = if is_on_stderr { Term::stderr() } else { Term::stdout() };
+    terminal.size_checked().map_or(COLUMNS, |(_, width)| usize::from(width).clamp(MIN_COLUMNS, COLUMNS))
 }
 
 /// A terminal with fewer columns breaks lines itself.
@@ -88,9 +93,6 @@ impl<W: Write> Page<'_, W> {
     /// A name and its value, in two columns if there is room for them.
     fn item(&mut self, name: &str, value: &str) -> io::Result<()> {
         let lead = format!("  {name:<18}");
-        if lead.len() + value.chars().count() <= self.columns {
-            return writeln!(self.out, "{lead}{value}");
-        }
         if self.columns >= 2 * lead.len() + 20 {
             return self.wrap(value, &lead, lead.len(), self.columns);
         }

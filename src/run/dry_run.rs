@@ -15,8 +15,8 @@ use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
 use crate::fetch::Work;
 use crate::input::Lists;
-use crate::journal::Journal;
 use crate::journal::manifest::Manifest;
+use crate::journal::{Journal, JournalOptions};
 use crate::naming::{NamePreview, Namer};
 use crate::record::{Existing, Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
@@ -61,10 +61,9 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
-    let mut journal = match taken.counts {
-        None => Journal::open_overlay(&path, options.remembered(), |file| taken.mark_taken(file.path))?,
-        Some(_) => Journal::open_overlay_following(&path, options.remembered(), |naming| taken.follow(naming))?,
-    };
+    let opening =
+        JournalOptions { remembered: options.remembered(), is_overlay: true, follows: taken.counts.is_some() };
+    let mut journal = Journal::open(&path, opening, |naming| taken.follow(naming))?;
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
     let mut changes = Changes::new(options).planning(taken.counts);

@@ -11,6 +11,7 @@ use crate::journal::manifest::{Manifest, ManifestTarget};
 use crate::journal::{AdoptedFile, Journal};
 use crate::progress::attempts;
 use crate::record::{ErrorKind, Failed, Outcome, Reason, Record, RunError, Saved, Skipped};
+use crate::util::private_file;
 use crate::util::redact::escaped;
 
 /// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
@@ -63,7 +64,9 @@ pub fn check_folders(options: &Options) -> Result<(), RunError> {
         let folder = parent(path);
         let will_be_made =
             || std::path::absolute(folder).is_ok_and(|folder| made.iter().any(|made| made.starts_with(&folder)));
-        if !folder.is_dir() && !will_be_made() {
+        // What is among fetchimg's own files is refused later.
+        let is_own = folder.components().any(|part| private_file::is_own_name(part.as_os_str()));
+        if !folder.is_dir() && !is_own && !will_be_made() {
             return Err(no_folder(path, folder));
         }
     }

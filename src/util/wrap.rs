@@ -39,7 +39,10 @@ mod tests {
         let text = "100 dns, 20 http_status 404; --keep-duplicates saves images/a-very-long-name-of-a-file.png";
         for width in [20, 30, 40] {
             let lines = wrapped(text, width, "- ", 2);
-            assert!(lines[0].starts_with("- 100") && lines[1..].iter().all(|line| line.starts_with("  ")), "{lines:#?}");
+            assert!(
+                lines[0].starts_with("- 100") && lines[1..].iter().all(|line| line.starts_with("  ")),
+                "{lines:#?}"
+            );
             let words = lines.iter().flat_map(|line| line[2..].split(' ')).collect::<Vec<_>>();
             assert_eq!(words, text.split(' ').collect::<Vec<_>>());
             let is_long = |line: &&String| line.len() > width && line.trim().contains(' ');

@@ -718,7 +718,10 @@ mod tests {
             ),
             ("URL,Url\n", "has no column url, but URL, Url; name"),
             ("url,sha1\n", "has no column md5, as --checksum-column says, but url, sha1"),
-            ("http://ann:pw@a.example/1,x\n", "has a URL in its first row, which must name the columns, one of them url"),
+            (
+                "http://ann:pw@a.example/1,x\n",
+                "has a URL in its first row, which must name the columns, one of them url",
+            ),
             (&many, "c18, c19 and 10 more; name"),
         ];
         for (list, what) in table {

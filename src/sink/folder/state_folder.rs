@@ -30,7 +30,8 @@ pub(super) fn check(state: &Path, root: &Path) -> Result<(), RunError> {
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
     }
     if real_state.starts_with(&real_root) {
-        let sentence = "it is inside the output folder, where loaders would look for images in it; name one beside that";
+        let sentence =
+            "it is inside the output folder, where loaders would look for images in it; name one beside that";
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
     }
     match output_of(state).map_err(fail)? {
