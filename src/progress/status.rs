@@ -218,6 +218,7 @@ mod tests {
         let facts = || Facts { total: Total::About(2), ..Facts::default() };
         let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
         counters.saved.store(3, Ordering::Relaxed);
+        counters.downloaded.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);
         fail(&counters, ErrorKind::Dns);
         counters.refused.store(2, Ordering::Relaxed);
