@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,7 +12,6 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{command_line, habits};
-use crate::util::redact::escaped;
 use crate::{fetch, http, input, naming, run, sink};
 
 /// Example command lines and what each does, for the end of the help and of the man page.
@@ -700,8 +699,7 @@ impl CommandLineError {
     /// Prints help and version on standard output, and errors on standard error.
     pub fn print(&self) {
         if let Some(sentence) = self.sentence() {
-            // There is no other place to report that standard error is closed.
-            let _ = writeln!(io::stderr(), "fetchimg: {}", escaped(&sentence));
+            super::print_lines(&format!("fetchimg: {sentence}"));
             return;
         }
         // An error of this write cannot be reported either.

@@ -42,7 +42,7 @@ impl ListColumns {
                 context.lacks_column(format!("{what} {url_column}"))
             } else {
                 let there = join_names(&names);
-                context.lacks_column(format!("has no column {url_column}, but {there}; name the one with --url-column"))
+                context.lacks_column(format!("has no column {url_column}; {there}; name the one with --url-column"))
             });
         };
         let checksum = match checksum_column {
@@ -50,7 +50,7 @@ impl ListColumns {
             Some(column) => Some(index_of(column).ok_or_else(|| {
                 let there = join_names(&names);
                 let column = escaped(column);
-                context.lacks_column(format!("has no column {column}, as --checksum-column says, but {there}"))
+                context.lacks_column(format!("has no column {column}, which --checksum-column asks for; {there}"))
             })?),
         };
         Ok(Self { names, url, checksum })
@@ -64,7 +64,7 @@ impl ListColumns {
             None => Ok(()),
             Some(column) => {
                 let (there, column) = (join_names(&self.names), escaped(column));
-                Err(context.lacks_column(format!("has no column {column}, as --name says, but {there}")))
+                Err(context.lacks_column(format!("has no column {column}, which --name asks for; {there}")))
             }
         }
     }
@@ -83,7 +83,7 @@ impl ListContext<'_> {
         let Options { url_column, checksum_column, named_columns, .. } = self.options;
         if let Some(column) = named_columns.first() {
             return Err(self.lacks_column(format!(
-                "has no column {}, as --name says: it was taken for text with one URL per line; if it has columns, name \
+                "has no column {}, which --name asks for: it was taken for text with one URL per line; if it has columns, name \
                  them in its first line, and say what it is with --input-format",
                 escaped(column)
             )));
@@ -106,17 +106,16 @@ const MAX_SHOWN_NAMES: usize = 20;
 /// The number of characters of a column name that a message shows.
 const MAX_SHOWN_NAME_CHARS: usize = 60;
 
-/// The names of the columns, for a message.
+/// The names of the columns, as a clause of a message.
 fn join_names(names: &[Arc<str>]) -> String {
     let shown = |name: &Arc<str>| match &**name {
         "" => "one without a name".to_owned(),
         name => escaped(&redacted_text(name).chars().take(MAX_SHOWN_NAME_CHARS).collect::<String>()).into_owned(),
     };
-    let mut shown = names.iter().take(MAX_SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MAX_SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
     match names.len() {
-        0 => shown.push_str("none at all"),
-        all if all > MAX_SHOWN_NAMES => shown = format!("{shown} and {} more", all - MAX_SHOWN_NAMES),
-        _ => {}
+        0 => "it has none at all".to_owned(),
+        all if all > MAX_SHOWN_NAMES => format!("it has {shown} and {} more", all - MAX_SHOWN_NAMES),
+        _ => format!("it has {shown}"),
     }
-    shown
 }

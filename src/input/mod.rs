@@ -697,7 +697,7 @@ mod tests {
         assert_eq!(rows_as_text(b"", &by_content), [""; 0]);
         for format in [None, Some(ListFormat::Text)] {
             let named = Options { format, named_columns: vec!["class".to_owned()], ..Options::default() };
-            assert!(rows_as_text(text, &named)[0].contains("list has no column class, as --name says"));
+            assert!(rows_as_text(text, &named)[0].contains("list has no column class, which --name asks for"));
         }
         let explicit = Options { format: Some(ListFormat::Text), ..misspelt };
         assert_eq!(rows_as_text(text, &explicit), ["http://a.example/1.png {}"]);

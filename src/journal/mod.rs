@@ -167,9 +167,9 @@ impl Journal {
         let JournalOptions { remembered, is_overlay, follows } = options.into();
         let each = |earlier: &EarlierRecord, file: &File| {
             if follows {
-                earlier.follow(file, remembered.identity, &mut named)
+                earlier.follow(file, remembered.identity, &mut named);
             } else {
-                earlier.call_if_saved(&mut named)
+                earlier.call_if_saved(&mut named);
             }
         };
         if is_overlay {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::words::{counted, listed};
+use super::words::{counted, listed, made_anew};
 use super::{COMPLETED, Changed, NameChange};
 use crate::record::{ErrorKind, Outcome};
 use crate::util::human::Count;
@@ -193,9 +193,7 @@ impl DryRunPlan {
         )?;
         let Changed { to_remake, first_remade, to_rename, first_renamed, to_remove, first_removed, .. } = &self.changed;
         if *to_remake > 0 {
-            let images = counted(*to_remake, "image");
-            let from_files = Count(self.to_remake);
-            line("to make anew", format!("{images}, {from_files} from stored files, without a request"))?;
+            line("to make anew", made_anew(*to_remake, self.to_remake))?;
             for change in first_remade {
                 line("", shown(change))?;
             }

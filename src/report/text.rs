@@ -10,10 +10,10 @@ use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, Summa
 use crate::record::{Existing, Mode, Outcome, Record};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
-use crate::util::wrap::wrapped;
+use crate::util::wrap::{with_short_urls, wrapped};
 
 /// The columns of a report that is written to a file, or to what is no terminal.
-const COLUMNS: usize = 80;
+pub const COLUMNS: usize = 80;
 
 /// Writes the report.
 ///
@@ -32,7 +32,7 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 /// Writes the report beside what the command says elsewhere: an error that ended the run is not repeated, and a single URL
-/// gets a single line. It fits into this number of columns (see [`screen_columns`]).
+/// gets a single line. It fits into this number of columns (see [`terminal_columns`]).
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -60,15 +60,35 @@ pub fn print(out: &mut impl Write, report: &Report, columns: usize) -> io::Resul
     }
 }
 
-/// The columns of a report on standard output, or on standard error: 80, or those of the terminal if it has fewer.
+/// The columns of the terminal that standard output is, or standard error, but at most 80. `None` if it is no terminal.
 #[must_use]
-pub fn screen_columns(is_on_stderr: bool) -> usize {
+pub fn terminal_columns(is_on_stderr: bool) -> Option<usize> {
     let terminal = if is_on_stderr { Term::stderr() } else { Term::stdout() };
-    terminal.size_checked().map_or(COLUMNS, |(_, width)| usize::from(width).clamp(MIN_COLUMNS, COLUMNS))
+    terminal.size_checked().map(|(_, width)| usize::from(width).clamp(MIN_COLUMNS, COLUMNS))
 }
 
 /// A terminal with fewer columns breaks lines itself.
 const MIN_COLUMNS: usize = 20;
+
+/// A text of lines, each with a name and its value (see [`DryRunPlan`](super::DryRunPlan)), in this number of columns.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn print_fitted(out: &mut impl Write, text: &str, columns: usize) -> io::Result<()> {
+    let mut page = Page { out, columns };
+    for line in text.lines() {
+        match (line.get(..NAME_COLUMNS), line.get(NAME_COLUMNS..)) {
+            (Some(name), Some(value)) if line.starts_with("  ") && !value.starts_with("  ") => {
+                page.item(name.trim(), value)?;
+            }
+            _ => page.line(line)?,
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a name, with what is before and behind it.
+const NAME_COLUMNS: usize = 20;
 
 /// Where the report is written: lines that are broken at blanks.
 struct Page<'a, W> {
@@ -87,7 +107,8 @@ impl<W: Write> Page<'_, W> {
 
     /// A sentence behind a word, and indented below it.
     fn paragraph(&mut self, lead: &str, sentence: &str) -> io::Result<()> {
-        self.wrap(sentence, lead, lead.len(), self.columns - 2)
+        let columns = self.columns - 2;
+        self.wrap(&with_short_urls(sentence, columns - lead.len()), lead, lead.len(), columns)
     }
 
     /// A name and its value, in two columns if there is room for them.
@@ -191,7 +212,8 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
     }
     let others = hosts.saturating_sub(parts.len() as u64);
     if others > 0 && failed > named {
-        parts.push(format!("{} at {}", Count(failed - named), counted(others, "other host")));
+        let others = if others == 1 { "another host".to_owned() } else { counted(others, "other host") };
+        parts.push(format!("{} at {others}", Count(failed - named)));
     }
     parts.join("; ")
 }

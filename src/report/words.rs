@@ -99,18 +99,23 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The number of images that are made anew, and where from.
+pub fn made_anew(images: u64, from_files: u64) -> String {
+    let from = match from_files {
+        0 if images == 1 => "fetched again".to_owned(),
+        0 => "all of them fetched again".to_owned(),
+        all if all == images => "from stored files, without a request".to_owned(),
+        some => format!("{} of them from stored files, without a request", Count(some)),
+    };
+    format!("{}, {from}", counted(images, "image"))
+}
+
 /// The remarks on a pass, by name: numbers that are shown only if they are not zero.
 pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
     let Changed { remade, remade_from_files, renamed, .. } = summary.changed;
     if remade > 0 {
-        let images = counted(remade, "image");
-        let from = match remade_from_files {
-            0 => "all of them fetched again".to_owned(),
-            all if all == remade => "from stored files, without a request".to_owned(),
-            some => format!("{} of them from stored files, without a request", Count(some)),
-        };
-        remarks.push(("made anew", format!("{images}, {from}")));
+        remarks.push(("made anew", made_anew(remade, remade_from_files)));
     }
     if renamed > 0 {
         remarks.push(("renamed", counted(renamed, "file")));

@@ -124,11 +124,28 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         } else if is_no_list {
             Ok(())
         } else {
-            plan.write_text(&mut out)
+            print_plan(options, &plan, &mut out)
         }
     })?;
     result?;
     Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))
+}
+
+/// Prints the plan, within the columns of the terminal if it is shown on one.
+fn print_plan(options: &Options, plan: &DryRunPlan, mut out: &mut dyn Write) -> io::Result<()> {
+    #[cfg(feature = "cli")]
+    {
+        use crate::report::text;
+
+        if let Some(columns) = text::terminal_columns(options.reports.to_stderr.is_some()) {
+            let mut lines = Vec::new();
+            plan.write_text(&mut lines)?;
+            return text::print_fitted(&mut out, &String::from_utf8_lossy(&lines), columns);
+        }
+    }
+    #[cfg(not(feature = "cli"))]
+    let _ = options;
+    plan.write_text(&mut out)
 }
 
 fn planned_line(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {

@@ -63,7 +63,8 @@ impl Outputs {
         let Self { reports, journal, .. } = self;
         let no_page = [Path::new(""), &options.output, &journal];
         #[cfg(feature = "cli")]
-        let columns = report::text::screen_columns(options.reports.to_stderr.is_some());
+        let columns =
+            report::text::terminal_columns(options.reports.to_stderr.is_some()).unwrap_or(report::text::COLUMNS);
         // Only text is broken into lines.
         #[cfg(not(feature = "cli"))]
         let columns = 0;

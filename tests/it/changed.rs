@@ -497,7 +497,7 @@ fn a_dry_run_lists_what_would_be_made_anew_and_removed() {
     let dry = again(&first, &list, &flags);
     for text in [
         "  to fetch          none\n",
-        "  to make anew      2 images, 2 from stored files, without a request\n                    a.png -> a.webp\n",
+        "  to make anew      2 images, from stored files, without a request\n                    a.png -> a.webp\n",
         "                    c.jpg -> c.webp\n",
         "  to remove         1 image\n                    b.png\n",
         "1 file would be removed: the filters refuse it.\n",

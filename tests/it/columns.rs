@@ -208,9 +208,9 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
             continue;
         }
         for (flag, sentence) in [
-            ("--url-column", "has no column link, but caption, url, id; name the one with --url-column"),
-            ("--checksum-column", "has no column link, as --checksum-column says, but caption, url, id"),
-            ("--name={col.id}-{col.link:0:2}", "has no column link, as --name says, but caption, url, id"),
+            ("--url-column", "has no column link; it has caption, url, id; name the one with --url-column"),
+            ("--checksum-column", "has no column link, which --checksum-column asks for; it has caption, url, id"),
+            ("--name={col.id}-{col.link:0:2}", "has no column link, which --name asks for; it has caption, url, id"),
         ] {
             let link = (!flag.contains('=')).then_some("link");
             let run = fetchimg().in_dir(&dir).args([&*name, flag]).args(link).run();
@@ -456,7 +456,7 @@ fn a_column_is_known_by_its_name_in_any_case() {
     // Which of two is meant has to be said.
     let run = fetchimg().stdin(format!("URL,Url\n{url},{url}\n")).args(["--input-format", "csv"]).run();
     assert_eq!(run.status, Some(3), "{run}");
-    assert!(run.stderr.contains("has no column url, but URL, Url; name the one with --url-column"), "{run}");
+    assert!(run.stderr.contains("has no column url; it has URL, Url; name the one with --url-column"), "{run}");
 }
 
 #[test]

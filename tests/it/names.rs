@@ -432,7 +432,7 @@ fn a_text_list_has_no_columns_for_names() {
             .args(arguments)
             .run();
         assert_eq!((run.status, run.files().len()), (Some(3), 0), "{run}");
-        let sentence = "fetchimg: list.txt has no column class, as --name says: it was taken for text";
+        let sentence = "fetchimg: list.txt has no column class, which --name asks for: it was taken for text";
         assert!(run.stderr.starts_with(sentence), "{run}");
     }
     assert_eq!(server.requests().len(), 0);

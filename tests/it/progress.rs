@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::{ClosedPort, Picture, Program, Run, Running, Server, fetchimg, wait_until};
+use crate::common::{ClosedPort, Picture, Program, Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// Enough time for the view to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);
@@ -221,6 +221,29 @@ fn lines_that_stay_and_the_report_are_broken_at_blanks() {
         let cut = lines.iter().find(|line| line.contains("...")).map(|line| line.trim()).unwrap_or_default();
         assert!(cut.starts_with("http://") && cut.contains(".png:"), "{width}\n{text}");
         assert!(lines.iter().any(|line| line.starts_with("Failed:  ")), "{text}");
+    }
+}
+
+#[test]
+fn plans_and_messages_are_broken_at_blanks_on_a_terminal_alone() {
+    let server = Server::start();
+    let (url, dir) = (server.url("/png/300/a%20picture%20with%20blanks%20in%20its%20name.png"), TestDir::new());
+    dir.write("list.csv", format!("link,caption of the picture\n{url},x\n"));
+    let whole = [
+        "list.csv has no column url; it has link, caption of the picture; name the one with --url-column",
+        "there is no --jobs; many downloads at once",
+        "a picture with blanks in its name.png",
+    ];
+    let ways = [&["list.csv"][..], &["list.csv", "--jobs", "3"], &["list.csv", "--url-column", "link", "--dry-run"]];
+    for (flags, whole) in ways.iter().zip(whole) {
+        // With the records on standard output, the plan goes to the terminal.
+        let run = fetchimg().in_dir(&dir).args(*flags).args(["--manifest", "-"]).terminal(40, 24).run();
+        let lines = Picture::of(&run.stderr, 40, 24).lines();
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
+        let words = lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+        assert!(words.contains(whole), "{lines:#?}");
+        let run = fetchimg().in_dir(&dir).args(*flags).run();
+        assert!(run.stdout.contains(whole) || run.stderr.contains(whole), "{run}");
     }
 }
 

@@ -81,6 +81,6 @@ mod tests {
             assert!(error.starts_with("list has no column "), "{error}");
         }
         let error = &rows_as_text(b"id;link\n1;http://a/1\n", &none)[0];
-        assert!(error.contains("list has no column url, but id, link; name"), "{error}");
+        assert!(error.contains("list has no column url; it has id, link; name"), "{error}");
     }
 }

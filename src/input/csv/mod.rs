@@ -714,10 +714,10 @@ mod tests {
         let table = [
             (
                 "image,,caption\n",
-                "has no column url, but image, one without a name, caption; name the one with --url-column",
+                "has no column url; it has image, one without a name, caption; name the one with --url-column",
             ),
-            ("URL,Url\n", "has no column url, but URL, Url; name"),
-            ("url,sha1\n", "has no column md5, as --checksum-column says, but url, sha1"),
+            ("URL,Url\n", "has no column url; it has URL, Url; name"),
+            ("url,sha1\n", "has no column md5, which --checksum-column asks for; it has url, sha1"),
             (
                 "http://ann:pw@a.example/1,x\n",
                 "has a URL in its first row, which must name the columns, one of them url",
