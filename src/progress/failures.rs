@@ -74,13 +74,9 @@ impl FailureGroups {
         let mut told = 0;
         let mut lines = Vec::with_capacity(groups.len() + 1);
         for group in &groups {
-            let is_new = !advised.contains(&group.kind);
-            advised.push(group.kind);
-            let advice = group
-                .kind
-                .advice_on(&group.message)
-                .filter(|_| is_new)
-                .map_or_else(String::new, |advice| format!("; {advice}"));
+            let advice = group.kind.advice_on(&group.message).filter(|advice| !advised.contains(advice));
+            advised.extend(advice);
+            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
             lines.push(format!("{lead}: {group}{advice}"));
             told += group.count;
         }

@@ -148,7 +148,9 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
     for host in &trace.hosts {
         // A host that has never answered has no times.
-        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
+        let time = |seconds: f64| {
+            if host.saved > 0 && host.requests > 0 { format!("{seconds:.3} s") } else { "none".to_owned() }
+        };
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",

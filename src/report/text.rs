@@ -90,6 +90,9 @@ pub fn print_fitted(out: &mut impl Write, text: &str, columns: usize) -> io::Res
 /// The columns of a name, with what is before and behind it.
 const NAME_COLUMNS: usize = 20;
 
+/// What is said of rows that are to be tried again (`--retry-failed`), if there are none.
+pub const NOTHING_TO_RETRY: &str = "There is nothing to try again: no row has failed that may succeed now.";
+
 /// Where the report is written: lines that are broken at blanks.
 struct Page<'a, W> {
     out: &'a mut W,
@@ -151,7 +154,7 @@ fn numbers(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     match &*report.modes {
         [first, second] if page.columns >= COLUMNS => side_by_side(page, first, second)?,
         [only] if only.rows == 0 && report.closing.is_retry && report.ended == COMPLETED => {
-            page.line("There is nothing to try again: no row has failed that may succeed now.")?;
+            page.line(NOTHING_TO_RETRY)?;
         }
         // If there was nothing to fetch, the forecast says so.
         [only] if only.rows == 0 && report.forecast.is_some() => {}

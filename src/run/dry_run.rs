@@ -15,6 +15,8 @@ use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
 use crate::fetch::Work;
 use crate::input::Lists;
+#[cfg(feature = "cli")]
+use crate::input::Source;
 use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, JournalOptions};
 use crate::naming::{NamePreview, Namer};
@@ -137,6 +139,9 @@ fn print_plan(options: &Options, plan: &DryRunPlan, mut out: &mut dyn Write) -> 
     {
         use crate::report::text;
 
+        if plan.rows == 0 && plan.ended == COMPLETED && matches!(*options.sources, [Source::FailedOf(_)]) {
+            return writeln!(out, "{}", text::NOTHING_TO_RETRY);
+        }
         if let Some(columns) = text::terminal_columns(options.reports.to_stderr.is_some()) {
             let mut lines = Vec::new();
             plan.write_text(&mut lines)?;

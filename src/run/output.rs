@@ -137,13 +137,13 @@ pub fn print_report(
 pub const ROW_FAILED: &str = "row failed";
 
 /// Logs the outcome of each row as an event: its fields are those of the record, and its message puts them into a sentence.
-/// What can be done about a kind of failure is said with the first row of that kind.
+/// What can be done about a kind of failure is said with the first row that it is about.
 #[derive(Debug)]
 pub struct RowLog {
     /// The output folder.
     output: PathBuf,
-    /// The kinds of failures whose remedy has been said.
-    advised: Vec<ErrorKind>,
+    /// The remedies that have been said.
+    advised: Vec<&'static str>,
     /// Whether it has been said what `--overwrite` does.
     overwrite_is_told: bool,
 }
@@ -262,9 +262,9 @@ impl RowLog {
 
     fn failed(&mut self, record: &Record, failed: &Failed) {
         let kind = ErrorKind::by_name(&failed.error, failed.http_status);
-        let is_new = kind.is_some_and(|kind| !self.advised.contains(&kind));
-        self.advised.extend(kind.filter(|_| is_new));
-        let advice = kind.and_then(|kind| kind.advice_on(&failed.message)).filter(|_| is_new);
+        let advice = kind.and_then(|kind| kind.advice_on(&failed.message));
+        let advice = advice.filter(|advice| !self.advised.contains(advice));
+        self.advised.extend(advice);
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         // A row that could not be read has no URL. Its message says where it is in the list.
         let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", escaped(&record.url)) };

@@ -194,12 +194,11 @@ fn what_failed_in_a_folder_of_files_is_tried_again_from_its_journal() {
     assert_eq!(again.status, Some(0), "{again}");
     assert_eq!(again.files().into_iter().filter(|file| !file.starts_with('.')).collect::<Vec<_>>(), ["0.png", "1.png"]);
     assert_eq!(server.hits_in_all(), 4, "{again}");
-    let nothing = fetchimg().args(["--retry-failed"]).in_dir(&dir).run();
-    assert_eq!((nothing.status, server.hits_in_all()), (Some(0), 4), "{nothing}");
-    assert!(
-        nothing.stdout.starts_with("There is nothing to try again: no row has failed that may succeed"),
-        "{nothing}"
-    );
+    for more in [&[][..], &["--dry-run"]] {
+        let nothing = fetchimg().args(["--retry-failed"]).args(more).in_dir(&dir).run();
+        assert_eq!((nothing.status, server.hits_in_all()), (Some(0), 4), "{nothing}");
+        assert!(nothing.stdout.starts_with("There is nothing to try again: no row has failed that may"), "{nothing}");
+    }
 }
 
 #[test]
