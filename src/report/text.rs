@@ -112,6 +112,9 @@ fn closing(out: &mut impl Write, report: &Report) -> io::Result<()> {
             next(out, report, last)?;
         }
     }
+    if let Some(tolerance) = &report.ok_if_failed_below {
+        paragraph(out, "Allowed: ", &tolerance.sentence())?;
+    }
     interruption(out, report)
 }
 
