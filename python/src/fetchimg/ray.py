@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["download"]
 
+# A unit whose program was killed, or could not go on, is run again. Ray repeats tasks of machines that are lost by itself, and
+# those with exceptions where this says so.
+_AGAIN: dict[str, Any] = {"max_retries": 3, "retry_exceptions": True}
+
+# Partitions of a dataset by units, for each processor. A partition may have many units.
+_PARTITIONS_PER_CPU = 2
+
 # The columns that the result has, with the types of PyArrow by which they are made. Types must not differ between batches.
 _COLUMNS = {
     "status": "string",
@@ -66,7 +73,7 @@ def download(
         def add_images(batch: Any) -> Any:
             return _with_images(batch, image_column, flags)
 
-        return ds.map_batches(add_images, batch_format="pyarrow", batch_size=batch_size)
+        return ds.map_batches(add_images, batch_format="pyarrow", batch_size=batch_size, **_AGAIN)
 
     if units is None:
         units = max(1, -(-ds.count() // rows_per_unit))
@@ -78,7 +85,12 @@ def download(
     def make_shard(group: Any) -> Any:
         return _shard(group, output, flags)
 
-    return ds.map_batches(add_unit, batch_format="pyarrow").groupby("unit").map_groups(make_shard, batch_format="pyarrow")
+    # Ray's default are 200 partitions, with a process for each of them.
+    import ray
+
+    partitions = min(units, max(1, int(_PARTITIONS_PER_CPU * ray.cluster_resources().get("CPU", 1))))
+    grouped = ds.map_batches(add_unit, batch_format="pyarrow").groupby("unit", num_partitions=partitions)
+    return grouped.map_groups(make_shard, batch_format="pyarrow", **_AGAIN)
 
 
 def _with_images(batch: Any, image_column: str, flags: dict[str, Any]) -> Any:
@@ -127,7 +139,9 @@ def _shard(group: Any, output: str, flags: dict[str, Any]) -> Any:
         records[record["index"]] = record
     import pyarrow as pa
 
-    table = pa.table({"url": pa.array([record["url"] for record in records], pa.string())})
-    for name in ("shard", "key", "path"):
-        table = table.append_column(name, pa.array([record.get(name) for record in records], pa.string()))
+    table = pa.table({
+        "url": pa.array([record["url"] for record in records], pa.string()),
+        "unit": pa.array([f"{unit:06}"] * len(records), pa.string()),
+        "key": pa.array([record.get("key") for record in records], pa.string()),
+    })
     return _with_records(table, records)

@@ -61,12 +61,13 @@ def download(
 
     def run(partition: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         for unit, of_unit in groupby(partition, key=lambda row: row["unit"]):
-            lines = (json.loads(row["row"]) for row in of_unit)
-            yield from map(_columns, _download(lines, output, shard=f"{unit:06}", **flags))
+            lines, name = (json.loads(row["row"]) for row in of_unit), f"{unit:06}"
+            for record in _download(lines, output, shard=name, **flags):
+                yield _columns(record, name)
 
     return rows.sparkSession.createDataFrame(rows.rdd.mapPartitions(run), _SCHEMA)
 
 
-def _columns(record: Record) -> tuple[Any, ...]:
-    names = ["url", "shard", "key", "status", "error", "message", "reason", "http_status", "bytes", "format", "width", "height"]
-    return (*(record.get(name) for name in [*names, "sha256"]), json.dumps(record, ensure_ascii=False))
+def _columns(record: Record, unit: str) -> tuple[Any, ...]:
+    names = ["key", "status", "error", "message", "reason", "http_status", "bytes", "format", "width", "height", "sha256"]
+    return (record["url"], unit, *map(record.get, names), json.dumps(record, ensure_ascii=False))
