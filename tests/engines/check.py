@@ -31,7 +31,7 @@ TIME_LIMIT = 300
 class World:
     """A list on a disk, a server of its pictures, and machines that fail."""
 
-    def __init__(self, program, folder, server, kill, twice):
+    def __init__(self, program, folder, server, shares):
         self.program, self.folder, self.server = program, folder, server
         self.state = folder / "state"
         self.state.mkdir()
@@ -42,8 +42,7 @@ class World:
             "FETCHIMG_BINARY": str(HERE / "unreliable.py"),
             "UNRELIABLE_PROGRAM": program,
             "UNRELIABLE_STATE": str(self.state),
-            "UNRELIABLE_KILL": str(kill),
-            "UNRELIABLE_TWICE": str(twice),
+            **{f"UNRELIABLE_{what}": str(share) for what, share in shares.items()},
         }
         # The shell scripts find the same program by its name.
         programs = folder / "bin"
@@ -186,7 +185,7 @@ def slurm(world):
     }
 
     def start(task):
-        environment = {**world.environment, **more, "SLURM_ARRAY_TASK_ID": str(task), "UNRELIABLE_KILL": "0"}
+        environment = {**world.environment, **more, "SLURM_ARRAY_TASK_ID": str(task)}
         return subprocess.Popen(
             ["sh", str(EXAMPLES / "slurm.sh")],
             env=environment,
@@ -278,13 +277,13 @@ def wait_for(condition, what):
         time.sleep(0.01)
 
 
-# For each engine, the share of units whose first run is killed, and of those that two make at once.
+# For each engine, what happens to shares of its units (unreliable.py).
 ENGINES = {
-    spark: (0.2, 0.2),
-    ray: (0.2, 0.2),
-    slurm: (0.0, 0.0),
-    kubernetes: (0.25, 0.25),
-    parallel: (0.25, 0.25),
+    spark: {"KILL": 0.2, "WORKER": 0.14, "TWICE": 0.2},
+    ray: {"KILL": 0.2, "WORKER": 0.14, "TWICE": 0.2},
+    slurm: {},
+    kubernetes: {"KILL": 0.25, "TWICE": 0.25},
+    parallel: {"KILL": 0.25, "TWICE": 0.25},
 }
 
 
@@ -296,7 +295,7 @@ def main():
             continue
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder, Server(delay=0.005) as server:
-            world = World(os.path.abspath(program), Path(folder), server, *shares)
+            world = World(os.path.abspath(program), Path(folder), server, shares)
             result = engine(world)
             print(f"{name}: {result}; {world.failures()} ({time.monotonic() - begin:.1f} s)", flush=True)
 

@@ -8,6 +8,7 @@ run for the first time:
     UNRELIABLE_STATE    a folder for what has happened, one file for each event: killed-NAME, twice-NAME, and peak-NAME.*
                         with the resident memory of each process in KiB
     UNRELIABLE_KILL     the share of units whose first run is killed, as soon as its shard has some bytes
+    UNRELIABLE_WORKER   the share of units that are killed together with the process that has started this one
     UNRELIABLE_TWICE    the share of units that two processes make at once
 """
 
@@ -89,7 +90,7 @@ def main():
     if not name:
         os.execv(PROGRAM, [PROGRAM, *sys.argv[1:]])
     number = chance(name)
-    kill, twice = (float(os.environ.get(f"UNRELIABLE_{what}", "0")) for what in ("KILL", "TWICE"))
+    kill, worker, twice = (float(os.environ.get(f"UNRELIABLE_{what}", "0")) for what in ("KILL", "WORKER", "TWICE"))
     if number < kill and note(f"killed-{name}"):
         output = value_of("--output") or value_of("-o")
         before = scratch_bytes(output)
@@ -99,7 +100,10 @@ def main():
             time.sleep(0.002)
         # The whole machine is gone: nothing of the program is left, and nothing is said.
         process.kill()
-        reap(process, name) if process.returncode is None else None
+        if process.returncode is None:
+            reap(process, name)
+        if number < worker:
+            os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
     if 1 - number < twice and note(f"twice-{name}"):
         # The engine hears of one of them.

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
+from ._run import FetchimgError
 from ._run import download as _download
 from ._run import stream as _stream
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["download"]
 
-# A unit whose program was killed, or could not go on, is run again. Ray repeats tasks of machines that are lost by itself, and
-# those with exceptions where this says so.
-_AGAIN: dict[str, Any] = {"max_retries": 3, "retry_exceptions": True}
+# How often a program is started whose process was killed. Ray repeats the tasks of machines and processes that are lost, but an
+# exception ends a whole job.
+_MAX_ATTEMPTS = 4
 
 # Partitions of a dataset by units, for each processor. A partition may have many units.
 _PARTITIONS_PER_CPU = 2
@@ -73,7 +74,7 @@ def download(
         def add_images(batch: Any) -> Any:
             return _with_images(batch, image_column, flags)
 
-        return ds.map_batches(add_images, batch_format="pyarrow", batch_size=batch_size, **_AGAIN)
+        return ds.map_batches(add_images, batch_format="pyarrow", batch_size=batch_size)
 
     if units is None:
         units = max(1, -(-ds.count() // rows_per_unit))
@@ -90,7 +91,18 @@ def download(
 
     partitions = min(units, max(1, int(_PARTITIONS_PER_CPU * ray.cluster_resources().get("CPU", 1))))
     grouped = ds.map_batches(add_unit, batch_format="pyarrow").groupby("unit", num_partitions=partitions)
-    return grouped.map_groups(make_shard, batch_format="pyarrow", **_AGAIN)
+    return grouped.map_groups(make_shard, batch_format="pyarrow")
+
+
+def _ended(run: Callable[[], list[Any]]) -> list[Any]:
+    """The result of a run, which is repeated if its process was killed, for instance because memory was short."""
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
+        try:
+            return run()
+        except FetchimgError as error:
+            if attempt == _MAX_ATTEMPTS or error.status is None or error.status >= 0:
+                raise
+    raise AssertionError
 
 
 def _with_images(batch: Any, image_column: str, flags: dict[str, Any]) -> Any:
@@ -99,7 +111,7 @@ def _with_images(batch: Any, image_column: str, flags: dict[str, Any]) -> Any:
 
     rows = batch.to_pylist()
     pairs: list[Any] = [(None, None)] * len(rows)
-    for record, image in _stream(rows, **flags):
+    for record, image in _ended(lambda: list(_stream(rows, **flags))):
         pairs[record["index"]] = (record, image)
     batch = batch.append_column(image_column, pa.array([image for _, image in pairs], pa.large_binary()))
     return _with_records(batch, [record for record, _ in pairs])
@@ -135,7 +147,7 @@ def _shard(group: Any, output: str, flags: dict[str, Any]) -> Any:
     lines = sorted(json.dumps(row, default=str, ensure_ascii=False, sort_keys=True) for row in group.to_pylist())
     rows = [json.loads(line) for line in lines]
     records: list[Any] = [None] * len(rows)
-    for record in _download(rows, output, shard=f"{unit:06}", **flags):
+    for record in _ended(lambda: list(_download(rows, output, shard=f"{unit:06}", **flags))):
         records[record["index"]] = record
     import pyarrow as pa
 
