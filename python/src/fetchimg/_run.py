@@ -99,7 +99,7 @@ def find_binary() -> str:
     scripts = [sysconfig.get_path("scripts", scheme) if scheme else sysconfig.get_path("scripts") for scheme in schemes]
     # `pip install --target`, and a virtual environment whose Python another one runs.
     package = Path(__file__).resolve().parent
-    scripts += [str(package.parent / "bin"), *(str(parent / "bin") for parent in package.parents[3:4])]
+    scripts += [str(package.parent / "bin"), *(str(parent / "bin") for parent in list(package.parents)[3:4])]
     for folder in scripts:
         path = os.path.join(folder, "fetchimg")
         if os.path.isfile(path) and os.access(path, os.X_OK):
