@@ -48,7 +48,7 @@ use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
 #[cfg(feature = "parquet")]
-pub use set::{column_types, complete_shards, journal_of, record_lines};
+pub use set::{ShardRecords, column_types, complete_shards, journal_of, record_lines};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

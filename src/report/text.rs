@@ -99,7 +99,8 @@ fn numbers(out: &mut impl Write, report: &Report) -> io::Result<()> {
 fn closing(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let Some(last) = report.modes.last() else { return interruption(out, report) };
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
-        writeln!(out, "The images are in {}", escaped(&report.output))?;
+        let what = if last.shard_totals.is_some() { "shards" } else { "images" };
+        writeln!(out, "The {what} are in {}", escaped(&report.output))?;
     }
     let FailingHosts { worst, hosts } = &last.failing_hosts;
     if !worst.is_empty() {
@@ -144,7 +145,12 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
 
 /// What to do about the rows that failed, with the command.
 fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()> {
-    let Closing { command, records, listing, existing, is_sample, .. } = &report.closing;
+    let Closing { command, records, listing, existing, is_sample, retry, .. } = &report.closing;
+    if let (Some(retry), false, 1..) = (retry, *is_sample, last.failed_retryable) {
+        let count = last.failed_retryable;
+        let lead = if count == last.failed { String::new() } else { format!("{} may succeed; ", Count(count)) };
+        return step(out, &format!("{lead}to try them again, in further shards:"), retry);
+    }
     if *is_sample || records.is_empty() {
         return Ok(());
     }
@@ -163,11 +169,16 @@ fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()>
         }
     };
     let Some(command) = command else { return paragraph(out, "Next:    ", &sentence) };
+    step(out, &sentence, &command)
+}
+
+/// What to do next, with the command.
+fn step(out: &mut impl Write, sentence: &str, command: &str) -> io::Result<()> {
     // A command is not broken into lines: it is there to be copied.
     if sentence.len() + command.chars().count() + 10 <= 80 {
         return writeln!(out, "Next:    {sentence} {command}");
     }
-    paragraph(out, "Next:    ", &sentence)?;
+    paragraph(out, "Next:    ", sentence)?;
     writeln!(out, "  {command}")
 }
 

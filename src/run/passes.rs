@@ -5,7 +5,7 @@ use super::reporting::Outputs;
 use super::state::State;
 use super::{Options, asides};
 use crate::http::Client;
-use crate::record::{Exit, RunError};
+use crate::record::{ErrorKind, Exit, RunError};
 use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary};
 use crate::sink::Sink;
 
@@ -96,6 +96,12 @@ impl Passes {
             (None, true) => INTERRUPTED.to_owned(),
             (None, false) => COMPLETED.to_owned(),
         }
+    }
+
+    /// Whether rows failed in the last pass for another reason than its early end.
+    pub fn have_rows_failed_before_the_end(&self) -> bool {
+        let interrupted = |summary: &Summary| summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied();
+        self.summaries.last().is_some_and(|summary| summary.failed > interrupted(summary).unwrap_or_default())
     }
 
     /// Whether rows failed in the last pass.

@@ -135,6 +135,7 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         command,
         records: if has_journal { folder.journal().display().to_string() } else { String::new() },
         listing: listing(options),
+        retry: retry(options),
         existing,
         is_sample: options.sample.is_some(),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
@@ -146,6 +147,19 @@ fn listing(options: &Options) -> String {
     let path = |path: &Path| quoted(&escaped(&path.to_string_lossy())).into_owned();
     let state = options.state.as_deref().map_or_else(String::new, |state| format!(" --state {}", path(state)));
     format!("fetchimg --status --failed -o {}{state}", path(&options.output))
+}
+
+/// The command that tries rows again that failed, if images go into the shards of a folder.
+#[cfg(feature = "parquet")]
+fn retry(options: &Options) -> Option<String> {
+    use crate::sink::shards::Destination;
+    let Destination::Folder(root) = &options.set.as_ref()?.shards.destination else { return None };
+    Some(format!("fetchimg --retry-failed -o {}", quoted(&escaped(&root.to_string_lossy()))))
+}
+
+#[cfg(not(feature = "parquet"))]
+const fn retry(_: &Options) -> Option<String> {
+    None
 }
 
 /// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
+#[cfg(feature = "parquet")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use super::metadata::{Metadata, Written};
@@ -12,10 +14,16 @@ use crate::journal::{CurrentRecord, CurrentRecords};
 use crate::record::{Exit, RunError};
 use crate::report::table::{ColumnFinder, Purpose, Table, TableFormat, TableRow};
 use crate::sink::folder::FolderView;
+#[cfg(feature = "parquet")]
+use crate::sink::shards::SetInfo;
 use crate::util::boot_id;
 use crate::util::human::Count;
+#[cfg(feature = "parquet")]
+use crate::util::location::Location;
 use crate::util::raw_json::{RawFields, inner};
 use crate::util::redact::{escaped, escaped_json};
+#[cfg(feature = "parquet")]
+use crate::util::shell::quoted;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -39,6 +47,8 @@ pub struct StatusOptions {
 /// # Errors
 /// When there is no journal, it cannot be read, or the metadata or standard output cannot be written.
 pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
+    #[cfg(feature = "parquet")]
+    refuse_set(&options.output)?;
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut records = current_records(&folder)?;
     let written = options.metadata.as_ref().map(|metadata| {
@@ -57,6 +67,21 @@ pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
         let _ = counts.write(&mut io::stderr(), options, written);
     }
     Ok(Exit::Clean)
+}
+
+/// Fails if the folder holds shards: there is no journal of them.
+#[cfg(feature = "parquet")]
+fn refuse_set(root: &Path) -> Result<(), RunError> {
+    if !matches!(SetInfo::read(&Location::Folder(root.to_owned())), Ok(Some(_))) {
+        return Ok(());
+    }
+    let folder = quoted(&root.to_string_lossy()).into_owned();
+    let sentence = format!(
+        "it holds shards, and the record of each row is in the table of its shard, SHARD.parquet; --status is for folders of \
+         files, fetchimg --verify-output -o {folder} looks at the shards, and fetchimg --retry-failed -o {folder} fetches \
+         again what failed"
+    );
+    Err(RunError::Journal { path: root.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, sentence) })
 }
 
 /// The current records of an output folder, those that a killed run has left in the write-ahead log included.

@@ -38,6 +38,15 @@ impl Location {
         }
     }
 
+    /// Its path, or its URL, for messages.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::Store(url) => PathBuf::from(url.to_string()),
+        }
+    }
+
     /// The path of a file in it, or its URL, for messages.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

@@ -51,6 +51,8 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shard_faults;
+mod shard_retries;
 mod shard_units;
 mod shards;
 mod shortfalls;

@@ -9,7 +9,7 @@ use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
 use crate::run::SetOptions;
-use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
+use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units, is_retry_name};
 use crate::util::location::Location;
 
 /// `--output -`.
@@ -33,6 +33,7 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         ("--remake", args.remake, "--overwrite makes shards anew"),
         ("--rename", args.rename, "--overwrite makes shards anew"),
         ("--skip-permanent", args.skip_permanent, "rows of a complete shard are not asked for again"),
+        ("--name", args.name_is_given, "samples have keys, which --key makes"),
     ];
     if let Some((flag, _, instead)) = of_files.iter().find(|(_, is_given, _)| *is_given) {
         return usage(format!("{flag} is for folders of files; {instead}, so leave it out"));
@@ -86,11 +87,12 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
             format,
             destination,
             scratch: args.scratch.clone(),
-            units: Units { size, first: 0, name, slice },
+            units: Units { size, name, slice, retries: None },
             caption_column: args.caption_column.clone(),
             column_types: Vec::new(),
             settings: args.set_settings.clone(),
             fsync: args.fsync,
+            digests: Vec::new(),
             dedupe: args.dedupe,
             replaces: args.overwrite,
         },
@@ -104,6 +106,8 @@ fn files_only(args: &Args) -> Result<(), UsageError> {
         ("--caption-column", args.caption_column.is_some()),
         ("--slice", args.slice.is_some()),
         ("--shard", args.shard.is_some()),
+        ("--shard-size", args.shard_size_is_given),
+        ("--key", args.key_is_given),
         ("--scratch", args.scratch.is_some()),
         ("-o -", takes_stdout(args)),
     ];
@@ -120,6 +124,11 @@ fn shard_name(name: &str) -> Result<String, UsageError> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if name.is_empty() || !name.chars().all(is_plain) || name.len() > 100 {
         return usage(format!("--shard {name}: a shard has a name of letters, digits, - and _, such as 00012"));
+    }
+    if is_retry_name(name) {
+        return usage(format!(
+            "--shard {name}: such names are those of the shards that --retry-failed makes; choose another"
+        ));
     }
     Ok(name.to_owned())
 }
@@ -157,8 +166,15 @@ fn slice(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Slice,
         }
         None => None,
     };
+    let is_slurm = variable("SLURM_ARRAY_TASK_ID").is_some();
     found.ok_or_else(|| {
         UsageError(match text {
+            "auto" if is_slurm => {
+                "--slice auto: the tasks of this Slurm array are not evenly numbered (SLURM_ARRAY_TASK_MIN, _MAX, _STEP and \
+                 _COUNT do not fit together), so they do not tell which share this is; submit it with --array=0-15 or the \
+                 like, or write the share, as in --slice 3/16"
+                    .to_owned()
+            }
             "auto" | "auto/" => {
                 "--slice auto: no variable of Slurm, AWS Batch, Google Batch or Cloud Run says which share this is; write it, \
                  as in --slice 3/16, or --slice auto/16 in an indexed Job of Kubernetes"

@@ -51,6 +51,16 @@ pub fn read_table(
     Ok(())
 }
 
+/// What a program has noted in the file under this key.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn noted(file: &OpenFile, key: &str) -> io::Result<Option<String>> {
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(file).map_err(io_error)?;
+    let notes = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    Ok(notes.filter(|note| note.key == key).find_map(|note| note.value.clone()))
+}
+
 /// The types of the columns of a Parquet file.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub struct CompleteShard<'a> {
 }
 
 impl Target {
-    /// The marker of a shard, if the shard is there.
+    /// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
     ///
     /// # Errors
     /// When the marker cannot be read, or is none of fetchimg.
@@ -95,14 +95,13 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
     }
 }
 
-/// The marker of a shard, if the shard is there.
+/// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
 ///
 /// # Errors
 /// When the marker cannot be read, or is none of fetchimg.
 pub fn read_marker(location: &Location, shard: &str) -> io::Result<Option<Marker>> {
-    let Some(text) = location.read(&format!("{shard}{SUFFIX}"))? else { return Ok(None) };
-    let marker = serde_json::from_slice(&text);
-    marker.map(Some).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no marker that fetchimg wrote"))
+    let text = location.read(&format!("{shard}{SUFFIX}"))?;
+    text.map_or(Ok(None), |text| Marker::parse(&text))
 }
 
 /// A folder of shards.
@@ -111,7 +110,7 @@ pub struct ShardFolder {
     root: PathBuf,
     /// For files that wait for their names, on the same file system.
     scratch: PathBuf,
-    /// Flush each file to the disk before the marker appears.
+    /// Flush the marker's name to the disk, too.
     fsync: bool,
 }
 
@@ -138,9 +137,7 @@ impl ShardFolder {
         remove_if_there(&waiting)?;
         let mut file = File::create_new(&waiting)?;
         file.write_all(&shard.marker.text()?)?;
-        if self.fsync {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         match fs::hard_link(&waiting, &place) {
             Ok(()) => fs::remove_file(&waiting)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -156,18 +153,18 @@ impl ShardFolder {
             // The file system has no hard links.
             Err(_) => fs::rename(&waiting, &place)?,
         }
-        self.sync_root()
+        if self.fsync { self.sync_root() } else { Ok(()) }
     }
 
+    /// Puts the files in place, and flushes them to the disk. A marker that survives a loss of power without its files would
+    /// say that the shard is there, so this does not depend on `--fsync`; without it, what a run has not completed is lost.
     fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<()> {
         for (from, name) in &shard.files {
-            if self.fsync {
-                File::open(from)?.sync_all()?;
-            }
             // A second name, so that the file can be put in place once more.
             let waiting = self.waiting(name);
             remove_if_there(&waiting)?;
             fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
+            File::open(&waiting)?.sync_all()?;
             fs::rename(&waiting, self.root.join(name))?;
             // Where both are names of one file already, the system does nothing.
             remove_if_there(&waiting)?;
@@ -181,7 +178,7 @@ impl ShardFolder {
     }
 
     fn sync_root(&self) -> io::Result<()> {
-        if self.fsync { File::open(&self.root)?.sync_all() } else { Ok(()) }
+        File::open(&self.root)?.sync_all()
     }
 }
 
@@ -230,6 +227,14 @@ mod tests {
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "new"));
         assert_eq!(left.count(), 0);
         assert_eq!(shard_names(&location.names().expect("read")), ["a"]);
+        let marker = fs::read(root.join("a_stats.json")).expect("read");
+        for torn in [0, 1, 50, marker.len() - 3] {
+            fs::write(root.join("a_stats.json"), &marker[..torn]).expect("written");
+            assert_eq!(read_marker(&location, "a").expect("read"), None, "{torn} bytes");
+        }
+        let shard = shard(&scratch, "four");
+        target.commit(&shard, false).expect("committed");
+        assert_eq!(read_marker(&location, "a").expect("read"), Some(shard.marker));
         fs::write(root.join("a_stats.json"), "{}").expect("written");
         read_marker(&location, "a").expect_err("it is no marker");
     }

@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::OutputFormat;
 use super::marker::{Marker, SUFFIX, StoredFile};
+use super::set::{FILE, SetInfo};
 use super::tar::{self, TarEnd};
 use super::target::{read_marker, shard_names};
+use super::units::is_retry_name;
 use crate::record::hex;
 use crate::util::human::Count;
 use crate::util::location::Location;
@@ -46,13 +48,21 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
     let files = root.names()?;
     let names = shard_names(&files);
+    let set_file = match SetInfo::read(root) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some("it is missing; the command that makes the set writes it anew".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    verdict.findings.extend(set_file.map(|what| Finding { name: FILE.to_owned(), what }));
     for name in &names {
         verdict.shards += 1;
         let mut find = |what: String| verdict.findings.push(Finding { name: name.clone(), what });
         let marker = match read_marker(root, name) {
             Ok(Some(marker)) => marker,
-            // It has just been removed.
-            Ok(None) => continue,
+            Ok(None) => {
+                find(format!("its marker is empty or torn, so the shard is no part of the set; {}", maker(name)));
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
                 continue;
@@ -65,7 +75,7 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
         match look_at(root, &marker) {
             Ok(None) => {}
             Ok(Some(what)) => find(format!("{what}; {}", remedy(name))),
-            Err(error) => find(format!("it cannot be read: {error}")),
+            Err(error) => find(format!("it cannot be read: {error}; {}", remedy(name))),
         }
         verdict.rows += marker.count;
         verdict.samples += marker.successes;
@@ -73,23 +83,43 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
     let known = names.into_iter().collect::<BTreeSet<_>>();
     for name in files {
         let shard = name.strip_suffix(".tar").or_else(|| name.strip_suffix(".parquet"));
-        if shard.is_some_and(|shard| !shard.starts_with('.') && !known.contains(shard)) {
-            let what = "it has no marker, so it is no part of the set; the same command makes its shard".to_owned();
+        if let Some(shard) = shard.filter(|shard| !shard.starts_with('.') && !known.contains(*shard)) {
+            let what = format!("it has no marker, so it is no part of the set; {}", what_of_stray(shard));
             verdict.findings.push(Finding { name, what });
         }
     }
     let scratch = root.folder().map(|root| Location::Folder(root.join(private_file::FOLDER).join("shards")));
     for name in scratch.and_then(|scratch| scratch.names().ok()).unwrap_or_default() {
-        if let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) {
-            let what = "it is not complete; the same command goes on with it".to_owned();
-            verdict.findings.push(Finding { name: shard.to_owned(), what });
-        }
+        let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) else { continue };
+        let what = if is_retry_name(shard) {
+            "it is not complete; --retry-failed goes on with it"
+        } else {
+            "it is not complete; the same command goes on with it"
+        };
+        verdict.findings.push(Finding { name: shard.to_owned(), what: what.to_owned() });
     }
     Ok(verdict)
 }
 
+/// What makes a shard anew that does not exist.
+fn maker(name: &str) -> &'static str {
+    if is_retry_name(name) { "--retry-failed fetches its rows again" } else { "the same command makes the shard anew" }
+}
+
 fn remedy(name: &str) -> String {
-    format!("remove {name}{SUFFIX}, and the same command makes the shard anew")
+    format!("remove {name}{SUFFIX}, and {}", maker(name))
+}
+
+/// What to do with a data file or a table without a marker.
+fn what_of_stray(shard: &str) -> &'static str {
+    if is_retry_name(shard) {
+        "remove it: --retry-failed fetches its rows again"
+    } else if shard.len() >= 5 && shard.bytes().all(|byte| byte.is_ascii_digit()) {
+        "the same command makes its shard, unless the list has ended before it: then remove it"
+    } else {
+        "a run with --shard of its name makes its shard; if there is none, move the file away, because readers of all \
+         files take it for a part"
+    }
 }
 
 /// What is wrong with a shard, if something is.
@@ -102,7 +132,9 @@ fn look_at(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     }
     let table = origin.metadata.as_ref().unwrap_or(&origin.data);
     let file = root.open(&table.name)?;
-    let rows = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io::Error::other)?;
+    let Ok(rows) = ParquetMetaDataReader::new().parse_and_finish(&file) else {
+        return Ok(Some(format!("{} is no Parquet file", table.name)));
+    };
     let rows = u64::try_from(rows.file_metadata().num_rows()).unwrap_or(0);
     if rows != marker.count {
         return Ok(Some(format!(
