@@ -58,7 +58,8 @@ const STATUSES: &[(&str, &str)] = &[
     after_long_help = after_long_help()
 )]
 pub struct Args {
-    /// List files, URLs of images, or - for standard input; read in order as one list
+    /// List files, here or in an object store (s3://, gs://, az://), URLs of images, or - for standard input; read in order as
+    /// one list
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
 
@@ -107,7 +108,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub checksum_column: Option<String>,
 
-    /// Folder for the images; created if missing; - is standard output, for --output-format webdataset
+    /// Folder for the images; created if missing; - is standard output, for --output-format webdataset; shards may go to
+    /// s3://, gs:// and az:// too
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
 
