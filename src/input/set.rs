@@ -49,9 +49,6 @@ const RECORD_COLUMNS: [&str; 27] = [
     "image",
 ];
 
-/// Parquet files in a store whose columns are looked at at the same time.
-const MAX_FOOTERS_AT_ONCE: usize = 16;
-
 /// The columns with the digests of images, beside the SHA-256.
 const DIGEST_COLUMNS: [&str; 5] = ["md5", "sha1", "sha512", "blake3", "phash"];
 
@@ -102,22 +99,26 @@ impl ListColumns {
     }
 }
 
+/// Parquet files in a store whose columns are looked at at the same time.
+const MAX_FOOTERS_AT_ONCE: usize = 16;
+
 /// The types of the columns of the lists, if all of them are Parquet files; otherwise none are stated.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
     let mut types = Vec::<(Arc<str>, ColumnType)>::new();
-    let mut add = |name: Arc<str>, ty: ColumnType| match types.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = known.or(ty),
-        None => types.push((name, ty)),
-    };
     for source in sources {
         match source {
+            Source::Stored(prefix, pattern) => {
+                let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
+                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
+            }
             Source::File(path) => {
                 let Some(file) = parquet_file(path) else { return Ok(Vec::new()) };
                 // What is wrong with the list is found again when its rows are read.
-                table::column_types(&file).unwrap_or_default().into_iter().for_each(|(name, ty)| add(name, ty));
+                let found = table::column_types(&file).unwrap_or_default();
+                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
             }
             // What is tried again has the types that it has in the set.
             Source::FailedOf(set) => {
@@ -127,21 +128,27 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
                     let Ok(columns) = ListColumns::of(&file) else { continue };
                     for (column, ty) in table::column_types(&file).unwrap_or_default() {
                         if let Some(name) = columns.name(&column) {
-                            add(name.into(), ty);
+                            add(&mut types, name.into(), ty);
                         }
                     }
-                }
-            }
-            Source::Stored(prefix, pattern) => {
-                let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
-                for (name, ty) in found {
-                    add(name, ty);
                 }
             }
             _ => return Ok(Vec::new()),
         }
     }
     Ok(types)
+}
+
+/// The table of a shard.
+fn table_of(shard: &str) -> String {
+    format!("{shard}.parquet")
+}
+
+fn add(types: &mut Vec<(Arc<str>, ColumnType)>, name: Arc<str>, ty: ColumnType) {
+    match types.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = known.or(ty),
+        None => types.push((name, ty)),
+    }
 }
 
 /// The columns of the Parquet files in a store, of all in turn; `None` if one of them is none. Several are asked at the same
@@ -164,11 +171,6 @@ fn column_types_in_store(prefix: &StoreUrl, pattern: &str) -> Option<Vec<(Arc<st
         types.extend(found?.into_iter().flatten());
     }
     Some(types)
-}
-
-/// The table of a shard.
-fn table_of(shard: &str) -> String {
-    format!("{shard}.parquet")
 }
 
 /// The file, if it is a regular one that begins as Parquet.

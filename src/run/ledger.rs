@@ -452,7 +452,7 @@ mod tests {
             #[cfg(feature = "parquet")]
             present: None,
             #[cfg(feature = "parquet")]
-            made_with: fetcher.made_with.clone(),
+            made_with: MadeWith::default(),
         }
     }
 

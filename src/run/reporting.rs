@@ -149,12 +149,11 @@ fn listing(options: &Options) -> String {
     format!("fetchimg --status --failed -o {}{state}", path(&options.output))
 }
 
-/// The command that tries rows again that failed, if images go into the shards of a folder.
+/// The command that tries rows again that failed, if images go into shards.
 #[cfg(feature = "parquet")]
 fn retry(options: &Options) -> Option<String> {
-    use crate::sink::shards::Destination;
-    let Destination::Folder(root) = &options.set.as_ref()?.shards.destination else { return None };
-    Some(format!("fetchimg --retry-failed -o {}", quoted(&escaped(&root.to_string_lossy()))))
+    let output = options.set.as_ref()?.shards.destination.location()?;
+    Some(format!("fetchimg --retry-failed -o {}", quoted(&escaped(&output.to_string()))))
 }
 
 #[cfg(not(feature = "parquet"))]

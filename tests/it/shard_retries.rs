@@ -96,12 +96,7 @@ fn they_have_names_of_their_own_while_shards_of_the_list_are_missing() {
 #[test]
 fn a_shard_of_a_killed_retry_keeps_its_rows_whichever_others_are_complete() {
     let (server, dir) = (Server::start(), TestDir::new());
-    let gated = |n: usize| n == 1;
-    let urls = (0..6).map(|n| match gated(n) {
-        true => server.url("/flaky/503/1/300/1.png"),
-        false => server.url(&format!("/flaky/503/1/{}/{n}.png", 300 + n)),
-    });
-    let urls = urls.collect::<Vec<_>>();
+    let urls = (0..6).map(|n| server.url(&format!("/flaky/503/1/{}/{n}.png", 300 + n))).collect::<Vec<_>>();
     dir.write("list.txt", urls.join("\n"));
     let first = fetchimg().arg("list.txt").args(SET).args(["--shard-size", "2"]).in_dir(&dir).run();
     assert_eq!(first.status, Some(1), "{first}");

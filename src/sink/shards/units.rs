@@ -143,8 +143,8 @@ mod tests {
         let names = ["retry-00001", "retry-00004", "retry-00005", "retry-00006", "retry-00008", "retry-00009"];
         assert_eq!([0, 1, 2, 3, 4, 5].map(|number| again.name(number)), names);
         assert_eq!(names.map(retry_number)[1..3], [Some(4), Some(5)]);
-        let named = Units { name: Some("a".into()), ..Units::default() };
-        assert_eq!((named.number(12_345), named.row(12_345), named.name(0)), (0, 12_345, "a".to_owned()));
+        let whole = Units { name: Some("a".into()), ..Units::default() };
+        assert_eq!((whole.number(12_345), whole.row(12_345), whole.name(0)), (0, 12_345, "a".to_owned()));
         let digits = |size| Units { size: NonZeroU64::new(size).expect("not zero"), ..Units::default() }.row_digits();
         assert_eq!([1, 10, 10_000, 10_001, 1_000_000].map(digits), [4, 4, 4, 5, 6]);
     }
