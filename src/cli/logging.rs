@@ -51,6 +51,11 @@ pub fn start(level: LevelFilter, leaves_out_failures: bool, format: LogFormat, s
         None => Targets::new()
             .with_default(LevelFilter::WARN)
             .with_targets(["hickory_net", "hickory_proto", "hickory_resolver"].map(|name| (name, LevelFilter::OFF)))
+            // It says which requests to a store are repeated, and why.
+            .with_target(
+                "object_store",
+                if level >= LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::WARN },
+            )
             .with_target(TARGET, level),
     };
     let is_wanted = filter_fn(move |event| !leaves_out_failures || event.name() != ROW_FAILED);
