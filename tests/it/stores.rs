@@ -159,8 +159,9 @@ fn requests_that_are_refused_broken_or_unanswered_are_repeated() {
     store.fault(row("PUT", 3, What::Refuse(503, "SlowDown")));
     store.fault(row("PUT", 5, What::LoseAnswer));
     store.fault(row("GET", 4, What::Break));
-    let run = make(&store, &dir, &urls).run();
+    let run = make(&store, &dir, &urls).arg("-v").run();
     assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.stderr.contains("503 Service Unavailable, backing off"), "{run}");
     assert_whole(&store, &server, &dir, &urls);
     assert_eq!(server.hits_in_all(), 60, "nothing was fetched twice\n{run}");
     let hits = server.hits_in_all();
@@ -274,7 +275,7 @@ fn wrong_settings_are_said_in_a_sentence_before_anything_is_fetched() {
     let closed = ClosedPort::new();
     let closed_url = closed.url("");
     let refuse = |status, code| Some(Fault::always("", "", What::Refuse(status, code)));
-    let cases: [WrongSetting<'_>; 14] = [
+    let cases: [WrongSetting<'_>; 15] = [
         (None, &[], "s3://other/set", "there is no bucket other at 127.0.0.1:"),
         (None, &[("AWS_ACCESS_KEY_ID", "AKIDOTHER")], "s3://bucket/set", "does not know the access key"),
         (None, &[("AWS_SKIP_SIGNATURE", "true")], "s3://bucket/set", "forbids it"),
@@ -298,6 +299,12 @@ fn wrong_settings_are_said_in_a_sentence_before_anything_is_fetched() {
         (refuse(503, "SlowDown"), &[], "s3://bucket/set", "has answered 503 (SlowDown) to every attempt"),
         (None, &[("AWS_ENDPOINT_URL", &closed_url)], "s3://bucket/set", "no connection to 127.0.0.1:"),
         (None, &[("AWS_ENDPOINT_URL", "store.example")], "s3://bucket/set", "neither with https:// nor with http://"),
+        (
+            Some(Fault::always("", "", What::Stall(Duration::from_secs(15)))),
+            &[("AWS_MAX_ATTEMPTS", "1")],
+            "s3://bucket/set",
+            "does not answer in time",
+        ),
         (None, &[("AWS_MAX_ATTEMPTS", "x")], "s3://bucket/set", "no number of attempts"),
     ];
     for (fault, variables, output, expected) in cases {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::marker::{Marker, SUFFIX};
 use crate::util::location::Location;
@@ -75,7 +76,12 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
         // Without its marker the shard does not exist, whenever this run is killed.
         store.remove(&marker)?;
     }
-    let put_files = || shard.files.iter().try_for_each(|(from, name)| store.put_file(name, from));
+    let put_files = || {
+        let began = Instant::now();
+        shard.files.iter().try_for_each(|(from, name)| store.put_file(name, from))?;
+        tracing::debug!(target: "fetchimg", "Shard {}: put into the store in {:.2} s", shard.name, began.elapsed().as_secs_f64());
+        Ok::<_, io::Error>(())
+    };
     put_files()?;
     let text = shard.marker.text()?;
     match store.create(&marker, text.clone())? {

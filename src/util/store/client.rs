@@ -1,11 +1,12 @@
 //! The requests to a store.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ const PART_BYTES: u64 = 8 << 20;
 const MAX_PARTS: u64 = 9_000;
 
 /// Parts of [`PART_BYTES`] that are in memory at the same time, over all uploads.
-const MAX_PARTS_IN_MEMORY: u32 = 8;
+const MAX_PARTS_IN_MEMORY: u32 = 4;
 
 /// Attempts at what the client library does not repeat by itself: the creation of an object, and whole uploads.
 const MAX_ATTEMPTS: u32 = 5;
@@ -45,17 +46,35 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
+    url: StoreUrl,
     /// Gives up soon: until a first answer has come, what is wrong is the configuration and not the weather.
     hasty: Arc<dyn ObjectStore>,
-    patient: Arc<dyn ObjectStore>,
+    /// Made when it is needed.
+    patient: OnceLock<Arc<dyn ObjectStore>>,
     has_answered: AtomicBool,
     prefix: Arc<str>,
     context: Context,
     room: Arc<Semaphore>,
     /// The thread of the requests; `None` only while the last clone is dropped.
     runtime: Option<Runtime>,
+}
+
+// The clients know the credentials.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+impl Inner {
+    fn patient(&self) -> &Arc<dyn ObjectStore> {
+        self.patient.get_or_init(|| {
+            // The environment is that with which the other one was made.
+            let built = environment::build(&self.url, Patience::Patient);
+            built.map_or_else(|_| Arc::clone(&self.hasty), |(patient, _)| patient)
+        })
+    }
 }
 
 impl Drop for Inner {
@@ -77,7 +96,6 @@ impl Store {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let invalid = |sentence: String| io::Error::new(io::ErrorKind::InvalidInput, sentence);
         let (hasty, context) = environment::build(url, Patience::Hasty).map_err(invalid)?;
-        let (patient, _) = environment::build(url, Patience::Patient).map_err(invalid)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(2)
@@ -86,7 +104,10 @@ impl Store {
             .build()?;
         let room = Arc::new(Semaphore::new(MAX_PARTS_IN_MEMORY as usize));
         let (has_answered, prefix) = (AtomicBool::new(false), url.path().into());
-        let inner = Inner { hasty, patient, has_answered, prefix, context, room, runtime: Some(runtime) };
+        // Not a clone, which would hold this connection.
+        let url = StoreUrl { store: Arc::default(), ..url.clone() };
+        let (patient, runtime) = (OnceLock::new(), Some(runtime));
+        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, runtime };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -319,7 +340,7 @@ impl Store {
     ) -> Result<T> {
         let inner = &self.inner;
         let has_answered = inner.has_answered.load(Ordering::Relaxed);
-        let store = if has_answered { &inner.patient } else { &inner.hasty };
+        let store = if has_answered { inner.patient() } else { &inner.hasty };
         let answer = self.wait(request(Arc::clone(store)));
         let answer = answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?;
         if !has_answered && (answer.is_ok() || answer.as_ref().is_err_and(failure::is_answer)) {
