@@ -249,7 +249,9 @@ impl Changes {
                 (NameMatch::Other, true) => Some(&mut self.changed.names_kept),
                 (NameMatch::Other, false) => Some(&mut self.changed.names),
             };
-            count.into_iter().for_each(|count| *count += 1);
+            if let Some(count) = count {
+                *count += 1;
+            }
         }
         if differences.is_empty() {
             return Verdict::Keep;
