@@ -10,6 +10,7 @@
 //! - [`resume`]: what a second run does, partial bodies, interrupts
 //! - [`forecast`]: dry runs and samples
 //! - [`datasets`]: shards for training, shares of a list, streams
+//! - [`engines`]: Slurm, Kubernetes, Spark, Ray, and Python
 //! - [`http`]: requests, redirects, host names, proxies, certificates
 
 // A change of the manual then builds nothing but the documentation.
@@ -31,6 +32,7 @@ macro_rules! manual {
                 "[resume]: crate::manual::resume\n",
                 "[forecast]: crate::manual::forecast\n",
                 "[datasets]: crate::manual::datasets\n",
+                "[engines]: crate::manual::engines\n",
                 "[http]: crate::manual::http\n",
                 "[faults]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/FAULTS.md\n",
                 "[waterfall]: ", env!("CARGO_PKG_REPOSITORY"), "/raw/main/src/manual/waterfall.png\n\n",
@@ -41,4 +43,4 @@ macro_rules! manual {
     };
 }
 
-manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, http);
+manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, engines, http);
