@@ -25,7 +25,7 @@ ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples"
 
 # The longest time for one engine, in seconds.
-TIME_LIMIT = 300
+TIME_LIMIT = 600
 
 
 class World:
