@@ -28,10 +28,9 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
-pub use self::changed::{Changed, ChangedWish, Made};
+pub use self::changed::{Changed, ChangedWish, Made, NameChange};
 #[cfg(feature = "cli")]
-pub use self::failing::FailingHost;
-pub use self::failing::FailingHosts;
+pub use self::failing::{FailingHost, FailingHosts};
 pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 pub use self::summary::{

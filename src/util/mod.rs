@@ -10,5 +10,7 @@ pub mod raw_json;
 pub mod redact;
 pub mod run_id;
 pub mod shell;
+#[cfg(feature = "cli")]
+pub mod wrap;
 
 pub use self::lock::lock;
