@@ -45,7 +45,7 @@ def test_records_come_with_the_columns_of_their_rows(server, tmp_path):
     assert {record["reason"] for record in again} == {"already_saved"} and len(server.requests) == before
 
 
-def test_rows_are_read_while_records_are_taken(server, tmp_path):
+def test_rows_are_read_while_records_are_taken(server, tmp_path, caplog):
     """An endless generator: the first records come although the rows never end, and memory does not fill with rows."""
     taken = itertools.count()
 
@@ -58,6 +58,7 @@ def test_rows_are_read_while_records_are_taken(server, tmp_path):
         first = [next(records) for _ in range(50)]
         pid = records._child.process.pid
     assert all(record["status"] == "saved" for record in first)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert not is_running(pid)
     with pytest.raises(StopIteration):
         next(records)

@@ -236,10 +236,11 @@ class _Child:
                 self.last_words.append(line)
                 logger.info("%s", line)
                 continue
-            if event.get("event") in _ROW_EVENTS:
-                # Records say the same. A million rows that failed must not fill a notebook.
+            if event.get("event") in _ROW_EVENTS or self.is_stopped:
+                # Records say the same, and a million rows that failed must not fill a notebook. A run that is ended from here
+                # need not say so.
                 level = min(level, logging.INFO)
-            else:
+            if event.get("event") not in _ROW_EVENTS:
                 self.last_words.append(message)
             logger.log(level, "%s", message, extra={"fetchimg": event})
 
