@@ -21,6 +21,8 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 enum Kind {
     Fetchimg(&'static [&'static str]),
+    /// Another build of fetchimg.
+    OtherBuild,
     /// The number of connections.
     Limit(usize),
     /// The number of concurrent downloads, and further flags.
@@ -42,6 +44,11 @@ pub struct Line {
 
 /// The flag of wget2 2 and later for retries after the status of a busy server.
 const RETRY_ON_503: &str = "--retry-on-http-error=503";
+
+/// Another build of fetchimg, of which the variable `FETCHIMG` is the path.
+fn other_build() -> Option<String> {
+    std::env::var("FETCHIMG").ok()
+}
 
 /// The curl to compare with: that of the variable `CURL`, or the installed one.
 fn curl() -> String {
@@ -69,6 +76,9 @@ pub fn all(many: bool) -> Vec<Peer> {
         peer("limit", Kind::Limit(32), false),
         peer("limit-64", Kind::Limit(64), false),
     ];
+    if other_build().is_some() {
+        peers.push(peer("fetchimg-other", Kind::OtherBuild, false));
+    }
     if succeeds(&curl(), &["--version"]) {
         peers.extend([16, 50, 300].map(|at_once| peer(&format!("curl-{at_once}"), Kind::Curl(at_once, &[]), false)));
         peers.extend(
@@ -100,6 +110,7 @@ impl Peer {
     pub fn version(&self) -> String {
         let program = match self.kind {
             Kind::Fetchimg(_) => env!("CARGO_BIN_EXE_fetchimg").to_owned(),
+            Kind::OtherBuild => other_build().unwrap_or_default(),
             Kind::Limit(_) => return String::new(),
             Kind::Curl(..) => curl(),
             Kind::Wget2(..) => wget2(),
@@ -123,6 +134,7 @@ impl Peer {
                 Some(&"--http1.1") => ask.authority.is_some(),
                 Some(_) => ask.large,
             },
+            Kind::OtherBuild => true,
             // Where the server waits, the number of connections alone says how long the list must take.
             Kind::Limit(connections) => {
                 ask.authority.is_none() && ask.hosts.is_empty() && !ask.rough && (*connections == 64) == (ask.wait > 0)
@@ -144,9 +156,15 @@ impl Peer {
         let authority = ask.authority.as_ref().map(|path| path.display().to_string());
         let mut input = None;
         match &self.kind {
-            Kind::Fetchimg(flags) => {
-                say(&[env!("CARGO_BIN_EXE_fetchimg"), &list_text, "-o", &output_text, "-q"]);
-                say(flags);
+            Kind::Fetchimg(_) | Kind::OtherBuild => {
+                match &self.kind {
+                    Kind::Fetchimg(flags) => {
+                        say(&[env!("CARGO_BIN_EXE_fetchimg")]);
+                        say(flags);
+                    }
+                    _ => say(&[&other_build().unwrap_or_default()]),
+                }
+                say(&[&list_text, "-o", &output_text, "-q"]);
                 if let Some(file) = &authority {
                     say(&["--cacert", file]);
                 }

@@ -89,7 +89,9 @@ fuzz_target!(|input: Input| {
     std::fs::write(&path, bytes).expect("a file");
     let open = || {
         let mut files = Vec::new();
-        drop(Journal::open(&path, RowIdentity::Url, |file| files.push(file.path.to_owned())).expect("a journal"));
+        drop(Journal::open(&path, RowIdentity::Url, |naming| {
+            files.extend(naming.own_file().map(|file| file.path.to_owned()));
+        }).expect("a journal"));
         (files, std::fs::read(&path).expect("a file"))
     };
     let (files, mended) = open();

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,7 +12,6 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{command_line, habits};
-use crate::util::redact::escaped;
 use crate::{fetch, http, input, naming, run, sink};
 
 /// Example command lines and what each does, for the end of the help and of the man page.
@@ -54,7 +53,7 @@ const STATUSES: &[(&str, &str)] = &[
     // As with curl, the last one counts; wrappers append their own.
     args_override_self = true,
     after_help = "Exit status: 0 every row is saved, knowingly skipped or refused by filters; 1 some rows failed; 2 the command line is \
-                  wrong; 3 the run could not start or go on; 130 or 143 interrupted.",
+                  wrong; 3 the run could not start or go on; 129, 130 or 143 interrupted.",
     after_long_help = after_long_help()
 )]
 pub struct Args {
@@ -721,8 +720,7 @@ impl CommandLineError {
     /// Prints help and version on standard output, and errors on standard error.
     pub fn print(&self) {
         if let Some(sentence) = self.sentence() {
-            // There is no other place to report that standard error is closed.
-            let _ = writeln!(io::stderr(), "fetchimg: {}", escaped(&sentence));
+            super::print_lines(&format!("fetchimg: {sentence}"));
             return;
         }
         // An error of this write cannot be reported either.

@@ -16,6 +16,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use console::Term;
+
 use self::args::Args;
 use self::config::{Config, LogOptions};
 use self::signals::Signals;
@@ -24,6 +26,7 @@ use crate::record::{Exit, RunError};
 use crate::run::shutdown::Stop;
 use crate::run::{self, dry_run, status, verify};
 use crate::util::redact::escaped;
+use crate::util::wrap::wrapped;
 
 /// Runs the program for a command line, whose first word is the program's name, and returns the exit status.
 #[must_use]
@@ -146,10 +149,23 @@ fn print_error(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
     exit
 }
 
-/// Prints lines on standard error. The text may quote input; control characters are escaped.
+/// Prints lines on standard error, broken at blanks where that is a terminal. The text may quote input; control characters
+/// are escaped.
 fn print_lines(text: &str) {
+    let columns = Term::stderr().size_checked().map(|(_, width)| usize::from(width).max(MIN_COLUMNS));
     for line in text.lines() {
+        let line = escaped(line);
+        // A command is there to be copied, and what is indented is laid out.
+        let is_laid_out = line.starts_with(['$', ' ']);
+        let is_long = |columns: &usize| line.chars().count() > *columns && !is_laid_out;
+        let text = match columns.filter(is_long) {
+            Some(columns) => wrapped(&line, columns, "", 2).join("\n"),
+            None => line.into_owned(),
+        };
         // There is no other place to report that standard error is closed.
-        let _ = writeln!(io::stderr(), "{}", escaped(line));
+        let _ = writeln!(io::stderr(), "{text}");
     }
 }
+
+/// A terminal with fewer columns breaks lines itself.
+const MIN_COLUMNS: usize = 20;

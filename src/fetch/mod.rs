@@ -18,6 +18,7 @@ use self::partial::{PartialBody, source};
 pub use self::remake::StoredImage;
 use self::validate::BodyValidator;
 pub use self::validate::{Accept, Bounds, Verify, Wanted};
+pub use self::wishes::Exclusion;
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;

@@ -7,8 +7,17 @@
 
 use super::validate::{may_be, unsized_image, unwanted};
 use super::{Accept, Options};
-use crate::record::{ErrorKind, FetchError, Refused, Seen};
+use crate::record::{ErrorKind, FetchError, Seen};
 use crate::util::human::Size;
+
+/// Why a filter excludes an image.
+#[derive(Debug)]
+pub struct Exclusion {
+    /// The filter, as it is typed.
+    pub flag: String,
+    /// The error of the record.
+    pub error: FetchError,
+}
 
 impl Options {
     /// The error of a body that is larger than the options allow. It is a refusal if the limit is a wish of the user.
@@ -18,32 +27,46 @@ impl Options {
         if self.refuses_larger { error.by_wish(seen) } else { error }
     }
 
-    /// Why these options exclude an image that an earlier run has refused, if what was seen of it then decides that.
+    /// Why the filters of these options exclude an image of which an earlier run has seen this, if that is enough to tell.
+    /// `refused_as` is the kind of the error with which it was refused then; `None` if it was saved, so that it was read to
+    /// its end.
+    ///
+    /// The default limit on the size of a body is no filter: what was saved within another limit stays.
     #[must_use]
-    pub fn refusal_of(&self, earlier: &Refused) -> Option<FetchError> {
-        let Seen { bytes, format, measures } = earlier.seen;
+    pub fn exclusion(&self, seen: Seen, refused_as: Option<&str>) -> Option<Exclusion> {
+        let Seen { bytes, format, measures } = seen;
         let (bounds, size) = (&self.wanted.bounds, measures.width.zip(measures.height));
         if let (Accept::Formats(wanted), Some(format)) = (&self.wanted.accept, format) {
             // Camera raw begins as TIFF does. An image whose size is known was read far enough to tell.
-            let is_wanted = if size.is_some() { wanted.contains(&format) } else { may_be(format, wanted) };
+            let is_known = size.is_some() || refused_as.is_none();
+            let is_wanted = if is_known { wanted.contains(&format) } else { may_be(format, wanted) };
             if !is_wanted {
-                return Some(unwanted(format));
+                let mut names = wanted.iter().map(|format| format.name()).collect::<Vec<_>>();
+                names.sort_unstable();
+                names.dedup();
+                return Some(Exclusion { flag: format!("--accept {}", names.join(",")), error: unwanted(format) });
             }
         }
+        let is_kind = |kind: ErrorKind| refused_as == Some(kind.name());
         if let Some((width, height)) = size {
-            if let Err(error) = bounds.check_dimensions(width, height) {
-                return Some(error);
+            if let (Some((_, flag)), Err(error)) =
+                (bounds.broken_by(width, height), bounds.check_dimensions(width, height))
+            {
+                return Some(Exclusion { flag, error });
             }
-        } else if earlier.error == ErrorKind::NotAccepted.name() && bytes.is_some() && bounds.limit_dimensions() {
-            // It was read to its end and states no size.
-            return Some(unsized_image());
+        } else if is_kind(ErrorKind::NotAccepted) && bytes.is_some() && bounds.limit_dimensions() {
+            // It was read to its end and states no size. A file that is stored is not removed because of what its record
+            // does not say.
+            return Some(Exclusion { flag: "a limit on its pixels".into(), error: unsized_image() });
         }
-        if earlier.error != ErrorKind::TooLarge.name()
+        if !is_kind(ErrorKind::TooLarge)
             && let Some(Err(error)) = bytes.map(|bytes| bounds.check_length(bytes))
         {
-            return Some(error);
+            return Some(Exclusion { flag: format!("--min-bytes {}", bounds.min_bytes), error });
         }
-        (self.refuses_larger && bytes.is_some_and(|bytes| bytes > self.max_bytes)).then(|| self.too_large(earlier.seen))
+        let is_too_large = self.refuses_larger && bytes.is_some_and(|bytes| bytes > self.max_bytes);
+        let flag = || format!("--max-bytes {}", self.max_bytes);
+        is_too_large.then(|| Exclusion { flag: flag(), error: self.too_large(seen) })
     }
 
     /// Whether an error of an earlier run is met again by every request under these options (`--skip-permanent`). Errors
@@ -65,7 +88,7 @@ impl Options {
 mod tests {
     use super::*;
     use crate::fetch::{Bounds, Verify, Wanted};
-    use crate::record::{Format, Measures};
+    use crate::record::{Format, Measures, Refused};
 
     fn options(wanted: Wanted) -> Options {
         Options { wanted, ..Options::default() }
@@ -130,7 +153,30 @@ mod tests {
             (&short, min_bytes(11), true),
             (&short, min_bytes(10), false),
         ] {
-            assert_eq!(options.refusal_of(earlier).is_some(), again, "{earlier:?} {options:?}");
+            let exclusion = options.exclusion(earlier.seen, Some(&earlier.error));
+            assert_eq!(exclusion.is_some(), again, "{earlier:?} {options:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_judged_by_what_was_read_to_its_end() {
+        let seen = |bytes, format, size: Option<(u32, u32)>| {
+            let (width, height) = size.unzip();
+            Seen { bytes: Some(bytes), format, measures: Measures { width, height, ..Measures::default() } }
+        };
+        let max_bytes = |max_bytes, refuses_larger| Options { max_bytes, refuses_larger, ..Options::default() };
+        let max_pixels = bounds(Bounds { max_pixels: Some(9), ..Bounds::default() });
+        for (seen, options, flag) in [
+            (seen(11, None, None), max_bytes(10, true), Some("--max-bytes 10")),
+            // Only a limit that was given refuses what is saved.
+            (seen(11, None, None), max_bytes(10, false), None),
+            (seen(11, None, None), max_bytes(11, true), None),
+            (seen(11, Some(Format::Tiff), None), formats(&[Format::Nef, Format::Jpeg]), Some("--accept jpeg,nef")),
+            (seen(11, Some(Format::Svg), None), max_pixels.clone(), None),
+            (seen(11, Some(Format::Png), Some((2, 5))), max_pixels, Some("--max-pixels 9")),
+        ] {
+            let exclusion = options.exclusion(seen, None);
+            assert_eq!(exclusion.as_ref().map(|exclusion| &*exclusion.flag), flag, "{seen:?} {options:?}");
         }
     }
 

@@ -36,20 +36,21 @@ impl ListColumns {
             // The usual reason is a list without a header. The values of its first row must not be shown as if they
             // were column names.
             let is_row = names.iter().any(|name| Url::parse(name).is_ok_and(|url| url.has_host()));
-            let what = if is_row {
-                format!("its first row holds a URL, and must name the columns, one of them {}", escaped(url_column))
+            let url_column = escaped(url_column);
+            return Err(if is_row {
+                let what = "has a URL in its first row, which must name the columns, one of them";
+                context.lacks_column(format!("{what} {url_column}"))
             } else {
                 let there = join_names(&names);
-                format!("it has no column {}, but {there}; name the one with --url-column", escaped(url_column))
-            };
-            return Err(context.not_a_list(what));
+                context.lacks_column(format!("has no column {url_column}; {there}; name the one with --url-column"))
+            });
         };
         let checksum = match checksum_column {
             None => None,
             Some(column) => Some(index_of(column).ok_or_else(|| {
                 let there = join_names(&names);
-                context
-                    .not_a_list(format!("it has no column {}, as --checksum-column says, but {there}", escaped(column)))
+                let column = escaped(column);
+                context.lacks_column(format!("has no column {column}, which --checksum-column asks for; {there}"))
             })?),
         };
         Ok(Self { names, url, checksum })
@@ -63,7 +64,7 @@ impl ListColumns {
             None => Ok(()),
             Some(column) => {
                 let (there, column) = (join_names(&self.names), escaped(column));
-                Err(context.not_a_list(format!("it has no column {column}, as --name says, but {there}")))
+                Err(context.lacks_column(format!("has no column {column}, which --name asks for; {there}")))
             }
         }
     }
@@ -81,9 +82,9 @@ impl ListContext<'_> {
     pub fn forbid_columns(&self, is_explicit: bool) -> Result<(), ReadError> {
         let Options { url_column, checksum_column, named_columns, .. } = self.options;
         if let Some(column) = named_columns.first() {
-            return Err(self.not_a_list(format!(
-                "it was taken for text with one URL per line, which has no column {}, as --name says; if the list has \
-                 columns, name them in its first line, and say what it is with --input-format",
+            return Err(self.lacks_column(format!(
+                "has no column {}, which --name asks for: it was taken for text with one URL per line; if it has columns, name \
+                 them in its first line, and say what it is with --input-format",
                 escaped(column)
             )));
         }
@@ -92,8 +93,8 @@ impl ListContext<'_> {
             None if is_explicit || *url_column == Options::default().url_column => return Ok(()),
             None => url_column,
         };
-        Err(self.not_a_list(format!(
-            "it was taken for text with one URL per line, which has no column {}; say what it is with --input-format",
+        Err(self.lacks_column(format!(
+            "has no column {}: it was taken for text with one URL per line; say what it is with --input-format",
             escaped(wanted)
         )))
     }
@@ -105,17 +106,16 @@ const MAX_SHOWN_NAMES: usize = 20;
 /// The number of characters of a column name that a message shows.
 const MAX_SHOWN_NAME_CHARS: usize = 60;
 
-/// The names of the columns, for a message.
+/// The names of the columns, as a clause of a message.
 fn join_names(names: &[Arc<str>]) -> String {
     let shown = |name: &Arc<str>| match &**name {
         "" => "one without a name".to_owned(),
         name => escaped(&redacted_text(name).chars().take(MAX_SHOWN_NAME_CHARS).collect::<String>()).into_owned(),
     };
-    let mut shown = names.iter().take(MAX_SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MAX_SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
     match names.len() {
-        0 => shown.push_str("none at all"),
-        all if all > MAX_SHOWN_NAMES => shown = format!("{shown} and {} more", all - MAX_SHOWN_NAMES),
-        _ => {}
+        0 => "it has none at all".to_owned(),
+        all if all > MAX_SHOWN_NAMES => format!("it has {shown} and {} more", all - MAX_SHOWN_NAMES),
+        _ => format!("it has {shown}"),
     }
-    shown
 }

@@ -729,7 +729,9 @@ mod tests {
     #[test]
     fn columns_that_are_asked_for_are_not_ignored() {
         let text = b"http://a.example/1.png\n";
-        assert!(rows_as_text(text, &options(ListFormat::Text))[0].contains("which has no column md5"));
+        assert!(
+            rows_as_text(text, &options(ListFormat::Text))[0].contains("list has no column md5: it was taken for text")
+        );
         let by_content = Options { format: None, ..options(ListFormat::Text) };
         assert!(rows_as_text(text, &by_content)[0].contains("say what it is with --input-format"));
         let misspelt = Options { url_column: "link".to_owned(), ..Options::default() };
@@ -737,7 +739,7 @@ mod tests {
         assert_eq!(rows_as_text(b"", &by_content), [""; 0]);
         for format in [None, Some(ListFormat::Text)] {
             let named = Options { format, named_columns: vec!["class".to_owned()], ..Options::default() };
-            assert!(rows_as_text(text, &named)[0].contains("which has no column class, as --name says"));
+            assert!(rows_as_text(text, &named)[0].contains("list has no column class, which --name asks for"));
         }
         let explicit = Options { format: Some(ListFormat::Text), ..misspelt };
         assert_eq!(rows_as_text(text, &explicit), ["http://a.example/1.png {}"]);

@@ -51,7 +51,12 @@ impl ListContext<'_> {
         ReadError::Failed(RunError::List { name: self.name.to_owned(), source })
     }
 
-    /// The list is of another kind, or lacks a column. `what` is shown to the user after "NAME is no list of URLs: ".
+    /// The list lacks a column. `what` is shown to the user after the name of the list: "has no column x".
+    pub fn lacks_column(&self, what: impl Into<String>) -> ReadError {
+        ReadError::Failed(RunError::NoColumn { name: self.name.to_owned(), what: what.into() })
+    }
+
+    /// The list is of another kind. `what` is shown to the user after "NAME is no list of URLs: ".
     pub fn not_a_list(&self, what: impl Into<String>) -> ReadError {
         ReadError::Failed(RunError::NotAList { name: self.name.to_owned(), what: what.into() })
     }

@@ -112,13 +112,16 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
         match source {
             Source::Stored(prefix, pattern) => {
                 let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
-                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
+                for (name, ty) in found {
+                    add(&mut types, name, ty);
+                }
             }
             Source::File(path) => {
                 let Some(file) = parquet_file(path) else { return Ok(Vec::new()) };
                 // What is wrong with the list is found again when its rows are read.
-                let found = table::column_types(&file).unwrap_or_default();
-                found.into_iter().for_each(|(name, ty)| add(&mut types, name, ty));
+                for (name, ty) in table::column_types(&file).unwrap_or_default() {
+                    add(&mut types, name, ty);
+                }
             }
             // What is tried again has the types that it has in the set.
             Source::FailedOf(set) => {

@@ -294,7 +294,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::journal::{Lookup, Naming, Remembered};
+    use crate::journal::{JournalOptions, Lookup, Naming, Remembered};
     use crate::record::Job;
 
     fn line(index: u64, url: &str, rest: &str) -> String {
@@ -496,7 +496,8 @@ mod tests {
             Naming::Named { file, .. } => *names.entry(file.path.to_owned()).or_default() += 1,
             Naming::Superseded(path) => *names.entry(path.to_owned()).or_default() -= 1,
         };
-        drop(Journal::open_following(path, identity, follow).expect("open"));
+        let options = JournalOptions { follows: true, ..identity.into() };
+        drop(Journal::open(path, options, follow).expect("open"));
         names.retain(|_, count| *count != 0);
         names
     }

@@ -45,6 +45,24 @@ pub struct Journal {
     read_back: Vec<u8>,
 }
 
+/// How the journal is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// Which rows of earlier runs are remembered.
+    pub remembered: Remembered,
+    /// For a dry run: nothing is created or changed in the folder of the journal. What is appended goes to a temporary file.
+    pub is_overlay: bool,
+    /// Tell of all files that rows have or had, and not only of those that were saved. That costs another read for each row
+    /// that has another file now.
+    pub follows: bool,
+}
+
+impl<R: Into<Remembered>> From<R> for JournalOptions {
+    fn from(remembered: R) -> Self {
+        Self { remembered: remembered.into(), is_overlay: false, follows: false }
+    }
+}
+
 /// What the journal knows of a row when the row is read from the list.
 #[derive(Debug, PartialEq)]
 pub enum Lookup {
@@ -105,6 +123,17 @@ pub enum Naming<'a> {
     Superseded(&'a str),
 }
 
+impl<'a> Naming<'a> {
+    /// The file that was stored for the row of the record, if it has one.
+    #[must_use]
+    pub const fn own_file(self) -> Option<EarlierFile<'a>> {
+        match self {
+            Self::Named { file, is_own: true } => Some(file),
+            Self::Named { .. } | Self::Superseded(_) => None,
+        }
+    }
+}
+
 /// A file whose record was added by [`Journal::adopt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdoptedFile<'a> {
@@ -125,61 +154,41 @@ enum ReadBack {
 }
 
 impl Journal {
-    /// Opens the journal, or creates it, and calls `saved` with each file that an earlier run has saved. Lines that are not
+    /// Opens the journal, or creates it, and calls `named` with the files that earlier runs have saved. Lines that are not
     /// records are skipped, and the incomplete last line of a run that was killed is removed.
     ///
     /// # Errors
     /// When the file cannot be opened, read or truncated.
     pub fn open(
         path: &Path,
-        remembered: impl Into<Remembered>,
-        mut saved: impl FnMut(EarlierFile),
-    ) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
-        Self::read(remembered.into(), |on_line| LineFile::open(path, on_line), each)
-    }
-
-    /// Like [`Journal::open`], but calls `named` with all files that rows have or had, which costs another read for each
-    /// row that has another file now.
-    ///
-    /// # Errors
-    /// Those of [`Journal::open`].
-    pub fn open_following(
-        path: &Path,
-        remembered: impl Into<Remembered>,
+        options: impl Into<JournalOptions>,
         mut named: impl FnMut(Naming),
     ) -> Result<Self, RunError> {
-        let remembered = remembered.into();
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
-        Self::read(remembered, |on_line| LineFile::open(path, on_line), each)
+        let JournalOptions { remembered, is_overlay, follows } = options.into();
+        let each = |earlier: &EarlierRecord, file: &File| {
+            if follows {
+                earlier.follow(file, remembered.identity, &mut named);
+            } else {
+                earlier.call_if_saved(&mut named);
+            }
+        };
+        if is_overlay {
+            Self::read(remembered, |on_line| LineFile::open_overlay(path, on_line), each)
+        } else {
+            Self::read(remembered, |on_line| LineFile::open(path, on_line), each)
+        }
     }
 
-    /// Opens the journal for a dry run and calls `saved` with each file that an earlier run has saved. Nothing is created or
-    /// changed in its folder: what is appended goes to a temporary file.
+    /// Opens the journal as an overlay (see [`JournalOptions::is_overlay`]).
     ///
     /// # Errors
     /// When the file exists and cannot be read.
     pub fn open_overlay(
         path: &Path,
         remembered: impl Into<Remembered>,
-        mut saved: impl FnMut(EarlierFile),
+        named: impl FnMut(Naming),
     ) -> Result<Self, RunError> {
-        let each = |earlier: &EarlierRecord, _: &File| earlier.call_if_saved(&mut saved);
-        Self::read(remembered.into(), |on_line| LineFile::open_overlay(path, on_line), each)
-    }
-
-    /// Like [`Journal::open_overlay`], but calls `named` as [`Journal::open_following`] does.
-    ///
-    /// # Errors
-    /// Those of [`Journal::open_overlay`].
-    pub fn open_overlay_following(
-        path: &Path,
-        remembered: impl Into<Remembered>,
-        mut named: impl FnMut(Naming),
-    ) -> Result<Self, RunError> {
-        let remembered = remembered.into();
-        let each = |earlier: &EarlierRecord, file: &File| earlier.call(file, remembered.identity, &mut named);
-        Self::read(remembered, |on_line| LineFile::open_overlay(path, on_line), each)
+        Self::open(path, JournalOptions { is_overlay: true, ..remembered.into().into() }, named)
     }
 
     /// Opens the file with `open`, which calls what it gets for each line, and calls `each` for each record.
@@ -404,16 +413,17 @@ fn index_earlier<'a>(index: &mut RowIndex, offset: u64, line: &'a [u8]) -> Optio
 }
 
 impl EarlierRecord<'_> {
-    /// Calls `saved` if it is the record of a saved file.
-    fn call_if_saved(&self, saved: &mut impl FnMut(EarlierFile)) {
+    /// Calls `named` if it is the record of a saved file.
+    fn call_if_saved(&self, named: &mut impl FnMut(Naming)) {
         if let Some(path) = self.record.plain_path().filter(|_| self.record.is_saved()) {
-            saved(EarlierFile { path, sha256: self.record.sha256.as_deref() });
+            let file = EarlierFile { path, sha256: self.record.sha256.as_deref() };
+            named(Naming::Named { file, is_own: true });
         }
     }
 
     /// Calls `named` with the file that the row has since this record, and with the one that it had before, which is
     /// read back from `file`.
-    fn call(&self, file: &File, identity: RowIdentity, named: &mut impl FnMut(Naming)) {
+    fn follow(&self, file: &File, identity: RowIdentity, named: &mut impl FnMut(Naming)) {
         let Some(path) = self.record.plain_path().filter(|_| self.is_named) else { return };
         let earlier = EarlierFile { path, sha256: self.record.sha256.as_deref() };
         named(Naming::Named { file: earlier, is_own: self.record.is_saved() });
@@ -437,6 +447,11 @@ mod tests {
     use super::*;
     use crate::record::{Digests, ErrorKind, Failed, FetchError, Measures, Saved, Skipped, Timing};
     use crate::util::redact::redacted;
+
+    /// The path of a file that was stored for the row of its record.
+    fn own(naming: Naming) -> String {
+        naming.own_file().expect("its own file").path.to_owned()
+    }
 
     fn look_up(journal: &mut Journal, url: &Url) -> Result<Lookup, RunError> {
         look_up_row(journal, 0, url)
@@ -488,7 +503,7 @@ mod tests {
             fs::write(&path, &text).expect("write");
             let mut names = Vec::new();
             let mut overlay =
-                Journal::open_overlay(&path, RowIdentity::Url, |file| names.push(file.path.to_owned())).expect("open");
+                Journal::open_overlay(&path, RowIdentity::Url, |file| names.push(own(file))).expect("open");
             assert_eq!(names, ["1.png"]);
             assert_eq!(look_up(&mut overlay, &one).expect("look up"), Lookup::New(Some(stored("1.png", 5))));
             plan(&mut overlay, &one, "1.png");
@@ -554,8 +569,7 @@ mod tests {
         assert!(!fs::read_to_string(&path).expect("read").contains("secret"));
 
         let mut names = Vec::new();
-        let mut journal =
-            Journal::open(&path, RowIdentity::Url, |file| names.push(file.path.to_owned())).expect("open");
+        let mut journal = Journal::open(&path, RowIdentity::Url, |file| names.push(own(file))).expect("open");
         assert_eq!(names, ["1.png", "2.png"]);
         let stored = |path: &str| {
             Lookup::New(Some(StoredFile {
@@ -699,7 +713,7 @@ mod tests {
             }
             drop(journal);
             let mut saved = Vec::new();
-            let save = |earlier: EarlierFile| saved.push(earlier.path.to_owned());
+            let save = |earlier: Naming| saved.push(own(earlier));
             let found =
                 look_up(&mut Journal::open(&path, RowIdentity::Url, save).expect("open"), &one).expect("look up");
             (found, saved)

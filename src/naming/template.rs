@@ -441,10 +441,15 @@ impl Template {
         })
     }
 
-    /// The first column of the template for which a row has no text, so that its name has `none` or nothing in that place.
+    /// The columns of the template for which a row has no text, so that its name has `none` or nothing in their place.
+    pub fn empty_columns<'a>(&'a self, extra: &'a Extra) -> impl Iterator<Item = &'a str> {
+        self.columns().filter(|column| column_text(extra.get(column)).is_none_or(|text| clean_text(&text).is_empty()))
+    }
+
+    /// The first column of the template in which two rows differ.
     #[must_use]
-    pub fn empty_column(&self, extra: &Extra) -> Option<&str> {
-        self.columns().find(|column| column_text(extra.get(column)).is_none_or(|text| clean_text(&text).is_empty()))
+    pub fn differing_column(&self, one: &Extra, other: &Extra) -> Option<&str> {
+        self.columns().find(|column| column_text(one.get(column)) != column_text(other.get(column)))
     }
 
     /// Whether the template has a field that `wanted` accepts.

@@ -17,6 +17,8 @@ use crate::util::lock;
 pub struct Counters {
     /// Rows whose image was saved.
     pub saved: AtomicU64,
+    /// Those of them whose image was downloaded, and not made anew from its stored file.
+    pub downloaded: AtomicU64,
     /// Rows that failed.
     pub failed: AtomicU64,
     /// Rows that were skipped.

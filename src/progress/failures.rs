@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::record::{ErrorKind, Failed, Record};
-use crate::util::human::Count;
+use crate::util::human::{Count, counted};
 use crate::util::redact::escaped;
 
 /// The most groups that are kept. Failures beyond them are counted by kind alone.
@@ -74,17 +74,20 @@ impl FailureGroups {
         let mut told = 0;
         let mut lines = Vec::with_capacity(groups.len() + 1);
         for group in &groups {
-            let is_new = !advised.contains(&group.kind);
-            advised.push(group.kind);
-            let advice =
-                group.kind.advice().filter(|_| is_new).map_or_else(String::new, |advice| format!("; {advice}"));
+            let advice = group.kind.advice_on(&group.message).filter(|advice| !advised.contains(advice));
+            advised.extend(advice);
+            let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
             lines.push(format!("{lead}: {group}{advice}"));
             told += group.count;
         }
         let all = self.by_host.values().flatten().map(|group| group.count).sum::<u64>() + self.others;
         if all > told {
-            let more = if self.others > 0 { "" } else { &format!(" of {} more hosts or kinds", count - groups.len()) };
-            lines.push(format!("{lead}: {} more rows{more}; the records have them all", Count(all - told)));
+            let groups = match count - groups.len() {
+                _ if self.others > 0 => String::new(),
+                1 => " of another host or kind".to_owned(),
+                more => format!(" of {} more hosts or kinds", Count(more as u64)),
+            };
+            lines.push(format!("{lead}: {}{groups}; the records have them all", counted(all - told, "more row")));
         }
         lines
     }

@@ -26,9 +26,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 pub struct RateSample {
     /// Time since the pass began.
     pub at: Duration,
-    /// Rows whose image was saved.
+    /// Rows whose image was downloaded and saved.
     pub saved: u64,
-    /// Rows that ended after a request: those that were saved, and those that failed.
+    /// Rows that ended after some work: those that were saved, and those that failed after a request.
     pub requested: u64,
     /// Bytes that have been received.
     pub bytes: u64,

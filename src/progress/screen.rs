@@ -24,6 +24,7 @@ use super::status::Observer;
 use super::terminal::{TerminalStyle, frame, plain_line, supports_live_view};
 use super::view::{self, ViewSize};
 use crate::util::lock;
+use crate::util::wrap::{with_short_urls, wrapped};
 
 /// How progress is shown while the run goes on (`--progress`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,8 +237,20 @@ fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
 /// The lines that stay when the view is gone: the failures by host and kind, where the log does not have each of them.
 fn last_lines(shared: &SharedScreen, observer: &Observer<impl Fn() -> Facts>) -> Vec<u8> {
     let lines = if shared.groups_failures { observer.failure_lines() } else { Vec::new() };
-    lines.iter().flat_map(|line| plain_line(line, shared.style.colours)).collect()
+    let width = usize::from(Term::stderr().size().1).max(MIN_WRAPPED_WIDTH);
+    let lines = lines.iter().map(|line| with_short_urls(line, width - LEAD));
+    let lines = lines.flat_map(|line| wrapped(&line, width, "", INDENT));
+    lines.flat_map(|line| plain_line(&line, shared.style.colours)).collect()
 }
+
+/// What begins a line, `failed: `, so that a URL has room beside it.
+const LEAD: usize = 8;
+
+/// The indent of what follows a line that is too long for the terminal.
+const INDENT: usize = 2;
+
+/// On a terminal with fewer columns, lines are not broken for it.
+const MIN_WRAPPED_WIDTH: usize = 20;
 
 /// Logs the progress until it is asked to stop. If it has logged a line, it logs a last one at the end of the pass.
 fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {

@@ -141,7 +141,12 @@ impl<F: Fn() -> Facts> Observer<F> {
             // More rows than the estimate may have ended already.
             total: if let Total::About(total) = total { Total::About(total.max(ended)) } else { total },
             elapsed,
-            rates: self.window.rates(RateSample { at: elapsed, saved, requested: saved + failed_requests, bytes }),
+            rates: self.window.rates(RateSample {
+                at: elapsed,
+                saved: read(&counters.downloaded),
+                requested: saved + failed_requests,
+                bytes,
+            }),
             failures: counters.failures(),
             groups,
             all_groups,
@@ -158,7 +163,7 @@ impl<F: Fn() -> Facts> Observer<F> {
     /// The status at the end of the pass, with the mean rates of the whole pass.
     pub fn final_status(&mut self) -> Status {
         let status = self.status();
-        let saved = self.counters.saved.load(Ordering::Relaxed);
+        let saved = self.counters.downloaded.load(Ordering::Relaxed);
         let whole = RateSample { at: status.elapsed, saved, requested: saved, bytes: status.bytes };
         Status { rates: RateSample::default().until(whole), ..status }
     }
@@ -213,6 +218,7 @@ mod tests {
         let facts = || Facts { total: Total::About(2), ..Facts::default() };
         let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
         counters.saved.store(3, Ordering::Relaxed);
+        counters.downloaded.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);
         fail(&counters, ErrorKind::Dns);
         counters.refused.store(2, Ordering::Relaxed);

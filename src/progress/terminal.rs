@@ -92,9 +92,11 @@ pub fn frame(above: &[u8], lines: &[ViewLine], is_shown: bool, colours: bool) ->
     bytes
 }
 
-/// A line that stays on the terminal. The word before its first colon is red, if there are colours.
+/// A line that stays on the terminal. The word before its first colon is red, if there are colours and the line does not
+/// continue another one.
 pub fn plain_line(line: &str, colours: bool) -> Vec<u8> {
-    let (lead, rest) = line.split_at(line.find(':').filter(|_| colours).unwrap_or(0));
+    let is_first = colours && !line.starts_with(' ');
+    let (lead, rest) = line.split_at(line.find(':').filter(|_| is_first).unwrap_or(0));
     let (red, end) = if lead.is_empty() { (&b""[..], &b""[..]) } else { (RED, NO_COLOUR) };
     [red, lead.as_bytes(), end, rest.as_bytes(), b"\n"].concat()
 }
@@ -134,6 +136,7 @@ mod tests {
     fn a_line_that_stays_is_plain_but_for_the_colour_of_its_first_word() {
         assert_eq!(plain_line("failed: a: b", false), b"failed: a: b\n");
         assert_eq!(plain_line("failed: a: b", true), b"\x1b[31mfailed\x1b[0m: a: b\n");
+        assert_eq!(plain_line("  a: b", true), b"  a: b\n");
     }
 
     #[test]

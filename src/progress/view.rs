@@ -13,7 +13,7 @@ use super::failures::FailureGroup;
 use super::in_flight::SlowDownload;
 use super::status::Status;
 use super::words::{byte_rate, down, failure, origin, position, rate, roughly, short, throttled, time_left};
-use crate::util::human::{Count, Size};
+use crate::util::human::{Count, Size, counted};
 use crate::util::redact::escaped;
 
 /// The most lines of the view, on a terminal of any height.
@@ -226,7 +226,7 @@ impl View<'_> {
         segments.push(Segment::number(5, byte_rate(status.rates.bytes), 10));
         segments.push(Segment::number(5, Size::from(status.bytes).to_string(), 8));
         if let Some((open, complete)) = status.shards {
-            let complete = format!("{} shards", Count(complete));
+            let complete = counted(complete, "shard");
             segments.push(Segment::new(OPTIONAL_RANK, [format!("{complete} and {open} open"), complete]));
         }
         if status.last_in_flight().is_none() {

@@ -7,7 +7,7 @@ use super::facts::{DownHost, ThrottledHost, Total};
 use super::in_flight::SlowDownload;
 use super::status::Status;
 use crate::record::ErrorKind;
-use crate::util::human::{Count, Rounded, Size};
+use crate::util::human::{Count, Rounded, Size, counted};
 use crate::util::redact::escaped;
 
 /// A duration in at most two units: `12s`, `2m05s`, `3h20m`.
@@ -74,7 +74,7 @@ pub fn trouble(kind: Option<ErrorKind>) -> String {
 /// A host that does not answer. `host` is its name as it is shown.
 pub fn down(host: &str, down: &DownHost, is_short: bool) -> String {
     let DownHost { kind, silent_for, rows, given_up_in, .. } = down;
-    let (trouble, time, rows) = (trouble(*kind), short(*silent_for), counted(*rows));
+    let (trouble, time, rows) = (trouble(*kind), short(*silent_for), counted(*rows, "row"));
     let end = match given_up_in {
         _ if is_short => given_up_in.map_or_else(String::new, |left| format!(", {} left", short(left))),
         Some(Duration::ZERO) => ", given up".to_owned(),
@@ -87,10 +87,6 @@ pub fn down(host: &str, down: &DownHost, is_short: bool) -> String {
         let verb = if down.rows == 1 { "waits" } else { "wait" };
         format!("{trouble}: {host} for {time}, {rows} {verb}{end}")
     }
-}
-
-fn counted(rows: u64) -> String {
-    format!("{} row{}", Count(rows), if rows == 1 { "" } else { "s" })
 }
 
 /// How many bytes a download has received.
@@ -141,7 +137,7 @@ impl fmt::Display for Status {
             write!(f, ", the slowest for {}: {} ({})", short(slow.time), origin(slow, "..."), position(slow))?;
         }
         if let Some((open, complete)) = self.shards {
-            write!(f, ", {} shards complete and {} open", Count(complete), Count(open))?;
+            write!(f, ", {} complete and {} open", counted(complete, "shard"), Count(open))?;
         }
         for host in self.down.iter().take(3) {
             write!(f, "; {}", down(&escaped(&host.host), host, false))?;

@@ -158,6 +158,17 @@ impl ErrorKind {
         }
     }
 
+    /// What the user can do about a failure of this kind with this message, if there is something.
+    #[must_use]
+    pub fn advice_on(self, message: &str) -> Option<&'static str> {
+        if self == Self::TooLarge && message.contains(TOO_LARGE_TO_DECODE) {
+            return Some(
+                "without --resize, --encode, --phash and --verify decode it is saved as it came; --max-pixels refuses such images",
+            );
+        }
+        self.advice()
+    }
+
     /// What the user can do about it, if there is something.
     #[must_use]
     pub const fn advice(self) -> Option<&'static str> {
@@ -175,12 +186,16 @@ impl ErrorKind {
             Self::NotAnImage => "--accept any saves whatever comes",
             Self::NotAccepted => "--accept names the formats that are wanted",
             Self::CorruptImage => "--verify none saves it as it came",
-            Self::TooLarge => "--max-bytes allows more",
+            Self::TooLarge => "--max-bytes allows larger files",
             Self::Internal => "this is a defect in fetchimg, please report it",
             _ => return None,
         })
     }
 }
+
+/// In the message of an image that is [`ErrorKind::TooLarge`] because of its pixels, which take too much memory, and not
+/// because of the bytes of its file.
+pub const TOO_LARGE_TO_DECODE: &str = "the image is too large to be decoded";
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -348,6 +363,13 @@ pub enum RunError {
         /// What it is instead, and what to do.
         what: String,
     },
+    /// A list has no column of a name that the command line asks for.
+    NoColumn {
+        /// The list as the user named it.
+        name: String,
+        /// Which column it lacks, and which it has, as the end of a sentence about the list.
+        what: String,
+    },
     /// The output folder, the journal, the manifest or a report cannot be created or written.
     Output {
         /// The file or folder.
@@ -381,11 +403,20 @@ pub enum RunError {
     System(io::Error),
 }
 
+impl RunError {
+    /// Whether a list is at fault: the same command meets the error again.
+    #[must_use]
+    pub const fn is_of_list(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::NotAList { .. } | Self::NoColumn { .. })
+    }
+}
+
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::List { name, source } => write!(f, "cannot read the list {}: {source}", escaped(name)),
             Self::NotAList { name, what } => write!(f, "{} is no list of URLs: {what}", escaped(name)),
+            Self::NoColumn { name, what } => write!(f, "{} {what}", escaped(name)),
             Self::Output { path, source } => {
                 write!(f, "cannot write {}: {source}", escaped(&path.display().to_string()))
             }

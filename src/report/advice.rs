@@ -8,6 +8,7 @@
 use super::trace::{FailureGroup, HostSummary};
 use super::{Summary, shortfalls};
 use crate::record::Mode;
+use crate::util::human::Count;
 use crate::util::redact::escaped;
 
 /// The most sentences about failures and about time.
@@ -160,6 +161,7 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 }
 
 fn rows(share: f64, count: u64) -> String {
+    let count = Count(count);
     if share < 1.0 { format!("{} of the rows ({count})", percent(share)) } else { format!("All rows ({count})") }
 }
 
@@ -276,7 +278,7 @@ mod tests {
             ["3.0 % of the rows (30) failed with http_status 401: give credentials with -u."]
         );
         failed(&mut summary, "dns", 1000, Some("check the host name"));
-        assert_eq!(advice(&summary, LIMITS), ["All rows (1000) failed with dns: check the host name."]);
+        assert_eq!(advice(&summary, LIMITS), ["All rows (1,000) failed with dns: check the host name."]);
         failed(&mut summary, "cut_short", 500, None);
         assert_eq!(advice(&summary, LIMITS), Vec::<String>::new(), "no remedy is known");
     }

@@ -21,11 +21,26 @@ pub struct Changed {
     /// Images that `--remake` would remove in a run that is not dry.
     #[serde(skip_serializing_if = "is_zero")]
     pub to_remove: u64,
+    /// The first of these files, at most [`MAX_NAMES_LISTED`](super::MAX_NAMES_LISTED).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first_removed: Vec<String>,
+    /// Images that `--remake` would make anew in a run that is not dry, from their stored files or with a request.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub to_remake: u64,
+    /// The first of these files and what they would be called then, at most [`MAX_NAMES_LISTED`](super::MAX_NAMES_LISTED).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first_remade: Vec<NameChange>,
+    /// Images that `--rename` would move in a run that is not dry.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub to_rename: u64,
+    /// The first of these files and what they would be called then, at most [`MAX_NAMES_LISTED`](super::MAX_NAMES_LISTED).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first_renamed: Vec<NameChange>,
     /// Images that this run has removed, because the filters refuse them (`--remake`).
     pub removed: u64,
     /// Images that would get other names: `--rename` would move them.
     pub names: u64,
-    /// Images that keep their names with `--rename`, because the new ones belong to other files.
+    /// Images that do not get the names that the list gives now, with `--rename`, because these belong to other files.
     pub names_kept: u64,
     /// Images that this run has made anew (`--remake`).
     pub remade: u64,
@@ -33,6 +48,15 @@ pub struct Changed {
     pub remade_from_files: u64,
     /// Images that this run has given other names (`--rename`).
     pub renamed: u64,
+}
+
+/// A file, and what it would be called after a run. Parts that depend on the response are still fields of the template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NameChange {
+    /// Its path in the output folder.
+    pub from: String,
+    /// Its path then.
+    pub to: String,
 }
 
 /// A wish that this run has and images were made without, or that images were made with and this run does not have.
@@ -89,7 +113,9 @@ impl Changed {
             sentences.push(format!("{images} would be refused now, {by}; --remake removes {pronoun}."));
         }
         if self.to_remove > 0 {
-            sentences.push(format!("{} would be removed: the filters refuse them.", counted(self.to_remove, "file")));
+            let pronoun = if self.to_remove == 1 { "it" } else { "them" };
+            let files = counted(self.to_remove, "file");
+            sentences.push(format!("{files} would be removed: the filters refuse {pronoun}."));
         }
         if self.removed > 0 {
             let were = if self.removed == 1 { "was" } else { "were" };
@@ -97,16 +123,19 @@ impl Changed {
             sentences
                 .push(format!("{files} of earlier runs {were} removed, because the filters refuse what is in them."));
         }
-        if self.names > 0 {
+        // A plan with --rename lists them.
+        if self.names > 0 && self.to_rename == 0 {
             let (names, pronoun) = if self.names == 1 { ("another name", "it") } else { ("other names", "them") };
             sentences
                 .push(format!("{} would get {names} now; --rename moves {pronoun}.", counted(self.names, "image")));
         }
         if self.names_kept > 0 {
-            let (keep, they) =
-                if self.names_kept == 1 { ("keeps its name", "it") } else { ("keep their names", "they") };
             let images = counted(self.names_kept, "image");
-            sentences.push(format!("{images} {keep}: what {they} would be called now belongs to another file."));
+            sentences.push(if self.names_kept == 1 {
+                format!("{images} does not get the name that the list gives now: it belongs to another file.")
+            } else {
+                format!("{images} do not get the names that the list gives now: these belong to other files.")
+            });
         }
         sentences
     }
@@ -148,11 +177,19 @@ mod tests {
                  asked for now; --remake makes them anew.",
                 "3 images would be refused now, 1 by --accept png, 2 by --min-width 500; --remake removes them.",
                 "12 images would get other names now; --rename moves them.",
-                "2 images keep their names: what they would be called now belongs to another file.",
+                "2 images do not get the names that the list gives now: these belong to other files.",
             ]
         );
         let one = Changed { images: 1, wishes: vec![wish("--phash", Made::Without, 1)], ..Changed::default() };
         assert_eq!(one.sentences(), ["1 image was made without --phash; --remake makes it anew."]);
+        let planned = Changed { names: 2, to_rename: 2, names_kept: 1, to_remove: 1, ..Changed::default() };
+        assert_eq!(
+            planned.sentences(),
+            [
+                "1 file would be removed: the filters refuse it.",
+                "1 image does not get the name that the list gives now: it belongs to another file.",
+            ]
+        );
         assert!(Changed::default().sentences().is_empty() && Changed::default().is_empty());
     }
 }

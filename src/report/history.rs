@@ -1,6 +1,7 @@
 //! The times of earlier runs in the same folder, so that a run can be compared with one in the other mode.
 
-use std::fs::OpenOptions;
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -50,7 +51,42 @@ pub fn remember(file: &Path, summary: &Summary) -> io::Result<()> {
     };
     let mut line = serde_json::to_vec(&pass)?;
     line.push(b'\n');
-    private_file::open(OpenOptions::new().create(true).append(true), file)?.write_all(&line)
+    let mut out = private_file::open(OpenOptions::new().create(true).append(true), file)?;
+    out.write_all(&line)?;
+    if out.metadata()?.len() > MAX_BYTES { compact(file) } else { Ok(()) }
+}
+
+/// A file with more bytes is written anew.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// The passes that are kept then, of about 120 bytes each: few enough that the file is not written anew by every run.
+const MAX_KEPT: usize = 256;
+
+/// Writes the file anew with the last passes that can still be asked for: of two passes that are alike, the later one
+/// counts. The new file gets its name when it is complete, so a run that is killed leaves the old one.
+fn compact(file: &Path) -> io::Result<()> {
+    let lines = io::read_to_string(private_file::open(OpenOptions::new().read(true), file)?)?;
+    let mut seen = HashSet::new();
+    let mut kept = lines
+        .lines()
+        .rev()
+        .filter(|line| {
+            let pass = serde_json::from_str::<EarlierPass>(line);
+            pass.is_ok_and(|pass| seen.insert((pass.mode.name(), pass.list, pass.saved, pass.bytes)))
+        })
+        .take(MAX_KEPT)
+        .collect::<Vec<_>>();
+    kept.reverse();
+    // Its name is one of fetchimg's own, and the next time that it is made replaces what a killed run has left of it.
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let copy = file.with_file_name(name);
+    private_file::remove_if_there(&copy)?;
+    let mut out = private_file::open(OpenOptions::new().write(true).create_new(true), &copy)?;
+    kept.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    // Without this, a loss of power could leave an empty file under the old name.
+    out.sync_all()?;
+    fs::rename(&copy, file)
 }
 
 /// The wall time in seconds of the last pass in the other mode over the same list with the same bytes, and its date.
@@ -91,5 +127,32 @@ mod tests {
         assert!((found.0 - 4.0).abs() < 1e-9);
         assert!(other_mode(&file, &summary(Mode::Sequential, 1)).is_none());
         assert!(other_mode(&file, &summary(Mode::Concurrent, 2)).is_none());
+    }
+
+    #[test]
+    fn the_file_stays_small_and_keeps_the_last_pass_of_each_kind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("runs.jsonl");
+        let summary = |mode, list| {
+            let mut summary = Tally::new(mode).summary(Duration::from_secs(list), 1);
+            (summary.list, summary.rows, summary.saved, summary.bytes) = (list, 5, 5, 1000);
+            summary
+        };
+        // What a killed run has left is in the way of nothing.
+        fs::write(folder.path().join("runs.jsonl.new"), "half of a li").expect("write");
+        remember(&file, &summary(Mode::Sequential, 1)).expect("write");
+        let mut largest = 0;
+        for number in 0..2000 {
+            let list = if number % 2 == 0 { 2 } else { 1000 + number };
+            remember(&file, &summary(Mode::Concurrent, list)).expect("write");
+            largest = largest.max(fs::metadata(&file).expect("a file").len());
+        }
+        assert!(largest < MAX_BYTES, "{largest} bytes");
+        let names = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["runs.jsonl"]);
+        for (list, is_there) in [(2, true), (2999, true), (2001, false), (1, false)] {
+            let mode = if list == 1 { Mode::Concurrent } else { Mode::Sequential };
+            assert_eq!(other_mode(&file, &summary(mode, list)).is_some(), is_there, "{list}");
+        }
     }
 }

@@ -65,7 +65,9 @@ fn numbers(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()> {
         ("whole download", "whole download: median, p95, max"),
         ("at once", "at once"),
     ];
-    for (name, label) in names {
+    let is_given =
+        |name: &str| report.modes.iter().any(|summary| figures(summary).iter().any(|(other, _)| *other == name));
+    for (name, label) in names.into_iter().filter(|(name, _)| is_given(name)) {
         row(label, &|summary| {
             figures(summary).into_iter().find(|(other, _)| *other == name).map_or_else(String::new, |(_, value)| value)
         })?;
@@ -146,7 +148,9 @@ fn hosts(out: &mut (impl Write + ?Sized), trace: &Trace) -> io::Result<()> {
     writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
     for host in &trace.hosts {
         // A host that has never answered has no times.
-        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
+        let time = |seconds: f64| {
+            if host.saved > 0 && host.requests > 0 { format!("{seconds:.3} s") } else { "none".to_owned() }
+        };
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} | {} |",

@@ -28,7 +28,7 @@ pub mod timeline;
 pub mod trace;
 mod words;
 
-pub use self::changed::{Changed, ChangedWish, Made};
+pub use self::changed::{Changed, ChangedWish, Made, NameChange};
 #[cfg(feature = "cli")]
 pub use self::failing::{FailingHost, FailingHosts};
 pub use self::forecast::{Forecast, SampledRow};

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::words::{counted, listed};
-use super::{COMPLETED, Changed};
+use super::words::{counted, listed, made_anew};
+use super::{COMPLETED, Changed, NameChange};
 use crate::record::{ErrorKind, Outcome};
 use crate::util::human::Count;
 use crate::util::redact::{self, escaped};
@@ -191,8 +191,24 @@ impl DryRunPlan {
                 hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;
-        if self.to_remake > 0 {
-            line("to make anew", format!("{} from stored files", counted(self.to_remake, "image")))?;
+        let Changed { to_remake, first_remade, to_rename, first_renamed, to_remove, first_removed, .. } = &self.changed;
+        if *to_remake > 0 {
+            line("to make anew", made_anew(*to_remake, self.to_remake))?;
+            for change in first_remade {
+                line("", shown(change))?;
+            }
+        }
+        if *to_rename > 0 {
+            line("to rename", counted(*to_rename, "image"))?;
+            for change in first_renamed {
+                line("", shown(change))?;
+            }
+        }
+        if *to_remove > 0 {
+            line("to remove", counted(*to_remove, "image"))?;
+            for path in first_removed {
+                line("", escaped(path).into_owned())?;
+            }
         }
         if self.skipped > 0 {
             line("skipped", format!("{}: {}", Count(self.skipped), listed(&self.skipped_by_reason)))?;
@@ -216,7 +232,9 @@ impl DryRunPlan {
         if let Some(shards) = self.shards {
             line("shards", Count(shards).to_string())?;
         }
-        for (number, path) in self.first_names.iter().enumerate() {
+        // What is made anew is listed above.
+        let is_new = |path: &&String| first_remade.iter().all(|change| change.to != **path);
+        for (number, path) in self.first_names.iter().filter(is_new).enumerate() {
             line(if number == 0 { names } else { "" }, escaped(path).into_owned())?;
         }
         for sentence in self.changed.sentences() {
@@ -227,6 +245,11 @@ impl DryRunPlan {
         }
         writeln!(out, "Nothing was fetched. The images would be in {}", escaped(&self.output))
     }
+}
+
+/// A file and what it would be called.
+fn shown(NameChange { from, to }: &NameChange) -> String {
+    if from == to { escaped(from).into_owned() } else { format!("{} -> {}", escaped(from), escaped(to)) }
 }
 
 #[cfg(test)]

@@ -24,9 +24,16 @@ pub fn sentences(summary: &Summary) -> Vec<String> {
         sentences.push(format!("{images} had fewer pixels than --resize asks for; --enlarge scales them up."));
     }
     for (column, count) in &summary.empty_columns {
-        let column = escaped(column);
+        let (column, rows) = (escaped(column), counted(*count, "row"));
+        let their = if *count == 1 { "its name has" } else { "their names have" };
         sentences.push(format!(
-            "The column {column} is empty in {} whose names have it; names stay different with {{index}} or {{stem}}.",
+            "The column {column} is empty in {rows}: {their} none, _ or nothing in its place; fill it in, or leave such rows out."
+        ));
+    }
+    for (column, count) in &summary.relabelled_duplicates {
+        let (column, have) = (escaped(column), if *count == 1 { "has" } else { "have" });
+        sentences.push(format!(
+            "{} {have} the URL of an earlier row and another {column}, and no file; --keep-duplicates gives each row its own.",
             counted(*count, "row")
         ));
     }
@@ -60,6 +67,7 @@ mod tests {
         summary.suspicious_urls = vec![SuspiciousKind { kind: "html", count: 2, example }];
         (summary.saved, summary.extension_mismatches, summary.smaller_than_box) = (4, 1, 1);
         summary.empty_columns = BTreeMap::from([("caption".into(), 3)]);
+        summary.relabelled_duplicates = BTreeMap::from([("label".into(), 1)]);
         let told = sentences(&summary);
         assert_eq!(
             told[0],
@@ -73,10 +81,12 @@ mod tests {
             [
                 "25 % of the files (1) hold another format than their names say; --fix-extension names them by content.",
                 "1 image had fewer pixels than --resize asks for; --enlarge scales them up.",
-                "The column caption is empty in 3 rows whose names have it; names stay different with {index} or {stem}.",
+                "The column caption is empty in 3 rows: their names have none, _ or nothing in its place; fill it in, or leave \
+                 such rows out.",
+                "1 row has the URL of an earlier row and another label, and no file; --keep-duplicates gives each row its own.",
             ]
         );
         summary.enlarges = true;
-        assert_eq!(sentences(&summary).len(), 3, "they were enlarged");
+        assert_eq!(sentences(&summary).len(), 4, "they were enlarged");
     }
 }

@@ -49,7 +49,7 @@ pub struct Summary {
     pub skipped_by_reason: BTreeMap<&'static str, u64>,
     /// Bytes of the saved files.
     pub bytes: u64,
-    /// Saved files per second of the pass.
+    /// Images that were downloaded and saved, per second of the pass.
     pub images_per_second: f64,
     /// Bytes of saved images that came over the network in this run, per second of the pass.
     pub bytes_per_second: f64,
@@ -75,8 +75,12 @@ pub struct Summary {
     /// Whether they were enlarged.
     #[serde(skip)]
     pub enlarges: bool,
-    /// Saved images whose name has nothing of its own in place of a column (`{col.NAME}`), by the first such column.
+    /// Saved images whose name has nothing of its own in place of a column (`{col.NAME}`), by column.
     pub empty_columns: BTreeMap<String, u64>,
+    /// Rows with the URL of an earlier row and another value in a column of the names, which have no file of their own, by
+    /// the first such column.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub relabelled_duplicates: BTreeMap<String, u64>,
     /// Rows whose URL seems to be something else, by what it seems to be, with an example of each.
     pub suspicious_urls: Vec<SuspiciousKind>,
     /// Saved images that are hard links to files with the same bytes.
@@ -193,6 +197,8 @@ pub struct Closing {
     pub is_sample: bool,
     /// The only input was a URL.
     pub is_single_url: bool,
+    /// The rows were those that had failed before (`--retry-failed`).
+    pub is_retry: bool,
 }
 
 /// The whole report of a run.
@@ -278,7 +284,8 @@ impl Report {
 fn compare(modes: &[Summary], at_once: usize, earlier: Option<(f64, SystemTime)>) -> Option<Comparison> {
     let (sequential_seconds, concurrent_seconds, basis) = match modes {
         [first, second] => (first.wall_seconds, second.wall_seconds, Basis::Measured),
-        [only] if only.saved > 0 => {
+        // What is made anew from stored files takes time that is no time of downloads.
+        [only] if only.saved > 0 && only.changed.remade_from_files == 0 => {
             let (other, basis) = match earlier {
                 Some((seconds, date)) => (seconds, Basis::MeasuredBefore { date: httpdate::fmt_http_date(date) }),
                 None => (estimate(only, at_once), Basis::Estimated { mode: only.mode.other() }),

@@ -19,12 +19,15 @@ pub struct Tally {
     mode: Mode,
     rows: u64,
     saved: u64,
+    /// Images that were made anew from their stored files: they are saved, and were not downloaded.
+    remade: u64,
     bytes: u64,
     /// Bytes of bodies that came over the network in this run.
     received: u64,
     extension_mismatches: u64,
     smaller_than_box: u64,
     empty_columns: BTreeMap<String, u64>,
+    relabelled_duplicates: BTreeMap<String, u64>,
     suspicious: SuspiciousUrls,
     links: u64,
     link_bytes: u64,
@@ -48,6 +51,13 @@ struct DurationHistogram {
     histogram: Histogram<u32>,
     sum: Duration,
     longest: Duration,
+}
+
+fn add_one(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(name.to_owned(), 1),
+    }
 }
 
 fn duration(milliseconds: f64) -> Duration {
@@ -91,11 +101,13 @@ impl Tally {
             mode,
             rows: 0,
             saved: 0,
+            remade: 0,
             bytes: 0,
             received: 0,
             extension_mismatches: 0,
             smaller_than_box: 0,
             empty_columns: BTreeMap::new(),
+            relabelled_duplicates: BTreeMap::new(),
             suspicious: SuspiciousUrls::default(),
             links: 0,
             link_bytes: 0,
@@ -122,10 +134,13 @@ impl Tally {
 
     /// Counts a saved image whose name has nothing of its own in place of this column.
     pub fn add_empty_column(&mut self, column: &str) {
-        match self.empty_columns.get_mut(column) {
-            Some(count) => *count += 1,
-            None => _ = self.empty_columns.insert(column.to_owned(), 1),
-        }
+        add_one(&mut self.empty_columns, column);
+    }
+
+    /// Counts a row without a file of its own, because an earlier row has its URL, that differs from that row in this column
+    /// of the names.
+    pub fn add_relabelled_duplicate(&mut self, column: &str) {
+        add_one(&mut self.relabelled_duplicates, column);
     }
 
     /// Adds the time that a row took without an image.
@@ -164,6 +179,8 @@ impl Tally {
                 // An image that was made anew from its file was not downloaded.
                 if saved.attempts > 0 {
                     self.whole.add(total_ms);
+                } else {
+                    self.remade += 1;
                 }
                 self.queued_for_processor += duration(processor_wait_ms.unwrap_or_default());
             }
@@ -201,7 +218,7 @@ impl Tally {
             failed_by_kind: self.failed.clone(),
             skipped_by_reason: self.skipped.clone(),
             bytes: self.bytes,
-            images_per_second: rate(self.saved),
+            images_per_second: rate(self.saved - self.remade),
             bytes_per_second: rate(self.received),
             first_byte_seconds: self.first_byte.percentiles(),
             download_seconds: self.whole.percentiles(),
@@ -214,6 +231,7 @@ impl Tally {
             smaller_than_box: self.smaller_than_box,
             enlarges: false,
             empty_columns: self.empty_columns.clone(),
+            relabelled_duplicates: self.relabelled_duplicates.clone(),
             suspicious_urls: self.suspicious.kinds(),
             links: self.links,
             link_bytes: self.link_bytes,

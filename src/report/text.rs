@@ -1,54 +1,131 @@
-//! The report as text, within 80 columns.
+//! The report as text, within 80 columns or those of the terminal.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::words::{basis, counted, figures, note, remarks, title};
+use console::Term;
+
+use super::words::{basis, counted, figures, forecast, note, remarks, title};
 use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, Summary};
 use crate::record::{Existing, Mode, Outcome, Record};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
+use crate::util::wrap::{with_short_urls, wrapped};
+
+/// The columns of a report that is written to a file, or to what is no terminal.
+pub const COLUMNS: usize = 80;
 
 /// Writes the report.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    numbers(out, report)?;
-    closing(out, report)?;
+    let mut page = Page { out, columns: COLUMNS };
+    numbers(&mut page, report)?;
+    closing(&mut page, report)?;
     match report.closing.ending {
         Ending::Completed | Ending::Interrupted => Ok(()),
         Ending::ListFault | Ending::Aborted => {
-            writeln!(out, "The run did not end by itself: {}", escaped(&report.ended))
+            page.line(&format!("The run did not end by itself: {}", escaped(&report.ended)))
         }
     }
 }
 
 /// Writes the report beside what the command says elsewhere: an error that ended the run is not repeated, and a single URL
-/// gets a single line.
+/// gets a single line. It fits into this number of columns (see [`terminal_columns`]).
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
+pub fn print(out: &mut impl Write, report: &Report, columns: usize) -> io::Result<()> {
+    let mut page = Page { out, columns };
     let rows = report.modes.iter().map(|summary| summary.rows).sum::<u64>();
     if report.closing.ending == Ending::ListFault && rows == 0 {
         return Ok(());
     }
     if let (true, [summary]) = (report.closing.is_single_url, &*report.modes) {
         if let Some(line) = summary.only_record.as_ref().and_then(|record| single_line(record, &report.output)) {
-            writeln!(out, "{line}")?;
+            page.line(&line)?;
         }
-        return interruption(out, report);
+        return interruption(&mut page, report);
     }
-    numbers(out, report)?;
-    closing(out, report)?;
+    numbers(&mut page, report)?;
+    closing(&mut page, report)?;
     match report.closing.ending {
         Ending::Completed | Ending::Interrupted => Ok(()),
-        Ending::ListFault => writeln!(out, "The list was not read to its end."),
+        Ending::ListFault => page.line("The list was not read to its end."),
         Ending::Aborted => match report.rows_left {
-            Some(left) => writeln!(out, "stopped early: {} left", counted(left, "row")),
-            None => writeln!(out, "stopped early"),
+            Some(left) => page.line(&format!("stopped early: {} left", counted(left, "row"))),
+            None => page.line("stopped early"),
         },
+    }
+}
+
+/// The columns of the terminal that standard output is, or standard error, but at most 80. `None` if it is no terminal.
+#[must_use]
+pub fn terminal_columns(is_on_stderr: bool) -> Option<usize> {
+    let terminal = if is_on_stderr { Term::stderr() } else { Term::stdout() };
+    terminal.size_checked().map(|(_, width)| usize::from(width).clamp(MIN_COLUMNS, COLUMNS))
+}
+
+/// A terminal with fewer columns breaks lines itself.
+const MIN_COLUMNS: usize = 20;
+
+/// A text of lines, each with a name and its value (see [`DryRunPlan`](super::DryRunPlan)), in this number of columns.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn print_fitted(out: &mut impl Write, text: &str, columns: usize) -> io::Result<()> {
+    let mut page = Page { out, columns };
+    for line in text.lines() {
+        match (line.get(..NAME_COLUMNS), line.get(NAME_COLUMNS..)) {
+            (Some(name), Some(value)) if line.starts_with("  ") && !value.starts_with("  ") => {
+                page.item(name.trim(), value)?;
+            }
+            _ => page.line(line)?,
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a name, with what is before and behind it.
+const NAME_COLUMNS: usize = 20;
+
+/// What is said of rows that are to be tried again (`--retry-failed`), if there are none.
+pub const NOTHING_TO_RETRY: &str = "There is nothing to try again: no row has failed that may succeed now.";
+
+/// Where the report is written: lines that are broken at blanks.
+struct Page<'a, W> {
+    out: &'a mut W,
+    columns: usize,
+}
+
+impl<W: Write> Page<'_, W> {
+    /// A line. What follows it, where it is too long, is indented.
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        if text.chars().count() <= self.columns {
+            return writeln!(self.out, "{}", text.trim_end());
+        }
+        self.wrap(text, "", 2, self.columns)
+    }
+
+    /// A sentence behind a word, and indented below it.
+    fn paragraph(&mut self, lead: &str, sentence: &str) -> io::Result<()> {
+        let columns = self.columns - 2;
+        self.wrap(&with_short_urls(sentence, columns - lead.len()), lead, lead.len(), columns)
+    }
+
+    /// A name and its value, in two columns if there is room for them.
+    fn item(&mut self, name: &str, value: &str) -> io::Result<()> {
+        let lead = format!("  {name:<18}");
+        if self.columns >= 2 * lead.len() + 20 {
+            return self.wrap(value, &lead, lead.len(), self.columns);
+        }
+        let name = if name.is_empty() { "  ".to_owned() } else { format!("  {name}: ") };
+        self.wrap(value, &name, 4, self.columns)
+    }
+
+    fn wrap(&mut self, text: &str, first: &str, indent: usize, columns: usize) -> io::Result<()> {
+        wrapped(text, columns, first, indent).iter().try_for_each(|line| writeln!(self.out, "{}", line.trim_end()))
     }
 }
 
@@ -57,10 +134,11 @@ fn single_line(record: &Record, output: &str) -> Option<String> {
     let shown = |path: &str| escaped(&Path::new(output).join(path).to_string_lossy()).into_owned();
     match &record.outcome {
         Outcome::Saved(saved) => {
+            let done = if saved.attempts == 0 { "made anew" } else { "saved" };
             let size = saved.measures.width.zip(saved.measures.height);
             let size = size.map_or_else(String::new, |(width, height)| format!(", {width} x {height}"));
             let format = saved.format.map_or_else(String::new, |format| format!(", {}", format.name()));
-            Some(format!("saved {}, {}{size}{format}", shown(&saved.path), Size::from(saved.bytes)))
+            Some(format!("{done} {}, {}{size}{format}", shown(&saved.path), Size::from(saved.bytes)))
         }
         Outcome::Skipped(skipped) => {
             let path = skipped.path.as_deref().map_or_else(String::new, |path| format!(" {}", shown(path)));
@@ -72,48 +150,48 @@ fn single_line(record: &Record, output: &str) -> Option<String> {
 }
 
 /// The numbers of the passes, their comparison, the advice and the forecast.
-fn numbers(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn numbers(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     match &*report.modes {
-        [first, second] => side_by_side(out, first, second)?,
+        [first, second] if page.columns >= COLUMNS => side_by_side(page, first, second)?,
+        [only] if only.rows == 0 && report.closing.is_retry && report.ended == COMPLETED => {
+            page.line(NOTHING_TO_RETRY)?;
+        }
         // If there was nothing to fetch, the forecast says so.
         [only] if only.rows == 0 && report.forecast.is_some() => {}
-        modes => modes.iter().try_for_each(|summary| single_mode(out, summary, report.ended == COMPLETED))?,
+        modes => modes.iter().try_for_each(|summary| single_mode(page, summary, report.ended == COMPLETED))?,
     }
     if let Some(comparison) = &report.comparison {
         let (sequential, concurrent) = (comparison.sequential_seconds, comparison.concurrent_seconds);
         let noted = |mode| note(report, mode).map_or_else(String::new, |note| format!("  {note}"));
-        writeln!(out, "One after the other: {sequential:>9.3} seconds{}", noted(Mode::Sequential))?;
-        writeln!(out, "All at once:         {concurrent:>9.3} seconds{}", noted(Mode::Concurrent))?;
-        writeln!(out, "Speed-up:            {:>9.1} times    ({})", comparison.speed_up, basis(comparison))?;
+        page.line(&format!("One after the other: {sequential:>9.3} seconds{}", noted(Mode::Sequential)))?;
+        page.line(&format!("All at once:         {concurrent:>9.3} seconds{}", noted(Mode::Concurrent)))?;
+        page.line(&format!("Speed-up:            {:>9.1} times    ({})", comparison.speed_up, basis(comparison)))?;
     }
     for sentence in &report.advice {
-        paragraph(out, "- ", sentence)?;
+        page.paragraph("- ", sentence)?;
     }
-    if let Some(forecast) = &report.forecast {
-        forecast.write_text(out)?;
-    }
-    Ok(())
+    forecast(report).iter().flat_map(|text| text.lines()).try_for_each(|line| page.line(line))
 }
 
 /// The last lines: where the images are, which rows failed, where the records are, and what to do next.
-fn closing(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let Some(last) = report.modes.last() else { return interruption(out, report) };
+fn closing(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
+    let Some(last) = report.modes.last() else { return interruption(page, report) };
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         let what = if last.shard_totals.is_some() { "shards" } else { "images" };
-        writeln!(out, "The {what} are in {}", escaped(&report.output))?;
+        page.line(&format!("The {what} are in {}", escaped(&report.output)))?;
     }
     let FailingHosts { worst, hosts } = &last.failing_hosts;
     if !worst.is_empty() {
         let interrupted = last.failed_by_kind.get("interrupted").copied().unwrap_or_default();
-        paragraph(out, "Failed:  ", &failing(worst, *hosts, last.failed - interrupted))?;
+        page.paragraph("Failed:  ", &failing(worst, *hosts, last.failed - interrupted))?;
         if !report.closing.records.is_empty() {
-            writeln!(out, "Records: {}", escaped(&report.closing.records))?;
+            page.line(&format!("Records: {}", escaped(&report.closing.records)))?;
         }
         if report.closing.ending == Ending::Completed {
-            next(out, report, last)?;
+            next(page, report, last)?;
         }
     }
-    interruption(out, report)
+    interruption(page, report)
 }
 
 /// The hosts with the most failures that are named.
@@ -138,18 +216,19 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
     }
     let others = hosts.saturating_sub(parts.len() as u64);
     if others > 0 && failed > named {
-        parts.push(format!("{} at {}", Count(failed - named), counted(others, "other host")));
+        let others = if others == 1 { "another host".to_owned() } else { counted(others, "other host") };
+        parts.push(format!("{} at {others}", Count(failed - named)));
     }
     parts.join("; ")
 }
 
 /// What to do about the rows that failed, with the command.
-fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()> {
+fn next(page: &mut Page<'_, impl Write>, report: &Report, last: &Summary) -> io::Result<()> {
     let Closing { command, records, listing, existing, is_sample, retry, .. } = &report.closing;
     if let (Some(retry), false, 1..) = (retry, *is_sample, last.failed_retryable) {
         let count = last.failed_retryable;
         let lead = if count == last.failed { String::new() } else { format!("{} may succeed; ", Count(count)) };
-        return step(out, &format!("{lead}to try them again, in further shards:"), retry);
+        return step(page, &format!("{lead}to try them again, in further shards:"), retry);
     }
     if *is_sample || records.is_empty() {
         return Ok(());
@@ -168,22 +247,22 @@ fn next(out: &mut impl Write, report: &Report, last: &Summary) -> io::Result<()>
             (format!("{again} tries them again{chance}{end}"), command)
         }
     };
-    let Some(command) = command else { return paragraph(out, "Next:    ", &sentence) };
-    step(out, &sentence, &command)
+    let Some(command) = command else { return page.paragraph("Next:    ", &sentence) };
+    step(page, &sentence, &command)
 }
 
 /// What to do next, with the command.
-fn step(out: &mut impl Write, sentence: &str, command: &str) -> io::Result<()> {
+fn step(page: &mut Page<'_, impl Write>, sentence: &str, command: &str) -> io::Result<()> {
     // A command is not broken into lines: it is there to be copied.
-    if sentence.len() + command.chars().count() + 10 <= 80 {
-        return writeln!(out, "Next:    {sentence} {command}");
+    if sentence.len() + command.chars().count() + 10 <= page.columns {
+        return page.line(&format!("Next:    {sentence} {command}"));
     }
-    paragraph(out, "Next:    ", sentence)?;
-    writeln!(out, "  {command}")
+    page.paragraph("Next:    ", sentence)?;
+    writeln!(page.out, "  {command}")
 }
 
 /// The line of a run that was interrupted.
-fn interruption(out: &mut impl Write, report: &Report) -> io::Result<()> {
+fn interruption(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     if report.closing.ending != Ending::Interrupted {
         return Ok(());
     }
@@ -194,39 +273,32 @@ fn interruption(out: &mut impl Write, report: &Report) -> io::Result<()> {
         Existing::Refresh => "; the same command begins anew",
         Existing::Replace => "; without --overwrite, the same command goes on",
     };
-    writeln!(out, "interrupted{left}{goes_on}")
-}
-
-/// A sentence within 80 columns, behind a word and indented below it.
-fn paragraph(out: &mut impl Write, lead: &str, sentence: &str) -> io::Result<()> {
-    let indent = " ".repeat(lead.len());
-    let options = textwrap::Options::new(78).initial_indent(lead).subsequent_indent(&indent);
-    textwrap::wrap(sentence, options).iter().try_for_each(|line| writeln!(out, "{line}"))
+    page.line(&format!("interrupted{left}{goes_on}"))
 }
 
 /// The section for a run with one mode.
-fn single_mode(out: &mut impl Write, summary: &Summary, completed: bool) -> io::Result<()> {
+fn single_mode(page: &mut Page<'_, impl Write>, summary: &Summary, completed: bool) -> io::Result<()> {
     if summary.rows == 0 && !completed {
         return Ok(());
     }
     if summary.rows == 0 {
-        return writeln!(out, "The list is empty: there was nothing to download.");
+        return page.line("The list is empty: there was nothing to download.");
     }
-    writeln!(out, "{}", title(summary.mode))?;
-    writeln!(out, "{}", download_time(summary))?;
+    page.line(title(summary.mode))?;
+    page.line(&download_time(summary))?;
     for (name, value) in figures(summary).iter().filter(|_| summary.saved > 0) {
-        writeln!(out, "  {name:<18}{value}")?;
+        page.item(name, value)?;
     }
     for (name, value) in remarks(summary) {
-        writeln!(out, "  {name:<18}{value}")?;
+        page.item(name, &value)?;
     }
-    writeln!(out)
+    page.line("")
 }
 
 /// The section for a run with both modes, a column each. Lines that may be long are below the columns.
-fn side_by_side(out: &mut impl Write, first: &Summary, second: &Summary) -> io::Result<()> {
+fn side_by_side(page: &mut Page<'_, impl Write>, first: &Summary, second: &Summary) -> io::Result<()> {
     if first.rows + second.rows == 0 {
-        return writeln!(out, "The list is empty: there was nothing to download.");
+        return page.line("The list is empty: there was nothing to download.");
     }
     let titles = [first, second].map(|summary| match summary.mode {
         Mode::Sequential => "Sequential",
@@ -234,7 +306,7 @@ fn side_by_side(out: &mut impl Write, first: &Summary, second: &Summary) -> io::
     });
     let mut row = |name: &str, left: &str, right: &str| {
         let line = format!("{name:<16}{left:<31}{right}");
-        writeln!(out, "{}", line.trim_end())
+        writeln!(page.out, "{}", line.trim_end())
     };
     row("", titles[0], titles[1])?;
     row("", &download_time(first), &download_time(second))?;
@@ -245,10 +317,10 @@ fn side_by_side(out: &mut impl Write, first: &Summary, second: &Summary) -> io::
     }
     for (summary, title) in [(first, titles[0]), (second, titles[1])] {
         for (name, value) in remarks(summary) {
-            writeln!(out, "{title}, {name}: {value}")?;
+            page.line(&format!("{title}, {name}: {value}"))?;
         }
     }
-    writeln!(out)
+    page.line("")
 }
 
 fn download_time(summary: &Summary) -> String {
@@ -289,7 +361,9 @@ mod tests {
             smaller_than_box: 1_234_567,
             links: 1_234_567,
             link_bytes: 987_654_321_012,
-            failed_by_kind: BTreeMap::from([("dns".into(), 100), ("http_status 404".into(), 100)]),
+            failed_by_kind: ["connect", "dns", "http_status 404", "http_status 500", "not_an_image", "timeout", "tls"]
+                .map(|kind| (kind.to_owned(), 100))
+                .into(),
             skipped_by_reason: BTreeMap::from([("already_saved", 100)]),
             overloaded_hosts: vec![OverloadedHost {
                 host: "images.example.org:8443".into(),
@@ -305,6 +379,25 @@ mod tests {
         let report = Report::new("images".into(), ended.into(), modes, LIMITS, earlier);
         write(&mut out, &report).expect("written");
         String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_blanks_whatever_the_terminal_is() {
+        let both = vec![large(Mode::Sequential, 1_234_567), large(Mode::Concurrent, 1_234_567)];
+        let report = Report::new("images".into(), COMPLETED.into(), both, LIMITS, None);
+        for columns in [40, 60, 79, 80] {
+            let mut out = Vec::new();
+            let mut page = Page { out: &mut out, columns };
+            numbers(&mut page, &report).and_then(|()| closing(&mut page, &report)).expect("written");
+            let text = String::from_utf8(out).expect("UTF-8");
+            for line in text.lines() {
+                assert!(line.chars().count() <= columns, "{columns} columns: {line}\n{text}");
+            }
+            let words = text.split_whitespace().collect::<Vec<_>>();
+            for whole in ["images.example.org:8443", "not_accepted,", "--fix-extension", "already_saved"] {
+                assert!(words.iter().any(|word| word.trim_start_matches('(') == whole), "{whole}\n{text}");
+            }
+        }
     }
 
     #[test]

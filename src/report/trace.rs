@@ -118,9 +118,9 @@ pub struct HostSummary {
     pub requests: u64,
     /// Bytes of the saved files.
     pub bytes: u64,
-    /// Mean time from the first request to the header of the response, over saved rows, in seconds.
+    /// Mean time from the first request to the header of the response, over downloaded rows, in seconds.
     pub mean_first_byte_seconds: f64,
-    /// Mean time from the first request to the file, over saved rows, in seconds.
+    /// Mean time from the first request to the file, over downloaded rows, in seconds.
     pub mean_download_seconds: f64,
     /// Failures by kind, the most frequent first, each with an example.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -232,6 +232,8 @@ impl FailureGroups {
 #[derive(Default)]
 struct HostTally {
     saved: u64,
+    /// Saved rows that were downloaded, and not made anew from stored files.
+    downloaded: u64,
     failed: u64,
     refused: u64,
     requests: u64,
@@ -286,6 +288,8 @@ impl Tracer {
         match &record.outcome {
             Outcome::Saved(saved) => {
                 let Timing { start_ms, ttfb_ms, total_ms, .. } = saved.timing;
+                // What was made anew from a stored file is no download.
+                let is_download = saved.attempts > 0;
                 let end = start_ms + total_ms;
                 let received = saved.original.as_ref().map_or(saved.bytes, |original| original.bytes);
                 self.bytes.spread(
@@ -293,14 +297,19 @@ impl Tracer {
                     end,
                     float(received - saved.from_earlier_run.min(received)),
                 );
-                self.durations[BUCKET_BOUNDS_MS.partition_point(|bound| *bound < total_ms)] += 1;
-                self.add_download(record, saved.timing, saved.attempts, [None, None]);
+                if is_download {
+                    self.durations[BUCKET_BOUNDS_MS.partition_point(|bound| *bound < total_ms)] += 1;
+                    self.add_download(record, saved.timing, saved.attempts, [None, None]);
+                }
                 if let Some(host) = self.host_tally(&record.url) {
                     host.saved += 1;
                     host.requests += u64::from(saved.attempts);
                     host.bytes += saved.bytes;
-                    host.first_bytes += ttfb_ms.unwrap_or(total_ms);
-                    host.downloads += total_ms;
+                    if is_download {
+                        host.downloaded += 1;
+                        host.first_bytes += ttfb_ms.unwrap_or(total_ms);
+                        host.downloads += total_ms;
+                    }
                 }
                 self.add_image(record.index, saved);
             }
@@ -315,7 +324,8 @@ impl Tracer {
                     host.fail(&name, example);
                     host.requests += u64::from(failed.attempts);
                 }
-                self.failures.add(&name, kind.and_then(ErrorKind::advice), &record.url, &failed.message);
+                let advice = kind.and_then(|kind| kind.advice_on(&failed.message));
+                self.failures.add(&name, advice, &record.url, &failed.message);
             }
             Outcome::Refused(refused) => {
                 if let Some(timing) = refused.timing {
@@ -440,8 +450,8 @@ impl Tracer {
             refused: host.refused,
             requests: host.requests,
             bytes: host.bytes,
-            mean_first_byte_seconds: mean(host.first_bytes, host.saved),
-            mean_download_seconds: mean(host.downloads, host.saved),
+            mean_first_byte_seconds: mean(host.first_bytes, host.downloaded),
+            mean_download_seconds: mean(host.downloads, host.downloaded),
             failures: {
                 let mut failures = host.failures.clone();
                 failures.sort_by_key(|failures| std::cmp::Reverse(failures.count));

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
 use crate::record::{Mode, Reason, ShardTotals};
+pub use crate::util::human::counted;
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 
@@ -32,6 +33,7 @@ pub fn headline(report: &Report) -> String {
         _ if there > 0 && last.saved == 0 => {
             format!("{}, there already{failed}", counted(there, "image"))
         }
+        _ if is_remade(last) => format!("{images} made anew in {:.3} seconds{failed}", last.wall_seconds),
         _ if there > 0 => {
             let (all, new) = (counted(there + last.saved, "image"), Count(last.saved));
             format!("{all}: {new} in {:.3} seconds, {} there already{failed}", last.wall_seconds, Count(there))
@@ -71,14 +73,24 @@ pub fn note(report: &Report, mode: Mode) -> Option<String> {
     }
 }
 
-/// The figures that can be compared between modes, by name. Each has at most 30 characters.
+/// Whether all images of a pass were made anew from their stored files, so that nothing was downloaded.
+fn is_remade(summary: &Summary) -> bool {
+    summary.saved > 0 && summary.changed.remade_from_files == summary.saved
+}
+
+/// The figures that can be compared between modes, by name. Each has at most 30 characters. Those of downloads are left out
+/// if there were none.
 pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
     let byte_rate = whole(summary.bytes_per_second);
     let times = |times: Option<Percentiles>| {
         times.map_or("none".to_owned(), |Percentiles { median, p95, max }| format!("{median:.3}, {p95:.3}, {max:.3} s"))
     };
+    let saved = ("saved", format!("{}, {}", counted(summary.saved, "image"), Size::from(summary.bytes)));
+    if is_remade(summary) {
+        return vec![saved];
+    }
     vec![
-        ("saved", format!("{}, {}", counted(summary.saved, "image"), Size::from(summary.bytes))),
+        saved,
         ("rate", format!("{:.1} images/s, {}/s", summary.images_per_second, Size::from(byte_rate))),
         ("", "median, p95, max".to_owned()),
         ("first byte", times(summary.first_byte_seconds)),
@@ -87,13 +99,23 @@ pub fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The number of images that are made anew, and where from.
+pub fn made_anew(images: u64, from_files: u64) -> String {
+    let from = match from_files {
+        0 if images == 1 => "fetched again".to_owned(),
+        0 => "all of them fetched again".to_owned(),
+        all if all == images => "from stored files, without a request".to_owned(),
+        some => format!("{} of them from stored files, without a request", Count(some)),
+    };
+    format!("{}, {from}", counted(images, "image"))
+}
+
 /// The remarks on a pass, by name: numbers that are shown only if they are not zero.
 pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     let mut remarks = Vec::new();
     let Changed { remade, remade_from_files, renamed, .. } = summary.changed;
     if remade > 0 {
-        let images = counted(remade, "image");
-        remarks.push(("made anew", format!("{images}, {} from stored files", Count(remade_from_files))));
+        remarks.push(("made anew", made_anew(remade, remade_from_files)));
     }
     if renamed > 0 {
         remarks.push(("renamed", counted(renamed, "file")));
@@ -112,10 +134,9 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         ));
     }
     if !summary.empty_columns.is_empty() {
-        let count = summary.empty_columns.values().sum::<u64>();
-        let columns =
-            summary.empty_columns.iter().map(|(name, count)| (escaped(name), *count)).collect::<BTreeMap<_, _>>();
-        remarks.push(("empty columns", format!("in {}: {}", counted(count, "name"), listed(&columns))));
+        let columns = summary.empty_columns.iter();
+        let columns = columns.map(|(name, count)| format!("{} in {}", escaped(name), counted(*count, "row")));
+        remarks.push(("empty columns", columns.collect::<Vec<_>>().join(", ")));
     }
     if summary.links > 0 {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
@@ -161,11 +182,6 @@ fn of_shards(totals: &ShardTotals) -> Vec<(&'static str, String)> {
         remarks.push(("unfinished", format!("{}, kept for the next run", counted(unfinished, "shard"))));
     }
     remarks
-}
-
-/// A count with its noun, which gets an `s` in the plural.
-pub fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
 /// Counts with their names, separated by commas.

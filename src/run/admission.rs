@@ -126,7 +126,7 @@ fn still_ended(earlier: &EarlierEnd, existing: Existing, wishes: &fetch::Options
     match earlier {
         // Where everything is fetched again, it shows whether the image is another one now.
         EarlierEnd::Refused(earlier) if existing == Existing::Keep => {
-            let error = wishes.refusal_of(earlier)?;
+            let error = wishes.exclusion(earlier.seen, Some(&earlier.error))?.error;
             let mut outcome = Outcome::of_error(&error.by_wish(earlier.seen), 0, None);
             if let Outcome::Refused(refused) = &mut outcome {
                 refused.removed.clone_from(&earlier.removed);

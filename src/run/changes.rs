@@ -15,12 +15,13 @@ use memchr::memmem::Finder;
 
 use super::earlier::{EarlierRecord, EarlierWishes, Received};
 use super::{Options, wishes};
-use crate::fetch::{self, Accept, StoredImage, Verify};
+use crate::fetch::{self, Exclusion, StoredImage, Verify};
 use crate::journal::{Journal, Key, StoredFile};
 use crate::naming::{Content, Namer, PlannedName, with_format, with_suffix};
-use crate::record::{Algorithm, ErrorKind, FetchError, Format, Job, MadeWith, RunError, Wishes, url_hash};
-use crate::report::{Changed, ChangedWish, Made};
+use crate::record::{Algorithm, FetchError, Format, Job, MadeWith, RunError, Wishes, url_hash};
+use crate::report::{Changed, ChangedWish, MAX_NAMES_LISTED, Made, NameChange};
 use crate::sink::OnConflict;
+use crate::sink::folder::names::NameCounts;
 
 /// What is to happen to a row whose image is saved.
 #[derive(Debug)]
@@ -80,6 +81,8 @@ pub struct Changes {
     reserves_all: bool,
     /// Nothing is done.
     is_plan: bool,
+    /// The records that name each file, where new names are compared with them in a plan.
+    named: Option<NameCounts>,
     hasher: RandomState,
     /// Names of images that this run fetches or gives another extension, where images are made anew.
     claimed: HashSet<u64>,
@@ -109,6 +112,7 @@ impl Changes {
             renames: options.rename,
             reserves_all: false,
             is_plan: false,
+            named: None,
             hasher: RandomState::default(),
             claimed: HashSet::new(),
             shared: HashMap::new(),
@@ -124,10 +128,11 @@ impl Changes {
         self.remakes
     }
 
-    /// For a dry run: with `--rename`, rows get the names that the list gives now, whether they are saved or not.
+    /// For a dry run: with `--rename`, rows get the names that the list gives now, whether they are saved or not. `named`
+    /// has the records that name each file then.
     #[must_use]
-    pub const fn planning(mut self) -> Self {
-        (self.reserves_all, self.is_plan) = (self.renames, true);
+    pub fn planning(mut self, named: Option<NameCounts>) -> Self {
+        (self.reserves_all, self.is_plan, self.named) = (self.renames, true, named);
         self
     }
 
@@ -170,7 +175,7 @@ impl Changes {
         }
         let record = EarlierRecord::read(line)?;
         let before = record.made_with()?;
-        let is_refused = self.refusal(&record.received()).is_some();
+        let is_refused = self.fetch.exclusion(record.received().seen(), None).is_some();
         let differs = is_refused || !self.differences(&record, &before).is_empty();
         differs.then(|| self.formats(&record))
     }
@@ -213,25 +218,31 @@ impl Changes {
         let mut differences = Vec::new();
         if !is_as_wished {
             let received = record.received();
-            if let Some((flag, error)) = self.refusal(&received) {
-                return self.refuse(flag, error.by_wish(received.seen()));
+            let seen = received.seen();
+            if let Some(Exclusion { flag, error }) = self.fetch.exclusion(seen, None) {
+                return self.refuse(flag, error.by_wish(seen), &file.path);
             }
             differences = self.differences(&record, &before);
         }
-        if self.has_other_name(row, (&record, &before.wishes), planned.as_ref(), namer) {
-            // Before a pass that renames, all files were moved that can be. A dry run counts those that would be.
-            let has_moved_others = self.renames && !self.reserves_all;
-            *(if has_moved_others { &mut self.changed.names_kept } else { &mut self.changed.names }) += 1;
+        // What a run renames first.
+        let mut path = file.path.clone();
+        if let Some(planned) = &planned {
+            let new = new_name(planned, self.content(&record), namer).filter(|name| name.path != file.path);
+            if let Some(new) = new.and_then(|name| self.plan_rename(&file.path, name.path, &is_free)) {
+                path = new;
+            }
+        } else if self.has_other_name(row, (&record, &before.wishes), namer) {
+            // Before a pass that renames, all files were moved that can be.
+            *(if self.renames { &mut self.changed.names_kept } else { &mut self.changed.names }) += 1;
         }
         if differences.is_empty() {
             return Verdict::Keep;
         }
         if self.remakes {
-            // A run renames the file first.
-            let renamed = planned.and_then(|planned| new_name(&planned, self.content(&record), namer));
-            let path = renamed.map_or_else(|| file.path.clone(), |name| name.path);
-            let file = &StoredFile { path, ..file.clone() };
-            return Verdict::Remake(self.remake(SavedRow { file, ..row }, &record, namer, is_free));
+            let moved = &StoredFile { path, ..file.clone() };
+            let remake = self.remake(SavedRow { file: moved, ..row }, &record, namer, is_free);
+            self.plan_remake(&file.path, &remake.name);
+            return Verdict::Remake(remake);
         }
         self.changed.images += 1;
         for wish in differences {
@@ -251,6 +262,7 @@ impl Changes {
     fn judge_shared(&mut self, row: SavedRow<'_>, namer: &mut Namer) -> Verdict {
         let path = &row.file.path;
         let Some(formats) = self.shared.get(&self.hash(path)).copied() else { return Verdict::Keep };
+        let from = path.clone();
         let renamed = formats.rename(path);
         self.remaking.insert(row.key);
         let (name, on_conflict) = if namer.is_content_addressed() {
@@ -258,38 +270,48 @@ impl Changes {
         } else {
             (namer.reserve(row.job), OnConflict::Keep)
         };
+        self.plan_remake(&from, &name);
         // The other row may have a new file already.
         Verdict::Remake(Remake { name, on_conflict, stored: None })
     }
 
-    /// The filter that refuses an image now, as it is typed, and the error of its record.
-    fn refusal(&self, received: &Received) -> Option<(String, FetchError)> {
-        let (wanted, bounds) = (&self.fetch.wanted, &self.fetch.wanted.bounds);
-        if let (Accept::Formats(formats), Some(format)) = (&wanted.accept, received.format)
-            && !formats.contains(&format)
-        {
-            let error = FetchError::new(ErrorKind::NotAccepted, format!("the image is {format}"));
-            return Some((format!("--accept {}", self.wishes.accept.as_deref().unwrap_or_default()), error));
+    /// Counts a file that would be renamed in a dry run. Returns the name that it would get, if it would get that one.
+    fn plan_rename(&mut self, from: &str, to: String, is_free: impl Fn(&str) -> bool) -> Option<String> {
+        // A file that no record names was not written by fetchimg, and stays.
+        if !is_free(&to) && self.named.as_ref().is_some_and(|named| !named.is_named(&to)) {
+            self.changed.names_kept += 1;
+            return None;
         }
-        if let Some((width, height)) = received.size
-            && let Some((kind, flag)) = bounds.broken_by(width, height)
-        {
-            let clause = format!("the image has {width} x {height} pixels ({flag})");
-            return Some((flag, FetchError::new(kind, clause)));
+        let changed = &mut self.changed;
+        changed.names += 1;
+        changed.to_rename += 1;
+        if changed.first_renamed.len() < MAX_NAMES_LISTED {
+            changed.first_renamed.push(NameChange { from: from.to_owned(), to: to.clone() });
         }
-        if let Err(error) = bounds.check_length(received.bytes) {
-            return Some((format!("--min-bytes {}", bounds.min_bytes), error));
-        }
-        // The default limit is no wish: what an earlier run was allowed to save must not be removed because of it.
-        let (max, is_wish) = (self.fetch.max_bytes, self.fetch.refuses_larger);
-        let too_large = || FetchError::new(ErrorKind::TooLarge, format!("{} bytes (--max-bytes)", received.bytes));
-        (is_wish && received.bytes > max).then(|| (format!("--max-bytes {max}"), too_large()))
+        Some(to)
     }
 
-    fn refuse(&mut self, flag: String, error: FetchError) -> Verdict {
+    /// Counts an image that would be made anew in a dry run.
+    fn plan_remake(&mut self, from: &str, to: &PlannedName) {
+        if !self.is_plan {
+            return;
+        }
+        let changed = &mut self.changed;
+        changed.to_remake += 1;
+        if changed.first_remade.len() < MAX_NAMES_LISTED {
+            changed.first_remade.push(NameChange { from: from.to_owned(), to: to.preview().path });
+        }
+    }
+
+    fn refuse(&mut self, flag: String, error: FetchError, path: &str) -> Verdict {
         if self.remakes {
             // A dry run removes nothing, and tells what would be.
-            self.changed.to_remove += u64::from(self.is_plan);
+            if self.is_plan {
+                self.changed.to_remove += 1;
+                if self.changed.first_removed.len() < MAX_NAMES_LISTED {
+                    self.changed.first_removed.push(path.to_owned());
+                }
+            }
             return Verdict::Refuse(error);
         }
         self.changed.refused += 1;
@@ -432,19 +454,15 @@ impl Changes {
         received.format
     }
 
-    /// Whether the list gives another name to an image now. Without `planned`, only names that no order of the rows would
-    /// give are told: which of two rows with one basename has the plain name is known only if all names are remembered.
+    /// Whether the list gives another name to an image now. Only names that no order of the rows would give are told: which
+    /// of two rows with one basename has the plain name is known only if all names are remembered.
     fn has_other_name(
         &self,
         SavedRow { job, file, .. }: SavedRow<'_>,
         (record, before): (&EarlierRecord, &Wishes),
-        planned: Option<&PlannedName>,
         namer: &Namer,
     ) -> bool {
         let content = self.content(record);
-        if let Some(planned) = planned {
-            return new_name(planned, content, namer).is_some_and(|name| name.path != file.path);
-        }
         let now = &self.wishes;
         let may_differ = self.depends_on_row || before.name != now.name || before.fix_extension != now.fix_extension;
         may_differ && !namer.may_give(job, &file.path, content)
@@ -533,20 +551,4 @@ impl Changes {
 pub fn new_name(planned: &PlannedName, content: Content<'_>, namer: &Namer) -> Option<crate::naming::FinalName> {
     let is_known = !planned.awaits_server_name() && (content.sha256.is_some() || !namer.wants_sha256());
     is_known.then(|| planned.finish(content.format, content.fix_extension, content.sha256))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_limit_that_was_given_refuses_what_is_saved() {
-        let received = Received { bytes: 11, format: None, size: None, orientation: None };
-        for (max_bytes, refuses_larger, expected) in [(10, true, true), (10, false, false), (11, true, false)] {
-            let mut options = Options::default();
-            (options.fetch.max_bytes, options.fetch.refuses_larger) = (max_bytes, refuses_larger);
-            let refusal = Changes::new(&options).refusal(&received);
-            assert_eq!(refusal.is_some(), expected, "{max_bytes}, given: {refuses_larger}");
-        }
-    }
 }

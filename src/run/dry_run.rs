@@ -9,14 +9,16 @@ use serde::Serialize;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{RowLog, adopt, create, manifest, print_report};
+use super::output::{RowLog, adopt, check_folders, create, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
 use crate::fetch::Work;
 use crate::input::Lists;
-use crate::journal::Journal;
+#[cfg(feature = "cli")]
+use crate::input::Source;
 use crate::journal::manifest::Manifest;
+use crate::journal::{Journal, JournalOptions};
 use crate::naming::{NamePreview, Namer};
 use crate::record::{Existing, Exit, Extra, RunError, recorded_url};
 use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
@@ -52,21 +54,21 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         None => super::units::refuse(options)?,
     }
     let lists = Lists::open(&options.sources, &options.input)?;
+    check_folders(options)?;
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);
     let mut unrecorded = folder.records_of_older_version()?;
     unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
     let gives_anew = options.existing == Existing::Replace || options.rename;
-    let mut changes = Changes::new(options).planning();
     let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
-    let mut journal = match taken.counts {
-        None => Journal::open_overlay(&path, options.remembered(), |file| taken.mark_taken(file.path))?,
-        Some(_) => Journal::open_overlay_following(&path, options.remembered(), |naming| taken.follow(naming))?,
-    };
+    let opening =
+        JournalOptions { remembered: options.remembered(), is_overlay: true, follows: taken.counts.is_some() };
+    let mut journal = Journal::open(&path, opening, |naming| taken.follow(naming))?;
     // A run would first adopt the files that a killed run published without a record.
     adopt(unrecorded, &mut journal, |adopted| drop(taken.adopt(adopted)))?;
+    let mut changes = Changes::new(options).planning(taken.counts);
     changes.find_shared(&mut journal)?;
     let gives_anew = gives_anew && !journal.is_empty();
     let Some(lists) = repeatable_if_needed(lists, gives_anew, stop).await? else {
@@ -117,18 +119,38 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let plan =
         DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
     // The error is told elsewhere, and there is nothing else to tell.
-    let is_no_list = plan.rows == 0 && matches!(result, Err(RunError::List { .. } | RunError::NotAList { .. }));
+    let is_no_list = plan.rows == 0 && result.as_ref().is_err_and(RunError::is_of_list);
     print_report(options, |mut out, format| {
         if format == ReportFormat::Json {
             plan.write_json(&mut out)
         } else if is_no_list {
             Ok(())
         } else {
-            plan.write_text(&mut out)
+            print_plan(options, &plan, &mut out)
         }
     })?;
     result?;
     Ok(stop.asked().unwrap_or(if plan.bad > 0 { Exit::SomeFailed } else { Exit::Clean }))
+}
+
+/// Prints the plan, within the columns of the terminal if it is shown on one.
+fn print_plan(options: &Options, plan: &DryRunPlan, mut out: &mut dyn Write) -> io::Result<()> {
+    #[cfg(feature = "cli")]
+    {
+        use crate::report::text;
+
+        if plan.rows == 0 && plan.ended == COMPLETED && matches!(*options.sources, [Source::FailedOf(_)]) {
+            return writeln!(out, "{}", text::NOTHING_TO_RETRY);
+        }
+        if let Some(columns) = text::terminal_columns(options.reports.to_stderr.is_some()) {
+            let mut lines = Vec::new();
+            plan.write_text(&mut lines)?;
+            return text::print_fitted(&mut out, &String::from_utf8_lossy(&lines), columns);
+        }
+    }
+    #[cfg(not(feature = "cli"))]
+    let _ = options;
+    plan.write_text(&mut out)
 }
 
 fn planned_line(work: &Work, path: String, awaits: Vec<&'static str>) -> serde_json::Result<Vec<u8>> {

@@ -82,6 +82,13 @@ struct Waiting {
     _slot: DuplicateSlot,
 }
 
+/// The columns in a record.
+#[derive(serde::Deserialize)]
+struct Columns {
+    #[serde(default)]
+    extra: Extra,
+}
+
 /// The number of rows that may wait for earlier ones with the same URL.
 const MAX_WAITING: usize = 8192;
 
@@ -195,6 +202,11 @@ impl<'a> Ledger<'a> {
             }
             Ok(Admitted::Ended(outcome)) => self.settle(Some(key), &Record::of(&job, *outcome), None),
             Ok(Admitted::Duplicate(stored)) => {
+                if self.named_by_columns.is_some()
+                    && let Ok(earlier) = serde_json::from_slice::<Columns>(self.journal.line_read())
+                {
+                    self.compare_columns(&job.extra, &earlier.extra);
+                }
                 let (path, other_digest) = stored.map(|stored| (stored.path, stored.other_digest)).unzip();
                 let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
                 self.settle(None, &Record::of(&job, outcome), None);
@@ -291,18 +303,27 @@ impl<'a> Ledger<'a> {
                 url.push('#');
                 url.push_str(&fragment);
             }
+            self.compare_columns(&extra, &record.extra);
             let duplicate = Record { index, url, url_hash: record.url_hash.clone(), outcome, extra };
             self.settle(None, &duplicate, None);
         }
     }
 
+    /// Counts a row with the URL of an earlier row, if their names would differ in a column.
+    fn compare_columns(&mut self, extra: &Extra, earlier: &Extra) {
+        let template = self.named_by_columns.as_ref();
+        if let Some(column) = template.and_then(|template| template.differing_column(extra, earlier)) {
+            self.tally.add_relabelled_duplicate(column);
+        }
+    }
+
     fn count(&mut self, record: &Record) {
         match &record.outcome {
-            Outcome::Saved(_) => {
+            Outcome::Saved(saved) => {
+                self.counters.downloaded.fetch_add(u64::from(saved.attempts > 0), Ordering::Relaxed);
                 self.counters.saved.fetch_add(1, Ordering::Relaxed);
-                let named_by = self.named_by_columns.as_ref();
-                if let Some(column) = named_by.and_then(|template| template.empty_column(&record.extra)) {
-                    self.tally.add_empty_column(column);
+                if let Some(template) = &self.named_by_columns {
+                    template.empty_columns(&record.extra).for_each(|column| self.tally.add_empty_column(column));
                 }
             }
             Outcome::Failed(failed) => self.counters.fail(record, failed),

@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::Options;
+use super::output::{no_folder, parent};
 use super::state::State;
 use super::status::current_records;
 use crate::input::Lists;
@@ -20,7 +21,7 @@ use crate::journal::{CurrentRecord, CurrentRecords};
 use crate::record::{KnownFile, Reason, RunError, is_plain_path};
 use crate::report::table::{ColumnFinder, Purpose, Table, TableFormat, TableRow};
 use crate::sink::folder::FolderView;
-use crate::util::human::Count;
+use crate::util::human::counted;
 use crate::util::raw_json::{RawFields, inner};
 use crate::util::redact::{escaped, json};
 
@@ -163,18 +164,19 @@ impl Metadata {
 
     /// Creates a hidden file beside the one that it becomes.
     fn begin(&self) -> Result<NamedTempFile, RunError> {
+        if !self.parent().is_dir() {
+            return Err(no_folder(&self.path, self.parent()));
+        }
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(&prefix).suffix(".part").permissions(Permissions::from_mode(0o666));
-        builder.tempfile_in(self.parent()).map_err(|source| self.failed(source))
+        // The error of the system names the hidden file, of which nobody has heard.
+        builder.tempfile_in(self.parent()).map_err(|source| self.failed(source.kind().into()))
     }
 
     fn parent(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
+        parent(&self.path)
     }
 
     /// The way from the folder of the file to the images: empty, or a path that ends in a slash.
@@ -193,10 +195,15 @@ impl Written {
     pub fn log(self, path: &Path) {
         let path = path.display().to_string();
         let Self { rows, missing } = self;
-        tracing::info!(target: "fetchimg", "Metadata of {} images: {}", Count(rows), escaped(&path));
+        tracing::info!(target: "fetchimg", "Metadata of {}: {}", counted(rows, "image"), escaped(&path));
         if missing > 0 {
-            let count = Count(missing);
-            tracing::warn!(target: "fetchimg", "{count} images that were saved are not there any more, or have another size; they are not in {}", escaped(&path));
+            let images = counted(missing, "image");
+            let (were, are, they) = if missing == 1 { ("was", "is", "it is") } else { ("were", "are", "they are") };
+            let path = escaped(&path);
+            tracing::warn!(
+                target: "fetchimg",
+                "{images} that {were} saved {are} not there any more, or not of that size; {they} not in {path}"
+            );
         }
     }
 }

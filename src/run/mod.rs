@@ -54,6 +54,7 @@ use crate::record::{Existing, Exit, Phase, RunError};
 /// When the run cannot start or cannot go on.
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
+    output::check_folders(options)?;
     let mut state = State::open(options)?;
     // The output stays locked until the report is written.
     let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));

@@ -11,6 +11,7 @@ use crate::journal::manifest::{Manifest, ManifestTarget};
 use crate::journal::{AdoptedFile, Journal};
 use crate::progress::attempts;
 use crate::record::{ErrorKind, Failed, Outcome, Reason, Record, RunError, Saved, Skipped};
+use crate::util::private_file;
 use crate::util::redact::escaped;
 
 /// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
@@ -43,6 +44,47 @@ pub fn manifest(
         Some(ManifestTarget::Stdout) => Some(Manifest::stdout()),
         None => None,
     })
+}
+
+/// Checks that the folders exist of the files that a run writes beside the images, before anything is made. A folder that
+/// the run makes itself is as good.
+///
+/// # Errors
+/// When there is no such folder.
+pub fn check_folders(options: &Options) -> Result<(), RunError> {
+    let manifest = match &options.manifest {
+        Some(ManifestTarget::File(path)) => Some(path),
+        Some(ManifestTarget::Stdout) | None => None,
+    };
+    let reports = options.reports.files.iter().map(|(_, path)| path);
+    let metadata = options.metadata.as_ref().map(|metadata| &metadata.path);
+    let made = [Some(&*options.output), options.state.as_deref()];
+    let made = made.into_iter().flatten().filter_map(|folder| std::path::absolute(folder).ok()).collect::<Vec<_>>();
+    for path in manifest.into_iter().chain(reports).chain(metadata) {
+        let folder = parent(path);
+        let will_be_made =
+            || std::path::absolute(folder).is_ok_and(|folder| made.iter().any(|made| made.starts_with(&folder)));
+        // What is among fetchimg's own files is refused later.
+        let is_own = folder.components().any(|part| private_file::is_own_name(part.as_os_str()));
+        if !folder.is_dir() && !is_own && !will_be_made() {
+            return Err(no_folder(path, folder));
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a file.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The error of a file whose folder is not there.
+pub fn no_folder(path: &Path, folder: &Path) -> RunError {
+    let sentence = format!("there is no folder {}", escaped(&folder.to_string_lossy()));
+    RunError::Output { path: path.to_owned(), source: io::Error::new(io::ErrorKind::NotFound, sentence) }
 }
 
 /// Creates a file for records or a report. An existing file is overwritten, unless it is one of the lists or, as
@@ -95,13 +137,13 @@ pub fn print_report(
 pub const ROW_FAILED: &str = "row failed";
 
 /// Logs the outcome of each row as an event: its fields are those of the record, and its message puts them into a sentence.
-/// What can be done about a kind of failure is said with the first row of that kind.
+/// What can be done about a kind of failure is said with the first row that it is about.
 #[derive(Debug)]
 pub struct RowLog {
     /// The output folder.
     output: PathBuf,
-    /// The kinds of failures whose remedy has been said.
-    advised: Vec<ErrorKind>,
+    /// The remedies that have been said.
+    advised: Vec<&'static str>,
     /// Whether it has been said what `--overwrite` does.
     overwrite_is_told: bool,
 }
@@ -204,7 +246,9 @@ impl RowLog {
             attempts = saved.attempts,
             bytes = saved.bytes,
             total_ms = saved.timing.total_ms,
-            "Downloaded: {} -> {}{}",
+            "{}: {} -> {}{}",
+            // From the stored file, without a request.
+            if saved.attempts == 0 { "Made anew" } else { "Downloaded" },
             url(),
             path(),
             contradiction(),
@@ -218,9 +262,9 @@ impl RowLog {
 
     fn failed(&mut self, record: &Record, failed: &Failed) {
         let kind = ErrorKind::by_name(&failed.error, failed.http_status);
-        let is_new = kind.is_some_and(|kind| !self.advised.contains(&kind));
-        self.advised.extend(kind.filter(|_| is_new));
-        let advice = kind.and_then(ErrorKind::advice).filter(|_| is_new);
+        let advice = kind.and_then(|kind| kind.advice_on(&failed.message));
+        let advice = advice.filter(|advice| !self.advised.contains(advice));
+        self.advised.extend(advice);
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         // A row that could not be read has no URL. Its message says where it is in the list.
         let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", escaped(&record.url)) };

@@ -81,7 +81,7 @@ impl Passes {
         passes.is_interrupted = !control.stop.is_running();
         passes.exit = control.stop.asked();
         passes.ending = match (&passes.failure, passes.is_interrupted) {
-            (Some(RunError::List { .. } | RunError::NotAList { .. }), _) => Ending::ListFault,
+            (Some(error), _) if error.is_of_list() => Ending::ListFault,
             (Some(_), _) => Ending::Aborted,
             (None, true) => Ending::Interrupted,
             (None, false) => Ending::Completed,

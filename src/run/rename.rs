@@ -125,7 +125,16 @@ impl Moving<'_> {
         self.write()?;
         let State { sink, journal, namer, changes, .. } = self.state;
         let Some(folder) = sink.folder() else { return Ok(()) };
-        asides::settle(folder, journal, |_, path| folder.count_moved(path))?;
+        // A file whose row keeps it may have lost its name to another row, and has another one now. It may have several
+        // records, one after the other.
+        let mut last = String::new();
+        asides::settle(folder, journal, |_, path| {
+            folder.count_moved(path);
+            if last != path {
+                path.clone_into(&mut last);
+                self.moved += 1;
+            }
+        })?;
         journal.begin_pass();
         folder.end_pass(journal.end());
         // The old names are free again.

@@ -62,33 +62,40 @@ impl Outputs {
     pub fn write(self, options: &Options, report: &Report) -> Result<(), RunError> {
         let Self { reports, journal, .. } = self;
         let no_page = [Path::new(""), &options.output, &journal];
-        let printed = print_report(options, |out, format| write(out, format, report, no_page, true));
+        #[cfg(feature = "cli")]
+        let columns =
+            report::text::terminal_columns(options.reports.to_stderr.is_some()).unwrap_or(report::text::COLUMNS);
+        // Only text is broken into lines.
+        #[cfg(not(feature = "cli"))]
+        let columns = 0;
+        let printed = print_report(options, |out, format| write(out, format, report, no_page, Some(columns)));
         for (format, path, file) in reports {
             let paths = [&*path, &options.output, &journal];
-            let written = write(&mut BufWriter::new(file), format, report, paths, false);
+            let written = write(&mut BufWriter::new(file), format, report, paths, None);
             written.map_err(|source| RunError::Output { path, source })?;
         }
         printed
     }
 }
 
-/// Writes the report in a format. `paths` are those of the report, of the output folder and of the journal. `is_stream`: it
-/// is shown beside what the command says elsewhere.
+/// Writes the report in a format. `paths` are those of the report, of the output folder and of the journal. `screen` is
+/// the number of columns that there are for it, if it is shown beside what the command says elsewhere.
 fn write(
     mut out: &mut dyn Write,
     format: ReportFormat,
     report: &Report,
     paths: [&Path; 3],
-    is_stream: bool,
+    screen: Option<usize>,
 ) -> io::Result<()> {
     match format {
         #[cfg(feature = "cli")]
-        ReportFormat::Text if is_stream => report::text::print(&mut out, report)?,
-        #[cfg(feature = "cli")]
-        ReportFormat::Text => report::text::write(&mut out, report)?,
+        ReportFormat::Text => match screen {
+            Some(columns) => report::text::print(&mut out, report, columns)?,
+            None => report::text::write(&mut out, report)?,
+        },
         ReportFormat::Json => {
             // Only HTML refers to files. Without the feature `cli` there is no HTML, and the paths are unused.
-            let _ = (paths, is_stream);
+            let _ = (paths, screen);
             report::json::write(&mut out, report)?;
         }
         #[cfg(feature = "cli")]
@@ -139,6 +146,10 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         existing,
         is_sample: options.sample.is_some(),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
+        #[cfg(feature = "parquet")]
+        is_retry: matches!(&*options.sources, [Source::FailedOf(_)]),
+        #[cfg(not(feature = "parquet"))]
+        is_retry: false,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The state that a run opens in its output: the sink, the journal and the names that are taken.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Options;
@@ -8,33 +7,12 @@ use super::asides;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::output::adopt;
-use crate::journal::{Journal, Naming};
+use crate::journal::{Journal, JournalOptions};
 use crate::naming::Namer;
 use crate::record::{Existing, RunError};
 use crate::sink::folder::FolderView;
 use crate::sink::folder::names::NameCounts;
 use crate::sink::{Folder, Sink};
-
-/// Opens the journal of a run. Calls `insert_content` with the digest and the path of each file that was saved.
-fn open_journal(
-    path: &Path,
-    options: &Options,
-    taken: &mut TakenNames,
-    insert_content: impl Fn(Option<&str>, &str),
-) -> Result<Journal, RunError> {
-    if taken.counts.is_none() {
-        return Journal::open(path, options.remembered(), |file| {
-            taken.mark_taken(file.path);
-            insert_content(file.sha256, file.path);
-        });
-    }
-    Journal::open_following(path, options.remembered(), |naming| {
-        if let Naming::Named { file, is_own: true } = naming {
-            insert_content(file.sha256, file.path);
-        }
-        taken.follow(naming);
-    })
-}
 
 /// The opened output of a run. What killed runs left unrecorded is in the journal.
 pub struct State {
@@ -78,7 +56,14 @@ impl State {
                 folder.insert_earlier(sha256, path);
             }
         };
-        let mut journal = open_journal(&view.journal(), options, &mut taken, insert_content)?;
+        let follows = taken.counts.is_some();
+        let opening = JournalOptions { remembered: options.remembered(), is_overlay: false, follows };
+        let mut journal = Journal::open(&view.journal(), opening, |naming| {
+            if let Some(file) = naming.own_file() {
+                insert_content(file.sha256, file.path);
+            }
+            taken.follow(naming);
+        })?;
         let mut superseded = Vec::new();
         adopt(unrecorded, &mut journal, |adopted| {
             insert_content(adopted.sha256.as_deref(), &adopted.path);

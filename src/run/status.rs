@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
-#[cfg(feature = "parquet")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::DEFAULT_OUTPUT;
 use super::metadata::{Metadata, Written};
 use crate::input::Lists;
 use crate::journal::{CurrentRecord, CurrentRecords};
@@ -17,7 +16,7 @@ use crate::sink::folder::FolderView;
 #[cfg(feature = "parquet")]
 use crate::sink::shards::SetInfo;
 use crate::util::boot_id;
-use crate::util::human::Count;
+use crate::util::human::{Count, counted};
 #[cfg(feature = "parquet")]
 use crate::util::location::Location;
 use crate::util::raw_json::{RawFields, inner};
@@ -28,8 +27,8 @@ use crate::util::shell::quoted;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct StatusOptions {
-    /// The output folder.
-    pub output: PathBuf,
+    /// The output folder. `None`: the one that the state folder serves, or else the default.
+    pub output: Option<PathBuf>,
     /// Where the journal is, if it is not in the output folder (`--state`).
     pub state: Option<PathBuf>,
     /// The statuses of the rows that are shown; all, if there are none.
@@ -47,9 +46,16 @@ pub struct StatusOptions {
 /// # Errors
 /// When there is no journal, it cannot be read, or the metadata or standard output cannot be written.
 pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
+    let state = options.state.as_deref();
+    let output = options.output.clone().or_else(|| FolderView::output_of_state(state?));
+    let output = output.unwrap_or_else(|| DEFAULT_OUTPUT.into());
     #[cfg(feature = "parquet")]
-    refuse_set(&options.output)?;
-    let folder = FolderView::open(&options.output, options.state.as_deref())?;
+    refuse_set(&output)?;
+    let folder = FolderView::open(&output, state).map_err(|error| match error {
+        // Nothing is written there.
+        RunError::Output { path, source } => RunError::Journal { path, source },
+        error => error,
+    })?;
     let mut records = current_records(&folder)?;
     let written = options.metadata.as_ref().map(|metadata| {
         metadata.check(&Lists::default(), &folder)?;
@@ -64,7 +70,7 @@ pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
     }
     if options.summary && io::stderr().is_terminal() {
         // There is no other place to report that standard error is closed.
-        let _ = counts.write(&mut io::stderr(), options, written);
+        let _ = counts.write(&mut io::stderr(), (&output, options), written);
     }
     Ok(Exit::Clean)
 }
@@ -171,11 +177,16 @@ impl Counts {
     }
 
     /// Writes the counts in a few lines.
-    fn write(&self, out: &mut impl Write, options: &StatusOptions, written: Option<Written>) -> io::Result<()> {
+    fn write(
+        &self,
+        out: &mut impl Write,
+        (output, options): (&Path, &StatusOptions),
+        written: Option<Written>,
+    ) -> io::Result<()> {
         let sum = |details: &BTreeMap<String, u64>| details.values().sum::<u64>();
         let rows = self.0.values().map(sum).sum();
-        let folder = options.output.display().to_string();
-        writeln!(out, "{} rows in {}", Count(rows), escaped(&folder))?;
+        let folder = output.display().to_string();
+        writeln!(out, "{} in {}", counted(rows, "row"), escaped(&folder))?;
         for (status, details) in &self.0 {
             let named = details.iter().filter(|(detail, _)| !detail.is_empty());
             let named = named.map(|(detail, count)| format!("{} {}", Count(*count), escaped(detail)));
@@ -185,9 +196,10 @@ impl Counts {
         }
         if let (Some(Written { rows, missing }), Some(metadata)) = (written, &options.metadata) {
             let path = metadata.path.display().to_string();
-            write!(out, "{} images in {}", Count(rows), escaped(&path))?;
+            write!(out, "{} in {}", counted(rows, "image"), escaped(&path))?;
             if missing > 0 {
-                write!(out, "; {} more were saved and are not there any more", Count(missing))?;
+                let are = if missing == 1 { "was saved and is" } else { "were saved and are" };
+                write!(out, "; {} more {are} not there any more", Count(missing))?;
             }
             writeln!(out)?;
         }

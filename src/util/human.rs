@@ -21,6 +21,12 @@ impl fmt::Display for Count {
     }
 }
 
+/// A count with its noun, which gets an `s` in the plural.
+#[must_use]
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in binary units, with three significant digits: `999 B`, `1.00 KiB`, `117 MiB`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size(f64);
@@ -102,6 +108,11 @@ mod tests {
         }
         assert_eq!(Count(u64::MAX).to_string(), "18,446,744,073,709,551,615");
         assert_eq!(format!("{:>7}", Count(1_000)), "  1,000");
+    }
+
+    #[test]
+    fn a_noun_has_the_number_of_its_count() {
+        assert_eq!([0, 1, 2, 1_000].map(|count| counted(count, "row")), ["0 rows", "1 row", "2 rows", "1,000 rows"]);
     }
 
     #[test]

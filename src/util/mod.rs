@@ -12,5 +12,7 @@ pub mod redact;
 pub mod run_id;
 pub mod shell;
 pub mod store;
+#[cfg(feature = "cli")]
+pub mod wrap;
 
 pub use self::lock::lock;

@@ -196,7 +196,7 @@ fn what_was_made_of_other_pixels_is_fetched() {
         (&3.into(), &0.into(), &0.into())
     );
     let as_received = again(&first, &urls, &["--remake"]);
-    assert!(as_received.stdout.contains("made anew         2 images, 0 from stored files"), "{as_received}");
+    assert!(as_received.stdout.contains("made anew         2 images, all of them fetched again"), "{as_received}");
     assert_eq!(contents(&as_received), fresh(&urls, &[]), "{as_received}");
 }
 
@@ -454,9 +454,90 @@ fn no_file_that_fetchimg_did_not_write_is_replaced() {
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(run.files(), ["0.png", "2.png", "a.png", "b.png"], "{run}");
     assert_eq!(run.file("0.png"), b"the user's own", "{run}");
-    let sentence = "2 images keep their names: what they would be called now belongs to another file.";
+    let sentence = "2 images do not get the names that the list gives now: these belong to other files.";
     assert!(run.stdout.replace("\n  ", " ").contains(sentence), "{run}");
     assert_eq!((run.leftovers(), server.requests().len()), (vec![], 3), "{run}");
+}
+
+#[test]
+fn a_file_whose_name_another_row_gets_is_counted_as_renamed_where_its_own_is_taken() {
+    let server = Server::start();
+    let mut list = urls(&server, ["/png/300/a.png", "/png/301/b.png", "/png/302/c.png"]);
+    let names = ["--name", "{index}.png"];
+    let first = fetchimg().lines(&list).args(names).run();
+    list.insert(0, server.url("/png/303/new.png"));
+    fs::write(first.output().join("3.png"), "the user's own").unwrap();
+    let before = contents(&first);
+    let dry = again(&first, &list, &[&names[..], &["--rename", "--dry-run"]].concat());
+    assert!(dry.stdout.contains("  to rename         2 images\n"), "{dry}");
+    for (from, to) in [("0.png", "1.png"), ("1.png", "2.png")] {
+        assert!(dry.stdout.contains(&format!("\n                    {from} -> {to}\n")), "{dry}");
+    }
+    let sentence = "1 image does not get the name that the list gives now: it belongs to another file.";
+    assert!(dry.stdout.contains(sentence) && !dry.stdout.contains("--rename"), "{dry}");
+    assert_eq!(contents(&dry), before, "{dry}");
+
+    let run = again(&first, &list, &[&names[..], &["--rename"]].concat());
+    assert!(run.stdout.contains("  renamed           3 files\n"), "{run}");
+    assert!(run.stdout.replace("\n  ", " ").contains(sentence), "{run}");
+    let suffixed = run.files().into_iter().find(|file| file.starts_with("2-")).unwrap();
+    assert_eq!(run.file(&suffixed), server.body("/png/302/c.png"), "{run}");
+    assert_eq!(run.file("3.png"), b"the user's own", "{run}");
+    // Now it has that name, and no other file is moved.
+    let run = again(&first, &list, &[&names[..], &["--rename"]].concat());
+    assert!(!run.stdout.contains("  renamed ") && run.stdout.replace("\n  ", " ").contains(sentence), "{run}");
+}
+
+#[test]
+fn a_dry_run_lists_what_would_be_made_anew_and_removed() {
+    let server = Server::start();
+    let list = urls(&server, THREE);
+    let first = fetchimg().lines(&list).run();
+    let flags = ["--remake", "--encode", "webp", "--min-width", "50", "--dry-run"];
+    let dry = again(&first, &list, &flags);
+    for text in [
+        "  to fetch          none\n",
+        "  to make anew      2 images, from stored files, without a request\n                    a.png -> a.webp\n",
+        "                    c.jpg -> c.webp\n",
+        "  to remove         1 image\n                    b.png\n",
+        "1 file would be removed: the filters refuse it.\n",
+    ] {
+        assert!(dry.stdout.contains(text), "{text}\n{dry}");
+    }
+    assert!(!dry.stdout.contains("--remake") && !dry.stdout.contains("first names"), "{dry}");
+    let json = again(&first, &list, &[&flags[..], &["--json", "--progress", "none"]].concat()).report();
+    let changed = &json["changed"];
+    assert_eq!(changed["first_remade"][1], json!({"from": "c.jpg", "to": "c.webp"}), "{json}");
+    assert_eq!((&changed["to_remake"], &changed["first_removed"]), (&json!(2), &json!(["b.png"])), "{json}");
+    assert_eq!(first.files(), ["a.png", "b.png", "c.jpg"]);
+}
+
+#[test]
+fn what_is_made_anew_from_files_is_no_download() {
+    let server = Server::start();
+    let list = urls(&server, THREE);
+    let first = fetchimg().lines(&list).run();
+    let run = again(&first, &list, &["--resize", "20", "--remake", "--report", "run.html", "--report", "run.md"]);
+    assert_eq!((run.status, server.requests().len()), (Some(0), 3), "{run}");
+    assert!(run.stdout.contains("  made anew         3 images, from stored files, without a request\n"), "{run}");
+    for word in ["rate", "first byte", "Speed-up", "One after the other"] {
+        assert!(!run.stdout.contains(word), "{word}\n{run}");
+    }
+    assert_eq!((run.stderr.matches(" Made anew: ").count(), run.stderr.contains("Downloaded")), (3, false), "{run}");
+    for report in ["run.html", "run.md"] {
+        let page = String::from_utf8(run.dir.read(report)).unwrap();
+        assert!(page.contains("3 images made anew in ") && !page.contains("images/s"), "{page}");
+    }
+    let first = fetchimg().lines(&list).run();
+    let one = again(&first, &list[..1], &["--resize", "10", "--remake", "--json", "--progress", "none"]);
+    assert_eq!(one.report()["modes"][0]["images_per_second"], 0.0, "{one}");
+    assert_eq!(one.report()["comparison"], Value::Null, "{one}");
+    let single = fetchimg().in_dir(&first.dir).arg(&list[2]).args(["--resize", "10", "--remake"]).run();
+    assert!(single.stdout.starts_with("made anew images/c.jpg, "), "{single}");
+    // Beside downloads, it does not count among them.
+    let more = [list, urls(&server, ["/sized/40/40/d.png"])].concat();
+    let mixed = again(&first, &more, &["--encode", "webp", "--remake"]);
+    assert!(mixed.stdout.contains("at once ") && !mixed.stdout.contains("Speed-up"), "{mixed}");
 }
 
 #[test]

@@ -208,14 +208,14 @@ fn a_missing_column_ends_the_run_and_names_those_that_are_there() {
             continue;
         }
         for (flag, sentence) in [
-            ("--url-column", "it has no column link, but caption, url, id; name the one with --url-column"),
-            ("--checksum-column", "it has no column link, as --checksum-column says, but caption, url, id"),
-            ("--name={col.id}-{col.link:0:2}", "it has no column link, as --name says, but caption, url, id"),
+            ("--url-column", "has no column link; it has caption, url, id; name the one with --url-column"),
+            ("--checksum-column", "has no column link, which --checksum-column asks for; it has caption, url, id"),
+            ("--name={col.id}-{col.link:0:2}", "has no column link, which --name asks for; it has caption, url, id"),
         ] {
             let link = (!flag.contains('=')).then_some("link");
             let run = fetchimg().in_dir(&dir).args([&*name, flag]).args(link).run();
             assert_eq!(run.status, Some(3), "{run}");
-            assert_eq!(run.stderr, format!("fetchimg: {name} is no list of URLs: {sentence}\n"), "{run}");
+            assert_eq!(run.stderr, format!("fetchimg: {name} {sentence}\n"), "{run}");
         }
     }
     assert_eq!(server.requests().len(), 0);
@@ -235,7 +235,12 @@ fn a_text_list_has_no_checksums_to_look_at() {
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["--checksum-column", "md5"]).run();
 
     assert_eq!(run.status, Some(3), "{run}");
-    assert!(run.stderr.contains("which has no column md5; say what it is with --input-format"), "{run}");
+    assert!(
+        run.stderr.contains(
+            "has no column md5: it was taken for text with one URL per line; say what it is with --input-format"
+        ),
+        "{run}"
+    );
     assert_eq!(server.requests().len(), 0, "{run}");
 }
 
@@ -451,7 +456,7 @@ fn a_column_is_known_by_its_name_in_any_case() {
     // Which of two is meant has to be said.
     let run = fetchimg().stdin(format!("URL,Url\n{url},{url}\n")).args(["--input-format", "csv"]).run();
     assert_eq!(run.status, Some(3), "{run}");
-    assert!(run.stderr.contains("it has no column url, but URL, Url; name the one with --url-column"), "{run}");
+    assert!(run.stderr.contains("has no column url; it has URL, Url; name the one with --url-column"), "{run}");
 }
 
 #[test]

@@ -285,6 +285,11 @@ fn a_bomb_costs_an_error() {
             let running = fetchimg().lines([server.url(&format!("/odd-jpeg/{kind}/a.jpg"))]).args(arguments).start();
             let (run, memory) = running.wait_and_weigh();
             assert_eq!(run.record(0)["error"], "too_large", "{run}");
+            // Another limit on the bytes of the file would not help.
+            assert!(
+                run.stderr.contains("--max-pixels refuses such images") && !run.stderr.contains("--max-bytes"),
+                "{run}"
+            );
             assert!(memory < 64_000_000, "{memory} bytes of memory: {run}");
         }
     }

@@ -429,13 +429,16 @@ fn a_list_that_is_none_is_told_in_one_sentence() {
     dir.write("good.txt", server.url("/png/300/b.png"));
     let run = fetchimg().in_dir(&dir).args(["bad.csv", "--report", "run.txt"]).run();
     assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
-    assert!(String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv is no list of URLs"), "{run}");
+    assert!(
+        String::from_utf8_lossy(&run.dir.read("run.txt")).contains("bad.csv has no column url; it has link"),
+        "{run}"
+    );
     let run = fetchimg().in_dir(&dir).args(["bad.csv", "--dry-run"]).run();
     assert_eq!((run.status, run.stderr.lines().count(), &*run.stdout), (Some(3), 1, ""), "{run}");
     // The rows before it have their numbers, and nothing says that the same command goes on.
     let run = fetchimg().in_dir(&dir).args(["good.txt", "bad.csv"]).run();
     assert_eq!(run.status, Some(3), "{run}");
-    assert_eq!([&run.stdout, &run.stderr].map(|text| text.matches("is no list of URLs").count()), [0, 1], "{run}");
+    assert_eq!([&run.stdout, &run.stderr].map(|text| text.matches("has no column url").count()), [0, 1], "{run}");
     assert!(run.stdout.ends_with("The list was not read to its end.\n"), "{run}");
     for text in [&run.stdout, &run.stderr] {
         assert!(!text.contains("goes on") && !text.contains("interrupted"), "{run}");
@@ -877,4 +880,24 @@ fn a_full_disk_under_the_manifest_is_not_waited_with() {
     let run = Program::new("sh").args(["-c", script, FETCHIMG]).in_dir(&dir).run();
     assert_eq!((dir.read("status").as_slice(), run.files()), (&b"3\n"[..], vec!["a.png".to_owned()]), "{run}");
     assert!(run.elapsed < Duration::from_secs(10), "{run}");
+}
+
+#[test]
+fn the_times_of_earlier_runs_take_little_room_and_the_last_ones_stay() {
+    let server = Server::start();
+    let urls = [server.url("/png/300/a.png"), server.url("/png/301/b.png")];
+    let first = fetchimg().lines(&urls).run();
+    let file = first.output().join(".fetchimg.runs.jsonl");
+    let other = r#"{"mode":"sequential","date":1,"list":NUMBER,"saved":1,"bytes":1,"wall_seconds":1.0}"#;
+    let others = (0..2000).map(|number| other.replace("NUMBER", &number.to_string()) + "\n").collect::<String>();
+    std::fs::write(&file, others).expect("write");
+    // What a run has left that was killed when it wrote the file anew.
+    std::fs::write(first.output().join(".fetchimg.runs.jsonl.new"), "{\"mode\":").expect("write");
+    let run = |flag: &str| fetchimg().in_dir(&first.dir).lines(&urls).args(["--overwrite", flag]).run();
+    let sequential = run("--sequential");
+    let size = std::fs::metadata(&file).expect("it is there").len();
+    assert!(size < 64 * 1024, "{size} bytes\n{sequential}");
+    assert_eq!(sequential.leftovers(), [""; 0], "{sequential}");
+    let concurrent = run("-v");
+    assert!(concurrent.stdout.contains("(measured in two runs)"), "{concurrent}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::{ClosedPort, Picture, Program, Run, Running, Server, fetchimg, wait_until};
+use crate::common::{ClosedPort, Picture, Program, Run, Running, Server, TestDir, fetchimg, wait_until};
 
 /// Enough time for the view to be drawn several times.
 const SEVERAL_TICKS: Duration = Duration::from_millis(500);
@@ -44,10 +44,24 @@ fn end(running: Running, server: &Server) -> Run {
 #[track_caller]
 fn assert_clean(run: &Run, (width, height): (usize, usize), lines_left: usize) {
     let picture = Picture::of(&run.stderr, width, height);
-    let lines = picture.lines();
     let is_log = |line: &str| line.starts_with("20") && line.contains(" fetchimg: ");
+    let lines = picture.lines();
+    assert!(lines.iter().all(|line| is_log(line) || line.chars().count() <= width), "{lines:#?}");
+    let lines = unbroken(lines);
     assert!(lines.iter().all(|line| line.starts_with("failed: ") || is_log(line)), "{lines:#?}");
     assert_eq!(lines.len(), lines_left, "{lines:#?}");
+}
+
+/// The lines that stay, without the breaks that the terminal needs.
+fn unbroken(lines: Vec<String>) -> Vec<String> {
+    let mut whole = Vec::<String>::new();
+    for line in lines {
+        match (line.strip_prefix("  "), whole.last_mut()) {
+            (Some(rest), Some(last)) => last.extend([" ", rest]),
+            _ => whole.push(line),
+        }
+    }
+    whole
 }
 
 /// The line that stays of the rows that [`busy`] has fail.
@@ -55,7 +69,7 @@ fn missing(server: &Server, run: &Run) -> String {
     let url = server.url("/status/404/");
     let host = url.split('/').nth(2).expect("a host");
     let line = format!("failed: 3 http_status 404 at {host}, such as {url}");
-    let lines = Picture::of(&run.stderr, 1000, 24).lines();
+    let lines = unbroken(Picture::of(&run.stderr, 1000, 24).lines());
     lines.into_iter().find(|found| found.starts_with(&line)).unwrap_or_else(|| panic!("{line}\n{run}"))
 }
 
@@ -156,7 +170,7 @@ fn failures_are_one_line_for_each_host_and_kind_on_a_terminal() {
     let list = missing.chain(forbidden).chain(other).collect::<Vec<_>>();
     for arguments in [&[][..], &["-q"], &["--progress", "none"]] {
         let run = fetchimg().lines(&list).args(arguments).terminal(200, 24).run();
-        let lines = Picture::of(&run.stderr, 1000, 24).lines();
+        let lines = unbroken(Picture::of(&run.stderr, 1000, 24).lines());
         let host = |url: &str| url.split('/').nth(2).unwrap_or_default().to_owned();
         let (one, other) = (host(&list[0]), host(&list[300]));
         let begins = [
@@ -180,6 +194,57 @@ fn failures_are_one_line_for_each_host_and_kind_on_a_terminal() {
     }
     let run = fetchimg().lines(&list).args(["--log-format", "json"]).terminal(200, 24).run();
     assert_eq!(run.stderr.matches(r#""event":"failed""#).count(), 304, "{run}");
+}
+
+#[test]
+fn lines_that_stay_and_the_report_are_broken_at_blanks() {
+    let server = Server::start();
+    let folder = "a-folder-with-a-long-name/".repeat(4);
+    let gone = (0..2).map(|number| server.url(&format!("/status/404/{folder}{number}.png")));
+    let others = [403, 500, 410, 451].map(|code| server.url(&format!("/status/{code}/picture.png")));
+    let list = gone.chain(others).chain([server.url("/page/page.png"), server.url("/png/300/a.png")]);
+    let list = list.collect::<Vec<_>>();
+    for width in [80_u16, 40] {
+        // The report goes to the terminal, because standard output is taken.
+        let run = fetchimg().lines(&list).args(["--manifest", "-", "--retries", "0"]).terminal(width, 24).run();
+        let lines = Picture::of(&run.stderr, width.into(), 24).lines();
+        // A command is there to be copied.
+        let is_command = |line: &str| line.starts_with("  fetchimg ");
+        let fits = |line: &String| line.chars().count() <= width.into() || is_command(line);
+        assert!(lines.iter().all(fits), "{lines:#?}");
+        let text = lines.join("\n");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for whole in ["404 Not Found", "--accept any saves", "1 http_status 451, 1 http_status 500", "1 not_an_image"] {
+            assert!(words.contains(whole), "{whole} at {width}\n{text}");
+        }
+        // The beginning and the end of a long URL stay.
+        let cut = lines.iter().find(|line| line.contains("...")).map(|line| line.trim()).unwrap_or_default();
+        assert!(cut.starts_with("http://") && cut.contains(".png:"), "{width}\n{text}");
+        assert!(lines.iter().any(|line| line.starts_with("Failed:  ")), "{text}");
+    }
+}
+
+#[test]
+fn plans_and_messages_are_broken_at_blanks_on_a_terminal_alone() {
+    let server = Server::start();
+    let (url, dir) = (server.url("/png/300/a%20picture%20with%20blanks%20in%20its%20name.png"), TestDir::new());
+    dir.write("list.csv", format!("link,caption of the picture\n{url},x\n"));
+    let whole = [
+        "list.csv has no column url; it has link, caption of the picture; name the one with --url-column",
+        "there is no --jobs; many downloads at once",
+        "a picture with blanks in its name.png",
+    ];
+    let ways = [&["list.csv"][..], &["list.csv", "--jobs", "3"], &["list.csv", "--url-column", "link", "--dry-run"]];
+    for (flags, whole) in ways.iter().zip(whole) {
+        // With the records on standard output, the plan goes to the terminal.
+        let run = fetchimg().in_dir(&dir).args(*flags).args(["--manifest", "-"]).terminal(40, 24).run();
+        let lines = Picture::of(&run.stderr, 40, 24).lines();
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:#?}");
+        let words = lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
+        assert!(words.contains(whole), "{lines:#?}");
+        let run = fetchimg().in_dir(&dir).args(*flags).run();
+        assert!(run.stdout.contains(whole) || run.stderr.contains(whole), "{run}");
+    }
 }
 
 #[test]

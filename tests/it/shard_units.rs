@@ -175,6 +175,10 @@ fn what_failed_is_tried_again_in_further_shards() {
     let nothing = retry();
     assert_eq!((nothing.status, server.hits_in_all()), (Some(0), hits), "{nothing}");
     assert!(!dir.join("set/retry-00002_stats.json").exists(), "{nothing}");
+    assert!(
+        nothing.stdout.starts_with("There is nothing to try again: no row has failed that may succeed"),
+        "{nothing}"
+    );
     // The list is as it was.
     let again = fetchimg().arg("list.csv").args(SET).args(flags).args(["--encode", "jpeg"]).in_dir(&dir).run();
     assert_eq!((again.status, server.hits_in_all()), (Some(0), hits), "{again}");
@@ -190,6 +194,11 @@ fn what_failed_in_a_folder_of_files_is_tried_again_from_its_journal() {
     assert_eq!(again.status, Some(0), "{again}");
     assert_eq!(again.files().into_iter().filter(|file| !file.starts_with('.')).collect::<Vec<_>>(), ["0.png", "1.png"]);
     assert_eq!(server.hits_in_all(), 4, "{again}");
+    for more in [&[][..], &["--dry-run"]] {
+        let nothing = fetchimg().args(["--retry-failed"]).args(more).in_dir(&dir).run();
+        assert_eq!((nothing.status, server.hits_in_all()), (Some(0), 4), "{nothing}");
+        assert!(nothing.stdout.starts_with("There is nothing to try again: no row has failed that may"), "{nothing}");
+    }
 }
 
 #[test]

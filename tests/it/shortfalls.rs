@@ -64,7 +64,10 @@ fn wishes_that_are_not_met_are_counted_and_told() {
     assert_eq!(mode["empty_columns"], json!({"caption": 2}), "{plain}");
     let told = advice(&plain);
     assert!(told[0].contains("(1) hold another format") && told[0].contains("--fix-extension"), "{plain}");
-    assert!(told[1].starts_with("The column caption is empty in 2 rows whose names have it"), "{plain}");
+    assert!(
+        told[1].starts_with("The column caption is empty in 2 rows: their names have none, _ or nothing"),
+        "{plain}"
+    );
 
     let resized = run(&["--resize", "100"]);
     assert_eq!(resized.report()["modes"][0]["smaller_than_box"], 2, "{resized}");
@@ -75,11 +78,41 @@ fn wishes_that_are_not_met_are_counted_and_told() {
     let enlarged = run(&["--resize", "100", "--enlarge"]);
     assert!(advice(&enlarged).iter().all(|sentence| !sentence.contains("--enlarge")), "{enlarged}");
 
+    // Each column that is empty is told.
+    let two = ["--name", "{col.caption}/{col.class}-{index}", "--json", "--input-format", "csv"];
+    let two = fetchimg().stdin(format!("url,caption,class\n{},,\n", server.url("/png/300/x.png"))).args(two).run();
+    assert_eq!(two.report()["modes"][0]["empty_columns"], json!({"caption": 1, "class": 1}), "{two}");
+    assert!(advice(&two)[0].starts_with("The column caption is empty in 1 row: its name has none, _ or"), "{two}");
+
     // Rows that were saved before are no news.
     let again = fetchimg().in_dir(&plain.dir).stdin(list.join("\n"));
     let again = again.args(["--input-format", "csv", "--name", "{col.caption}-{basename}", "--json"]).run();
     assert_eq!((again.status, advice(&again)), (Some(0), Vec::new()), "{again}");
     let text =
         fetchimg().stdin(list.join("\n")).args(["--input-format", "csv", "--name", "{col.caption}-{index}"]).run();
-    assert!(text.stdout.contains("  empty columns     in 2 names: 2 caption\n"), "{text}");
+    assert!(text.stdout.contains("  empty columns     caption in 2 rows\n"), "{text}");
+}
+
+#[test]
+fn a_url_with_two_labels_is_told_where_the_names_have_the_label() {
+    let server = Server::start();
+    let [a, b, c] = ["/png/300/a.png", "/png/301/b.png", "/png/302/c.png"].map(|target| server.url(target));
+    let list = format!("url,label\n{a},cat\n{a},dog\n{b},cat\n{b},cat\n{c},cat\n{a},cat\n{c},\n");
+    let run = |dir: &TestDir, more: &[&str]| {
+        let flags = ["--input-format", "csv", "--name", "{col.label}/{basename}", "--json"];
+        fetchimg().in_dir(dir).stdin(list.clone()).args(flags).args(more.iter().copied()).run()
+    };
+    let dir = TestDir::new();
+    // The second run knows these rows from the journal alone.
+    for mode in [&["--sequential"][..], &[]] {
+        let told = run(&dir, mode);
+        assert_eq!(told.report()["modes"][0]["relabelled_duplicates"], json!({"label": 2}), "{told}");
+        let sentence = "2 rows have the URL of an earlier row and another label, and no file; --keep-duplicates gives";
+        assert!(advice(&told).iter().any(|advice| advice.starts_with(sentence)), "{told}");
+    }
+    let told = run(&TestDir::new(), &[]);
+    assert_eq!(told.report()["modes"][0]["relabelled_duplicates"], json!({"label": 2}), "{told}");
+    let all = run(&TestDir::new(), &["--keep-duplicates"]);
+    assert_eq!(all.report()["modes"][0].get("relabelled_duplicates"), None, "{all}");
+    assert_eq!(all.files().iter().filter(|file| file.starts_with("dog/")).count(), 1, "{all}");
 }

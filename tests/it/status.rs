@@ -312,7 +312,7 @@ fn metadata_names_only_files_that_are_there() {
     let found = status(&run.dir).args(["--metadata", "m.jsonl"]).terminal(80, 24).run();
     let rows = manifest(&run.dir.read("m.jsonl"));
     assert_eq!(rows.iter().map(|row| row["file_name"].as_str()).collect::<Vec<_>>(), [Some("images/c.png")], "{found}");
-    assert!(found.stderr.contains("1 images in m.jsonl; 2 more"), "{found}");
+    assert!(found.stderr.contains("1 image in m.jsonl; 2 more were saved and are not"), "{found}");
 }
 
 #[test]
@@ -342,7 +342,8 @@ fn metadata_that_cannot_be_written_is_refused_before_anything_is_fetched() {
     let url = server.url("/png/300/a.png");
     for (path, status, sentence) in [
         ("metadata.txt", 2, "the name must end in .jsonl, .csv or .parquet"),
-        ("nowhere/metadata.jsonl", 3, "cannot write nowhere/metadata.jsonl"),
+        ("nowhere/metadata.jsonl", 3, "fetchimg: cannot write nowhere/metadata.jsonl: there is no folder nowhere\n"),
+        ("images/below/metadata.csv", 3, "metadata.csv: there is no folder images/below\n"),
         ("list.csv", 3, "it is one of the lists"),
         ("images/.fetchimg/m.jsonl", 3, "keeps its own records there"),
     ] {
@@ -352,7 +353,41 @@ fn metadata_that_cannot_be_written_is_refused_before_anything_is_fetched() {
         assert_eq!(run.status, Some(status), "{run}");
         assert!(run.stderr.contains(sentence), "{run}");
         assert_eq!(server.requests().len(), 0, "{run}");
+        assert!(!sentence.contains("no folder") || !dir.join("images").exists(), "{path}\n{run}");
     }
+    // The same holds for records and reports; a folder that the run makes is there in time.
+    for flags in [["--manifest", "nowhere/records.jsonl"], ["--report", "nowhere/run.html"]] {
+        for more in [&[][..], &["--dry-run"]] {
+            let dir = TestDir::new();
+            let run = fetchimg().arg(&url).args(flags).args(more).in_dir(&dir).run();
+            assert_eq!((run.status, dir.join("images").exists()), (Some(3), false), "{run}");
+            assert!(run.stderr.ends_with(": there is no folder nowhere\n"), "{run}");
+        }
+    }
+    let dir = TestDir::new();
+    let flags = ["-o", "set/train", "--metadata", "set/train/metadata.jsonl", "--report", "set/run.html"];
+    let run = fetchimg().arg(&url).args(flags).in_dir(&dir).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(dir.join("set/run.html").exists() && dir.join("set/train/metadata.jsonl").exists(), "{run}");
+}
+
+#[test]
+fn the_state_folder_tells_which_output_folder_is_meant() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let url = server.url("/png/300/a.png");
+    let first =
+        fetchimg().arg(&url).args(["-o", "photos", "--state", "state", "--metadata", "m.csv"]).in_dir(&dir).run();
+    assert_eq!(first.status, Some(0), "{first}");
+    let found = status(&dir).args(["--state", "state", "--metadata", "again.csv"]).run();
+    assert_eq!(outcomes(&found), ["saved a.png"], "{found}");
+    let lines = String::from_utf8(dir.read("again.csv")).expect("text");
+    assert!(lines.contains("photos/a.png"), "{lines}");
+    // Another folder is refused, and nothing is said of writing.
+    let other = status(&dir).args(["--state", "state", "-o", "other"]).run();
+    assert_eq!((other.status, other.stderr.contains("cannot write")), (Some(3), false), "{other}");
+    assert!(other.stderr.contains("it is the state of the output folder"), "{other}");
+    let none = status(&dir).args(["--state", "nowhere"]).run();
+    assert!(none.status == Some(3) && none.stderr.contains("there is no journal of images"), "{none}");
 }
 
 #[test]

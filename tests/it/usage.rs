@@ -303,3 +303,23 @@ fn certificates_that_cannot_be_read_are_refused() {
         assert_eq!((run.stderr.lines().count(), server.requests().len()), (1, 0), "{run}");
     }
 }
+
+#[test]
+fn every_help_tells_every_exit_status_and_the_version_is_that_of_the_manual() {
+    for flag in ["-h", "--help", "--man"] {
+        let text = fetchimg().arg(flag).run().stdout;
+        let (_, statuses) = text.rsplit_once(if flag == "--man" { "EXIT STATUS" } else { "Exit status" }).expect(flag);
+        let numbers = statuses.split(|character: char| !character.is_ascii_digit()).collect::<Vec<_>>();
+        for status in ["0", "1", "2", "3", "129", "130", "143"] {
+            assert!(numbers.contains(&status), "{status} in {flag}\n{statuses}");
+        }
+    }
+    for page in ["README.md", "src/manual/options.md"] {
+        let text = fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+        assert!(text.contains("| 129, 130, 143 |"), "{page}");
+    }
+    let version = fetchimg().arg("--version").run();
+    assert_eq!(version.stdout, format!("fetchimg {}\n", env!("CARGO_PKG_VERSION")), "{version}");
+    // The manual tells of versions before this one.
+    assert!(version.stdout.starts_with("fetchimg 0.2."), "{version}");
+}

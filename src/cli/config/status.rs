@@ -39,7 +39,7 @@ pub fn status_options(args: &Args) -> Result<StatusOptions, UsageError> {
     }
     let asked = [(args.failed, "failed"), (args.saved, "saved"), (args.refused, "refused")];
     Ok(StatusOptions {
-        output: args.output.clone(),
+        output: args.output_is_given.then(|| args.output.clone()),
         state: args.state.clone(),
         statuses: asked.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, status)| status).collect(),
         format,

@@ -33,7 +33,7 @@ pub use resize::{Resize, ResizeMode};
 pub use verify::verify;
 
 use self::resize::Fit;
-use crate::record::{ErrorKind, Format};
+use crate::record::{ErrorKind, Format, TOO_LARGE_TO_DECODE};
 use crate::util::human::Size;
 
 /// What to do with images. The default is nothing.
@@ -304,7 +304,7 @@ impl fmt::Display for TransformError {
         match self {
             Self::Corrupt(what) => write!(f, "the image is corrupt: {what}"),
             Self::Unsupported(what) => write!(f, "the image cannot be worked on: {what}"),
-            Self::TooLarge(what) => write!(f, "the image is too large: {what}"),
+            Self::TooLarge(what) => write!(f, "{TOO_LARGE_TO_DECODE}: {what}"),
             Self::Internal(what) => f.write_str(what),
         }
     }

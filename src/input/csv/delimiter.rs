@@ -78,9 +78,9 @@ mod tests {
             let options = Options { url_column: header.to_owned(), ..none.clone() };
             let list = format!("{header}\nhttp://a/1;x|\ty\n");
             let error = &rows_as_text(list.as_bytes(), &options)[0];
-            assert!(error.starts_with("list is no list of URLs: it has no column "), "{error}");
+            assert!(error.starts_with("list has no column "), "{error}");
         }
         let error = &rows_as_text(b"id;link\n1;http://a/1\n", &none)[0];
-        assert!(error.contains("it has no column url, but id, link; name"), "{error}");
+        assert!(error.contains("list has no column url; it has id, link; name"), "{error}");
     }
 }

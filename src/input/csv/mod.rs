@@ -714,16 +714,19 @@ mod tests {
         let table = [
             (
                 "image,,caption\n",
-                "it has no column url, but image, one without a name, caption; name the one with --url-column",
+                "has no column url; it has image, one without a name, caption; name the one with --url-column",
             ),
-            ("URL,Url\n", "it has no column url, but URL, Url; name"),
-            ("url,sha1\n", "it has no column md5, as --checksum-column says, but url, sha1"),
-            ("http://ann:pw@a.example/1,x\n", "its first row holds a URL, and must name the columns, one of them url"),
+            ("URL,Url\n", "has no column url; it has URL, Url; name"),
+            ("url,sha1\n", "has no column md5, which --checksum-column asks for; it has url, sha1"),
+            (
+                "http://ann:pw@a.example/1,x\n",
+                "has a URL in its first row, which must name the columns, one of them url",
+            ),
             (&many, "c18, c19 and 10 more; name"),
         ];
         for (list, what) in table {
             let texts = rows_as_text(list.as_bytes(), &options(ListFormat::Csv));
-            assert!(texts[0].starts_with("list is no list of URLs: ") && texts[0].contains(what), "{texts:?}");
+            assert!(texts[0].starts_with("list has ") && texts[0].contains(what), "{texts:?}");
         }
         assert_eq!(rows_as_text(b"url,sha1\nhttp://a/1,x\n", &no_checksum), [r#"http://a/1 {"sha1":"x"}"#]);
     }

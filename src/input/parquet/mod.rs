@@ -347,14 +347,8 @@ mod tests {
         let no_checksum = Options { checksum_column: Some("sha1".to_owned()), ..Options::default() };
         let table = [
             (no_text, "list is no list of URLs: its column id holds no text"),
-            (
-                missing,
-                "list is no list of URLs: it has no column link, but caption, url, md5, id; name the one with --url-column",
-            ),
-            (
-                no_checksum,
-                "list is no list of URLs: it has no column sha1, as --checksum-column says, but caption, url, md5, id",
-            ),
+            (missing, "list has no column link; it has caption, url, md5, id; name the one with --url-column"),
+            (no_checksum, "list has no column sha1, which --checksum-column asks for; it has caption, url, md5, id"),
         ];
         for (options, what) in table {
             assert_eq!(rows_as_text(&list, &options), [what]);

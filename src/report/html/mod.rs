@@ -225,8 +225,10 @@ fn hosts(summary: &Summary) -> Markup {
     let overloads =
         |name: &str| summary.overloaded_hosts.iter().find(|host| host.host == name).map_or(0, |host| host.times);
     let row = |host: &HostSummary| {
-        // A host that has never answered has no times.
-        let time = |seconds: f64| if host.saved > 0 { format!("{seconds:.3} s") } else { "none".to_owned() };
+        // A host that has never answered, or was never asked, has no times.
+        let time = |seconds: f64| {
+            if host.saved > 0 && host.requests > 0 { format!("{seconds:.3} s") } else { "none".to_owned() }
+        };
         let cells = vec![
             html! { (Count(host.saved)) },
             html! { (Count(host.refused)) },

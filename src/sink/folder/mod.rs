@@ -115,6 +115,8 @@ impl Folder {
         if root.metadata().is_ok_and(|found| !found.is_dir()) {
             return Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
         }
+        // Nothing is made where the state cannot be.
+        FolderView::open(root, state)?;
         for folder in [Some(root), state].into_iter().flatten() {
             fs::create_dir_all(folder).map_err(at(folder))?;
         }

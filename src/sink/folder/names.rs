@@ -127,6 +127,11 @@ impl NameCounts {
         self.key(one) == self.key(other)
     }
 
+    /// Whether a record names a file of this path.
+    pub fn is_named(&self, path: &str) -> bool {
+        lock(&self.tables).named.get(self.key(path)).is_some()
+    }
+
     /// Whether no more than one record names the file.
     pub fn has_one_record(&self, path: &str) -> bool {
         lock(&self.tables).named.get(self.key(path)).is_none_or(|count| count < 2 * ONE)

@@ -29,6 +29,11 @@ pub(super) fn check(state: &Path, root: &Path) -> Result<(), RunError> {
         let sentence = "it is the output folder, which holds the journal without --state; name another one";
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
     }
+    if real_state.starts_with(&real_root) {
+        let sentence =
+            "it is inside the output folder, where loaders would look for images in it; name one beside that";
+        return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
+    }
     match output_of(state).map_err(fail)? {
         Some(other) if other != real_root => {
             let sentence = format!(
@@ -61,7 +66,7 @@ pub(super) fn claim(state: &Path, root: &Path) -> Result<(), RunError> {
 }
 
 /// The output folder that a state folder serves. `None` if it serves none yet.
-fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = Vec::new();
     match private_file::open(File::options().read(true), &state.join(OUTPUT)) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -122,6 +127,10 @@ mod tests {
         for own in [&images, &images.join(".fetchimg"), &images.join(".fetchimg/x"), &folder.path().join("link")] {
             let error = check(own, &images).expect_err("the output itself").to_string();
             assert!(error.contains("name another one"), "{error}");
+        }
+        for inside in [images.join("state"), images.join(".state/below"), folder.path().join("link/state")] {
+            let error = check(&inside, &images).expect_err("inside the output").to_string();
+            assert!(error.contains("it is inside the output folder"), "{error}");
         }
         // The file was emptied by a loss of power.
         fs::write(state.join(OUTPUT), "").expect("write");

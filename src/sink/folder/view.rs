@@ -44,6 +44,12 @@ impl FolderView {
         Ok(view.looked_at_again())
     }
 
+    /// The output folder that a state folder serves, if it serves one.
+    #[must_use]
+    pub fn output_of_state(state: &Path) -> Option<PathBuf> {
+        state_folder::output_of(state).ok().flatten()
+    }
+
     /// The same view, with what is in the folder now.
     pub(super) fn looked_at_again(mut self) -> Self {
         let is_other = |entry: fs::DirEntry| !private_file::is_own_name(&entry.file_name());

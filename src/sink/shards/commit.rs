@@ -28,12 +28,15 @@ pub struct Committer {
     is_retry: bool,
     settings: String,
     replaces: bool,
-    /// The types of columns whose list does not state them, by the first shard that was made; `None` once it has been said
-    /// that another shard has another type.
-    found_types: Mutex<HashMap<Arc<str>, Option<(ColumnType, String)>>>,
+    /// The types of columns whose list does not state them, by name.
+    found_types: Mutex<HashMap<Arc<str>, FoundType>>,
     /// The rows of a shard are in memory while its table is written, so one is written at a time.
     turn: Mutex<()>,
 }
+
+/// The type of a column in the first shard that was made, and the name of that shard; `None` once it has been said that another
+/// shard has another type.
+type FoundType = Option<(ColumnType, String)>;
 
 /// What is in a shard.
 #[derive(Clone, Copy, Debug, Default)]

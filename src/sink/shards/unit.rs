@@ -281,7 +281,7 @@ impl Unit {
                 return Err(UnitError::OtherOrigin);
             }
             Some(found) if found.settings == header.settings => {
-                files.recover(&mut state, first.len() as u64, reader, &row_of)?
+                files.recover(&mut state, first.len() as u64, reader, &row_of)?;
             }
             _ => {
                 files.tar.set_len(0)?;
