@@ -52,7 +52,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     #[cfg(feature = "parquet")]
     match &options.set {
         Some(set) => return super::units::dry_run(options, set, stop).await,
-        None => crate::sink::shards::refuse_set(&options.output)?,
+        None => super::units::refuse(options)?,
     }
     let lists = Lists::open(&options.sources, &options.input)?;
     check_folders(options)?;

@@ -135,6 +135,9 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
                 (name, labels.strip_suffix('}').expect("the end of the labels"))
             });
             assert_eq!(name, current, "a sample outside of its family\n{text}");
+            // The name of the file tells the numbers of several runs apart.
+            let labels = labels.strip_prefix("run=\"run\"").expect("the name of the file");
+            let labels = labels.strip_prefix(',').unwrap_or(labels);
             for label in labels.split(',').filter(|label| !label.is_empty()) {
                 let (label, value) = label.split_once("=\"").expect("a label");
                 assert!(label.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
