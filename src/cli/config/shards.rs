@@ -8,8 +8,8 @@ use std::path::Path;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
-use crate::run::SetOptions;
-use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units, is_retry_name};
+use crate::run::{SetOptions, is_retry_name};
+use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
 use crate::util::location::Location;
 
 /// `--output -`.
