@@ -47,8 +47,6 @@ pub use self::stream::{Records, Run};
 use crate::input::Lists;
 use crate::progress::Display;
 use crate::record::{Existing, Exit, Phase, RunError};
-#[cfg(feature = "parquet")]
-pub use crate::sink::shards::is_retry_name;
 
 /// Carries out the run that the options describe.
 ///
