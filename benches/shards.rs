@@ -4,10 +4,14 @@
 //! ```text
 //! TMPDIR=/dev/shm cargo bench --bench shards                                   # 5 rounds
 //! TMPDIR=/dev/shm IMG2DATASET=path/to/img2dataset cargo bench --bench shards -- 9
+//! TMPDIR=/dev/shm cargo bench --bench shards -- rows 1000000                    # the memory of long lists
 //! ```
 //!
 //! The programs alternate, each writes into a new folder, and the number of samples is compared with that of the list.
 //! img2dataset (pip) gets the same list, writes webdataset and does not encode again. nginx has to be installed.
+//!
+//! `rows` makes sets of images of one kilobyte in shards of 10,000 rows, from a server that answers at once, up to this number
+//! of rows: the memory must not grow with the list, nor the time of a row. The set of a million rows takes 4 GB.
 
 #![expect(clippy::print_stdout, reason = "a benchmark talks")]
 
@@ -20,13 +24,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::corpus::Corpus;
-use common::measure::{self, Taken, measure};
+use common::instant::{self, Instant};
+use common::measure::{self, Taken, measure, measure_fed};
 use common::nginx::Nginx;
 use common::{Result, megabytes, spread};
 
 const IMAGES: usize = 10_000;
 const MEDIAN_BYTES: f64 = 25_000.0;
 const MAX_TIME: Duration = Duration::from_secs(600);
+const MAX_TIME_OF_ROWS: Duration = Duration::from_secs(3600);
 
 /// Our runs: a name, and the flags.
 const OURS: [(&str, &[&str]); 4] = [
@@ -41,8 +47,17 @@ fn main() -> Result<()> {
     if words.next_if(|word| word == measure::WORD).is_some() {
         return measure::child(words);
     }
-    // Cargo passes `--bench`; the only other argument is the number of rounds.
-    let rounds = words.find_map(|word| word.parse().ok()).unwrap_or(5);
+    if words.peek().is_some_and(|word| word == instant::WORD) {
+        return instant::serve();
+    }
+    // Cargo passes `--bench`.
+    let words = words.filter(|word| word != "--bench").collect::<Vec<_>>();
+    if let [word, rows] = &*words
+        && word == "rows"
+    {
+        return many_rows(rows.parse()?);
+    }
+    let rounds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(5);
     let folder = tempfile::tempdir()?;
     let corpus = Corpus::of_the_web(&folder.path().join("corpus"), IMAGES, MEDIAN_BYTES)?;
     println!("{IMAGES} pictures, {:.0} MB; {rounds} rounds, in turn", megabytes(corpus.bytes()));
@@ -59,6 +74,32 @@ fn main() -> Result<()> {
         fs::write(&list, text)?;
         println!("\n{scheme}");
         compare(folder.path(), &list, &nginx.authority, rounds)?;
+    }
+    Ok(())
+}
+
+/// The memory and the time of sets, by the length of their lists.
+fn many_rows(max: u64) -> Result<()> {
+    let (server, folder) = (Instant::start()?, tempfile::tempdir()?);
+    println!("| rows | shards | memory, MB | wall per row, µs | processor time per row, µs |");
+    println!("|---:|---:|---:|---:|---:|");
+    for rows in std::iter::successors(Some(10_000), |rows| Some(rows * 10)).take_while(|rows| *rows <= max) {
+        let output = folder.path().join("output");
+        let command = [env!("CARGO_BIN_EXE_fetchimg"), "-", "-q", "--output-format", "webdataset", "-o"];
+        let mut command = command.map(str::to_owned).to_vec();
+        command.push(output.to_string_lossy().into_owned());
+        let taken = measure_fed(&command, MAX_TIME_OF_ROWS, 0, |pipe| {
+            (0..rows).try_for_each(|row| writeln!(pipe, "http://127.0.0.1:{}/{row:08}.png", server.pictures))
+        })?;
+        let (found, shards) = (samples(&output)?, rows.div_ceil(10_000));
+        fs::remove_dir_all(&output)?;
+        if (taken.status, found) != (Some(0), rows) {
+            return Err(format!("{found} samples of {rows}, status {:?}", taken.status).into());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "shown")]
+        let each = |seconds: f64| seconds * 1e6 / rows as f64;
+        let (memory, wall, cpu) = (megabytes(taken.peak), each(taken.wall), each(taken.cpu()));
+        println!("| {rows} | {shards} | {memory:.1} | {wall:.1} | {cpu:.1} |");
     }
     Ok(())
 }

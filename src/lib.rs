@@ -99,6 +99,8 @@ pub mod options {
     pub use crate::sink::folder::Options as Folder;
     #[cfg(feature = "parquet")]
     pub use crate::sink::shards::{Destination, Options as Shards, OutputFormat, Slice, Units};
+    #[cfg(feature = "parquet")]
+    pub use crate::util::store::StoreUrl;
 }
 
 /// Everything inside, for the benchmarks and fuzz targets of this package. It may change at any time.

@@ -57,7 +57,8 @@ const STATUSES: &[(&str, &str)] = &[
     after_long_help = after_long_help()
 )]
 pub struct Args {
-    /// List files, URLs of images, or - for standard input; read in order as one list
+    /// List files, here or in an object store (s3://, gs://, az://), URLs of images, or - for standard input; read in order as
+    /// one list
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub input: Vec<OsString>,
 
@@ -106,7 +107,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub checksum_column: Option<String>,
 
-    /// Folder for the images; created if missing; - is standard output, for --output-format webdataset
+    /// Folder for the images; created if missing; - is standard output, for --output-format webdataset; shards may go to
+    /// s3://, gs:// and az:// too
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub output: PathBuf,
 
@@ -219,13 +221,29 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Datasets")]
     pub shard: Option<String>,
 
-    /// Fetch again what failed in the output and may succeed now; of a set, into new shards behind the last one
+    /// Folder in which open shards wait for an object store [default: the system's for what is temporary]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Datasets")]
+    pub scratch: Option<PathBuf>,
+
+    /// Fetch again what failed in the output and may succeed now; of a set, into further shards: retry-00000 and so on
     #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "overwrite", "slice", "shard", "state"])]
     pub retry_failed: bool,
 
     /// Compare what is in the output with what its records say, and fetch nothing
     #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "retry_failed", "dry_run", "sample"])]
     pub verify_output: bool,
+
+    /// Whether `--key` is on the command line.
+    #[arg(skip)]
+    pub key_is_given: bool,
+
+    /// Whether `--shard-size` is on the command line.
+    #[arg(skip)]
+    pub shard_size_is_given: bool,
+
+    /// Whether `--name` is on the command line.
+    #[arg(skip)]
+    pub name_is_given: bool,
 
     /// What decides what is in a set, as it was typed: flags without their hyphens, and values that are not the default.
     #[arg(skip)]
@@ -625,6 +643,9 @@ impl Args {
         let mut args = Self::from_arg_matches(&matches).map_err(CommandLineError)?;
         let is_given = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         args.output_is_given = is_given("output");
+        args.key_is_given = is_given("key");
+        args.shard_size_is_given = is_given("shard_size");
+        args.name_is_given = is_given("name");
         args.set_settings = set_settings(&matches);
         args.max_bytes_is_given = is_given("max_bytes");
         args.stall_timeout_is_given = is_given("stall_timeout");

@@ -68,6 +68,11 @@ pub fn start(levels: Levels, leaves_out_failures: bool, format: LogFormat, scree
         None => Targets::new()
             .with_default(LevelFilter::WARN)
             .with_targets(["hickory_net", "hickory_proto", "hickory_resolver"].map(|name| (name, LevelFilter::OFF)))
+            // It says which requests to a store are repeated, and why.
+            .with_target(
+                "object_store",
+                if levels.own >= LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::WARN },
+            )
             .with_target(TARGET, levels.own)
             .with_target(HEARTBEAT_TARGET, levels.heartbeat),
     };

@@ -59,7 +59,7 @@ fn execute(args: Args) -> Exit {
         Err(error) => return print_error(&RunError::System(error), Exit::Aborted),
     }
     if args.verify_output {
-        let verified = config::verified_folder(&args).map(|folder| verify::run(&folder, args.state.as_deref()));
+        let verified = config::existing_output(&args).map(|output| verify::run(&output, args.state.as_deref()));
         return match verified {
             Ok(Ok(exit)) => exit,
             Ok(Err(error)) => print_error(&error, Exit::Aborted),

@@ -489,7 +489,7 @@ impl Fetcher {
 
     /// The failure of an operation on the disk, which ends the run if nothing can be stored any more.
     fn disk(&self, what: &str, error: std::io::Error) -> FetchError {
-        FetchError::disk(what, error, self.sink.is_usable())
+        FetchError::disk(what, error, self.sink.outlives_errors())
     }
 
     fn timing(&self, state: &AttemptState) -> Option<Timing> {

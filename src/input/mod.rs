@@ -38,6 +38,8 @@ use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::record::{Row, RunError};
+use crate::util::location::{Location, OpenFile};
+use crate::util::store::StoreUrl;
 
 use compressed::Decompressor;
 use encoding::Transcoder;
@@ -46,7 +48,7 @@ use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
 #[cfg(feature = "parquet")]
-pub use set::{column_types, complete_shards, journal_of, record_lines};
+pub use set::{ShardRecords, column_types, complete_shards, journal_of, record_lines};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +59,11 @@ pub enum Source {
     Stdin,
     /// One URL, given as an argument.
     Url(String),
-    /// The rows of this output folder that failed and may succeed now (`--retry-failed`).
+    /// Objects right below a prefix of an object store: that of a name, or those that a pattern stands for.
+    Stored(StoreUrl, String),
+    /// The rows of this output that failed and may succeed now (`--retry-failed`).
     #[cfg(feature = "parquet")]
-    FailedOf(PathBuf),
+    FailedOf(Location),
 }
 
 /// The format of a list.
@@ -183,8 +187,10 @@ enum ListContent {
     File(File),
     Stdin,
     Inline(String),
+    /// An object of a store.
+    Stored(Location, String),
     #[cfg(feature = "parquet")]
-    FailedOf(PathBuf),
+    FailedOf(Location),
 }
 
 /// The number of batches that may wait for the run. A batch of a fast list has some hundred rows, so the run does not
@@ -199,10 +205,11 @@ impl Lists {
     pub fn open(sources: &[Source], options: &Options) -> Result<Self, RunError> {
         let open = |source: &Source| {
             let (name, format, content) = match source {
+                Source::Stored(prefix, pattern) => return stored(prefix, pattern),
                 Source::Stdin => ("standard input".into(), None, ListContent::Stdin),
                 Source::Url(url) => ("the command line".into(), None, ListContent::Inline(url.clone())),
                 #[cfg(feature = "parquet")]
-                Source::FailedOf(path) => (path.display().to_string(), None, ListContent::FailedOf(path.clone())),
+                Source::FailedOf(output) => (output.to_string(), None, ListContent::FailedOf(output.clone())),
                 Source::File(path) => {
                     let name = path.display().to_string();
                     let fail = |source| RunError::List { name: name.clone(), source };
@@ -218,10 +225,10 @@ impl Lists {
                     (name, ListFormat::from_path(path), content)
                 }
             };
-            Ok(List { name: name.into(), format, content })
+            Ok(vec![List { name: name.into(), format, content }])
         };
-        let lists = sources.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { lists, options: options.clone() })
+        let lists = sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { lists: lists.into_iter().flatten().collect(), options: options.clone() })
     }
 
     /// The same lists, such that they can be read more than once: what comes from a pipe is copied to a temporary file,
@@ -233,7 +240,7 @@ impl Lists {
         let keep = |list: List| {
             let fail = |source| RunError::List { name: list.name.to_string(), source };
             let mut from: Box<dyn Read> = match list.content {
-                ListContent::Inline(_) | ListContent::Path(..) => return Ok(list),
+                ListContent::Inline(_) | ListContent::Path(..) | ListContent::Stored(..) => return Ok(list),
                 #[cfg(feature = "parquet")]
                 ListContent::FailedOf(_) => return Ok(list),
                 ListContent::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
@@ -255,7 +262,7 @@ impl Lists {
             ListContent::Path(_, id) => Some(*id),
             ListContent::File(file) => file_id(&file.metadata().ok()?),
             ListContent::Stdin => file_id(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
-            ListContent::Inline(_) => None,
+            ListContent::Inline(_) | ListContent::Stored(..) => None,
             #[cfg(feature = "parquet")]
             ListContent::FailedOf(_) => None,
         });
@@ -307,6 +314,24 @@ impl Lists {
     }
 }
 
+/// The lists in an object store that a name or a pattern stands for.
+fn stored(prefix: &StoreUrl, pattern: &str) -> Result<Vec<List>, RunError> {
+    let location = Location::Store(prefix.clone());
+    let url = |name: &str| location.path(name).display().to_string();
+    let fail = |source| RunError::List { name: url(pattern), source };
+    let names = prefix.matching(pattern).map_err(fail)?;
+    if let [name] = &*names {
+        // That of a pattern is known to be there.
+        location.open(name).map_err(fail)?;
+    }
+    let list = |name: String| List {
+        name: url(&name).into(),
+        format: ListFormat::from_path(Path::new(&name)),
+        content: ListContent::Stored(location.clone(), name),
+    };
+    Ok(names.into_iter().map(list).collect())
+}
+
 /// The identity of a regular file; `None` for pipes and the like.
 fn file_id(file: &Metadata) -> Option<FileId> {
     file.is_file().then(|| (file.dev(), file.ino()))
@@ -338,8 +363,9 @@ impl List {
         let content = match &self.content {
             ListContent::Inline(text) => ListContent::Inline(text.clone()),
             ListContent::Stdin => ListContent::Stdin,
+            ListContent::Stored(prefix, name) => ListContent::Stored(prefix.clone(), name.clone()),
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(path) => ListContent::FailedOf(path.clone()),
+            ListContent::FailedOf(output) => ListContent::FailedOf(output.clone()),
             ListContent::Path(path, id) => ListContent::Path(path.clone(), *id),
             ListContent::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
@@ -357,6 +383,7 @@ impl List {
         let file = |file: &File| file.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());
         match &self.content {
             ListContent::Inline(text) => Some(text.len() as u64),
+            ListContent::Stored(..) => None,
             #[cfg(feature = "parquet")]
             ListContent::FailedOf(_) => None,
             ListContent::Path(path, _) => fs::metadata(path).ok().map(|metadata| metadata.len()),
@@ -375,13 +402,18 @@ impl List {
                 rows.send()
             }
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(folder) => set::read_failed(folder, &context, rows),
+            ListContent::FailedOf(output) => set::read_failed(output, &context, rows),
             ListContent::Path(path, _) => {
                 let file = File::open(path).map_err(|error| context.unreadable(error))?;
-                read(CountingReader::new(&file, &rows.progress), Some(&file), self.format, &context, rows)
+                read_file(OpenFile::Disk(file), self.format, &context, rows)
             }
             ListContent::File(file) => {
-                read(CountingReader::new(file, &rows.progress), Some(file), self.format, &context, rows)
+                let file = file.try_clone().map_err(|error| context.unreadable(error))?;
+                read_file(OpenFile::Disk(file), self.format, &context, rows)
+            }
+            ListContent::Stored(prefix, name) => {
+                let object = prefix.open(name).map_err(|error| context.unreadable(error))?;
+                read_file(object, self.format, &context, rows)
             }
             ListContent::Stdin => {
                 read(CountingReader::new(io::stdin().lock(), &rows.progress), None, None, &context, rows)
@@ -399,11 +431,22 @@ const READ_BLOCK_BYTES: usize = 64 * 1024;
 /// memory.
 const MAX_ROW_BYTES: usize = 1 << 20;
 
+/// Reads a list from a file, or from an object.
+fn read_file(
+    file: OpenFile,
+    format: Option<ListFormat>,
+    context: &ListContext,
+    rows: &mut RowSender,
+) -> Result<(), ReadError> {
+    let whole = file.another().map_err(|error| context.unreadable(error))?;
+    read(CountingReader::new(file, &rows.progress), Some(&whole), format, context, rows)
+}
+
 /// Reads a list to its end. Sends the rows after each read, because the next read may block. `file`: the file that the
 /// bytes come from, if it is one. `format`: the format by its name.
 fn read(
     from: impl Read,
-    file: Option<&File>,
+    file: Option<&OpenFile>,
     format: Option<ListFormat>,
     context: &ListContext,
     rows: &mut RowSender,
@@ -450,10 +493,9 @@ fn read(
                 let what = format!("it is a Parquet file, which is not read in {encoding}; say --input-format parquet");
                 return Err(context.not_a_list(what));
             };
-            let whole = file.filter(|file| from.is_plain() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
-            let file = match whole {
-                Some(file) => file.try_clone(),
-                None => spool(&mut head.chain(from)),
+            let file = match file.filter(|file| from.is_plain() && file.is_regular()) {
+                Some(file) => file.another(),
+                None => spool(&mut head.chain(from)).map(OpenFile::Disk),
             };
             // The reader does not go through the file from its beginning to its end, so bytes say nothing about rows.
             rows.progress.set_bytes(0);

@@ -11,11 +11,14 @@ use serde_json::{Map, Value};
 use super::Source;
 use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender};
-use crate::record::{ColumnType, Extra, RunError};
+use crate::record::{ColumnType, Extra, MadeWith, RunError};
 use crate::util::human::Count;
+use crate::util::location::{Location, OpenFile};
+use crate::util::shell::quoted;
+use crate::util::store::StoreUrl;
 use crate::util::{private_file, redact};
 
-/// The columns of a table that say how a row ended.
+/// The columns of a table that are not those of the list, where the table itself does not say it.
 const RECORD_COLUMNS: [&str; 27] = [
     "key",
     "url",
@@ -46,6 +49,59 @@ const RECORD_COLUMNS: [&str; 27] = [
     "image",
 ];
 
+/// The columns with the digests of images, beside the SHA-256.
+const DIGEST_COLUMNS: [&str; 5] = ["md5", "sha1", "sha512", "blake3", "phash"];
+
+/// The columns with the key of the row that a row tries again, and with the shard of that row.
+const RETRY_COLUMNS: [&str; 2] = ["retry_of", "retry_of_shard"];
+
+/// The key under which a table notes which columns are those of the list.
+const METADATA_KEY: &str = "fetchimg";
+
+/// The columns of a table that are those of the list.
+struct ListColumns {
+    /// Their names in the table and in the list; `None` if the table does not say it.
+    stated: Option<Vec<(String, String)>>,
+}
+
+impl ListColumns {
+    fn of(table: &OpenFile) -> io::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Notes {
+            list_columns: Vec<(String, String)>,
+        }
+        let notes = table::noted(table, METADATA_KEY)?;
+        let notes = notes.and_then(|text| serde_json::from_str::<Notes>(&text).ok());
+        Ok(Self { stated: notes.map(|notes| notes.list_columns) })
+    }
+
+    /// What a column is called in the list, if it is one of the list.
+    fn name<'a>(&'a self, column: &'a str) -> Option<&'a str> {
+        if let Some(stated) = &self.stated {
+            return stated.iter().find(|(name, _)| name == column).map(|(_, name)| name.as_str());
+        }
+        match column.trim_start_matches("list_") {
+            _ if RECORD_COLUMNS.contains(&column) => None,
+            plain if RECORD_COLUMNS.contains(&plain) => Some(plain),
+            _ => Some(column),
+        }
+    }
+
+    /// The value of a column that is not one of the list; null if there is none.
+    fn get<'a>(&self, row: &'a TableRow, column: &str) -> &'a Value {
+        let found = row.iter().find(|(name, _)| **name == *column).filter(|(name, _)| self.name(name).is_none());
+        found.map_or(&Value::Null, |(_, value)| value)
+    }
+
+    /// The columns of the list, by the names that they have there.
+    fn others<'a>(&'a self, row: &'a TableRow) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        row.iter().filter_map(|(column, value)| Some((self.name(column)?, value)))
+    }
+}
+
+/// Parquet files in a store whose columns are looked at at the same time.
+const MAX_FOOTERS_AT_ONCE: usize = 16;
+
 /// The types of the columns of the lists, if all of them are Parquet files; otherwise none are stated.
 ///
 /// # Errors
@@ -53,64 +109,128 @@ const RECORD_COLUMNS: [&str; 27] = [
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
     let mut types = Vec::<(Arc<str>, ColumnType)>::new();
     for source in sources {
-        let path = match source {
-            Source::File(path) => path.clone(),
-            // Further shards of a set are like those that are there.
-            Source::FailedOf(folder) => match complete_shards(folder).ok().and_then(|shards| shards.first().cloned()) {
-                Some(shard) => folder.join(format!("{shard}.parquet")),
-                None => return Ok(Vec::new()),
-            },
-            _ => return Ok(Vec::new()),
-        };
-        let Some(file) = parquet_file(&path) else { return Ok(Vec::new()) };
-        // What is wrong with the list is found again when its rows are read.
-        for (name, ty) in table::column_types(&file).unwrap_or_default() {
-            match types.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, known)) => *known = known.or(ty),
-                None => types.push((name, ty)),
+        match source {
+            Source::Stored(prefix, pattern) => {
+                let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
+                for (name, ty) in found {
+                    add(&mut types, name, ty);
+                }
             }
+            Source::File(path) => {
+                let Some(file) = parquet_file(path) else { return Ok(Vec::new()) };
+                // What is wrong with the list is found again when its rows are read.
+                for (name, ty) in table::column_types(&file).unwrap_or_default() {
+                    add(&mut types, name, ty);
+                }
+            }
+            // What is tried again has the types that it has in the set.
+            Source::FailedOf(set) => {
+                for shard in complete_shards(set).unwrap_or_default() {
+                    // What is wrong with a table is found again when its rows are read.
+                    let Ok(file) = set.open(&table_of(&shard)) else { continue };
+                    let Ok(columns) = ListColumns::of(&file) else { continue };
+                    for (column, ty) in table::column_types(&file).unwrap_or_default() {
+                        if let Some(name) = columns.name(&column) {
+                            add(&mut types, name.into(), ty);
+                        }
+                    }
+                }
+            }
+            _ => return Ok(Vec::new()),
         }
     }
     Ok(types)
 }
 
+/// The table of a shard.
+fn table_of(shard: &str) -> String {
+    format!("{shard}.parquet")
+}
+
+fn add(types: &mut Vec<(Arc<str>, ColumnType)>, name: Arc<str>, ty: ColumnType) {
+    match types.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = known.or(ty),
+        None => types.push((name, ty)),
+    }
+}
+
+/// The columns of the Parquet files in a store, of all in turn; `None` if one of them is none. Several are asked at the same
+/// time, because each takes some requests.
+fn column_types_in_store(prefix: &StoreUrl, pattern: &str) -> Option<Vec<(Arc<str>, ColumnType)>> {
+    let location = Location::Store(prefix.clone());
+    let names = prefix.matching(pattern).ok()?;
+    let types_of = |name: &String| {
+        let mut file = location.open(name).ok()?;
+        let mut head = [0; 4];
+        file.read_exact(&mut head).ok()?;
+        (head == *b"PAR1").then(|| table::column_types(&file).unwrap_or_default())
+    };
+    let mut types = Vec::new();
+    for names in names.chunks(MAX_FOOTERS_AT_ONCE) {
+        let found = std::thread::scope(|scope| {
+            let threads = names.iter().map(|name| scope.spawn(|| types_of(name))).collect::<Vec<_>>();
+            threads.into_iter().map(|thread| thread.join().ok().flatten()).collect::<Option<Vec<_>>>()
+        });
+        types.extend(found?.into_iter().flatten());
+    }
+    Some(types)
+}
+
 /// The file, if it is a regular one that begins as Parquet.
-fn parquet_file(path: &Path) -> Option<File> {
+fn parquet_file(path: &Path) -> Option<OpenFile> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
     let mut file = File::open(path).ok()?;
     let mut head = [0; 4];
     file.read_exact(&mut head).ok()?;
-    (head == *b"PAR1").then_some(file)
+    (head == *b"PAR1").then_some(OpenFile::Disk(file))
 }
 
-/// The records of a shard as lines of JSON, from its table. `first`: the number of its first row in the list.
+/// A shard whose records are read back from its table.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardRecords<'a> {
+    /// The set.
+    pub set: &'a Location,
+    /// The name of the shard.
+    pub shard: &'a str,
+    /// The number of its first row in the list.
+    pub first: u64,
+    /// The column of the list with the caption.
+    pub caption_column: Option<&'a str>,
+    /// The wishes with which the set is made, as records have them.
+    pub made_with: &'a MadeWith,
+}
+
+/// The records of a shard as lines of JSON, from its table.
 ///
 /// # Errors
 /// When the table cannot be read.
-pub fn record_lines(table: &Path, first: u64, caption_column: Option<&str>) -> Result<Vec<Vec<u8>>, RunError> {
+pub fn record_lines(from: ShardRecords<'_>) -> Result<Vec<Vec<u8>>, RunError> {
     let mut lines = Vec::new();
-    let read = table::read_table(
-        table,
-        |_| true,
-        |row| {
-            let record = record_of(&row, first + lines.len() as u64, caption_column);
+    let mut read = || {
+        let table = from.set.open(&table_of(from.shard))?;
+        let columns = ListColumns::of(&table)?;
+        let add = |row: TableRow| {
+            let record = record_of(&row, &columns, (from, from.first + lines.len() as u64));
             lines.extend(redact::json(&record, false));
             true
-        },
-    );
-    read.map_err(|source| unreadable(table, source))?;
+        };
+        table::read_table(table, |_| true, add)
+    };
+    read().map_err(|source| unreadable(from.set, from.shard, &source))?;
     Ok(lines)
 }
 
-fn unreadable(path: &Path, source: io::Error) -> RunError {
-    RunError::List { name: path.display().to_string(), source }
+/// A table that cannot be read, and what to do about it.
+fn unreadable(set: &Location, shard: &str, source: &io::Error) -> RunError {
+    let advice = format!("{source}; fetchimg --verify-output -o {} says what to do", quoted(&set.to_string()));
+    RunError::Journal { path: set.path(&table_of(shard)), source: io::Error::new(source.kind(), advice) }
 }
 
 /// The record of a row of a table.
-fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<String, Value> {
-    let get = |name: &str| row.iter().find(|(column, _)| **column == *name).map_or(&Value::Null, |(_, value)| value);
+fn record_of(row: &TableRow, columns: &ListColumns, (from, index): (ShardRecords<'_>, u64)) -> Map<String, Value> {
+    let get = |name: &str| columns.get(row, name);
     let mut record = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -118,32 +238,25 @@ fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<St
         }
     };
     put("index", index.into());
+    put("shard", from.shard.into());
     let mut take = |names: &[&str]| names.iter().for_each(|name| put(name, get(name).clone()));
     take(&["url", "url_hash", "key", "caption"]);
     match get("status").as_str() {
         Some("success") => {
-            take(&[
-                "path",
-                "bytes",
-                "format",
-                "width",
-                "height",
-                "content_type",
-                "http_status",
-                "final_url",
-                "attempts",
-            ]);
-            take(&["ttfb_ms", "total_ms", "sha256"]);
+            take(&["path", "bytes", "format", "width", "height", "content_type", "http_status", "final_url"]);
+            take(&["attempts", "ttfb_ms", "total_ms", "sha256"]);
+            take(&DIGEST_COLUMNS);
             put("status", "saved".into());
             put("resumed_from", 0.into());
             put("start_ms", 0.0.into());
             let exif = get("exif").as_str().and_then(|exif| serde_json::from_str::<Value>(exif).ok());
             put("exif", exif.unwrap_or(Value::Null));
+            put(MadeWith::FIELD, serde_json::to_value(from.made_with).unwrap_or_default());
         }
         Some("skipped") => {
             put("status", "skipped".into());
             put("reason", get("error").clone());
-            let path = get("error_message").as_str().and_then(|message| message.strip_prefix("the same as "));
+            let path = get("error_message").as_str().and_then(|message| message.strip_prefix(SAME_AS));
             put("path", path.map_or(Value::Null, Into::into));
         }
         _ => {
@@ -154,9 +267,16 @@ fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<St
             put("message", get("error_message").clone());
         }
     }
-    let mut extra = others(row);
-    if let Some((column, caption)) = caption_column.zip(Some(get("caption")).filter(|caption| !caption.is_null())) {
+    let others = columns.others(row).map(|(name, value)| (name.to_owned(), value.clone()));
+    let mut extra = others.collect::<Map<_, _>>();
+    if let Some((column, caption)) = from.caption_column.zip(Some(get("caption")).filter(|caption| !caption.is_null()))
+    {
         extra.insert(column.to_owned(), caption.clone());
+    }
+    for column in RETRY_COLUMNS {
+        if !get(column).is_null() {
+            extra.insert(column.to_owned(), get(column).clone());
+        }
     }
     if !extra.is_empty() {
         put("extra", Value::Object(extra));
@@ -164,21 +284,11 @@ fn record_of(row: &TableRow, index: u64, caption_column: Option<&str>) -> Map<St
     record
 }
 
-/// The columns of the list, by the names that they have there.
-fn others(row: &TableRow) -> Map<String, Value> {
-    let is_other = |name: &str| !RECORD_COLUMNS.contains(&name);
-    let name = |name: &str| match name.trim_start_matches("list_") {
-        plain if RECORD_COLUMNS.contains(&plain) => plain.to_owned(),
-        _ => name.to_owned(),
-    };
-    row.iter().filter(|(column, _)| is_other(column)).map(|(column, value)| (name(column), value.clone())).collect()
-}
+/// What the message of a row begins with whose image is that of another row.
+const SAME_AS: &str = "the same as ";
 
 /// The end of the name of a marker.
 const MARKER_SUFFIX: &str = "_stats.json";
-
-/// The column of a table with the key of the sample that a row tries again.
-const RETRY_COLUMN: &str = "retry_of";
 
 /// The journals of folders of files, that of earlier versions last.
 fn journals(folder: &Path) -> [PathBuf; 2] {
@@ -191,71 +301,144 @@ pub fn journal_of(folder: &Path) -> Option<PathBuf> {
     journals(folder).into_iter().find(|path| fs::metadata(path).is_ok_and(|found| found.len() > 0))
 }
 
-/// The names of the complete shards of a set, in order.
+/// The names of the complete shards of a set, in order: those whose markers fetchimg wrote to their ends.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn complete_shards(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(MARKER_SUFFIX).filter(|name| !name.starts_with('.')).map(str::to_owned));
+/// When its folder or its prefix cannot be read.
+pub fn complete_shards(set: &Location) -> io::Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Marker {
+        #[serde(rename = "fetchimg")]
+        _ours: serde::de::IgnoredAny,
     }
-    names.sort();
-    Ok(names)
+    let mut shards = Vec::new();
+    for name in set.names()? {
+        let Some(shard) = name.strip_suffix(MARKER_SUFFIX).filter(|name| !name.starts_with('.')) else { continue };
+        let is_ours = |text: Vec<u8>| serde_json::from_slice::<Marker>(&text).is_ok();
+        if set.read(&name)?.is_some_and(is_ours) {
+            shards.push(shard.to_owned());
+        }
+    }
+    Ok(shards)
 }
 
 /// Adds the rows of an output that failed and may succeed now. Those that were tried again by a later shard count as that
 /// shard says.
-pub fn read_failed(folder: &Path, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
+pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(error);
-    if let Some(journal) = journal_of(folder) {
+    if let Some(journal) = output.folder().and_then(journal_of) {
         return read_failed_of_journal(&journal, context, rows);
     }
-    let shards = complete_shards(folder).map_err(fail)?;
+    let shards = complete_shards(output).map_err(fail)?;
     if shards.is_empty() {
         return Err(fail(io::Error::new(io::ErrorKind::NotFound, "there is no journal and no complete shard in it")));
     }
-    let table = |shard: &String| folder.join(format!("{shard}.parquet"));
-    let mut tried_again = HashSet::new();
+    let mut tried = TriedRows::default();
     for shard in &shards {
-        let collect = |row: TableRow| {
-            tried_again.extend(row.first().and_then(|(_, key)| key.as_str().map(str::to_owned)));
-            true
-        };
-        table::read_table(&table(shard), |name| name == RETRY_COLUMN, collect).map_err(fail)?;
+        let read = output.open(&table_of(shard)).and_then(|table| tried.read(table));
+        read.map_err(|error| ReadError::Failed(unreadable(output, shard, &error)))?;
     }
-    let mut without_url = 0;
-    for shard in &shards {
-        let mut sent = Ok(());
-        let push = |row: TableRow| {
-            let get =
-                |name: &str| row.iter().find(|(column, _)| **column == *name).map_or(&Value::Null, |(_, value)| value);
-            let key = get("key").as_str().unwrap_or_default();
-            let has_failed = get("status").as_str().is_some_and(|status| status.starts_with("failed"));
-            if !has_failed || get("retryable") != &Value::Bool(true) || tried_again.contains(key) {
-                return true;
-            }
-            if !get("url_hash").is_null() {
-                without_url += 1;
-                return true;
-            }
-            let mut extra = others(&row).into_iter().map(|(name, value)| (name.into(), value)).collect::<Vec<_>>();
-            if let Some(column) = &context.options.caption_column {
-                extra.push((column.as_str().into(), get("caption").clone()));
-            }
-            extra.push((RETRY_COLUMN.into(), key.into()));
-            let url = get("url").as_str().unwrap_or_default();
-            let extra = Extra::new(extra);
-            rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
-            sent = if rows.unsent().0 >= 1000 { rows.send() } else { Ok(()) };
-            sent.is_ok()
+    let (mut without_url, mut sent) = (0, 0_u64);
+    for name in &shards {
+        let mut shard = FailedRows { shard: name, columns: ListColumns { stated: None }, urls: HashSet::new() };
+        let mut ended = Ok(());
+        let mut read = || {
+            let table = output.open(&table_of(name))?;
+            shard.columns = ListColumns::of(&table)?;
+            table::read_table(
+                table,
+                |_| true,
+                |row| {
+                    let Some(key) = shard.key_to_try_again(&row, &tried) else { return true };
+                    if !shard.columns.get(&row, "url_hash").is_null() {
+                        without_url += 1;
+                        return true;
+                    }
+                    let url = shard.columns.get(&row, "url").as_str().unwrap_or_default();
+                    let extra = shard.extra(&row, &key, context.options.caption_column.as_deref());
+                    rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
+                    sent += 1;
+                    ended = if rows.unsent().0 >= 1000 { rows.send() } else { Ok(()) };
+                    ended.is_ok()
+                },
+            )
         };
-        table::read_table(&table(shard), |_| true, push).map_err(fail)?;
-        sent?;
+        read().map_err(|error| ReadError::Failed(unreadable(output, name, &error)))?;
+        ended?;
+    }
+    if sent > 0 && context.options.checksum_column.is_some() {
+        tracing::warn!(
+            target: "fetchimg",
+            "What is tried again is not compared with the checksums of the list, because a set does not have them"
+        );
     }
     warn_of_secrets(without_url);
     rows.send()
+}
+
+/// The rows of a set that were tried again, by their shards and keys. Earlier versions did not note the shard.
+#[derive(Default)]
+struct TriedRows(HashSet<(Option<String>, String)>);
+
+impl TriedRows {
+    /// Adds what a table says of other rows.
+    fn read(&mut self, table: OpenFile) -> io::Result<()> {
+        let columns = ListColumns::of(&table)?;
+        let add = |row: TableRow| {
+            let text = |column: &str| columns.get(&row, column).as_str().map(str::to_owned);
+            let [key, shard] = RETRY_COLUMNS.map(text);
+            self.0.extend(key.map(|key| (shard, key)));
+            true
+        };
+        table::read_table(table, |name| RETRY_COLUMNS.contains(&name), add)
+    }
+
+    fn has(&self, shard: &str, key: &str) -> bool {
+        // Few sets are of an earlier version.
+        self.0.contains(&(Some(shard.to_owned()), key.to_owned())) || self.0.contains(&(None, key.to_owned()))
+    }
+}
+
+/// Finds the rows of a shard that may be tried again.
+struct FailedRows<'a> {
+    shard: &'a str,
+    columns: ListColumns,
+    /// The URLs of rows that failed.
+    urls: HashSet<String>,
+}
+
+impl FailedRows<'_> {
+    /// The key of the next row of the shard, if it may succeed now and was not tried again: it failed, or it has no image
+    /// because it repeats one that failed.
+    fn key_to_try_again(&mut self, row: &TableRow, tried: &TriedRows) -> Option<String> {
+        let get = |name: &str| self.columns.get(row, name);
+        let url = get("url").as_str().unwrap_or_default();
+        let url = url.split('#').next().unwrap_or_default();
+        let may_succeed = match get("status").as_str() {
+            Some("skipped") => {
+                get("error") == "duplicate_url" && get("error_message").is_null() && self.urls.contains(url)
+            }
+            Some(status) => status.starts_with("failed") && get("retryable") == &Value::Bool(true),
+            None => false,
+        };
+        let key = get("key").as_str().unwrap_or_default().to_owned();
+        if may_succeed {
+            self.urls.insert(url.to_owned());
+        }
+        (may_succeed && !tried.has(self.shard, &key)).then_some(key)
+    }
+
+    /// The columns of a row that is tried again.
+    fn extra(&self, row: &TableRow, key: &str, caption_column: Option<&str>) -> Extra {
+        // The columns that say what is tried again have their names.
+        let name = |name: &str| if RETRY_COLUMNS.contains(&name) { format!("list_{name}") } else { name.to_owned() };
+        let others = self.columns.others(row).map(|(column, value)| (name(column).into(), value.clone()));
+        let mut extra = others.collect::<Vec<_>>();
+        extra.extend(caption_column.map(|column| (column.into(), self.columns.get(row, "caption").clone())));
+        let retried = RETRY_COLUMNS.into_iter().zip([key, self.shard]);
+        extra.extend(retried.map(|(column, value)| (column.into(), value.into())));
+        Extra::new(extra)
+    }
 }
 
 fn read_failed_of_journal(journal: &Path, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {

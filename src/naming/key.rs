@@ -140,6 +140,21 @@ impl KeyTemplate {
         matches!(&self.parts[..], [KeyPart::Row { .. }] | [KeyPart::Shard, KeyPart::Row { .. }])
     }
 
+    /// The template for rows that are tried again (`--retry-failed`). They are counted anew, so a key that counts rows, and
+    /// does not name their shard, begins with the name of the shard.
+    #[must_use]
+    pub fn for_retries(mut self) -> Self {
+        let counts_rows = self.parts.iter().any(|part| matches!(part, KeyPart::Row { .. }))
+            || self.other(|field| matches!(field, Field::Index { .. }));
+        if counts_rows
+            && !self.parts.contains(&KeyPart::Shard)
+            && let Ok(hyphen) = "-".parse()
+        {
+            self.parts.splice(0..0, [KeyPart::Shard, KeyPart::Other(hyphen)]);
+        }
+        self
+    }
+
     /// The columns of the list that keys contain.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().flat_map(|part| match part {
@@ -231,6 +246,21 @@ mod tests {
         ] {
             let error = template.parse::<KeyTemplate>().expect_err(template);
             assert!(error.what.contains(what), "{template}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_of_rows_that_are_tried_again_are_not_those_of_others() {
+        let place = SamplePlace { shard: "retry-00001", row: 3, digits: 4 };
+        for (template, expected) in [
+            (DEFAULT_KEY, "retry-000010003"),
+            ("{row}", "retry-00001-0003"),
+            ("x{index:06}", "retry-00001-x000009"),
+            ("{col.id}", "7"),
+        ] {
+            let template = template.parse::<KeyTemplate>().expect(template).for_retries();
+            let job = row(9, "http://a.example/cat.png", &[("id", json!(7))]);
+            assert_eq!(template.clone().for_retries().render(&job, place), expected);
         }
     }
 

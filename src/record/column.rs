@@ -28,6 +28,23 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// What it is called in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Unsigned => "uint64",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::Text => "text",
+            Self::Json => "JSON as text",
+            Self::Date => "date",
+            Self::Timestamp(..) => "timestamp",
+        }
+    }
+
     /// The type of a value of a list that does not state types; `None` for null, which may be of any.
     #[must_use]
     pub fn of(value: &Value) -> Option<Self> {

@@ -15,6 +15,7 @@ mod line;
 mod made_with;
 mod modes;
 mod outcome;
+mod shard_totals;
 
 pub use self::column::ColumnType;
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
@@ -30,3 +31,4 @@ pub use self::outcome::{
     Failed, Measures, Original, Outcome, Reason, Record, Refused, Saved, Seen, Skipped, Timing, Verified, host_of,
     is_plain_path, milliseconds,
 };
+pub use self::shard_totals::ShardTotals;

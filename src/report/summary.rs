@@ -12,7 +12,7 @@ use super::forecast::Forecast;
 use super::suspicious::SuspiciousKind;
 use super::trace::Trace;
 use super::words::counted;
-use crate::record::{Existing, Mode, Record};
+use crate::record::{Existing, Mode, Record, ShardTotals};
 use crate::util::human::Count;
 
 /// Percentiles of durations, in seconds.
@@ -97,6 +97,9 @@ pub struct Summary {
     /// Shards that were completed, if images go into shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// What there is of shards, if images go into shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard_totals: Option<ShardTotals>,
     /// The hosts at which the most rows failed.
     pub failing_hosts: FailingHosts,
     /// Failed rows for which another run may succeed.
@@ -188,6 +191,8 @@ pub struct Closing {
     pub records: String,
     /// The command that lists the rows that failed.
     pub listing: String,
+    /// The command that tries rows again that failed, if images go into shards: the same command leaves complete shards alone.
+    pub retry: Option<String>,
     /// What a later run with the same command does with images that are there.
     pub existing: Existing,
     /// The run was one of a sample.

@@ -238,6 +238,7 @@ impl Tally {
             changed: Changed::default(),
             overloaded_hosts: Vec::new(),
             shards: None,
+            shard_totals: None,
             trace: self.tracer.trace(),
             failing_hosts: self.failures.hosts(),
             failed_retryable: self.failures.retryable,

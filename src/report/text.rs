@@ -177,7 +177,8 @@ fn numbers(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
 fn closing(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     let Some(last) = report.modes.last() else { return interruption(page, report) };
     if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
-        page.line(&format!("The images are in {}", escaped(&report.output)))?;
+        let what = if last.shard_totals.is_some() { "shards" } else { "images" };
+        page.line(&format!("The {what} are in {}", escaped(&report.output)))?;
     }
     let FailingHosts { worst, hosts } = &last.failing_hosts;
     if !worst.is_empty() {
@@ -226,7 +227,12 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
 
 /// What to do about the rows that failed, with the command.
 fn next(page: &mut Page<'_, impl Write>, report: &Report, last: &Summary) -> io::Result<()> {
-    let Closing { command, records, listing, existing, is_sample, .. } = &report.closing;
+    let Closing { command, records, listing, existing, is_sample, retry, .. } = &report.closing;
+    if let (Some(retry), false, 1..) = (retry, *is_sample, last.failed_retryable) {
+        let count = last.failed_retryable;
+        let lead = if count == last.failed { String::new() } else { format!("{} may succeed; ", Count(count)) };
+        return step(page, &format!("{lead}to try them again, in further shards:"), retry);
+    }
     if *is_sample || records.is_empty() {
         return Ok(());
     }
@@ -236,20 +242,27 @@ fn next(page: &mut Page<'_, impl Write>, report: &Report, last: &Summary) -> io:
         Existing::Replace => "without --overwrite, the same command",
     };
     let (sentence, command) = match last.failed_retryable {
+        0 if last.failed == 1 => ("it would not succeed now; to list it:".to_owned(), Some(listing.clone())),
         0 => ("none of them would succeed now; to list them:".to_owned(), Some(listing.clone())),
         count => {
             let command = command.clone().filter(|_| *existing == Existing::Keep);
             let chance = if count == last.failed { String::new() } else { format!("; {} may succeed", Count(count)) };
             let end = if command.is_some() { ":" } else { "" };
-            (format!("{again} tries them again{chance}{end}"), command)
+            let what = if last.failed == 1 { "it" } else { "them" };
+            (format!("{again} tries {what} again{chance}{end}"), command)
         }
     };
     let Some(command) = command else { return page.paragraph("Next:    ", &sentence) };
+    step(page, &sentence, &command)
+}
+
+/// What to do next, with the command.
+fn step(page: &mut Page<'_, impl Write>, sentence: &str, command: &str) -> io::Result<()> {
     // A command is not broken into lines: it is there to be copied.
     if sentence.len() + command.chars().count() + 10 <= page.columns {
         return page.line(&format!("Next:    {sentence} {command}"));
     }
-    page.paragraph("Next:    ", &sentence)?;
+    page.paragraph("Next:    ", sentence)?;
     writeln!(page.out, "  {command}")
 }
 

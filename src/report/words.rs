@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Basis, Changed, Comparison, Percentiles, Report, Summary};
-use crate::record::{Mode, Reason};
+use crate::record::{Mode, Reason, ShardTotals};
 pub use crate::util::human::counted;
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
@@ -142,8 +142,11 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
         let (links, bytes) = (counted(summary.links, "link"), Size::from(summary.link_bytes));
         remarks.push(("same content", format!("{links}, {bytes} not stored again")));
     }
-    if let Some(shards) = summary.shards {
+    if let (Some(shards), None) = (summary.shards, summary.shard_totals) {
         remarks.push(("shards", format!("{} completed", Count(shards))));
+    }
+    if let Some(totals) = &summary.shard_totals {
+        remarks.extend(of_shards(totals));
     }
     if let Some((worst, others)) = summary.overloaded_hosts.split_first() {
         let others = if others.is_empty() {
@@ -161,6 +164,22 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     if summary.failed > 0 {
         remarks.push(("failed", format!("{}: {}", Count(summary.failed), listed(&summary.failed_by_kind))));
+    }
+    remarks
+}
+
+/// The remarks on shards: how many there are, and what is in them.
+fn of_shards(totals: &ShardTotals) -> Vec<(&'static str, String)> {
+    let of = |rows, samples| format!("{}, {} with an image", counted(rows, "row"), Count(samples));
+    let ShardTotals { completed, rows, samples, bytes, present, present_rows, present_samples, unfinished } = *totals;
+    let made = format!("{} completed", Count(completed));
+    let made = if rows > 0 { format!("{made}: {}, {}", of(rows, samples), Size::from(bytes)) } else { made };
+    let mut remarks = vec![("shards", made)];
+    if present > 0 {
+        remarks.push(("shards before", format!("{}: {}", Count(present), of(present_rows, present_samples))));
+    }
+    if unfinished > 0 {
+        remarks.push(("unfinished", format!("{}, kept for the next run", counted(unfinished, "shard"))));
     }
     remarks
 }

@@ -25,6 +25,8 @@ use crate::journal::manifest::Manifest;
 use crate::journal::{Journal, Key};
 use crate::naming::{Namer, Template};
 use crate::progress::Counters;
+#[cfg(feature = "parquet")]
+use crate::record::MadeWith;
 use crate::record::{
     Checksum, ErrorKind, Existing, Extra, Failed, FetchError, Job, Mode, Outcome, Reason, Record, RecordLine, Row,
     RunError, Skipped,
@@ -66,6 +68,9 @@ pub struct Ledger<'a> {
     samples: Option<SampleRules>,
     #[cfg(feature = "parquet")]
     present: Option<units::PresentRecords>,
+    /// The wishes of the run, for the records of shards that are there.
+    #[cfg(feature = "parquet")]
+    made_with: MadeWith,
 }
 
 /// A row that waits for an earlier row with the same URL. Only what may differ between the two is kept.
@@ -134,6 +139,8 @@ impl<'a> Ledger<'a> {
             samples: None,
             #[cfg(feature = "parquet")]
             present: None,
+            #[cfg(feature = "parquet")]
+            made_with: fetcher.made_with.clone(),
         }
     }
 
@@ -204,15 +211,18 @@ impl<'a> Ledger<'a> {
                 let outcome = duplicate_outcome(path, job.checksum.as_deref(), other_digest.flatten().as_deref());
                 self.settle(None, &Record::of(&job, outcome), None);
             }
-            Ok(Admitted::InFlight) => {
-                let fragment = job.url.fragment().map(Into::into);
-                let Job { index, extra, checksum, .. } = job;
-                let waiting = Waiting { index, fragment, extra, checksum, _slot: slot };
-                self.waiting.entry(key).or_default().push(waiting);
-            }
+            Ok(Admitted::InFlight) => self.wait(key, job, slot),
             Err(error) => self.fail(error),
         }
         None
+    }
+
+    /// Keeps a row until an earlier one with the same URL has its record.
+    fn wait(&mut self, key: Key, job: Job, slot: DuplicateSlot) {
+        let fragment = job.url.fragment().map(Into::into);
+        let Job { index, extra, checksum, .. } = job;
+        let waiting = Waiting { index, fragment, extra, checksum, _slot: slot };
+        self.waiting.entry(key).or_default().push(waiting);
     }
 
     /// Takes the result of the download of a row. A row that an interrupted run never began gets no record.
@@ -462,6 +472,8 @@ mod tests {
             samples: None,
             #[cfg(feature = "parquet")]
             present: None,
+            #[cfg(feature = "parquet")]
+            made_with: MadeWith::default(),
         }
     }
 

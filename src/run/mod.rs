@@ -98,7 +98,10 @@ async fn go(
     let rows = drawn.as_mut().map_or(Rows::Lists(&lists), |drawn| Rows::Sample(std::mem::take(&mut drawn.works)));
     let mut passes = Passes::go(options, control, state, &mut outputs, rows).await?;
     let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
-    let has_failed_rows = passes.have_failed_rows() || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
+    // A reader of a stream that has seen enough is content: what was still in flight did not fail.
+    let is_closed = matches!(failure, Some(RunError::Closed));
+    let has_failed_rows = if is_closed { passes.have_rows_failed_before_the_end() } else { passes.have_failed_rows() };
+    let has_failed_rows = has_failed_rows || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
     let has_failed_rows = has_failed_rows && !passes.tolerance(options).is_some_and(|tolerance| tolerance.is_ok);
     let report = match &drawn {
         None => reporting::of_lists(options, &folder, ended, passes),
@@ -109,8 +112,6 @@ async fn go(
     if exit != Some(Exit::HungUp) {
         written?;
     }
-    // Who has seen enough of a stream is content.
-    let has_failed_rows = has_failed_rows && !matches!(failure, Some(RunError::Closed));
     let failure = failure.filter(|failure| !matches!(failure, RunError::Closed));
     if let Some(error) = failure {
         return Err(error);

@@ -146,6 +146,15 @@ impl Options {
             if !digests.contains(&shards::DIGEST) {
                 digests.push(shards::DIGEST);
             }
+            let beside = digests.iter().filter(|digest| **digest != shards::DIGEST).map(|digest| digest.name());
+            set.shards.digests = beside.collect();
+            #[cfg(feature = "transform")]
+            if self.fetch.plan.as_ref().is_some_and(|plan| plan.hash) {
+                set.shards.digests.push("phash");
+            }
+            if matches!(&*self.sources, [Source::FailedOf(_)]) {
+                set.keys = std::mem::take(&mut set.keys).for_retries();
+            }
             if self.sample.is_some() {
                 set.shards.destination = shards::Destination::Nowhere;
             }

@@ -195,6 +195,8 @@ impl Pass<'_> {
             lookup_seconds: fetcher.client.lookup_time().as_secs_f64(),
             #[cfg(feature = "parquet")]
             shards: fetcher.sink.shards().and_then(Shards::completed),
+            #[cfg(feature = "parquet")]
+            shard_totals: fetcher.sink.shards().and_then(Shards::totals),
             changed: changes.changed(),
             ..tally.summary(wall, counters.peak_in_flight())
         };

@@ -5,7 +5,7 @@ use super::reporting::Outputs;
 use super::state::State;
 use super::{Options, asides};
 use crate::http::Client;
-use crate::record::{Exit, RunError};
+use crate::record::{ErrorKind, Exit, RunError};
 use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary, Tolerance};
 use crate::sink::Sink;
 
@@ -104,6 +104,12 @@ impl Passes {
         let (share, last) = (options.ok_if_failed_below?, self.summaries.last()?);
         let is_asked = self.ending == Ending::Completed && last.failed > 0;
         is_asked.then(|| Tolerance::new(share, last.failed, last.rows))
+    }
+
+    /// Whether rows failed in the last pass for another reason than its early end.
+    pub fn have_rows_failed_before_the_end(&self) -> bool {
+        let interrupted = |summary: &Summary| summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied();
+        self.summaries.last().is_some_and(|summary| summary.failed > interrupted(summary).unwrap_or_default())
     }
 
     /// Whether rows failed in the last pass.

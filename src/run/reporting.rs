@@ -153,6 +153,7 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         command,
         records: if has_journal { folder.journal().display().to_string() } else { String::new() },
         listing: listing(options),
+        retry: retry(options),
         existing,
         is_sample: options.sample.is_some(),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
@@ -168,6 +169,18 @@ fn listing(options: &Options) -> String {
     let path = |path: &Path| quoted(&escaped(&path.to_string_lossy())).into_owned();
     let state = options.state.as_deref().map_or_else(String::new, |state| format!(" --state {}", path(state)));
     format!("fetchimg --status --failed -o {}{state}", path(&options.output))
+}
+
+/// The command that tries rows again that failed, if images go into shards.
+#[cfg(feature = "parquet")]
+fn retry(options: &Options) -> Option<String> {
+    let output = options.set.as_ref()?.shards.destination.location()?;
+    Some(format!("fetchimg --retry-failed -o {}", quoted(&escaped(&output.to_string()))))
+}
+
+#[cfg(not(feature = "parquet"))]
+const fn retry(_: &Options) -> Option<String> {
+    None
 }
 
 /// The report of a sample. There is a forecast for the whole list only if the sample was fetched completely.

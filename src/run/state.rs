@@ -37,7 +37,7 @@ impl State {
         #[cfg(feature = "parquet")]
         match &options.set {
             Some(set) => return super::units::open(options, set),
-            None => crate::sink::shards::refuse_set(&options.output)?,
+            None => super::units::refuse(options)?,
         }
         let mut folder = Folder::open(&options.output, options.state.as_deref(), options.folder)?;
         let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);

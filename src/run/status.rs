@@ -13,10 +13,16 @@ use crate::journal::{CurrentRecord, CurrentRecords};
 use crate::record::{Exit, RunError};
 use crate::report::table::{ColumnFinder, Purpose, Table, TableFormat, TableRow};
 use crate::sink::folder::FolderView;
+#[cfg(feature = "parquet")]
+use crate::sink::shards::SetInfo;
 use crate::util::boot_id;
 use crate::util::human::{Count, counted};
+#[cfg(feature = "parquet")]
+use crate::util::location::Location;
 use crate::util::raw_json::{RawFields, inner};
 use crate::util::redact::{escaped, escaped_json};
+#[cfg(feature = "parquet")]
+use crate::util::shell::quoted;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
     let state = options.state.as_deref();
     let output = options.output.clone().or_else(|| FolderView::output_of_state(state?));
     let output = output.unwrap_or_else(|| DEFAULT_OUTPUT.into());
+    #[cfg(feature = "parquet")]
+    refuse_set(&output)?;
     let folder = FolderView::open(&output, state).map_err(|error| match error {
         // Nothing is written there.
         RunError::Output { path, source } => RunError::Journal { path, source },
@@ -65,6 +73,21 @@ pub fn status(options: &StatusOptions) -> Result<Exit, RunError> {
         let _ = counts.write(&mut io::stderr(), (&output, options), written);
     }
     Ok(Exit::Clean)
+}
+
+/// Fails if the folder holds shards: there is no journal of them.
+#[cfg(feature = "parquet")]
+fn refuse_set(root: &Path) -> Result<(), RunError> {
+    if !matches!(SetInfo::read(&Location::Folder(root.to_owned())), Ok(Some(_))) {
+        return Ok(());
+    }
+    let folder = quoted(&root.to_string_lossy()).into_owned();
+    let sentence = format!(
+        "it holds shards, and the record of each row is in the table of its shard, SHARD.parquet; --status is for folders of \
+         files, fetchimg --verify-output -o {folder} looks at the shards, and fetchimg --retry-failed -o {folder} fetches \
+         again what failed"
+    );
+    Err(RunError::Journal { path: root.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, sentence) })
 }
 
 /// The current records of an output folder, those that a killed run has left in the write-ahead log included.

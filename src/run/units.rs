@@ -2,6 +2,7 @@
 
 mod plan;
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +19,7 @@ use crate::journal::{Journal, RowIdentity};
 use crate::naming::Namer;
 use crate::record::RunError;
 use crate::sink::folder::FolderView;
-use crate::sink::shards::Destination;
+use crate::sink::shards::{Destination, SET_FILE, refuse_set, retry_number};
 use crate::sink::{Shards, Sink};
 use crate::util::lock;
 
@@ -31,16 +32,11 @@ pub use self::plan::dry_run;
 pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
     let mut shard_options = set.shards.clone();
     shard_options.column_types = input::column_types(&options.sources)?;
-    if let ([Source::FailedOf(_)], Destination::Folder(root)) = (&*options.sources, &set.shards.destination) {
-        let fail = |source| RunError::List { name: root.display().to_string(), source };
-        let complete = input::complete_shards(root).map_err(fail)?;
-        let last = complete.iter().filter_map(|name| name.parse::<u64>().ok()).max();
-        shard_options.units.first = last.map_or(0, |last| last + 1);
-    }
+    shard_options.units.retries = retries(options, set)?;
     let shards = Shards::open(shard_options)?;
     let folder = match &set.shards.destination {
         Destination::Folder(root) => FolderView::open(root, None)?,
-        _ => FolderView::open(shards.spill_dir().path(), None)?,
+        _ => FolderView::open(shards.temporary().unwrap_or_else(|| shards.spill_dir().path()), None)?,
     };
     Ok(State {
         sink: Arc::new(Sink::Shards(Box::new(shards))),
@@ -49,6 +45,36 @@ pub fn open(options: &Options, set: &SetOptions) -> Result<State, RunError> {
         folder,
         changes: Changes::new(options),
     })
+}
+
+/// Fails if a run that makes files would do so in a folder of shards.
+///
+/// # Errors
+/// When the folder holds shards.
+pub fn refuse(options: &Options) -> Result<(), RunError> {
+    refuse_set(&options.output)?;
+    if let [Source::FailedOf(root)] = &*options.sources
+        && root.folder().and_then(input::journal_of).is_none()
+        && input::complete_shards(root).is_ok_and(|shards| !shards.is_empty())
+    {
+        let sentence = "it is missing, so it is not known how the shards were made; run the command that makes the set, \
+                        which writes it anew";
+        let source = io::Error::new(io::ErrorKind::NotFound, sentence);
+        return Err(RunError::Journal { path: root.path(SET_FILE), source });
+    }
+    Ok(())
+}
+
+/// The numbers of the shards that are there with rows that were tried again, if this run tries rows again, too.
+fn retries(options: &Options, set: &SetOptions) -> Result<Option<Vec<u64>>, RunError> {
+    let ([Source::FailedOf(_)], Some(root)) = (&*options.sources, set.shards.destination.location()) else {
+        return Ok(None);
+    };
+    let fail = |source| RunError::List { name: root.to_string(), source };
+    let mut taken =
+        input::complete_shards(&root).map_err(fail)?.iter().filter_map(|name| retry_number(name)).collect::<Vec<_>>();
+    taken.sort_unstable();
+    Ok(Some(taken))
 }
 
 /// How rows become samples, if they do.

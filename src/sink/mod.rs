@@ -101,13 +101,14 @@ impl Sink {
         }
     }
 
-    /// Whether images can be stored at all. If not, the run cannot go on after a storage error.
+    /// Whether the run can go on after an image could not be stored: if other images can be, each as a file of its own. A
+    /// shard would be completed without the row, and its rows are not fetched again.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
+    pub fn outlives_errors(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.is_usable(),
             #[cfg(feature = "parquet")]
-            Self::Shards(shards) => shards.is_usable(),
+            Self::Shards(_) => false,
         }
     }
 

@@ -4,12 +4,14 @@ pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
 pub mod human;
+pub mod location;
 mod lock;
 pub mod private_file;
 pub mod raw_json;
 pub mod redact;
 pub mod run_id;
 pub mod shell;
+pub mod store;
 #[cfg(feature = "cli")]
 pub mod wrap;
 

@@ -52,11 +52,14 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shard_faults;
+mod shard_retries;
 mod shard_units;
 mod shards;
 mod shortfalls;
 mod state_folder;
 mod status;
+mod stores;
 #[cfg(target_os = "linux")]
 mod suspended;
 mod usage;

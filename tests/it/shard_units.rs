@@ -160,21 +160,21 @@ fn what_failed_is_tried_again_in_further_shards() {
     let retry = || fetchimg().args(["--retry-failed", "-o", "set", "--retries", "0"]).in_dir(&dir).run();
     let second = retry();
     assert_eq!(second.status, Some(1), "{second}");
-    let rows = table(second.file("00002.parquet")).1;
+    let rows = table(second.file("retry-00000.parquet")).1;
     let of =
         |rows: &[BTreeMap<String, Value>], name: &str| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
     assert_eq!(of(&rows, "retry_of"), ["000000001", "000000003"], "{second}");
-    assert_eq!(of(&rows, "key"), ["000020000", "000020001"], "{second}");
+    assert_eq!(of(&rows, "key"), ["retry-000000000", "retry-000000001"], "{second}");
     assert_eq!(of(&rows, "status"), ["failed_to_download", "success"], "{second}");
     assert_eq!(of(&rows, "id"), ["1", "3"], "{second}");
     assert_eq!(of(&rows, "format")[1], "jpeg", "with the options of the set\n{second}");
     let third = retry();
     assert_eq!(third.status, Some(0), "{third}");
-    assert_eq!(of(&table(third.file("00003.parquet")).1, "retry_of"), ["000020000"], "{third}");
+    assert_eq!(of(&table(third.file("retry-00001.parquet")).1, "retry_of"), ["retry-000000000"], "{third}");
     let hits = server.hits_in_all();
     let nothing = retry();
     assert_eq!((nothing.status, server.hits_in_all()), (Some(0), hits), "{nothing}");
-    assert!(!dir.join("set/00004_stats.json").exists(), "{nothing}");
+    assert!(!dir.join("set/retry-00002_stats.json").exists(), "{nothing}");
     assert!(
         nothing.stdout.starts_with("There is nothing to try again: no row has failed that may succeed"),
         "{nothing}"

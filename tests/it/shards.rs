@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
@@ -137,7 +137,8 @@ fn a_second_run_sends_no_request_and_hands_out_the_same_records() {
     assert_eq!(after.len(), 26);
     for (index, record) in &before {
         let again = &after[index];
-        for field in ["url", "key", "status", "path", "bytes", "sha256", "error", "message", "width", "extra"] {
+        for field in ["url", "key", "shard", "status", "path", "bytes", "sha256", "error", "message", "width", "extra"]
+        {
             assert_eq!(record[field], again[field], "{field} of {record} and {again}");
         }
     }
@@ -258,13 +259,34 @@ fn images_are_made_smaller_on_their_way_into_a_shard() {
 
 #[test]
 fn a_killed_run_goes_on_inside_its_shards() {
+    kill_at_random(20, 6);
+}
+
+#[test]
+#[ignore = "it takes minutes; few kills over few shards are in the test above"]
+fn a_hundred_kills_over_twenty_shards_lose_nothing() {
+    kill_at_random(100, 20);
+}
+
+/// The number of requests for each target.
+fn hits(server: &Server) -> HashMap<String, usize> {
+    let mut hits = HashMap::new();
+    for request in server.requests() {
+        *hits.entry(request.path().to_owned()).or_default() += 1;
+    }
+    hits
+}
+
+/// Kills runs at random moments so many times, each over so many shards of 100 rows, and looks at what the last one of each
+/// list leaves.
+fn kill_at_random(wanted: usize, shards: usize) {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let server = Server::start();
     let (mut kills, mut round) = (0, 0);
-    while kills < 30 {
+    while kills < wanted {
         let dir = TestDir::in_memory();
-        let targets = (0..600).map(|n| match n % 50 {
+        let targets = (0..100 * shards).map(|n| match n % 50 {
             7 => format!("/status/404/{round}/{n}"),
             9 => format!("/png/{}/{round}/{n}.png", 300_000 + n),
             _ => format!("/png/{}/{round}/{n}.png", 300 + n * 17 % 3000),
@@ -273,10 +295,11 @@ fn a_killed_run_goes_on_inside_its_shards() {
         let urls = targets.iter().map(|target| server.url(target)).collect::<Vec<_>>();
         let last = loop {
             let asked = server.hits_in_all();
-            let missing = targets.iter().filter(|target| server.hits(target) == 0).count();
+            let hits = hits(&server);
+            let missing = targets.iter().filter(|target| !hits.contains_key(*target)).count();
             let flags = ["-q", "-j", "20", "--shard-size", "100"];
             let mut running = fetchimg().in_dir(&dir).lines(&urls).args(SET).args(flags).start();
-            if kills < 30 {
+            if kills < wanted {
                 server.wait_for_hits_in_all(asked + random.usize(0..missing.clamp(1, 60)), MAX_WAIT);
                 std::thread::sleep(Duration::from_micros(random.u64(0..30_000)));
                 let _ = running.child.kill();
@@ -289,9 +312,9 @@ fn a_killed_run_goes_on_inside_its_shards() {
         };
         // All images are there; 404 may have been settled in a shard that was complete before.
         assert!(matches!(last.status, Some(0 | 1)), "seed {seed}: {last}");
-        assert_eq!(visible(&last).len(), 18, "seed {seed}: {last}");
+        assert_eq!(visible(&last).len(), 3 * shards, "seed {seed}: {last}");
         assert_eq!(last.leftovers(), [""; 0], "seed {seed}: {last}");
-        for shard in 0..6 {
+        for shard in 0..shards {
             let tar = last.file(&format!("{shard:05}.tar"));
             let samples = samples(&tar);
             assert_eq!(samples.len(), 98, "seed {seed}: {shard}");
@@ -311,7 +334,8 @@ fn a_killed_run_goes_on_inside_its_shards() {
         }
         // At most the rows in flight are asked for again at each kill.
         let images = targets.iter().filter(|target| !target.contains("404"));
-        let again = images.map(|target| server.hits(target).saturating_sub(1)).sum::<usize>();
+        let hits = hits(&server);
+        let again = images.map(|target| hits.get(target).map_or(0, |hits| hits - 1)).sum::<usize>();
         assert!(again <= kills * 20, "seed {seed}: {again} images were asked for again after {kills} kills");
         round += 1;
     }
@@ -403,7 +427,17 @@ fn shards_behind_the_last_one_are_removed_when_all_are_made_anew() {
 
 #[test]
 fn an_output_that_is_no_folder_is_refused() {
-    let run = fetchimg().args(["list.txt", "-o", "s3://bucket/set", "--output-format", "webdataset"]).run();
-    assert_eq!(run.status, Some(2), "{run}");
-    assert!(run.stderr.contains("images go into a folder"), "{run}");
+    for (output, flags, expected) in [
+        ("ftp://host/set", &["--output-format", "webdataset"][..], "images go into a folder"),
+        ("s3://bucket/set", &[], "object stores are for sets of shards"),
+        ("s3://key:secret@bucket", &["--output-format", "webdataset"], "AWS_ACCESS_KEY_ID"),
+        ("s3:///set", &["--output-format", "webdataset"], "it names no bucket"),
+        ("s3://bucket/set", &["--output-format", "webdataset", "--status"], "its tables"),
+        ("set", &["--output-format", "webdataset", "--scratch", "here"], "--scratch is for sets in object stores"),
+    ] {
+        let list = if flags.contains(&"--status") { None } else { Some("list.txt") };
+        let run = fetchimg().args(list).args(["-o", output]).args(flags).run();
+        assert_eq!(run.status, Some(2), "{run}");
+        assert!(run.stderr.contains(expected), "{run}");
+    }
 }

@@ -133,7 +133,6 @@ fn an_address_in_place_of_a_list_is_answered_as_one() {
         ("example.com/a.png", "if it is the URL of an image, write https://example.com/a.png"),
         ("127.0.0.1:9/a.png", "write https://127.0.0.1:9/a.png"),
         ("ftp://a.example/list.txt", "ftp: URLs are not fetched; fetchimg fetches http: and https: URLs"),
-        ("s3://bucket/list.txt", "s3: URLs are not fetched"),
         ("data:image/png;base64,AAAA", "a data: URL holds the image itself"),
         ("file:///tmp/none.txt", "name a list by its path, as in /tmp/none.txt"),
     ] {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, InputFormat};
 use crate::input::{self, Source};
+use crate::util::store::StoreUrl;
 
 /// The lists to read, in their order; standard input when none is named.
 pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
     if args.retry_failed {
-        return Ok(vec![Source::FailedOf(super::shards::folder(args)?)]);
+        return Ok(vec![Source::FailedOf(super::shards::existing_output(args)?)]);
     }
     if args.input.is_empty() {
         if io::stdin().is_terminal() {
@@ -28,13 +29,33 @@ pub fn sources(args: &Args) -> Result<Vec<Source>, UsageError> {
         sources.push(match scheme.as_deref() {
             Some("http" | "https") => Source::Url(text.to_owned()),
             _ if text == "-" => Source::Stdin,
-            _ => Source::File(PathBuf::from(input)),
+            _ => match StoreUrl::parse(text) {
+                Some(url) => stored(text, url, &sources)?,
+                None => Source::File(PathBuf::from(input)),
+            },
         });
     }
     if sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
         return usage("standard input can be read once: give - only once");
     }
     Ok(sources)
+}
+
+/// A list in an object store. Those below one prefix share its connection.
+fn stored(text: &str, url: Result<StoreUrl, String>, others: &[Source]) -> Result<Source, UsageError> {
+    let url = url.or_else(|sentence| usage(format!("{text}: {sentence}")))?;
+    let Some((mut prefix, name)) = url.split_name() else {
+        return usage(format!("{text}: a bucket is no list; name an object, as in {url}/part-*.parquet"));
+    };
+    if prefix.path().contains(['*', '?']) {
+        return usage(format!("{text}: only the last part of the path may be a pattern"));
+    }
+    let same = others.iter().find_map(|other| match other {
+        Source::Stored(other, _) if *other == prefix => Some(other.clone()),
+        _ => None,
+    });
+    prefix = same.unwrap_or(prefix);
+    Ok(Source::Stored(prefix, name.to_owned()))
 }
 
 /// `--delimiter`.
@@ -96,6 +117,9 @@ mod tests {
             ("list --checksum-column url", "the one with the digests"),
             ("list --url-column md5 --checksum-column md5", "the one with the digests"),
             ("list --input-format text --checksum-column md5", "needs a list with columns"),
+            ("s3://bucket/", "a bucket is no list"),
+            ("s3://b/*/list.csv", "only the last part"),
+            ("s3://key@b/list.csv", "credentials and endpoints are not part of the URL"),
             ("list --delimiter :", "comma, semicolon, bar or tab"),
             ("list --delimiter ;;", "comma, semicolon, bar or tab"),
             ("list --input-encoding utf-32", "WHATWG Encoding Standard"),

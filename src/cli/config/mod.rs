@@ -21,7 +21,7 @@ use self::output::{check_output, check_template_columns, chunk_size, existing, m
 pub use self::reports::LogOptions;
 use self::reports::{allowed_share, log_options, reports};
 use self::shards::set_options;
-pub use self::shards::{folder as verified_folder, with_flags_of_set};
+pub use self::shards::{existing_output, with_flags_of_set};
 use self::status::metadata;
 pub use self::status::status_options;
 use self::units::{seconds, size};
@@ -72,7 +72,7 @@ impl TryFrom<Args> for Config {
         let manifest = manifest(&args)?;
         let modes = modes(&args);
         let chunk_size = chunk_size(&args.chunk_size)?;
-        check_output(&args.output)?;
+        check_output(&args)?;
         let wanted = wanted(&args)?;
         let mut reports = reports(&args, manifest.as_ref())?;
         // What came through a pipe cannot be typed again.

@@ -1,14 +1,14 @@
 //! Flags of the group "Output".
 
-use std::path::Path;
-
+use super::shards::location;
 use super::units::size;
 use super::{UsageError, usage};
-use crate::cli::args::Args;
+use crate::cli::args::{Args, OutputFormatChoice};
 use crate::input;
 use crate::journal::manifest::ManifestTarget;
 use crate::naming::Template;
 use crate::record::Existing;
+use crate::util::location::Location;
 
 /// `--overwrite` and `--compare`: what to do with files that exist already. `--remake` and `--rename` are refused beside
 /// flags that fetch everything anew, or only a part.
@@ -31,8 +31,18 @@ pub fn existing(args: &Args) -> Result<Existing, UsageError> {
     })
 }
 
-/// Refuses an output in an object store or on a server: a folder of that name would be made.
-pub fn check_output(output: &Path) -> Result<(), UsageError> {
+/// Refuses an output on a server, and files in an object store: a folder of that name would be made.
+pub fn check_output(args: &Args) -> Result<(), UsageError> {
+    let output = &args.output;
+    if let Location::Store(_) = location(output)? {
+        return match args.output_format {
+            OutputFormatChoice::Files => usage(format!(
+                "-o {}: object stores are for sets of shards; add --output-format webdataset or parquet",
+                output.display()
+            )),
+            _ => Ok(()),
+        };
+    }
     match output.to_str().and_then(|text| text.split_once("://")) {
         Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             usage(format!(

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
 use crate::run::SetOptions;
-use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
+use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units, is_retry_name};
+use crate::util::location::Location;
 
 /// `--output -`.
 const STDOUT: &str = "-";
@@ -32,6 +33,7 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         ("--remake", args.remake, "--overwrite makes shards anew"),
         ("--rename", args.rename, "--overwrite makes shards anew"),
         ("--skip-permanent", args.skip_permanent, "rows of a complete shard are not asked for again"),
+        ("--name", args.name_is_given, "samples have keys, which --key makes"),
     ];
     if let Some((flag, _, instead)) = of_files.iter().find(|(_, is_given, _)| *is_given) {
         return usage(format!("{flag} is for folders of files; {instead}, so leave it out"));
@@ -52,8 +54,16 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         }
         Destination::Stdout
     } else {
-        Destination::Folder(args.output.clone())
+        match location(&args.output)? {
+            Location::Folder(folder) => Destination::Folder(folder),
+            Location::Store(url) => Destination::Store(url),
+        }
     };
+    if args.scratch.is_some() && !matches!(destination, Destination::Store(_)) {
+        return usage(
+            "--scratch is for sets in object stores; a set in a folder keeps unfinished shards there, so leave it out",
+        );
+    }
     let Some(size) = NonZeroU64::new(args.shard_size) else {
         return usage("--shard-size 0 would hold nothing; write the rows of a shard, such as 10000");
     };
@@ -76,11 +86,13 @@ pub fn set_options(args: &Args) -> Result<Option<SetOptions>, UsageError> {
         shards: Options {
             format,
             destination,
-            units: Units { size, first: 0, name, slice },
+            scratch: args.scratch.clone(),
+            units: Units { size, name, slice, retries: None },
             caption_column: args.caption_column.clone(),
             column_types: Vec::new(),
             settings: args.set_settings.clone(),
             fsync: args.fsync,
+            digests: Vec::new(),
             dedupe: args.dedupe,
             replaces: args.overwrite,
         },
@@ -94,6 +106,9 @@ fn files_only(args: &Args) -> Result<(), UsageError> {
         ("--caption-column", args.caption_column.is_some()),
         ("--slice", args.slice.is_some()),
         ("--shard", args.shard.is_some()),
+        ("--shard-size", args.shard_size_is_given),
+        ("--key", args.key_is_given),
+        ("--scratch", args.scratch.is_some()),
         ("-o -", takes_stdout(args)),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
@@ -109,6 +124,11 @@ fn shard_name(name: &str) -> Result<String, UsageError> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     if name.is_empty() || !name.chars().all(is_plain) || name.len() > 100 {
         return usage(format!("--shard {name}: a shard has a name of letters, digits, - and _, such as 00012"));
+    }
+    if is_retry_name(name) {
+        return usage(format!(
+            "--shard {name}: such names are those of the shards that --retry-failed makes; choose another"
+        ));
     }
     Ok(name.to_owned())
 }
@@ -146,8 +166,15 @@ fn slice(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Slice,
         }
         None => None,
     };
+    let is_slurm = variable("SLURM_ARRAY_TASK_ID").is_some();
     found.ok_or_else(|| {
         UsageError(match text {
+            "auto" if is_slurm => {
+                "--slice auto: the tasks of this Slurm array are not evenly numbered (SLURM_ARRAY_TASK_MIN, _MAX, _STEP and \
+                 _COUNT do not fit together), so they do not tell which share this is; submit it with --array=0-15 or the \
+                 like, or write the share, as in --slice 3/16"
+                    .to_owned()
+            }
             "auto" | "auto/" => {
                 "--slice auto: no variable of Slurm, AWS Batch, Google Batch or Cloud Run says which share this is; write it, \
                  as in --slice 3/16, or --slice auto/16 in an indexed Job of Kubernetes"
@@ -158,19 +185,24 @@ fn slice(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Slice,
     })
 }
 
-/// The folder of a set or of files that `--retry-failed` or `--verify-output` looks at.
-pub fn folder(args: &Args) -> Result<PathBuf, UsageError> {
+/// What `-o` names: a folder, or a place in an object store.
+pub fn location(output: &Path) -> Result<Location, UsageError> {
+    Location::parse(output).or_else(|sentence| usage(format!("-o {}: {sentence}", output.display())))
+}
+
+/// Where the set or the files are that `--retry-failed` or `--verify-output` looks at.
+pub fn existing_output(args: &Args) -> Result<Location, UsageError> {
     if takes_stdout(args) {
         return usage("-o - leaves nothing behind that could be looked at; name a folder with -o");
     }
-    Ok(args.output.clone())
+    location(&args.output)
 }
 
 /// The command line with the flags before it that a set in the folder was made with, so that its further shards are like
 /// those that are there.
-pub fn with_flags_of_set(mut command_line: Vec<OsString>, folder: &Path) -> Vec<OsString> {
+pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
     // What cannot be read is found again when the set is opened.
-    if let Ok(Some(set)) = SetInfo::read(folder) {
+    if let Ok(Some(set)) = location(output).map_or(Ok(None), |output| SetInfo::read(&output)) {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
         for (flag, value) in set.settings {
             // A flag without a value is followed by another one.

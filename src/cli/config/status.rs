@@ -3,11 +3,13 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use super::shards::location;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, StatusFormat};
 use crate::report::table::TableFormat;
 use crate::run::metadata::Metadata;
 use crate::run::status::StatusOptions;
+use crate::util::location::Location;
 
 /// What the command line with `--status` asks for.
 pub fn status_options(args: &Args) -> Result<StatusOptions, UsageError> {
@@ -28,6 +30,12 @@ pub fn status_options(args: &Args) -> Result<StatusOptions, UsageError> {
     }
     if format == TableFormat::Parquet && io::stdout().is_terminal() {
         return usage("--format parquet is for a file; write > status.parquet behind it");
+    }
+    if let Location::Store(url) = location(&args.output)? {
+        return usage(format!(
+            "--status -o {url}: the records of a set are in its tables; read those with any program for Parquet, or compare the set \
+             with its records: fetchimg --verify-output -o {url}"
+        ));
     }
     let asked = [(args.failed, "failed"), (args.saved, "saved"), (args.refused, "refused")];
     Ok(StatusOptions {

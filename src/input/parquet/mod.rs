@@ -9,14 +9,13 @@ pub mod table;
 mod value;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
-use parquet::file::reader::FileReader;
+use parquet::file::reader::{ChunkReader, FileReader};
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
@@ -45,7 +44,7 @@ const MIN_DECODED_VALUES: usize = 8;
 const MAX_PAGES_BYTES: u64 = 1 << 30;
 
 /// Reads all rows of a file, in order.
-pub fn read(file: File, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
+pub fn read(file: impl ChunkReader + 'static, context: &ListContext, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(io_error(error));
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(fail)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
@@ -146,7 +145,7 @@ impl Projection {
     /// Fails if the pages of all columns take too much memory: each column is read page by page, but all side by side.
     fn refuse_too_many(
         &self,
-        reader: &SerializedFileReader<File>,
+        reader: &SerializedFileReader<impl ChunkReader + 'static>,
         context: &ListContext,
     ) -> Result<Result<(), ReadError>, ParquetError> {
         let names = self.fields.iter().map(|field| field.name()).collect::<HashSet<_>>();

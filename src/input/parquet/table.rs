@@ -1,8 +1,6 @@
 //! Reads tables whose columns are known by their names: those of shards.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Type as Physical;
@@ -16,6 +14,7 @@ use super::io_error;
 use super::schema::{LogicalKind, is_repeated, without_annotations, without_binary};
 use super::value::value;
 use crate::record::ColumnType;
+use crate::util::location::OpenFile;
 
 /// A row: the names of its columns, and their values.
 pub type TableRow = Vec<(Arc<str>, Value)>;
@@ -25,11 +24,10 @@ pub type TableRow = Vec<(Arc<str>, Value)>;
 /// # Errors
 /// When the file cannot be read.
 pub fn read_table(
-    path: &Path,
+    file: OpenFile,
     wanted: impl Fn(&str) -> bool,
     mut each: impl FnMut(TableRow) -> bool,
 ) -> io::Result<()> {
-    let file = File::open(path)?;
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io_error)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
     drop(metadata);
@@ -53,11 +51,21 @@ pub fn read_table(
     Ok(())
 }
 
+/// What a program has noted in the file under this key.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn noted(file: &OpenFile, key: &str) -> io::Result<Option<String>> {
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(file).map_err(io_error)?;
+    let notes = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    Ok(notes.filter(|note| note.key == key).find_map(|note| note.value.clone()))
+}
+
 /// The types of the columns of a Parquet file.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn column_types(file: &File) -> io::Result<Vec<(Arc<str>, ColumnType)>> {
+pub fn column_types(file: &OpenFile) -> io::Result<Vec<(Arc<str>, ColumnType)>> {
     let metadata = ParquetMetaDataReader::new().parse_and_finish(file).map_err(io_error)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
     Ok(schema.get_fields().iter().map(|field| (field.name().into(), column_type(field))).collect())

@@ -272,10 +272,15 @@ fn failures(report: &Report, summary: &Summary, records: &Path) -> Markup {
     html! {
         @if !trace.failures.is_empty() {
             h2 { "Failures" @if report.modes.len() > 1 { " (" (summary.mode.name()) ")" } }
-            p.soft {
+            @if summary.shard_totals.is_some() {
+                p.soft {
+                    "Their records are in the tables of the shards, and "
+                    code { "fetchimg --retry-failed -o " (escaped(&report.output)) } " tries those again that may succeed now."
+                }
+            } @else { p.soft {
                 "Their records are in " code { (escaped(&records.display().to_string())) } ", and "
                 code { "fetchimg --status --failed -o " (escaped(&report.output)) } " shows them."
-            }
+            } }
             ul.kinds {
                 @for group in &trace.failures {
                     li { (Count(group.count)) " × " code { (group.kind) } @if let Some(advice) = group.advice { ": " (advice) } }

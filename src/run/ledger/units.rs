@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{DuplicateSlot, Ledger, Waiting, skip};
+use super::{DuplicateSlot, Ledger, skip};
 use crate::fetch::Work;
-use crate::input;
+use crate::input::{self, ShardRecords};
 use crate::journal::Key;
 use crate::naming::{KeyTemplate, PlannedName, SamplePlace};
 use crate::record::{Job, Outcome, Reason, Record, RecordLine, Row, RunError};
@@ -67,10 +67,7 @@ impl Ledger<'_> {
                 self.settle(None, &Record::of(&job, skip(Reason::DuplicateUrl, path)), None);
             }
             Ok(Lookup::InFlight) => {
-                let fragment = job.url.fragment().map(Into::into);
-                let Job { index, extra, checksum, .. } = job;
-                let waiting = Waiting { index, fragment, extra, checksum, _slot: slot };
-                self.waiting.entry(key).or_default().push(waiting);
+                self.wait(key, job, slot);
             }
             Err(error) => self.fail(error),
         }
@@ -82,11 +79,19 @@ impl Ledger<'_> {
         let units = &shards.options().units;
         let (number, row) = (units.number(job.index), units.row(job.index));
         if self.manifest.is_some() && self.present.as_ref().is_none_or(|present| present.number != number) {
-            match input::record_lines(
-                &shards.table(job.index),
-                job.index - row,
-                shards.options().caption_column.as_deref(),
-            ) {
+            let lines = shards.options().destination.location().map_or_else(
+                || Ok(Vec::new()),
+                |set| {
+                    input::record_lines(ShardRecords {
+                        set: &set,
+                        shard: &units.name(number),
+                        first: job.index - row,
+                        caption_column: shards.options().caption_column.as_deref(),
+                        made_with: &self.made_with,
+                    })
+                },
+            );
+            match lines {
                 Ok(lines) => self.present = Some(PresentRecords { number, lines }),
                 Err(error) => return self.fail(error),
             }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::record::{
     ErrorKind, Exit, Extra, Job, Outcome, Phase, Reason, Row, RunError, recorded_url, without_fragment,
 };
 use crate::report::{COMPLETED, DryRunPlan, HostRows, MAX_HOSTS_LISTED, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-use crate::sink::shards::{Destination, MARKER_SUFFIX};
+use crate::sink::shards::{Preview, Units};
 use crate::util::human::Count;
 use crate::util::redact;
 
@@ -37,6 +38,8 @@ struct PlannedLine<'a> {
 /// The rows that were read so far.
 struct Plan<'a> {
     set: &'a SetOptions,
+    preview: Preview,
+    units: Arc<Units>,
     dedupes: bool,
     hasher: RandomState,
     counts: RowCounts,
@@ -54,9 +57,13 @@ struct Plan<'a> {
 /// When the lists cannot be read.
 pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
+    // A run that would be refused leaves an earlier manifest as it is.
+    let preview = Preview::open(&set.shards)?;
     let mut manifest = manifest(options, |path| create(path, &lists, |_| false))?;
     let mut plan = Plan {
         set,
+        preview,
+        units: Arc::new(Units { retries: super::retries(options, set)?, ..set.shards.units.clone() }),
         dedupes: options.row_identity == RowIdentity::Url,
         hasher: RandomState::new(),
         counts: RowCounts::default(),
@@ -77,8 +84,14 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
                 let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
             }
             (Ok(_), _) => {}
-            (Err(error), _) => failure = Some(error),
+            (Err(error), _) => {
+                failure = Some(error);
+                break;
+            }
         }
+    }
+    if failure.is_none() && stop.is_running() {
+        failure = plan.preview.end().err();
     }
     plan.end_shard();
     if let Some(out) = &mut manifest {
@@ -103,7 +116,7 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
 impl Plan<'_> {
     /// Adds a row. Returns its line for the manifest, if it would be fetched.
     fn add(&mut self, row: Row) -> Result<Option<Vec<u8>>, RunError> {
-        let units = &self.set.shards.units;
+        let units = Arc::clone(&self.units);
         let index = row.as_ref().map_or_else(|record| record.index, |job| job.index);
         let number = units.number(index);
         if !units.includes(number) {
@@ -112,12 +125,10 @@ impl Plan<'_> {
         if self.shard.as_ref().is_none_or(|(current, ..)| *current != number) {
             self.end_shard();
             let name = units.name(number);
-            let is_there = match &self.set.shards.destination {
-                Destination::Folder(root) => root.join(format!("{name}{MARKER_SUFFIX}")).exists(),
-                _ => false,
-            };
-            self.shard = Some((number, name, is_there && !self.set.shards.replaces, 0));
+            let is_there = self.preview.enter(number, &name)?;
+            self.shard = Some((number, name, is_there, 0));
         }
+        self.preview.add(units.row(index), &row)?;
         self.counts.rows += 1;
         let Some((_, name, is_there, rows)) = &mut self.shard else { return Ok(None) };
         *rows += 1;

@@ -1,5 +1,6 @@
 //! Commits a complete shard: the end of its tar file, its table, its marker, in this order.
 
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write as _};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +15,7 @@ use crate::record::{ColumnType, RunError, hex};
 use crate::util::human::{Count, Size};
 use crate::util::lock;
 use crate::util::private_file::{self, remove_if_there};
+use crate::util::redact::escaped;
 
 /// Makes the files of complete shards, and puts them in place.
 #[derive(Debug)]
@@ -22,10 +24,29 @@ pub struct Committer {
     format: OutputFormat,
     caption_column: Option<String>,
     column_types: Vec<(Arc<str>, ColumnType)>,
+    digests: Vec<&'static str>,
+    is_retry: bool,
     settings: String,
     replaces: bool,
+    /// The types of columns whose list does not state them, by name.
+    found_types: Mutex<HashMap<Arc<str>, FoundType>>,
     /// The rows of a shard are in memory while its table is written, so one is written at a time.
     turn: Mutex<()>,
+}
+
+/// The type of a column in the first shard that was made, and the name of that shard; `None` once it has been said that another
+/// shard has another type.
+type FoundType = Option<(ColumnType, String)>;
+
+/// What is in a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Committed {
+    /// Its rows.
+    pub rows: u64,
+    /// Those with an image.
+    pub samples: u64,
+    /// The size of its data file.
+    pub bytes: u64,
 }
 
 impl Committer {
@@ -37,6 +58,9 @@ impl Committer {
             format: options.format,
             caption_column: options.caption_column.clone(),
             column_types: options.column_types.clone(),
+            digests: options.digests.clone(),
+            is_retry: options.units.retries.is_some(),
+            found_types: Mutex::default(),
             settings: options.info().digest(),
             replaces: options.replaces,
             turn: Mutex::default(),
@@ -49,12 +73,11 @@ impl Committer {
         &self.target
     }
 
-    /// Commits a shard.
+    /// Commits a shard. Returns what is in it.
     ///
     /// # Errors
     /// When a file cannot be written. What is there of the shard waits for the next run.
-    pub fn commit(&self, unit: &Unit) -> Result<(), RunError> {
-        let _turn = lock(&self.turn);
+    pub fn commit(&self, unit: &Unit) -> Result<Committed, RunError> {
         let path = self.target.path(&format!("{}.{}", unit.name, self.format.names().1));
         self.make(unit).map_err(|source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
@@ -65,10 +88,13 @@ impl Committer {
         })
     }
 
-    fn make(&self, made: &Unit) -> io::Result<()> {
-        let Some(finished) = made.finish()? else { return Ok(()) };
+    fn make(&self, made: &Unit) -> io::Result<Committed> {
+        let Some(finished) = made.finish()? else { return Ok(Committed::default()) };
+        self.compare_types(&made.name, &finished.columns);
         let mut counts = Counts::default();
+        let turn = lock(&self.turn);
         let table = self.write_table(&finished, &mut counts)?;
+        drop(turn);
         let (tar_name, table_name) = (format!("{}.tar", made.name), format!("{}.parquet", made.name));
         let table = StoredFile { name: table_name.clone(), ..table };
         let mut files = vec![(finished.scratch.table.clone(), table_name)];
@@ -103,7 +129,32 @@ impl Committer {
             Count(count),
             Size::from(bytes)
         );
-        Ok(())
+        Ok(Committed { rows: count, samples: successes, bytes })
+    }
+
+    /// Warns of a column that has another type in this shard than in another one. The types cannot be made to agree: each shard
+    /// depends on its own rows alone, so that any machine makes the same one.
+    fn compare_types(&self, shard: &str, columns: &[(Arc<str>, Option<ColumnType>)]) {
+        let mut known = lock(&self.found_types);
+        for (name, ty) in columns {
+            if self.column_types.iter().any(|(stated, _)| stated == name)
+                || Some(&**name) == self.caption_column.as_deref()
+            {
+                continue;
+            }
+            let ty = ty.unwrap_or(ColumnType::Text);
+            let first = known.entry(Arc::clone(name)).or_insert_with(|| Some((ty, shard.to_owned())));
+            if let Some((other, other_shard)) = first.take_if(|(other, _)| *other != ty) {
+                tracing::warn!(
+                    target: "fetchimg",
+                    "Column {} is {} in shard {shard} and {} in shard {other_shard}, as their rows have it, and some readers of \
+                     the whole set want one type; a list in Parquet states its types, and then all shards have these",
+                    escaped(name),
+                    ty.name(),
+                    other.name(),
+                );
+            }
+        }
     }
 
     /// Writes the table of a shard to its scratch file. Returns its size and its digest.
@@ -117,6 +168,8 @@ impl Committer {
             holds_images: self.format == OutputFormat::Parquet,
             caption_column: self.caption_column.clone(),
             list_columns: found.collect(),
+            is_retry: self.is_retry,
+            digests: self.digests.clone(),
         };
         let path = &finished.scratch.table;
         remove_if_there(path)?;

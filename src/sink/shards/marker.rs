@@ -1,8 +1,10 @@
 //! The marker of a shard, `00000_stats.json`: it is written last, and a shard exists when its marker does.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::SystemTime;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::table::{Status, TableRow};
@@ -63,6 +65,22 @@ pub struct StoredFile {
 }
 
 impl Marker {
+    /// Reads the text of a marker. `None` if it is empty or torn, as after a loss of power: then the shard does not exist.
+    ///
+    /// # Errors
+    /// When another program wrote it.
+    pub fn parse(text: &[u8]) -> io::Result<Option<Self>> {
+        match serde_json::from_slice(text) {
+            Ok(marker) => Ok(Some(marker)),
+            Err(_) if serde_json::from_slice::<IgnoredAny>(text).is_err() => Ok(None),
+            Err(_) => {
+                let sentence =
+                    "it is no marker that fetchimg wrote, but one of another program; choose another folder with -o";
+                Err(io::Error::new(io::ErrorKind::InvalidData, sentence))
+            }
+        }
+    }
+
     /// The text of the file.
     ///
     /// # Errors
@@ -71,6 +89,13 @@ impl Marker {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         Ok(text)
+    }
+
+    /// Whether the files of the other shard have the same content.
+    #[must_use]
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        let (one, other) = (&self.fetchimg, &other.fetchimg);
+        (&one.data, &one.metadata) == (&other.data, &other.metadata)
     }
 }
 

@@ -7,7 +7,8 @@
 //! | `sample`, `tar` | a sample as bytes of a tar file |
 //! | `commit`, `table`, `marker` | a complete shard: its table, its marker |
 //! | `target` | where complete shards go |
-//! | `set` | what a folder of shards holds, and who works in it |
+//! | `preview` | what a run would find, without changes |
+//! | `set` | what a folder or a store of shards holds, and who works in it |
 //! | `verify` | compares a set with what it says of itself |
 //! | `stream` | one tar stream on standard output |
 //!
@@ -17,6 +18,7 @@
 
 mod commit;
 mod marker;
+mod preview;
 mod sample;
 mod set;
 mod stream;
@@ -34,10 +36,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use self::commit::Committer;
+use self::commit::{Committed, Committer};
 use self::marker::Marker;
 use self::sample::Sample;
 use self::set::SetFolder;
@@ -45,17 +48,20 @@ use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
 use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
-use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved};
-use crate::util::private_file::remove_if_there;
+use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
+use crate::util::human::Count;
+use crate::util::location::Location;
+use crate::util::private_file;
+use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 
 pub use self::marker::{Origin, SUFFIX as MARKER_SUFFIX, StoredFile};
-pub use self::set::{SetInfo, refuse_set};
-pub use self::table::RETRY_COLUMN;
+pub use self::preview::Preview;
+pub use self::set::{FILE as SET_FILE, SetInfo, refuse_set};
 pub use self::tar::{TarEnd, TarEntry, walk as walk_tar};
 pub use self::target::shard_names;
 pub use self::unit::{KeyRules, UnitLookup};
-pub use self::units::{DEFAULT_SHARD_SIZE, Slice, Units};
+pub use self::units::{DEFAULT_SHARD_SIZE, Slice, Units, is_retry_name, retry_number};
 pub use self::verify::{Finding, Verdict, verify};
 
 /// Shards that are open at the same time, at most. Each holds two open files and 100 to 200 bytes for each of its rows.
@@ -87,10 +93,24 @@ pub enum OutputFormat {
 pub enum Destination {
     /// Shards in this folder.
     Folder(PathBuf),
+    /// Shards below this prefix of an object store.
+    Store(StoreUrl),
     /// One tar stream on standard output.
     Stdout,
     /// Nowhere: images are checked and counted (`--sample`).
     Nowhere,
+}
+
+impl Destination {
+    /// Where the shards are, if it is for shards.
+    #[must_use]
+    pub fn location(&self) -> Option<Location> {
+        match self {
+            Self::Folder(root) => Some(Location::Folder(root.clone())),
+            Self::Store(url) => Some(Location::Store(url.clone())),
+            Self::Stdout | Self::Nowhere => None,
+        }
+    }
 }
 
 /// How a set is made.
@@ -100,6 +120,9 @@ pub struct Options {
     pub format: OutputFormat,
     /// Where it goes.
     pub destination: Destination,
+    /// The folder in which open shards wait for an object store; `None`: that of the system for what is temporary
+    /// (`--scratch`).
+    pub scratch: Option<PathBuf>,
     /// How the list is cut.
     pub units: Units,
     /// The column of the list with the caption.
@@ -110,6 +133,8 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
     /// Flush shards to the disk before their markers appear (`--fsync`).
     pub fsync: bool,
+    /// The fields of records beside the SHA-256 that are digests of images, and columns of the tables: `md5`, `phash`.
+    pub digests: Vec<&'static str>,
     /// Leave out samples with the same content as another one of their shard (`--dedupe`).
     pub dedupe: bool,
     /// Make shards that are there anew (`--overwrite`).
@@ -129,6 +154,8 @@ impl Options {
 pub struct Shards {
     options: Options,
     settings: String,
+    /// What an unfinished shard must have been made with.
+    scratch_settings: String,
     boot: String,
     output: Output,
     spill_dir: SpillDir,
@@ -138,10 +165,11 @@ pub struct Shards {
     room: Arc<Semaphore>,
     commits: Mutex<Vec<JoinHandle<()>>>,
     committed: AtomicU64,
+    totals: Arc<Mutex<ShardTotals>>,
     /// The number behind that of the last shard whose rows were read.
     entered: AtomicU64,
     failure: Arc<Mutex<Option<RunError>>>,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 /// Where samples go.
@@ -158,6 +186,44 @@ struct PresentShard {
     marker: Marker,
     /// Counts the rows of the list, without files.
     unit: Unit,
+    /// Whether the rows begin as those do from which the shard was made.
+    begins_alike: bool,
+}
+
+impl PresentShard {
+    const fn new(marker: Marker, unit: Unit) -> Self {
+        Self { marker, unit, begins_alike: false }
+    }
+
+    /// Counts a row that was admitted.
+    fn count(&mut self) {
+        self.begins_alike |=
+            self.unit.admitted() == self.marker.count && self.unit.input() == self.marker.fetchimg.input;
+    }
+
+    /// What differs, if the shard was made from other rows than those that were admitted.
+    fn difference(&self) -> Option<String> {
+        if self.unit.input() == self.marker.fetchimg.input {
+            return None;
+        }
+        let name = &self.unit.name;
+        let (before, now) = (Count(self.marker.count), Count(self.unit.admitted()));
+        let sentence = if self.begins_alike {
+            format!(
+                "the list has grown: there were {before} rows for this shard when it was made, and now there are {now}; \
+                 remove {name}{MARKER_SUFFIX}, and the same command makes this shard anew and goes on behind it, or \
+                 give the new rows as a list of their own, with another -o"
+            )
+        } else if self.unit.admitted() < self.marker.count {
+            format!(
+                "it was made from other rows of the list: there were {before}, and now there are {now}; give the list as \
+                 it was, choose another folder with -o, or make all shards anew with --overwrite"
+            )
+        } else {
+            "it was made from other rows of the list; --overwrite makes it anew".to_owned()
+        };
+        Some(sentence)
+    }
 }
 
 /// What happens to a row.
@@ -196,6 +262,14 @@ impl Shards {
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
+            Destination::Store(url) => {
+                let flags = (options.replaces, options.units.is_shared());
+                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
+                let committer = Committer::new(Target::Store(url.clone()), &options);
+                temporary = Some(tempfile::tempdir().map_err(RunError::System)?);
+                let parts = folder.parts.clone();
+                (Output::Set { committer: Arc::new(committer), folder }, parts)
+            }
             other => {
                 let folder = tempfile::tempdir().map_err(RunError::System)?;
                 let parts = temporary.insert(folder).path().to_owned();
@@ -211,8 +285,10 @@ impl Shards {
         let spill_dir = SpillDir::open(parts.clone(), None).map_err(|error| fail(&parts, error))?;
         let max_open = usize::try_from(FEW_ROWS / options.units.size).unwrap_or(MAX_OPEN_SMALL_SHARDS);
         let max_open = max_open.clamp(MAX_OPEN_SHARDS, MAX_OPEN_SMALL_SHARDS);
+        let settings = options.info().digest();
         Ok(Self {
-            settings: options.info().digest(),
+            scratch_settings: scratch_settings(&settings, &options)?,
+            settings,
             options,
             boot,
             output,
@@ -222,9 +298,10 @@ impl Shards {
             room: Arc::new(Semaphore::new(max_open)),
             commits: Mutex::default(),
             committed: AtomicU64::new(0),
+            totals: Arc::default(),
             entered: AtomicU64::new(0),
             failure,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -240,26 +317,20 @@ impl Shards {
         &self.spill_dir
     }
 
+    /// A folder for what a run notes of itself, if the output is none. It is removed at the end.
+    #[must_use]
+    pub fn temporary(&self) -> Option<&Path> {
+        self.temporary.as_ref().map(tempfile::TempDir::path)
+    }
+
     /// The path of the output, for messages.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         match &self.options.destination {
             Destination::Folder(root) => root.clone(),
+            Destination::Store(url) => url.to_string().into(),
             Destination::Stdout => "standard output".into(),
             Destination::Nowhere => "nowhere".into(),
-        }
-    }
-
-    /// Whether samples can be stored at all.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        use rustix::fs::Access;
-        match &self.output {
-            Output::Set { folder, .. } => [&folder.root, &folder.scratch]
-                .into_iter()
-                .all(|folder| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()),
-            Output::Stream(stream) => stream.is_usable(),
-            Output::Nowhere => true,
         }
     }
 
@@ -282,25 +353,33 @@ impl Shards {
             return Ok(());
         };
         if !self.options.replaces {
-            let marker = committer.target().marker(&name);
+            let marker = committer.target().marker(&name).await;
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
             if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
                 if marker.fetchimg.settings != self.settings {
-                    return Err(self.other_shard(&name, "with other options"));
+                    return Err(self.other_shard(&name, OTHER_OPTIONS.to_owned()));
                 }
+                folder.note_begin()?;
                 // A run that was killed just after the marker appeared has left some.
                 unit::remove_abandoned(&folder.scratch, &name);
+                let mut totals = lock(&self.totals);
+                totals.present += 1;
+                totals.present_rows += marker.count;
+                totals.present_samples += marker.successes;
+                drop(totals);
                 let unit = Unit::without_files(number, name);
-                *lock(&self.present) = Some(PresentShard { marker, unit });
+                *lock(&self.present) = Some(PresentShard::new(marker, unit));
                 return Ok(());
             }
         }
+        folder.note_begin()?;
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return Ok(()) };
         let conditions = Conditions {
-            settings: &self.settings,
+            settings: &self.scratch_settings,
             boot: &self.boot,
             begins_anew: self.options.replaces,
+            gives_way: self.options.units.retries.is_some(),
             is_shared: self.options.units.is_shared(),
         };
         let row_of = |index| self.options.units.row(index);
@@ -312,23 +391,28 @@ impl Shards {
 
     /// Ends the reading of a shard that is there: it must have been made from the same rows.
     fn leave_present(&self) -> Result<(), RunError> {
-        let Some(PresentShard { marker, unit }) = lock(&self.present).take() else { return Ok(()) };
-        if unit.input() == marker.fetchimg.input {
-            return Ok(());
+        let Some(present) = lock(&self.present).take() else { return Ok(()) };
+        match present.difference() {
+            None => Ok(()),
+            Some(sentence) => Err(self.other_shard(&present.unit.name, sentence)),
         }
-        Err(self.other_shard(&unit.name, "from other rows of the list"))
     }
 
-    fn other_shard(&self, name: &str, what: &str) -> RunError {
-        let path = self.root().join(format!("{name}.{}", self.options.format.names().1));
-        let sentence = format!("it was made {what}; --overwrite makes it anew");
-        RunError::Output { path, source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
+    fn other_shard(&self, name: &str, sentence: String) -> RunError {
+        other_shard(&self.root(), self.options.format, (name, sentence))
     }
 
     fn unit_error(&self, name: &str, error: UnitError) -> RunError {
         match error {
             UnitError::OtherOrigin => {
-                self.other_shard(name, "from other rows or with other options as far as it has come")
+                let anew = if self.options.units.retries.is_some() {
+                    let path = self.root().join(private_file::FOLDER).join("shards").join(format!("{name}.*"));
+                    format!("remove {}, and it begins anew", path.display())
+                } else {
+                    "--overwrite makes it anew".to_owned()
+                };
+                let what = "it was made from other rows or with other options as far as it has come";
+                self.other_shard(name, format!("{what}; {anew}"))
             }
             UnitError::Io(source) => RunError::Output { path: self.root().join(name), source },
         }
@@ -340,10 +424,11 @@ impl Shards {
     /// When a killed run has settled another row in its place.
     pub fn admit(&self, job: &Job, key: String, rules: KeyRules) -> Result<Lookup, RunError> {
         let (number, row) = self.place(job.index);
-        let present = lock(&self.present);
-        if let Some(PresentShard { unit, .. }) = present.as_ref().filter(|present| present.unit.number == number) {
-            let admitted = unit.admit(row, job, key, KeyRules { dedupes: false, is_unique: true });
-            return admitted.map(|_| Lookup::Earlier(None)).map_err(|error| self.unit_error(&unit.name, error));
+        let mut present = lock(&self.present);
+        if let Some(present) = present.as_mut().filter(|present| present.unit.number == number) {
+            let admitted = present.unit.admit(row, job, key, KeyRules { dedupes: false, is_unique: true });
+            present.count();
+            return admitted.map(|_| Lookup::Earlier(None)).map_err(|error| self.unit_error(&present.unit.name, error));
         }
         drop(present);
         let unit = self.unit(number)?;
@@ -366,10 +451,11 @@ impl Shards {
     /// When the row cannot be expressed in JSON.
     pub fn admit_invalid(&self, record: &Record, key: String, rules: KeyRules) -> Result<bool, RunError> {
         let (number, row) = self.place(record.index);
-        let present = lock(&self.present);
-        if let Some(PresentShard { unit, .. }) = present.as_ref().filter(|present| present.unit.number == number) {
-            let admitted = unit.admit_invalid(row, record, key, KeyRules { dedupes: false, is_unique: true });
-            return admitted.map(|_| false).map_err(|error| self.unit_error(&unit.name, error));
+        let mut present = lock(&self.present);
+        if let Some(present) = present.as_mut().filter(|present| present.unit.number == number) {
+            let admitted = present.unit.admit_invalid(row, record, key, KeyRules { dedupes: false, is_unique: true });
+            present.count();
+            return admitted.map(|_| false).map_err(|error| self.unit_error(&present.unit.name, error));
         }
         drop(present);
         let unit = self.unit(number)?;
@@ -491,13 +577,22 @@ impl Shards {
     fn commit(&self, unit: &Arc<Unit>) {
         // Another row may have been the last one, too.
         let Some(unit) = lock(&self.open).remove(&unit.number) else { return };
-        let Output::Set { committer, .. } = &self.output else { return };
+        let Output::Set { committer, folder } = &self.output else { return };
+        if let Err(error) = folder.note() {
+            lock(&self.failure).get_or_insert(error);
+            return;
+        }
         self.committed.fetch_add(1, Ordering::Relaxed);
-        let (committer, failure) = (Arc::clone(committer), Arc::clone(&self.failure));
-        let commit = tokio::task::spawn_blocking(move || {
-            if let Err(error) = committer.commit(&unit) {
-                lock(&failure).get_or_insert(error);
+        let (committer, failure, totals) = (Arc::clone(committer), Arc::clone(&self.failure), Arc::clone(&self.totals));
+        let commit = tokio::task::spawn_blocking(move || match committer.commit(&unit) {
+            Ok(Committed { rows, samples, bytes }) => {
+                let mut totals = lock(&totals);
+                totals.completed += 1;
+                totals.rows += rows;
+                totals.samples += samples;
+                totals.bytes += bytes;
             }
+            Err(error) => _ = lock(&failure).get_or_insert(error),
         });
         let mut commits = lock(&self.commits);
         commits.retain(|commit| !commit.is_finished());
@@ -553,13 +648,13 @@ impl Shards {
         if !self.options.replaces || self.options.units.is_shared() {
             return Ok(());
         }
-        let fail = |source| RunError::Output { path: folder.root.clone(), source };
-        let end = self.options.units.first + self.entered.load(Ordering::Relaxed);
-        for name in shard_names(&folder.root).map_err(fail)? {
+        let fail = |source| RunError::Output { path: self.root(), source };
+        let end = self.entered.load(Ordering::Relaxed);
+        for name in shard_names(&folder.root.names().map_err(fail)?) {
             if name.parse::<u64>().is_ok_and(|number| number >= end) {
                 // The marker first: without it, the other files are no shard.
                 for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
-                    remove_if_there(&folder.root.join(format!("{name}{suffix}"))).map_err(fail)?;
+                    folder.root.remove(&format!("{name}{suffix}")).map_err(fail)?;
                 }
             }
         }
@@ -578,11 +673,34 @@ impl Shards {
         matches!(self.output, Output::Set { .. }).then(|| self.committed.load(Ordering::Relaxed))
     }
 
-    /// The path of the table of a shard that is there.
+    /// What there is of shards; `None` if this run makes no shards.
     #[must_use]
-    pub fn table(&self, index: u64) -> PathBuf {
-        self.root().join(format!("{}.parquet", self.options.units.name(self.options.units.number(index))))
+    pub fn totals(&self) -> Option<ShardTotals> {
+        let totals = matches!(self.output, Output::Set { .. }).then(|| *lock(&self.totals))?;
+        Some(ShardTotals { unfinished: self.open_count(), ..totals })
     }
+}
+/// A shard that is there is another one.
+fn other_shard(root: &Path, format: OutputFormat, (name, sentence): (&str, String)) -> RunError {
+    let path = root.join(format!("{name}.{}", format.names().1));
+    RunError::Output { path, source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
+}
+
+/// What is said of a shard that was made with other options.
+const OTHER_OPTIONS: &str = "it was made with other options; --overwrite makes it anew";
+
+/// What an unfinished shard must have been made with. Which rows are tried again depends on the shards of the list that are
+/// complete, too.
+fn scratch_settings(settings: &str, options: &Options) -> Result<String, RunError> {
+    let (Some(_), Some(root)) = (&options.units.retries, options.destination.location()) else {
+        return Ok(settings.to_owned());
+    };
+    let fail = |source| RunError::Output { path: root.root(), source };
+    let mut digest = Sha256::new_with_prefix(settings);
+    for name in shard_names(&root.names().map_err(fail)?).iter().filter(|name| !is_retry_name(name)) {
+        digest.update(format!("\n{name}"));
+    }
+    Ok(hex(&digest.finalize()))
 }
 
 /// The SHA-256 is a column of every table.

@@ -1,18 +1,21 @@
-//! The folder of a set: what kind of set it is, who works in it, and where unfinished shards wait.
+//! The place of a set: what kind of set it is, who works in it, and where unfinished shards wait.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::OutputFormat;
 use crate::record::{RunError, hex};
-use crate::util::private_file::{self, remove_if_there};
+use crate::util::location::Location;
+use crate::util::private_file;
 use crate::util::redact::escaped;
-use crate::util::run_id;
+use crate::util::store::{Creation, StoreUrl};
+use crate::util::{lock, run_id};
 
 /// The locked file, in the private folder.
 const LOCK: &str = "lock";
@@ -46,16 +49,24 @@ impl SetInfo {
         hex(&digest.finalize())
     }
 
-    /// What the set in a folder was made with, if there is one.
+    /// What the set in a folder or a store was made with, if there is one.
     ///
     /// # Errors
     /// When the file that says it cannot be read.
-    pub fn read(root: &Path) -> io::Result<Option<Self>> {
-        match fs::read(root.join(FILE)) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(error) => Err(error),
-        }
+    pub fn read(root: &Location) -> io::Result<Option<Self>> {
+        let Some(text) = root.read(FILE)? else { return Ok(None) };
+        serde_json::from_slice(&text).map(Some).map_err(|_| {
+            let sentence =
+                "it is empty or damaged; remove it, and run the command that makes the set, which writes it anew";
+            io::Error::new(io::ErrorKind::InvalidData, sentence)
+        })
+    }
+
+    /// The file that says it.
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// The first option that is another one in `other`.
@@ -75,9 +86,12 @@ impl SetInfo {
 /// Fails if a folder for files holds a set.
 ///
 /// # Errors
-/// When it does.
+/// When it does, or may do so.
 pub fn refuse_set(root: &Path) -> Result<(), RunError> {
-    match SetInfo::read(root) {
+    match SetInfo::read(&Location::Folder(root.to_owned())) {
+        Err(source) if source.kind() == io::ErrorKind::InvalidData => {
+            Err(RunError::Journal { path: root.join(FILE), source })
+        }
         Ok(Some(info)) => Err(refused(
             root,
             format!(
@@ -93,16 +107,23 @@ fn refused(path: &Path, sentence: String) -> RunError {
     RunError::Output { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
 }
 
-/// A folder of shards that a run works in.
+/// A set that a run works at, and the folder in which its unfinished shards wait.
 #[derive(Debug)]
 pub struct SetFolder {
-    /// The folder.
-    pub root: PathBuf,
+    /// Where the set is.
+    pub root: Location,
+    /// The folder of what is not complete: hidden in that of the set, or near by if the set is in a store.
+    private: PathBuf,
     /// Where unfinished shards wait.
     pub scratch: PathBuf,
     /// Where large bodies wait.
     pub parts: PathBuf,
     lock: File,
+    /// What the folder does not say yet of the set.
+    unnoted: Mutex<Option<SetInfo>>,
+    /// Whether it says something else, which holds until a shard is made anew.
+    says_otherwise: bool,
+    replaces: bool,
 }
 
 impl SetFolder {
@@ -113,73 +134,174 @@ impl SetFolder {
     /// When it cannot be created or written, another run holds it, or it holds something else than this set.
     pub fn open(root: &Path, info: &SetInfo, replaces: bool, is_shared: bool) -> Result<Self, RunError> {
         let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
-        if root.metadata().is_ok_and(|found| !found.is_dir()) {
-            return Err(fail(root, io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder")));
-        }
+        refuse_file(root)?;
         fs::create_dir_all(root).map_err(|error| fail(root, error))?;
-        let private = root.join(private_file::FOLDER);
+        let set = Self::lock(Location::Folder(root.to_owned()), root.join(private_file::FOLDER), is_shared)?;
+        set.begin(info, replaces)
+    }
+
+    /// The same for a set in a store, whose unfinished shards wait in `scratch`, or in the system's folder for what is
+    /// temporary. Only runs on this machine are kept out: those on others are met when a shard is committed.
+    ///
+    /// # Errors
+    /// When the store cannot be written, the folder cannot be used, another run holds it, or the set is another one.
+    pub fn open_in_store(
+        url: &StoreUrl,
+        scratch: Option<&Path>,
+        info: &SetInfo,
+        (replaces, is_shared): (bool, bool),
+    ) -> Result<Self, RunError> {
+        let base = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+        let fail = |source| RunError::Output { path: base.clone(), source };
+        fs::create_dir_all(&base).map_err(fail)?;
+        // The same command finds it again; other users of the machine must not be able to put anything in it.
+        let digest = hex(&Sha256::digest(url.to_string()));
+        let private = base.join(format!("fetchimg-{}", &digest[..16]));
+        make_own_folder(&private).map_err(|source| RunError::Output { path: private.clone(), source })?;
+        let set = Self::lock(Location::Store(url.clone()), private, is_shared)?;
+        let noted = info.text().and_then(|text| note_in_store(url, &text));
+        noted.map_err(|source| RunError::Output { path: PathBuf::from(url.to_string()), source })?;
+        set.begin(info, replaces)
+    }
+
+    /// Locks the folder of what is not complete, and makes what is needed in it.
+    fn lock(root: Location, private: PathBuf, is_shared: bool) -> Result<Self, RunError> {
         let scratch = private.join("shards");
         let parts = private.join(if is_shared { format!("parts-{}", run_id::unique()) } else { "parts".to_owned() });
-        let lock = acquire(&private, root, is_shared)?;
+        let lock = acquire(&private, &root.root(), is_shared)?;
         for folder in [&scratch, &parts] {
-            make_folder(folder).map_err(|error| fail(folder, error))?;
+            make_folder(folder).map_err(|source| RunError::Output { path: folder.clone(), source })?;
         }
         if !is_shared {
             remove_leftovers(&private, &scratch);
         }
-        let set = Self { root: root.to_owned(), scratch, parts, lock };
-        set.claim(info, replaces)?;
-        Ok(set)
+        let (unnoted, says_otherwise, replaces) = (Mutex::default(), false, false);
+        Ok(Self { root, private, scratch, parts, lock, unnoted, says_otherwise, replaces })
     }
 
-    /// Notes what kind of set this is, unless it is another one.
-    fn claim(&self, info: &SetInfo, replaces: bool) -> Result<(), RunError> {
-        let path = self.root.join(FILE);
-        let fail = |source| RunError::Output { path: path.clone(), source };
-        let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
-        if journals(&self.root).iter().any(has_journal) {
-            let sentence =
-                "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
-            return Err(refused(&self.root, sentence.to_owned()));
-        }
-        if let Some(found) = SetInfo::read(&self.root).map_err(fail)? {
-            if found.output_format != info.output_format {
-                let format = escaped(&found.output_format).into_owned();
-                let sentence = format!(
-                    "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
-                );
-                return Err(refused(&self.root, sentence));
-            }
-            if found == *info {
-                return Ok(());
-            }
-            if !replaces {
-                let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
-                let sentence = format!(
-                    "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
-                );
-                return Err(refused(&self.root, sentence));
-            }
-        }
-        let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
-        let write = || {
-            remove_if_there(&waiting)?;
-            let mut file = File::create_new(&waiting)?;
-            file.write_all(&serde_json::to_vec_pretty(info)?)?;
-            file.write_all(b"\n")?;
-            fs::rename(&waiting, &path)
-        };
-        write().map_err(fail)
+    /// Compares what the set is to be with what the folder or the store says of it.
+    fn begin(mut self, info: &SetInfo, replaces: bool) -> Result<Self, RunError> {
+        let found = check(&self.root, info, replaces)?;
+        self.says_otherwise = found.is_some();
+        self.unnoted = Mutex::new(Some(info.clone()).filter(|info| found.as_ref() != Some(info)));
+        self.replaces = replaces;
+        Ok(self)
     }
+
+    /// Notes what kind of set this is, when a run of it has begun: unless something else is noted. Then that holds until the
+    /// first shard is made anew, so that a run which ends before that changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_begin(&self) -> Result<(), RunError> {
+        if self.says_otherwise { Ok(()) } else { self.note() }
+    }
+
+    /// Notes what kind of set this is, because a shard of it is about to be put in place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&self) -> Result<(), RunError> {
+        let mut unnoted = lock(&self.unnoted);
+        let Some(info) = &*unnoted else { return Ok(()) };
+        // Another run, of another share, may have noted something since.
+        if check(&self.root, info, self.replaces)?.as_ref() != Some(info) {
+            let path = self.root.path(FILE);
+            let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
+            let write = || match &self.root {
+                Location::Store(url) => url.store()?.put(FILE, info.text()?),
+                Location::Folder(_) => {
+                    let mut file = File::create_new(&waiting)?;
+                    file.write_all(&info.text()?)?;
+                    file.sync_all()?;
+                    fs::rename(&waiting, &path)
+                }
+            };
+            write().map_err(|source| RunError::Output { path: path.clone(), source })?;
+        }
+        *unnoted = None;
+        Ok(())
+    }
+}
+
+/// Fails if there is a file in the place of the folder.
+///
+/// # Errors
+/// When there is.
+pub fn refuse_file(root: &Path) -> Result<(), RunError> {
+    if root.metadata().is_ok_and(|found| !found.is_dir()) {
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder");
+        return Err(RunError::Output { path: root.to_owned(), source });
+    }
+    Ok(())
+}
+
+/// What a folder or a store says of the set in it, if there is one. Nothing is changed.
+///
+/// # Errors
+/// When it cannot be read, or a run with these options must not write into it.
+pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<SetInfo>, RunError> {
+    let place = root.root();
+    let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    if root.folder().is_some_and(|root| journals(root).iter().any(has_journal)) {
+        let sentence = "it holds files, one for each image, and a folder holds one kind; choose another folder with -o";
+        return Err(refused(&place, sentence.to_owned()));
+    }
+    let found = SetInfo::read(root).map_err(|source| RunError::Journal { path: root.path(FILE), source })?;
+    let Some(found) = found else { return Ok(None) };
+    if found.output_format != info.output_format {
+        let format = escaped(&found.output_format).into_owned();
+        let sentence = format!(
+            "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
+        );
+        return Err(refused(&place, sentence));
+    }
+    if found != *info && !replaces {
+        let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
+        let sentence = format!(
+            "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
+        );
+        return Err(refused(&place, sentence));
+    }
+    Ok(Some(found))
+}
+
+/// Notes in a store what kind of set this is, where nothing is noted yet. So it is known before anything is fetched that the
+/// store can be read and written, and whether it creates an object only where there is none.
+///
+/// # Errors
+/// When it cannot be read or written, or is no object store.
+fn note_in_store(url: &StoreUrl, text: &[u8]) -> io::Result<()> {
+    let store = url.store()?;
+    let there = match store.get(FILE) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if store.create(FILE, text.to_vec())? == Creation::Unsupported {
+                store.put(FILE, text.to_vec())?;
+            }
+            store.get(FILE)?
+        }
+        Err(error) => return Err(error),
+    };
+    // There is one now, and another one would be the same.
+    if store.create(FILE, there)? != Creation::Exists {
+        tracing::warn!(
+            target: "fetchimg",
+            "{url}: this store does not keep to \"create only where there is none\" (If-None-Match), so of two runs that make the \
+             same shard at the same time, one may leave a marker that does not fit; look with --verify-output",
+        );
+    }
+    Ok(())
 }
 
 impl Drop for SetFolder {
     fn drop(&mut self) {
         // What is empty is not needed; what is not, waits for the next run.
         let _ = fs::remove_dir(&self.parts);
-        let private = self.root.join(private_file::FOLDER);
+        let private = &self.private;
         // The file of the lock is removed while it is locked, by this run alone, so that no run holds a lock on it then.
         if self.lock.try_lock().is_ok() && is_named(&self.lock, &private.join(LOCK)) {
+            remove_leftovers(private, &self.scratch);
             let _ = fs::remove_dir(&self.scratch);
             let _ = fs::remove_file(private.join(LOCK));
             let _ = fs::remove_dir(private);
@@ -242,6 +364,22 @@ fn remove_leftovers(private: &Path, scratch: &Path) {
     for folder in names(private).filter(|path| is_of_share(path)) {
         names(&folder).for_each(|part| drop(fs::remove_file(part)));
         let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Creates a folder that only this user can read, if it is not there. That of another user is refused.
+fn make_own_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = fs::symlink_metadata(path)?;
+            if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() {
+                return Ok(());
+            }
+            let sentence = "it belongs to another user; choose another place with --scratch";
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, sentence))
+        }
+        made => made,
     }
 }
 

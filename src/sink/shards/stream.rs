@@ -69,12 +69,6 @@ impl TarStream {
         Ok(Self { sender: Mutex::new(Some(sender)), room, is_closed, fault, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Whether the stream can be written, as far as it is known.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        !self.is_closed() && self.fault.get().is_none()
-    }
-
     /// Whether the reader has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {

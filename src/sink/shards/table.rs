@@ -29,8 +29,11 @@ const MAX_GROUP_ROWS: usize = 100_000;
 /// Bytes of images after which a row group ends. Readers hold a group in memory.
 const MAX_GROUP_IMAGE_BYTES: u64 = 96 << 20;
 
-/// The column with the key of the sample that a row tries again (`--retry-failed`).
-pub const RETRY_COLUMN: &str = "retry_of";
+/// The columns with the key of the row that a row tries again (`--retry-failed`), and with the shard of that row.
+const RETRY_COLUMNS: [&str; 2] = ["retry_of", "retry_of_shard"];
+
+/// The key of the metadata of the file that says which columns are those of the list.
+const METADATA_KEY: &str = "fetchimg";
 
 /// A row of the table, read from the line of its record.
 #[derive(Debug, Deserialize)]
@@ -67,6 +70,16 @@ pub struct TableRow {
     exif: Option<Box<RawValue>>,
     #[serde(default)]
     sha256: Option<String>,
+    #[serde(default)]
+    md5: Option<String>,
+    #[serde(default)]
+    sha1: Option<String>,
+    #[serde(default)]
+    sha512: Option<String>,
+    #[serde(default)]
+    blake3: Option<String>,
+    #[serde(default)]
+    phash: Option<String>,
     #[serde(default)]
     final_url: Option<String>,
     #[serde(default)]
@@ -233,7 +246,7 @@ const fn column(
 }
 
 /// The columns of img2dataset, in its order, then ours.
-const FIXED_COLUMNS: [FixedColumn; 26] = [
+const FIXED_COLUMNS: [FixedColumn; 27] = [
     column("key", ColumnType::Text, |row, _| Cell::Text((&*row.key).into())),
     column("url", ColumnType::Text, |row, _| Cell::Text((&*row.url).into())),
     column("caption", ColumnType::Text, |row, layout| {
@@ -262,10 +275,20 @@ const FIXED_COLUMNS: [FixedColumn; 26] = [
         Status::Success => Cell::text(row.path.as_deref()),
         _ => Cell::Null,
     }),
-    column(RETRY_COLUMN, ColumnType::Text, |row, _| Cell::of(row.extra.get(RETRY_COLUMN), ColumnType::Text)),
+    column(RETRY_COLUMNS[0], ColumnType::Text, |row, layout| layout.retried(row, RETRY_COLUMNS[0])),
+    column(RETRY_COLUMNS[1], ColumnType::Text, |row, layout| layout.retried(row, RETRY_COLUMNS[1])),
     column("url_hash", ColumnType::Text, |row, _| Cell::text(row.url_hash.as_deref())),
     column("offset", ColumnType::Int64, |row, _| Cell::integer(row.image.and_then(|(at, _)| i64::try_from(at).ok()))),
     column("length", ColumnType::Int64, |row, _| Cell::integer(row.image.and_then(|(_, n)| i64::try_from(n).ok()))),
+];
+
+/// The columns of digests that a table has if they are asked for (`--hash`, `--phash`).
+const DIGEST_COLUMNS: [FixedColumn; 5] = [
+    column("md5", ColumnType::Text, |row, _| Cell::text(row.md5.as_deref())),
+    column("sha1", ColumnType::Text, |row, _| Cell::text(row.sha1.as_deref())),
+    column("sha512", ColumnType::Text, |row, _| Cell::text(row.sha512.as_deref())),
+    column("blake3", ColumnType::Text, |row, _| Cell::text(row.blake3.as_deref())),
+    column("phash", ColumnType::Text, |row, _| Cell::text(row.phash.as_deref())),
 ];
 
 /// Fixed columns at the end that say where an image is in the tar file.
@@ -280,32 +303,58 @@ pub struct Layout {
     pub caption_column: Option<String>,
     /// The other columns of the list, with their types.
     pub list_columns: Vec<(Arc<str>, ColumnType)>,
+    /// Whether the rows are tried again: they have [`RETRY_COLUMNS`] beside the columns of the list.
+    pub is_retry: bool,
+    /// The digests beside the SHA-256 that are columns.
+    pub digests: Vec<&'static str>,
 }
 
 impl Layout {
-    fn fixed(&self) -> &'static [FixedColumn] {
+    /// The columns that have the same names in every set, and those that are asked for.
+    fn fixed(&self) -> impl Iterator<Item = &'static FixedColumn> {
         let shown = if self.holds_images { FIXED_COLUMNS.len() - POSITION_COLUMNS } else { FIXED_COLUMNS.len() };
-        &FIXED_COLUMNS[..shown]
+        let digests = DIGEST_COLUMNS.iter().filter(|column| self.digests.contains(&column.name));
+        FIXED_COLUMNS[..shown].iter().chain(digests)
     }
 
     /// The columns of the list that are not among the fixed ones by another name.
     fn others(&self) -> impl Iterator<Item = &(Arc<str>, ColumnType)> {
-        self.list_columns
-            .iter()
-            .filter(|(name, _)| Some(&**name) != self.caption_column.as_deref() && **name != *RETRY_COLUMN)
+        self.list_columns.iter().filter(|(name, _)| {
+            Some(&**name) != self.caption_column.as_deref() && !(self.is_retry && RETRY_COLUMNS.contains(&&**name))
+        })
+    }
+
+    /// The names of these columns in the table: another column may have the name that one has in the list.
+    fn names_of_others(&self) -> Vec<String> {
+        let mut taken = FIXED_COLUMNS.iter().map(|column| column.name.to_owned()).collect::<Vec<_>>();
+        taken.extend(self.digests.iter().copied().chain(["image"]).map(str::to_owned));
+        let fixed = taken.len();
+        for (name, _) in self.others() {
+            let mut free = name.to_string();
+            while taken.contains(&free) {
+                free.insert_str(0, "list_");
+            }
+            taken.push(free);
+        }
+        taken.split_off(fixed)
+    }
+
+    /// What a row says of the row that it tries again.
+    fn retried<'a>(&self, row: &'a TableRow, column: &str) -> Cell<'a> {
+        Cell::of(row.extra.get(column).filter(|_| self.is_retry), ColumnType::Text)
+    }
+
+    /// Says which columns are those of the list, and what they are called there.
+    fn metadata(&self) -> KeyValue {
+        let names = self.names_of_others();
+        let columns = names.iter().zip(self.others().map(|(name, _)| &**name)).collect::<Vec<_>>();
+        KeyValue::new(METADATA_KEY.to_owned(), serde_json::json!({ "list_columns": columns }).to_string())
     }
 
     fn schema(&self) -> Result<TypePtr, ParquetError> {
         let mut fields = Vec::new();
-        let mut names = FIXED_COLUMNS.iter().map(|column| column.name.to_owned()).collect::<Vec<_>>();
-        names.push("image".to_owned());
-        for (name, ty) in self.others() {
-            let mut free = name.to_string();
-            while names.contains(&free) {
-                free.insert_str(0, "list_");
-            }
-            fields.push(field(&free, *ty)?);
-            names.push(free);
+        for (name, (_, ty)) in self.names_of_others().iter().zip(self.others()) {
+            fields.push(field(name, *ty)?);
         }
         for column in self.fixed() {
             fields.push(field(column.name, column.ty)?);
@@ -322,6 +371,7 @@ impl Layout {
 
     fn properties(&self) -> WriterProperties {
         let level = ZstdLevel::try_new(3).unwrap_or_default();
+        let mut metadata = vec![self.metadata()];
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("fetchimg version ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(level))
@@ -333,10 +383,10 @@ impl Layout {
             properties = properties
                 .set_column_compression(bytes.clone(), Compression::UNCOMPRESSED)
                 .set_column_dictionary_enabled(bytes.clone(), false)
-                .set_column_statistics_enabled(bytes, EnabledStatistics::None)
-                .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".to_owned(), features)]));
+                .set_column_statistics_enabled(bytes, EnabledStatistics::None);
+            metadata.push(KeyValue::new("huggingface".to_owned(), features));
         }
-        properties.build()
+        properties.set_key_value_metadata(Some(metadata)).build()
     }
 }
 

@@ -2,17 +2,22 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use super::marker::{Marker, SUFFIX};
+use crate::util::location::Location;
 use crate::util::private_file::remove_if_there;
 use crate::util::run_id;
+use crate::util::store::{Creation, StoreUrl};
 
 /// A place for complete shards.
 #[derive(Debug)]
 pub enum Target {
     /// A folder.
     Folder(ShardFolder),
+    /// A prefix of an object store.
+    Store(StoreUrl),
 }
 
 /// The files of a shard that is complete, and waits to be put in place.
@@ -27,33 +32,82 @@ pub struct CompleteShard<'a> {
 }
 
 impl Target {
-    /// The marker of a shard, if the shard is there.
+    /// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
     ///
     /// # Errors
     /// When the marker cannot be read, or is none of fetchimg.
-    pub fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
+    pub async fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
         match self {
             Self::Folder(folder) => folder.marker(shard),
+            Self::Store(url) => {
+                let (url, shard) = (url.clone(), shard.to_owned());
+                let read = move || read_marker(&Location::Store(url), &shard);
+                tokio::task::spawn_blocking(read).await.unwrap_or_else(|panicked| Err(panicked.into()))
+            }
         }
     }
 
-    /// Puts a shard in place. `replaces`: what is there of it is removed first.
+    /// Puts a shard in place. `replaces`: what is there of it is removed first. Blocks until it is there.
     ///
     /// # Errors
     /// When a file cannot be put in place. The shard does not exist then, or is another one that is whole.
     pub fn commit(&self, shard: &CompleteShard<'_>, replaces: bool) -> io::Result<()> {
         match self {
             Self::Folder(folder) => folder.commit(shard, replaces),
+            Self::Store(url) => commit_to_store(url, shard, replaces),
         }
     }
 
-    /// The path of a file of a shard, for messages and for reading it back.
+    /// The path of a file of a shard, for messages.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.root.join(name),
+            Self::Store(url) => Location::Store(url.clone()).path(name),
         }
     }
+}
+
+/// Puts a shard into a store. Objects appear as a whole or not at all.
+fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) -> io::Result<()> {
+    let store = url.store()?;
+    let marker = format!("{}{SUFFIX}", shard.name);
+    if replaces {
+        // Without its marker the shard does not exist, whenever this run is killed.
+        store.remove(&marker)?;
+    }
+    let put_files = || {
+        let began = Instant::now();
+        shard.files.iter().try_for_each(|(from, name)| store.put_file(name, from))?;
+        tracing::debug!(target: "fetchimg", "Shard {}: put into the store in {:.2} s", shard.name, began.elapsed().as_secs_f64());
+        Ok::<_, io::Error>(())
+    };
+    put_files()?;
+    let text = shard.marker.text()?;
+    match store.create(&marker, text.clone())? {
+        Creation::New => Ok(()),
+        Creation::Exists => {
+            // Another run has made the same shard meanwhile, or this is our own marker, whose answer was lost. Of two
+            // markers, the last one is true.
+            let found = read_marker(&Location::Store(url.clone()), shard.name).ok().flatten();
+            if found.is_some_and(|other| other.has_same_files(&shard.marker)) {
+                return Ok(());
+            }
+            put_files()?;
+            store.put(&marker, text)
+        }
+        // That was said when the set was opened. The run that ends last leaves its marker, as in any other store.
+        Creation::Unsupported => store.put(&marker, text),
+    }
+}
+
+/// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
+///
+/// # Errors
+/// When the marker cannot be read, or is none of fetchimg.
+pub fn read_marker(location: &Location, shard: &str) -> io::Result<Option<Marker>> {
+    let text = location.read(&format!("{shard}{SUFFIX}"))?;
+    text.map_or(Ok(None), |text| Marker::parse(&text))
 }
 
 /// A folder of shards.
@@ -62,7 +116,7 @@ pub struct ShardFolder {
     root: PathBuf,
     /// For files that wait for their names, on the same file system.
     scratch: PathBuf,
-    /// Flush each file to the disk before the marker appears.
+    /// Flush the marker's name to the disk, too.
     fsync: bool,
 }
 
@@ -74,14 +128,7 @@ impl ShardFolder {
     }
 
     fn marker(&self, shard: &str) -> io::Result<Option<Marker>> {
-        match fs::read(self.root.join(format!("{shard}{SUFFIX}"))) {
-            Ok(text) => Ok(Some(
-                serde_json::from_slice(&text)
-                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no marker that fetchimg wrote"))?,
-            )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        read_marker(&Location::Folder(self.root.clone()), shard)
     }
 
     fn commit(&self, shard: &CompleteShard<'_>, replaces: bool) -> io::Result<()> {
@@ -96,18 +143,13 @@ impl ShardFolder {
         remove_if_there(&waiting)?;
         let mut file = File::create_new(&waiting)?;
         file.write_all(&shard.marker.text()?)?;
-        if self.fsync {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         match fs::hard_link(&waiting, &place) {
             Ok(()) => fs::remove_file(&waiting)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Another run has made the same shard meanwhile. Of two markers, the last one is true.
-                let is_same = self.marker(shard.name).ok().flatten().is_some_and(|other| {
-                    let (one, other) = (&other.fetchimg, &shard.marker.fetchimg);
-                    (&one.data, &one.metadata) == (&other.data, &other.metadata)
-                });
-                if is_same {
+                let found = self.marker(shard.name).ok().flatten();
+                if found.is_some_and(|other| other.has_same_files(&shard.marker)) {
                     fs::remove_file(&waiting)?;
                 } else {
                     self.put_files(shard)?;
@@ -117,18 +159,18 @@ impl ShardFolder {
             // The file system has no hard links.
             Err(_) => fs::rename(&waiting, &place)?,
         }
-        self.sync_root()
+        if self.fsync { self.sync_root() } else { Ok(()) }
     }
 
+    /// Puts the files in place, and flushes them to the disk. A marker that survives a loss of power without its files would
+    /// say that the shard is there, so this does not depend on `--fsync`; without it, what a run has not completed is lost.
     fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<()> {
         for (from, name) in &shard.files {
-            if self.fsync {
-                File::open(from)?.sync_all()?;
-            }
             // A second name, so that the file can be put in place once more.
             let waiting = self.waiting(name);
             remove_if_there(&waiting)?;
             fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
+            File::open(&waiting)?.sync_all()?;
             fs::rename(&waiting, self.root.join(name))?;
             // Where both are names of one file already, the system does nothing.
             remove_if_there(&waiting)?;
@@ -142,29 +184,22 @@ impl ShardFolder {
     }
 
     fn sync_root(&self) -> io::Result<()> {
-        if self.fsync { File::open(&self.root)?.sync_all() } else { Ok(()) }
+        File::open(&self.root)?.sync_all()
     }
 }
 
-/// The names of the shards that a folder has, in order.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn shard_names(root: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(shard) = name.strip_suffix(SUFFIX).filter(|shard| !shard.starts_with('.')) {
-            names.push(shard.to_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
+/// The names of the shards among the files of a set.
+#[must_use]
+pub fn shard_names(files: &[String]) -> Vec<String> {
+    let shards = files.iter().filter_map(|name| name.strip_suffix(SUFFIX)).filter(|shard| !shard.starts_with('.'));
+    shards.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::marker::{Counts, Origin, StoredFile};
+    use std::path::Path;
+
     use super::*;
 
     fn shard(dir: &Path, text: &str) -> CompleteShard<'static> {
@@ -183,12 +218,13 @@ mod tests {
         let (root, scratch) = (dir.path().join("set"), dir.path().join("scratch"));
         fs::create_dir(&root).and_then(|()| fs::create_dir(&scratch)).expect("folders");
         let target = Target::Folder(ShardFolder::new(root.clone(), scratch.clone(), true));
-        assert_eq!(target.marker("a").expect("read"), None);
+        let location = Location::Folder(root.clone());
+        assert_eq!(read_marker(&location, "a").expect("read"), None);
         for (text, replaces) in [("one", false), ("one", false), ("three", false), ("one", false), ("two", true)] {
             let shard = shard(&scratch, text);
             target.commit(&shard, replaces).expect("committed");
             assert_eq!(fs::read_to_string(root.join("a.tar")).expect("read"), text);
-            let marker = target.marker("a").expect("read").expect("a marker");
+            let marker = read_marker(&location, "a").expect("read").expect("a marker");
             assert_eq!(marker.fetchimg, shard.marker.fetchimg, "{text}");
         }
         let left = fs::read_dir(&scratch)
@@ -196,8 +232,16 @@ mod tests {
             .flatten()
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "new"));
         assert_eq!(left.count(), 0);
-        assert_eq!(shard_names(&root).expect("read"), ["a"]);
+        assert_eq!(shard_names(&location.names().expect("read")), ["a"]);
+        let marker = fs::read(root.join("a_stats.json")).expect("read");
+        for torn in [0, 1, 50, marker.len() - 3] {
+            fs::write(root.join("a_stats.json"), &marker[..torn]).expect("written");
+            assert_eq!(read_marker(&location, "a").expect("read"), None, "{torn} bytes");
+        }
+        let shard = shard(&scratch, "four");
+        target.commit(&shard, false).expect("committed");
+        assert_eq!(read_marker(&location, "a").expect("read"), Some(shard.marker));
         fs::write(root.join("a_stats.json"), "{}").expect("written");
-        target.marker("a").expect_err("it is no marker");
+        read_marker(&location, "a").expect_err("it is no marker");
     }
 }

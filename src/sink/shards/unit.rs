@@ -77,7 +77,10 @@ impl Scratch {
 pub fn remove_abandoned(folder: &Path, name: &str) {
     let is_of_shard = |stem: &str| match stem.strip_prefix(name) {
         Some("") => true,
-        Some(rest) => rest.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())),
+        // The identifier of a run that made the shard at the same time as another one.
+        Some(rest) => {
+            rest.strip_prefix('-').is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        }
         None => false,
     };
     for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -173,6 +176,8 @@ pub struct Conditions<'a> {
     pub boot: &'a str,
     /// What is left of the shard is removed (`--overwrite`).
     pub begins_anew: bool,
+    /// What is left of the shard is removed if it was made with other options: no list has rows for it any more.
+    pub gives_way: bool,
     /// Other runs may be making the same shard.
     pub is_shared: bool,
 }
@@ -272,9 +277,13 @@ impl Unit {
             unwritten: Vec::new(),
         };
         match found {
-            Some(found) if found.settings != header.settings => return Err(UnitError::OtherOrigin),
-            Some(_) => files.recover(&mut state, first.len() as u64, reader, &row_of)?,
-            None => {
+            Some(found) if found.settings != header.settings && !conditions.gives_way => {
+                return Err(UnitError::OtherOrigin);
+            }
+            Some(found) if found.settings == header.settings => {
+                files.recover(&mut state, first.len() as u64, reader, &row_of)?;
+            }
+            _ => {
                 files.tar.set_len(0)?;
                 files.log.set_len(0)?;
                 files.unwritten = serde_json::to_vec(&header).map_err(io::Error::from)?;
@@ -384,14 +393,18 @@ impl Unit {
         if first == row { None } else { state.image(first) }
     }
 
-    /// Takes the final record of a row. A row that was interrupted is not settled.
+    /// Takes the final record of a row. A row that was interrupted, or that could not be stored, is not settled: the shard
+    /// waits for the next run.
     ///
     /// # Errors
     /// When the log cannot be written.
     pub fn settle(&self, row: u64, record: &Record, line: &[u8]) -> io::Result<()> {
         let mut state = lock(&self.state);
         match &record.outcome {
-            Outcome::Failed(failed) if failed.ends_run || failed.error == ErrorKind::Interrupted.name() => {
+            Outcome::Failed(failed)
+                if failed.ends_run
+                    || [ErrorKind::Interrupted, ErrorKind::Disk].iter().any(|kind| failed.error == kind.name()) =>
+            {
                 return Ok(());
             }
             Outcome::Saved(saved) => {
@@ -449,6 +462,12 @@ impl Unit {
             columns: state.columns,
             rows: state.rows,
         }))
+    }
+
+    /// The number of rows that were admitted.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        lock(&self.state).admitted
     }
 
     /// The digest of the rows that were admitted.

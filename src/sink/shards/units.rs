@@ -6,6 +6,21 @@ use std::num::NonZeroU64;
 /// `--shard-size`: rows of the list for each shard.
 pub const DEFAULT_SHARD_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(9_999);
 
+/// Begins the names of shards with rows that are tried again (`--retry-failed`). No list has shards with such names.
+const RETRY_PREFIX: &str = "retry-";
+
+/// Whether a shard of this name has rows that are tried again.
+#[must_use]
+pub fn is_retry_name(name: &str) -> bool {
+    name.starts_with(RETRY_PREFIX)
+}
+
+/// The number in the name of a shard with rows that are tried again.
+#[must_use]
+pub fn retry_number(name: &str) -> Option<u64> {
+    name.strip_prefix(RETRY_PREFIX)?.parse().ok()
+}
+
 /// One of the equal shares of a list (`--slice`): every `count`th shard, from number `number` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
@@ -35,17 +50,19 @@ impl fmt::Display for Slice {
 pub struct Units {
     /// Rows of each shard but the last.
     pub size: NonZeroU64,
-    /// The number of the first shard.
-    pub first: u64,
     /// The whole list is one shard of this name (`--shard`).
     pub name: Option<String>,
     /// Only the shards of this share are made (`--slice`).
     pub slice: Option<Slice>,
+    /// The rows are tried again (`--retry-failed`), in shards with names of their own: the numbers of those that are there
+    /// already, in order. These are passed over, so that a shard which a killed run has begun gets the same rows again,
+    /// whichever others that run has completed.
+    pub retries: Option<Vec<u64>>,
 }
 
 impl Default for Units {
     fn default() -> Self {
-        Self { size: DEFAULT_SHARD_SIZE, first: 0, name: None, slice: None }
+        Self { size: DEFAULT_SHARD_SIZE, name: None, slice: None, retries: None }
     }
 }
 
@@ -65,7 +82,12 @@ impl Units {
     /// The name of a shard: five digits, or what `--shard` says.
     #[must_use]
     pub fn name(&self, number: u64) -> String {
-        self.name.clone().unwrap_or_else(|| format!("{:05}", self.first + number))
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let Some(taken) = &self.retries else { return format!("{number:05}") };
+        let free = taken.iter().fold(number, |free, taken| if *taken <= free { free + 1 } else { free });
+        format!("{RETRY_PREFIX}{free:05}")
     }
 
     /// Whether this run makes the shard.
@@ -115,10 +137,14 @@ mod tests {
 
     #[test]
     fn names_sort_as_their_numbers_do() {
-        let units = Units { first: 3, ..Units::default() };
-        assert_eq!([0, 96].map(|number| units.name(number)), ["00003", "00099"]);
-        let named = Units { name: Some("a".into()), ..Units::default() };
-        assert_eq!((named.number(12_345), named.row(12_345), named.name(0)), (0, 12_345, "a".to_owned()));
+        let units = Units::default();
+        assert_eq!([0, 96].map(|number| units.name(number)), ["00000", "00096"]);
+        let again = Units { retries: Some(vec![0, 2, 3, 7]), ..Units::default() };
+        let names = ["retry-00001", "retry-00004", "retry-00005", "retry-00006", "retry-00008", "retry-00009"];
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|number| again.name(number)), names);
+        assert_eq!(names.map(retry_number)[1..3], [Some(4), Some(5)]);
+        let whole = Units { name: Some("a".into()), ..Units::default() };
+        assert_eq!((whole.number(12_345), whole.row(12_345), whole.name(0)), (0, 12_345, "a".to_owned()));
         let digits = |size| Units { size: NonZeroU64::new(size).expect("not zero"), ..Units::default() }.row_digits();
         assert_eq!([1, 10, 10_000, 10_001, 1_000_000].map(digits), [4, 4, 4, 5, 6]);
     }

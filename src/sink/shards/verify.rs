@@ -2,19 +2,20 @@
 //! the number of rows.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _};
-use std::path::Path;
 
 use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest as _, Sha256};
 
 use super::OutputFormat;
 use super::marker::{Marker, SUFFIX, StoredFile};
+use super::set::{FILE, SetInfo};
 use super::tar::{self, TarEnd};
-use super::target::shard_names;
+use super::target::{read_marker, shard_names};
+use super::units::is_retry_name;
 use crate::record::hex;
 use crate::util::human::Count;
+use crate::util::location::Location;
 use crate::util::private_file;
 
 /// What is wrong with a shard, and what to do about it.
@@ -39,19 +40,30 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at all shards in a folder.
+/// Looks at all shards of a set.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn verify(root: &Path) -> io::Result<Verdict> {
+/// When its folder or its prefix cannot be read.
+pub fn verify(root: &Location) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let names = shard_names(root)?;
+    let files = root.names()?;
+    let names = shard_names(&files);
+    let set_file = match SetInfo::read(root) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some("it is missing; the command that makes the set writes it anew".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    verdict.findings.extend(set_file.map(|what| Finding { name: FILE.to_owned(), what }));
     for name in &names {
         verdict.shards += 1;
         let mut find = |what: String| verdict.findings.push(Finding { name: name.clone(), what });
-        let marker = match fs::read(root.join(format!("{name}{SUFFIX}"))).map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(marker)) => marker,
-            Ok(Err(_)) => {
+        let marker = match read_marker(root, name) {
+            Ok(Some(marker)) => marker,
+            Ok(None) => {
+                find(format!("its marker is empty or torn, so the shard is no part of the set; {}", maker(name)));
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
                 continue;
             }
@@ -63,43 +75,55 @@ pub fn verify(root: &Path) -> io::Result<Verdict> {
         match look_at(root, &marker) {
             Ok(None) => {}
             Ok(Some(what)) => find(format!("{what}; {}", remedy(name))),
-            Err(error) => find(format!("it cannot be read: {error}")),
+            Err(error) => find(format!("it cannot be read: {error}; {}", remedy(name))),
         }
         verdict.rows += marker.count;
         verdict.samples += marker.successes;
     }
     let known = names.into_iter().collect::<BTreeSet<_>>();
-    for name in file_names(root)? {
+    for name in files {
         let shard = name.strip_suffix(".tar").or_else(|| name.strip_suffix(".parquet"));
-        if shard.is_some_and(|shard| !shard.starts_with('.') && !known.contains(shard)) {
-            let what = "it has no marker, so it is no part of the set; the same command makes its shard".to_owned();
+        if let Some(shard) = shard.filter(|shard| !shard.starts_with('.') && !known.contains(*shard)) {
+            let what = format!("it has no marker, so it is no part of the set; {}", what_of_stray(shard));
             verdict.findings.push(Finding { name, what });
         }
     }
-    for name in file_names(&root.join(private_file::FOLDER).join("shards")).unwrap_or_default() {
-        if let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) {
-            let what = "it is not complete; the same command goes on with it".to_owned();
-            verdict.findings.push(Finding { name: shard.to_owned(), what });
-        }
+    let scratch = root.folder().map(|root| Location::Folder(root.join(private_file::FOLDER).join("shards")));
+    for name in scratch.and_then(|scratch| scratch.names().ok()).unwrap_or_default() {
+        let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) else { continue };
+        let what = if is_retry_name(shard) {
+            "it is not complete; --retry-failed goes on with it"
+        } else {
+            "it is not complete; the same command goes on with it"
+        };
+        verdict.findings.push(Finding { name: shard.to_owned(), what: what.to_owned() });
     }
     Ok(verdict)
 }
 
-fn remedy(name: &str) -> String {
-    format!("remove {name}{SUFFIX}, and the same command makes the shard anew")
+/// What makes a shard anew that does not exist.
+fn maker(name: &str) -> &'static str {
+    if is_retry_name(name) { "--retry-failed fetches its rows again" } else { "the same command makes the shard anew" }
 }
 
-fn file_names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
+fn remedy(name: &str) -> String {
+    format!("remove {name}{SUFFIX}, and {}", maker(name))
+}
+
+/// What to do with a data file or a table without a marker.
+fn what_of_stray(shard: &str) -> &'static str {
+    if is_retry_name(shard) {
+        "remove it: --retry-failed fetches its rows again"
+    } else if shard.len() >= 5 && shard.bytes().all(|byte| byte.is_ascii_digit()) {
+        "the same command makes its shard, unless the list has ended before it: then remove it"
+    } else {
+        "a run with --shard of its name makes its shard; if there is none, move the file away, because readers of all \
+         files take it for a part"
     }
-    names.sort();
-    Ok(names)
 }
 
 /// What is wrong with a shard, if something is.
-fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let origin = &marker.fetchimg;
     for stored in [Some(&origin.data), origin.metadata.as_ref()].into_iter().flatten() {
         if let Some(what) = compare(root, stored)? {
@@ -107,8 +131,10 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
         }
     }
     let table = origin.metadata.as_ref().unwrap_or(&origin.data);
-    let file = File::open(root.join(&table.name))?;
-    let rows = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(io::Error::other)?;
+    let file = root.open(&table.name)?;
+    let Ok(rows) = ParquetMetaDataReader::new().parse_and_finish(&file) else {
+        return Ok(Some(format!("{} is no Parquet file", table.name)));
+    };
     let rows = u64::try_from(rows.file_metadata().num_rows()).unwrap_or(0);
     if rows != marker.count {
         return Ok(Some(format!(
@@ -124,10 +150,10 @@ fn look_at(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
+fn look_at_tar(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
     let name = &marker.fetchimg.data.name;
-    let file = File::open(root.join(name))?;
-    let length = file.metadata()?.len();
+    let file = root.open(name)?;
+    let length = file.length()?;
     let (mut records, mut files) = (0, BTreeSet::new());
     let mut twice = None;
     let end = tar::walk(&mut BufReader::new(file), length, |entry| {
@@ -147,13 +173,13 @@ fn look_at_tar(root: &Path, marker: &Marker) -> io::Result<Option<String>> {
 }
 
 /// Compares a file with what its marker says.
-fn compare(root: &Path, stored: &StoredFile) -> io::Result<Option<String>> {
+fn compare(root: &Location, stored: &StoredFile) -> io::Result<Option<String>> {
     let StoredFile { name, bytes, sha256 } = stored;
-    let mut file = match File::open(root.join(name)) {
+    let mut file = match root.open(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{name} is missing"))),
         opened => opened?,
     };
-    let length = file.metadata()?.len();
+    let length = file.length()?;
     if length != *bytes {
         return Ok(Some(format!("{name} has {} bytes, and the marker says {}", Count(length), Count(*bytes))));
     }

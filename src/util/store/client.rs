@@ -1,0 +1,376 @@
+//! The requests to a store.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use object_store::path::Path as Key;
+use object_store::{
+    Error, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    Result,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::environment::{self, Patience};
+use super::failure::{self, Context};
+use super::{Creation, StoreUrl};
+use crate::util::lock;
+
+/// The bytes of a part of an upload, if the file is not too long for parts of this size. Smaller files are put as a whole.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Parts of an upload, at most: S3 takes 10,000.
+const MAX_PARTS: u64 = 9_000;
+
+/// Parts of [`PART_BYTES`] that are in memory at the same time, over all uploads.
+const MAX_PARTS_IN_MEMORY: u32 = 4;
+
+/// Attempts at what the client library does not repeat by itself: the creation of an object, and whole uploads.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// The time before the second attempt. It doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// A prefix of a bucket, or all of it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    url: StoreUrl,
+    /// Gives up soon: until a first answer has come, what is wrong is the configuration and not the weather.
+    hasty: Arc<dyn ObjectStore>,
+    /// Made when it is needed.
+    patient: OnceLock<Arc<dyn ObjectStore>>,
+    has_answered: AtomicBool,
+    prefix: Arc<str>,
+    context: Context,
+    room: Arc<Semaphore>,
+    /// The thread of the requests; `None` only while the last clone is dropped.
+    runtime: Option<Runtime>,
+}
+
+// The clients know the credentials.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+impl Inner {
+    fn patient(&self) -> &Arc<dyn ObjectStore> {
+        self.patient.get_or_init(|| {
+            // The environment is that with which the other one was made.
+            let built = environment::build(&self.url, Patience::Patient);
+            built.map_or_else(|_| Arc::clone(&self.hasty), |(patient, _)| patient)
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // It may be dropped within another runtime, which must not wait for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store {
+    /// A connection to a store. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the configuration of the environment is not complete or contradicts itself.
+    pub fn connect(url: &StoreUrl) -> io::Result<Self> {
+        // The library makes its TLS settings from that of the process. A program that has chosen one keeps it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let invalid = |sentence: String| io::Error::new(io::ErrorKind::InvalidInput, sentence);
+        let (hasty, context) = environment::build(url, Patience::Hasty).map_err(invalid)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .thread_name("store")
+            .enable_all()
+            .build()?;
+        let room = Arc::new(Semaphore::new(MAX_PARTS_IN_MEMORY as usize));
+        let (has_answered, prefix) = (AtomicBool::new(false), url.path().into());
+        // Not a clone, which would hold this connection.
+        let url = StoreUrl { store: Arc::default(), ..url.clone() };
+        let (patient, runtime) = (OnceLock::new(), Some(runtime));
+        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, runtime };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The content of an object.
+    ///
+    /// # Errors
+    /// When it is not there ([`io::ErrorKind::NotFound`]), or cannot be read.
+    pub fn get(&self, name: &str) -> io::Result<Vec<u8>> {
+        let key = self.key(name)?;
+        let got = self.ask(|store| Box::pin(async move { store.get(&key).await?.bytes().await }));
+        got.map(Vec::from).map_err(|error| self.explained(&error))
+    }
+
+    /// The size of an object in bytes, and the entity tag of its version.
+    ///
+    /// # Errors
+    /// When it is not there ([`io::ErrorKind::NotFound`]), or cannot be read.
+    pub fn look_at(&self, name: &str) -> io::Result<(u64, Option<String>)> {
+        let key = self.key(name)?;
+        let found = self.ask(|store| Box::pin(async move { store.head(&key).await }));
+        found.map(|found| (found.size, found.e_tag)).map_err(|error| self.explained(&error))
+    }
+
+    /// Some of the bytes of an object, if it is still that version.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is another version.
+    pub fn range(&self, name: &str, range: Range<u64>, version: Option<&str>) -> io::Result<Vec<u8>> {
+        let key = self.key(name)?;
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            if_match: version.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let got = self.ask(|store| Box::pin(async move { store.get_opts(&key, options).await?.bytes().await }));
+        got.map(Vec::from).map_err(|error| match error {
+            Error::Precondition { .. } => io::Error::other("it was replaced while it was read"),
+            error => self.explained(&error),
+        })
+    }
+
+    /// The names of the objects right below the prefix.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let prefix = Key::parse(&*self.inner.prefix).map_err(io::Error::other)?;
+        let listed = self.ask(|store| Box::pin(async move { store.list_with_delimiter(Some(&prefix)).await }));
+        let objects = listed.map_err(|error| self.explained(&error))?.objects;
+        Ok(objects.into_iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
+    }
+
+    /// Creates an object where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(&self, name: &str, content: Vec<u8>) -> io::Result<Creation> {
+        let key = self.key(name)?;
+        let payload = PutPayload::from(content);
+        let mut wait = FIRST_WAIT;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let (key, payload) = (key.clone(), payload.clone());
+            let put = self.ask(|store| Box::pin(async move { store.put_opts(&key, payload, options).await }));
+            let Err(error) = put else { return Ok(Creation::New) };
+            // The library does not repeat it when an answer is lost, because the object may be there already. That is for
+            // the caller to find out.
+            let is_to_be_repeated = failure::is_conflict(&error) || failure::is_lost(&error);
+            match error {
+                _ if is_to_be_repeated && attempt < MAX_ATTEMPTS => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+                Error::AlreadyExists { .. } | Error::Precondition { .. } => return Ok(Creation::Exists),
+                Error::NotImplemented { .. } | Error::NotSupported { .. } => return Ok(Creation::Unsupported),
+                error if failure::is_unsupported(&error) => return Ok(Creation::Unsupported),
+                error => return Err(self.explained(&error)),
+            }
+        }
+    }
+
+    /// Puts an object, in place of the one that is there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, name: &str, content: Vec<u8>) -> io::Result<()> {
+        let key = self.key(name)?;
+        let put = self.ask(|store| Box::pin(async move { store.put(&key, content.into()).await }));
+        put.map(drop).map_err(|error| self.explained(&error))
+    }
+
+    /// Puts a file as an object, in place of the one that is there: in parts, if it is long, of which only a few are in
+    /// memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the object cannot be written. Then nothing of it is left in the store, unless the
+    /// store does not answer at all.
+    pub fn put_file(&self, name: &str, path: &Path) -> io::Result<()> {
+        let key = self.key(name)?;
+        let mut wait = FIRST_WAIT;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            let put = if length <= PART_BYTES {
+                let payload = read_part(&file, length)?;
+                let key = key.clone();
+                self.ask(|store| Box::pin(async move { store.put(&key, payload).await.map(drop) }))
+            } else {
+                self.put_parts(&key, &file, length)?
+            };
+            match put {
+                Ok(()) => return Ok(()),
+                // The answer to the last request was lost, and the upload was complete when it was sent again.
+                Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_ATTEMPTS => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+                Err(error) => return Err(self.explained(&error)),
+            }
+        }
+    }
+
+    /// Puts a file in parts. The outer error is that of the file.
+    fn put_parts(&self, key: &Key, file: &File, length: u64) -> io::Result<Result<()>> {
+        let part_bytes = PART_BYTES.max(length.div_ceil(MAX_PARTS).next_multiple_of(1 << 20));
+        let weight = u32::try_from(part_bytes.div_ceil(PART_BYTES)).unwrap_or(u32::MAX).min(MAX_PARTS_IN_MEMORY);
+        let begun = {
+            let key = key.clone();
+            self.ask(|store| Box::pin(async move { store.put_multipart(&key).await }))
+        };
+        let mut upload = match begun {
+            Ok(upload) => upload,
+            Err(error) => return Ok(Err(error)),
+        };
+        let sent = self.send_parts(&mut *upload, file, (length, part_bytes), weight);
+        let (mut upload, sent) = match sent {
+            Ok(Ok(())) => self.wait(async move {
+                let completed = upload.complete().await.map(drop);
+                (upload, completed)
+            })?,
+            Ok(Err(error)) => (upload, Err(error)),
+            Err(error) => {
+                self.wait(async move { upload.abort().await })?.ok();
+                return Err(error);
+            }
+        };
+        if sent.is_err() {
+            // What was given up would be kept, and paid for, unseen.
+            let aborted = self.wait(async move { upload.abort().await })?;
+            if let Err(error) = aborted.map_err(|error| self.explained(&error)) {
+                tracing::debug!(target: "fetchimg", "An upload that was given up may have left parts in the store: {error}");
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends the parts of an upload, some of them at the same time, and waits for all.
+    fn send_parts(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        file: &File,
+        (length, part_bytes): (u64, u64),
+        weight: u32,
+    ) -> io::Result<Result<()>> {
+        let failure = Arc::<Mutex<Option<Error>>>::default();
+        let mut parts = Vec::<JoinHandle<()>>::new();
+        let mut left = length;
+        let mut read = Ok(());
+        while left > 0 && lock(&failure).is_none() {
+            let room = Arc::clone(&self.inner.room);
+            // The semaphore is never closed.
+            let permit = self.wait(async move { room.acquire_many_owned(weight).await.ok() })?;
+            let count = left.min(part_bytes);
+            let payload = match read_part(file, count) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    read = Err(error);
+                    break;
+                }
+            };
+            left -= count;
+            let (part, failure) = (upload.put_part(payload), Arc::clone(&failure));
+            parts.retain(|part| !part.is_finished());
+            parts.push(self.runtime().spawn(async move {
+                if let Err(error) = part.await {
+                    lock(&failure).get_or_insert(error);
+                }
+                drop(permit);
+            }));
+        }
+        self.wait(async move {
+            for part in parts {
+                // A panic is found by its part that is missing when the upload is completed.
+                let _ = part.await;
+            }
+        })?;
+        read?;
+        Ok(lock(&failure).take().map_or(Ok(()), Err))
+    }
+
+    /// Removes an object, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        let key = self.key(name)?;
+        match self.ask(|store| Box::pin(async move { store.delete(&key).await })) {
+            Ok(()) => Ok(()),
+            Err(error) => match self.explained(&error) {
+                error if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn key(&self, name: &str) -> io::Result<Key> {
+        let prefix = &self.inner.prefix;
+        let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        Key::parse(key).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
+    }
+
+    /// Sends a request, and waits for its end.
+    fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<T>>,
+    ) -> Result<T> {
+        let inner = &self.inner;
+        let has_answered = inner.has_answered.load(Ordering::Relaxed);
+        let store = if has_answered { inner.patient() } else { &inner.hasty };
+        let answer = self.wait(request(Arc::clone(store)));
+        let answer = answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?;
+        if !has_answered && (answer.is_ok() || answer.as_ref().is_err_and(failure::is_answer)) {
+            inner.has_answered.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Waits for a future that runs on the thread of the store.
+    fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.runtime().spawn(async move {
+            // The caller waits for it.
+            let _ = sender.send(future.await);
+        });
+        receiver.recv().map_err(|_| io::Error::other("a request to the store has panicked"))
+    }
+
+    fn runtime(&self) -> &Runtime {
+        // Only taken when the last clone is dropped.
+        self.inner.runtime.as_ref().unwrap_or_else(|| unreachable!("the store is in use"))
+    }
+
+    fn explained(&self, error: &Error) -> io::Error {
+        self.inner.context.explain(error)
+    }
+}
+
+fn read_part(mut file: &File, count: u64) -> io::Result<PutPayload> {
+    let mut bytes = vec![0; usize::try_from(count).map_err(io::Error::other)?];
+    file.read_exact(&mut bytes)?;
+    Ok(Bytes::from(bytes).into())
+}
