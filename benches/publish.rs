@@ -52,7 +52,7 @@ fn main() -> Result<()> {
     let (mut files, mut bytes, mut rounds, mut folders) = (5_000, 25_000, 7, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().ok_or("a number is missing")?.parse::<usize>().map_err(Box::from);
+        let mut number = || -> Result<usize> { Ok(words.next().ok_or("a number is missing")?.parse()?) };
         match &*word {
             // What cargo adds.
             "--bench" => {}

@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{command_line, habits};
-use crate::{fetch, http, input, naming, run, sink};
+use crate::{fetch, http, input, naming, progress, run, sink};
 
 /// Example command lines and what each does, for the end of the help and of the man page.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -488,7 +488,7 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output and logging")]
     pub verbose: u8,
 
-    /// What to show during the run; auto: a bar on a terminal, log lines otherwise; none: only errors
+    /// What to show during the run; auto: a bar on a terminal, log lines otherwise; none: only errors (and --heartbeat)
     #[arg(long, value_name = "WHAT", default_value = "auto", help_heading = "Output and logging")]
     pub progress: ProgressChoice,
 
@@ -503,6 +503,33 @@ pub struct Args {
     /// Print the report as JSON on standard output
     #[arg(long, help_heading = "Output and logging")]
     pub json: bool,
+
+    /// After this time without a line on standard error, log that the run goes on; 0: never; not on a terminal
+    ///
+    /// Schedulers end tasks that are silent for too long. The line tells how many rows are done and left, their rate, and
+    /// how many failed. --quiet leaves it out, --progress none does not.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = progress::DEFAULT_HEARTBEAT.as_secs_f64(), help_heading = "Output and logging")]
+    pub heartbeat: f64,
+
+    /// Write numbers of the run to FILE, for Prometheus: at the beginning, every ten seconds, and at the end
+    ///
+    /// FILE is replaced as a whole, so that a reader never finds half of it. The node exporter of Prometheus reads such
+    /// files, if their names end in .prom.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output and logging", conflicts_with = "dry_run")]
+    pub metrics: Option<PathBuf>,
+
+    /// Exit with status 0 instead of 1 if fewer rows than this share failed, such as 0.05
+    ///
+    /// The share is that of failed rows in all rows that have a record, those of skipped rows included. Engines often take
+    /// any other status than 0 for a crash, and run the task again.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        allow_negative_numbers = true,
+        help_heading = "Output and logging",
+        conflicts_with = "sample"
+    )]
+    pub ok_if_failed_below: Option<f64>,
 }
 
 /// `--output-format`.

@@ -17,13 +17,30 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::args::LogFormat;
-use crate::progress::{ProgressMode, Screen};
+use crate::progress::{HEARTBEAT_TARGET, ProgressMode, Screen};
 use crate::run::ROW_FAILED;
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// Of fetchimg's own log.
+    own: LevelFilter,
+    /// Of the line that says that the run goes on.
+    heartbeat: LevelFilter,
+}
+
+impl Levels {
+    /// The levels for this verbosity (see [`level`]). With `beats`, the heartbeat is logged whatever else is.
+    #[must_use]
+    pub const fn of(verbosity: i8, progress: ProgressMode, beats: bool) -> Self {
+        let own = level(verbosity, progress);
+        Self { own, heartbeat: if beats { LevelFilter::INFO } else { own } }
+    }
+}
 
 /// The level of fetchimg's own log. `verbosity` is -1 for errors only, 0 for the usual log, 1 for details and 2 for each
 /// request and its answer.
-#[must_use]
-pub const fn level(verbosity: i8, progress: ProgressMode) -> LevelFilter {
+const fn level(verbosity: i8, progress: ProgressMode) -> LevelFilter {
     match (verbosity, progress) {
         (..=-1, _) => LevelFilter::ERROR,
         // The bar replaces the log line of each image.
@@ -44,7 +61,7 @@ pub fn groups_failures(verbosity: i8, progress: ProgressMode, format: LogFormat)
 
 /// Starts the log. `RUST_LOG` overrides the level, and is the only way to the log of the libraries. With
 /// `leaves_out_failures`, failed rows have no lines.
-pub fn start(level: LevelFilter, leaves_out_failures: bool, format: LogFormat, screen: Screen) {
+pub fn start(levels: Levels, leaves_out_failures: bool, format: LogFormat, screen: Screen) {
     let filter = match directives() {
         Some(list) => parse_directives(&list),
         // hickory warns about every malformed packet, which is harmless, and quotes text from outside.
@@ -54,9 +71,10 @@ pub fn start(level: LevelFilter, leaves_out_failures: bool, format: LogFormat, s
             // It says which requests to a store are repeated, and why.
             .with_target(
                 "object_store",
-                if level >= LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::WARN },
+                if levels.own >= LevelFilter::DEBUG { LevelFilter::INFO } else { LevelFilter::WARN },
             )
-            .with_target(TARGET, level),
+            .with_target(TARGET, levels.own)
+            .with_target(HEARTBEAT_TARGET, levels.heartbeat),
     };
     let is_wanted = filter_fn(move |event| !leaves_out_failures || event.name() != ROW_FAILED);
     let timer = ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".into());
@@ -98,7 +116,7 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        if metadata.target() != TARGET {
+        if ![TARGET, HEARTBEAT_TARGET].contains(&metadata.target()) {
             return self.others.format_event(context, writer, event);
         }
         let (dim, plain) = if writer.has_ansi_escapes() { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };

@@ -20,6 +20,7 @@ use console::Term;
 
 use self::args::Args;
 use self::config::{Config, LogOptions};
+use self::logging::Levels;
 use self::signals::Signals;
 use crate::progress::{Display, Screen, TerminalStyle};
 use crate::record::{Exit, RunError};
@@ -72,11 +73,15 @@ fn execute(args: Args) -> Exit {
         Ok(config) => config,
         Err(error) => return print_error(&error, Exit::Usage),
     };
-    let LogOptions { verbosity, format, progress } = config.log;
+    let LogOptions { verbosity, format, progress, heartbeat } = config.log;
     let groups_failures = !config.dry_run && logging::groups_failures(verbosity, progress, format);
-    let screen = Screen::new(progress, TerminalStyle::of_locale(logging::colours())).grouping_failures(groups_failures);
-    let level = logging::level(verbosity, progress);
-    logging::start(level, groups_failures, format, screen.clone());
+    let style = TerminalStyle::of_locale(logging::colours());
+    let screen = Screen::new(progress, style).grouping_failures(groups_failures).beating(heartbeat);
+    let levels = Levels::of(verbosity, progress, heartbeat.is_some());
+    logging::start(levels, groups_failures, format, screen.clone());
+    if let Err(error) = screen.beat() {
+        return print_error(&RunError::System(error), Exit::Aborted);
+    }
     if !config.dry_run {
         fd_limit::apply(&mut config.run);
     }

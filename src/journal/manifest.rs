@@ -20,6 +20,8 @@ pub enum Manifest {
     Stdout(BufWriter<io::Stdout>),
     /// A file.
     File(BufWriter<File>),
+    /// A named pipe, or one that another program has opened (`/dev/fd/5`).
+    Pipe(BufWriter<File>),
 }
 
 impl Manifest {
@@ -32,7 +34,9 @@ impl Manifest {
     /// A manifest in a file that is open for writing.
     #[must_use]
     pub fn file(file: File) -> Self {
-        Self::File(BufWriter::new(file))
+        let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let out = BufWriter::new(file);
+        if is_regular { Self::File(out) } else { Self::Pipe(out) }
     }
 
     /// Whether the records that have been written can be removed again.
@@ -47,7 +51,7 @@ impl Manifest {
     /// When the file cannot be written or truncated.
     pub fn start_over(&mut self) -> io::Result<()> {
         match self {
-            Self::Stdout(_) => Ok(()),
+            Self::Stdout(_) | Self::Pipe(_) => Ok(()),
             Self::File(out) => {
                 out.flush()?;
                 out.get_mut().set_len(0)?;
@@ -61,14 +65,14 @@ impl Write for Manifest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(out) => out.write(bytes),
-            Self::File(out) => out.write(bytes),
+            Self::File(out) | Self::Pipe(out) => out.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
-            Self::File(out) => out.flush(),
+            Self::File(out) | Self::Pipe(out) => out.flush(),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`forecast`]: dry runs and samples
 //! - [`datasets`]: shards for training, shares of a list, streams
 //! - [`stores`]: sets, lists and images in S3, Google Cloud Storage and Azure
+//! - [`engines`]: Slurm, Kubernetes, Spark, Ray, and Python
 //! - [`http`]: requests, redirects, host names, proxies, certificates
 
 // A change of the manual then builds nothing but the documentation.
@@ -33,6 +34,7 @@ macro_rules! manual {
                 "[forecast]: crate::manual::forecast\n",
                 "[datasets]: crate::manual::datasets\n",
                 "[stores]: crate::manual::stores\n",
+                "[engines]: crate::manual::engines\n",
                 "[http]: crate::manual::http\n",
                 "[faults]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/FAULTS.md\n",
                 "[waterfall]: ", env!("CARGO_PKG_REPOSITORY"), "/raw/main/src/manual/waterfall.png\n\n",
@@ -43,4 +45,4 @@ macro_rules! manual {
     };
 }
 
-manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, stores, http);
+manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, stores, engines, http);

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::Counters;
-use super::facts::Facts;
+use super::facts::FactsOf;
 #[cfg(feature = "cli")]
 use super::screen::{self, Screen};
 
@@ -46,10 +46,7 @@ impl Display {
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<DisplayGuard>
-    where
-        F: Fn() -> Facts + Send + 'static,
-    {
+    pub fn watch(&self, title: &'static str, counters: Arc<Counters>, facts: FactsOf) -> io::Result<DisplayGuard> {
         match self {
             Self::None => {
                 drop((title, counters, facts));

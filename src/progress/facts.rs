@@ -1,6 +1,7 @@
 //! What the display shows and the counters do not have: the number of rows, and the hosts that have throttled or do not
 //! answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::record::ErrorKind;
@@ -42,6 +43,9 @@ pub struct DownHost {
     /// The time until it is given up; zero if it is given up, `None` if that cannot be said.
     pub given_up_in: Option<Duration>,
 }
+
+/// Reads the facts of a pass.
+pub type FactsOf = Arc<dyn Fn() -> Facts + Send + Sync>;
 
 /// The values of a status that do not come from the counters.
 #[derive(Clone, Debug, Default)]

@@ -11,6 +11,7 @@ mod display;
 mod facts;
 mod failures;
 mod in_flight;
+mod metrics;
 #[cfg(feature = "cli")]
 mod rate;
 #[cfg(feature = "cli")]
@@ -26,9 +27,10 @@ mod words;
 
 pub use self::counters::{Counters, DownloadGuard, HighWaterMark};
 pub use self::display::{Display, DisplayGuard};
-pub use self::facts::{DownHost, Facts, ThrottledHost, Total};
+pub use self::facts::{DownHost, Facts, FactsOf, ThrottledHost, Total};
 pub use self::failures::{FailureGroup, attempts};
+pub use self::metrics::MetricsFile;
 #[cfg(feature = "cli")]
-pub use self::screen::{LogWriter, ProgressMode, Screen};
+pub use self::screen::{DEFAULT_HEARTBEAT, HEARTBEAT_TARGET, LogWriter, ProgressMode, Screen};
 #[cfg(feature = "cli")]
 pub use self::terminal::TerminalStyle;

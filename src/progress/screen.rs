@@ -19,10 +19,11 @@ use console::Term;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::counters::Counters;
-use super::facts::Facts;
-use super::status::Observer;
+use super::facts::FactsOf;
+use super::status::{Observer, Status};
 use super::terminal::{TerminalStyle, frame, plain_line, supports_live_view};
 use super::view::{self, ViewSize};
+use super::words;
 use crate::util::lock;
 use crate::util::wrap::{with_short_urls, wrapped};
 
@@ -44,6 +45,12 @@ impl ProgressMode {
         if supports_live_view() { Self::Bar } else { Self::Log }
     }
 }
+
+/// `--heartbeat`: the silence after which a line says that the run goes on.
+pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The target of that line in the log. It has a target of its own, because it is logged where other lines are not.
+pub const HEARTBEAT_TARGET: &str = "fetchimg::heartbeat";
 
 /// Time between two frames of the live view.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
@@ -71,6 +78,8 @@ struct SharedScreen {
     /// Failures are told by host and kind at the end of a pass, because the log has no line for each of them.
     groups_failures: bool,
     state: Mutex<ScreenState>,
+    /// The silence after which a line says that the run goes on.
+    heartbeat: Option<Duration>,
     /// Notified when the drawing thread has something to do.
     wake: Condvar,
     /// Notified when the drawing thread has taken the queue or has ended.
@@ -85,6 +94,12 @@ struct ScreenState {
     stop: bool,
     /// Log lines that the drawing thread has not taken yet.
     queue: Vec<u8>,
+    /// When the last log line came.
+    last_line: Option<Instant>,
+    /// What a heartbeat tells of, during a pass.
+    beating: Option<Arc<Mutex<Observer>>>,
+    /// The program is about to exit.
+    is_closed: bool,
 }
 
 impl SharedScreen {
@@ -135,7 +150,8 @@ impl Screen {
     pub fn new(mode: ProgressMode, style: TerminalStyle) -> Self {
         let mode = if mode == ProgressMode::Bar && !io::stderr().is_terminal() { ProgressMode::Off } else { mode };
         let (state, wake, taken) = Default::default();
-        Self(Arc::new(SharedScreen { mode, style, groups_failures: false, state, wake, taken }))
+        let (groups_failures, heartbeat) = (false, None);
+        Self(Arc::new(SharedScreen { mode, style, groups_failures, state, heartbeat, wake, taken }))
     }
 
     /// A screen that tells of failures by host and kind, in plain lines at the end of a pass. To be called before the screen
@@ -146,6 +162,28 @@ impl Screen {
             shared.groups_failures = groups_failures;
         }
         self
+    }
+
+    /// A screen that says that the run goes on whenever there was no log line for this time, if standard error is no
+    /// terminal. To be called before the screen is cloned.
+    #[must_use]
+    pub fn beating(mut self, heartbeat: Option<Duration>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.heartbeat = heartbeat.filter(|_| !io::stderr().is_terminal());
+        }
+        self
+    }
+
+    /// Begins to do so, until [`Screen::close`]. The time before and after the downloads counts, too.
+    ///
+    /// # Errors
+    /// When the system cannot start a thread.
+    pub fn beat(&self) -> io::Result<()> {
+        if let Some(silence) = self.0.heartbeat {
+            let shared = Arc::clone(&self.0);
+            std::thread::Builder::new().name("heartbeat".into()).spawn(move || beat(&shared, silence))?;
+        }
+        Ok(())
     }
 
     /// Counters with what this screen shows; about `at_once` downloads are in flight at the same time.
@@ -163,11 +201,12 @@ impl Screen {
     ///
     /// # Errors
     /// When the system cannot start a thread.
-    pub fn watch<F>(&self, title: &'static str, counters: Arc<Counters>, facts: F) -> io::Result<WatchGuard>
-    where
-        F: Fn() -> Facts + Send + 'static,
-    {
+    pub fn watch(&self, title: &'static str, counters: Arc<Counters>, facts: FactsOf) -> io::Result<WatchGuard> {
         let mut watch = WatchGuard { screen: self.clone(), thread: None, at_end: None };
+        if self.0.heartbeat.is_some() {
+            let observer = Observer::new(title, Arc::clone(&counters), Arc::clone(&facts));
+            self.0.state().beating = Some(Arc::new(Mutex::new(observer)));
+        }
         let (shared, mut observer) = (Arc::clone(&self.0), Observer::new(title, counters, facts));
         self.0.state().stop = false;
         let run: Box<dyn FnOnce() + Send> = match self.0.mode {
@@ -198,14 +237,14 @@ impl Screen {
     /// that does not read.
     pub fn close(&self) {
         let mut state = self.0.state();
-        state.stop = true;
+        (state.stop, state.is_closed) = (true, true);
         self.0.wake.notify_all();
         drop(self.0.taken.wait_timeout_while(state, MAX_CLOSE_WAIT, |state| state.is_drawing));
     }
 }
 
 /// Draws the view until it is asked to stop.
-fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
+fn draw(shared: &SharedScreen, observer: &mut Observer) {
     let _guard = DrawingGuard(shared);
     let (mut next_frame, mut next_write) = (Instant::now() + FRAME_INTERVAL, Instant::now());
     let (mut lines, mut size) = (Vec::new(), None);
@@ -235,7 +274,7 @@ fn draw(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
 }
 
 /// The lines that stay when the view is gone: the failures by host and kind, where the log does not have each of them.
-fn last_lines(shared: &SharedScreen, observer: &Observer<impl Fn() -> Facts>) -> Vec<u8> {
+fn last_lines(shared: &SharedScreen, observer: &Observer) -> Vec<u8> {
     let lines = if shared.groups_failures { observer.failure_lines() } else { Vec::new() };
     let width = usize::from(Term::stderr().size().1).max(MIN_WRAPPED_WIDTH);
     let lines = lines.iter().map(|line| with_short_urls(line, width - LEAD));
@@ -253,7 +292,7 @@ const INDENT: usize = 2;
 const MIN_WRAPPED_WIDTH: usize = 20;
 
 /// Logs the progress until it is asked to stop. If it has logged a line, it logs a last one at the end of the pass.
-fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
+fn log(shared: &SharedScreen, observer: &mut Observer) {
     let mut has_logged = false;
     loop {
         let waited = shared.wake.wait_timeout_while(shared.state(), LOG_INTERVAL, |state| !state.stop);
@@ -269,6 +308,55 @@ fn log(shared: &SharedScreen, observer: &mut Observer<impl Fn() -> Facts>) {
         }
         has_logged = true;
     }
+}
+
+/// Says that the run goes on, whenever there was no log line for `silence`, until the screen is closed.
+fn beat(shared: &SharedScreen, silence: Duration) {
+    let begin = Instant::now();
+    let mut state = shared.state();
+    while !state.is_closed {
+        let left = silence.saturating_sub(state.last_line.unwrap_or(begin).elapsed());
+        if !left.is_zero() {
+            state = shared.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
+        // RUST_LOG may leave the line out.
+        state.last_line = Some(Instant::now());
+        let beating = state.beating.clone();
+        drop(state);
+        if let Some(observer) = beating {
+            tell_status(&lock(&observer).status());
+        } else {
+            let elapsed = begin.elapsed();
+            let seconds = elapsed.as_secs_f64();
+            tracing::info!(
+                target: HEARTBEAT_TARGET,
+                event = "heartbeat",
+                seconds,
+                "Still running: for {}, and downloads have not begun, or have ended",
+                words::short(elapsed),
+            );
+        }
+        state = shared.state();
+    }
+}
+
+/// Says how far a pass is, as a heartbeat.
+fn tell_status(status: &Status) {
+    tracing::info!(
+        target: HEARTBEAT_TARGET,
+        event = "heartbeat",
+        seconds = status.elapsed.as_secs_f64(),
+        rows = status.ended,
+        left = status.rest(),
+        failed = status.failed,
+        skipped = status.skipped,
+        refused = status.refused,
+        bytes = status.bytes,
+        rows_per_second = status.rates.requested,
+        bytes_per_second = status.rates.bytes,
+        "Still running: {status}",
+    );
 }
 
 /// Shows the progress of a pass until it is dropped.
@@ -287,7 +375,11 @@ impl fmt::Debug for WatchGuard {
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        self.screen.0.state().stop = true;
+        let mut state = self.screen.0.state();
+        state.stop = true;
+        let beating = state.beating.take();
+        drop(state);
+        drop(beating);
         self.screen.0.wake.notify_all();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been reported by the panic handler.
@@ -308,6 +400,7 @@ impl Write for LogWriter<'_> {
         let state = self.0.state();
         let is_full = |state: &mut ScreenState| state.is_drawing && state.queue.len() > MAX_QUEUED_BYTES;
         let mut state = self.0.taken.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        state.last_line = Some(Instant::now());
         if state.is_drawing {
             // If the queue is not empty, the drawing thread has been notified already.
             if state.queue.is_empty() {

@@ -1,11 +1,12 @@
 //! The status of a pass at one moment, as plain values, with the time that the rest will take.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::Counters;
-use super::facts::{DownHost, Facts, ThrottledHost, Total};
+use super::facts::{DownHost, Facts, FactsOf, ThrottledHost, Total};
 use super::failures::FailureGroup;
 use super::in_flight::SlowDownload;
 use super::rate::{RateSample, RateWindow, Rates};
@@ -65,7 +66,7 @@ const MAX_ESTIMATE_SECONDS: f64 = 1e8;
 
 impl Status {
     /// The number of rows that have not ended, if it is known.
-    fn rest(&self) -> Option<u64> {
+    pub fn rest(&self) -> Option<u64> {
         let (Total::Known(total) | Total::About(total)) = self.total else { return None };
         Some(total.saturating_sub(self.ended))
     }
@@ -101,17 +102,23 @@ impl Status {
 }
 
 /// Reads the status of a pass again and again.
-pub struct Observer<F> {
+pub struct Observer {
     title: &'static str,
     counters: Arc<Counters>,
-    facts: F,
+    facts: FactsOf,
     begin: Instant,
     window: RateWindow,
 }
 
-impl<F: Fn() -> Facts> Observer<F> {
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("title", &self.title).field("begin", &self.begin).finish_non_exhaustive()
+    }
+}
+
+impl Observer {
     /// An observer of a pass that begins now.
-    pub fn new(title: &'static str, counters: Arc<Counters>, facts: F) -> Self {
+    pub fn new(title: &'static str, counters: Arc<Counters>, facts: FactsOf) -> Self {
         Self { title, counters, facts, begin: Instant::now(), window: RateWindow::default() }
     }
 
@@ -216,7 +223,7 @@ mod tests {
     fn a_status_has_the_values_of_the_counters_and_the_facts() {
         let counters = Arc::new(Counters::default());
         let facts = || Facts { total: Total::About(2), ..Facts::default() };
-        let mut observer = Observer::new("concurrent", Arc::clone(&counters), facts);
+        let mut observer = Observer::new("concurrent", Arc::clone(&counters), Arc::new(facts));
         counters.saved.store(3, Ordering::Relaxed);
         counters.downloaded.store(3, Ordering::Relaxed);
         counters.bytes.store(700, Ordering::Relaxed);

@@ -37,6 +37,9 @@ pub fn write(out: &mut (impl Write + ?Sized), report: &Report) -> io::Result<()>
         }
         writeln!(out)?;
     }
+    if let Some(tolerance) = &report.ok_if_failed_below {
+        writeln!(out, "{}.\n", tolerance.sentence())?;
+    }
     if let Some(last) = report.modes.last() {
         hosts(out, &last.trace)?;
         failures(out, "Failures", &last.trace.failures)?;

@@ -11,7 +11,9 @@ use super::failing::FailingHosts;
 use super::forecast::Forecast;
 use super::suspicious::SuspiciousKind;
 use super::trace::Trace;
+use super::words::counted;
 use crate::record::{Existing, Mode, Record, ShardTotals};
+use crate::util::human::Count;
 
 /// Percentiles of durations, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -225,9 +227,46 @@ pub struct Report {
     /// The forecast for the whole list, if the run fetched a sample of it (`--sample`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// What `--ok-if-failed-below` makes of the rows that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok_if_failed_below: Option<Tolerance>,
     /// What its end says.
     #[serde(skip)]
     pub closing: Closing,
+}
+
+/// What `--ok-if-failed-below` makes of the rows that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// The share of rows, from 0 to 1, of which fewer may fail.
+    pub share: f64,
+    /// Rows that failed.
+    pub failed: u64,
+    /// Rows that have a record.
+    pub rows: u64,
+    /// Whether fewer rows failed, so that the run is a success.
+    pub is_ok: bool,
+}
+
+impl Tolerance {
+    /// Compares the share of the failed rows with the one that is allowed.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of rows are below 2^53")]
+    pub fn new(share: f64, failed: u64, rows: u64) -> Self {
+        Self { share, failed, rows, is_ok: rows > 0 && (failed as f64 / rows as f64) < share }
+    }
+
+    /// What the report says of it.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { share, failed, rows, is_ok } = self;
+        let (verdict, status) = if *is_ok { ("fewer than", 0) } else { ("not fewer than", 1) };
+        format!(
+            "{} of {} failed, {verdict} the share of {share} by --ok-if-failed-below: status {status}",
+            Count(*failed),
+            counted(*rows, "row")
+        )
+    }
 }
 
 impl Report {
@@ -263,6 +302,7 @@ impl Report {
             advice,
             forecast: None,
             rows_left: None,
+            ok_if_failed_below: None,
             closing: Closing { ending, ..Closing::default() },
         }
     }
@@ -271,6 +311,12 @@ impl Report {
     #[must_use]
     pub fn closing(self, closing: Closing, rows_left: Option<u64>) -> Self {
         Self { rows_left, closing, ..self }
+    }
+
+    /// Adds what `--ok-if-failed-below` makes of the rows that failed.
+    #[must_use]
+    pub fn tolerating(self, ok_if_failed_below: Option<Tolerance>) -> Self {
+        Self { ok_if_failed_below, ..self }
     }
 
     /// Makes this the report of a sample. The modes are not compared, because their times for a sample say little about the

@@ -191,6 +191,9 @@ fn closing(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
             next(page, report, last)?;
         }
     }
+    if let Some(tolerance) = &report.ok_if_failed_below {
+        page.paragraph("Allowed: ", &tolerance.sentence())?;
+    }
     interruption(page, report)
 }
 

@@ -55,10 +55,26 @@ use crate::record::{Existing, Exit, Phase, RunError};
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     output::check_folders(options)?;
-    let mut state = State::open(options)?;
+    let state = State::open(options)?;
     // The output stays locked until the report is written.
-    let (folder, _sink) = (state.folder.clone(), Arc::clone(&state.sink));
-    let mut outputs = Outputs::create(options, &lists, &folder)?;
+    let (_sink, outputs) = (Arc::clone(&state.sink), Outputs::create(options, &lists, &state.folder)?);
+    let metrics = outputs.metrics.clone();
+    let ended = Box::pin(go(options, Control { display, stop }, lists, state, outputs)).await;
+    if let Some(metrics) = metrics {
+        metrics.finish(ended.as_ref().copied().unwrap_or(Exit::Aborted).status());
+    }
+    ended
+}
+
+/// Fetches the rows, and writes what there is to be written at the end.
+async fn go(
+    options: &Options,
+    control: Control<'_>,
+    lists: Lists,
+    mut state: State,
+    mut outputs: Outputs,
+) -> Result<Exit, RunError> {
+    let (stop, folder) = (control.stop, state.folder.clone());
     metadata::prepare(options, &lists, &mut state)?;
     let gives_names_anew = options.existing == Existing::Replace && !state.journal.is_empty();
     let renames = options.rename && !state.journal.is_empty();
@@ -80,12 +96,13 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
         }
     }
     let rows = drawn.as_mut().map_or(Rows::Lists(&lists), |drawn| Rows::Sample(std::mem::take(&mut drawn.works)));
-    let mut passes = Passes::go(options, Control { display, stop }, state, &mut outputs, rows).await?;
+    let mut passes = Passes::go(options, control, state, &mut outputs, rows).await?;
     let (ended, failure, exit) = (passes.ended(), passes.failure.take(), passes.exit);
     // A reader of a stream that has seen enough is content: what was still in flight did not fail.
     let is_closed = matches!(failure, Some(RunError::Closed));
     let has_failed_rows = if is_closed { passes.have_rows_failed_before_the_end() } else { passes.have_failed_rows() };
     let has_failed_rows = has_failed_rows || drawn.as_ref().is_some_and(|drawn| drawn.counts.bad() > 0);
+    let has_failed_rows = has_failed_rows && !passes.tolerance(options).is_some_and(|tolerance| tolerance.is_ok);
     let report = match &drawn {
         None => reporting::of_lists(options, &folder, ended, passes),
         Some(drawn) => reporting::of_sample(options, &folder, ended, passes, drawn),

@@ -73,6 +73,11 @@ pub struct Options {
     pub http: http::Options,
     /// Where the report goes.
     pub reports: Reports,
+    /// The file with numbers of the run for Prometheus (`--metrics`).
+    pub metrics: Option<PathBuf>,
+    /// The run counts as a success while a smaller share of its rows than this failed, from 0 to 1
+    /// (`--ok-if-failed-below`).
+    pub ok_if_failed_below: Option<f64>,
     /// How a set of shards is made, if images do not become files.
     #[cfg(feature = "parquet")]
     pub set: Option<SetOptions>,
@@ -112,6 +117,8 @@ impl Default for Options {
             fetch: fetch::Options::default(),
             http: http::Options::default(),
             reports: Reports::default(),
+            metrics: None,
+            ok_if_failed_below: None,
             #[cfg(feature = "parquet")]
             set: None,
         }

@@ -93,6 +93,16 @@ pub fn no_folder(path: &Path, folder: &Path) -> RunError {
 /// # Errors
 /// When the file must not be overwritten, or cannot be created.
 pub fn create(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) -> Result<File, RunError> {
+    check_path(path, lists, is_private)?;
+    File::create(path).map_err(|source| RunError::Output { path: path.to_owned(), source })
+}
+
+/// Whether a file for records, a report or numbers may be written there: it must not be one of the lists or a file that
+/// fetchimg keeps for itself.
+///
+/// # Errors
+/// When it may not.
+pub fn check_path(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) -> Result<(), RunError> {
     let fail = |source| RunError::Output { path: path.to_owned(), source };
     if let Ok(existing) = fs::metadata(path) {
         if lists.includes(&existing) {
@@ -102,7 +112,7 @@ pub fn create(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) ->
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
         }
     }
-    File::create(path).map_err(fail)
+    Ok(())
 }
 
 /// Writes a report to standard output and standard error, if the options ask for it.

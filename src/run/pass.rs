@@ -25,7 +25,7 @@ use crate::journal::{Journal, Key};
 use crate::limiter::bandwidth::BandwidthLimit;
 use crate::limiter::{self, HostKey, Limiter, OpenAfter, Overloaded, Permit, UnansweredHost, queue};
 use crate::naming::Namer;
-use crate::progress::{Counters, Display, DisplayGuard, DownHost, Facts, ThrottledHost, Total};
+use crate::progress::{Counters, Display, DisplayGuard, DownHost, Facts, FactsOf, MetricsFile, ThrottledHost, Total};
 use crate::record::{ErrorKind, MadeWith, Mode, Outcome, Phase, Record, Row, RunError};
 use crate::report::{MAX_HOSTS_LISTED, OverloadedHost, SampledRow, Summary};
 #[cfg(feature = "parquet")]
@@ -72,6 +72,8 @@ pub struct Pass<'a> {
     pub namer: Namer,
     /// Where each record goes too, for a program that reads them as they come.
     pub records: Option<RecordSender>,
+    /// Where numbers of the run go.
+    pub metrics: Option<&'a MetricsFile>,
 }
 
 /// The rows of a pass.
@@ -207,12 +209,15 @@ impl Pass<'_> {
         let title = if self.options.modes.len() > 1 { self.mode.name() } else { "" };
         let limiter = limiter.clone();
         let sink = Arc::clone(self.sink);
-        let facts = move || {
+        let facts: FactsOf = Arc::new(move || {
             let down = down(&limiter);
             let is_down = |host: &ThrottledHost| down.iter().any(|down| down.host == host.host);
             let throttled = throttled(&limiter).into_iter().filter(|host| !is_down(host)).collect();
             Facts { total: total(), throttled, down, shards: shards(&sink) }
-        };
+        });
+        if let Some(metrics) = self.metrics {
+            metrics.watch(Arc::clone(counters), Arc::clone(&facts));
+        }
         self.control.display.watch(title, Arc::clone(counters), facts).map_err(RunError::System)
     }
 

@@ -6,7 +6,7 @@ use super::state::State;
 use super::{Options, asides};
 use crate::http::Client;
 use crate::record::{ErrorKind, Exit, RunError};
-use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary};
+use crate::report::{COMPLETED, Ending, INTERRUPTED, SampledRow, Summary, Tolerance};
 use crate::sink::Sink;
 
 /// The results of the passes.
@@ -57,7 +57,8 @@ impl Passes {
             // A client for each pass, because the second pass must not reuse the connections of the first.
             let client = Client::new(options.http.clone())?;
             let records = outputs.records.clone();
-            let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records };
+            let metrics = outputs.metrics.as_ref();
+            let pass = Pass { mode: *mode, options, control, client, sink: &sink, namer, records, metrics };
             let result = pass.go(rows.take(), &mut journal, manifest, &mut changes).await?;
             passes.summaries.push(result.summary);
             passes.observed = result.observed;
@@ -102,6 +103,13 @@ impl Passes {
     pub fn have_rows_failed_before_the_end(&self) -> bool {
         let interrupted = |summary: &Summary| summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied();
         self.summaries.last().is_some_and(|summary| summary.failed > interrupted(summary).unwrap_or_default())
+    }
+
+    /// What `--ok-if-failed-below` makes of the rows that failed; `None` if none did, or if the run ended early.
+    pub fn tolerance(&self, options: &Options) -> Option<Tolerance> {
+        let (share, last) = (options.ok_if_failed_below?, self.summaries.last()?);
+        let is_asked = self.ending == Ending::Completed && last.failed > 0;
+        is_asked.then(|| Tolerance::new(share, last.failed, last.rows))
     }
 
     /// Whether rows failed in the last pass.

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::output::{create, manifest, print_report};
+use super::output::{check_path, create, manifest, print_report};
 use super::passes::Passes;
 use super::sample::Drawn;
 use super::status::journal_of;
@@ -14,6 +14,7 @@ use super::{Options, ReportFormat};
 use crate::input::{Lists, Source};
 use crate::journal::manifest::Manifest;
 use crate::limiter::{self, PerHost};
+use crate::progress::MetricsFile;
 use crate::record::RunError;
 use crate::report::advice::ConcurrencyLimits;
 use crate::report::{self, COMPLETED, Closing, Forecast, Report};
@@ -28,6 +29,8 @@ pub struct Outputs {
     pub manifest: Option<Manifest>,
     /// Where they go too, for a program that reads them as they come.
     pub records: Option<RecordSender>,
+    /// Where the numbers of the run go meanwhile.
+    pub metrics: Option<MetricsFile>,
     reports: Vec<(ReportFormat, PathBuf, File)>,
     /// The journal, to which reports refer.
     journal: PathBuf,
@@ -43,7 +46,13 @@ impl Outputs {
         let manifest = manifest(options, create)?;
         let reports = options.reports.files.iter().map(|(format, path)| Ok((*format, path.clone(), create(path)?)));
         let reports = reports.collect::<Result<_, RunError>>()?;
-        Ok(Self { manifest, records: None, reports, journal: journal_of(folder) })
+        let metrics = options.metrics.as_deref().map(|path| {
+            check_path(path, lists, |path| folder.is_private(path))?;
+            let fail = |source| RunError::Output { path: path.to_owned(), source };
+            MetricsFile::create(path, options.concurrency.get()).map_err(fail)
+        });
+        let metrics = metrics.transpose()?;
+        Ok(Self { manifest, records: None, metrics, reports, journal: journal_of(folder) })
     }
 
     /// Creates the files of a run whose rows do not come from lists.
@@ -114,6 +123,7 @@ fn write(
 pub fn of_lists(options: &Options, folder: &FolderView, ended: String, passes: Passes) -> Report {
     let (history, rows_left) = (&folder.runs(), passes.rows_left);
     let closing = closing(options, folder, &passes);
+    let tolerance = passes.tolerance(options);
     let summaries = passes.summaries;
     let other_mode = match &*summaries {
         [only] => report::history::other_mode(history, only),
@@ -127,6 +137,7 @@ pub fn of_lists(options: &Options, folder: &FolderView, ended: String, passes: P
     }
     Report::new(options.output.display().to_string(), ended, summaries, concurrency_limits(options), other_mode)
         .closing(closing, rows_left)
+        .tolerating(tolerance)
 }
 
 /// What the end of the report says.

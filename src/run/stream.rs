@@ -19,7 +19,7 @@ use super::shutdown::Stop;
 use super::state::State;
 use crate::input::Lists;
 use crate::progress::Display;
-use crate::record::{Job, Mode, Phase, Record, RunError};
+use crate::record::{Exit, Job, Mode, Phase, Record, RunError};
 use crate::report::Summary;
 
 /// Records that may wait to be read before no further job is taken. So a program that reads slowly slows the run down and
@@ -113,19 +113,31 @@ impl Run {
             async move {
                 let control = Control { display: &Display::None, stop: &stop };
                 let rows = Rows::Stream(rows.boxed());
-                let folder = state.folder.clone();
+                let (folder, metrics) = (state.folder.clone(), outputs.metrics.clone());
                 // The output stays locked until the report is written.
                 let _sink = Arc::clone(&state.sink);
-                let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
-                let (ended, failure) = (passes.ended(), passes.failure.take());
-                let summary = passes.summaries.last().cloned();
-                outputs.write(&options, &reporting::of_lists(&options, &folder, ended, passes))?;
-                metadata::write(&options, &folder)?;
-                match (failure, summary) {
-                    (Some(error), _) => Err(error),
-                    (None, Some(summary)) => Ok(summary),
-                    (None, None) => Err(RunError::System(std::io::Error::other("the run made no pass"))),
+                let ended = async {
+                    let mut passes = Passes::go(&options, control, state, &mut outputs, rows).await?;
+                    let (ended, failure) = (passes.ended(), passes.failure.take());
+                    let summary = passes.summaries.last().cloned();
+                    outputs.write(&options, &reporting::of_lists(&options, &folder, ended, passes))?;
+                    metadata::write(&options, &folder)?;
+                    match (failure, summary) {
+                        (Some(error), _) => Err(error),
+                        (None, Some(summary)) => Ok(summary),
+                        (None, None) => Err(RunError::System(std::io::Error::other("the run made no pass"))),
+                    }
                 }
+                .await;
+                if let Some(metrics) = metrics {
+                    let exit = match &ended {
+                        Ok(summary) if summary.failed > 0 => Exit::SomeFailed,
+                        Ok(_) => Exit::Clean,
+                        Err(_) => Exit::Aborted,
+                    };
+                    metrics.finish(exit.status());
+                }
+                ended
             }
         });
         Records { receiver, backlog, stop, run }

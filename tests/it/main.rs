@@ -38,6 +38,7 @@ mod names;
 mod names_resolved;
 mod odd_images;
 mod older_versions;
+mod operators;
 mod overwriting;
 mod pixels;
 mod politeness;

@@ -19,7 +19,7 @@ use self::input::{input_options, sources};
 use self::modes::{concurrency, limit_rate, modes, per_host, request_interval, sample};
 use self::output::{check_output, check_template_columns, chunk_size, existing, manifest, template};
 pub use self::reports::LogOptions;
-use self::reports::{log_options, reports};
+use self::reports::{allowed_share, log_options, reports};
 use self::shards::set_options;
 pub use self::shards::{existing_output, with_flags_of_set};
 use self::status::metadata;
@@ -77,7 +77,7 @@ impl TryFrom<Args> for Config {
         let mut reports = reports(&args, manifest.as_ref())?;
         // What came through a pipe cannot be typed again.
         reports.command = args.command.clone().filter(|_| !sources.contains(&Source::Stdin));
-        let log = log_options(&args);
+        let log = log_options(&args)?;
         let set = set_options(&args)?;
         let mut run = run::Options {
             template,
@@ -114,6 +114,8 @@ impl TryFrom<Args> for Config {
             },
             http: http_options(&args)?,
             reports,
+            metrics: args.metrics.clone(),
+            ok_if_failed_below: args.ok_if_failed_below.map(allowed_share).transpose()?,
             set,
             sources,
             input,

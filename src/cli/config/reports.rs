@@ -1,6 +1,9 @@
 //! Flags of the group "Output and logging".
 
+use std::time::Duration;
+
 use super::shards::takes_stdout;
+use super::units::seconds;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, LogFormat, ProgressChoice};
 use crate::journal::manifest::ManifestTarget;
@@ -16,6 +19,8 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// How progress is shown.
     pub progress: ProgressMode,
+    /// The silence after which a line says that the run goes on.
+    pub heartbeat: Option<Duration>,
 }
 
 /// `--report`, `--json` and `--quiet`: where the report goes. `--manifest -` takes standard output from it.
@@ -53,8 +58,8 @@ pub fn reports(args: &Args, manifest: Option<&ManifestTarget>) -> Result<Reports
     })
 }
 
-/// `--progress`, `--quiet`, `--verbose` and `--log-format`.
-pub fn log_options(args: &Args) -> LogOptions {
+/// `--progress`, `--quiet`, `--verbose`, `--log-format` and `--heartbeat`.
+pub fn log_options(args: &Args) -> Result<LogOptions, UsageError> {
     let progress = match args.progress {
         _ if args.quiet => ProgressMode::Off,
         ProgressChoice::Auto => ProgressMode::auto(),
@@ -63,7 +68,17 @@ pub fn log_options(args: &Args) -> LogOptions {
         ProgressChoice::None => ProgressMode::Off,
     };
     let verbosity = if args.quiet { -1 } else { i8::try_from(args.verbose).unwrap_or(i8::MAX) };
-    LogOptions { verbosity, format: args.log_format, progress }
+    let silence = seconds("--heartbeat", args.heartbeat, true)?;
+    let heartbeat = Some(silence).filter(|silence| !args.quiet && !silence.is_zero());
+    Ok(LogOptions { verbosity, format: args.log_format, progress, heartbeat })
+}
+
+/// `--ok-if-failed-below`.
+pub fn allowed_share(share: f64) -> Result<f64, UsageError> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    usage(format!("--ok-if-failed-below {share}: it is a share from 0 to 1, such as 0.05 for 5 %"))
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ fn page(report: &Report, links: &gallery::ImageLinks, records: &Path) -> Markup 
                         }
                     }
                     (key_numbers(report))
+                    @if let Some(tolerance) = &report.ok_if_failed_below { p { (tolerance.sentence()) "." } }
                     @if !report.advice.is_empty() {
                         section.advice aria-label="Advice" { @for sentence in &report.advice { p { (sentence) } } }
                     }
