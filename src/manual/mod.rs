@@ -10,8 +10,8 @@
 //! - [`resume`]: what a second run does, partial bodies, interrupts
 //! - [`forecast`]: dry runs and samples
 //! - [`datasets`]: shards for training, shares of a list, streams
-//! - [`stores`]: sets, lists and images in S3, Google Cloud Storage and Azure
 //! - [`engines`]: Slurm, Kubernetes, Spark, Ray, and Python
+//! - [`stores`]: sets, lists and images in S3, Google Cloud Storage and Azure
 //! - [`http`]: requests, redirects, host names, proxies, certificates
 
 // A change of the manual then builds nothing but the documentation.
@@ -33,8 +33,8 @@ macro_rules! manual {
                 "[resume]: crate::manual::resume\n",
                 "[forecast]: crate::manual::forecast\n",
                 "[datasets]: crate::manual::datasets\n",
-                "[stores]: crate::manual::stores\n",
                 "[engines]: crate::manual::engines\n",
+                "[stores]: crate::manual::stores\n",
                 "[http]: crate::manual::http\n",
                 "[faults]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/main/tests/FAULTS.md\n",
                 "[waterfall]: ", env!("CARGO_PKG_REPOSITORY"), "/raw/main/src/manual/waterfall.png\n\n",
@@ -45,4 +45,4 @@ macro_rules! manual {
     };
 }
 
-manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, stores, engines, http);
+manual!(options, lists, names, images, records, reports, politeness, resume, forecast, datasets, engines, stores, http);

@@ -99,17 +99,17 @@ impl Passes {
         }
     }
 
-    /// Whether rows failed in the last pass for another reason than its early end.
-    pub fn have_rows_failed_before_the_end(&self) -> bool {
-        let interrupted = |summary: &Summary| summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied();
-        self.summaries.last().is_some_and(|summary| summary.failed > interrupted(summary).unwrap_or_default())
-    }
-
     /// What `--ok-if-failed-below` makes of the rows that failed; `None` if none did, or if the run ended early.
     pub fn tolerance(&self, options: &Options) -> Option<Tolerance> {
         let (share, last) = (options.ok_if_failed_below?, self.summaries.last()?);
         let is_asked = self.ending == Ending::Completed && last.failed > 0;
         is_asked.then(|| Tolerance::new(share, last.failed, last.rows))
+    }
+
+    /// Whether rows failed in the last pass for another reason than its early end.
+    pub fn have_rows_failed_before_the_end(&self) -> bool {
+        let interrupted = |summary: &Summary| summary.failed_by_kind.get(ErrorKind::Interrupted.name()).copied();
+        self.summaries.last().is_some_and(|summary| summary.failed > interrupted(summary).unwrap_or_default())
     }
 
     /// Whether rows failed in the last pass.

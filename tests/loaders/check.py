@@ -1,6 +1,8 @@
 """Makes sets with the built program, and reads them with the libraries that people load them with.
 
-    check.py PROGRAM
+    check.py PROGRAM [IMG2DATASET]
+
+With IMG2DATASET, the program of that name makes a set from the same list, and names and types of columns are compared.
 """
 
 import hashlib
@@ -84,6 +86,37 @@ def make(program, folder, kind, url):
     return folder / kind
 
 
+def compare_with_img2dataset(img2dataset, folder, ours):
+    """Compares the tables and markers of a set with those that img2dataset makes from the same list."""
+    # It cannot write a timestamp into the JSON of a sample.
+    command = [img2dataset, "--url_list=list.parquet", "--input_format=parquet", "--url_col=URL", "--caption_col=TEXT"]
+    command += ["--output_folder=theirs", "--output_format=webdataset", '--save_additional_columns=["id","score"]']
+    command += [f"--number_sample_per_shard={SHARD_ROWS}", "--resize_mode=no", "--skip_reencode=True", "--encode_format=png"]
+    command += ["--encode_quality=6", "--processes_count=1", "--thread_count=4", "--retries=0"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    theirs = folder / "theirs"
+    tables = sorted(path.name for path in theirs.glob("*.parquet"))
+    assert tables == sorted(path.name for path in ours.glob("*.parquet")), tables
+    for name in tables:
+        their_schema, our_schema = (pyarrow.parquet.read_schema(set_ / name) for set_ in (theirs, ours))
+        their_types = {field.name: field.type for field in their_schema}
+        assert set(IMG2DATASET) <= set(their_types), their_types
+        for column, kind in their_types.items():
+            # A column of theirs without any value has no type.
+            if not pyarrow.types.is_null(kind):
+                assert our_schema.field(column).type == kind, (name, column, kind, our_schema.field(column).type)
+        columns = ["id", "url", "caption", "status", "sha256", "width", "height", "original_width", "original_height"]
+        rows = (pyarrow.parquet.read_table(set_ / name, columns=columns).to_pylist() for set_ in (theirs, ours))
+        for their_row, our_row in zip(*(sorted(table, key=lambda row: row["id"]) for table in rows), strict=True):
+            assert their_row == our_row, (their_row, our_row)
+        marker = name.replace(".parquet", "_stats.json")
+        their_marker, our_marker = (json.loads((set_ / marker).read_text()) for set_ in (theirs, ours))
+        assert set(their_marker) <= set(our_marker), (set(their_marker) - set(our_marker))
+        for key in ["count", "successes", "failed_to_download", "failed_to_resize"]:
+            assert their_marker[key] == our_marker[key], (key, their_marker, our_marker)
+
+
 def check_types(path):
     schema = pyarrow.parquet.read_schema(path)
     assert schema.field("id").type == pyarrow.int32(), schema
@@ -155,6 +188,8 @@ def main():
         folder = pathlib.Path(name)
         made = make(program, folder, "webdataset", url)
         check_webdataset(made)
+        if len(sys.argv) > 2:
+            compare_with_img2dataset(str(pathlib.Path(sys.argv[2]).resolve()), folder, made)
         marker = json.loads((made / "00000_stats.json").read_text())
         assert (marker["count"], marker["successes"]) == (SHARD_ROWS, SHARD_ROWS - 1), marker
         check_parquet(make(program, folder, "parquet", url))
