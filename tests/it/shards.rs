@@ -263,7 +263,7 @@ fn a_killed_run_goes_on_inside_its_shards() {
 }
 
 #[test]
-#[ignore = "it takes minutes; few kills over few shards are in the test above"]
+#[ignore = "few kills over few shards are in the test above; this one takes half a minute"]
 fn a_hundred_kills_over_twenty_shards_lose_nothing() {
     kill_at_random(100, 20);
 }
