@@ -6,17 +6,19 @@
 The server answers after 20 ms with pictures of 25 KB; 2 % of the URLs are 404. Each round runs all ways, in changing order, and
 the medians count. Ray's session is warm: its start, and a first small job, are outside of the times. What needs a process of
 its own (Daft, the program alone) is timed with the start of that process. Processor time is that of the process and of its
-children, and of all processes of Ray's session for Ray; it leaves out the server. Memory is the largest of one process.
+children, and for Ray of all that it has started and that still run; it leaves out the server. Memory is the largest of one process.
 
 Packages: tests/engines/requirements.txt, and daft==0.7.26.
 """
 
+import logging
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -32,7 +34,7 @@ DAFT = """
 import sys, daft
 urls = open(sys.argv[1]).read().split()
 df = daft.from_pydict({"url": urls})
-df = df.with_column("image", daft.col("url").url.download(on_error="null"))
+df = df.with_column("image", daft.col("url").download(on_error="null"))
 images = df.to_pydict()["image"]
 print(sum(image is not None for image in images), sum(image is None for image in images))
 """
@@ -46,30 +48,52 @@ print(sum(image is not None for _, image in pairs), sum(image is None for _, ima
 
 
 def cpu_of_ray():
-    """The processor time of all processes of the session, in seconds. The raylet does not wait for its workers."""
-    ticks = 0
+    """The processor time of this process and all below it, in seconds. The raylet does not wait for its workers."""
+    parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            command = stat.with_name("cmdline").read_bytes()
-            if b"ray" in command or b"fetchimg" in command or stat.parent.name == str(os.getpid()):
-                fields = stat.read_text().rsplit(")", 1)[1].split()
-                ticks += sum(map(int, fields[11:15]))
+            fields = stat.read_text().rsplit(")", 1)[1].split()
         except OSError:
-            pass
-    return ticks / os.sysconf("SC_CLK_TCK")
+            continue
+        pid = int(stat.parent.name)
+        parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+
+    def is_ours(pid):
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return sum(ticks[pid] for pid in parents if is_ours(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_of(pid):
+    """The largest resident memory of a process so far, in MiB. That of wait4 begins with what its parent has."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def timed_process(line, expected):
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    begin = time.monotonic()
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    peaks, ended = [0.0], threading.Event()
+
+    def sample():
+        while not ended.wait(0.005):
+            peaks.append(peak_of(process.pid))
+
+    threading.Thread(target=sample, daemon=True).start()
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - begin
+    ended.set()
     if expected is not None:
-        assert said.split() == [str(count) for count in expected], said
-    # wait4 counts the process and those of its children that it has waited for.
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        assert said.split() == [str(count) for count in expected], f"status {process.returncode}: {said}"
+    # wait4 counts the process and those of its children that it has waited for. The first samples are from before the exec.
+    return wall, usage.ru_utime + usage.ru_stime, max(peaks[2:], default=0.0)
 
 
 def main():
@@ -82,6 +106,7 @@ def main():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     import fetchimg.ray
     from ray.data.expressions import col, download
 
@@ -119,7 +144,7 @@ def main():
         ways = {
             "Ray, its own download": lambda: of_ray(own),
             "Ray, fetchimg.ray.download": lambda: of_ray(ours),
-            "Daft, url.download": lambda: timed_process([sys.executable, "-c", DAFT, str(listed)], expected),
+            "Daft, download": lambda: timed_process([sys.executable, "-c", DAFT, str(listed)], expected),
             "fetchimg.stream": lambda: timed_process([sys.executable, "-c", MODULE, str(listed)], expected),
             "fetchimg, to files": program_alone,
         }

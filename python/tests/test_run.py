@@ -45,7 +45,7 @@ def test_records_come_with_the_columns_of_their_rows(server, tmp_path):
     assert {record["reason"] for record in again} == {"already_saved"} and len(server.requests) == before
 
 
-def test_rows_are_read_while_records_are_taken(server, tmp_path):
+def test_rows_are_read_while_records_are_taken(server, tmp_path, caplog):
     """An endless generator: the first records come although the rows never end, and memory does not fill with rows."""
     taken = itertools.count()
 
@@ -58,6 +58,7 @@ def test_rows_are_read_while_records_are_taken(server, tmp_path):
         first = [next(records) for _ in range(50)]
         pid = records._child.process.pid
     assert all(record["status"] == "saved" for record in first)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert not is_running(pid)
     with pytest.raises(StopIteration):
         next(records)
@@ -228,6 +229,27 @@ def test_shards_are_made_and_read_back(server, tmp_path):
     before = len(server.requests)
     again = list(fetchimg.download(iter(rows), **flags))
     assert len(again) == 25 and len(server.requests) == before
+
+
+CUT_OFF = """
+import itertools, os, sys, fetchimg
+def rows():
+    for n in itertools.count():
+        if n == 30:
+            os.kill(os.getpid(), 9)
+        yield sys.argv[1]
+fetchimg.download(rows(), output="set", output_format="webdataset", shard="000123")
+"""
+
+
+def test_a_unit_whose_rows_are_cut_off_is_not_made(server, tmp_path):
+    """The engine kills a worker: half a list must not become a shard, which the next attempt would find."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-c", CUT_OFF, server.url("png", 1)]
+    assert subprocess.run(line, cwd=tmp_path, env=environment).returncode == -signal.SIGKILL
+    rows = [server.url("png", n) for n in range(40)]
+    records = list(fetchimg.download(rows, output=tmp_path / "set", output_format="webdataset", shard="000123"))
+    assert len(records) == 40 and server.requests != []
 
 
 def test_the_module_finds_the_program(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ mod template;
 
 pub use self::clean::{clean_text, with_format, with_suffix};
 pub use self::key::{DEFAULT_KEY, KeyTemplate, SamplePlace};
-pub use self::namer::{Content, Namer};
+pub use self::namer::{Content, NameMatch, Namer};
 pub use self::planned::{FinalName, NamePreview, PlannedName};
 pub use self::template::{DEFAULT_TEMPLATE, Template, TemplateError};
 

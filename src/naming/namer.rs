@@ -23,6 +23,18 @@ pub struct Namer {
     taken: NameTable,
 }
 
+/// How a name agrees with the one that the list gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameMatch {
+    /// It is that name, with or without a suffix, or only the server, or a digest that is not known, tells.
+    Possible,
+    /// It is that name with a suffix, though the numbers of the rows make the names different without one: a file of an
+    /// earlier run had the name without it when it was given.
+    Suffixed,
+    /// It is another name.
+    Other,
+}
+
 impl Namer {
     /// `fix_extension`: extensions may change to that of the bytes, so names that differ only in their extension
     /// collide.
@@ -152,22 +164,37 @@ impl Namer {
         (plain, open)
     }
 
-    /// Whether some list could give this job the name `path`, once a body of this format and digest is complete: with or
-    /// without a suffix. `true` if only the server, or a digest that is not known, tells.
+    /// Whether some list could give this job the name `path`, once a body of this format and digest is complete.
     #[must_use]
-    pub fn may_give(&self, job: &Job, path: &str, content: Content<'_>) -> bool {
+    pub fn match_name(&self, job: &Job, path: &str, content: Content<'_>) -> NameMatch {
         let Content { format, sha256, fix_extension } = content;
         if self.template.wants_sha256() && sha256.is_none() {
-            return true;
+            return NameMatch::Possible;
         }
         let basename = url_basename(&job.url);
         if basename.is_none() && self.asks_for_basename() {
-            return true;
+            return NameMatch::Possible;
         }
         let (plain, _) = self.plain_name(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
         let is_it = |pattern: String| self.planned(pattern, false).finish(format, fix_extension, sha256).path == path;
-        let is_plain = is_it(plain.clone());
-        is_plain || suffixes(job).into_iter().any(|suffix| is_it(with_suffix(&plain, &suffix, self.fix_extension)))
+        if is_it(plain.clone()) {
+            return NameMatch::Possible;
+        }
+        match suffixes(job).into_iter().any(|suffix| is_it(with_suffix(&plain, &suffix, self.fix_extension))) {
+            true if self.is_unique_per_row => NameMatch::Suffixed,
+            true => NameMatch::Possible,
+            false => NameMatch::Other,
+        }
+    }
+
+    /// Whether a name that was just reserved has a suffix that [`NameMatch::Suffixed`] tells of.
+    #[must_use]
+    pub fn has_needless_suffix(&self, job: &Job, name: &PlannedName) -> bool {
+        self.is_unique_per_row && {
+            let basename = url_basename(&job.url);
+            let (plain, _) = self.plain_name(job, basename.as_deref().unwrap_or(DEFAULT_BASENAME));
+            name.pattern != plain
+        }
     }
 
     /// Whether names have digits of the SHA-256 of the body.

@@ -28,6 +28,9 @@ pub struct MetricsFile(Arc<SharedFile>);
 #[derive(Debug)]
 struct SharedFile {
     path: PathBuf,
+    /// The name of the file without its extension, escaped: the label by which a reader of several files tells their
+    /// numbers apart.
+    run: String,
     /// The number of downloads that may be in flight.
     permits: u64,
     begin: SystemTime,
@@ -68,8 +71,11 @@ impl MetricsFile {
             Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
             Err(_) => path.to_owned(),
         };
+        let run = path.file_stem().unwrap_or_default().to_string_lossy();
+        let run = run.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
         let file = Self(Arc::new(SharedFile {
             path,
+            run,
             permits: permits as u64,
             begin: SystemTime::now(),
             state: Mutex::default(),
@@ -136,7 +142,7 @@ impl SharedFile {
     fn text(&self, state: &State) -> String {
         let facts = state.facts.as_ref().map(|facts| facts());
         let facts = facts.unwrap_or_default();
-        let mut text = Exposition::default();
+        let mut text = Exposition { run: &self.run, text: String::new(), name: "" };
         let sum = |of: fn(&Counters) -> &AtomicU64| -> u64 {
             state.passes.iter().map(|counters| of(counters).load(Ordering::Relaxed)).sum()
         };
@@ -164,7 +170,7 @@ impl SharedFile {
         text.text
     }
 
-    fn gauges(&self, text: &mut Exposition, state: &State, facts: &Facts) {
+    fn gauges(&self, text: &mut Exposition<'_>, state: &State, facts: &Facts) {
         if let Total::Known(rows) | Total::About(rows) = facts.total {
             let is_known = matches!(facts.total, Total::Known(_));
             text.family("fetchimg_list_rows", "gauge", "Rows of the lists; an estimate until they are read.");
@@ -220,21 +226,22 @@ fn seconds(time: SystemTime) -> f64 {
 }
 
 /// Text in the format of Prometheus: families of samples, each behind its description.
-#[derive(Default)]
-struct Exposition {
+struct Exposition<'a> {
+    /// A label of all samples.
+    run: &'a str,
     text: String,
     /// The family that is being written.
     name: &'static str,
 }
 
-impl Exposition {
+impl Exposition<'_> {
     /// Begins a family. Writing to a `String` cannot fail.
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.name = name;
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// Adds a count to the family. Values of labels are names of this program, which need no escapes.
+    /// Adds a count to the family. Values of these labels are names of this program, which need no escapes.
     fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
         self.add(labels, value);
     }
@@ -245,8 +252,10 @@ impl Exposition {
     }
 
     fn add(&mut self, labels: &[(&str, &str)], value: impl fmt::Display) {
-        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",");
-        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.text, "{}{labels} {value}", self.name);
+        let _ = write!(self.text, "{}{{run=\"{}\"", self.name, self.run);
+        for (label, value) in labels {
+            let _ = write!(self.text, ",{label}=\"{value}\"");
+        }
+        let _ = writeln!(self.text, "}} {value}");
     }
 }

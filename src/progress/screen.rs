@@ -250,6 +250,7 @@ fn draw(shared: &SharedScreen, observer: &mut Observer) {
     let (mut lines, mut size) = (Vec::new(), None);
     loop {
         let (above, is_last) = shared.next(next_frame, next_write);
+        let above = if shared.groups_failures { fitted(above) } else { above };
         let is_shown = !lines.is_empty();
         let now = Instant::now();
         if is_last {
@@ -276,10 +277,27 @@ fn draw(shared: &SharedScreen, observer: &mut Observer) {
 /// The lines that stay when the view is gone: the failures by host and kind, where the log does not have each of them.
 fn last_lines(shared: &SharedScreen, observer: &Observer) -> Vec<u8> {
     let lines = if shared.groups_failures { observer.failure_lines() } else { Vec::new() };
-    let width = usize::from(Term::stderr().size().1).max(MIN_WRAPPED_WIDTH);
+    let width = wrapped_width();
     let lines = lines.iter().map(|line| with_short_urls(line, width - LEAD));
     let lines = lines.flat_map(|line| wrapped(&line, width, "", INDENT));
     lines.flat_map(|line| plain_line(&line, shared.style.colours)).collect()
+}
+
+/// Log lines for a terminal whose log has few of them: those that tell what goes on, and not what became of each row. What is
+/// looked up in the log, or read by programs, is not broken into lines.
+fn fitted(lines: Vec<u8>) -> Vec<u8> {
+    let text = match String::from_utf8(lines) {
+        Ok(text) if text.is_empty() => return Vec::new(),
+        Ok(text) => text,
+        Err(error) => return error.into_bytes(),
+    };
+    let width = wrapped_width();
+    text.lines().flat_map(|line| wrapped(line, width, "", INDENT)).flat_map(|line| (line + "\n").into_bytes()).collect()
+}
+
+/// The columns into which lines are broken.
+fn wrapped_width() -> usize {
+    usize::from(Term::stderr().size().1).max(MIN_WRAPPED_WIDTH)
 }
 
 /// What begins a line, `failed: `, so that a URL has room beside it.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::shortfalls::empty_column;
 use super::words::{counted, listed, made_anew};
 use super::{COMPLETED, Changed, NameChange};
 use crate::record::{ErrorKind, Outcome};
@@ -122,6 +123,9 @@ pub struct DryRunPlan {
     /// The number of shards that would be made, if images go into shards; `first_names` are the first of these then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// Rows to be fetched whose names would have nothing of their own in place of a column (`{col.NAME}`), by column.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub empty_columns: BTreeMap<String, u64>,
     /// How saved images differ from what the run would make.
     #[serde(skip_serializing_if = "Changed::is_empty")]
     pub changed: Changed,
@@ -155,8 +159,15 @@ impl DryRunPlan {
             most_rows: hosts.most_rows,
             first_names,
             shards: None,
+            empty_columns: BTreeMap::new(),
             changed: Changed::default(),
         }
+    }
+
+    /// Adds the columns that would be empty in names.
+    #[must_use]
+    pub fn with_empty_columns(self, empty_columns: BTreeMap<String, u64>) -> Self {
+        Self { empty_columns, ..self }
     }
 
     /// Adds how saved images differ from what the run would make.
@@ -239,6 +250,9 @@ impl DryRunPlan {
         }
         for sentence in self.changed.sentences() {
             writeln!(out, "{}", escaped(&sentence))?;
+        }
+        for (column, count) in &self.empty_columns {
+            writeln!(out, "{}", empty_column(column, *count))?;
         }
         if self.ended != COMPLETED {
             writeln!(out, "The list was not read to its end: {}", escaped(&self.ended))?;

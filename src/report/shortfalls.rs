@@ -24,11 +24,7 @@ pub fn sentences(summary: &Summary) -> Vec<String> {
         sentences.push(format!("{images} had fewer pixels than --resize asks for; --enlarge scales them up."));
     }
     for (column, count) in &summary.empty_columns {
-        let (column, rows) = (escaped(column), counted(*count, "row"));
-        let their = if *count == 1 { "its name has" } else { "their names have" };
-        sentences.push(format!(
-            "The column {column} is empty in {rows}: {their} none, _ or nothing in its place; fill it in, or leave such rows out."
-        ));
+        sentences.push(empty_column(column, *count));
     }
     for (column, count) in &summary.relabelled_duplicates {
         let (column, have) = (escaped(column), if *count == 1 { "has" } else { "have" });
@@ -38,6 +34,15 @@ pub fn sentences(summary: &Summary) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// What is told of a column of the names that is empty in some rows.
+pub fn empty_column(column: &str, count: u64) -> String {
+    let (column, rows) = (escaped(column), counted(count, "row"));
+    let their = if count == 1 { "its name has" } else { "their names have" };
+    format!(
+        "The column {column} is empty in {rows}: {their} none, _ or nothing in its place; fill it in, or leave such rows out."
+    )
 }
 
 fn suspicious(kind: &SuspiciousKind) -> String {

@@ -242,12 +242,14 @@ fn next(page: &mut Page<'_, impl Write>, report: &Report, last: &Summary) -> io:
         Existing::Replace => "without --overwrite, the same command",
     };
     let (sentence, command) = match last.failed_retryable {
+        0 if last.failed == 1 => ("it would not succeed now; to list it:".to_owned(), Some(listing.clone())),
         0 => ("none of them would succeed now; to list them:".to_owned(), Some(listing.clone())),
         count => {
             let command = command.clone().filter(|_| *existing == Existing::Keep);
             let chance = if count == last.failed { String::new() } else { format!("; {} may succeed", Count(count)) };
             let end = if command.is_some() { ":" } else { "" };
-            (format!("{again} tries them again{chance}{end}"), command)
+            let what = if last.failed == 1 { "it" } else { "them" };
+            (format!("{again} tries {what} again{chance}{end}"), command)
         }
     };
     let Some(command) = command else { return page.paragraph("Next:    ", &sentence) };

@@ -113,7 +113,7 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
                     Some(path) => namer.reuse(path),
                     None => namer.reserve(job),
                 };
-                changes.note_reserved(&name);
+                changes.note_reserved((job, key), &name, namer);
                 (name, None)
             }
         };

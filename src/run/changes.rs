@@ -17,7 +17,7 @@ use super::earlier::{EarlierRecord, EarlierWishes, Received};
 use super::{Options, wishes};
 use crate::fetch::{self, Exclusion, StoredImage, Verify};
 use crate::journal::{Journal, Key, StoredFile};
-use crate::naming::{Content, Namer, PlannedName, with_format, with_suffix};
+use crate::naming::{Content, NameMatch, Namer, PlannedName, with_format, with_suffix};
 use crate::record::{Algorithm, FetchError, Format, Job, MadeWith, RunError, Wishes, url_hash};
 use crate::report::{Changed, ChangedWish, MAX_NAMES_LISTED, Made, NameChange};
 use crate::sink::OnConflict;
@@ -89,6 +89,11 @@ pub struct Changes {
     /// Names of images that several rows have and that are made anew, and their formats before and after, if these differ.
     shared: HashMap<u64, FormatChange>,
     remaking: HashSet<Key>,
+    /// New rows whose names have a suffix that they would not have in an empty folder.
+    suffixed: HashSet<Key>,
+    /// Saved images with such a name. They are told where others would get other names, too: else the names without a suffix
+    /// are those of rows that are not in the list.
+    suffixed_images: u64,
     counted: BTreeMap<(String, Made), u64>,
     changed: Changed,
 }
@@ -117,6 +122,8 @@ impl Changes {
             claimed: HashSet::new(),
             shared: HashMap::new(),
             remaking: HashSet::new(),
+            suffixed: HashSet::new(),
+            suffixed_images: 0,
             counted: BTreeMap::new(),
             changed: Changed::default(),
         }
@@ -194,9 +201,12 @@ impl Changes {
     }
 
     /// Notes the name that a new row got, so that no image that is made anew gets it.
-    pub fn note_reserved(&mut self, name: &PlannedName) {
+    pub fn note_reserved(&mut self, (job, key): (&Job, Key), name: &PlannedName, namer: &Namer) {
         if let Some(path) = name.known().filter(|_| self.remakes) {
             self.claimed.insert(self.hasher.hash_one(path.to_lowercase()));
+        }
+        if !self.renames && namer.has_needless_suffix(job, name) {
+            self.suffixed.insert(key);
         }
     }
 
@@ -231,9 +241,17 @@ impl Changes {
             if let Some(new) = new.and_then(|name| self.plan_rename(&file.path, name.path, &is_free)) {
                 path = new;
             }
-        } else if self.has_other_name(row, (&record, &before.wishes), namer) {
+        } else {
             // Before a pass that renames, all files were moved that can be.
-            *(if self.renames { &mut self.changed.names_kept } else { &mut self.changed.names }) += 1;
+            let count = match (self.match_name(row, (&record, &before.wishes), namer), self.renames) {
+                (NameMatch::Possible, _) | (NameMatch::Suffixed, true) => None,
+                (NameMatch::Suffixed, false) => Some(&mut self.suffixed_images),
+                (NameMatch::Other, true) => Some(&mut self.changed.names_kept),
+                (NameMatch::Other, false) => Some(&mut self.changed.names),
+            };
+            if let Some(count) = count {
+                *count += 1;
+            }
         }
         if differences.is_empty() {
             return Verdict::Keep;
@@ -454,18 +472,17 @@ impl Changes {
         received.format
     }
 
-    /// Whether the list gives another name to an image now. Only names that no order of the rows would give are told: which
+    /// How the name of an image agrees with the one that the list gives now. Only names that no order of the rows would give are told: which
     /// of two rows with one basename has the plain name is known only if all names are remembered.
-    fn has_other_name(
+    fn match_name(
         &self,
         SavedRow { job, file, .. }: SavedRow<'_>,
         (record, before): (&EarlierRecord, &Wishes),
         namer: &Namer,
-    ) -> bool {
-        let content = self.content(record);
+    ) -> NameMatch {
         let now = &self.wishes;
         let may_differ = self.depends_on_row || before.name != now.name || before.fix_extension != now.fix_extension;
-        may_differ && !namer.may_give(job, &file.path, content)
+        if may_differ { namer.match_name(job, &file.path, self.content(record)) } else { NameMatch::Possible }
     }
 
     /// What names depend on.
@@ -518,6 +535,7 @@ impl Changes {
 
     /// To be called when a row has an image that was downloaded or made anew with this number of requests.
     pub fn note_saved(&mut self, key: Key, attempts: u32) {
+        self.suffixed_images += u64::from(self.suffixed.remove(&key));
         if self.remaking.remove(&key) {
             self.changed.remade += 1;
             self.changed.remade_from_files += u64::from(attempts == 0);
@@ -543,7 +561,11 @@ impl Changes {
         };
         let mut wishes = self.counted.iter().map(wish).collect::<Vec<_>>();
         wishes.sort_by(|one, other| other.images.cmp(&one.images).then_with(|| one.cmp(other)));
-        Changed { wishes, ..self.changed.clone() }
+        let names = match self.changed.names {
+            0 => 0,
+            names => names + self.suffixed_images,
+        };
+        Changed { wishes, names, ..self.changed.clone() }
     }
 }
 

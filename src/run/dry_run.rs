@@ -2,6 +2,7 @@
 //! or changed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -84,11 +85,15 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     }
 
     let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
+    let mut empty_columns = BTreeMap::<String, u64>::new();
     let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
         let (key, line) = match &plan {
             RowPlan::Fetch(key, work) => {
                 let NamePreview { path, awaits } = work.name.preview();
+                for column in options.template.empty_columns(&work.job.extra) {
+                    *empty_columns.entry(column.to_owned()).or_default() += 1;
+                }
                 if first_names.len() < MAX_NAMES_LISTED {
                     first_names.push(path.clone());
                 }
@@ -116,8 +121,8 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let (count, most_rows) = survey.hosts();
     let hosts = PlannedHosts { count, most_rows };
     let output = options.output.display().to_string();
-    let plan =
-        DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names).with_changes(survey.changed());
+    let plan = DryRunPlan::new(output, ended, survey.counts().clone(), hosts, first_names);
+    let plan = plan.with_changes(survey.changed()).with_empty_columns(empty_columns);
     // The error is told elsewhere, and there is nothing else to tell.
     let is_no_list = plan.rows == 0 && result.as_ref().is_err_and(RunError::is_of_list);
     print_report(options, |mut out, format| {

@@ -32,7 +32,7 @@ MAX_ATTEMPTS = 4
 def run_unit(unit, rows, output, environment):
     """Runs a unit until it ends well, as engines do. Returns the number of attempts."""
     lines = "".join(json.dumps({"url": url, "row": row}) + "\n" for row, url in rows).encode()
-    line = [str(HERE / "unreliable.py"), "-", "-o", output, "--output-format=webdataset", f"--shard={unit:06}"]
+    line = [sys.executable, str(HERE / "unreliable.py"), "-", "-o", output, "--output-format=webdataset", f"--shard={unit:06}"]
     line += ["--input-format=jsonl", "--manifest=-", "--quiet"]
     for attempt in range(1, MAX_ATTEMPTS + 1):
         # Rows without a picture would be said one by one.

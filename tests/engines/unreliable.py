@@ -8,7 +8,8 @@ run for the first time:
     UNRELIABLE_STATE    a folder for what has happened, one file for each event: killed-NAME, twice-NAME, and peak-NAME.*
                         with the resident memory of each process in KiB
     UNRELIABLE_KILL     the share of units whose first run is killed, as soon as its shard has some bytes
-    UNRELIABLE_WORKER   the share of units that are killed together with the process that has started this one
+    UNRELIABLE_WORKER   the share of units in whose first run the process that has started this one is killed, at the same
+                        moment, while fetchimg goes on: a machine that is lost, and not lost
     UNRELIABLE_TWICE    the share of units that two processes make at once
 """
 
@@ -98,12 +99,13 @@ def main():
         process = subprocess.Popen([PROGRAM, *sys.argv[1:]])
         while process.poll() is None and scratch_bytes(output) <= before + 20_000:
             time.sleep(0.002)
-        # The whole machine is gone: nothing of the program is left, and nothing is said.
-        process.kill()
-        if process.returncode is None:
-            reap(process, name)
         if number < worker:
             os.kill(os.getppid(), signal.SIGKILL)
+        else:
+            # Nothing of the program is left, and nothing is said.
+            process.kill()
+        if process.returncode is None:
+            reap(process, name)
         os.kill(os.getpid(), signal.SIGKILL)
     if 1 - number < twice and note(f"twice-{name}"):
         # The engine hears of one of them.

@@ -370,9 +370,13 @@ fn an_inserted_row_is_told_and_the_files_move() {
     urls.insert(1, server.url("/png/400/new.png"));
     let told = again(&first, &urls[..1], &names);
     assert!(!told.stdout.contains("--rename"), "{told}");
-    let told = changed(&first, &urls, &names);
-    assert_eq!((&told["names"], &told["images"]), (&4.into(), &0.into()), "{told}");
-    // The new row had to take another name. Its file moves, too.
+    // The new row had to take another name, too, and is told by this run and by later ones.
+    for _ in 0..2 {
+        let told = changed(&first, &urls, &names);
+        assert_eq!((&told["names"], &told["images"]), (&5.into(), &0.into()), "{told}");
+    }
+    let dry = again(&first, &urls, &[&names[..], &["--rename", "--dry-run"]].concat());
+    assert!(dry.stdout.contains("  to rename         5 images\n"), "{dry}");
     for flags in [&[][..], &["--fsync"], &["--sequential"]] {
         let asked = server.requests().len();
         let run = again(&first, &urls, &[&names[..], &["--rename"], flags].concat());
@@ -384,6 +388,20 @@ fn an_inserted_row_is_told_and_the_files_move() {
         // The next one has to move all of them back.
         urls.rotate_left(1);
     }
+}
+
+#[test]
+fn names_beside_those_of_another_list_are_not_told() {
+    let server = Server::start();
+    let (one, other) = (urls(&server, ["/png/300/a.png"]), urls(&server, ["/png/301/b.png", "/png/302/c.png"]));
+    let names = ["--name", "{index}.png"];
+    let first = fetchimg().lines(&one).args(names).run();
+    // The list does not have the row whose name the first of these would have.
+    for _ in 0..2 {
+        assert_eq!(changed(&first, &other, &names), Value::Null);
+    }
+    let run = again(&first, &other, &[&names[..], &["--rename"]].concat());
+    assert!(!run.stdout.contains("  renamed "), "{run}");
 }
 
 #[test]

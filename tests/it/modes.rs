@@ -385,11 +385,13 @@ fn the_last_lines_say_what_failed_where_the_records_are_and_what_to_do() {
     let run = fetchimg().lines(&urls[2..]).run();
     assert!(run.stdout.contains("\nNext:    none of them would succeed now; to list them:"), "{run}");
     assert!(run.stdout.ends_with("fetchimg --status --failed -o images\n"), "{run}");
+    let run = fetchimg().lines(&urls[2..3]).run();
+    assert!(run.stdout.contains("\nNext:    it would not succeed now; to list it:"), "{run}");
     // A command with a secret is not shown.
     let run = fetchimg().lines(&urls[1..2]).args(["--retries", "0", "-u", "ann:secret"]).run();
-    assert!(run.stdout.ends_with("\nNext:    the same command tries them again\n"), "{run}");
+    assert!(run.stdout.ends_with("\nNext:    the same command tries it again\n"), "{run}");
     let run = fetchimg().lines(&urls[1..2]).args(["--retries", "0", "--overwrite"]).run();
-    assert!(run.stdout.ends_with("Next:    without --overwrite, the same command tries them again\n"), "{run}");
+    assert!(run.stdout.ends_with("Next:    without --overwrite, the same command tries it again\n"), "{run}");
     // The images are all there.
     let run = fetchimg().lines(&urls[..1]).run();
     assert!(run.stdout.ends_with("The images are in images\n"), "{run}");

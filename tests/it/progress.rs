@@ -46,7 +46,7 @@ fn assert_clean(run: &Run, (width, height): (usize, usize), lines_left: usize) {
     let picture = Picture::of(&run.stderr, width, height);
     let is_log = |line: &str| line.starts_with("20") && line.contains(" fetchimg: ");
     let lines = picture.lines();
-    assert!(lines.iter().all(|line| is_log(line) || line.chars().count() <= width), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:#?}");
     let lines = unbroken(lines);
     assert!(lines.iter().all(|line| line.starts_with("failed: ") || is_log(line)), "{lines:#?}");
     assert_eq!(lines.len(), lines_left, "{lines:#?}");

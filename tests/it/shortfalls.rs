@@ -78,6 +78,9 @@ fn wishes_that_are_not_met_are_counted_and_told() {
     let enlarged = run(&["--resize", "100", "--enlarge"]);
     assert!(advice(&enlarged).iter().all(|sentence| !sentence.contains("--enlarge")), "{enlarged}");
 
+    let dry = run(&["--dry-run"]);
+    assert_eq!(dry.report()["empty_columns"], json!({"caption": 2}), "{dry}");
+
     // Each column that is empty is told.
     let two = ["--name", "{col.caption}/{col.class}-{index}", "--json", "--input-format", "csv"];
     let two = fetchimg().stdin(format!("url,caption,class\n{},,\n", server.url("/png/300/x.png"))).args(two).run();

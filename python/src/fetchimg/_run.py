@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -144,21 +145,39 @@ def _plain(value: Any) -> Any:
     return item() if callable(item) and getattr(value, "shape", None) == () else str(value)
 
 
+def _file_of(rows: Iterable[Row], url_column: str) -> IO[bytes]:
+    """The rows in a temporary file without a name."""
+    file = tempfile.TemporaryFile(prefix="fetchimg-")
+    try:
+        file.writelines(_line(row, url_column) for row in rows)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return cast(IO[bytes], file)
+
+
 class _Child:
     """The program while it runs. Its threads know this object alone, so that what the caller holds can be collected."""
 
-    def __init__(self, rows: Iterable[Row], arguments: list[str], url_column: str, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, rows: Iterable[Row], arguments: list[str], flags: Mapping[str, Any], pass_fds: tuple[int, ...] = ()
+    ) -> None:
         self.last_words: collections.deque[str] = collections.deque(maxlen=_LAST_WORDS)
         self.sentence: Optional[str] = None
         self.row_error: Optional[BaseException] = None
         self.is_stopped = False
         self._lock = threading.Lock()
+        url_column = str(flags.get("url_column") or "url")
         binary = find_binary()
+        # If this process is killed, its end of a pipe is closed, and what was written of a unit would look like all of it.
+        # So the rows of a unit are complete before the program begins.
+        unit = None if flags.get("shard") is None else _file_of(rows, url_column)
         try:
             # A session of its own: Ctrl-C on a terminal must not reach the program past this module.
             self.process = subprocess.Popen(
                 [binary, "-", "--input-format=jsonl", "--log-format=json", *arguments],
-                stdin=subprocess.PIPE,
+                stdin=unit or subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -166,9 +185,13 @@ class _Child:
             )
         except OSError as error:
             raise FetchimgError(f"cannot start {binary}: {error.strerror}") from error
+        finally:
+            if unit is not None:
+                unit.close()
         self._writer = threading.Thread(target=self._write, args=(rows, url_column), name="fetchimg rows", daemon=True)
         self._logger = threading.Thread(target=self._log, name="fetchimg log", daemon=True)
-        self._writer.start()
+        if unit is None:
+            self._writer.start()
         self._logger.start()
 
     @property
@@ -213,10 +236,11 @@ class _Child:
                 self.last_words.append(line)
                 logger.info("%s", line)
                 continue
-            if event.get("event") in _ROW_EVENTS:
-                # Records say the same. A million rows that failed must not fill a notebook.
+            if event.get("event") in _ROW_EVENTS or self.is_stopped:
+                # Records say the same, and a million rows that failed must not fill a notebook. A run that is ended from here
+                # need not say so.
                 level = min(level, logging.INFO)
-            else:
+            if event.get("event") not in _ROW_EVENTS:
                 self.last_words.append(message)
             logger.log(level, "%s", message, extra={"fetchimg": event})
 
@@ -303,14 +327,15 @@ class Downloads(_Iterator, Iterator[Record]):
 
     def __init__(self, rows: Iterable[Row], output: Union[str, os.PathLike[str]], flags: Mapping[str, Any]) -> None:
         arguments = [f"--output={os.fspath(output)}", "--manifest=-", *_arguments({"progress": "none", **flags})]
-        self._begin(_Child(rows, arguments, str(flags.get("url_column") or "url")))
+        self._begin(_Child(rows, arguments, flags))
 
     def __next__(self) -> Record:
         if not self._finalizer.alive:
             raise StopIteration
         try:
             line = self._child.stdout.readline()
-            if line:
+            # A program that is killed may leave a part of a line.
+            if line.endswith(b"\n"):
                 return cast(Record, json.loads(line))
         except BaseException:  # Ctrl-C above all
             self.close()
@@ -333,7 +358,7 @@ class Stream(_Iterator, Iterator[tuple[Record, Optional[bytes]]]):
         try:
             arguments = ["--output=-", "--output-format=webdataset", f"--manifest=/dev/fd/{writing}"]
             arguments += _arguments({"progress": "none", **flags})
-            child = _Child(rows, arguments, str(flags.get("url_column") or "url"), (writing,))
+            child = _Child(rows, arguments, flags, (writing,))
         except BaseException:
             os.close(reading)
             raise
@@ -468,7 +493,8 @@ def download(rows: Iterable[Row], output: Union[str, os.PathLike[str]] = "images
     """Downloads images into ``output``, and gives back a record for each row while rows end.
 
     ``rows`` are URLs, or mappings with the key ``url`` and others that are kept in the record. They may be any iterable; it
-    is read in a thread, no faster than the program takes rows. ``flags`` are those of the command, with ``_`` in place of
+    is read in a thread, no faster than the program takes rows; the rows of a unit (``shard="000123"``) are read before it
+    begins. ``flags`` are those of the command, with ``_`` in place of
     ``-``: ``resize=256``, ``dedupe=True``, ``header=["Accept: image/webp"]``, ``output_format="webdataset"``.
 
     The program starts at once, and the run goes on while records are taken. Rows that fail have records with
