@@ -17,7 +17,7 @@ use object_store::{
     Result,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::environment::{self, Patience};
@@ -31,7 +31,7 @@ const PART_BYTES: u64 = 8 << 20;
 /// Parts of an upload, at most: S3 takes 10,000.
 const MAX_PARTS: u64 = 9_000;
 
-/// Parts of [`PART_BYTES`] that are in memory at the same time, over all uploads.
+/// Parts and whole files of [`PART_BYTES`] that are in memory at the same time, over all uploads.
 const MAX_PARTS_IN_MEMORY: u32 = 4;
 
 /// Attempts at what the client library does not repeat by itself: the creation of an object, and whole uploads.
@@ -216,6 +216,7 @@ impl Store {
             let file = File::open(path)?;
             let length = file.metadata()?.len();
             let put = if length <= PART_BYTES {
+                let _permit = self.room_for(1)?;
                 let payload = read_part(&file, length)?;
                 let key = key.clone();
                 self.ask(|store| Box::pin(async move { store.put(&key, payload).await.map(drop) }))
@@ -281,9 +282,7 @@ impl Store {
         let mut left = length;
         let mut read = Ok(());
         while left > 0 && lock(&failure).is_none() {
-            let room = Arc::clone(&self.inner.room);
-            // The semaphore is never closed.
-            let permit = self.wait(async move { room.acquire_many_owned(weight).await.ok() })?;
+            let permit = self.room_for(weight)?;
             let count = left.min(part_bytes);
             let payload = match read_part(file, count) {
                 Ok(payload) => payload,
@@ -310,6 +309,13 @@ impl Store {
         })?;
         read?;
         Ok(lock(&failure).take().map_or(Ok(()), Err))
+    }
+
+    /// Waits until so many parts of [`PART_BYTES`] may be in memory.
+    fn room_for(&self, parts: u32) -> io::Result<Option<OwnedSemaphorePermit>> {
+        let room = Arc::clone(&self.inner.room);
+        // The semaphore is never closed.
+        self.wait(async move { room.acquire_many_owned(parts).await.ok() })
     }
 
     /// Removes an object, if it is there.

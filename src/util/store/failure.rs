@@ -152,8 +152,9 @@ impl Context {
             }
             ("AccessDenied" | "AllAccessDisabled" | "AuthorizationFailure" | "AuthenticationFailed", _)
             | ("", Some(401 | 403)) => {
-                let sentence =
-                    format!("{endpoint} forbids it: these credentials may not do that in the bucket {bucket}");
+                let sentence = format!(
+                    "{endpoint} forbids it: the credentials must allow to list, read, write and delete in the bucket {bucket}"
+                );
                 return (PermissionDenied, sentence);
             }
             ("NotImplemented", Some(status)) => format!("{endpoint} answers {status} NotImplemented"),
