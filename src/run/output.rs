@@ -60,7 +60,7 @@ pub fn check_folders(options: &Options) -> Result<(), RunError> {
     let metadata = options.metadata.as_ref().map(|metadata| &metadata.path);
     let made = [Some(&*options.output), options.state.as_deref()];
     let made = made.into_iter().flatten().filter_map(|folder| std::path::absolute(folder).ok()).collect::<Vec<_>>();
-    for path in manifest.into_iter().chain(reports).chain(metadata) {
+    for path in manifest.into_iter().chain(reports).chain(metadata).chain(&options.metrics) {
         let folder = parent(path);
         let will_be_made =
             || std::path::absolute(folder).is_ok_and(|folder| made.iter().any(|made| made.starts_with(&folder)));

@@ -19,7 +19,7 @@ use crate::journal::{Journal, RowIdentity};
 use crate::naming::Namer;
 use crate::record::RunError;
 use crate::sink::folder::FolderView;
-use crate::sink::shards::{Destination, SET_FILE, refuse_set, retry_number};
+use crate::sink::shards::{Destination, SET_FILE, Units, refuse_set};
 use crate::sink::{Shards, Sink};
 use crate::util::lock;
 
@@ -71,8 +71,11 @@ fn retries(options: &Options, set: &SetOptions) -> Result<Option<Vec<u64>>, RunE
         return Ok(None);
     };
     let fail = |source| RunError::List { name: root.to_string(), source };
-    let mut taken =
-        input::complete_shards(&root).map_err(fail)?.iter().filter_map(|name| retry_number(name)).collect::<Vec<_>>();
+    let mut taken = input::complete_shards(&root)
+        .map_err(fail)?
+        .iter()
+        .filter_map(|name| Units::retry_number(name))
+        .collect::<Vec<_>>();
     taken.sort_unstable();
     Ok(Some(taken))
 }

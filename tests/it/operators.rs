@@ -266,7 +266,7 @@ fn metrics_that_cannot_be_written_are_refused_at_once() {
     dir.write("images/.keep", "");
     dir.write("private/.keep", "");
     for (path, reason) in [
-        ("missing/run.prom", "No such file"),
+        ("missing/run.prom", "cannot write missing/run.prom: there is no folder missing\n"),
         ("private", "no regular file"),
         ("/dev/null", "no regular file"),
         ("list.txt", "one of the lists"),

@@ -9,7 +9,7 @@ use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
 use crate::run::SetOptions;
-use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units, is_retry_name};
+use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
 use crate::util::location::Location;
 
 /// `--output -`.
@@ -125,7 +125,7 @@ fn shard_name(name: &str) -> Result<String, UsageError> {
     if name.is_empty() || !name.chars().all(is_plain) || name.len() > 100 {
         return usage(format!("--shard {name}: a shard has a name of letters, digits, - and _, such as 00012"));
     }
-    if is_retry_name(name) {
+    if Units::is_retry_name(name) {
         return usage(format!(
             "--shard {name}: such names are those of the shards that --retry-failed makes; choose another"
         ));

@@ -61,7 +61,7 @@ pub use self::set::{FILE as SET_FILE, SetInfo, refuse_set};
 pub use self::tar::{TarEnd, TarEntry, walk as walk_tar};
 pub use self::target::shard_names;
 pub use self::unit::{KeyRules, UnitLookup};
-pub use self::units::{DEFAULT_SHARD_SIZE, Slice, Units, is_retry_name, retry_number};
+pub use self::units::{DEFAULT_SHARD_SIZE, Slice, Units};
 pub use self::verify::{Finding, Verdict, verify};
 
 /// Shards that are open at the same time, at most. Each holds two open files and 100 to 200 bytes for each of its rows.
@@ -697,7 +697,7 @@ fn scratch_settings(settings: &str, options: &Options) -> Result<String, RunErro
     };
     let fail = |source| RunError::Output { path: root.root(), source };
     let mut digest = Sha256::new_with_prefix(settings);
-    for name in shard_names(&root.names().map_err(fail)?).iter().filter(|name| !is_retry_name(name)) {
+    for name in shard_names(&root.names().map_err(fail)?).iter().filter(|name| !Units::is_retry_name(name)) {
         digest.update(format!("\n{name}"));
     }
     Ok(hex(&digest.finalize()))

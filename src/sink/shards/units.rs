@@ -9,18 +9,6 @@ pub const DEFAULT_SHARD_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(9_999)
 /// Begins the names of shards with rows that are tried again (`--retry-failed`). No list has shards with such names.
 const RETRY_PREFIX: &str = "retry-";
 
-/// Whether a shard of this name has rows that are tried again.
-#[must_use]
-pub fn is_retry_name(name: &str) -> bool {
-    name.starts_with(RETRY_PREFIX)
-}
-
-/// The number in the name of a shard with rows that are tried again.
-#[must_use]
-pub fn retry_number(name: &str) -> Option<u64> {
-    name.strip_prefix(RETRY_PREFIX)?.parse().ok()
-}
-
 /// One of the equal shares of a list (`--slice`): every `count`th shard, from number `number` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
@@ -67,6 +55,18 @@ impl Default for Units {
 }
 
 impl Units {
+    /// Whether a shard of this name has rows that are tried again.
+    #[must_use]
+    pub fn is_retry_name(name: &str) -> bool {
+        name.starts_with(RETRY_PREFIX)
+    }
+
+    /// The number in the name of a shard with rows that are tried again.
+    #[must_use]
+    pub fn retry_number(name: &str) -> Option<u64> {
+        name.strip_prefix(RETRY_PREFIX)?.parse().ok()
+    }
+
     /// The number of the shard of the row `index`, counted from that of the first row.
     #[must_use]
     pub fn number(&self, index: u64) -> u64 {
@@ -142,7 +142,7 @@ mod tests {
         let again = Units { retries: Some(vec![0, 2, 3, 7]), ..Units::default() };
         let names = ["retry-00001", "retry-00004", "retry-00005", "retry-00006", "retry-00008", "retry-00009"];
         assert_eq!([0, 1, 2, 3, 4, 5].map(|number| again.name(number)), names);
-        assert_eq!(names.map(retry_number)[1..3], [Some(4), Some(5)]);
+        assert_eq!(names.map(Units::retry_number)[1..3], [Some(4), Some(5)]);
         let whole = Units { name: Some("a".into()), ..Units::default() };
         assert_eq!((whole.number(12_345), whole.row(12_345), whole.name(0)), (0, 12_345, "a".to_owned()));
         let digits = |size| Units { size: NonZeroU64::new(size).expect("not zero"), ..Units::default() }.row_digits();

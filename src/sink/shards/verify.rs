@@ -12,7 +12,7 @@ use super::marker::{Marker, SUFFIX, StoredFile};
 use super::set::{FILE, SetInfo};
 use super::tar::{self, TarEnd};
 use super::target::{read_marker, shard_names};
-use super::units::is_retry_name;
+use super::units::Units;
 use crate::record::hex;
 use crate::util::human::Count;
 use crate::util::location::Location;
@@ -91,7 +91,7 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
     let scratch = root.folder().map(|root| Location::Folder(root.join(private_file::FOLDER).join("shards")));
     for name in scratch.and_then(|scratch| scratch.names().ok()).unwrap_or_default() {
         let Some(shard) = name.strip_suffix(".jsonl").filter(|shard| !known.contains(*shard)) else { continue };
-        let what = if is_retry_name(shard) {
+        let what = if Units::is_retry_name(shard) {
             "it is not complete; --retry-failed goes on with it"
         } else {
             "it is not complete; the same command goes on with it"
@@ -103,7 +103,11 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
 
 /// What makes a shard anew that does not exist.
 fn maker(name: &str) -> &'static str {
-    if is_retry_name(name) { "--retry-failed fetches its rows again" } else { "the same command makes the shard anew" }
+    if Units::is_retry_name(name) {
+        "--retry-failed fetches its rows again"
+    } else {
+        "the same command makes the shard anew"
+    }
 }
 
 fn remedy(name: &str) -> String {
@@ -112,7 +116,7 @@ fn remedy(name: &str) -> String {
 
 /// What to do with a data file or a table without a marker.
 fn what_of_stray(shard: &str) -> &'static str {
-    if is_retry_name(shard) {
+    if Units::is_retry_name(shard) {
         "remove it: --retry-failed fetches its rows again"
     } else if shard.len() >= 5 && shard.bytes().all(|byte| byte.is_ascii_digit()) {
         "the same command makes its shard, unless the list has ended before it: then remove it"
