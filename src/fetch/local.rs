@@ -44,8 +44,8 @@ impl Fetcher {
     /// Reads, checks and stores the image of a `data:` or `file:` URL.
     ///
     /// # Errors
-    /// As for an image that is fetched. The file is [`ErrorKind::HttpStatus`] 404 if it is missing, and 403 if it may not
-    /// be read.
+    /// As for an image that is fetched. The file is [`ErrorKind::HttpStatus`] 404 if there is no such regular file, and
+    /// 403 if it may not be read.
     pub(super) async fn local(&self, work: &Work, state: &mut AttemptState) -> Result<Ended, FetchError> {
         // Each of them holds a body, and reads and writes without waiting for a network.
         let turn = self.remakes.acquire();
@@ -149,7 +149,7 @@ fn open_file(url: &Url) -> Result<(File, u64), FetchError> {
         FetchError::new(ErrorKind::HttpStatus(status), clause).caused_by(error)
     })?;
     if !metadata.is_file() {
-        return Err(FetchError::new(ErrorKind::HttpStatus(403), "it is not read, because it is no regular file"));
+        return Err(FetchError::new(ErrorKind::HttpStatus(404), "it is no regular file"));
     }
     Ok((file, metadata.len()))
 }

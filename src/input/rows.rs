@@ -200,8 +200,10 @@ impl RowSender {
     }
 
     fn add(&mut self, mut row: Row) {
+        // A data: URL may take more than all columns.
+        let url = row.as_ref().map_or_else(|record| record.url.len(), |job| job.url.as_str().len());
         let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
-        let size = extra.size();
+        let size = url + extra.size();
         if size >= MIN_COUNTED_BYTES {
             extra.charge_to(&self.budget, size);
             self.batch_bytes += size;
