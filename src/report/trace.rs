@@ -536,6 +536,7 @@ mod tests {
 
     #[test]
     fn hosts_are_parsed_from_the_urls_of_records() {
+        assert_eq!((host_of("data:a/b,http://a.example/"), host_of("file:///a/b.png")), (None, None));
         assert_eq!(host_of("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
         assert_eq!(host_of("http://[::1]:80?x"), Some("[::1]:80"));
         assert_eq!((host_of("nonsense"), host_of("")), (None, None));

@@ -24,7 +24,7 @@ fn file_url(path: &Path) -> String {
 
 /// A URL with a secret, whose text in records is not that of the list.
 fn svg_url() -> String {
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='8'/%3E&token=abc#x".to_owned()
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='8' id='?token=abc'/%3E#x".to_owned()
 }
 
 #[test]
@@ -65,6 +65,9 @@ fn data_urls_hold_images() {
     let final_url = record["final_url"].as_str().expect("a URL");
     assert!(final_url.len() < 100 && final_url.starts_with("data:image/png;base64,iVBO"), "{run}");
     assert_eq!((&run.record(1)["width"], &run.record(1)["height"]), (&json!(9), &json!(8)), "{run}");
+    let record = run.record(1);
+    let url = record["url"].as_str().expect("a URL");
+    assert!(url.contains("token=***") && record["url_hash"].is_string(), "{run}");
     // Messages and the report hold the beginning of a URL alone.
     assert!(run.stderr.contains("data:image/png;base64,iVBO"), "{run}");
     assert!([&run.stderr, &run.stdout].iter().all(|text| text.lines().all(|line| line.len() < 300)), "{run}");
@@ -196,9 +199,9 @@ fn what_is_wrong_with_a_file_is_said_and_not_tried_again() {
 fn a_redirect_leads_to_no_file() {
     let (server, dir) = (Server::start(), TestDir::new());
     let path = dir.write("cat.png", images::png(500, 1));
-    let url = format!("{}?{}", server.url("/redirect-to"), file_url(&path));
+    let url = format!("{}?url={}", server.url("/redirect-to"), file_url(&path));
     let run =
-        fetchimg().in_dir(&dir).lines([url, server.url("/to-file")]).args(["--file-urls", "--retries", "0"]).run();
+        fetchimg().in_dir(&dir).lines([url, server.url("/status/404")]).args(["--file-urls", "--retries", "0"]).run();
     assert_eq!(run.files(), [""; 0], "{run}");
 }
 
@@ -207,7 +210,7 @@ fn pixels_names_checksums_and_the_dry_run_are_as_for_others() {
     let dir = TestDir::new();
     let (image, digest) = (images::png_sized(80, 40), "0".repeat(64));
     let path = dir.write("cat.png", &image);
-    dir.write("list.csv", format!("url,sum\n{},\n{},{digest}\n", file_url(&path), data_url(&images::png(300, 3))));
+    dir.write("list.csv", format!("url,sum\n{},\n\"{}\",{digest}\n", file_url(&path), data_url(&images::png(300, 3))));
     let flags = ["list.csv", "--file-urls", "--checksum-column", "sum"];
     let dry = fetchimg().in_dir(&dir).args(flags).arg("--dry-run").run();
     assert_eq!(dry.status, Some(0), "{dry}");
