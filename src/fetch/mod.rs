@@ -74,6 +74,7 @@ const WAIT_AFTER_SUSPENSION: Duration = Duration::from_secs(1);
 
 /// What every download is checked against, and how it is retried.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Options {
     /// Which images are wanted.
     pub wanted: Wanted,

@@ -295,11 +295,10 @@ fn parse(text: &[u8], options: &Options) -> Result<Url, String> {
     })?;
     match url.scheme() {
         _ if url.as_str().len() > MAX_URL_BYTES => Err(format!("it is longer than {MAX_URL_BYTES} bytes")),
-        "http" | "https" => Ok(url),
         "data" => data_url::decode(&url).map(|_| url),
         "file" if !options.file_urls => Err("file: URLs are read only with --file-urls".to_owned()),
         "file" if url.host().is_some() => Err("the file: URL names another machine".to_owned()),
-        "file" => Ok(url),
+        "http" | "https" | "file" => Ok(url),
         other => Err(format!("{other}: is not http: or https:")),
     }
 }
