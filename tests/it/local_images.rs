@@ -192,6 +192,7 @@ fn what_is_wrong_with_a_file_is_said_and_not_tried_again() {
     assert!([0, 1, 2, 3, 8].iter().all(|index| run.record(*index)["http_status"] == 404), "{run}");
     assert_eq!(run.record(0)["message"], "there is no such file: No such file or directory (os error 2)", "{run}");
     assert_eq!(run.record(2)["message"], "it is no regular file", "{run}");
+    assert!(run.stdout.contains("Failed:  7 at no host (http_status 404, bad_url"), "{run}");
     assert_eq!((run.files(), run.leftovers()), (Vec::new(), Vec::new()), "{run}");
 }
 
