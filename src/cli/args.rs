@@ -107,6 +107,12 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub checksum_column: Option<String>,
 
+    /// Read the files of this machine that file:// URLs in lists name; without it such rows fail
+    ///
+    /// Whoever writes the list chooses the files, so this is for your own lists.
+    #[arg(long, help_heading = "Input")]
+    pub file_urls: bool,
+
     /// Folder for the images; created if missing; - is standard output, for --output-format webdataset; shards may go to
     /// s3://, gs:// and az:// too
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
@@ -541,7 +547,7 @@ pub enum OutputFormatChoice {
 }
 
 /// The flags that decide what is in a set. A set is only gone on with if they are the same.
-const SET_FLAGS: [&str; 25] = [
+const SET_FLAGS: [&str; 26] = [
     "shard_size",
     "caption_column",
     "key",
@@ -549,6 +555,7 @@ const SET_FLAGS: [&str; 25] = [
     "checksum_column",
     "delimiter",
     "input_encoding",
+    "file_urls",
     "keep_duplicates",
     "max_bytes",
     "accept",

@@ -6,6 +6,7 @@
 
 mod finish;
 mod held_permit;
+mod local;
 mod partial;
 #[cfg(feature = "transform")]
 mod pixels;
@@ -73,6 +74,7 @@ const WAIT_AFTER_SUSPENSION: Duration = Duration::from_secs(1);
 
 /// What every download is checked against, and how it is retried.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Options {
     /// Which images are wanted.
     pub wanted: Wanted,
@@ -93,6 +95,8 @@ pub struct Options {
     pub policy: retry::Policy,
     /// End the first attempt of a row when no byte has come for far longer than the host usually takes for an image.
     pub is_impatient: bool,
+    /// Read the files of this machine that `file:` URLs name (`--file-urls`).
+    pub file_urls: bool,
 }
 
 impl Default for Options {
@@ -108,6 +112,7 @@ impl Default for Options {
             limit_rate: None,
             policy: retry::Policy::default(),
             is_impatient: true,
+            file_urls: false,
         }
     }
 }
@@ -258,6 +263,10 @@ impl Fetcher {
             && let Some(ended) = Box::pin(self.remake(work, stored, state)).await?
         {
             return Ok(ended);
+        }
+        if local::is_local(&work.job.url) {
+            // Boxed, because every download would be moved with room for it.
+            return Box::pin(self.local(work, state)).await;
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);

@@ -27,7 +27,7 @@ fn meaning(argument: &str) -> Option<String> {
     {
         match (&*scheme.to_ascii_lowercase(), rest.strip_prefix("//")) {
             ("data", _) => {
-                return Some("a data: URL holds the image itself, and there is nothing to download".to_owned());
+                return Some("a data: URL holds the image itself; put it into a list, on a line of its own".to_owned());
             }
             ("file", Some(path)) => {
                 return Some(format!("there is no such file; name a list by its path, as in {path}"));

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::trim::{trim, trim_start};
-use super::{Options, ReadProgress, TextEncoding};
+use super::{Options, ReadProgress};
 use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
 use crate::util::budget::MemoryBudget;
+use crate::util::data_url;
 use crate::util::redact::{escaped, redacted_text};
 
 /// Why the reading of lists stops before their end.
@@ -153,7 +154,7 @@ impl RowSender {
     /// Adds a row that consists of a URL.
     pub fn push_url(&mut self, text: &[u8], position: RowPosition) {
         let text = trim(text);
-        match parse(text, position.context.options.encoding) {
+        match parse(text, position.context.options) {
             Ok(url) => {
                 let job = Job::new(self.next_index, url);
                 self.add(Ok(job));
@@ -169,7 +170,7 @@ impl RowSender {
         if text.is_empty() {
             return self.push_invalid(text, &format!("{position} has no URL: its {column} is empty"), extra);
         }
-        let url = match parse(text, position.context.options.encoding) {
+        let url = match parse(text, position.context.options) {
             Ok(url) => url,
             Err(what) => {
                 return self.push_invalid(text, &format!("{position}: its {column} is no http(s) URL: {what}"), extra);
@@ -199,8 +200,10 @@ impl RowSender {
     }
 
     fn add(&mut self, mut row: Row) {
+        // A data: URL may take more than all columns.
+        let url = row.as_ref().map_or_else(|record| record.url.len(), |job| job.url.as_str().len());
         let extra = row.as_mut().map_or_else(|record| &mut record.extra, |job| &mut job.extra);
-        let size = extra.size();
+        let size = url + extra.size();
         if size >= MIN_COUNTED_BYTES {
             extra.charge_to(&self.budget, size);
             self.batch_bytes += size;
@@ -255,10 +258,10 @@ impl RowSender {
     }
 }
 
-/// Whether the text is meant as an http or https URL, valid or not.
+/// Whether the text is meant as a URL that a row may have, valid or not.
 pub fn begins_as_url(text: &[u8]) -> bool {
     let text = trim_start(text);
-    ["http://", "https://"]
+    ["http://", "https://", "data:", "file://"]
         .iter()
         .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes())))
 }
@@ -266,9 +269,10 @@ pub fn begins_as_url(text: &[u8]) -> bool {
 /// The longest URL, in bytes. The HTTP library accepts no longer ones; servers stop at 8 to 64 KB.
 pub const MAX_URL_BYTES: usize = 65_534;
 
-/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard). `encoding`: that of the list, for
-/// messages.
-fn parse(text: &[u8], encoding: TextEncoding) -> Result<Url, String> {
+/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard), a data: URL, or a file: URL if the
+/// options allow that.
+fn parse(text: &[u8], options: &Options) -> Result<Url, String> {
+    let encoding = options.encoding;
     if text.len() > MAX_URL_BYTES {
         return Err(format!("it is longer than {MAX_URL_BYTES} bytes"));
     }
@@ -291,7 +295,10 @@ fn parse(text: &[u8], encoding: TextEncoding) -> Result<Url, String> {
     })?;
     match url.scheme() {
         _ if url.as_str().len() > MAX_URL_BYTES => Err(format!("it is longer than {MAX_URL_BYTES} bytes")),
-        "http" | "https" => Ok(url),
+        "data" => data_url::decode(&url).map(|_| url),
+        "file" if !options.file_urls => Err("file: URLs are read only with --file-urls".to_owned()),
+        "file" if url.host().is_some() => Err("the file: URL names another machine".to_owned()),
+        "http" | "https" | "file" => Ok(url),
         other => Err(format!("{other}: is not http: or https:")),
     }
 }

@@ -82,8 +82,8 @@ impl HostKey {
         Self(url[url::Position::BeforeHost..url::Position::AfterPort].into())
     }
 
-    /// No host: rows with this key need no permit, because they are done without a request. No URL that is fetched has an
-    /// empty host.
+    /// No host: rows with this key need no permit, because they are done without a request. URLs without a host
+    /// have it, too: `data:` and `file:`.
     #[must_use]
     pub fn none() -> Self {
         Self("".into())

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::record::{ErrorKind, Failed, Record};
 use crate::util::human::{Count, counted};
-use crate::util::redact::escaped;
+use crate::util::redact::{escaped, shortened_data};
 
 /// The most groups that are kept. Failures beyond them are counted by kind alone.
 const MAX_GROUPS: usize = 1000;
@@ -50,7 +50,7 @@ impl FailureGroups {
         } else {
             self.count += 1;
             let message = format!("{}{}", failed.message, attempts(failed.attempts)).into();
-            let (host, url) = (Box::<str>::from(host), Box::<str>::from(&*record.url));
+            let (host, url) = (Box::<str>::from(host), Box::<str>::from(&*shortened_data(&record.url)));
             let group = FailureGroup { host: host.clone(), kind, count: 1, url, message };
             self.by_host.entry(host).or_default().push(group);
         }

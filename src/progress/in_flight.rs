@@ -107,7 +107,11 @@ impl InFlight {
         slot.length.store(0, Ordering::Relaxed);
         // Without user information and query, which may hold secrets.
         let (host, path) = (&url[Position::BeforeHost..Position::AfterPort], url.path());
-        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folders, name) = match path.split_once(',') {
+            // The rest is the image itself.
+            Some((media_type, _)) if url.scheme() == "data" => ("", media_type),
+            _ => path.rsplit_once('/').unwrap_or(("", path)),
+        };
         let mut label = lock(&slot.label);
         label.text.clear();
         label.text.push_str(shortened(host));

@@ -19,7 +19,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Why a row failed. The names are part of the program's interface (`error` in a record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorKind {
-    /// The line is not an `http` or `https` URL.
+    /// The line is no URL that is fetched: `http`, `https`, `data`, and `file` with `--file-urls`.
     BadUrl,
     /// The host name has no address, or the look-up failed.
     Dns,

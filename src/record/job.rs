@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::record::{Checksum, Record, hex};
 use crate::util::budget::{MemoryBudget, MemoryShare};
+use crate::util::lock;
 use crate::util::redact::redacted;
 
 /// One row of the list that holds a URL.
@@ -44,8 +45,8 @@ pub struct Extra(Option<Arc<ExtraColumns>>);
 struct ExtraColumns {
     /// Names and values.
     all: Vec<(Arc<str>, Value)>,
-    /// The memory that they take, if it is charged to a budget.
-    charged: Option<MemoryShare>,
+    /// The memory that the row takes, if it is charged to a budget.
+    charged: Mutex<Option<MemoryShare>>,
 }
 
 impl PartialEq for Extra {
@@ -58,7 +59,7 @@ impl Extra {
     /// Columns by name. The names may be shared between the rows of a list.
     #[must_use]
     pub fn new(columns: Vec<(Arc<str>, Value)>) -> Self {
-        Self((!columns.is_empty()).then(|| Arc::new(ExtraColumns { all: columns, charged: None })))
+        Self((!columns.is_empty()).then(|| Arc::new(ExtraColumns { all: columns, charged: Mutex::default() })))
     }
 
     /// The memory that the values take, in bytes.
@@ -67,18 +68,25 @@ impl Extra {
         self.iter().map(|(_, value)| size(value)).sum()
     }
 
-    /// Holds `bytes` of the budget until the columns and all their clones are dropped. Must be called before the first
-    /// clone is made; afterwards it has no effect.
+    /// Holds `bytes` of the budget until the columns and all their clones are dropped, or [`Extra::release`] is called. Must
+    /// be called before the first clone is made: clones of no columns hold nothing.
     pub fn charge_to(&mut self, budget: &Arc<MemoryBudget>, bytes: usize) {
-        if let Some(columns) = self.0.as_mut().and_then(Arc::get_mut) {
-            columns.charged = Some(budget.hold(bytes));
+        let columns =
+            self.0.get_or_insert_with(|| Arc::new(ExtraColumns { all: Vec::new(), charged: Mutex::default() }));
+        *lock(&columns.charged) = Some(budget.hold(bytes));
+    }
+
+    /// Gives the budget back what it holds, for a row that is kept for longer than the budget allows for.
+    pub fn release(&self) {
+        if let Some(columns) = &self.0 {
+            lock(&columns.charged).take();
         }
     }
 
     /// Whether there are no columns.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|columns| columns.all.is_empty())
     }
 
     /// The value of a column, or of the first one if several have that name.

@@ -323,7 +323,11 @@ impl Record {
 /// Host and port of a URL as records show it.
 #[must_use]
 pub fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
+    let (scheme, rest) = url.split_once("://")?;
+    // A data: URL may hold other URLs, and is of no host.
+    if scheme.contains(':') {
+        return None;
+    }
     let authority = rest.split(['/', '?', '#']).next()?;
     let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     (!name.is_empty()).then_some(name)

@@ -14,7 +14,8 @@ const MAX_HOSTS_COUNTED: usize = 10_000;
 /// The failures at one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailingHost {
-    /// The name, and the port if it is not the default one; empty for rows without a valid URL.
+    /// The name, and the port if it is not the default one; empty for rows without a valid URL, and for
+    /// those whose URL has no host.
     pub host: String,
     /// Rows that failed.
     pub failed: u64,

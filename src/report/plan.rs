@@ -198,7 +198,9 @@ impl DryRunPlan {
         line(
             "to fetch",
             match self.hosts {
-                0 => "none".to_owned(),
+                0 if self.to_fetch == 0 => "none".to_owned(),
+                // From URLs without a host alone.
+                0 => Count(self.to_fetch).to_string(),
                 hosts => format!("{}, from {}", Count(self.to_fetch), counted(hosts, "host")),
             },
         )?;

@@ -59,6 +59,10 @@ impl SuspiciousUrls {
 
 /// The place of the kind that a URL seems to be, if it seems to be none.
 fn suspicion(url: &Url) -> Option<usize> {
+    // What a data: URL holds may well have URLs in it.
+    if url.scheme() == "data" {
+        return None;
+    }
     if has_second_url(url) {
         return Some(0);
     }

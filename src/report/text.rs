@@ -7,7 +7,7 @@ use console::Term;
 
 use super::words::{basis, counted, figures, forecast, note, remarks, title};
 use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, Summary};
-use crate::record::{Existing, Mode, Outcome, Record};
+use crate::record::{ErrorKind, Existing, Mode, Outcome, Record};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
 use crate::util::wrap::{with_short_urls, wrapped};
@@ -212,8 +212,12 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
         kinds.sort_by(|(name, one), (next, other)| other.cmp(one).then_with(|| name.cmp(next)));
         let rest = if kinds.len() > MAX_KINDS_NAMED { " and others" } else { "" };
         let kinds = kinds.iter().take(MAX_KINDS_NAMED).map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ");
-        let name =
-            if host.host.is_empty() { "in the list itself".into() } else { format!("at {}", escaped(&host.host)) };
+        let name = match &*host.host {
+            "" if host.by_kind.keys().all(|kind| kind == ErrorKind::BadUrl.name()) => "in the list itself".into(),
+            // Files, and what data: URLs hold.
+            "" => "at no host".into(),
+            name => format!("at {}", escaped(name)),
+        };
         parts.push(format!("{} {name} ({kinds}{rest})", Count(host.failed)));
         named += host.failed;
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::timeline::{Bins, Timeline};
 use crate::record::{ErrorKind, Format, Outcome, Record, Saved, Timing, host_of};
+use crate::util::redact::shortened_data;
 
 /// The most downloads that are kept one by one. Of more downloads, a selection of about half to all of this number is kept.
 pub const MAX_BARS: usize = 100;
@@ -216,7 +217,7 @@ impl FailureGroups {
         let Some(group) = self.0.get_mut(kind) else { return };
         group.count += 1;
         if group.examples.len() < MAX_EXAMPLES {
-            group.examples.push(FailureExample { url: url.to_owned(), message: message.to_owned() });
+            group.examples.push(FailureExample { url: shortened_data(url).into_owned(), message: message.to_owned() });
         }
     }
 
@@ -319,7 +320,10 @@ impl Tracer {
                 if let Some(timing) = failed.timing {
                     self.add_download(record, timing, failed.attempts, [Some(&name), None]);
                 }
-                let example = || FailureExample { url: record.url.clone(), message: failed.message.clone() };
+                let example = || FailureExample {
+                    url: shortened_data(&record.url).into_owned(),
+                    message: failed.message.clone(),
+                };
                 if let Some(host) = self.host_tally(&record.url) {
                     host.fail(&name, example);
                     host.requests += u64::from(failed.attempts);
@@ -349,7 +353,7 @@ impl Tracer {
         self.alive.spread(start_ms, start_ms + total_ms, total_ms);
         let bar = || WaterfallBar {
             index: record.index,
-            url: record.url.clone(),
+            url: shortened_data(&record.url).into_owned(),
             timing,
             attempts,
             failure: failure.map(Into::into),
@@ -532,6 +536,7 @@ mod tests {
 
     #[test]
     fn hosts_are_parsed_from_the_urls_of_records() {
+        assert_eq!((host_of("data:a/b,http://a.example/"), host_of("file:///a/b.png")), (None, None));
         assert_eq!(host_of("https://u:***@a.example:8443/x?y=http://b/"), Some("a.example:8443"));
         assert_eq!(host_of("http://[::1]:80?x"), Some("[::1]:80"));
         assert_eq!((host_of("nonsense"), host_of("")), (None, None));

@@ -1,6 +1,7 @@
 //! What a run and a dry run have in common: adopting the files of a killed run, creating the files for records and
 //! reports, and logging the outcome of a row.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::journal::{AdoptedFile, Journal};
 use crate::progress::attempts;
 use crate::record::{ErrorKind, Failed, Outcome, Reason, Record, RunError, Saved, Skipped};
 use crate::util::private_file;
-use crate::util::redact::escaped;
+use crate::util::redact::{escaped, shortened_data};
 
 /// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
 ///
@@ -168,7 +169,7 @@ impl RowLog {
     /// Logs the outcome of a row.
     pub fn add(&mut self, record: &Record) {
         // Most messages are not wanted, so the text is made where one is.
-        let url = || escaped(&record.url);
+        let url = || shown_url(record);
         match &record.outcome {
             Outcome::Saved(saved) => self.saved(record, saved),
             Outcome::Skipped(Skipped { reason: Reason::FileExists, path, .. }) => {
@@ -239,7 +240,7 @@ impl RowLog {
     }
 
     fn saved(&self, record: &Record, saved: &Saved) {
-        let url = || escaped(&record.url);
+        let url = || shown_url(record);
         let path = || self.shown(&saved.path);
         let contradiction = || match saved.format {
             _ if !saved.extension_mismatch => String::new(),
@@ -277,12 +278,12 @@ impl RowLog {
         self.advised.extend(advice);
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         // A row that could not be read has no URL. Its message says where it is in the list.
-        let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", escaped(&record.url)) };
+        let lead = if record.url.is_empty() { String::new() } else { format!("{}: ", shown_url(record)) };
         tracing::error!(
             name: ROW_FAILED,
             target: "fetchimg",
             event = "failed",
-            url = (!record.url.is_empty()).then(|| escaped(&record.url)).as_deref(),
+            url = (!record.url.is_empty()).then(|| shown_url(record)).as_deref(),
             host = record.host(),
             error = &*failed.error,
             http_status = failed.http_status,
@@ -292,5 +293,13 @@ impl RowLog {
             escaped(&failed.message),
             attempts(failed.attempts),
         );
+    }
+}
+
+/// The URL of a row for messages.
+fn shown_url(record: &Record) -> Cow<'_, str> {
+    match shortened_data(&record.url) {
+        Cow::Borrowed(url) => escaped(url),
+        Cow::Owned(url) => Cow::Owned(escaped(&url).into_owned()),
     }
 }

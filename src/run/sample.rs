@@ -42,6 +42,8 @@ pub async fn draw(
     let mut reservoir = Reservoir::new(sample);
     let offer = |_: &mut Survey, plan: RowPlan| {
         if let RowPlan::Fetch(key, work) = plan {
+            // The sample is kept until the list has been read, so the reading must not wait for it.
+            work.job.extra.release();
             reservoir.offer((key, work));
         }
         Ok(())

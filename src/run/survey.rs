@@ -99,7 +99,10 @@ impl<'a> Survey<'a> {
                         self.counts.to_remake += 1;
                     } else {
                         self.counts.to_fetch += 1;
-                        *self.hosts.entry(HostKey::of(&job.url)).or_default() += 1;
+                        let host = HostKey::of(&job.url);
+                        if !host.is_none() {
+                            *self.hosts.entry(host).or_default() += 1;
+                        }
                     }
                     return Ok(RowPlan::Fetch(key, Box::new(Work { job, name, on_conflict, replaces, stored })));
                 };

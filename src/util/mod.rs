@@ -3,6 +3,7 @@
 pub mod boot_id;
 pub mod budget;
 pub mod compact_table;
+pub mod data_url;
 pub mod human;
 pub mod location;
 mod lock;

@@ -36,6 +36,20 @@ pub fn needs_escaping(character: char) -> bool {
         || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The number of characters of a `data:` URL that are shown.
+const MAX_DATA_CHARS: usize = 80;
+
+/// A URL for messages. A `data:` URL holds the whole image, so only its beginning is shown.
+#[must_use]
+pub fn shortened_data(url: &str) -> Cow<'_, str> {
+    match url.char_indices().nth(MAX_DATA_CHARS) {
+        Some((end, _)) if url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) => {
+            Cow::Owned(format!("{}…", &url[..end]))
+        }
+        _ => Cow::Borrowed(url),
+    }
+}
+
 /// The URL as it may be shown and recorded: the password (or a user name without a password) and the values of the
 /// parameters that sign or authorise are `***`, and so are those in URLs that the path, the query or the fragment holds.
 #[must_use]

@@ -33,6 +33,7 @@ mod killed;
 mod library;
 mod limits;
 mod lists;
+mod local_images;
 mod modes;
 mod names;
 mod names_resolved;

@@ -79,7 +79,7 @@ fn encoding(name: &str) -> Result<input::TextEncoding, UsageError> {
     })
 }
 
-/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column` and `--checksum-column`.
+/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column`, `--checksum-column` and `--file-urls`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -102,7 +102,16 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     }
     let delimiter = args.delimiter.as_deref().map(delimiter).transpose()?;
     let encoding = encoding(&args.input_encoding)?;
-    Ok(input::Options { format, url_column, checksum_column, delimiter, encoding, ..input::Options::default() })
+    let file_urls = args.file_urls;
+    Ok(input::Options {
+        format,
+        url_column,
+        checksum_column,
+        delimiter,
+        encoding,
+        file_urls,
+        ..input::Options::default()
+    })
 }
 
 #[cfg(test)]
