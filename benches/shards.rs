@@ -108,7 +108,7 @@ fn many_rows(max: u64) -> Result<()> {
 fn compare(folder: &Path, list: &Path, authority: &Path, rounds: usize) -> Result<()> {
     let mut programs = OURS.map(|(name, flags)| (name.to_owned(), ours(list, authority, flags))).to_vec();
     if let Ok(program) = std::env::var("IMG2DATASET") {
-        programs.push(("img2dataset".to_owned(), img2dataset(&program, list)));
+        programs.push(("img2dataset".to_owned(), img2dataset(&program, list, authority)));
     }
     let mut taken = vec![Vec::<Taken>::new(); programs.len()];
     for round in 0..=rounds {
@@ -155,11 +155,12 @@ fn ours(list: &Path, authority: &Path, flags: &[&str]) -> Vec<String> {
     command
 }
 
-fn img2dataset(program: &str, list: &Path) -> Vec<String> {
+fn img2dataset(program: &str, list: &Path, authority: &Path) -> Vec<String> {
     let list = format!("--url_list={}", list.display());
     let rest = ["--output_folder=OUTPUT", "--output_format=webdataset", "--resize_mode=no", "--processes_count=2"];
     let more = ["--skip_reencode=True", "--thread_count=256", "--number_sample_per_shard=10000", "--retries=0"];
-    let words = [program.to_owned(), list].into_iter();
+    let trusts = format!("SSL_CERT_FILE={}", authority.display());
+    let words = ["env".to_owned(), trusts, program.to_owned(), list].into_iter();
     words.chain(rest.into_iter().chain(more).map(str::to_owned)).collect()
 }
 

@@ -10,7 +10,7 @@
 //! cargo bench --bench peers -- --callgrind small       # instructions where there are no hardware counters; slow
 //! cargo bench --bench peers -- --no-counts             # without the runs that count
 //! CURL=/path/to/curl WGET2=/path/to/wget2 cargo bench --bench peers
-//! FETCHIMG=/path/to/fetchimg cargo bench --bench peers  # another build beside this one, as `fetchimg-other`
+//! FETCHIMG_OTHER=/path/to/fetchimg cargo bench --bench peers  # another build beside this one, as `fetchimg-other`
 //! ```
 //!
 //! The disk is a journaled ext4 of the benchmark's own, mounted from a file with direct I/O and made anew for each list

@@ -45,9 +45,9 @@ pub struct Line {
 /// The flag of wget2 2 and later for retries after the status of a busy server.
 const RETRY_ON_503: &str = "--retry-on-http-error=503";
 
-/// Another build of fetchimg, of which the variable `FETCHIMG` is the path.
+/// Another build of fetchimg, of which the variable `FETCHIMG_OTHER` is the path.
 fn other_build() -> Option<String> {
-    std::env::var("FETCHIMG").ok()
+    std::env::var("FETCHIMG_OTHER").ok()
 }
 
 /// The curl to compare with: that of the variable `CURL`, or the installed one.
