@@ -12,7 +12,7 @@ use super::Source;
 use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender};
 use crate::record::{ColumnType, Extra, MadeWith, RunError};
-use crate::util::human::Count;
+use crate::util::human::counted;
 use crate::util::location::{Location, OpenFile};
 use crate::util::shell::quoted;
 use crate::util::store::StoreUrl;
@@ -487,8 +487,8 @@ fn warn_of_secrets(rows: u64) {
     if rows > 0 {
         tracing::warn!(
             target: "fetchimg",
-            "{} rows cannot be tried again from here, because their URLs hold secrets, which are not stored; give the list",
-            Count(rows)
+            "{} cannot be tried again from here, because secrets in URLs are not stored; give the list",
+            counted(rows, "row")
         );
     }
 }

@@ -11,7 +11,7 @@ use crate::input::{complete_shards, journal_of};
 use crate::record::{Algorithm, Digester, Digests, Exit, RunError, is_plain_path};
 use crate::sink::folder::FolderView;
 use crate::sink::shards::{Finding, SetInfo, Verdict, verify};
-use crate::util::human::Count;
+use crate::util::human::{Count, counted};
 use crate::util::location::Location;
 use crate::util::redact::escaped;
 
@@ -51,7 +51,8 @@ pub fn run(root: &Location, state: Option<&Path>) -> Result<Exit, RunError> {
     };
     let (looked_at, findings, proviso) = if is_set {
         let Verdict { shards, rows, samples, findings } = verify(root).map_err(fail)?;
-        let looked_at = format!("{} shards with {} samples of {} rows", Count(shards), Count(samples), Count(rows));
+        let looked_at =
+            format!("{} with {} of {}", counted(shards, "shard"), counted(samples, "sample"), counted(rows, "row"));
         (looked_at, findings, String::new())
     } else if let Some(root) = root.folder() {
         verify_files(root, state)?
@@ -97,7 +98,7 @@ fn verify_files(root: &Path, state: Option<&Path>) -> Result<(String, Vec<Findin
         findings.extend(found.map(|what| Finding { name, what: format!("{what}; the same command fetches it again") }));
         Ok(())
     })?;
-    let looked_at = if files == 1 { "1 file".to_owned() } else { format!("{} files", Count(files)) };
+    let looked_at = counted(files, "file");
     let proviso = match without_digest {
         0 => String::new(),
         count => {

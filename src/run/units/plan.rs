@@ -20,7 +20,7 @@ use crate::record::{
 };
 use crate::report::{COMPLETED, DryRunPlan, HostRows, MAX_HOSTS_LISTED, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 use crate::sink::shards::{Preview, Units};
-use crate::util::human::Count;
+use crate::util::human::counted;
 use crate::util::redact;
 
 /// The line of the manifest for a row that would be fetched.
@@ -167,7 +167,7 @@ impl Plan<'_> {
         if !is_there {
             self.shards += 1;
             if self.first_shards.len() < MAX_NAMES_LISTED {
-                self.first_shards.push(format!("{name}: {} rows", Count(rows)));
+                self.first_shards.push(format!("{name}: {}", counted(rows, "row")));
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::marker::{Marker, SUFFIX};
 use crate::util::location::Location;
@@ -78,12 +79,23 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
     }
     let put_files = || {
         let began = Instant::now();
-        shard.files.iter().try_for_each(|(from, name)| store.put_file(name, from))?;
+        let put = shard.files.iter().map(|(from, name)| store.put_file(name, from));
+        let tags = put.collect::<io::Result<Vec<_>>>()?;
         tracing::debug!(target: "fetchimg", "Shard {}: put into the store in {:.2} s", shard.name, began.elapsed().as_secs_f64());
-        Ok::<_, io::Error>(())
+        Ok::<_, io::Error>(tags)
     };
     put_files()?;
     let text = shard.marker.text()?;
+    let put_all = || {
+        let tags = put_files()?;
+        store.put(&marker, text.clone())?;
+        for ((_, name), tag) in shard.files.iter().zip(tags) {
+            if tag.is_some() && store.look_at(name).ok().and_then(|(_, found)| found) != tag {
+                return Ok(false);
+            }
+        }
+        Ok(store.get(&marker).is_ok_and(|found| found == text))
+    };
     match store.create(&marker, text.clone())? {
         Creation::New => Ok(()),
         Creation::Exists => {
@@ -93,12 +105,28 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
             if found.is_some_and(|other| other.has_same_files(&shard.marker)) {
                 return Ok(());
             }
-            put_files()?;
-            store.put(&marker, text)
+            until_undisturbed(put_all)
         }
         // That was said when the set was opened. The run that ends last leaves its marker, as in any other store.
-        Creation::Unsupported => store.put(&marker, text),
+        Creation::Unsupported => until_undisturbed(put_all),
     }
+}
+
+/// How often a run puts its files and its marker, while others put theirs in between.
+const MAX_ROUNDS: u32 = 12;
+
+/// Puts files and marker again, until no other run that makes the same shard has put its own in between. `put` tells
+/// whether what is there afterwards is what it has put. So the last run to end leaves a shard whose marker is true.
+fn until_undisturbed(mut put: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    for round in 0..MAX_ROUNDS {
+        if put()? {
+            return Ok(());
+        }
+        // Two runs that disturb each other must not go on in step.
+        let longest = 50 << round.min(6);
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..longest)));
+    }
+    Err(io::Error::other("other runs go on putting the same shard in place"))
 }
 
 /// The marker of a shard, if the shard is there. A marker that is empty or torn is none.
@@ -140,20 +168,25 @@ impl ShardFolder {
         }
         self.put_files(shard)?;
         let waiting = self.waiting(&name);
-        remove_if_there(&waiting)?;
-        let mut file = File::create_new(&waiting)?;
-        file.write_all(&shard.marker.text()?)?;
-        file.sync_all()?;
+        write_marker(shard, &waiting)?;
         match fs::hard_link(&waiting, &place) {
             Ok(()) => fs::remove_file(&waiting)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Another run has made the same shard meanwhile. Of two markers, the last one is true.
                 let found = self.marker(shard.name).ok().flatten();
-                if found.is_some_and(|other| other.has_same_files(&shard.marker)) {
-                    fs::remove_file(&waiting)?;
-                } else {
-                    self.put_files(shard)?;
-                    fs::rename(&waiting, &place)?;
+                fs::remove_file(&waiting)?;
+                if !found.is_some_and(|other| other.has_same_files(&shard.marker)) {
+                    until_undisturbed(|| {
+                        let put = self.put_files(shard)?;
+                        write_marker(shard, &waiting)?;
+                        fs::rename(&waiting, &place)?;
+                        for ((_, name), put) in shard.files.iter().zip(put) {
+                            if identity(&self.root.join(name)).ok() != Some(put) {
+                                return Ok(false);
+                            }
+                        }
+                        Ok(self.marker(shard.name)?.is_some_and(|found| found.has_same_files(&shard.marker)))
+                    })?;
                 }
             }
             // The file system has no hard links.
@@ -162,20 +195,23 @@ impl ShardFolder {
         if self.fsync { self.sync_root() } else { Ok(()) }
     }
 
-    /// Puts the files in place, and flushes them to the disk. A marker that survives a loss of power without its files would
+    /// Puts the files in place, and flushes them to the disk. Returns what tells them from files of other runs. A marker that survives a loss of power without its files would
     /// say that the shard is there, so this does not depend on `--fsync`; without it, what a run has not completed is lost.
-    fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<()> {
+    fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<Vec<(u64, u64)>> {
+        let mut put = Vec::with_capacity(shard.files.len());
         for (from, name) in &shard.files {
             // A second name, so that the file can be put in place once more.
             let waiting = self.waiting(name);
             remove_if_there(&waiting)?;
             fs::hard_link(from, &waiting).or_else(|_| fs::copy(from, &waiting).map(|_| ()))?;
             File::open(&waiting)?.sync_all()?;
+            put.push(identity(&waiting)?);
             fs::rename(&waiting, self.root.join(name))?;
             // Where both are names of one file already, the system does nothing.
             remove_if_there(&waiting)?;
         }
-        self.sync_root()
+        self.sync_root()?;
+        Ok(put)
     }
 
     /// Where a file waits for its name. Other runs may put a file of the same name in place at the same time.
@@ -186,6 +222,19 @@ impl ShardFolder {
     fn sync_root(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
     }
+}
+
+/// Writes a marker to a file that waits for its name.
+fn write_marker(shard: &CompleteShard<'_>, waiting: &Path) -> io::Result<()> {
+    remove_if_there(waiting)?;
+    let mut file = File::create_new(waiting)?;
+    file.write_all(&shard.marker.text()?)?;
+    file.sync_all()
+}
+
+/// The device and the inode of a file.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// The names of the shards among the files of a set.

@@ -34,7 +34,7 @@ impl Store {
         match self.0 {}
     }
 
-    pub fn put_file(&self, _: &str, _: &Path) -> io::Result<()> {
+    pub fn put_file(&self, _: &str, _: &Path) -> io::Result<Option<String>> {
         match self.0 {}
     }
 

@@ -202,12 +202,12 @@ impl Store {
     }
 
     /// Puts a file as an object, in place of the one that is there: in parts, if it is long, of which only a few are in
-    /// memory.
+    /// memory. Returns the entity tag of the version that it has become, if the store says it.
     ///
     /// # Errors
     /// When the file cannot be read, or the object cannot be written. Then nothing of it is left in the store, unless the
     /// store does not answer at all.
-    pub fn put_file(&self, name: &str, path: &Path) -> io::Result<()> {
+    pub fn put_file(&self, name: &str, path: &Path) -> io::Result<Option<String>> {
         let key = self.key(name)?;
         let mut wait = FIRST_WAIT;
         let mut attempt = 0;
@@ -219,12 +219,12 @@ impl Store {
                 let _permit = self.room_for(1)?;
                 let payload = read_part(&file, length)?;
                 let key = key.clone();
-                self.ask(|store| Box::pin(async move { store.put(&key, payload).await.map(drop) }))
+                self.ask(|store| Box::pin(async move { store.put(&key, payload).await.map(|put| put.e_tag) }))
             } else {
                 self.put_parts(&key, &file, length)?
             };
             match put {
-                Ok(()) => return Ok(()),
+                Ok(tag) => return Ok(tag),
                 // The answer to the last request was lost, and the upload was complete when it was sent again.
                 Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_ATTEMPTS => {
                     std::thread::sleep(wait);
@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Puts a file in parts. The outer error is that of the file.
-    fn put_parts(&self, key: &Key, file: &File, length: u64) -> io::Result<Result<()>> {
+    fn put_parts(&self, key: &Key, file: &File, length: u64) -> io::Result<Result<Option<String>>> {
         let part_bytes = PART_BYTES.max(length.div_ceil(MAX_PARTS).next_multiple_of(1 << 20));
         let weight = u32::try_from(part_bytes.div_ceil(PART_BYTES)).unwrap_or(u32::MAX).min(MAX_PARTS_IN_MEMORY);
         let begun = {
@@ -250,7 +250,7 @@ impl Store {
         let sent = self.send_parts(&mut *upload, file, (length, part_bytes), weight);
         let (mut upload, sent) = match sent {
             Ok(Ok(())) => self.wait(async move {
-                let completed = upload.complete().await.map(drop);
+                let completed = upload.complete().await.map(|put| put.e_tag);
                 (upload, completed)
             })?,
             Ok(Err(error)) => (upload, Err(error)),
