@@ -173,9 +173,7 @@ fn the_limit_of_a_host_is_found_and_seldom_touched() {
     let run = fetchimg().lines(urls).args(["--retry-wait", "0.1", "-q"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let refused = server.requests().len() - 1000;
-    // About 33 of them while the limit is found. On a machine that is busy with other things it was up to 58; a limit that
-    // is not remembered makes hundreds.
-    assert!(refused <= 100, "{refused} requests were refused");
+    assert!(refused <= 50, "{refused} requests were refused");
     // All eight places together take 12.5 seconds for that, and one alone a hundred.
     assert!(run.elapsed < Duration::from_secs(40), "{:?}", run.elapsed);
 }

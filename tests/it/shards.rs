@@ -259,12 +259,6 @@ fn images_are_made_smaller_on_their_way_into_a_shard() {
 
 #[test]
 fn a_killed_run_goes_on_inside_its_shards() {
-    kill_at_random(20, 6);
-}
-
-#[test]
-#[ignore = "few kills over few shards are in the test above; this one takes half a minute"]
-fn a_hundred_kills_over_twenty_shards_lose_nothing() {
     kill_at_random(100, 20);
 }
 

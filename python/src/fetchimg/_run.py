@@ -249,15 +249,22 @@ class _Child:
             if self.process.poll() is None:
                 self.process.send_signal(number)
 
-    def stop(self) -> None:
-        """Ends the program: gently first, then by force."""
+    def begin_stop(self) -> Optional[threading.Timer]:
+        """Asks the program to end, and kills it after the grace period unless the timer is cancelled. None if that was done."""
         if self.is_stopped:
-            return
+            return None
         self.is_stopped = True
         self.signal(signal.SIGINT)
         timer = threading.Timer(_GRACE_PERIOD, self.signal, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
+        return timer
+
+    def stop(self) -> None:
+        """Ends the program: gently first, then by force."""
+        timer = self.begin_stop()
+        if timer is None:
+            return
         try:
             # Its last records have to go somewhere, or it waits for them to be read.
             while self.stdout.read1(65536):  # type: ignore[attr-defined]
@@ -464,13 +471,9 @@ def _read_exactly(source: IO[bytes], size: int) -> bytes:
 
 def _stop_stream(child: _Child, items: queue.Queue[Any]) -> None:
     """Ends the program of a stream, whose standard output is read by a thread."""
-    if child.is_stopped:
+    timer = child.begin_stop()
+    if timer is None:
         return
-    child.is_stopped = True
-    child.signal(signal.SIGINT)
-    timer = threading.Timer(_GRACE_PERIOD, child.signal, [signal.SIGKILL])
-    timer.daemon = True
-    timer.start()
     try:
         while child.process.poll() is None:
             try:
