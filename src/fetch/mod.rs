@@ -38,12 +38,14 @@ use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limite
 use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
-    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing,
+    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, THE_STORE, Timing,
     milliseconds,
 };
 use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::Rounded;
 use crate::util::redact::{escaped, redacted};
+use crate::util::store;
+use crate::util::store::object_url::is_object_url;
 
 /// A job that was admitted, with what was decided about it in list order.
 #[derive(Debug)]
@@ -97,6 +99,9 @@ pub struct Options {
     pub is_impatient: bool,
     /// Read the files of this machine that `file:` URLs name (`--file-urls`).
     pub file_urls: bool,
+    /// Read the objects of stores that `s3:`, `gs:` and `az:` URLs name, with the credentials of the environment
+    /// (`--store-urls`).
+    pub store_urls: bool,
 }
 
 impl Default for Options {
@@ -113,6 +118,7 @@ impl Default for Options {
             policy: retry::Policy::default(),
             is_impatient: true,
             file_urls: false,
+            store_urls: false,
         }
     }
 }
@@ -267,6 +273,15 @@ impl Fetcher {
         if local::is_local(&work.job.url) {
             // Boxed, because every download would be moved with room for it.
             return Box::pin(self.local(work, state)).await;
+        }
+        // Lists have been held to this already; the jobs of a program that uses this library have not.
+        if is_object_url(&work.job.url) && !(self.options.store_urls && store::IS_AVAILABLE) {
+            let clause = if store::IS_AVAILABLE {
+                format!("{}: URLs are read only with --store-urls", work.job.url.scheme())
+            } else {
+                store::IS_ABSENT.to_owned()
+            };
+            return Err(FetchError::new(ErrorKind::BadUrl, clause));
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
@@ -594,6 +609,9 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
 /// The error of a status that is no success, which the server may ask to come back after.
 fn refused(response: &Response) -> FetchError {
     let mut clause = response.status_line();
+    if let Some(explanation) = &response.explanation {
+        clause = format!("{clause} from {THE_STORE}{explanation}");
+    }
     if let Some(fault) = http::fault_of(&response.final_url, response.status, SystemTime::now()) {
         clause = format!("{clause}: {fault}");
     }

@@ -19,7 +19,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Why a row failed. The names are part of the program's interface (`error` in a record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorKind {
-    /// The line is no URL that is fetched: `http`, `https`, `data`, and `file` with `--file-urls`.
+    /// The line is no URL that is fetched: `http`, `https`, `data`, `file` with `--file-urls`, and those of
+    /// object stores with `--store-urls`.
     BadUrl,
     /// The host name has no address, or the look-up failed.
     Dns,
@@ -166,6 +167,12 @@ impl ErrorKind {
                 "without --resize, --encode, --phash and --verify decode it is saved as it came; --max-pixels refuses such images",
             );
         }
+        if matches!(self, Self::HttpStatus(401 | 403)) && message.contains(THE_STORE) {
+            return Some(
+                "what stores allow is decided by the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, \
+                 GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY and others",
+            );
+        }
         self.advice()
     }
 
@@ -196,6 +203,9 @@ impl ErrorKind {
 /// In the message of an image that is [`ErrorKind::TooLarge`] because of its pixels, which take too much memory, and not
 /// because of the bytes of its file.
 pub const TOO_LARGE_TO_DECODE: &str = "the image is too large to be decoded";
+
+/// In the message of a row whose object was not had from its store, before the reason.
+pub const THE_STORE: &str = "the store: ";
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,61 @@
+//! Requests for objects of stores (`--store-urls`): an answer for each `s3://`, `gs://` or `az://` URL.
+//!
+//! They go out as all others do. Only what authorises them is another thing, and it is made anew for each.
+
+use std::borrow::Cow;
+
+use reqwest::{Method, Request};
+use url::Url;
+
+use super::client::{Client, trace_request, trace_response};
+use super::deadline::Deadline;
+use super::range::Resume;
+use super::response::Response;
+use crate::record::{ErrorKind, FetchError, THE_STORE};
+
+/// The bytes of a document that says why there is no object. It has some hundreds.
+const MAX_DOCUMENT_BYTES: usize = 16 * 1024;
+
+/// The field in which S3 names the region of a bucket.
+const BUCKET_REGION: &str = "x-amz-bucket-region";
+
+impl Client {
+    /// Asks for an object, or for the rest of it. No redirect is followed: the signature is for one host alone.
+    pub(super) async fn get_object<'a>(
+        &self,
+        url: &'a Url,
+        resume: Option<&Resume>,
+        deadline: Deadline<'a>,
+    ) -> Result<Response<'a>, FetchError> {
+        let unauthorized = |sentence: &str, may_pass: bool| {
+            let message = format!("no request to {THE_STORE}{sentence}");
+            FetchError::new(ErrorKind::HttpStatus(401), message).that_may_pass(may_pass)
+        };
+        // It may have to fetch credentials.
+        let object = deadline.bound(self.objects.object(url)).await?;
+        let object = object.map_err(|error| unauthorized(&error.sentence, error.may_pass))?;
+        let mut headers = self.options.identity.object_headers();
+        if let Some(resume) = resume {
+            resume.set_headers(&mut headers);
+        }
+        let asked = object.authorize(&mut headers).map_err(|sentence| unauthorized(&sentence, false))?;
+        let request = || {
+            let mut request = Request::new(Method::GET, asked.clone());
+            request.headers_mut().clone_from(&headers);
+            request
+        };
+        trace_request(url);
+        let answer = self.send(object.url(), request, deadline).await?;
+        trace_response(url, &answer);
+        let region =
+            answer.head.headers().get(BUCKET_REGION).and_then(|region| region.to_str().ok()).map(str::to_owned);
+        let mut response = Response::new(answer, Cow::Borrowed(url))?;
+        // 416 Range Not Satisfiable is for the caller, who asks again.
+        if !matches!(response.status, 200..=299 | 416) {
+            let document = response.beginning(MAX_DOCUMENT_BYTES).await;
+            let document = String::from_utf8_lossy(&document);
+            response.explanation = object.explain(response.status, region.as_deref(), &document);
+        }
+        Ok(response)
+    }
+}
