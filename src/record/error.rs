@@ -169,8 +169,7 @@ impl ErrorKind {
         }
         if matches!(self, Self::HttpStatus(401 | 403)) && message.contains(THE_STORE) {
             return Some(
-                "what stores allow is decided by the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, \
-                 GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY and others",
+                "stores are asked with the credentials of the environment, such as AWS_PROFILE and GOOGLE_APPLICATION_CREDENTIALS",
             );
         }
         self.advice()
