@@ -125,6 +125,8 @@ pub struct Client {
     used: UsedPorts,
     suspensions: Suspensions,
     pub(super) objects: Requests,
+    /// For the endpoint of S3, if the environment names its certificates.
+    pub(super) of_s3: OnceLock<Result<Box<Client>, String>>,
 }
 
 impl Client {
@@ -135,9 +137,14 @@ impl Client {
     pub fn new(options: Options) -> Result<Self, RunError> {
         let trust = match (&options.cacert, options.insecure) {
             (_, true) => Trust::Unchecked,
-            (Some(file), false) => Trust::only(file)?,
+            (Some(file), false) => Trust::only(file, "--cacert")?,
             (None, false) => Trust::System,
         };
+        Self::trusting(trust, options)
+    }
+
+    /// A client with these options, and other certificates than they say.
+    pub(super) fn trusting(trust: Trust, options: Options) -> Result<Self, RunError> {
         let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
         let pools = ports.flat_map(|pinned_port| {
             let ways = [(false, false), (false, true), (true, false), (true, true)];
@@ -161,6 +168,7 @@ impl Client {
             used: UsedPorts::default(),
             suspensions: Suspensions::new(options.stall_timeout),
             objects: Requests::default(),
+            of_s3: OnceLock::new(),
             options,
         };
         // A wrong proxy is reported now, not at the first download.

@@ -3,6 +3,7 @@
 //! They go out as all others do. Only what authorises them is another thing, and it is made anew for each.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use reqwest::{Method, Request};
 use url::Url;
@@ -11,7 +12,9 @@ use super::client::{Client, trace_request, trace_response};
 use super::deadline::Deadline;
 use super::range::Resume;
 use super::response::Response;
+use super::tls::Trust;
 use crate::record::{ErrorKind, FetchError, THE_STORE};
+use crate::util::store::ca_bundle;
 
 /// The bytes of a document that says why there is no object. It has some hundreds.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024;
@@ -44,8 +47,13 @@ impl Client {
             request.headers_mut().clone_from(&headers);
             request
         };
+        let client = match ca_bundle().filter(|_| url.scheme().starts_with("s3") && self.uses_certificates_of_system())
+        {
+            Some(file) => self.trusting_bundle(&file).map_err(|sentence| unauthorized(sentence, false))?,
+            None => self,
+        };
         trace_request(url);
-        let answer = self.send(object.url(), request, deadline).await?;
+        let answer = client.send(object.url(), request, deadline).await?;
         trace_response(url, &answer);
         let region =
             answer.head.headers().get(BUCKET_REGION).and_then(|region| region.to_str().ok()).map(str::to_owned);
@@ -57,5 +65,19 @@ impl Client {
             response.explanation = object.explain(response.status, region.as_deref(), &document);
         }
         Ok(response)
+    }
+
+    /// The client that trusts these certificates alone, as the AWS tools do. Certificates for stores are not for other servers.
+    fn trusting_bundle(&self, file: &Path) -> Result<&Self, &str> {
+        let make = || {
+            let trust = Trust::only(file, "AWS_CA_BUNDLE").map_err(|error| error.to_string())?;
+            Self::trusting(trust, self.options.clone()).map(Box::new).map_err(|error| error.to_string())
+        };
+        self.of_s3.get_or_init(make).as_deref().map_err(String::as_str)
+    }
+
+    /// Whether no flag says which certificates are trusted.
+    const fn uses_certificates_of_system(&self) -> bool {
+        self.options.cacert.is_none() && !self.options.insecure
     }
 }

@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -259,6 +263,75 @@ fn what_everybody_may_read_needs_no_signature() {
         .run();
     assert_eq!(run.outcomes(), ["saved a b.png"], "{run}");
     assert!(store.heads().iter().all(|head| !head.contains_key("authorization")), "{run}");
+}
+
+#[test]
+fn certificates_of_the_endpoint_are_for_the_store_alone() {
+    let server = Server::start_tls();
+    let rows = ["s3://png/300/a.png".to_owned(), server.url("/png/300/b.png")];
+    let run = |flags: &[&str], bundle: &std::path::Path| {
+        let program = fetchimg().lines(&rows).args(["--store-urls", "--retries", "0"]).args(flags);
+        let program = program.env("AWS_ENDPOINT_URL", server.url("")).env("AWS_SKIP_SIGNATURE", "true");
+        program.env("AWS_CA_BUNDLE", bundle).run()
+    };
+    let trusting = run(&[], server.ca_pem_file().as_ref());
+    assert_eq!(trusting.outcomes(), ["saved a.png", "failed tls"], "{trusting}");
+    let insecure = run(&["-k"], server.ca_pem_file().as_ref());
+    assert_eq!(insecure.outcomes(), ["saved a.png", "saved b.png"], "{insecure}");
+    let missing = run(&[], "/none/ca.pem".as_ref());
+    assert!(message(&missing, 0).contains("AWS_CA_BUNDLE /none/ca.pem: "), "{missing}");
+    let private = run(&["-k", "--public-only"], server.ca_pem_file().as_ref());
+    assert_eq!(private.outcomes(), ["failed forbidden_address"; 2], "{private}");
+}
+
+/// A service that gives credentials of S3 to programs in containers, and counts how often it is asked.
+fn serve_credentials(status: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1/credentials", listener.local_addr().expect("an address"));
+    let asked = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 4096]);
+            let body = json!({
+                "AccessKeyId": ACCESS_KEY,
+                "SecretAccessKey": SECRET_KEY,
+                "Token": SESSION_TOKEN,
+                "Expiration": "2100-01-01T00:00:00Z",
+            })
+            .to_string();
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn credentials_are_fetched_once_for_all_rows() {
+    let (store, dir) = (S3::start(), TestDir::new());
+    let token = dir.write("token", "the-token");
+    let rows = (0..60).map(|number| format!("s3://bucket/{number}.png")).collect::<Vec<_>>();
+    for row in &rows {
+        store.put(&row["s3://bucket/".len()..], images::png(300, 1));
+    }
+    let run = |url: &str| {
+        let program =
+            fetchimg().in_dir(&dir).lines(&rows).arg("--store-urls").env("AWS_ENDPOINT_URL", store.endpoint());
+        let program = program.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+        program.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token).run()
+    };
+    let (url, asked) = serve_credentials("403 Forbidden");
+    let refused = run(&url);
+    assert_eq!((refused.status, store.heads().len()), (Some(1), 0), "{refused}");
+    assert!(refused.records().iter().all(|record| record["http_status"] == 401), "{refused}");
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one row asks, and the others know\n{refused}");
+    let (url, asked) = serve_credentials("200 OK");
+    let run = run(&url);
+    assert_eq!((run.status, asked.load(Ordering::Relaxed)), (Some(0), 1), "{run}");
+    assert!(store.heads().iter().all(|head| head["x-amz-security-token"] == SESSION_TOKEN), "{run}");
+    assert_no_secret(&run, &[SECRET_KEY, SESSION_TOKEN]);
 }
 
 #[test]

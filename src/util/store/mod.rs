@@ -31,6 +31,7 @@ mod request;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 pub use self::client::Store;
@@ -42,6 +43,12 @@ pub const IS_AVAILABLE: bool = cfg!(feature = "object-store");
 
 /// What is said where it has none.
 pub const IS_ABSENT: &str = "this fetchimg was built without the feature object-store";
+
+/// The file with the certificates that the endpoint of S3 is trusted by, if the environment names one.
+#[must_use]
+pub fn ca_bundle() -> Option<PathBuf> {
+    std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
 
 /// Which protocol a store speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
