@@ -609,8 +609,11 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
 /// The error of a status that is no success, which the server may ask to come back after.
 fn refused(response: &Response) -> FetchError {
     let mut clause = response.status_line();
-    if let Some(explanation) = &response.explanation {
-        clause = format!("{clause} from {THE_STORE}{explanation}");
+    let mut status = response.status;
+    if let Some(refusal) = &response.refusal {
+        clause = format!("{clause} from {THE_STORE}{}", refusal.clause);
+        // With other settings it may be given, which no other status says in the same way for all stores.
+        status = if refusal.is_of_settings { 403 } else { status };
     }
     if let Some(fault) = http::fault_of(&response.final_url, response.status, SystemTime::now()) {
         clause = format!("{clause}: {fault}");
@@ -618,7 +621,7 @@ fn refused(response: &Response) -> FetchError {
     if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
         clause = format!("{clause}, and asks to come back after {}", spoken(asked));
     }
-    FetchError::new(ErrorKind::HttpStatus(response.status), clause)
+    FetchError::new(ErrorKind::HttpStatus(status), clause)
         .with_retry_after(response.retry_after)
         .that_may_pass(response.retry_after.is_some())
 }

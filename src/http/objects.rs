@@ -62,7 +62,7 @@ impl Client {
         if !matches!(response.status, 200..=299 | 416) {
             let document = response.beginning(MAX_DOCUMENT_BYTES).await;
             let document = String::from_utf8_lossy(&document);
-            response.explanation = object.explain(response.status, region.as_deref(), &document);
+            response.refusal = object.explain(response.status, region.as_deref(), &document);
         }
         Ok(response)
     }

@@ -17,6 +17,7 @@ use super::pool::ClientLease;
 use super::range::{self, ContentRange};
 use super::{disposition, retry};
 use crate::record::FetchError;
+use crate::util::store::Refusal;
 
 /// An error page up to this size is read, so that its connection can be used again. A larger one costs more than a
 /// handshake.
@@ -45,8 +46,8 @@ pub struct Response<'a> {
     pub validator: Option<HeaderValue>,
     /// The position of the bytes, if they are a part of the body.
     pub range: Option<ContentRange>,
-    /// What the answer of a store means that is not the object, as a clause after the status.
-    pub explanation: Option<String>,
+    /// What the answer of a store means that is not the object.
+    pub refusal: Option<Refusal>,
     body: ResponseBody<'a>,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Response<'a> {
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
-            explanation: None,
+            refusal: None,
             final_url: url,
             body: response.body(coding),
         })

@@ -202,10 +202,10 @@ fn a_store_that_refuses_says_why() {
         ("bucket/forbidden.png", 403, "the credentials must allow to read in the bucket bucket"),
         ("bucket/archived.png", 403, "it is archived, and must be restored"),
         ("bucket/clock.png", 403, "set the clock"),
-        ("bucket/token.png", 400, "AWS_SESSION_TOKEN"),
-        ("bucket/moved.png", 301, "the bucket bucket is in another region; set AWS_REGION=ap-south-1"),
-        ("bucket/away.png", 307, "set AWS_REGION=ap-south-1"),
-        ("bucket/region.png", 400, "set AWS_REGION=ap-south-1"),
+        ("bucket/token.png", 403, "AWS_SESSION_TOKEN"),
+        ("bucket/moved.png", 403, "the bucket bucket is in another region; set AWS_REGION=ap-south-1"),
+        ("bucket/away.png", 403, "set AWS_REGION=ap-south-1"),
+        ("bucket/region.png", 403, "set AWS_REGION=ap-south-1"),
         ("bucket/page.png", 404, "does not answer as an object store does, but with a page; see AWS_ENDPOINT_URL"),
     ];
     let run = fetch(&store, cases.map(|(row, ..)| format!("s3://{row}"))).run();

@@ -24,6 +24,15 @@ pub struct RequestError {
     pub may_pass: bool,
 }
 
+/// What an answer means that is not the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A clause.
+    pub clause: String,
+    /// Whether it is the credentials or the region of the environment that are wrong, whatever the status is.
+    pub is_of_settings: bool,
+}
+
 #[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "none of it can be called")]
 #[allow(clippy::missing_errors_doc, clippy::unused_async, reason = "it is as that of the feature")]
 impl Requests {
@@ -43,7 +52,7 @@ impl ObjectRequest {
         match self.0 {}
     }
 
-    pub fn explain(&self, _: u16, _: Option<&str>, _: &str) -> Option<String> {
+    pub fn explain(&self, _: u16, _: Option<&str>, _: &str) -> Option<Refusal> {
         match self.0 {}
     }
 }

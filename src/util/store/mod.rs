@@ -36,7 +36,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use self::client::Store;
 pub use self::reader::ObjectReader;
-pub use self::request::{ObjectRequest, RequestError, Requests};
+pub use self::request::{ObjectRequest, Refusal, RequestError, Requests};
 
 /// Whether this build has clients for stores.
 pub const IS_AVAILABLE: bool = cfg!(feature = "object-store");

@@ -55,6 +55,15 @@ pub struct RequestError {
     pub may_pass: bool,
 }
 
+/// What an answer means that is not the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A clause.
+    pub clause: String,
+    /// Whether it is the credentials or the region of the environment that are wrong, whatever the status is.
+    pub is_of_settings: bool,
+}
+
 impl Requests {
     /// The request for an object. Credentials may have to be fetched for it; a request that is sent again needs a new one,
     /// because they end.
@@ -205,7 +214,7 @@ impl ObjectRequest {
     /// What an answer means that is not the object: its status, the region that its header names, and the beginning of its
     /// body. `None` if the status says it all. Nothing is repeated of the body but single words.
     #[must_use]
-    pub fn explain(&self, status: u16, region: Option<&str>, document: &str) -> Option<String> {
+    pub fn explain(&self, status: u16, region: Option<&str>, document: &str) -> Option<Refusal> {
         let context = Context { bucket: self.bucket.clone(), ..self.access.context.clone() };
         explained(&context, matches!(self.credential, Credential::None), (status, region, document))
     }
@@ -215,14 +224,18 @@ fn explained(
     context: &Context,
     is_anonymous: bool,
     (status, region, document): (u16, Option<&str>, &str),
-) -> Option<String> {
+) -> Option<Refusal> {
     let Context { bucket, endpoint, .. } = context;
     let is_word = |text: &&str| {
         text.len() <= MAX_WORD_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     let code = between(document, "<Code>", "</Code>").filter(is_word).unwrap_or_default();
     let region = region.or_else(|| between(document, "<Region>", "</Region>"));
-    Some(match (code, status) {
+    let is_of_region =
+        matches!(code, "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException")
+            || matches!(status, 301 | 302 | 307 | 308);
+    let is_of_token = matches!(code, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired");
+    let clause = match (code, status) {
         ("NoSuchBucket" | "ContainerNotFound" | "InvalidBucketName", _) => {
             format!("there is no bucket {bucket} at {endpoint}")
         }
@@ -233,11 +246,10 @@ fn explained(
         ("RequestTimeTooSkewed" | "RequestExpired", _) => {
             format!("the clock of this machine is not that of {endpoint}; set the clock")
         }
-        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
+        _ if is_of_token => {
             "the session token has expired or is not valid; get another one (AWS_SESSION_TOKEN)".to_owned()
         }
-        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _)
-        | (_, 301 | 302 | 307 | 308) => context.other_region(region),
+        _ if is_of_region => context.other_region(region),
         ("InvalidObjectState" | "BlobArchived", _) => {
             "it is archived, and must be restored before it can be read".to_owned()
         }
@@ -255,7 +267,8 @@ fn explained(
         ("", 400..=499) if is_page(document) => context.no_store("a page"),
         ("", _) => return None,
         (code, _) => code.to_owned(),
-    })
+    };
+    Some(Refusal { clause, is_of_settings: is_of_region || is_of_token })
 }
 
 /// Whether a document is one of another kind of server.
