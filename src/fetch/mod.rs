@@ -45,7 +45,7 @@ use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::Rounded;
 use crate::util::redact::{escaped, redacted};
 use crate::util::store;
-use crate::util::store::object_url::is_object_url;
+use crate::util::store::object_url::{ObjectName, is_object_url};
 
 /// A job that was admitted, with what was decided about it in list order.
 #[derive(Debug)]
@@ -213,6 +213,20 @@ struct AttemptState {
     high_water: HighWaterMark,
 }
 
+impl Options {
+    /// Lists have been held to this already; the jobs of a program that uses this library have not.
+    fn check_object(&self, url: &Url) -> Result<(), FetchError> {
+        let checked = if !store::IS_AVAILABLE {
+            Err(store::IS_ABSENT.to_owned())
+        } else if !self.store_urls {
+            Err(format!("{}: URLs are read only with --store-urls", url.scheme()))
+        } else {
+            ObjectName::of(url).map(drop)
+        };
+        checked.map_err(|clause| FetchError::new(ErrorKind::BadUrl, clause))
+    }
+}
+
 impl Fetcher {
     /// The value of [`Fetcher::remakes`].
     #[must_use]
@@ -274,14 +288,8 @@ impl Fetcher {
             // Boxed, because every download would be moved with room for it.
             return Box::pin(self.local(work, state)).await;
         }
-        // Lists have been held to this already; the jobs of a program that uses this library have not.
-        if is_object_url(&work.job.url) && !(self.options.store_urls && store::IS_AVAILABLE) {
-            let clause = if store::IS_AVAILABLE {
-                format!("{}: URLs are read only with --store-urls", work.job.url.scheme())
-            } else {
-                store::IS_ABSENT.to_owned()
-            };
-            return Err(FetchError::new(ErrorKind::BadUrl, clause));
+        if is_object_url(&work.job.url) {
+            self.options.check_object(&work.job.url)?;
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);

@@ -305,9 +305,10 @@ fn parse(text: &[u8], options: &Options) -> Result<Url, String> {
     }
     if begins_as_object_url(text.as_bytes()) && !(options.store_urls && store::IS_AVAILABLE) {
         let (scheme, _) = text.split_once(':').unwrap_or((text, ""));
-        return Err(match store::IS_AVAILABLE {
-            true => format!("{scheme}: URLs are read only with --store-urls"),
-            false => format!("{scheme}: URLs are not read, because {}", store::IS_ABSENT),
+        return Err(if store::IS_AVAILABLE {
+            format!("{scheme}: URLs are read only with --store-urls")
+        } else {
+            format!("{scheme}: URLs are not read, because {}", store::IS_ABSENT)
         });
     }
     if let Some(url) = object_url::parse(text) {

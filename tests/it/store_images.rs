@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fetchimg::{Job, Options, Outcome, Run as LibraryRun};
+use futures::{StreamExt as _, stream};
 use serde_json::json;
 
 use crate::common::s3::{self, ACCESS_KEY, Fault, S3, SECRET_KEY, SESSION_TOKEN, What};
@@ -126,6 +128,7 @@ fn keys_are_literal_and_records_are_as_for_other_rows() {
             "m.jsonl",
         ])
         .env("AWS_SESSION_TOKEN", SESSION_TOKEN)
+        .env("AWS_REQUEST_PAYER", "requester")
         .run();
 
     assert_eq!(run.status, Some(0), "{run}");
@@ -155,6 +158,7 @@ fn keys_are_literal_and_records_are_as_for_other_rows() {
     for head in store.heads() {
         assert!(head["authorization"].starts_with("AWS4-HMAC-SHA256 Credential="), "{head:?}");
         assert_eq!((&*head["user-agent"], &*head["x-amz-security-token"]), ("agent/1", SESSION_TOKEN), "{head:?}");
+        assert_eq!(head["x-amz-request-payer"], "requester", "{head:?}");
         let others = ["cookie", "referer", "x-key"].map(|name| head.get(name));
         assert_eq!(others, [None; 3], "{head:?}");
     }
@@ -274,13 +278,13 @@ fn certificates_of_the_endpoint_are_for_the_store_alone() {
         let program = program.env("AWS_ENDPOINT_URL", server.url("")).env("AWS_SKIP_SIGNATURE", "true");
         program.env("AWS_CA_BUNDLE", bundle).run()
     };
-    let trusting = run(&[], server.ca_pem_file().as_ref());
+    let trusting = run(&[], server.ca_pem_file());
     assert_eq!(trusting.outcomes(), ["saved a.png", "failed tls"], "{trusting}");
-    let insecure = run(&["-k"], server.ca_pem_file().as_ref());
+    let insecure = run(&["-k"], server.ca_pem_file());
     assert_eq!(insecure.outcomes(), ["saved a.png", "saved b.png"], "{insecure}");
     let missing = run(&[], "/none/ca.pem".as_ref());
     assert!(message(&missing, 0).contains("AWS_CA_BUNDLE /none/ca.pem: "), "{missing}");
-    let private = run(&["-k", "--public-only"], server.ca_pem_file().as_ref());
+    let private = run(&["-k", "--public-only"], server.ca_pem_file());
     assert_eq!(private.outcomes(), ["failed forbidden_address"; 2], "{private}");
 }
 
@@ -360,7 +364,7 @@ fn a_body_that_breaks_off_is_continued() {
     let run = fetch(&store, ["s3://bucket/a b.png"]).args(["--retry-wait", "0.1"]).run();
     assert_eq!((run.status, run.file("a b.png") == image), (Some(0), true), "{run}");
     let heads = store.heads();
-    assert_eq!((heads.len(), heads[1].get("if-range").is_some()), (2, true), "{run}");
+    assert_eq!((heads.len(), heads[1].contains_key("if-range")), (2, true), "{run}");
     assert!(heads[1]["range"].starts_with("bytes="), "{run}");
     assert!(run.record(0)["resumed_from"].as_u64() > Some(0), "{run}");
 
@@ -443,16 +447,32 @@ fn shards_take_them_and_try_again_what_failed() {
     let again = ["--retry-failed", "-o", "s3://bucket/set", "--store-urls", "--scratch", "scratch"];
     let retry = store.known_to(fetchimg().in_dir(&dir).args(again)).run();
     assert_eq!(retry.status, Some(0), "{retry}");
-    let entries = store
-        .objects()
-        .into_iter()
-        .filter(|key| key.ends_with(".tar"))
-        .flat_map(|key| tar_entries(&store.object(&key)));
-    let pictures = entries.filter(|(name, _)| name.ends_with(".png")).collect::<BTreeMap<_, _>>();
+    let entries =
+        store.objects().into_iter().filter(|key| key.ends_with("tar")).flat_map(|key| tar_entries(&store.object(&key)));
+    let pictures = entries.filter(|(name, _)| name.ends_with("png")).collect::<BTreeMap<_, _>>();
     let expected = (0..3).map(|number| images::png(3000, number)).collect::<BTreeSet<_>>();
     assert_eq!(pictures.into_values().collect::<BTreeSet<_>>(), expected, "{retry}");
     // Without the flag what failed is not read.
     assert_no_secret(&retry, &[SECRET_KEY]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_uses_the_library_asks_for_objects_too() {
+    let dir = TestDir::new();
+    for (text, allowed, expected) in [
+        ("s3://b/a.png", false, "bad_url: s3: URLs are read only with --store-urls"),
+        ("s3://b/a.png?b", true, "bad_url: a question mark"),
+    ] {
+        let mut options = Options { output: dir.join("images"), ..Options::default() };
+        options.fetch.store_urls = allowed;
+        let jobs = stream::iter([Job::new(0, text.parse().expect("a URL"))]);
+        let mut records = LibraryRun::new(options).expect("a run").records(jobs);
+        let record = records.next().await.expect("a record");
+        records.finish().await.expect("a summary");
+        let Outcome::Failed(failed) = record.outcome else { panic!("{record:?}") };
+        let said = format!("{}: {}", failed.error, failed.message);
+        assert!(said.starts_with(expected), "{said}");
+    }
 }
 
 #[test]

@@ -489,3 +489,116 @@ fn plain(endpoint: &str) -> Result<String, String> {
     url.set_fragment(None);
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ObjectName {
+        let url = super::super::object_url::parse(text).expect("of a store").expect("an object");
+        ObjectName::of(&url).expect("an object")
+    }
+
+    #[test]
+    fn objects_are_where_the_stores_have_them() {
+        let s3 = |endpoint: Option<&str>, hosted: bool| {
+            let builder = AmazonS3Builder::new().with_region("eu-1").with_virtual_hosted_style_request(hosted);
+            Place::of_s3(&endpoint.into_iter().fold(builder, AmazonS3Builder::with_endpoint)).expect("a place")
+        };
+        let az = |endpoint: Option<&str>| {
+            let builder = MicrosoftAzureBuilder::new().with_account("acc");
+            let set = |builder: MicrosoftAzureBuilder, endpoint: &str| builder.with_endpoint(endpoint.to_owned());
+            Place::of_az(&endpoint.into_iter().fold(builder, set)).expect("a place")
+        };
+        let gs = Place::of_gs(&GoogleCloudStorageBuilder::new()).expect("a place");
+        let account = r#"{"gcs_base_url": "http://u:p@127.0.0.1:4443", "disable_oauth": true}"#;
+        let emulator = GoogleCloudStorageBuilder::new().with_service_account_key(account);
+        for (place, expected) in [
+            (s3(None, false), "https://s3.eu-1.amazonaws.com/b.c/x%20y%25/%3F"),
+            (s3(None, true), "https://b.c.s3.eu-1.amazonaws.com/x%20y%25/%3F"),
+            (s3(Some("http://u:p@127.0.0.1:9000/path/"), false), "http://127.0.0.1:9000/path/b.c/x%20y%25/%3F"),
+            (s3(Some("https://store.example"), true), "https://b.c.store.example/x%20y%25/%3F"),
+            (s3(Some("https://b.c.store.example/"), true), "https://b.c.store.example/x%20y%25/%3F"),
+            (az(None), "https://acc.blob.core.windows.net/b.c/x%20y%25/%3F"),
+            (az(Some("http://127.0.0.1:1/acc")), "http://127.0.0.1:1/acc/b.c/x%20y%25/%3F"),
+            (gs, "https://storage.googleapis.com/b.c/x%20y%25/%3F"),
+            (Place::of_gs(&emulator).expect("a place"), "http://127.0.0.1:4443/b.c/x%20y%25/%3F"),
+        ] {
+            assert_eq!(place.url(&name("s3://b.c/x y%/?")).map(String::from).as_deref(), Ok(expected));
+        }
+        let place = Place { before: "https://s3.example/".into(), after: String::new() };
+        let odd = ObjectName { key: "a/../b".into(), ..name("s3://b/a") };
+        place.url(&odd).expect_err("another object would be asked for");
+    }
+
+    fn request(credential: Credential) -> ObjectRequest {
+        let context = Context { scheme: Scheme::Az, bucket: "b".into(), endpoint: "store.example".into() };
+        let place = Place { before: "https://store.example/".into(), after: String::new() };
+        let url = place.url(&name("az://b/a b.png")).expect("a URL");
+        let access = Access { place, source: Source::None, context, state: Mutex::default() };
+        ObjectRequest { url, bucket: "b".into(), access: Arc::new(access), credential }
+    }
+
+    #[test]
+    fn azure_signs_the_range_and_secrets_are_not_shown() {
+        let credential =
+            AzureCredential::AccessKey(object_store::azure::AzureAccessKey::try_new("c2VjcmV0").expect("a key"));
+        let request = request(Credential::Az { credential: Arc::new(credential), account: "acc".into() });
+        let signature = |range: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert("date", HeaderValue::from_static("Sun, 29 Nov 2026 10:00:00 GMT"));
+            headers.extend(range.map(|range| (http::header::RANGE, HeaderValue::from_static(range))));
+            let asked = request.authorize(&mut headers).expect("a signature");
+            assert_eq!(asked.as_str(), "https://store.example/b/a%20b.png");
+            assert_eq!(format!("{:?}", headers[AUTHORIZATION]), "Sensitive");
+            headers[AUTHORIZATION].clone()
+        };
+        assert_ne!(signature(None), signature(Some("bytes=5-")));
+        let shown = format!("{request:?} {:?}", request.access);
+        assert_eq!(shown, "ObjectRequest(https://store.example/b/a%20b.png) Access(store.example)");
+    }
+
+    #[test]
+    fn a_token_that_is_no_field_is_refused() {
+        let s3 = |key_id: &str, token: Option<&str>| {
+            let token = token.map(str::to_owned);
+            let credential = Arc::new(AwsCredential { key_id: key_id.into(), secret_key: "s".into(), token });
+            request(Credential::S3 { credential, region: "r".into(), pays: false })
+        };
+        for request in [
+            s3("a\nb", None),
+            s3("a", Some("b\n")),
+            request(Credential::Gs(Arc::new(GcpCredential { bearer: "a\r".into() }))),
+            request(Credential::Az {
+                credential: Arc::new(AzureCredential::BearerToken("a\n".into())),
+                account: "a".into(),
+            }),
+        ] {
+            let error = request.authorize(&mut HeaderMap::new()).expect_err("no field");
+            assert_eq!(error, "the credentials of store.example cannot be sent");
+        }
+    }
+
+    #[test]
+    fn answers_are_explained_in_single_words() {
+        let explained = |status, document: &str| {
+            request(Credential::Gs(Arc::new(GcpCredential { bearer: "a".into() })))
+                .explain(status, None, document)
+                .map(|refusal| refusal.clause)
+        };
+        let code =
+            |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>long</Message></Error>");
+        for (status, document, expected) in [
+            (404, code("BlobNotFound"), Some("it is not in the bucket b")),
+            (404, String::new(), Some("it is not in the bucket b")),
+            (404, code("ContainerNotFound"), Some("there is no bucket b at store.example")),
+            (503, code("SlowDown"), Some("SlowDown")),
+            (418, code("Tea"), Some("Tea")),
+            (418, code("Tea <b>"), None),
+            (500, "oops".to_owned(), None),
+            (403, code("AuthenticationFailed"), Some("store.example refuses the credentials")),
+        ] {
+            assert_eq!(explained(status, &document).as_deref(), expected, "{status} {document}");
+        }
+    }
+}
