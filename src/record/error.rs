@@ -167,12 +167,20 @@ impl ErrorKind {
                 "without --resize, --encode, --phash and --verify decode it is saved as it came; --max-pixels refuses such images",
             );
         }
+        // Such a message says by itself what can be done.
+        if message.contains(THE_STORE) { None } else { self.advice() }
+    }
+
+    /// The same for many rows, of which this is the message of one.
+    #[must_use]
+    pub fn advice_on_many(self, message: &str) -> Option<&'static str> {
         if matches!(self, Self::HttpStatus(401 | 403)) && message.contains(THE_STORE) {
             return Some(
-                "stores are asked with the credentials of the environment, such as AWS_PROFILE and GOOGLE_APPLICATION_CREDENTIALS",
+                "stores are asked with the credentials of the environment, such as AWS_PROFILE and \
+                 GOOGLE_APPLICATION_CREDENTIALS; the messages say what is wrong with them",
             );
         }
-        self.advice()
+        self.advice_on(message)
     }
 
     /// What the user can do about it, if there is something.

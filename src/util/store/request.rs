@@ -303,10 +303,14 @@ impl Access {
             }
             Scheme::Az => {
                 let (builder, context) = environment::az(&url, Patience::Hasty, &variables)?;
+                if account_of(&builder).is_empty() {
+                    return Err(context.no_credentials());
+                }
                 let place = Place::of_az(&builder)?;
                 (place, Source::of_az(builder)?, context)
             }
         };
+        let context = Context { endpoint: place.host(), ..context };
         Ok(Self { place, source, context, state: Mutex::default() })
     }
 
@@ -458,6 +462,13 @@ impl Place {
         Self::below(&get(AzureConfigKey::Endpoint).unwrap_or_else(|| format!("https://{account}.{domain}")))
     }
 
+    /// The host, and its port, as sentences have it.
+    fn host(&self) -> String {
+        let host = if self.after.is_empty() { &self.before } else { &self.after };
+        let host = host.split_once("://").map_or(&**host, |(_, rest)| rest).trim_start_matches('.');
+        host.split('/').next().unwrap_or_default().to_owned()
+    }
+
     /// The URL of an object.
     fn url(&self, name: &ObjectName) -> Result<Url, String> {
         let Self { before, after } = self;
@@ -526,6 +537,8 @@ mod tests {
         ] {
             assert_eq!(place.url(&name("s3://b.c/x y%/?")).map(String::from).as_deref(), Ok(expected));
         }
+        let hosts = [s3(None, true), s3(Some("http://u:p@127.0.0.1:9000/path/"), false)].map(|place| place.host());
+        assert_eq!(hosts, ["s3.eu-1.amazonaws.com", "127.0.0.1:9000"]);
         let place = Place { before: "https://s3.example/".into(), after: String::new() };
         let odd = ObjectName { key: "a/../b".into(), ..name("s3://b/a") };
         place.url(&odd).expect_err("another object would be asked for");
