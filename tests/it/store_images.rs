@@ -240,15 +240,16 @@ fn a_store_that_refuses_says_why() {
 #[test]
 fn without_credentials_each_row_fails_at_once() {
     let rows = (0..200).map(|number| format!("s3://bucket/{number}.png"));
-    let program = fetchimg().lines(rows).args(["--store-urls", "--retries", "5"]);
+    let program = fetchimg().lines(rows).args(["--store-urls", "--retries", "5", "--report", "report.html"]);
     let run = program.env("AWS_EC2_METADATA_DISABLED", "true").run();
     assert_eq!(run.status, Some(1), "{run}");
     assert_eq!(run.records().len(), 200, "{run}");
     for record in run.records() {
         assert_eq!((&record["http_status"], &record["retryable"]), (&json!(401), &json!(false)), "{run}");
     }
+    let report = String::from_utf8(run.dir.read("report.html")).expect("text");
     assert!(
-        run.stdout.contains("failed with http_status 401: stores are asked with the credentials of the environment"),
+        report.contains("failed with http_status 401: stores are asked with the credentials of the environment"),
         "{run}"
     );
     assert!(
