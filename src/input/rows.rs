@@ -273,6 +273,17 @@ pub fn begins_as_url(text: &[u8]) -> bool {
         .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes())))
 }
 
+/// The flag that the row with this URL needs, if it is not given.
+#[cfg(feature = "parquet")]
+pub fn missing_flag(text: &str, options: &Options) -> Option<&'static str> {
+    let is_file = text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"));
+    match () {
+        () if begins_as_object_url(text.as_bytes()) && !options.store_urls => Some("--store-urls"),
+        () if is_file && !options.file_urls => Some("--file-urls"),
+        () => None,
+    }
+}
+
 /// Whether the URL that a record has identifies the one that has this hash, although the record has a hash: it is that of an
 /// object, whose text is not that of its URL, and hides nothing.
 #[cfg(feature = "parquet")]

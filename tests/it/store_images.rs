@@ -448,6 +448,10 @@ fn shards_take_them_and_try_again_what_failed() {
     let run = fetch(&store, &rows).in_dir(&dir).args(set).run();
     assert_eq!(run.status, Some(1), "{run}");
     store.heal();
+    let again = ["--retry-failed", "-o", "s3://bucket/set", "--scratch", "scratch"];
+    let without = store.known_to(fetchimg().in_dir(&dir).args(again)).run();
+    assert_eq!(without.status, Some(3), "who has made a set does not decide what is read\n{without}");
+    assert!(without.stderr.contains("--store-urls"), "{without}");
     let again = ["--retry-failed", "-o", "s3://bucket/set", "--store-urls", "--scratch", "scratch"];
     let retry = store.known_to(fetchimg().in_dir(&dir).args(again)).run();
     assert_eq!(retry.status, Some(0), "{retry}");
@@ -456,8 +460,22 @@ fn shards_take_them_and_try_again_what_failed() {
     let pictures = entries.filter(|(name, _)| name.ends_with("png")).collect::<BTreeMap<_, _>>();
     let expected = (0..3).map(|number| images::png(3000, number)).collect::<BTreeSet<_>>();
     assert_eq!(pictures.into_values().collect::<BTreeSet<_>>(), expected, "{retry}");
-    // Without the flag what failed is not read.
     assert_no_secret(&retry, &[SECRET_KEY]);
+}
+
+#[test]
+fn what_failed_in_a_folder_is_tried_again_with_the_flag_alone() {
+    let store = S3::start();
+    store.put("a b.png", images::png(300, 1));
+    store.fault(Fault::once("GET", "", What::Refuse(503, "SlowDown")));
+    let run = fetch(&store, ["s3://bucket/a b.png"]).args(["--retries", "0"]).run();
+    assert_eq!(run.outcomes(), ["failed http_status 503"], "{run}");
+    let again = ["--retry-failed", "-o", "images"];
+    let without = store.known_to(fetchimg().in_dir(&run.dir).args(again)).run();
+    assert_eq!(without.status, Some(3), "{without}");
+    assert!(without.stderr.contains("read only with --store-urls"), "{without}");
+    let with = store.known_to(fetchimg().in_dir(&run.dir).args(again).arg("--store-urls")).run();
+    assert_eq!(with.outcomes(), ["saved a b.png"], "{with}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
