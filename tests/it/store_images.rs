@@ -292,23 +292,20 @@ fn certificates_of_the_endpoint_are_for_the_store_alone() {
     assert_eq!(private.outcomes(), ["failed forbidden_address"; 2], "{private}");
 }
 
-/// A service that gives credentials of S3 to programs in containers, and counts how often it is asked.
-fn serve_credentials(status: &'static str) -> (String, Arc<AtomicUsize>) {
+/// A service that gives credentials of S3 to programs in containers, with these statuses and until then; the last answer is
+/// repeated. It counts how often it is asked.
+fn serve_credentials(answers: &'static [(&'static str, &'static str)]) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/v1/credentials", listener.local_addr().expect("an address"));
     let asked = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&asked);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            count.fetch_add(1, Ordering::Relaxed);
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let (status, until) = answers[number.min(answers.len() - 1)];
             let _ = stream.read(&mut [0; 4096]);
-            let body = json!({
-                "AccessKeyId": ACCESS_KEY,
-                "SecretAccessKey": SECRET_KEY,
-                "Token": SESSION_TOKEN,
-                "Expiration": "2100-01-01T00:00:00Z",
-            })
-            .to_string();
+            let keys = json!({"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": SESSION_TOKEN, "Expiration": until});
+            let body = keys.to_string();
             let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = stream.write_all(format!("{head}{body}").as_bytes());
         }
@@ -330,16 +327,35 @@ fn credentials_are_fetched_once_for_all_rows() {
         let program = program.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
         program.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token).run()
     };
-    let (url, asked) = serve_credentials("403 Forbidden");
+    let (url, asked) = serve_credentials(&[("403 Forbidden", "2100-01-01T00:00:00Z")]);
     let refused = run(&url);
     assert_eq!((refused.status, store.heads().len()), (Some(1), 0), "{refused}");
     assert!(refused.records().iter().all(|record| record["http_status"] == 401), "{refused}");
     assert_eq!(asked.load(Ordering::Relaxed), 1, "one row asks, and the others know\n{refused}");
-    let (url, asked) = serve_credentials("200 OK");
+    let (url, asked) = serve_credentials(&[("200 OK", "2100-01-01T00:00:00Z")]);
     let run = run(&url);
     assert_eq!((run.status, asked.load(Ordering::Relaxed)), (Some(0), 1), "{run}");
     assert!(store.heads().iter().all(|head| head["x-amz-security-token"] == SESSION_TOKEN), "{run}");
     assert_no_secret(&run, &[SECRET_KEY, SESSION_TOKEN]);
+}
+
+#[test]
+fn credentials_that_end_are_fetched_again_and_again() {
+    // They end at once, and for the second row there are none for a moment.
+    const PAST: &str = "2020-01-01T00:00:00Z";
+    let (store, dir) = (S3::start(), TestDir::new());
+    let token = dir.write("token", "the-token");
+    let rows = ["1", "2", "3"].map(|name| format!("s3://bucket/{name}.png"));
+    for row in &rows {
+        store.put(&row["s3://bucket/".len()..], images::png(300, 1));
+    }
+    let (url, asked) = serve_credentials(&[("200 OK", PAST), ("403 Forbidden", PAST), ("200 OK", PAST)]);
+    let program = fetchimg().in_dir(&dir).lines(&rows).args(["--store-urls", "--sequential", "--retry-wait", "2.5"]);
+    let program = program.env("AWS_ENDPOINT_URL", store.endpoint()).env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    let run = program.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token).run();
+    assert_eq!(run.outcomes(), ["saved 1.png", "saved 2.png", "saved 3.png"], "{run}");
+    assert_eq!(asked.load(Ordering::Relaxed), 4, "{run}");
+    assert_eq!(run.record(1)["attempts"], 2, "{run}");
 }
 
 #[test]
