@@ -159,6 +159,8 @@ fn keys_are_literal_and_records_are_as_for_other_rows() {
         assert!(head["authorization"].starts_with("AWS4-HMAC-SHA256 Credential="), "{head:?}");
         assert_eq!((&*head["user-agent"], &*head["x-amz-security-token"]), ("agent/1", SESSION_TOKEN), "{head:?}");
         assert_eq!(head["x-amz-request-payer"], "requester", "{head:?}");
+        let signed = "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-request-payer;x-amz-security-token,";
+        assert!(head["authorization"].contains(signed), "what others may change is not signed: {head:?}");
         let others = ["cookie", "referer", "x-key"].map(|name| head.get(name));
         assert_eq!(others, [None; 3], "{head:?}");
     }

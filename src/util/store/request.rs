@@ -178,7 +178,11 @@ impl ObjectRequest {
                     HeaderValue::from_str(text).map_err(|error| unusable(error.to_string()))?;
                 }
                 let signer = AwsAuthorizer::new(credential, "s3", region).with_request_payer(*pays);
-                self.sign(headers, |request| signer.try_authorize(request, None))
+                // Servers before the store may change what else is sent, such as the codings that are accepted.
+                let mut signed = HeaderMap::new();
+                let asked = self.sign(&mut signed, |request| signer.try_authorize(request, None))?;
+                headers.extend(signed);
+                Ok(asked)
             }
             Credential::Az { credential, account } => {
                 if let AzureCredential::BearerToken(token) = &**credential {
