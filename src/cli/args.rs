@@ -109,14 +109,14 @@ pub struct Args {
 
     /// Read the files of this machine that file:// URLs in lists name; without it such rows fail
     ///
-    /// Whoever writes the list chooses the files, so this is for your own lists.
+    /// The author of the list chooses the files, so this is for your own lists.
     #[arg(long, help_heading = "Input")]
     pub file_urls: bool,
 
     /// Read the objects that s3://, gs:// and az:// URLs in lists name, with the credentials of the environment; without
     /// it such rows fail
     ///
-    /// Whoever writes the list chooses the objects, so this is for your own lists.
+    /// The author of the list chooses the objects, so this is for your own lists.
     #[arg(long, help_heading = "Input")]
     pub store_urls: bool,
 

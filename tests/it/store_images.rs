@@ -468,7 +468,7 @@ fn shards_take_them_and_try_again_what_failed() {
     store.heal();
     let again = ["--retry-failed", "-o", "s3://bucket/set", "--scratch", "scratch"];
     let without = store.known_to(fetchimg().in_dir(&dir).args(again)).run();
-    assert_eq!(without.status, Some(3), "who has made a set does not decide what is read\n{without}");
+    assert_eq!(without.status, Some(3), "the author of a set does not decide what is read\n{without}");
     assert!(without.stderr.contains("--store-urls"), "{without}");
     let again = ["--retry-failed", "-o", "s3://bucket/set", "--store-urls", "--scratch", "scratch"];
     let retry = store.known_to(fetchimg().in_dir(&dir).args(again)).run();

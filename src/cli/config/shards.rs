@@ -198,7 +198,7 @@ pub fn existing_output(args: &Args) -> Result<Location, UsageError> {
     location(&args.output)
 }
 
-/// Flags that a set cannot give by itself: whoever has made it does not decide what is read here.
+/// Flags that a set cannot give by itself: its author does not decide what is read here.
 const PERMISSIONS: [&str; 2] = ["file-urls", "store-urls"];
 
 /// The command line with the flags before it that a set in the folder was made with, so that its further shards are like

@@ -25,7 +25,7 @@ use super::failure::{Context, between};
 use super::object_url::ObjectName;
 use super::{Scheme, StoreUrl};
 
-/// For how long nobody asks for credentials again after that has failed. Otherwise each row of a list would wait for the
+/// For how long no row asks for credentials again after one did in vain. Otherwise each row of a list would wait for the
 /// network of a cloud that this machine is not in.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -179,9 +179,9 @@ impl ObjectRequest {
                 }
                 let signer = AwsAuthorizer::new(credential, "s3", region).with_request_payer(*pays);
                 // Servers before the store may change what else is sent, such as the codings that are accepted.
-                let mut signed = HeaderMap::new();
-                let asked = self.sign(&mut signed, |request| signer.try_authorize(request, None))?;
-                headers.extend(signed);
+                let mut fields = HeaderMap::new();
+                let asked = self.sign(&mut fields, |request| signer.try_authorize(request, None))?;
+                headers.extend(fields);
                 Ok(asked)
             }
             Credential::Az { credential, account } => {
@@ -261,7 +261,7 @@ fn explained(
             format!("it is not in the bucket {bucket}")
         }
         (_, 401 | 403) if is_anonymous => {
-            format!("{endpoint} forbids it: the requests carry no credentials, so it must be for everybody to read")
+            format!("{endpoint} forbids it: the requests carry no credentials, so it must be public")
         }
         ("AuthenticationFailed", _) => format!("{endpoint} refuses the credentials"),
         (_, 401 | 403) => format!(
