@@ -7,10 +7,12 @@
 //!   the list has changed: these are taken into the record that stays. If the row failed when it was fetched again, both
 //!   records stay.
 //! - otherwise the newest record: why the row failed, or was refused or skipped. Rows that repeat a URL, and rows without a
-//!   valid one, are told apart by their numbers. That a row is skipped because it failed for good repeats the record before.
+//!   valid one, are told apart by their numbers. That a row is skipped because it failed for good repeats the record before,
+//!   which takes its number and its columns. A row that repeats a URL is gone when a later list has the URL without it.
 //!
 //! Without `--keep-duplicates` a row is identified by its URL. Records of an earlier run with it name several files for one
-//! URL; all of these stay, so that a later run with it finds its files.
+//! URL; all of these stay, so that a later run with it finds its files. So do those of versions that did not say which runs
+//! had it.
 //!
 //! The lines that stay keep their order, because the order of records says which one counts. The new journal is written
 //! beside the old one, and takes its place in one step when it is on the disk. A run that is killed leaves one of them. This
@@ -113,7 +115,13 @@ struct RowFields<'a> {
 
 /// The newest record of each row, as a number: its offset, and how it differs from the one that says which file the row has.
 #[derive(Debug, Default)]
-struct NewestRecords(CompactTable<7, 8>);
+struct NewestRecords {
+    rows: CompactTable<7, 8>,
+    /// Of URLs that rows repeat: the newest run whose list has them. Runs are stored plus one.
+    listed: CompactTable<7, 5>,
+    /// Of rows that failed for good: the offset of the last record that says that they are skipped because of that, plus one.
+    still_failed: CompactTable<7, 6>,
+}
 
 /// What is known of the newest record of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,15 +156,16 @@ impl Newest {
 
 impl NewestRecords {
     fn get(&self, Key(key): Key) -> Option<Newest> {
-        self.0.get(key).map(Newest::decode)
+        self.rows.get(key).map(Newest::decode)
     }
 
     /// Takes the next record.
     fn take(&mut self, index: &RowIndex, offset: u64, record: &RecordFields, line: &[u8]) {
         let key = row_key(index, record);
         let before = self.get(key);
+        self.follow_list(index, record);
         if before.is_some() && record.is_failed_permanently() {
-            return;
+            return self.still_failed.set(key.0, offset + 1);
         }
         let fields = serde_json::from_slice::<RowFields>(line).ok();
         let fields = fields.map(|fields| (fields.index, fields.extra.map(RawValue::get)));
@@ -169,7 +178,31 @@ impl NewestRecords {
             }
             _ => Newest { offset, fingerprint, has_other_row_fields: false },
         };
-        self.0.set(key.0, newest.encode());
+        self.rows.set(key.0, newest.encode());
+    }
+
+    /// Notes which run has the URL of a record in its list, if rows repeat it.
+    fn follow_list(&mut self, index: &RowIndex, record: &RecordFields) {
+        let is_repeated = record.repeats_url();
+        if record.is_without_url() || (record.sampled && !is_repeated) {
+            return;
+        }
+        let (url, run) = (index.fingerprint(record.url_identity()), u64::from(record.run) + 1);
+        let known = self.listed.get(url);
+        if is_repeated || known.is_some() {
+            self.listed.set(url, known.map_or(run, |known| known.max(run)));
+        }
+    }
+
+    /// Whether a later list has the URL of a row that repeats it, and not the row.
+    fn is_unlisted(&self, index: &RowIndex, record: &RecordFields) -> bool {
+        let listed = self.listed.get(index.fingerprint(record.url_identity()));
+        record.repeats_url() && listed.is_some_and(|listed| listed > u64::from(record.run) + 1)
+    }
+
+    /// The offset of the record that repeats that a row failed for good, if it came after the one at this offset.
+    fn still_failed(&self, Key(key): Key, offset: u64) -> Option<u64> {
+        self.still_failed.get(key).map(|repeated| repeated - 1).filter(|repeated| *repeated > offset)
     }
 }
 
@@ -246,7 +279,10 @@ fn rewrite(
 ) -> io::Result<(Rewritten, Option<KnownRow>)> {
     let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return Ok((Rewritten::Gone, None)) };
     let key = row_key(index, &record);
-    let Some(newest) = newest.get(key) else { return Ok((Rewritten::Gone, None)) };
+    let records = newest;
+    let Some(newest) = records.get(key).filter(|_| !records.is_unlisted(index, &record)) else {
+        return Ok((Rewritten::Gone, None));
+    };
     if index.says_saved(key, Offset::new(offset)) {
         // The number tells such a row from the others, so it stays.
         let rewritten = if newest.has_other_row_fields && !several.contains(&key) {
@@ -277,14 +313,20 @@ fn rewrite(
         return Ok((Rewritten::Gone, None));
     }
     let ended = key_if_ended_by(index, &record, Offset::new(offset));
-    Ok((Rewritten::AsItIs, ended.map(KnownRow::Ended)))
+    let repeated = records.still_failed(key, offset).filter(|_| named.is_none());
+    let rewritten = match repeated {
+        Some(repeated) => Rewritten::Anew(with_row_of(line, &line_at(file, repeated)?)?),
+        None => Rewritten::AsItIs,
+    };
+    Ok((rewritten, ended.map(KnownRow::Ended)))
 }
 
 /// Whether a record of a saved file may be that of another row than this one, which has the same URL: a run with
-/// `--keep-duplicates` has stored a file for each.
+/// `--keep-duplicates` has stored a file for each. Records of earlier versions do not say whether it was one.
 fn is_of_another_row(record: &RecordFields, other: &[u8]) -> bool {
-    serde_json::from_slice::<RecordFields>(other)
-        .is_ok_and(|other| other.index != record.index && other.path != record.path)
+    (record.numbered || record.run == 0)
+        && serde_json::from_slice::<RecordFields>(other)
+            .is_ok_and(|other| other.index != record.index && other.path != record.path)
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! The current record of each row, from a journal that has those of all runs.
 //!
-//! The journal is read twice. The first time, an index is made of the offsets of the records that are current, in some 40
+//! The journal is read twice. The first time, an index is made of the offsets of the records that are current, in some 50
 //! bytes for each row. The second time, the records are read in the order of the rows. No record stays in memory, and few
 //! of their fields are looked at.
 //!
-//! A row is known by its URL, as in a run. Rows of one list that have the same URL are told apart by their numbers. The
-//! journal does not say where a run begins, but a run has each number once: when one occurs again, another run has begun.
-//! So a row that has another number in a later list is the same row, while two rows of one list are two.
+//! A row is known by its URL, as in a run. Rows of one list that have the same URL are told apart by their numbers. Each
+//! record has the number of the run that has written it. So a row that has another number in a later list is the same row,
+//! while two rows of one list are two.
+//!
+//! Records of earlier versions do not say which run has written them. A run has each number once: when one occurs again in
+//! such records, another run has begun. Rows that are saved already are recorded before the first download ends, so in a
+//! list that has grown at its front, the guess may come too late.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -33,8 +37,8 @@ pub struct CurrentRecords {
 /// The current record of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct CurrentRecord<'a> {
-    /// The record as JSON. That of a row that an earlier run has saved is the one of its file, with the number and the
-    /// columns that the row has now.
+    /// The record as JSON. That of a row that an earlier run has saved is the one of its file, and that of a row that an
+    /// earlier run has found to fail for good is the one of that run, with the number and the columns that the row has now.
     pub line: &'a str,
     /// The record of the file that the row has, with the number and the columns that the row has now: that of another row
     /// if this one is its duplicate, and that of an earlier run if the row has failed since then.
@@ -49,11 +53,16 @@ struct Row {
     /// The offset of the newest record.
     newest: u64,
     /// The offset of the record that describes its file, or [`NONE`]. Of a duplicate, while the journal is read for the
-    /// first time: the position of the row with the same URL.
+    /// first time: the position of the row with the same URL. Of a row that failed for good in an earlier run: the offset of
+    /// that record.
     file: u64,
     /// The run that has written the newest record.
     run: u32,
+    /// The newest run that has recorded the row and had a whole list, and no sample of one. Zero: there is none.
+    listed: u32,
     kind: Kind,
+    /// It failed and may succeed now, or it repeats the URL of a row of which that is true.
+    may_succeed: bool,
 }
 
 /// What the newest record of a row is, as far as that decides which records are current.
@@ -149,7 +158,8 @@ impl CurrentRecords {
         let (mut newest, mut merged) = (String::new(), String::new());
         for Row { newest: offset, file, kind, .. } in &self.rows {
             let line = self.lines.line(*offset)?;
-            let has_file = matches!(kind, Kind::AlreadySaved | Kind::Duplicate | Kind::Unsuccessful);
+            let has_file =
+                matches!(kind, Kind::AlreadySaved | Kind::Duplicate | Kind::Unsuccessful | Kind::StillFailed);
             let is_of_another = has_file && *file != NONE && file != offset;
             if !is_of_another {
                 each(CurrentRecord { line, with_file: line })?;
@@ -158,14 +168,26 @@ impl CurrentRecords {
             newest.clear();
             newest.push_str(line);
             let about_file = self.lines.line(*file)?;
-            // A row that failed when it was fetched again names no file, and has the one of before.
-            let keeps_file = *kind == Kind::Unsuccessful;
+            let keeps_file = match kind {
+                // A row that failed when it was fetched again names no file, and has the one of before.
+                Kind::Unsuccessful | Kind::StillFailed => true,
+                // It has the file that the other row has now. But it may have failed because of that very file.
+                Kind::Duplicate => field(&newest, "status") == Some("skipped"),
+                // The file has another name since then.
+                _ => file > offset,
+            };
             let with_file = merge((about_file, keeps_file), &newest, &mut merged).unwrap_or(&newest);
-            let line = if *kind == Kind::AlreadySaved { with_file } else { &newest };
+            let is_repeated = matches!(kind, Kind::AlreadySaved | Kind::StillFailed);
+            let line = if is_repeated { with_file } else { &newest };
             each(CurrentRecord { line, with_file })?;
         }
         Ok(())
     }
+}
+
+/// A field of a record that is text, as it is written.
+fn field<'a>(record: &'a str, name: &str) -> Option<&'a str> {
+    RawFields::of(record).find(|field| field.name == name).and_then(|field| inner(field.value))
 }
 
 /// A line as the text of a record, if it can be one.
@@ -186,13 +208,20 @@ struct Head<'a> {
     /// The hash of the URL, or else the URL without its fragment, as it is written.
     url: &'a str,
     kind: Kind,
+    /// The number of the run, if the record says it; zero for one before these had numbers.
+    run: Option<u32>,
+    is_sampled: bool,
+    /// Rows of its list with the same URL are told apart by their numbers.
+    is_numbered: bool,
+    may_succeed: bool,
 }
 
 impl<'a> Head<'a> {
     /// Reads a line, if it is a record.
     fn of(line: &'a str) -> Option<Self> {
         let (mut index, mut url, mut url_hash, mut status, mut detail, mut attempts) = (0, None, None, "", "", "");
-        let mut is_removed = false;
+        let mut run = None;
+        let (mut is_removed, mut is_sampled, mut is_numbered, mut is_retryable) = (false, false, false, false);
         let mut fields = RawFields::of(line);
         for field in fields.by_ref() {
             match field.name {
@@ -203,6 +232,10 @@ impl<'a> Head<'a> {
                 "reason" | "error" => detail = inner(field.value)?,
                 "attempts" => attempts = field.value,
                 "removed" => is_removed = true,
+                "retryable" => is_retryable = field.value == "true",
+                "run" => run = field.value.parse().ok(),
+                "sampled" => is_sampled = field.value == "true",
+                "numbered" => is_numbered = field.value == "true",
                 _ => {}
             }
         }
@@ -223,7 +256,8 @@ impl<'a> Head<'a> {
             ("failed" | "refused", _) => Kind::Unsuccessful,
             _ => Kind::Other,
         };
-        Some(Self { index, url, kind })
+        let may_succeed = status == "failed" && is_retryable;
+        Some(Self { index, url, kind, run, is_sampled, is_numbered, may_succeed })
     }
 }
 
@@ -239,9 +273,20 @@ struct Index {
     by_url_and_index: CompactTable<7, 4>,
     /// Rows that could not be read, by their numbers.
     unreadable: HashMap<u64, usize, fast::RandomState>,
-    run: u32,
-    /// The last run that has a record with this number. Runs are counted from 1.
-    last_run: Vec<u32>,
+    runs: Runs,
+}
+
+/// Tells which run has written a record.
+#[derive(Debug, Default)]
+struct Runs {
+    /// The newest run so far. Runs are counted from 1.
+    newest: u32,
+    /// The number of runs that are older than the first one that has a number in its records.
+    unnumbered: u32,
+    /// The newest record does not say which run has written it.
+    is_guessed: bool,
+    /// The last run that has a record with this number of a row, among those that do not say it.
+    by_index: Vec<u32>,
 }
 
 /// Numbers of rows from this one on do not tell where a run begins.
@@ -250,9 +295,9 @@ const MAX_TRACKED_INDEX: u64 = 1 << 24;
 impl Index {
     /// Adds the next record.
     fn add(&mut self, record: &Head, offset: u64) {
-        self.follow_run(record.index);
+        let run = self.runs.of(record);
         if record.kind == Kind::Unreadable {
-            return self.add_unreadable(record.index, offset);
+            return self.add_unreadable(record.index, offset, run);
         }
         if record.kind == Kind::StillFailed && self.unreadable.contains_key(&record.index) {
             return;
@@ -264,10 +309,16 @@ impl Index {
         }
         let url = self.hasher.hash_one(record.url);
         let latest = self.by_url.get(url).map(position);
-        let row = Row { index: record.index, newest: offset, file: NONE, run: self.run, kind: record.kind };
+        let (listed, may_succeed) = (if record.is_sampled { 0 } else { run }, record.may_succeed);
+        let row = Row { index: record.index, newest: offset, file: NONE, run, listed, kind: record.kind, may_succeed };
         if record.kind == Kind::Duplicate {
             let (key, first) = (self.key(record), latest.map_or(NONE, |latest| latest as u64));
-            let row = Row { file: first, ..row };
+            // With `--keep-duplicates`, an earlier run has fetched it.
+            if let Some(fetched) = self.first(key, record.index).filter(|fetched| self.rows[*fetched].run < run) {
+                self.by_url_and_index.remove(key, number(fetched));
+                self.rows[fetched].kind = Kind::Gone;
+            }
+            let row = Row { file: first, listed: run, ..row };
             match self.duplicate(key, record.index) {
                 Some(known) => self.rows[known] = row,
                 None => self.push(row, |index, number| index.by_url_and_index.add(key, number)),
@@ -283,7 +334,7 @@ impl Index {
             self.rows[known] = row.after(self.rows[known]);
             self.by_url_and_index.remove(self.key(record), number(known));
             self.become_latest(url, latest, known);
-        } else if self.rows[latest].run < self.run {
+        } else if self.rows[latest].run < run || (record.run.is_some() && !record.is_numbered) {
             // The list has changed, and the row has another number.
             self.rows[latest] = row.after(self.rows[latest]);
         } else {
@@ -293,22 +344,10 @@ impl Index {
         }
     }
 
-    /// Takes note of a number. When it has occurred in this run, another one has begun.
-    fn follow_run(&mut self, index: u64) {
-        self.run = self.run.max(1);
-        let Some(index) = usize::try_from(index).ok().filter(|_| index < MAX_TRACKED_INDEX) else { return };
-        if self.last_run.len() <= index {
-            self.last_run.resize(index + 1, 0);
-        }
-        if self.last_run[index] == self.run {
-            self.run += 1;
-        }
-        self.last_run[index] = self.run;
-    }
-
     /// Adds the record of a row that could not be read. It is current until another row has its number.
-    fn add_unreadable(&mut self, index: u64, offset: u64) {
-        let row = Row { index, newest: offset, file: NONE, run: self.run, kind: Kind::Unreadable };
+    fn add_unreadable(&mut self, index: u64, offset: u64, run: u32) {
+        let (kind, may_succeed) = (Kind::Unreadable, false);
+        let row = Row { index, newest: offset, file: NONE, run, listed: run, kind, may_succeed };
         if let Some(known) = self.unreadable.get(&index) {
             self.rows[*known] = row;
         } else {
@@ -364,15 +403,53 @@ impl Index {
             let first = usize::try_from(row.file).ok().and_then(|first| self.rows.get(first)).copied();
             let row = &mut self.rows[position];
             match first {
-                // A later run has the other row and not this one.
-                Some(first) if row.run < first.run => row.kind = Kind::Gone,
-                Some(first) => row.file = first.file,
+                // A later run has the other row in its list and not this one.
+                Some(first) if row.listed < first.listed => row.kind = Kind::Gone,
+                Some(first) => {
+                    row.file = if first.kind == Kind::StillFailed { NONE } else { first.file };
+                    row.may_succeed = first.may_succeed;
+                }
                 None => row.file = NONE,
             }
         }
         self.rows.retain(|row| row.kind != Kind::Gone);
         self.rows.sort_unstable_by_key(|row| (row.index, row.newest));
         self.rows
+    }
+}
+
+impl Runs {
+    /// The run of the next record.
+    fn of(&mut self, record: &Head) -> u32 {
+        let run = match record.run {
+            None => return self.guess(record.index),
+            Some(0) => return 0,
+            Some(run) => run,
+        };
+        if self.is_guessed {
+            self.unnumbered = self.newest;
+            self.is_guessed = false;
+        }
+        let run = self.unnumbered.saturating_add(run);
+        self.newest = self.newest.max(run);
+        run
+    }
+
+    /// The run of a record that does not say it. When its number has occurred in this run, another one has begun.
+    fn guess(&mut self, index: u64) -> u32 {
+        if !self.is_guessed {
+            self.is_guessed = true;
+            self.newest = self.newest.saturating_add(1);
+        }
+        let Some(index) = usize::try_from(index).ok().filter(|_| index < MAX_TRACKED_INDEX) else { return self.newest };
+        if self.by_index.len() <= index {
+            self.by_index.resize(index + 1, 0);
+        }
+        if self.by_index[index] == self.newest {
+            self.newest = self.newest.saturating_add(1);
+        }
+        self.by_index[index] = self.newest;
+        self.newest
     }
 }
 
@@ -386,13 +463,26 @@ fn position(number: u64) -> usize {
 }
 
 impl Row {
-    /// The row of a newer record, as it is known after an earlier one.
+    /// The row of a later record, as it is known after an earlier one.
     fn after(self, before: Self) -> Self {
-        if self.kind == Kind::StillFailed {
-            // The earlier record says more. It may have another number, which is the only thing that it has outdated.
-            return Self { index: self.index, run: self.run, ..before };
+        if self.run < before.run {
+            // A later run has given the file of an earlier one another name.
+            let file = self.with_file(before.file).file;
+            let newest = if before.newest == before.file { file } else { before.newest };
+            return Self { file, newest, ..before };
         }
-        self.with_file(before.file)
+        let listed = self.listed.max(before.listed);
+        let file = if before.kind == Kind::StillFailed { NONE } else { before.file };
+        let row = Self { listed, ..self };
+        if self.kind != Kind::StillFailed {
+            return row.with_file(file);
+        }
+        // The earlier record says more. Only the number and the columns may be outdated.
+        match before.kind {
+            Kind::StillFailed => Self { file: before.file, ..row },
+            _ if file == NONE => Self { file: before.newest, ..row },
+            _ => Self { index: self.index, run: self.run, listed, ..before },
+        }
     }
 
     /// The row with the offset of the record that describes its file. `before`: that of an earlier record, or [`NONE`].

@@ -33,6 +33,15 @@ pub(super) struct RecordFields<'a> {
     pub bytes: u64,
     #[serde(borrow, default)]
     pub sha256: Option<Cow<'a, str>>,
+    /// The number of the run. Records of earlier versions have none.
+    #[serde(default)]
+    pub run: u32,
+    /// The run has fetched a sample of its list.
+    #[serde(default)]
+    pub sampled: bool,
+    /// The run knows a row by its URL and its number.
+    #[serde(default)]
+    pub numbered: bool,
 }
 
 impl RecordFields<'_> {
@@ -71,7 +80,12 @@ impl RecordFields<'_> {
     /// Whether other rows may have the same URL in their records and still be other rows: a row that repeats a URL, and one
     /// that has no valid URL.
     pub fn is_one_of_several(&self) -> bool {
-        self.reason.as_deref() == Some(Reason::DuplicateUrl.name()) || self.is_without_url()
+        self.repeats_url() || self.is_without_url()
+    }
+
+    /// Whether the row was skipped because an earlier row of its list has the same URL.
+    pub fn repeats_url(&self) -> bool {
+        self.reason.as_deref() == Some(Reason::DuplicateUrl.name())
     }
 
     /// Whether the row was skipped because it had failed for good in an earlier run.

@@ -43,6 +43,8 @@ pub struct Journal {
     counts: LineCounts,
     /// The record that was read back last, as a line.
     read_back: Vec<u8>,
+    /// The greatest number of a run that a record has.
+    last_run: u32,
 }
 
 /// How the journal is opened.
@@ -199,12 +201,14 @@ impl Journal {
     ) -> Result<Self, RunError> {
         let mut index = RowIndex::new(remembered);
         let mut counter = LineCounter::default();
+        let mut last_run = 0;
         let lines = open(&mut |file, offset, line| {
             let earlier = index_earlier(&mut index, offset, line);
             counter.count(&index, earlier.as_ref());
+            last_run = last_run.max(earlier.as_ref().map_or(0, |earlier| earlier.record.run));
             earlier.map(|earlier| each(&earlier, file)).is_some()
         })?;
-        Ok(Self { lines, index, counts: counter.counts(), read_back: Vec::new() })
+        Ok(Self { lines, index, counts: counter.counts(), read_back: Vec::new(), last_run })
     }
 
     /// Adds the record of a file that was published just before a run was killed, unless the journal has the record already.
@@ -215,6 +219,7 @@ impl Journal {
     pub fn adopt<'a>(&mut self, line: &'a [u8]) -> Result<Option<AdoptedFile<'a>>, RunError> {
         let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return Ok(None) };
         let Some(path) = record.plain_path().filter(|_| record.status == "saved") else { return Ok(None) };
+        self.last_run = self.last_run.max(record.run);
         let key = self.index.key(record.url_identity(), record.index);
         let mut superseded = None;
         if let Some(RowState::SavedEarlier(offset)) = self.index.get(key) {
@@ -229,6 +234,12 @@ impl Journal {
         let offset = self.lines.append(line);
         self.index.set(key, RowState::SavedEarlier(Offset::new(offset)));
         Ok(Some(AdoptedFile { path: path.to_owned(), sha256: record.sha256, superseded }))
+    }
+
+    /// The number of the run that begins now, among all runs that have records here.
+    #[must_use]
+    pub const fn next_run(&self) -> u32 {
+        self.last_run.saturating_add(1)
     }
 
     /// The file that an earlier run or pass saved for a row in flight, if there is one.

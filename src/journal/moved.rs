@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::index::{Key, Offset, RowState};
 use super::line::RecordFields;
 use super::{Journal, StoredFile};
-use crate::record::{Job, MadeWith, RunError, text_hash};
+use crate::record::{Job, MadeWith, RunError, RunMark, text_hash};
 
 /// A living record that names a file: the last one that says where the image of its row is.
 #[derive(Clone, Debug)]
@@ -125,6 +125,8 @@ pub struct NewName<'a> {
     pub extension_mismatch: bool,
     /// The wishes that shaped the file and its name.
     pub made_with: &'a MadeWith,
+    /// The run that gives the name.
+    pub run: RunMark,
 }
 
 /// The line of the record of a row, with another name of its file and the number that the row has now. `None` if it is no
@@ -137,6 +139,11 @@ pub fn renamed_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>
     let mismatch = name.extension_mismatch.then(|| to_raw_value(&true)).transpose().ok()?;
     fields.set("extension_mismatch", mismatch);
     fields.set(MadeWith::FIELD, name.made_with.json().map(ToOwned::to_owned));
+    let RunMark { run, sampled, numbered } = name.run;
+    fields.set("run", (run > 0).then(|| to_raw_value(&run)).transpose().ok()?);
+    for (field, is_so) in [("sampled", sampled), ("numbered", numbered)] {
+        fields.set(field, is_so.then(|| to_raw_value(&true)).transpose().ok()?);
+    }
     serde_json::to_vec(&fields).ok()
 }
 
@@ -197,10 +204,14 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// A record with another path. Everything else stays as it is written.
+/// A record with another path. Everything else stays as it is written, so it is still one of the run that has written it.
 fn with_path(line: &[u8], path: &str) -> serde_json::Result<Vec<u8>> {
     let mut fields = serde_json::from_slice::<Fields>(line)?;
     fields.set("path", Some(to_raw_value(path)?));
+    // A record without a number would seem to be that of a run that begins now.
+    if !fields.0.iter().any(|(name, _)| name == "run") {
+        fields.set("run", Some(to_raw_value(&0)?));
+    }
     serde_json::to_vec(&fields)
 }
 
@@ -230,7 +241,11 @@ mod tests {
         let line = br#"{"index":1,"url":"http://a/\"path\":1","status":"saved","path":"a.png","bytes":5,"total_ms":1.50,"extra":{"path":"a.png","n":1e3}}"#;
         let changed = with_path(line, "b \"c.png").expect("an object");
         let expected = String::from_utf8_lossy(line).replacen(r#""path":"a.png""#, r#""path":"b \"c.png""#, 1);
-        assert_eq!(String::from_utf8_lossy(&changed), expected);
+        let with_run = |run: u32| expected.replacen(r#","extra""#, &format!(r#","run":{run},"extra""#), 1);
+        assert_eq!(String::from_utf8_lossy(&changed), with_run(0));
+        let numbered = String::from_utf8_lossy(line).replacen(r#","extra""#, r#","run":7,"extra""#, 1);
+        let changed = with_path(numbered.as_bytes(), "b \"c.png").expect("an object");
+        assert_eq!(String::from_utf8_lossy(&changed), with_run(7));
     }
 
     #[test]
@@ -239,7 +254,7 @@ mod tests {
         let job = Job::new(2, url::Url::parse("http://a/1.png").expect("a URL"));
         let wishes = crate::record::Wishes { phash: true, ..crate::record::Wishes::default() };
         let renamed = |made_with: &MadeWith| {
-            let name = NewName { path: "a/2.png", extension_mismatch: false, made_with };
+            let name = NewName { path: "a/2.png", extension_mismatch: false, made_with, run: RunMark::default() };
             String::from_utf8(renamed_line(line, &job, name).expect("a record")).expect("UTF-8")
         };
         let expected =

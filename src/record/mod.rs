@@ -24,7 +24,7 @@ pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
 pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};
 pub use self::known::KnownFile;
-pub use self::line::RecordLine;
+pub use self::line::{RecordLine, RunMark};
 pub use self::made_with::{MadeWith, Wishes};
 pub use self::modes::{Existing, Mode, Phase};
 pub use self::outcome::{

@@ -338,7 +338,7 @@ impl<'a> Ledger<'a> {
         if let Some(shards) = self.sink.shards() {
             return shards.line(record);
         }
-        RecordLine::of(record)
+        RecordLine::of_run(record, self.sink.mark())
     }
 
     fn append(&mut self, record: &Record, line: &[u8], key: Option<Key>) {

@@ -80,7 +80,8 @@ impl Moving<'_> {
         let is_unknown = !before.are_stated && record.original.is_some();
         let wishes = Wishes { name: template, fix_extension, ..before.wishes };
         let made_with = if is_unknown { MadeWith::default() } else { MadeWith::of(&wishes) };
-        let new = NewName { path: &name.path, extension_mismatch: name.mismatch, made_with: &made_with };
+        let new =
+            NewName { path: &name.path, extension_mismatch: name.mismatch, made_with: &made_with, run: folder.mark() };
         let Some(line) = renamed_line(journal.line_read(), job, new) else { return Ok(()) };
         let moved = folder.move_file(MovedFile {
             from: &file.path,

@@ -7,9 +7,9 @@ use super::asides;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::output::adopt;
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{Journal, JournalOptions, RowIdentity};
 use crate::naming::Namer;
-use crate::record::{Existing, RunError};
+use crate::record::{Existing, RunError, RunMark};
 use crate::sink::folder::FolderView;
 use crate::sink::folder::names::NameCounts;
 use crate::sink::{Folder, Sink};
@@ -92,6 +92,8 @@ impl State {
         if let Some(counts) = taken.counts.filter(|_| removes_files) {
             folder.count_names(counts, journal.end());
         }
+        let numbered = options.row_identity != RowIdentity::Url;
+        folder.set_mark(RunMark { run: journal.next_run(), sampled: options.sample.is_some(), numbered });
         let mut changes = Changes::new(options);
         changes.find_shared(&mut journal)?;
         Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view, changes })

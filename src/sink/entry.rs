@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::folder::wal::WalEntry;
-use crate::record::{Algorithm, Outcome, Record, RecordLine, milliseconds};
+use crate::record::{Algorithm, Outcome, Record, RecordLine, RunMark, milliseconds};
 
 /// One complete, checked image that is about to be stored. Its bytes are in a separate [`Body`](super::Body).
 #[derive(Debug)]
@@ -32,15 +32,15 @@ pub enum OnConflict {
 }
 
 impl Entry<'_> {
-    /// Completes the record and serialises it as a line. `same_as` is the file that the image shares its content with.
-    pub(super) fn line(&mut self, same_as: Option<&str>) -> serde_json::Result<RecordLine> {
+    /// Completes the record and serialises it as a line of the run with this mark. `same_as` is the file that the image shares its content with.
+    pub(super) fn line(&mut self, same_as: Option<&str>, mark: RunMark) -> serde_json::Result<RecordLine> {
         if let Outcome::Saved(saved) = &mut self.record.outcome {
             saved.same_as = same_as.map(str::to_owned);
             if let Some(began) = self.began {
                 saved.timing.total_ms = milliseconds(began.elapsed());
             }
         }
-        RecordLine::of(&self.record)
+        RecordLine::of_run(&self.record, mark)
     }
 
     /// Completes the record of an image that is stored now.

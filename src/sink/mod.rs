@@ -29,6 +29,7 @@ pub use self::folder::Folder;
 pub use self::resume::{Origin, SpillDir};
 #[cfg(feature = "parquet")]
 pub use self::shards::Shards;
+use crate::record::RunMark;
 use crate::util::private_file;
 
 /// Where the images of a run go.
@@ -54,6 +55,16 @@ impl Sink {
     #[must_use]
     pub fn unfinished<'a>(&'a self, url: &'a Url) -> Option<Body<'a>> {
         self.spill_dir().unfinished(url)
+    }
+
+    /// What the records of this run say about it. Those of shards are in the tables of the shards, and say nothing.
+    #[must_use]
+    pub const fn mark(&self) -> RunMark {
+        match self {
+            Self::Folder(folder) => folder.mark(),
+            #[cfg(feature = "parquet")]
+            Self::Shards(_) => RunMark { run: 0, sampled: false, numbered: false },
+        }
     }
 
     /// The path of the output, for messages.

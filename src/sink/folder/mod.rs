@@ -46,7 +46,7 @@ pub use self::view::FolderView;
 use self::view::not_a_folder;
 use self::wal::Wal;
 use super::SpillDir;
-use crate::record::RunError;
+use crate::record::{RunError, RunMark};
 use crate::util::boot_id;
 
 /// The name of the folder of part files.
@@ -75,6 +75,8 @@ impl Default for Options {
 pub struct Folder {
     view: FolderView,
     options: Options,
+    /// For the records of this run.
+    mark: RunMark,
     boot: Option<String>,
     /// Where bodies are while they are received.
     spill_dir: SpillDir,
@@ -145,6 +147,7 @@ impl Folder {
             names: None,
             journal_end: AtomicU64::new(0),
             options,
+            mark: RunMark::default(),
             boot,
             #[cfg(target_os = "linux")]
             descriptor: rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -167,6 +170,17 @@ impl Folder {
     #[must_use]
     pub const fn spill_dir(&self) -> &SpillDir {
         &self.spill_dir
+    }
+
+    /// What the records of this run say about it.
+    #[must_use]
+    pub const fn mark(&self) -> RunMark {
+        self.mark
+    }
+
+    /// Says what the records of this run say about it, when the journal has told which run it is.
+    pub const fn set_mark(&mut self, mark: RunMark) {
+        self.mark = mark;
     }
 
     /// Whether stored images have to survive a loss of power (`--fsync`).

@@ -43,7 +43,7 @@ impl Folder {
             return Ok(Stored::Duplicate { of: exists });
         }
         let mut staged = self.stage(body, entry.path, entry.on_conflict)?;
-        let line = entry.line(None)?;
+        let line = entry.line(None, self.mark)?;
         let mark = FileMark::of(&staged.metadata()?);
         let noted = self.wal.append_with_others(mark, line.as_bytes()).await?;
         Ok(match self.publish_noted(&mut entry, staged, (line, noted))? {
@@ -192,7 +192,7 @@ impl Folder {
         file: &Metadata,
         same_as: Option<&str>,
     ) -> io::Result<(RecordLine, WalEntry)> {
-        let line = entry.line(same_as)?;
+        let line = entry.line(same_as, self.mark)?;
         let noted = self.wal.append(FileMark::of(file), line.as_bytes())?;
         Ok((line, noted))
     }
