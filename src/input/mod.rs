@@ -48,7 +48,7 @@ use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
 #[cfg(feature = "parquet")]
-pub use set::{ShardRecords, column_types, complete_shards, journal_of, record_lines};
+pub use set::{RecordFeed, ShardRecords, column_types, complete_shards, journal_of, record_lines};
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +198,8 @@ enum ListContent {
     Stored(Location, String),
     #[cfg(feature = "parquet")]
     FailedOf(Location),
+    #[cfg(feature = "parquet")]
+    Records(RecordFeed),
 }
 
 /// The number of batches that may wait for the run. A batch of a fast list has some hundred rows, so the run does not
@@ -238,6 +240,19 @@ impl Lists {
         Ok(Self { lists: lists.into_iter().flatten().collect(), options: options.clone() })
     }
 
+    /// The same lists, with these records in place of the rows of an output that failed: a folder of files has them in its
+    /// journal.
+    #[cfg(feature = "parquet")]
+    #[must_use]
+    pub fn with_failed(mut self, records: &RecordFeed) -> Self {
+        for list in &mut self.lists {
+            if matches!(list.content, ListContent::FailedOf(_)) {
+                list.content = ListContent::Records(records.clone());
+            }
+        }
+        self
+    }
+
     /// The same lists, such that they can be read more than once: what comes from a pipe is copied to a temporary file,
     /// which blocks until its end.
     ///
@@ -249,7 +264,7 @@ impl Lists {
             let mut from: Box<dyn Read> = match list.content {
                 ListContent::Inline(_) | ListContent::Path(..) | ListContent::Stored(..) => return Ok(list),
                 #[cfg(feature = "parquet")]
-                ListContent::FailedOf(_) => return Ok(list),
+                ListContent::FailedOf(_) | ListContent::Records(_) => return Ok(list),
                 ListContent::File(ref file) if file.metadata().map_err(fail)?.is_file() => return Ok(list),
                 ListContent::File(ref file) => Box::new(file),
                 ListContent::Stdin => Box::new(io::stdin().lock()),
@@ -271,7 +286,7 @@ impl Lists {
             ListContent::Stdin => file_id(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
             ListContent::Inline(_) | ListContent::Stored(..) => None,
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(_) => None,
+            ListContent::FailedOf(_) | ListContent::Records(_) => None,
         });
         file_id(file).is_some_and(|file| ids.any(|id| id == file))
     }
@@ -373,6 +388,8 @@ impl List {
             ListContent::Stored(prefix, name) => ListContent::Stored(prefix.clone(), name.clone()),
             #[cfg(feature = "parquet")]
             ListContent::FailedOf(output) => ListContent::FailedOf(output.clone()),
+            #[cfg(feature = "parquet")]
+            ListContent::Records(records) => ListContent::Records(records.clone()),
             ListContent::Path(path, id) => ListContent::Path(path.clone(), *id),
             ListContent::File(file) => {
                 let fail = |source| RunError::List { name: self.name.to_string(), source };
@@ -392,7 +409,7 @@ impl List {
             ListContent::Inline(text) => Some(text.len() as u64),
             ListContent::Stored(..) => None,
             #[cfg(feature = "parquet")]
-            ListContent::FailedOf(_) => None,
+            ListContent::FailedOf(_) | ListContent::Records(_) => None,
             ListContent::Path(path, _) => fs::metadata(path).ok().map(|metadata| metadata.len()),
             ListContent::File(list) => file(list),
             // Standard input may be a file, as in `fetchimg <urls.txt`.
@@ -410,6 +427,8 @@ impl List {
             }
             #[cfg(feature = "parquet")]
             ListContent::FailedOf(output) => set::read_failed(output, &context, rows),
+            #[cfg(feature = "parquet")]
+            ListContent::Records(records) => set::read_records(records, &context, rows),
             ListContent::Path(path, _) => {
                 let file = File::open(path).map_err(|error| context.unreadable(error))?;
                 read_file(OpenFile::Disk(file), self.format, &context, rows)

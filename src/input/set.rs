@@ -1,8 +1,9 @@
 //! What a set of shards says of itself: the records of its rows, and the rows that may be tried again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -322,13 +323,10 @@ pub fn complete_shards(set: &Location) -> io::Result<Vec<String>> {
     Ok(shards)
 }
 
-/// Adds the rows of an output that failed and may succeed now. Those that were tried again by a later shard count as that
+/// Adds the rows of a set that failed and may succeed now. Those that were tried again by a later shard count as that
 /// shard says.
 pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
     let fail = |error| context.unreadable(error);
-    if let Some(journal) = output.folder().and_then(journal_of) {
-        return read_failed_of_journal(&journal, context, rows);
-    }
     let shards = complete_shards(output).map_err(fail)?;
     if shards.is_empty() {
         return Err(fail(io::Error::new(io::ErrorKind::NotFound, "there is no journal and no complete shard in it")));
@@ -367,12 +365,7 @@ pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowS
         read().map_err(|error| ReadError::Failed(unreadable(output, name, &error)))?;
         ended?;
     }
-    if sent > 0 && context.options.checksum_column.is_some() {
-        tracing::warn!(
-            target: "fetchimg",
-            "What is tried again is not compared with the checksums of the list, because a set does not have them"
-        );
-    }
+    warn_of_checksums(sent, context);
     warn_of_secrets(without_url);
     rows.send()
 }
@@ -442,47 +435,52 @@ impl FailedRows<'_> {
     }
 }
 
-fn read_failed_of_journal(journal: &Path, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
+/// Adds the rows of these records. Each has the number that it has in its list, because the name of its file may depend on it.
+pub fn read_records(records: &RecordFeed, context: &ListContext<'_>, rows: &mut RowSender) -> Result<(), ReadError> {
     #[derive(serde::Deserialize)]
-    struct Failed {
+    struct RowOfRecord {
         index: u64,
         url: String,
         #[serde(default)]
         url_hash: Option<String>,
-        status: String,
-        #[serde(default)]
-        retryable: bool,
         #[serde(default)]
         extra: Extra,
     }
-    let fail = |error| context.unreadable(error);
-    let mut failed = BTreeMap::new();
-    for line in BufReader::new(File::open(journal).map_err(fail)?).split(b'\n') {
-        // The last line may be torn.
-        let Ok(record) = serde_json::from_slice::<Failed>(&line.map_err(fail)?) else { continue };
-        let row = (record.index, record.url.clone());
-        if record.status == "failed" && record.retryable {
-            failed.insert(row, record);
-        } else {
-            failed.remove(&row);
-        }
-    }
-    let mut without_url = 0;
-    for ((index, url), Failed { url_hash, extra, .. }) in failed {
+    let (mut without_url, mut sent, mut ended) = (0, 0_u64, Ok(()));
+    let mut add = |line: &str| {
+        let Ok(RowOfRecord { index, url, url_hash, extra }) = serde_json::from_str(line) else { return true };
         if url_hash.is_some_and(|hash| !is_whole(&url, &hash)) {
             without_url += 1;
-            continue;
+            return true;
         }
-        check_permission(&url, context)?;
-        // The name of the file may depend on the number of the row.
-        rows.set_next_index(index);
-        rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
-        if rows.unsent().0 >= 1000 {
-            rows.send()?;
+        ended = check_permission(&url, context);
+        if ended.is_ok() {
+            rows.set_next_index(index);
+            rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
+            sent += 1;
+            ended = if rows.unsent().0 >= 1000 { rows.send() } else { Ok(()) };
         }
-    }
+        ended.is_ok()
+    };
+    (records.0)(&mut add).map_err(ReadError::Failed)?;
+    ended?;
+    warn_of_checksums(sent, context);
     warn_of_secrets(without_url);
     rows.send()
+}
+
+/// Records of rows that are read as a list, as lines of JSON. What it holds calls what it gets for each record, from the
+/// first one, until that returns false.
+#[derive(Clone)]
+pub struct RecordFeed(pub Arc<ReadRecords>);
+
+/// Reads records.
+pub type ReadRecords = dyn Fn(&mut dyn FnMut(&str) -> bool) -> Result<(), RunError> + Send + Sync;
+
+impl fmt::Debug for RecordFeed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("RecordFeed")
+    }
 }
 
 /// Fails where a row may only be read with a flag. Otherwise its record would say from then on that it is no URL.
@@ -490,6 +488,15 @@ fn check_permission(url: &str, context: &ListContext<'_>) -> Result<(), ReadErro
     let Some(flag) = missing_flag(url, context.options) else { return Ok(()) };
     let sentence = format!("rows of it are read only with {flag}, which is to be given again");
     Err(context.unreadable(io::Error::new(io::ErrorKind::PermissionDenied, sentence)))
+}
+
+fn warn_of_checksums(rows: u64, context: &ListContext<'_>) {
+    if rows > 0 && context.options.checksum_column.is_some() {
+        tracing::warn!(
+            target: "fetchimg",
+            "What is tried again is not compared with the checksums of the list, because the output does not have them"
+        );
+    }
 }
 
 fn warn_of_secrets(rows: u64) {

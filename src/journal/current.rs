@@ -138,6 +138,14 @@ impl CurrentRecords {
         Ok(Some(Self { lines, rows: index.into_rows() }))
     }
 
+    /// Keeps the rows that failed and may succeed now, and those that repeat the URL of such a row.
+    #[must_use]
+    pub fn to_try_again(mut self) -> Self {
+        self.rows.retain(|row| row.may_succeed);
+        self.rows.shrink_to_fit();
+        self
+    }
+
     /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {

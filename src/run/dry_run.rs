@@ -15,7 +15,6 @@ use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
 use crate::fetch::Work;
-use crate::input::Lists;
 #[cfg(feature = "cli")]
 use crate::input::Source;
 use crate::journal::manifest::Manifest;
@@ -54,7 +53,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         Some(set) => return super::units::dry_run(options, set, stop).await,
         None => super::units::refuse(options)?,
     }
-    let lists = Lists::open(&options.sources, &options.input)?;
+    let lists = super::open_lists(options)?;
     check_folders(options)?;
     let folder = FolderView::open(&options.output, options.state.as_deref())?;
     let mut namer = Namer::new(options.template.clone(), options.fetch.fix_extension);

@@ -19,6 +19,8 @@ mod passes;
 mod rename;
 mod reporting;
 pub mod reservoir;
+#[cfg(feature = "parquet")]
+mod retry;
 mod sample;
 pub mod schedule;
 pub mod shutdown;
@@ -53,7 +55,7 @@ use crate::record::{Existing, Exit, Phase, RunError};
 /// # Errors
 /// When the run cannot start or cannot go on.
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
-    let lists = Lists::open(&options.sources, &options.input)?;
+    let lists = open_lists(options)?;
     output::check_folders(options)?;
     let state = State::open(options)?;
     // The output stays locked until the report is written.
@@ -120,6 +122,17 @@ async fn go(
         described?;
     }
     Ok(exit.unwrap_or(if has_failed_rows { Exit::SomeFailed } else { Exit::Clean }))
+}
+
+/// Opens the lists of a run.
+#[cfg(feature = "parquet")]
+fn open_lists(options: &Options) -> Result<Lists, RunError> {
+    retry::open_lists(options)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn open_lists(options: &Options) -> Result<Lists, RunError> {
+    Lists::open(&options.sources, &options.input)
 }
 
 /// Copies lists that can be read only once, such as a pipe, if they are read more than once. Returns `None` if the run

@@ -30,6 +30,7 @@ mod images;
 mod interrupt;
 mod jpeg;
 mod killed;
+mod later_lists;
 mod library;
 mod limits;
 mod lists;
