@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use foldhash::fast;
 
 use super::lines::{MAX_LINE_BYTES, read_line};
-use crate::record::{ErrorKind, Reason, RunError};
+use crate::record::{ErrorKind, Reason, RunError, RunMark};
 use crate::util::compact_table::CompactTable;
 use crate::util::private_file;
-use crate::util::raw_json::{RawFields, inner};
+use crate::util::raw_json::{RawField, RawFields, inner};
 
 /// The current records of a journal.
 #[derive(Debug)]
@@ -163,9 +163,9 @@ impl CurrentRecords {
     /// # Errors
     /// When the journal cannot be read, and those of `each`.
     pub fn for_each(&mut self, mut each: impl FnMut(CurrentRecord) -> Result<(), RunError>) -> Result<(), RunError> {
-        let (mut newest, mut merged) = (String::new(), String::new());
+        let (mut newest, mut merged, mut plain) = (String::new(), String::new(), String::new());
         for Row { newest: offset, file, kind, .. } in &self.rows {
-            let line = self.lines.line(*offset)?;
+            let line = unmarked(self.lines.line(*offset)?, &mut plain);
             let has_file =
                 matches!(kind, Kind::AlreadySaved | Kind::Duplicate | Kind::Unsuccessful | Kind::StillFailed);
             let is_of_another = has_file && *file != NONE && file != offset;
@@ -190,6 +190,38 @@ impl CurrentRecords {
             each(CurrentRecord { line, with_file })?;
         }
         Ok(())
+    }
+}
+
+/// A record without what it says of its run, which is for the journal alone.
+fn unmarked<'a>(line: &'a str, buffer: &'a mut String) -> &'a str {
+    let end = line.rfind(RUN_FIELD).filter(|at| {
+        let rest = line[at + RUN_FIELD.len()..].trim_start_matches(|digit: char| digit.is_ascii_digit());
+        matches!(rest, "}" | ",\"sampled\":true}" | ",\"numbered\":true}" | ",\"sampled\":true,\"numbered\":true}")
+    });
+    buffer.clear();
+    if let Some(end) = end {
+        buffer.push_str(&line[..end]);
+    } else {
+        // It was written anew with other columns, or is of a version that had no runs.
+        let is_of_run = |name: &str| RunMark::FIELDS.contains(&name);
+        if !RawFields::of(line).any(|field| is_of_run(field.name)) {
+            return line;
+        }
+        RawFields::of(line).filter(|field| !is_of_run(field.name)).for_each(|field| push_field(buffer, field));
+    }
+    buffer.push('}');
+    buffer
+}
+
+/// How the number of the run begins at the end of a record.
+const RUN_FIELD: &str = ",\"run\":";
+
+/// Adds a field to an object that is being written.
+fn push_field(object: &mut String, RawField { name, value }: RawField) {
+    object.push_str(if object.is_empty() { "{\"" } else { ",\"" });
+    for part in [name, "\":", value] {
+        object.push_str(part);
     }
 }
 
@@ -510,23 +542,18 @@ impl Row {
 /// one is about another file, unless it is about none.
 fn merge<'a>((about_file, is_about_none): (&str, bool), newest: &str, merged: &'a mut String) -> Option<&'a str> {
     let is_of_row = |name: &str| matches!(name, "index" | "url" | "url_hash" | "extra");
+    let is_of_file = |name: &str| !is_of_row(name) && !RunMark::FIELDS.contains(&name);
     let path = |line| RawFields::of(line).find(|field| field.name == "path").map(|field| field.value);
     if !is_about_none && path(about_file) != path(newest) {
         return None;
     }
     merged.clear();
-    let mut push = |name: &str, value: &str| {
-        merged.push_str(if merged.is_empty() { "{\"" } else { ",\"" });
-        for part in [name, "\":", value] {
-            merged.push_str(part);
-        }
-    };
     let of_row = |is_last: bool| {
         RawFields::of(newest).filter(move |field| is_of_row(field.name) && (field.name == "extra") == is_last)
     };
-    of_row(false).for_each(|field| push(field.name, field.value));
-    RawFields::of(about_file).filter(|field| !is_of_row(field.name)).for_each(|field| push(field.name, field.value));
-    of_row(true).for_each(|field| push(field.name, field.value));
+    of_row(false).for_each(|field| push_field(merged, field));
+    RawFields::of(about_file).filter(|field| is_of_file(field.name)).for_each(|field| push_field(merged, field));
+    of_row(true).for_each(|field| push_field(merged, field));
     merged.push('}');
     Some(merged)
 }

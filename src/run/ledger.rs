@@ -277,7 +277,7 @@ impl<'a> Ledger<'a> {
             self.fail(RunError::Disk { folder: self.sink.root(), message: failed.message.clone() });
         }
         match line.map_or_else(|| self.line(record), Ok) {
-            Ok(line) => self.append(record, line.as_bytes(), key),
+            Ok(line) => self.append(record, &line, key),
             Err(error) => self.fail(RunError::System(error.into())),
         }
         if let Some(records) = &self.records {
@@ -341,23 +341,24 @@ impl<'a> Ledger<'a> {
         RecordLine::of_run(record, self.sink.mark())
     }
 
-    fn append(&mut self, record: &Record, line: &[u8], key: Option<Key>) {
+    fn append(&mut self, record: &Record, line: &RecordLine, key: Option<Key>) {
         #[cfg(feature = "parquet")]
         let appended = match self.sink.shards() {
-            Some(shards) => shards.settle(record, line),
-            None => self.journal.append(record, line, key),
+            Some(shards) => shards.settle(record, line.as_bytes()),
+            None => self.journal.append(record, line.as_bytes(), key),
         };
         #[cfg(not(feature = "parquet"))]
-        let appended = self.journal.append(record, line, key);
+        let appended = self.journal.append(record, line.as_bytes(), key);
         if let Err(error) = appended {
             self.fail(error);
         }
-        self.write_to_manifest(line);
+        self.write_to_manifest(line.unmarked());
     }
 
-    fn write_to_manifest(&mut self, line: &[u8]) {
+    /// Writes a line to the manifest, which is given in two parts.
+    fn write_to_manifest(&mut self, [line, end]: [&[u8]; 2]) {
         if let Some(manifest) = &mut self.manifest
-            && let Err(error) = manifest.write_all(line).and_then(|()| manifest.write_all(b"\n"))
+            && let Err(error) = [line, end, b"\n"].into_iter().try_for_each(|part| manifest.write_all(part))
         {
             self.lose_manifest(error);
         }

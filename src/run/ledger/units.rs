@@ -110,10 +110,10 @@ impl Ledger<'_> {
     fn settle_earlier(&mut self, record: &Record, line: Option<&[u8]>) {
         self.count(record);
         if let Some(line) = line {
-            self.write_to_manifest(line);
+            self.write_to_manifest([line, b""]);
         } else {
             match RecordLine::of(record) {
-                Ok(line) => self.write_to_manifest(line.as_bytes()),
+                Ok(line) => self.write_to_manifest(line.unmarked()),
                 Err(error) => self.fail(RunError::System(error.into())),
             }
         }
