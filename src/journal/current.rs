@@ -138,6 +138,16 @@ impl CurrentRecords {
         Ok(Some(Self { lines, rows: index.into_rows() }))
     }
 
+    /// The newest record of a file that a row has, as a line; `None` if no row has one.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn newest_saved(&mut self) -> Result<Option<&str>, RunError> {
+        let has_file = |row: &&Row| !matches!(row.kind, Kind::StillFailed | Kind::Duplicate) && row.file != NONE;
+        let newest = self.rows.iter().filter(has_file).map(|row| row.file).max();
+        newest.map(|offset| self.lines.line(offset)).transpose()
+    }
+
     /// Keeps the rows that failed and may succeed now, and those that repeat the URL of such a row.
     #[must_use]
     pub fn to_try_again(mut self) -> Self {
@@ -228,6 +238,22 @@ fn push_field(object: &mut String, RawField { name, value }: RawField) {
 /// A field of a record that is text, as it is written.
 fn field<'a>(record: &'a str, name: &str) -> Option<&'a str> {
     RawFields::of(record).find(|field| field.name == name).and_then(|field| inner(field.value))
+}
+
+/// The last record of a saved file in a journal, as a line; `None` if there is none.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn newest_saved(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = private_file::open(OpenOptions::new().read(true), path)?;
+    let (mut reader, mut line, mut newest) = (BufReader::with_capacity(1 << 18, file), Vec::new(), None);
+    while read_line(&mut reader, &mut line)?.length > 0 {
+        let is_saved = |line: &str| field(line, "status") == Some("saved");
+        if memchr::memmem::find(&line, b"\"saved\"").is_some() && as_text(&line).is_some_and(is_saved) {
+            newest = Some(line.clone());
+        }
+    }
+    Ok(newest)
 }
 
 /// A line as the text of a record, if it can be one.

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::path::Path;
 
 use self::compaction::{LineCounter, LineCounts};
-pub use self::current::{CurrentRecord, CurrentRecords};
+pub use self::current::{CurrentRecord, CurrentRecords, newest_saved};
 pub use self::ended::EarlierEnd;
 pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};

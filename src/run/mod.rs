@@ -20,7 +20,7 @@ mod rename;
 mod reporting;
 pub mod reservoir;
 #[cfg(feature = "parquet")]
-mod retry;
+pub mod retry;
 mod sample;
 pub mod schedule;
 pub mod shutdown;

@@ -125,3 +125,59 @@ fn a_row_that_fails_for_good_has_the_number_and_the_columns_that_it_has_now() {
     assert_eq!((before, after), (7, 5), "it was written anew, and has two rows more");
     assert_eq!(current(&dir).0, shown);
 }
+
+#[test]
+fn what_is_tried_again_is_made_as_the_rest_was() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let rows =
+        [("/sized/60/40/a.png", "a"), ("/flaky/500/1/300/b.png", "b")].map(|(path, label)| (server.url(path), label));
+    let flags =
+        ["--name", "{index:03} {col.label}.{ext}", "--resize", "30", "--resize-mode", "border", "--hash", "md5"];
+    assert_eq!(fetch(&dir, &rows, &flags).status, Some(1));
+    let plan = retry(&dir, &["--dry-run"]);
+    assert!(plan.stdout.contains("001 b.png"), "{plan}");
+    let retried = retry(&dir, &["--manifest", "-", "--hash", "sha1"]);
+    assert_eq!(retried.status, Some(0), "{retried}");
+    let record = &manifest(retried.stdout.as_bytes())[0];
+    assert_eq!((outcome(record), &record["width"]), ("saved 001 b.png".to_owned(), &json!(30)), "{retried}");
+    assert!(record["md5"].is_null() && record["sha1"].is_string(), "what is given now counts\n{retried}");
+    let warning = "The newest image was made with --hash=md5 and without --hash=sha1; what is tried again is not";
+    assert!(retried.stderr.contains(warning), "{retried}");
+}
+
+#[test]
+fn rows_that_are_told_apart_by_their_numbers_stay_two_in_later_lists() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/300/b.png"));
+    let twice = [(a.clone(), "1"), (b.clone(), "x"), (a.clone(), "2")];
+    for _ in 0..4 {
+        let run = fetch(&dir, &twice, &["--keep-duplicates"]);
+        assert_eq!(run.status, Some(0), "{run}");
+        let (status, metadata) = current(&dir);
+        let paths = status.iter().map(|record| record["path"].as_str().expect("a path")).collect::<Vec<_>>();
+        assert!(paths.len() == 3 && paths[0] != paths[2], "{status:?}");
+        assert_eq!(metadata.len(), 3, "{metadata:?}");
+    }
+    // Without the flag, the second one repeats the first.
+    let run = fetch(&dir, &twice, &[]);
+    let (status, metadata) = current(&dir);
+    assert_eq!(status.len(), 3, "{status:?}\n{run}");
+    assert_eq!(status[2]["reason"], "duplicate_url", "{status:?}\n{run}");
+    assert_eq!(metadata.len(), 3, "{metadata:?}");
+}
+
+#[test]
+fn what_a_record_says_of_its_run_is_in_the_journal_alone() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let rows = [(server.url("/png/300/a.png"), "run"), (server.url("/status/404/b.png"), "x")];
+    for run in 1..3 {
+        let fetched = fetch(&dir, &rows, &["--keep-duplicates", "--manifest", "-", "-q"]);
+        let journal = manifest(&dir.read("images/.fetchimg.jsonl"));
+        let newest = &journal[journal.len() - 2..];
+        assert!(newest.iter().all(|record| record["run"] == run && record["numbered"] == true), "{newest:?}");
+        let (status, metadata) = current(&dir);
+        for record in manifest(fetched.stdout.as_bytes()).iter().chain(&status).chain(&metadata) {
+            assert!(record.get("run").is_none() && record.get("numbered").is_none(), "{record}");
+        }
+    }
+}

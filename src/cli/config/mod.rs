@@ -21,7 +21,7 @@ use self::output::{check_output, check_template_columns, chunk_size, existing, m
 pub use self::reports::LogOptions;
 use self::reports::{allowed_share, log_options, reports};
 use self::shards::set_options;
-pub use self::shards::{existing_output, with_flags_of_set};
+pub use self::shards::{existing_output, with_flags_of_output};
 use self::status::metadata;
 pub use self::status::status_options;
 use self::units::{seconds, size};

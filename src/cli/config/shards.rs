@@ -9,6 +9,7 @@ use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
 use crate::run::SetOptions;
+use crate::run::retry::flags_of_folder;
 use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
 use crate::util::location::Location;
 
@@ -201,9 +202,9 @@ pub fn existing_output(args: &Args) -> Result<Location, UsageError> {
 /// Flags that a set cannot give by itself: its author does not decide what is read here.
 const PERMISSIONS: [&str; 2] = ["file-urls", "store-urls"];
 
-/// The command line with the flags before it that a set in the folder was made with, so that its further shards are like
-/// those that are there.
-pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
+/// The command line with the flags before it that the output was made with, so that what is tried again is like what is there:
+/// those of a set, or those of the newest image in a folder of files.
+pub fn with_flags_of_output(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
     // What cannot be read is found again when the set is opened.
     if let Ok(Some(set)) = location(output).map_or(Ok(None), |output| SetInfo::read(&output)) {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
@@ -212,6 +213,12 @@ pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<
             flags.push(if value == "true" { format!("--{flag}").into() } else { format!("--{flag}={value}").into() });
         }
         command_line.splice(1..1, flags);
+    } else {
+        // Values of a list would be added to those that are given now, and not replaced.
+        let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+        let given = command_line.iter().map(|word| name(&word.to_string_lossy())).collect::<Vec<_>>();
+        let flags = flags_of_folder(output).into_iter().filter(|flag| !given.contains(&name(flag)));
+        command_line.splice(1..1, flags.map(OsString::from));
     }
     command_line
 }
