@@ -515,6 +515,64 @@ mod tests {
         assert_eq!(text(&path), expected);
     }
 
+    /// A record of this run.
+    fn of_run(run: u32, line: &str) -> String {
+        format!("{},\"run\":{run}}}", &line[..line.len() - 1])
+    }
+
+    #[test]
+    fn a_row_that_repeats_a_url_is_gone_when_a_later_list_does_not_have_it() {
+        let lines = [
+            of_run(1, &saved(0, "a", "a.png")),
+            of_run(1, &repeats(1, "a")),
+            of_run(1, &repeats(2, "a")),
+            of_run(2, &again(5, "a", "a.png")),
+            of_run(2, &repeats(6, "a")),
+            // The sample does not say that the list has no other row.
+            of_run(3, &again(0, "a", "a.png")).replace("}", ",\"sampled\":true}"),
+        ];
+        let filler = vec![of_run(3, &failed(7, "f", "dns")); 5];
+        let (_folder, path, _) = compacted(&[&lines[..], &filler].concat(), RowIdentity::Url);
+        assert_eq!(text(&path), [of_run(1, &saved(0, "a", "a.png")), lines[4].clone(), filler[0].clone()]);
+    }
+
+    #[test]
+    fn of_a_row_that_is_known_by_its_url_the_last_file_stays() {
+        let numbered = |run, line: &str| format!("{},\"numbered\":true}}", of_run(run, line).trim_end_matches('}'));
+        let files = [saved(0, "a", "0.png"), saved(1, "a", "1.png"), saved(2, "a", "2.png")];
+        let filler = vec![of_run(1, &failed(7, "f", "dns")); 9];
+        let lines = [files.clone().map(|line| of_run(1, &line)).to_vec(), filler.clone()].concat();
+        let (_folder, path, _) = compacted(&lines, RowIdentity::Url);
+        assert_eq!(text(&path), [of_run(1, &files[2]), filler[0].clone()]);
+        let lines = [files.clone().map(|line| numbered(1, &line)).to_vec(), filler.clone()].concat();
+        let (_folder, path, _) = compacted(&lines, RowIdentity::Url);
+        assert_eq!(text(&path), [&lines[..3], &filler[..1]].concat());
+    }
+
+    #[test]
+    fn a_row_that_still_fails_takes_its_new_number_and_columns() {
+        let extra = |line: &str, n: u32| format!("{},\"extra\":{{\"n\":{n}}}}}", &line[..line.len() - 1]);
+        let skip = |index| line(index, "f", r#""status":"skipped","reason":"failed_permanently""#);
+        let fails = |index, url: &str| {
+            line(index, url, r#""status":"failed","error":"redirect","message":"m","retryable":false,"attempts":1"#)
+        };
+        let lines = [extra(&fails(3, "f"), 1), fails(8, "f2"), extra(&skip(2), 2), extra(&skip(1), 3), fails(8, "f2")];
+        let lines = [&lines[..], &[fails(9, "f2")]].concat();
+        for failures in [true, false] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("journal.jsonl");
+            fs::write(&path, lines.join("\n") + "\n").expect("write");
+            let remembered = Remembered { identity: RowIdentity::Url, failures };
+            let mut journal = Journal::open(&path, remembered, |_| {}).expect("open");
+            journal.compact(&folder.path().join("copy"));
+            assert_eq!(text(&path), [extra(&fails(1, "f"), 3), fails(9, "f2")]);
+            let job = Job::new(1, "http://a/f".parse().expect("a URL"));
+            let key = journal.key(&job);
+            let found = journal.look_up(key, &job).expect("read");
+            assert_eq!(matches!(found, Lookup::Ended(_)), failures, "{found:?}");
+        }
+    }
+
     #[test]
     fn files_that_rows_with_one_url_have_are_all_remembered() {
         let numbered = |index: u64| saved(index, "a", &format!("{index}.png"));

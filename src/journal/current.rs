@@ -802,6 +802,116 @@ mod tests {
         assert_eq!(current(&lines, &unrecorded).0, trimmed(&unrecorded));
     }
 
+    /// A record of this run.
+    fn of_run(run: u32, line: &str) -> String {
+        format!("{},\"run\":{run}}}\n", &line[..line.len() - 2])
+    }
+
+    #[test]
+    fn a_list_that_has_grown_at_its_front_has_each_row_once() {
+        let first = [saved(0, "a", "a.png"), saved(1, "b", "b.png")].map(|line| of_run(1, &line));
+        // What is saved already is recorded first, whatever its number is.
+        let second = [
+            skipped(2, "a", "already_saved", "a.png"),
+            skipped(3, "b", "already_saved", "b.png"),
+            saved(0, "c", "c.png"),
+            saved(1, "d", "d.png"),
+        ];
+        let second = second.map(|line| of_run(2, &line));
+        let expected = [saved(0, "c", "c.png"), saved(1, "d", "d.png"), saved(2, "a", "a.png"), saved(3, "b", "b.png")];
+        assert_eq!(current(&[&first[..], &second].concat(), &[]).0, trimmed(&expected));
+        // Records of a version that had no runs come before them, or after them if it was used again.
+        let older = [saved(0, "a", "a.png"), saved(1, "b", "b.png")];
+        assert_eq!(current(&[&older[..], &second].concat(), &[]).0, trimmed(&expected));
+        let again = skipped(5, "a", "already_saved", "a.png");
+        let (shown, _) = current(&[&first[..], &second, &[again]].concat(), &[]);
+        assert_eq!((shown.len(), &*shown[3]), (4, saved(5, "a", "a.png").trim_end()));
+    }
+
+    #[test]
+    fn rows_of_one_run_with_one_url_are_two_rows_if_their_numbers_count() {
+        let two = |run, first, second| {
+            [saved(first, "a", "a.png"), saved(second, "a", "b.png")].map(|line| {
+                let line = of_run(run, &line);
+                format!("{},\"numbered\":true}}\n", &line[..line.len() - 2])
+            })
+        };
+        let lines = [two(1, 0, 1), two(2, 0, 1)].concat();
+        assert_eq!(current(&lines, &[]).0, trimmed(&[saved(0, "a", "a.png"), saved(1, "a", "b.png")]));
+        // In another list without the flag, the URL is one row, and the other one repeats it.
+        let later = [skipped(0, "a", "already_saved", "b.png"), skipped(1, "a", "duplicate_url", "b.png")];
+        let later = later.map(|line| of_run(3, &line));
+        let (shown, _) = current(&[&lines[..], &later].concat(), &[]);
+        assert_eq!((shown.len(), &*shown[1]), (2, skipped(1, "a", "duplicate_url", "b.png").trim_end()));
+    }
+
+    #[test]
+    fn a_sample_is_no_list_without_the_other_rows() {
+        let first = [saved(0, "a", "a.png"), skipped(2, "a", "duplicate_url", "a.png")].map(|line| of_run(1, &line));
+        let sample = of_run(2, &saved(0, "a", "a.png")).replace("}\n", ",\"sampled\":true}\n");
+        let whole = of_run(3, &skipped(0, "a", "already_saved", "a.png"));
+        let lines = [&first[..], &[sample]].concat();
+        assert_eq!(current(&lines, &[]).0.len(), 2);
+        assert_eq!(current(&[&lines[..], &[whole]].concat(), &[]).0, trimmed(&[saved(0, "a", "a.png")]));
+    }
+
+    #[test]
+    fn a_file_that_got_another_name_later_belongs_to_the_row_as_it_is() {
+        let lines = [
+            of_run(1, &saved(0, "a", "a.png")),
+            of_run(1, &skipped(4, "a", "duplicate_url", "a.png")),
+            of_run(2, &skipped(7, "a", "already_saved", "a.png")),
+            of_run(2, &skipped(8, "a", "duplicate_url", "a.png")),
+            of_run(1, &saved(0, "a", "a-1.png")),
+        ];
+        let (shown, with_file) = current(&lines, &[]);
+        assert_eq!(shown, trimmed(&[saved(7, "a", "a-1.png"), skipped(8, "a", "duplicate_url", "a.png")]));
+        assert_eq!(with_file, trimmed(&[saved(7, "a", "a-1.png"), saved(8, "a", "a-1.png")]));
+        // The same, of a version that had no runs.
+        let older = [saved(0, "a", "a.png"), lines[2].clone(), of_run(0, &saved(0, "a", "a-1.png"))];
+        assert_eq!(current(&older, &[]).0, trimmed(&[saved(7, "a", "a-1.png")]));
+    }
+
+    #[test]
+    fn a_row_that_still_fails_has_the_record_that_says_why_with_what_it_has_now() {
+        let skip = |index, n: u32| {
+            line(index, "a", &format!(r#""status":"skipped","reason":"failed_permanently","extra":{{"n":{n}}}"#))
+        };
+        let gone = line(3, "a", r#""status":"failed","error":"http_status","attempts":1,"extra":{"n":1}"#);
+        let lines = [of_run(1, &gone), of_run(2, &skip(2, 2)), of_run(3, &skip(1, 3))];
+        let expected = line(1, "a", r#""status":"failed","error":"http_status","attempts":1,"extra":{"n":3}"#);
+        assert_eq!(current(&lines, &[]).0, trimmed(&[expected]));
+        let later = of_run(4, &failed(0, "a", "dns"));
+        let (shown, with_file) = current(&[&lines[..], &[later]].concat(), &[]);
+        assert_eq!((&shown, &shown), (&with_file, &vec![failed(0, "a", "dns").trim_end().to_owned()]));
+    }
+
+    #[test]
+    fn rows_that_may_succeed_are_tried_again_with_those_that_repeat_them() {
+        let retryable = |index, url: &str| line(index, url, r#""status":"failed","error":"dns","retryable":true"#);
+        let lines = [
+            retryable(0, "a"),
+            skipped(1, "a", "duplicate_url", ""),
+            retryable(2, "b"),
+            line(2, "b", r#""status":"failed","error":"http_status","retryable":false"#),
+            saved(3, "c", "c.png"),
+            skipped(4, "c", "duplicate_url", "c.png"),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        std::fs::write(&path, lines.iter().map(|line| of_run(1, line)).collect::<String>()).expect("write");
+        let records = CurrentRecords::read(&path, Vec::new()).expect("read").expect("a journal");
+        let mut shown = Vec::new();
+        let each = |record: CurrentRecord| {
+            shown.push(record.line.to_owned());
+            Ok(())
+        };
+        records.to_try_again().for_each(each).expect("read");
+        assert_eq!(shown, trimmed(&lines[..2]));
+        let newest = newest_saved(&path).expect("read").expect("a record");
+        assert_eq!(String::from_utf8_lossy(&newest), of_run(1, &lines[4]));
+    }
+
     #[test]
     fn lines_are_found_wherever_blocks_end() {
         let lines =
