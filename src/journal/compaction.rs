@@ -529,7 +529,7 @@ mod tests {
             of_run(2, &again(5, "a", "a.png")),
             of_run(2, &repeats(6, "a")),
             // The sample does not say that the list has no other row.
-            of_run(3, &again(0, "a", "a.png")).replace("}", ",\"sampled\":true}"),
+            of_run(3, &again(0, "a", "a.png")).replace('}', ",\"sampled\":true}"),
         ];
         let filler = vec![of_run(3, &failed(7, "f", "dns")); 5];
         let (_folder, path, _) = compacted(&[&lines[..], &filler].concat(), RowIdentity::Url);

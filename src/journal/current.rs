@@ -535,7 +535,7 @@ impl Row {
             // A later run has given the file of an earlier one another name.
             let file = self.with_file(before.file).file;
             let newest = if before.newest == before.file { file } else { before.newest };
-            return Self { file, newest, ..before };
+            return Self { newest, file, ..before };
         }
         let listed = self.listed.max(before.listed);
         let file = if before.kind == Kind::StillFailed { NONE } else { before.file };

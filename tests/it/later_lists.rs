@@ -23,8 +23,8 @@ fn numbered(records: &[Value]) -> Vec<String> {
 
 /// Fetches these rows of a list with a column.
 fn fetch(dir: &TestDir, rows: &[(String, &str)], flags: &[&str]) -> Run {
-    let lines = rows.iter().map(|(url, label)| format!("{url},{label}\n")).collect::<String>();
-    dir.write("list.csv", format!("url,label\n{lines}"));
+    let lines = rows.iter().map(|(url, label)| format!("{url},{label}\n")).collect::<Vec<_>>();
+    dir.write("list.csv", format!("url,label\n{}", lines.concat()));
     fetchimg().args(["list.csv", "--retries", "0"]).args(flags).in_dir(dir).run()
 }
 
