@@ -53,7 +53,7 @@ struct Row {
     /// The offset of the newest record.
     newest: u64,
     /// The offset of the record that describes its file, or [`NONE`]. Of a duplicate, while the journal is read for the
-    /// first time: the position of the row with the same URL. Of a row that failed for good in an earlier run: the offset of
+    /// first time: the hash of its URL, because the row that has the URL may come later. Of a row that failed for good in an earlier run: the offset of
     /// that record.
     file: u64,
     /// The run that has written the newest record.
@@ -378,18 +378,23 @@ impl Index {
         let (listed, may_succeed) = (if record.is_sampled { 0 } else { run }, record.may_succeed);
         let row = Row { index: record.index, newest: offset, file: NONE, run, listed, kind: record.kind, may_succeed };
         if record.kind == Kind::Duplicate {
-            let (key, first) = (self.key(record), latest.map_or(NONE, |latest| latest as u64));
+            let key = self.key(record);
             // With `--keep-duplicates`, an earlier run has fetched it.
             if let Some(fetched) = self.first(key, record.index).filter(|fetched| self.rows[*fetched].run < run) {
                 self.by_url_and_index.remove(key, number(fetched));
                 self.rows[fetched].kind = Kind::Gone;
             }
-            let row = Row { file: first, listed: run, ..row };
+            let row = Row { file: url, listed: run, ..row };
             match self.duplicate(key, record.index) {
                 Some(known) => self.rows[known] = row,
                 None => self.push(row, |index, number| index.by_url_and_index.add(key, number)),
             }
             return;
+        }
+        // In an earlier list, the row with this number repeated the URL. A sample does not say what became of the others.
+        if let Some(repeats) = self.duplicate(self.key(record), record.index).filter(|row| self.rows[*row].run < run) {
+            self.by_url_and_index.remove(self.key(record), number(repeats));
+            self.rows[repeats].kind = Kind::Gone;
         }
         let Some(latest) = latest else {
             return self.push(row.with_file(NONE), |index, number| index.by_url.set(url, number));
@@ -400,13 +405,24 @@ impl Index {
             self.rows[known] = row.after(self.rows[known]);
             self.by_url_and_index.remove(self.key(record), number(known));
             self.become_latest(url, latest, known);
-        } else if self.rows[latest].run < run || (record.run.is_some() && !record.is_numbered) {
+        } else if self.is_renumbered(latest, record, run) {
             // The list has changed, and the row has another number.
             self.rows[latest] = row.after(self.rows[latest]);
         } else {
             let new = self.rows.len();
             self.push(row.with_file(NONE), |_, _| {});
             self.become_latest(url, latest, new);
+        }
+    }
+
+    /// Whether a record is that of the latest row with its URL, though it has another number.
+    fn is_renumbered(&self, latest: usize, record: &Head, run: u32) -> bool {
+        let latest = &self.rows[latest];
+        match record.run {
+            // One file would hide another one: with `--keep-duplicates`, a row that got another number is a new row.
+            Some(_) if record.is_numbered => latest.run < run && latest.file == NONE,
+            Some(_) => true,
+            None => latest.run < run,
         }
     }
 
@@ -461,13 +477,13 @@ impl Index {
 
     /// The rows in the order of their numbers.
     fn into_rows(mut self) -> Vec<Row> {
-        for position in 0..self.rows.len() {
-            let row = self.rows[position];
+        for number in 0..self.rows.len() {
+            let row = self.rows[number];
             if row.kind != Kind::Duplicate {
                 continue;
             }
-            let first = usize::try_from(row.file).ok().and_then(|first| self.rows.get(first)).copied();
-            let row = &mut self.rows[position];
+            let first = self.by_url.get(row.file).map(|first| self.rows[position(first)]);
+            let row = &mut self.rows[number];
             match first {
                 // A later run has the other row in its list and not this one.
                 Some(first) if row.listed < first.listed => row.kind = Kind::Gone,
