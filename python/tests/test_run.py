@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import itertools
+import json
 import logging
 import os
 import pickle
@@ -232,24 +233,76 @@ def test_shards_are_made_and_read_back(server, tmp_path):
 
 
 CUT_OFF = """
-import itertools, os, sys, fetchimg
+import json, os, signal, sys, time, fetchimg
+urls, how, flags = json.loads(sys.argv[1])
 def rows():
-    for n in itertools.count():
+    for n, url in enumerate(urls):
         if n == 30:
-            os.kill(os.getpid(), 9)
-        yield sys.argv[1]
-fetchimg.download(rows(), output="set", output_format="webdataset", shard="000123")
+            # What was written before is read.
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif how == "interrupt":
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            elif how == "raise":
+                raise LookupError("no more rows")
+            else:
+                sys.exit("this ends a thread, and not the process")
+        yield url
+records = fetchimg.download(rows(), output="set", output_format="webdataset", **flags)
+print(records._child.process.pid, flush=True)
+seen = 0
+for record in records:
+    seen += 1
+    if seen == 25:
+        open("go", "w").close()
 """
 
 
-def test_a_unit_whose_rows_are_cut_off_is_not_made(server, tmp_path):
-    """The engine kills a worker: half a list must not become a shard, which the next attempt would find."""
+@pytest.mark.parametrize("how", ["kill", "interrupt", "raise", "exit"])
+@pytest.mark.parametrize("flags", [{"shard": "000123"}, {"shard_size": 20}, {}])
+def test_a_shard_whose_rows_are_cut_off_is_not_made(server, tmp_path, how, flags):
+    """The engine kills a worker, or the rows fail: some of the rows of a shard must not become that shard, which the next
+    attempt would find."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    line = [sys.executable, "-c", CUT_OFF, server.url("png", 1)]
-    assert subprocess.run(line, cwd=tmp_path, env=environment).returncode == -signal.SIGKILL
-    rows = [server.url("png", n) for n in range(40)]
-    records = list(fetchimg.download(rows, output=tmp_path / "set", output_format="webdataset", shard="000123"))
-    assert len(records) == 40 and server.requests != []
+    urls = [server.url("png", n) for n in range(50)]
+    line = [sys.executable, "-c", CUT_OFF, json.dumps([urls, how, flags])]
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    pid = int(process.stdout.readline())
+    status = process.wait(60)
+    assert status == {"kill": -signal.SIGKILL, "interrupt": -signal.SIGINT}.get(how, 1)
+    process.stdout.close()
+    wait_until(lambda: not is_running(pid), "the end of the program")
+    shards = {path.name for path in (tmp_path / "set").glob("*_stats.json")}
+    assert shards == ({"00000_stats.json"} if flags.get("shard_size") else set())
+    # All of it, in the next attempt.
+    records = list(fetchimg.download(urls, output=tmp_path / "set", output_format="webdataset", **flags))
+    assert sorted(record["url"] for record in records) == sorted(urls)
+    counts = [json.loads(path.read_text())["successes"] for path in (tmp_path / "set").glob("*_stats.json")]
+    assert sum(counts) == 50 and len(server.requests) < 75, "what was complete is not fetched again"
+
+
+def test_a_process_that_was_forked_does_not_keep_the_list_open(server, tmp_path):
+    """Loaders fork workers in the middle of a run, and with them all pipes."""
+    forked = []
+
+    def rows():
+        for n in range(3):
+            yield server.url("png", n)
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        forked.append(pid)
+
+    try:
+        assert len(list(fetchimg.download(rows(), output=tmp_path / "images"))) == 3
+        assert os.waitpid(forked[0], os.WNOHANG) == (0, 0), "it is still there"
+    finally:
+        os.kill(forked[0], signal.SIGKILL)
+        os.waitpid(forked[0], 0)
 
 
 def test_the_module_finds_the_program(tmp_path, monkeypatch):

@@ -99,6 +99,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "utf-8", help_heading = "Input")]
     pub input_encoding: String,
 
+    /// Last line of a list from standard input: without it, the list was cut off, and the run fails
+    ///
+    /// A pipe also ends when what writes it is killed. With this, such a list is not taken for a whole one: what was
+    /// fetched is kept, no shard is completed with some of its rows, and the status is 3. Nothing behind the line is
+    /// read. It must be none of the rows, such as "end of list".
+    #[arg(long, value_name = "LINE", help_heading = "Input")]
+    pub end_line: Option<String>,
+
     /// Column with the URL, or key in the JSON objects
     #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,

@@ -337,6 +337,53 @@ fn a_list_that_breaks_while_it_is_read_ends_the_run() {
 }
 
 #[test]
+fn a_list_without_its_end_line_was_cut_off() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
+    let object = |url: &str| format!("{{\"url\":\"{url}\"}}\n");
+    // The last URL is a part of another one, which nobody wants.
+    for list in [
+        format!("{a}\n{}", &b[..b.len() - 6]),
+        format!("{}{}", object(&a), &object(&b)[..20]),
+        format!("url,n\n{a},1\n{b},2"),
+    ] {
+        let run = fetchimg().args(["-", "--end-line", "end of list"]).stdin(list.as_str()).run();
+        assert_eq!(run.status, Some(3), "{list}\n{run}");
+        let sentence = "cannot read the list standard input: it ends without the line \"end of list\"";
+        assert!(run.stderr.contains(sentence), "{run}");
+        assert!(run.outcomes().iter().all(|outcome| outcome == "saved a.png"), "{run}");
+    }
+    for list in [
+        format!("{a}\n{b}\nend of list\nhttp://{{\n"),
+        format!("{}{}end of list", object(&a), object(&b)),
+        format!("url,n\r\n{a},1\r\n{b},2\r\nend of list\r\n"),
+    ] {
+        for flags in [&[][..], &["--compare"], &["--sample", "9"]] {
+            let run = fetchimg().args(["-", "--end-line", "end of list"]).args(flags).stdin(list.as_str()).run();
+            assert_eq!(run.status, Some(0), "{list}\n{run}");
+            assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{list}\n{run}");
+        }
+        let cut = &list[..list.len() - 30];
+        for flag in ["--compare", "--dry-run"] {
+            let run = fetchimg().args(["-", flag, "--end-line", "end of list"]).stdin(cut).run();
+            assert_eq!(run.status, Some(3), "{flag}\n{run}");
+        }
+    }
+}
+
+#[test]
+fn nothing_behind_the_end_line_is_waited_for() {
+    let server = Server::start();
+    let mut running = fetchimg().args(["-", "--end-line", "."]).stdin_pipe();
+    running.write_line(server.url("/png/300/a.png"));
+    running.write_line(".");
+    wait_until("the end, while the pipe stays open", || !running.is_running());
+    let run = running.wait();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png"], "{run}");
+}
+
+#[test]
 fn all_lists_are_opened_before_the_first_request() {
     let server = Server::start();
     let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["missing.txt"]).run();

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,9 +38,14 @@ _LAST_WORDS = 20
 # Records and images that wait to be taken, at most.
 _MAX_UNREAD = 64
 
+# The line behind the last row, which is no row of JSON. If this process is killed, or the rows raise an exception, the pipe ends
+# without it, and what was written is not taken for the whole list.
+_END_LINE = "end of list"
+
 # Flags that this module gives itself, or that print something else than records.
 _OWN_FLAGS = frozenset(
-    "completions demo dry_run format help input_format json log_format man manifest output sample status verify_output version".split()
+    "completions demo dry_run end_line format help input_format json log_format man manifest output sample status"
+    " verify_output version".split()
 )
 
 _LEVELS = {
@@ -145,18 +149,6 @@ def _plain(value: Any) -> Any:
     return item() if callable(item) and getattr(value, "shape", None) == () else str(value)
 
 
-def _file_of(rows: Iterable[Row], url_column: str) -> IO[bytes]:
-    """The rows in a temporary file without a name."""
-    file = tempfile.TemporaryFile(prefix="fetchimg-")
-    try:
-        file.writelines(_line(row, url_column) for row in rows)
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return cast(IO[bytes], file)
-
-
 class _Child:
     """The program while it runs. Its threads know this object alone, so that what the caller holds can be collected."""
 
@@ -170,14 +162,11 @@ class _Child:
         self._lock = threading.Lock()
         url_column = str(flags.get("url_column") or "url")
         binary = find_binary()
-        # If this process is killed, its end of a pipe is closed, and what was written of a unit would look like all of it.
-        # So the rows of a unit are complete before the program begins.
-        unit = None if flags.get("shard") is None else _file_of(rows, url_column)
         try:
             # A session of its own: Ctrl-C on a terminal must not reach the program past this module.
             self.process = subprocess.Popen(
-                [binary, "-", "--input-format=jsonl", "--log-format=json", *arguments],
-                stdin=unit or subprocess.PIPE,
+                [binary, "-", "--input-format=jsonl", f"--end-line={_END_LINE}", "--log-format=json", *arguments],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -185,13 +174,9 @@ class _Child:
             )
         except OSError as error:
             raise FetchimgError(f"cannot start {binary}: {error.strerror}") from error
-        finally:
-            if unit is not None:
-                unit.close()
         self._writer = threading.Thread(target=self._write, args=(rows, url_column), name="fetchimg rows", daemon=True)
         self._logger = threading.Thread(target=self._log, name="fetchimg log", daemon=True)
-        if unit is None:
-            self._writer.start()
+        self._writer.start()
         self._logger.start()
 
     @property
@@ -204,11 +189,14 @@ class _Child:
         try:
             for row in rows:
                 if self.is_stopped:
-                    break
+                    return
                 stdin.write(_line(row, url_column))
                 if not isinstance(rows, (list, tuple)):
                     # The next row may be long in coming.
                     stdin.flush()
+            stdin.write(f"{_END_LINE}\n".encode())
+            # A process that was forked in the meantime may have the pipe, too, so closing it need not end it.
+            stdin.flush()
         except BrokenPipeError:
             # The program has ended, and its status says why.
             pass
@@ -236,7 +224,7 @@ class _Child:
                 self.last_words.append(line)
                 logger.info("%s", line)
                 continue
-            if event.get("event") in _ROW_EVENTS or self.is_stopped:
+            if event.get("event") in _ROW_EVENTS or self.is_stopped or self.row_error is not None:
                 # Records say the same, and a million rows that failed must not fill a notebook. A run that is ended from here
                 # need not say so.
                 level = min(level, logging.INFO)
@@ -496,9 +484,11 @@ def download(rows: Iterable[Row], output: Union[str, os.PathLike[str]] = "images
     """Downloads images into ``output``, and gives back a record for each row while rows end.
 
     ``rows`` are URLs, or mappings with the key ``url`` and others that are kept in the record. They may be any iterable; it
-    is read in a thread, no faster than the program takes rows; the rows of a unit (``shard="000123"``) are read before it
-    begins. ``flags`` are those of the command, with ``_`` in place of
+    is read in a thread, no faster than the program takes rows. ``flags`` are those of the command, with ``_`` in place of
     ``-``: ``resize=256``, ``dedupe=True``, ``header=["Accept: image/webp"]``, ``output_format="webdataset"``.
+
+    An exception of ``rows`` ends the run, and is raised here. The rows before it are kept, and no shard is completed without
+    those behind it; the same is true if this process is killed.
 
     The program starts at once, and the run goes on while records are taken. Rows that fail have records with
     ``status == "failed"``. An exception means that the run could not start or go on. The same call again continues.
