@@ -630,7 +630,7 @@ mod tests {
     use crate::record::Outcome;
 
     fn list(content: ListContent) -> Lists {
-        let list = List { name: "list".into(), format: None, content };
+        let list = List { name: "list".into(), format: None, end_line: None, content };
         Lists { lists: vec![list], options: Options::default() }
     }
 

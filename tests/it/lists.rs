@@ -1,5 +1,6 @@
 //! Lists in every form: files, arguments, pipes, comments, odd characters, garbage, nothing at all, and no end.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::common::{JOURNAL, Server, TestDir, fetchimg, wait_until};
@@ -322,6 +323,38 @@ fn a_list_that_is_missing_or_a_folder_cannot_be_read() {
         assert_eq!((run.stderr.lines().count(), run.stdout.as_str()), (1, ""), "{run}");
         assert!(!run.output().exists(), "nothing is made for nothing\n{run}");
     }
+}
+
+#[test]
+fn a_list_that_is_none_leaves_nothing_where_nothing_was() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    dir.write("list.csv", format!("a,b\n1,{}\n", server.url("/png/300/a.png")));
+    dir.write("there/earlier.txt", "");
+    let names = |folder: &str| {
+        let entries = fs::read_dir(dir.join(folder)).expect("a folder");
+        let mut names = entries.map(|entry| entry.expect("an entry").file_name()).collect::<Vec<_>>();
+        names.sort();
+        names
+    };
+    for flags in [
+        &["-o", "made/below/"][..],
+        &["-o", "made", "--state", "state/below"],
+        &["-o", "made", "--output-format", "webdataset"],
+        &["-o", "there"],
+        &["-o", "there", "--sample", "3"],
+    ] {
+        let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "c"]).args(flags).run();
+        assert_eq!(run.status, Some(3), "{run}");
+        assert!(run.stderr.contains("list.csv has no column c"), "{run}");
+        assert_eq!((names("."), names("there")), (vec!["list.csv".into(), "there".into()], vec!["earlier.txt".into()]));
+    }
+    // A folder that an earlier run has made stays, and so does a report.
+    fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "b", "-o", "made"]).run();
+    let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "c", "-o", "made"]).run();
+    assert_eq!(run.records().len(), 1, "{run}");
+    let flags = ["--url-column", "c", "-o", "new", "--report", "new/report.json"];
+    let run = fetchimg().in_dir(&dir).arg("list.csv").args(flags).run();
+    assert!(dir.join("new/report.json").exists() && !dir.join("new/.fetchimg.jsonl").exists(), "{run}");
 }
 
 #[cfg(target_os = "linux")]

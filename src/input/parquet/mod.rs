@@ -372,7 +372,7 @@ mod tests {
             let mut damaged = list.clone();
             damaged[at] ^= 0x55;
             let content = ListContent::File(spool(&mut &damaged[..]).expect("a file"));
-            let damaged = List { name: "list".into(), format: None, content };
+            let damaged = List { name: "list".into(), format: None, end_line: None, content };
             let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
             let ended = damaged.read(&Options::default(), &mut RowSender::new(sender, Arc::default()));
             refused += usize::from(matches!(ended, Err(ReadError::Failed(_))));
