@@ -788,10 +788,8 @@ impl CommandLineError {
                 let takes = |argument: &&clap::Arg| argument.get_long().is_some_and(|long| name == format!("--{long}"));
                 let argument = command.get_arguments().find(takes)?;
                 let default = argument.get_default_values().first().and_then(|value| value.to_str());
-                Some(format!(
-                    "{name} {value} is no number that it takes; write one such as {}",
-                    default.unwrap_or("256")
-                ))
+                let example = default.unwrap_or(if name == "--ok-if-failed-below" { "0.05" } else { "256" });
+                Some(format!("{name} {value} is no number that it takes; write one such as {example}"))
             }
             _ => None,
         }
