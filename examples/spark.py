@@ -12,16 +12,17 @@ run twice, or run at the same time on two machines: each row is in the set once.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 import fetchimg.spark
 
 
-def main():
+def main() -> None:
     source, output, *rest = sys.argv[1:]
     rows_per_unit = int(rest[0]) if rest else 10_000
-    flags = dict(word.split("=", 1) for word in rest[1:])
+    flags: dict[str, Any] = dict(word.split("=", 1) for word in rest[1:])
     written = flags.pop("records", f"{output.rstrip('/')}-records")
     spark = SparkSession.builder.appName("fetchimg").getOrCreate()
     read = {".csv": lambda path: spark.read.csv(path, header=True), ".jsonl": spark.read.json}

@@ -1,5 +1,6 @@
 """The module against the program that FETCHIMG_BINARY names, and a server on loopback."""
 
+import doctest
 import gc
 import hashlib
 import itertools
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import wait_until
@@ -183,6 +185,47 @@ def test_what_the_program_says_is_logged(server, tmp_path, caplog):
     assert levels["Failed"] == logging.INFO and levels["Downloaded"] == logging.INFO
     event = next(record.fetchimg for record in caplog.records if record.getMessage().startswith("Failed"))
     assert event["http_status"] == 404
+
+
+def texts_with_examples():
+    """The docstrings of the module that have an example, and those of the engines, which need them, not."""
+    modules = [fetchimg, sys.modules[fetchimg.download.__module__]]
+    found = [test for module in modules for test in doctest.DocTestFinder().find(module) if test.examples]
+    return [pytest.param(test.docstring, id=test.name.rsplit(".", 1)[1] if "." in test.name else test.name) for test in found]
+
+
+@pytest.mark.parametrize("text", texts_with_examples())
+def test_the_examples_of_docstrings_are_true(server, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    photos = server.url("large", 0).removesuffix("0.png")
+    trained = []
+    names = {
+        "fetchimg": fetchimg,
+        "urls": [{"url": f"{photos}a.jpg", "label": 7}],
+        "train": lambda image, label: trained.append((image[:2], label)),
+    }
+    text = text.replace("  # doctest: +SKIP", "").replace("https://photos.example/", photos)
+    text = text.replace("'/home/me/venv/bin/fetchimg'", repr(fetchimg.find_binary()))
+    said = []
+    test = doctest.DocTestParser().get_doctest(text, names, "example", None, 0)
+    result = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL).run(test, out=said.append)
+    assert result.failed == 0 and result.attempted > 0, "".join(said)
+    assert "train(" not in text or trained == [(b"\xff\xd8", 7)]
+
+
+def test_the_example_of_the_readme_is_true(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    photos = server.url("large", 0).removesuffix("0.png")
+    code = readme.split("```python\n")[1].split("```")[0].replace("https://photos.example/", photos)
+    exec(code, {"urls": [server.url("png", 1)]})
+    assert capsys.readouterr().out == f"saved {photos}a.jpg a.jpg\n"
+
+
+def test_what_an_iterator_shows_of_itself(server, tmp_path):
+    with fetchimg.download([server.url("png", 1)], output=tmp_path / "images") as records:
+        assert repr(records) == "<fetchimg.Downloads: its records wait to be taken>"
+    assert repr(records) == "<fetchimg.Downloads: it has ended>"
 
 
 CTRL_C = """

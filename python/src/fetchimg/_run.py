@@ -67,10 +67,10 @@ class FetchimgError(RuntimeError):
     wrote to standard error.
 
         >>> try:  # doctest: +SKIP
-        ...     list(fetchimg.download(urls, output="/proc/images"))
+        ...     list(fetchimg.download(urls, output="/dev/null"))
         ... except fetchimg.FetchimgError as error:
         ...     print(error, error.status)
-        cannot write /proc/images: No such file or directory 3
+        cannot write /dev/null: it is a file, not a folder 3
     """
 
     def __init__(self, message: str, status: Optional[int] = None, last_words: str = "") -> None:
@@ -86,7 +86,9 @@ class FetchimgError(RuntimeError):
 class UsageError(FetchimgError, ValueError):
     """A flag is unknown, has a wrong value, or contradicts another one (exit status 2).
 
-        >>> fetchimg.download([], output="images", resize="large")  # doctest: +SKIP
+        >>> list(fetchimg.download([], output="images", resize="large"))  # doctest: +SKIP
+        Traceback (most recent call last):
+        fetchimg.UsageError: --resize large: write the pixels of a side, such as 256, or 320x240; 16383 at most
     """
 
 
@@ -301,6 +303,10 @@ class _Iterator:
         self._child = child
         # Also when the object is collected, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, _Child.stop, child)
+
+    def __repr__(self) -> str:
+        state = "its records wait to be taken" if self._finalizer.alive else "it has ended"
+        return f"<fetchimg.{type(self).__name__}: {state}>"
 
     def close(self) -> None:
         """Ends the program, if it has not ended: what is complete stays, and the same call goes on from there."""
