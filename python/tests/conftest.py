@@ -70,6 +70,7 @@ def server():
     yield server
     server.released.set()
     server.shutdown()
+    server.server_close()
 
 
 def wait_until(condition, what: str, limit: float = 60) -> None:

@@ -257,6 +257,7 @@ def test_ctrl_c_ends_the_program_too(server, tmp_path, call):
     process.send_signal(signal.SIGINT)
     # The program was ended by its own status for an interrupt, not by force.
     assert process.stdout.readline() == "interrupted 130\n"
+    process.stdout.close()
     assert process.wait(60) == 0 and not is_running(pid)
     assert time.monotonic() - begin < 30
     if "download" in call:
@@ -327,6 +328,7 @@ def test_a_shard_whose_rows_are_cut_off_is_not_made(server, tmp_path, how, flags
     assert sum(counts) == 50 and len(server.requests) < 75, "what was complete is not fetched again"
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_process_that_was_forked_does_not_keep_the_list_open(server, tmp_path):
     """Loaders fork workers in the middle of a run, and with them all pipes."""
     forked = []

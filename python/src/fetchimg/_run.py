@@ -213,7 +213,11 @@ class _Child:
 
     def _log(self) -> None:
         """Logs what the program says."""
-        for raw in cast(IO[bytes], self.process.stderr):
+        with cast(IO[bytes], self.process.stderr) as stderr:
+            self._log_lines(stderr)
+
+    def _log_lines(self, lines: Iterable[bytes]) -> None:
+        for raw in lines:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             try:
                 event = json.loads(line)
@@ -399,8 +403,9 @@ def _forward(read: Any, source: IO[bytes], items: queue.Queue[Any], child: _Chil
     """Puts what is read into the queue."""
     end: Optional[BaseException] = None
     try:
-        for item in read(source):
-            items.put(item)
+        with source:
+            for item in read(source):
+                items.put(item)
     except (OSError, EOFError, ValueError) as error:
         # A program that was killed leaves half a tar file; its status says so.
         if not child.is_stopped and child.process.wait() in (0, 1):
@@ -410,12 +415,11 @@ def _forward(read: Any, source: IO[bytes], items: queue.Queue[Any], child: _Chil
 
 def _read_records(source: IO[bytes]) -> Iterator[tuple[Record, None]]:
     """The records of rows without an image."""
-    with source:
-        for line in source:
-            if line.endswith(b"\n"):
-                record = json.loads(line)
-                if record["status"] != "saved":
-                    yield record, None
+    for line in source:
+        if line.endswith(b"\n"):
+            record = json.loads(line)
+            if record["status"] != "saved":
+                yield record, None
 
 
 def _read_samples(source: IO[bytes]) -> Iterator[tuple[Record, bytes]]:
@@ -438,6 +442,9 @@ def _read_members(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     while True:
         header = _read_exactly(source, 512)
         if header.count(0) == 512:
+            # More zeros follow, and the program has to get rid of them.
+            while source.read(65536):
+                pass
             return
         name = header[345:500].rstrip(b"\0") + b"/" if header[345] else b""
         name += header[:100].split(b"\0")[0]
