@@ -94,7 +94,7 @@ fn what_is_wrong_with_a_data_url_is_said_without_it() {
         "data:image/svg+xml;base64,PHN2//Zy@B4bWx/uczo*",
     ];
     let flags = ["--min-width", "30", "--report", "report.json", "--report", "report.html"];
-    let run = fetchimg().lines(&lines).args(flags).run();
+    let run = fetchimg().lines(lines).args(flags).run();
 
     assert_eq!(run.status, Some(1), "{run}");
     let errors = (0..6).map(|index| run.record(index)["error"].clone()).collect::<Vec<_>>();

@@ -103,13 +103,12 @@ fn one_named_shard_may_be_made_twice_at_once() {
 fn no_shard_is_made_of_a_list_that_was_cut_off() {
     let server = Server::start();
     let urls = lines(&server, 25);
-    let objects = |rows: &[String]| rows.join("\"}\n{\"url\":\"").replacen("http", "{\"url\":\"http", 1) + "\"}\n";
-    let text = |rows: &[String]| rows.join("\n") + "\n";
-    let formats: [&dyn Fn(&[String]) -> String; 2] = [&objects, &text];
-    for (list, flags, whole, all) in [
-        (formats[0], ["--shard", "u"], &[][..], &["u"][..]),
-        (formats[1], ["--shard-size", "10"], &["00000"], &["00000", "00001", "00002"]),
+    for (format, flags, whole, all) in [
+        ("jsonl", ["--shard", "u"], &[][..], &["u"][..]),
+        ("text", ["--shard-size", "10"], &["00000"], &["00000", "00001", "00002"]),
     ] {
+        let row = |url: &String| if format == "text" { url.clone() } else { format!("{{\"url\":\"{url}\"}}") };
+        let list = |urls: &[String]| urls.iter().map(row).collect::<Vec<_>>().join("\n") + "\n";
         let dir = TestDir::new();
         let make = || fetchimg().in_dir(&dir).arg("-").args(SET).args(flags).args(["--end-line", "end"]);
         let mut running = make().stdin_pipe();
