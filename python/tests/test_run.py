@@ -350,6 +350,24 @@ def test_a_process_that_was_forked_does_not_keep_the_list_open(server, tmp_path)
         os.waitpid(forked[0], 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_process_that_was_forked_does_not_end_the_run(server, tmp_path):
+    """As workers of loaders do that have an iterator in their data set."""
+    records = fetchimg.download([server.url("png", 1), server.url("slow", 2)], output=tmp_path / "images")
+    assert next(records)["status"] == "saved"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            records.close()
+            del records
+            gc.collect()
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    server.released.set()
+    assert [record["status"] for record in records] == ["saved"] and records.status == 0
+
+
 def test_the_module_finds_the_program(tmp_path, monkeypatch):
     binary = tmp_path / "fetchimg"
     binary.write_text("#!/bin/sh\n")

@@ -162,6 +162,7 @@ class _Child:
         self.row_error: Optional[BaseException] = None
         self.is_stopped = False
         self._lock = threading.Lock()
+        self._owner = os.getpid()
         url_column = str(flags.get("url_column") or "url")
         binary = find_binary()
         try:
@@ -245,7 +246,8 @@ class _Child:
 
     def begin_stop(self) -> Optional[threading.Timer]:
         """Asks the program to end, and kills it after the grace period unless the timer is cancelled. None if that was done."""
-        if self.is_stopped:
+        # A process that was forked has a copy of this object, and may collect it. The run is not its own.
+        if self.is_stopped or os.getpid() != self._owner:
             return None
         self.is_stopped = True
         self.signal(signal.SIGINT)
