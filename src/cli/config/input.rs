@@ -91,7 +91,8 @@ fn end_line(args: &Args) -> Result<Option<String>, UsageError> {
     Ok(Some(line.clone()))
 }
 
-/// `--input-format`, `--delimiter`, `--input-encoding`, `--end-line`, `--url-column`, `--checksum-column` and `--file-urls`.
+/// `--input-format`, `--delimiter`, `--input-encoding`, `--end-line`, `--url-column`, `--checksum-column`, `--file-urls` and
+/// `--store-urls`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -114,7 +115,7 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     }
     let delimiter = args.delimiter.as_deref().map(delimiter).transpose()?;
     let encoding = encoding(&args.input_encoding)?;
-    let file_urls = args.file_urls;
+    let (file_urls, store_urls) = (args.file_urls, args.store_urls);
     Ok(input::Options {
         format,
         url_column,
@@ -123,6 +124,7 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
         encoding,
         end_line: end_line(args)?,
         file_urls,
+        store_urls,
         ..input::Options::default()
     })
 }

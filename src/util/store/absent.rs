@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Creation, StoreUrl};
+use super::{Creation, IS_ABSENT, StoreUrl};
 
 /// There is none without the feature `object-store`.
 #[derive(Clone, Debug)]
@@ -14,8 +14,7 @@ pub struct Store(Infallible);
 #[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "none of it can be called")]
 impl Store {
     pub fn connect(_: &StoreUrl) -> io::Result<Self> {
-        let sentence = "this fetchimg was built without the feature object-store";
-        Err(io::Error::new(io::ErrorKind::Unsupported, sentence))
+        Err(io::Error::new(io::ErrorKind::Unsupported, IS_ABSENT))
     }
 
     pub fn get(&self, _: &str) -> io::Result<Vec<u8>> {

@@ -38,47 +38,72 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The variables of the environment that are set to something, by their names.
-type Variables = BTreeMap<String, String>;
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// The variables of the environment that are set to something.
+pub(super) fn variables() -> Variables {
+    env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
 
 /// The client for a store, and what sentences say of it.
 ///
 /// # Errors
 /// A sentence, if the environment is not complete or contradicts itself.
 pub fn build(url: &StoreUrl, patience: Patience) -> Result<(Arc<dyn ObjectStore>, Context), String> {
-    let variables = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(_, value)| !value.is_empty())
-        .collect::<Variables>();
+    let variables = variables();
+    let shortened = |error: object_store::Error| shortened(&error);
     match url.scheme() {
-        Scheme::S3 => s3(url, patience, &variables),
+        Scheme::S3 => {
+            let (builder, context) = s3(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
+        }
         Scheme::Gs => {
-            let mut builder = GoogleCloudStorageBuilder::new();
-            for (name, value) in &variables {
-                if let Some(key) = key_of(name, "GOOGLE_") {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let client = client_options(patience)?;
-            let builder = builder.with_client_options(client).with_retry(retry(patience, &variables)?);
-            let store = builder.with_bucket_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-            Ok((Arc::new(store), context(url, "storage.googleapis.com")))
+            let (builder, context) = gs(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
         }
         Scheme::Az => {
-            let mut builder = MicrosoftAzureBuilder::new();
-            for (name, value) in &variables {
-                if let Some(key) = key_of(name, "AZURE_") {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let mut client = client_options(patience)?;
-            let endpoint = variables.get("AZURE_STORAGE_ENDPOINT").or_else(|| variables.get("AZURE_ENDPOINT"));
-            client = client.with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
-            let builder = builder.with_client_options(client).with_retry(retry(patience, &variables)?);
-            let store = builder.with_container_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-            let host = endpoint.map_or("blob.core.windows.net", |endpoint| host_of(endpoint));
-            Ok((Arc::new(store), context(url, host)))
+            let (builder, context) = az(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
         }
     }
+}
+
+pub(super) fn gs(
+    url: &StoreUrl,
+    patience: Patience,
+    variables: &Variables,
+) -> Result<(GoogleCloudStorageBuilder, Context), String> {
+    let mut builder = GoogleCloudStorageBuilder::new();
+    for (name, value) in variables {
+        if let Some(key) = key_of(name, "GOOGLE_") {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let client = client_options(patience)?;
+    let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
+    Ok((builder.with_bucket_name(url.bucket()), context(url, "storage.googleapis.com")))
+}
+
+pub(super) fn az(
+    url: &StoreUrl,
+    patience: Patience,
+    variables: &Variables,
+) -> Result<(MicrosoftAzureBuilder, Context), String> {
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (name, value) in variables {
+        if let Some(key) = key_of(name, "AZURE_") {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let mut client = client_options(patience)?;
+    let endpoint = variables.get("AZURE_STORAGE_ENDPOINT").or_else(|| variables.get("AZURE_ENDPOINT"));
+    client = client.with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
+    let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
+    let host = endpoint.map_or("blob.core.windows.net", |endpoint| host_of(endpoint));
+    Ok((builder.with_container_name(url.bucket()), context(url, host)))
 }
 
 fn key_of<K: std::str::FromStr>(name: &str, prefix: &str) -> Option<K> {
@@ -97,7 +122,7 @@ fn host_of(url: &str) -> &str {
 }
 
 /// An error of a builder. It names what is missing, and has no values.
-fn shortened(error: &object_store::Error) -> String {
+pub(super) fn shortened(error: &object_store::Error) -> String {
     let text = match error {
         object_store::Error::Generic { source, .. } => source.to_string(),
         other => other.to_string(),
@@ -105,7 +130,11 @@ fn shortened(error: &object_store::Error) -> String {
     text.lines().next().unwrap_or_default().chars().take(160).collect()
 }
 
-fn s3(url: &StoreUrl, patience: Patience, variables: &Variables) -> Result<(Arc<dyn ObjectStore>, Context), String> {
+pub(super) fn s3(
+    url: &StoreUrl,
+    patience: Patience,
+    variables: &Variables,
+) -> Result<(AmazonS3Builder, Context), String> {
     let get = |name: &str| variables.get(name).map(String::as_str);
     let is_true = |name: &str| get(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     let profile = Profile::read(variables)?;
@@ -162,8 +191,7 @@ fn s3(url: &StoreUrl, patience: Patience, variables: &Variables) -> Result<(Arc<
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
     // Some stores know no removal of several objects at once.
     let builder = builder.with_config(AmazonS3ConfigKey::DisableBulkDelete, "true");
-    let store = builder.with_bucket_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-    Ok((Arc::new(store), context(url, endpoint.map_or("s3.amazonaws.com", host_of))))
+    Ok((builder.with_bucket_name(url.bucket()), context(url, endpoint.map_or("s3.amazonaws.com", host_of))))
 }
 
 fn client_options(patience: Patience) -> Result<ClientOptions, String> {
