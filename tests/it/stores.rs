@@ -397,6 +397,28 @@ fn damage_in_the_store_is_named() {
     assert!(nothing.stderr.contains("there is no set in it"), "{nothing}");
 }
 
+#[test]
+fn a_check_reads_each_object_once_and_goes_on_over_pages_of_names() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let urls = (0..24).map(|n| server.url(&format!("/png/1000000/{n}.png"))).collect::<Vec<_>>();
+    let run = make(&store, &dir, &urls).args(["--shard-size", "24"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let all = store.objects().iter().map(|key| store.object(key).len() as u64).sum::<u64>();
+    assert!(all > 20_000_000, "{all}");
+    let before = store.bytes_out();
+    let verified = verify(&store, &dir);
+    assert_eq!(verified.status, Some(0), "{verified}");
+    let read = store.bytes_out() - before;
+    // What the set says of itself is small, and read by several.
+    assert!(read <= all + 4096, "{read} of {all} bytes\n{verified}");
+    // The store gives three names at a time.
+    let strays = (1..40).map(|n| format!("{n:05}.tar")).collect::<Vec<_>>();
+    strays.iter().for_each(|name| store.put(&format!("a/set/{name}"), "x"));
+    let damaged = verify(&store, &dir);
+    let missed = strays.iter().filter(|name| !damaged.stdout.contains(&format!("{name}: it has no marker"))).count();
+    assert_eq!((damaged.status, missed), (Some(1), 0), "{damaged}");
+}
+
 /// A Parquet list with a column that no record can hold, of so many bytes for each row.
 fn parquet_list(urls: &[String], bytes: usize) -> Vec<u8> {
     let schema = "message list { required binary blob; required binary url (UTF8); required binary text (UTF8); }";

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::{Creation, StoreUrl};
 
 /// There is none without the feature `object-store`.
@@ -46,7 +48,18 @@ impl Store {
         match self.0 {}
     }
 
-    pub fn range(&self, _: &str, _: Range<u64>, _: Option<&str>) -> io::Result<Vec<u8>> {
+    pub fn begin_range(&self, _: &str, _: Range<u64>, _: Option<&str>) -> io::Result<ComingRange> {
+        match self.0 {}
+    }
+}
+
+/// There is none without the feature `object-store`.
+#[derive(Debug)]
+pub struct ComingRange(Infallible);
+
+#[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "it cannot be called")]
+impl ComingRange {
+    pub fn wait(self) -> io::Result<Bytes> {
         match self.0 {}
     }
 }

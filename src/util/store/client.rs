@@ -18,7 +18,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::environment::{self, Patience};
 use super::failure::{self, Context};
@@ -86,6 +86,34 @@ impl Drop for Inner {
     }
 }
 
+/// Bytes of an object that are on their way. They are given up when this is dropped.
+#[derive(Debug)]
+pub struct ComingRange {
+    receiver: mpsc::Receiver<Result<Bytes>>,
+    task: AbortHandle,
+    context: Context,
+}
+
+impl ComingRange {
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the object is another version.
+    pub fn wait(self) -> io::Result<Bytes> {
+        let got = self.receiver.recv().map_err(|_| io::Error::other("a request to the store has panicked"))?;
+        got.map_err(|error| match error {
+            Error::Precondition { .. } => io::Error::other("it was replaced while it was read"),
+            error => self.context.explain(&error),
+        })
+    }
+}
+
+impl Drop for ComingRange {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Store {
     /// A connection to a store. Nothing is sent yet.
     ///
@@ -131,22 +159,25 @@ impl Store {
         found.map(|found| (found.size, found.e_tag)).map_err(|error| self.explained(&error))
     }
 
-    /// Some of the bytes of an object, if it is still that version.
+    /// Begins to fetch some of the bytes of an object, if it is still that version.
     ///
     /// # Errors
-    /// When it cannot be read, or is another version.
-    pub fn range(&self, name: &str, range: Range<u64>, version: Option<&str>) -> io::Result<Vec<u8>> {
+    /// When the name is none of an object.
+    pub fn begin_range(&self, name: &str, range: Range<u64>, version: Option<&str>) -> io::Result<ComingRange> {
         let key = self.key(name)?;
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             if_match: version.map(str::to_owned),
             ..GetOptions::default()
         };
-        let got = self.ask(|store| Box::pin(async move { store.get_opts(&key, options).await?.bytes().await }));
-        got.map(Vec::from).map_err(|error| match error {
-            Error::Precondition { .. } => io::Error::other("it was replaced while it was read"),
-            error => self.explained(&error),
-        })
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let this = self.clone();
+        let task = self.runtime().spawn(async move {
+            let get = |store: Arc<dyn ObjectStore>| async move { store.get_opts(&key, options).await?.bytes().await };
+            // Who does not wait for it any more has given it up.
+            let _ = sender.send(this.answer(get).await);
+        });
+        Ok(ComingRange { receiver, task: task.abort_handle(), context: self.inner.context.clone() })
     }
 
     /// The names of the objects right below the prefix.
@@ -342,13 +373,22 @@ impl Store {
     /// Sends a request, and waits for its end.
     fn ask<T: Send + 'static>(
         &self,
-        request: impl FnOnce(Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<T>>,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let this = self.clone();
+        let answer = self.wait(async move { this.answer(request).await });
+        answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?
+    }
+
+    /// Sends a request.
+    async fn answer<T, F: Future<Output = Result<T>>>(
+        &self,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> F,
     ) -> Result<T> {
         let inner = &self.inner;
         let has_answered = inner.has_answered.load(Ordering::Relaxed);
         let store = if has_answered { inner.patient() } else { &inner.hasty };
-        let answer = self.wait(request(Arc::clone(store)));
-        let answer = answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?;
+        let answer = request(Arc::clone(store)).await;
         if !has_answered && (answer.is_ok() || answer.as_ref().is_err_and(failure::is_answer)) {
             inner.has_answered.store(true, Ordering::Relaxed);
         }
