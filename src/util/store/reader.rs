@@ -114,7 +114,9 @@ impl OpenObject {
         while !rest.is_empty() {
             pieces.push(rest.split_to(rest.len().min(block_bytes)));
         }
-        blocks.kept.truncate(MAX_BLOCKS - pieces.len());
+        // What is read from its beginning to its end is read once.
+        let is_passing = blocks.ahead == MAX_BLOCKS_AHEAD;
+        blocks.kept.truncate(if is_passing { pieces.len() } else { MAX_BLOCKS - pieces.len() });
         let first = pieces.first().cloned().unwrap_or_default();
         for (piece, number) in pieces.into_iter().zip(number..).collect::<Vec<_>>().into_iter().rev() {
             blocks.kept.push_front((number, piece));
