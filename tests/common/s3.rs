@@ -1,6 +1,7 @@
-//! A small object store that speaks the protocol of S3, with faults.
+//! A small object store that speaks the protocol of S3, and that of Google Cloud Storage, with faults.
 //!
-//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks of a signature who signed and when. A
+//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks of a signature who signed and when. Google's
+//! XML API differs in what is used here by the header of a token in place of a signature, and by that of a condition. A
 //! [`Fault`] is a row of a table: which requests it meets, which of those, and what happens then.
 
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ pub const SECRET_KEY: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
 
 /// Another one.
 pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEXAMPLETOKEN";
+
+/// The token that lets a program in that speaks Google's protocol.
+pub const BEARER_TOKEN: &str = "ya29.EXAMPLE-TOKEN-OF-GOOGLE";
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
@@ -133,6 +137,11 @@ impl S3 {
     pub fn known_to(&self, program: Program) -> Program {
         let program = program.env("AWS_ENDPOINT_URL", self.endpoint()).env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
         program.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_REGION", "eu-central-1")
+    }
+
+    /// A program that finds the store by its environment, and takes it for Google's.
+    pub fn known_to_google(&self, program: Program) -> Program {
+        program.env("GOOGLE_BASE_URL", self.endpoint()).env("GOOGLE_BEARER_TOKEN", BEARER_TOKEN)
     }
 
     /// Adds a fault.
@@ -302,7 +311,11 @@ fn refusal(request: &Request, state: &State) -> Option<Answer> {
     let Some(authorization) = request.headers.get("authorization") else {
         return (!state.is_public).then(|| refuse(403, "AccessDenied"));
     };
-    if !authorization.contains(&format!("Credential={ACCESS_KEY}/")) {
+    let is_known = match authorization.strip_prefix("Bearer ") {
+        Some(token) => token == BEARER_TOKEN,
+        None => authorization.contains(&format!("Credential={ACCESS_KEY}/")),
+    };
+    if !is_known {
         return Some(refuse(403, "InvalidAccessKeyId"));
     }
     None
@@ -320,7 +333,9 @@ fn answer(state: &Mutex<State>, request: &Request) -> Answer {
     let empty = |status| Answer { status, headers: Vec::new(), body: Vec::new() };
     let Some(key) = &request.key else { return list(&state, request) };
     let exists = state.objects.contains_key(key);
-    let is_condition = request.headers.get("if-none-match").is_some_and(|value| value == "*");
+    let is_googles = request.headers.get("authorization").is_some_and(|header| header.starts_with("Bearer "));
+    let (condition, value) = if is_googles { ("x-goog-if-generation-match", "0") } else { ("if-none-match", "*") };
+    let is_condition = request.headers.get(condition).is_some_and(|found| found == value);
     let fails_condition = is_condition && exists && !state.ignores_conditions;
     match (&*request.method, get("uploadId")) {
         ("PUT", Some(upload)) => {

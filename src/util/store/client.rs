@@ -156,7 +156,15 @@ impl Store {
     pub fn look_at(&self, name: &str) -> io::Result<(u64, Option<String>)> {
         let key = self.key(name)?;
         let found = self.ask(|store| Box::pin(async move { store.head(&key).await }));
-        found.map(|found| (found.size, found.e_tag)).map_err(|error| self.explained(&error))
+        match found.map_err(|error| self.explained(&error)) {
+            Ok(found) => Ok((found.size, found.e_tag)),
+            // The answer to HEAD has no document that says what is missing: it may be the bucket.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let read = self.begin_range(name, 0..1, None)?.wait();
+                Err(read.err().unwrap_or(error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins to fetch some of the bytes of an object, if it is still that version.

@@ -192,8 +192,11 @@ impl Context {
                 "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
                  AWS_SKIP_SIGNATURE=true for what everybody may read"
             }
-            Scheme::Gs => "there are no credentials: set GOOGLE_APPLICATION_CREDENTIALS",
-            Scheme::Az => "there are no credentials: set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+            Scheme::Gs => "there are no credentials: set GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_BEARER_TOKEN",
+            Scheme::Az => {
+                "there are no credentials: set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or \
+                 AZURE_STORAGE_CONNECTION_STRING"
+            }
         }
         .to_owned()
     }
@@ -209,7 +212,8 @@ impl Context {
     pub fn no_store(&self, answer: &str) -> String {
         let variable = match self.scheme {
             Scheme::S3 => "; see AWS_ENDPOINT_URL",
-            Scheme::Gs | Scheme::Az => "",
+            Scheme::Gs => "; see GOOGLE_BASE_URL",
+            Scheme::Az => "; see AZURE_STORAGE_ENDPOINT",
         };
         format!("{} does not answer as an object store does, but with {answer}{variable}", self.endpoint)
     }
