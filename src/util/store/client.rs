@@ -34,11 +34,17 @@ const MAX_PARTS: u64 = 9_000;
 /// Parts and whole files of [`PART_BYTES`] that are in memory at the same time, over all uploads.
 const MAX_PARTS_IN_MEMORY: u32 = 4;
 
-/// Attempts at what the client library does not repeat by itself: the creation of an object, and whole uploads.
+/// Attempts at the creation of an object, which the client library does not repeat by itself.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// Attempts at a whole upload.
+const MAX_UPLOADS: u32 = 10;
 
 /// The time before the second attempt. It doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest time before another upload.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// A prefix of a bucket, or all of it.
 #[derive(Clone, Debug)]
@@ -264,10 +270,11 @@ impl Store {
             };
             match put {
                 Ok(tag) => return Ok(tag),
-                // The answer to the last request was lost, and the upload was complete when it was sent again.
-                Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_ATTEMPTS => {
-                    std::thread::sleep(wait);
-                    wait *= 2;
+                // The answer to the last request was lost, and the upload was complete when it was sent again; or another run
+                // has completed one of the same object, as each of several may do before this one.
+                Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_UPLOADS => {
+                    std::thread::sleep(wait.mul_f64(0.5 + fastrand::f64()));
+                    wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Err(error) => return Err(self.explained(&error)),
             }

@@ -98,9 +98,10 @@ pub fn is_unsupported(error: &Error) -> bool {
     status == Some(501) || code == "NotImplemented" || (code == "InvalidArgument" && status == Some(400))
 }
 
-/// Whether the store does not know the upload, because it is complete or was aborted.
+/// Whether the store does not know the upload, because it is complete or was aborted, or does not know its parts: Azure forgets
+/// those of all uploads of an object when one of them is completed.
 pub fn is_unknown_upload(error: &Error) -> bool {
-    Parts::of(error).code == "NoSuchUpload"
+    matches!(&*Parts::of(error).code, "NoSuchUpload" | "InvalidBlockList")
 }
 
 impl Context {
