@@ -197,6 +197,8 @@ pub struct Closing {
     pub existing: Existing,
     /// The run was one of a sample.
     pub is_sample: bool,
+    /// Its images were looked at and dropped, because they would have gone into shards.
+    pub drops_images: bool,
     /// The only input was a URL.
     pub is_single_url: bool,
     /// The rows were those that had failed before (`--retry-failed`).

@@ -176,7 +176,9 @@ fn numbers(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
 /// The last lines: where the images are, which rows failed, where the records are, and what to do next.
 fn closing(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     let Some(last) = report.modes.last() else { return interruption(page, report) };
-    if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
+    if report.closing.drops_images {
+        page.line("Nothing was kept: the sample of a set is only looked at")?;
+    } else if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         let what = if last.shard_totals.is_some() { "shards" } else { "images" };
         page.line(&format!("The {what} are in {}", escaped(&report.output)))?;
     }

@@ -156,6 +156,8 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         retry: retry(options),
         existing,
         is_sample: options.sample.is_some(),
+        // Without shards there is a journal.
+        drops_images: options.sample.is_some() && !has_journal,
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
         #[cfg(feature = "parquet")]
         is_retry: matches!(&*options.sources, [Source::FailedOf(_)]),

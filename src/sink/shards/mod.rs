@@ -334,6 +334,12 @@ impl Shards {
         }
     }
 
+    /// Whether images are kept, and not only looked at.
+    #[must_use]
+    pub const fn keeps_images(&self) -> bool {
+        !matches!(self.output, Output::Nowhere)
+    }
+
     /// Whether the reader of standard output has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -405,11 +411,12 @@ impl Shards {
     fn unit_error(&self, name: &str, error: UnitError) -> RunError {
         match error {
             UnitError::OtherOrigin => {
-                let anew = if self.options.units.retries.is_some() {
-                    let path = self.root().join(private_file::FOLDER).join("shards").join(format!("{name}.*"));
-                    format!("remove {}, and it begins anew", path.display())
-                } else {
-                    "--overwrite makes it anew".to_owned()
+                let anew = match &self.output {
+                    Output::Set { folder, .. } if self.options.units.retries.is_some() => {
+                        let path = folder.scratch.join(format!("{name}.*"));
+                        format!("remove {}, and it begins anew", path.display())
+                    }
+                    _ => "--overwrite makes it anew".to_owned(),
                 };
                 let what = "it was made from other rows or with other options as far as it has come";
                 self.other_shard(name, format!("{what}; {anew}"))

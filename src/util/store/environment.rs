@@ -58,7 +58,11 @@ pub fn build(url: &StoreUrl, patience: Patience) -> Result<(Arc<dyn ObjectStore>
 }
 
 /// Google Cloud Storage.
-fn google(url: &StoreUrl, patience: Patience, variables: &Variables) -> Result<(Arc<dyn ObjectStore>, Context), String> {
+fn google(
+    url: &StoreUrl,
+    patience: Patience,
+    variables: &Variables,
+) -> Result<(Arc<dyn ObjectStore>, Context), String> {
     let mut builder = GoogleCloudStorageBuilder::new();
     for (name, value) in variables {
         if let Some(key) = key_of(name, "GOOGLE_") {

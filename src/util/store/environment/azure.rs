@@ -28,9 +28,7 @@ pub(super) fn build(
     settings.extend(variables.iter().filter_map(|(name, value)| Some((key_of(name, "AZURE_")?, value.as_str()))));
     let connection = get("AZURE_STORAGE_CONNECTION_STRING").map(Connection::parse).transpose()?.unwrap_or_default();
     settings.extend(connection.settings());
-    let found = |key: AzureConfigKey| {
-        settings.iter().rev().find(|(known, _)| *known == key).map(|(_, value)| *value)
-    };
+    let found = |key: AzureConfigKey| settings.iter().rev().find(|(known, _)| *known == key).map(|(_, value)| *value);
     let is_emulator = found(AzureConfigKey::UseEmulator).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let endpoint = if is_emulator {
         Some(get("AZURITE_BLOB_STORAGE_URL").unwrap_or("http://127.0.0.1:10000"))
@@ -47,9 +45,8 @@ pub(super) fn build(
         client = client.with_allow_http(is_plain_http(endpoint)?);
     }
     let host = endpoint.map_or("blob.core.windows.net", host_of).to_owned();
-    let builder = settings.iter().fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| {
-        builder.with_config(*key, *value)
-    });
+    let builder =
+        settings.iter().fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(*key, *value));
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
     let store = builder.with_container_name(url.bucket()).build().map_err(|error| shortened(&error))?;
     Ok((Arc::new(store), context(url, &host)))
@@ -128,7 +125,8 @@ mod tests {
                 ("azure_storage_endpoint", "https://a.blob.core.windows.net"),
             ]
         );
-        let signed = parsed("BlobEndpoint=https://a.blob.example/;SharedAccessSignature=?sv=1&sig=x%3D;QueueEndpoint=q");
+        let signed =
+            parsed("BlobEndpoint=https://a.blob.example/;SharedAccessSignature=?sv=1&sig=x%3D;QueueEndpoint=q");
         assert_eq!(signed.account.as_deref(), Some("a"));
         assert_eq!(signed.signature.as_deref(), Some("sv=1&sig=x%3D"));
         assert_eq!(signed.endpoint.as_deref(), Some("https://a.blob.example"));
