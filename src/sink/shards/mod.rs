@@ -51,7 +51,6 @@ use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
 use crate::util::human::Count;
 use crate::util::location::Location;
-use crate::util::private_file;
 use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 

@@ -142,12 +142,12 @@ fn look_at(root: &Location, marker: &Marker) -> io::Result<Option<String>> {
         }
         let Some(stored) = &origin.metadata else { return Ok(of_tar) };
         let table = match open(root, stored)? {
-            Ok(file) => look_at_table(file, stored, marker.count)?,
+            Ok(file) => look_at_table(&file, stored, marker.count)?,
             Err(what) => Some(what),
         };
         return Ok(table.or(of_tar));
     }
-    look_at_table(data, &origin.data, marker.count)
+    look_at_table(&data, &origin.data, marker.count)
 }
 
 /// Opens a file of a shard. The inner error is what is wrong with it: it is missing, or has another length.
@@ -171,14 +171,14 @@ fn differs(stored: &StoredFile, digest: &str) -> Option<String> {
     (digest != stored.sha256).then(|| format!("{name} is not what was written: its SHA-256 is another one"))
 }
 
-fn look_at_table(file: OpenFile, stored: &StoredFile, expected: u64) -> io::Result<Option<String>> {
+fn look_at_table(file: &OpenFile, stored: &StoredFile, expected: u64) -> io::Result<Option<String>> {
     // Of an object, the end is kept from here on.
     let mut whole = Digesting::new(file.another()?);
     whole.read_to_end()?;
     if let Some(what) = differs(stored, &whole.digest()) {
         return Ok(Some(what));
     }
-    let Ok(found) = ParquetMetaDataReader::new().parse_and_finish(&file) else {
+    let Ok(found) = ParquetMetaDataReader::new().parse_and_finish(file) else {
         return Ok(Some(format!("{} is no Parquet file", stored.name)));
     };
     let rows = u64::try_from(found.file_metadata().num_rows()).unwrap_or(0);
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_is_in_the_digest_too() {
-        let bytes = (0..3 * PIECE_BYTES + 7).map(|at| (at % 251) as u8).collect::<Vec<_>>();
+        let bytes = (0..=250).cycle().take(3 * PIECE_BYTES + 7).collect::<Vec<_>>();
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&bytes).and_then(|()| file.rewind()).expect("written");
         let mut whole = Digesting::new(OpenFile::Disk(file));
