@@ -10,7 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
@@ -190,6 +190,16 @@ impl S3 {
     /// The lines of all requests so far that begin and end so; the query is left out.
     pub fn requests(&self, begin: &str, end: &str) -> usize {
         self.state().requests.iter().filter(|line| line.starts_with(begin) && line.ends_with(end)).count()
+    }
+
+    /// Waits until there were so many requests that begin and end so.
+    #[track_caller]
+    pub fn wait_for_request(&self, begin: &str, end: &str, count: usize, longest: Duration) {
+        let until = Instant::now() + longest;
+        while self.requests(begin, end) < count {
+            assert!(Instant::now() < until, "{} of {count} requests", self.requests(begin, end));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The bytes of objects that were sent.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
@@ -238,6 +238,27 @@ fn long_files_are_put_in_parts_and_uploads_that_are_given_up_are_aborted() {
 }
 
 #[test]
+fn a_signal_ends_a_run_whose_store_does_not_answer() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let urls = (0..24).map(|n| server.url(&format!("/png/1000000/{n}.png"))).collect::<Vec<_>>();
+    store.fault(Fault::always("PUT", "partNumber=2", What::Stall(Duration::from_secs(300))));
+    let mut run = make(&store, &dir, &urls).args(["--shard-size", "24"]).start();
+    store.wait_for_request("PUT", ".tar", 3, Duration::from_secs(60));
+    let asked = Instant::now();
+    run.kill("INT");
+    let interrupted = run.wait();
+    assert_eq!(interrupted.status, Some(130), "{interrupted}");
+    assert!(asked.elapsed() < Duration::from_secs(60), "{:?}\n{interrupted}", asked.elapsed());
+    assert!(interrupted.stderr.contains("The store has not taken all shards in time"), "{interrupted}");
+    assert!(interrupted.stderr.contains("scratch"), "{interrupted}");
+    assert_eq!((store.objects().len(), store.open_uploads()), (1, 0), "the upload is aborted\n{interrupted}");
+    store.heal();
+    let again = make(&store, &dir, &urls).args(["--shard-size", "24"]).run();
+    assert_eq!((again.status, server.hits_in_all()), (Some(0), 24), "{again}");
+    assert_whole(&store, &server, &dir, &urls);
+}
+
+#[test]
 fn a_killed_run_goes_on_with_its_scratch() {
     let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
     let urls = lines(&server, 40);
@@ -413,7 +434,9 @@ fn a_check_reads_each_object_once_and_goes_on_over_pages_of_names() {
     assert!(read <= all + 4096, "{read} of {all} bytes\n{verified}");
     // The store gives three names at a time.
     let strays = (1..40).map(|n| format!("{n:05}.tar")).collect::<Vec<_>>();
-    strays.iter().for_each(|name| store.put(&format!("a/set/{name}"), "x"));
+    for name in &strays {
+        store.put(&format!("a/set/{name}"), "x");
+    }
     let damaged = verify(&store, &dir);
     let missed = strays.iter().filter(|name| !damaged.stdout.contains(&format!("{name}: it has no marker"))).count();
     assert_eq!((damaged.status, missed), (Some(1), 0), "{damaged}");

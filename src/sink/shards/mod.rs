@@ -647,6 +647,19 @@ impl Shards {
         Ok(())
     }
 
+    /// Lets the commits end that wait for an object store. What the store lacks then is put there by a later run. Returns
+    /// where it waits.
+    #[must_use]
+    pub fn give_up(&self) -> Option<&Path> {
+        match (&self.options.destination, &self.output) {
+            (Destination::Store(url), Output::Set { folder, .. }) => {
+                url.give_up();
+                Some(&folder.scratch)
+            }
+            _ => None,
+        }
+    }
+
     /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards
     /// were smaller. Shards with names of other kinds stay, and so do all of them if this run makes a share.
     fn remove_superseded(&self) -> Result<(), RunError> {

@@ -67,6 +67,7 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
                 find(format!("its marker is none that fetchimg wrote; {}", remedy(name)));
                 continue;
             }
+            Err(error) if is_of_connection(&error) => return Err(error),
             Err(error) => {
                 find(format!("its marker cannot be read: {error}"));
                 continue;
@@ -75,6 +76,8 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
         match look_at(root, &marker) {
             Ok(None) => {}
             Ok(Some(what)) => find(format!("{what}; {}", remedy(name))),
+            // Each of the others would take as long.
+            Err(error) if is_of_connection(&error) => return Err(error),
             Err(error) => find(format!("it cannot be read: {error}; {}", remedy(name))),
         }
         verdict.rows += marker.count;
@@ -99,6 +102,11 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
         verdict.findings.push(Finding { name: shard.to_owned(), what: what.to_owned() });
     }
     Ok(verdict)
+}
+
+/// Whether a store does not answer at all, or cannot be reached.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected)
 }
 
 /// What makes a shard anew that does not exist.

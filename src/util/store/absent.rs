@@ -20,6 +20,10 @@ impl Store {
         Err(io::Error::new(io::ErrorKind::Unsupported, sentence))
     }
 
+    pub fn give_up(&self) {
+        match self.0 {}
+    }
+
     pub fn get(&self, _: &str) -> io::Result<Vec<u8>> {
         match self.0 {}
     }

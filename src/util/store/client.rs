@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -17,7 +17,7 @@ use object_store::{
     Result,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::environment::{self, Patience};
@@ -36,6 +36,12 @@ const MAX_PARTS_IN_MEMORY: u32 = 4;
 
 /// Attempts at the creation of an object, which the client library does not repeat by itself.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// The time after which such an attempt is the last one.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The time in which an upload is aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Attempts at a whole upload.
 const MAX_UPLOADS: u32 = 10;
@@ -62,6 +68,8 @@ struct Inner {
     prefix: Arc<str>,
     context: Context,
     room: Arc<Semaphore>,
+    /// Whether nobody waits for answers any more.
+    is_given_up: watch::Sender<bool>,
     /// The thread of the requests; `None` only while the last clone is dropped.
     runtime: Option<Runtime>,
 }
@@ -141,7 +149,8 @@ impl Store {
         // Not a clone, which would hold this connection.
         let url = StoreUrl { store: Arc::default(), ..url.clone() };
         let (patient, runtime) = (OnceLock::new(), Some(runtime));
-        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, runtime };
+        let is_given_up = watch::Sender::new(false);
+        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, is_given_up, runtime };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -212,6 +221,7 @@ impl Store {
     pub fn create(&self, name: &str, content: Vec<u8>) -> io::Result<Creation> {
         let key = self.key(name)?;
         let payload = PutPayload::from(content);
+        let began = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut attempt = 0;
         loop {
@@ -224,7 +234,7 @@ impl Store {
             // the caller to find out.
             let is_to_be_repeated = failure::is_conflict(&error) || failure::is_lost(&error);
             match error {
-                _ if is_to_be_repeated && attempt < MAX_ATTEMPTS => {
+                _ if is_to_be_repeated && attempt < MAX_ATTEMPTS && began.elapsed() < CREATION_TIMEOUT => {
                     std::thread::sleep(wait);
                     wait *= 2;
                 }
@@ -294,25 +304,33 @@ impl Store {
             Err(error) => return Ok(Err(error)),
         };
         let sent = self.send_parts(&mut *upload, file, (length, part_bytes), weight);
-        let (mut upload, sent) = match sent {
+        let (upload, sent) = match sent {
             Ok(Ok(())) => self.wait(async move {
                 let completed = upload.complete().await.map(|put| put.e_tag);
                 (upload, completed)
             })?,
             Ok(Err(error)) => (upload, Err(error)),
             Err(error) => {
-                self.wait(async move { upload.abort().await })?.ok();
+                self.abort(upload)?;
                 return Err(error);
             }
         };
         if sent.is_err() {
-            // What was given up would be kept, and paid for, unseen.
-            let aborted = self.wait(async move { upload.abort().await })?;
-            if let Err(error) = aborted.map_err(|error| self.explained(&error)) {
-                tracing::debug!(target: "fetchimg", "An upload that was given up may have left parts in the store: {error}");
-            }
+            self.abort(upload)?;
         }
         Ok(sent)
+    }
+
+    /// Aborts an upload. What was given up would be kept, and paid for, unseen. A store that does not answer is not waited for.
+    fn abort(&self, mut upload: Box<dyn MultipartUpload>) -> io::Result<()> {
+        let aborted = self.wait_in_any_case(async move { tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await })?;
+        let error = match aborted {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.explained(&error).to_string(),
+            Err(elapsed) => elapsed.to_string(),
+        };
+        tracing::debug!(target: "fetchimg", "An upload that was given up may have left parts in the store: {error}");
+        Ok(())
     }
 
     /// Sends the parts of an upload, some of them at the same time, and waits for all.
@@ -347,12 +365,17 @@ impl Store {
                 drop(permit);
             }));
         }
-        self.wait(async move {
+        let tasks = parts.iter().map(JoinHandle::abort_handle).collect::<Vec<_>>();
+        let ended = self.wait(async move {
             for part in parts {
                 // A panic is found by its part that is missing when the upload is completed.
                 let _ = part.await;
             }
-        })?;
+        });
+        if ended.is_err() {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+        ended?;
         read?;
         Ok(lock(&failure).take().map_or(Ok(()), Err))
     }
@@ -410,8 +433,27 @@ impl Store {
         answer
     }
 
+    /// Lets all requests end now, because the run ends: those that are waited for and all later ones fail. Uploads are still
+    /// aborted.
+    pub fn give_up(&self) {
+        self.inner.is_given_up.send_replace(true);
+    }
+
     /// Waits for a future that runs on the thread of the store.
     fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        let mut is_given_up = self.inner.is_given_up.subscribe();
+        let ended = self.wait_in_any_case(async move {
+            tokio::select! {
+                ended = future => Some(ended),
+                // The sender lives as long as this does.
+                _ = is_given_up.wait_for(|is_given_up| *is_given_up) => None,
+            }
+        })?;
+        ended.ok_or_else(|| io::Error::other("the run has ended before the store has answered"))
+    }
+
+    /// The same, whether all else is given up or not.
+    fn wait_in_any_case<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.runtime().spawn(async move {
             // The caller waits for it.
