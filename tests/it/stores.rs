@@ -413,9 +413,14 @@ fn damage_in_the_store_is_named() {
     ] {
         assert!(damaged.stdout.contains(line), "{line}\n{damaged}");
     }
-    let nothing = store.known_to(fetchimg().args(["--verify-output", "-o", "s3://bucket/none"])).run();
-    assert_eq!(nothing.status, Some(3), "{nothing}");
-    assert!(nothing.stderr.contains("there is no set in it"), "{nothing}");
+    for flag in ["--verify-output", "--retry-failed"] {
+        let nothing = store.known_to(fetchimg().args([flag, "-o", "s3://bucket/none"])).run();
+        assert_eq!(nothing.status, Some(3), "{nothing}");
+        assert!(nothing.stderr.contains("s3://bucket/none: there is no set in it"), "{nothing}");
+        let other = store.known_to(fetchimg().args([flag, "-o", "s3://other/set"])).run();
+        assert_eq!(other.status, Some(3), "{other}");
+        assert!(other.stderr.contains("there is no bucket other"), "{other}");
+    }
 }
 
 #[test]

@@ -323,7 +323,8 @@ impl Store {
 
     /// Aborts an upload. What was given up would be kept, and paid for, unseen. A store that does not answer is not waited for.
     fn abort(&self, mut upload: Box<dyn MultipartUpload>) -> io::Result<()> {
-        let aborted = self.wait_in_any_case(async move { tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await })?;
+        let aborted =
+            self.wait_in_any_case(async move { tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await })?;
         let error = match aborted {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => self.explained(&error).to_string(),

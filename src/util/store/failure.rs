@@ -172,6 +172,11 @@ impl Context {
                 Some((HttpErrorKind::Timeout, _)) => {
                     return (TimedOut, format!("{endpoint} does not answer in time"));
                 }
+                // Of the TLS library, for what is no TLS.
+                Some((HttpErrorKind::Connect, cause)) if cause.contains("invalidcontenttype") => {
+                    let sentence = "it does not speak TLS; is it an endpoint that begins with http://?";
+                    return (NotConnected, format!("no connection to {endpoint}: {sentence}"));
+                }
                 Some((HttpErrorKind::Connect, cause)) => {
                     return (NotConnected, format!("no connection to {endpoint}: {cause}"));
                 }
