@@ -109,7 +109,7 @@ pub struct Args {
 
     /// Read the files of this machine that file:// URLs in lists name; without it such rows fail
     ///
-    /// Whoever writes the list chooses the files, so this is for your own lists.
+    /// The author of the list chooses the files, so this is for your own lists.
     #[arg(long, help_heading = "Input")]
     pub file_urls: bool,
 

@@ -26,7 +26,7 @@ impl Fetcher {
         let plan = match (&self.options.plan, doubt) {
             (None, None) => return Ok(inspected),
             (Some(plan), None) => &**plan,
-            // Whether its picture is whole is told by all of its pixels.
+            // Only decoding all of its pixels shows whether its picture is whole.
             (plan, Some(_)) => {
                 closed = TransformOptions { verify: true, ..plan.as_deref().cloned().unwrap_or_default() };
                 &closed

@@ -81,7 +81,7 @@ fn kind(error: &reqwest::Error, stage: Stage) -> (ErrorKind, &'static str) {
             if error.is_parse() {
                 return (ErrorKind::Protocol, unreadable_head(error));
             }
-            // A PING was not answered in time: there is nobody at the other end any more.
+            // A PING was not answered in time: the other end is gone.
             let is_dead = error.is_timeout();
             if is_dead || error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
                 return broken;

@@ -1,6 +1,6 @@
 //! Notices that the program was not running for a while: it was stopped by a signal, or its machine slept.
 //!
-//! Deadlines pass meanwhile, though nobody could have kept them: what has arrived lies unread in the sockets, and what
+//! Deadlines pass meanwhile, though none of them could have been kept: what has arrived lies unread in the sockets, and what
 //! has not is late through no fault of the server. So time counts from the moment at which the program went on.
 
 use std::sync::{Arc, Mutex, Once};

@@ -26,7 +26,7 @@ impl ListColumns {
         let index_of = |wanted: &str| {
             let exactly = names.iter().position(|name| **name == *wanted);
             let trimmed = || names.iter().position(|name| name.trim() == wanted.trim());
-            // Of a column that nobody named, the case may differ; of two such columns the user has to choose.
+            // The case of a column that was not named by the user may differ; of two such columns the user has to choose.
             let is_alike = |name: &&Arc<str>| name.trim().eq_ignore_ascii_case(wanted.trim());
             let alone =
                 || (names.iter().filter(is_alike).count() == 1).then(|| names.iter().position(|name| is_alike(&name)));

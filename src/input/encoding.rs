@@ -109,7 +109,7 @@ fn convert(decoder: &mut encoding_rs::Decoder, mut text: &[u8], is_last: bool, i
 mod tests {
     use super::*;
 
-    /// A reader that brings so many bytes at once.
+    /// A reader that returns at most this number of bytes at once.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {

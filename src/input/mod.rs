@@ -118,7 +118,7 @@ pub struct Options {
     pub named_columns: Vec<String>,
     /// The column with the caption of each image.
     pub caption_column: Option<String>,
-    /// Whether rows may name files of this machine, by `file:` URLs (`--file-urls`). Whoever writes the list chooses them.
+    /// Whether rows may name files of this machine, by `file:` URLs (`--file-urls`). The author of the list chooses them.
     pub file_urls: bool,
     /// The rows that are wanted. A list may leave out others; their numbers are not given to other rows.
     pub share: Option<Share>,

@@ -279,8 +279,8 @@ impl Journal {
         })
     }
 
-    /// The record that the last [`Journal::look_up`] has found for its row, as a line. Whoever needs more of it than the
-    /// file need not read it again.
+    /// The record that the last [`Journal::look_up`] has found for its row, as a line: a caller that needs more of
+    /// it than the file need not read it again.
     #[must_use]
     pub fn line_read(&self) -> &[u8] {
         &self.read_back

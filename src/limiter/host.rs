@@ -274,7 +274,7 @@ mod tests {
         };
         for (per_host, pause, replaced) in [
             (PerHost::Auto, Duration::ZERO, 2),
-            // The host has answered nothing for so long that it may have stopped.
+            // The host has answered nothing for longer than it usually takes: it may have stopped.
             (PerHost::Auto, SECOND, 0),
             (PerHost::Fixed(6), Duration::ZERO, 0),
         ] {

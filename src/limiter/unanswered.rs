@@ -83,7 +83,7 @@ impl HostState {
 }
 
 impl HostState {
-    /// The time until so many requests have failed that the circuit may open, or all rows have, if none is answered. `row`:
+    /// The time until enough requests have failed for the circuit to open, or all rows have, if none is answered. `row`:
     /// the time for which one row tries.
     fn time_to_fail(&self, row: Duration, rows: usize, open_after: &OpenAfter) -> Duration {
         let attempts = open_after.attempts.max(1);

@@ -75,7 +75,7 @@ pub struct Screen(Arc<SharedScreen>);
 struct SharedScreen {
     mode: ProgressMode,
     style: TerminalStyle,
-    /// Failures are told by host and kind at the end of a pass, because the log has no line for each of them.
+    /// Failures are summed up by host and kind at the end of a pass, because the log has no line for each of them.
     groups_failures: bool,
     state: Mutex<ScreenState>,
     /// The silence after which a line says that the run goes on.

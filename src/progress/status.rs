@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(down(450, Some(31)), Some(Duration::from_secs(31)), "its rows end with its deadline");
         assert_eq!(down(300, Some(1)), Some(Duration::from_secs(4)), "the others take longer");
         assert_eq!(down(500, Some(0)), None);
-        assert_eq!(down(450, None), None, "nobody knows");
+        assert_eq!(down(450, None), None, "it is not known");
         let still = Status { ended: 10, total: Total::Known(11), ..Status::default() };
         assert_eq!(still.time_left(), None, "the rate is zero");
     }

@@ -171,7 +171,7 @@ impl Metadata {
         let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(&prefix).suffix(".part").permissions(Permissions::from_mode(0o666));
-        // The error of the system names the hidden file, of which nobody has heard.
+        // The error of the system names the hidden file, which the user has not heard of.
         builder.tempfile_in(self.parent()).map_err(|source| self.failed(source.kind().into()))
     }
 

@@ -1,4 +1,4 @@
-//! A port at which nobody listens.
+//! A port at which nothing listens.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -32,7 +32,7 @@ impl ClosedPort {
         format!("http://{}{path}", self.address)
     }
 
-    /// From now on somebody listens.
+    /// From now on it is listened at.
     pub fn open(self) -> TcpListener {
         let runtime = Runtime::new().expect("a runtime");
         let _guard = runtime.enter();

@@ -56,7 +56,7 @@ pub fn of_kind(kind: &str) -> Vec<u8> {
     match kind {
         "lossless" => reframed(0xC3, 8),
         "twelve-bits" => reframed(0xC1, 12),
-        // Three coefficients of two bytes for each of so many pixels take more memory than is allowed.
+        // Three coefficients of two bytes for each pixel take more memory than is allowed.
         "bomb-progressive" => {
             let file = encoded(ColorSpace::JCS_RGB, |encoder| {
                 encoder.set_chroma_sampling_pixel_sizes((1, 1), (1, 1));

@@ -52,9 +52,9 @@ pub struct Fault {
     pub method: &'static str,
     /// What the path and the query hold.
     pub holds: &'static str,
-    /// Of these requests every so many-th one is met, ...
+    /// Of these requests each `every`-th one is met, ...
     pub every: usize,
-    /// ... and so many in all.
+    /// ... and this number in all.
     pub times: usize,
     pub what: What,
 }

@@ -54,7 +54,7 @@ class World:
         self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
 
     def write_list(self, count):
-        """A list of so many rows, each 50th of which has no picture."""
+        """A list of `count` rows, each 50th of which has no picture."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -31,7 +31,7 @@ pub enum Where {
     Path(&'static str),
     /// The same with a path that has no file name.
     Nameless(&'static str),
-    /// A server that does this to whoever connects.
+    /// A server that does this to every connection.
     Greeting(&'static str),
     /// The same, asked for HTTPS.
     GreetingTls(&'static str),
@@ -39,7 +39,7 @@ pub enum Where {
     Tls(Certificate, &'static str, &'static str),
     /// A server that speaks HTTP/2, at this path.
     Http2(&'static str),
-    /// A server with a certificate of which nobody knows who vouches for it.
+    /// A server whose certificate is signed by an unknown authority.
     TlsUnknown,
     /// The common server, asked for HTTPS.
     TlsOnPlain,
@@ -365,7 +365,7 @@ const INTERIM: &[Case] = &[
     saved("continue-five-times", "sends 100 Continue five times"),
     saved("hints-first", "sends 103 Early Hints first"),
     saved("processing-first", "sends 102 Processing first"),
-    saved("interim-unknown", "sends an interim status that nobody knows"),
+    saved("interim-unknown", "sends an unknown interim status"),
     retried("continue-then-silence", "stalled", "sends 100 Continue and nothing else").with(QUICK),
     retried("continue-endless", "stalled", "sends 100 Continue without end").with(QUICK),
     retried("hints-endless", "stalled", "sends 103 Early Hints without end").with(QUICK),
@@ -396,7 +396,7 @@ const STATUSES: &[Case] = &[
     status("proxy-password", 407, false, "asks for a proxy's password").at("/status/407"),
     status("request-timeout", 408, true, "grew tired of waiting for the request").at("/status/408"),
     status("gone", 410, false, "has the image no more").at("/status/410"),
-    status("range-unasked", 416, false, "refuses a range that nobody asked for").at("/status/416"),
+    status("range-unasked", 416, false, "refuses a range that was not asked for").at("/status/416"),
     status("teapot", 418, false, "is a teapot").at("/status/418"),
     status("too-early", 425, true, "sends 425").at("/status/425"),
     status("upgrade-required", 426, false, "wants another protocol").at("/status/426"),
@@ -473,15 +473,15 @@ const CONTENTS: &[Case] = &[
     fails("image-as-base64", "not_an_image", "sends the image as a `data:` URL").says("text"),
     fails("gif-polyglot", "corrupt_image", "sends a script that begins as a GIF"),
     saved("svg-with-script", "sends an SVG with a script in it").holding(Body::Sent),
-    saved("gzip-unasked", "sends the image as gzip, which nobody asked for").at("/packed/gzip/400").note("unpacked"),
+    saved("gzip-unasked", "sends the image as gzip, without being asked to").at("/packed/gzip/400").note("unpacked"),
     saved("gzip-claimed", "calls the image gzip, and it is none").at("/encoded/400"),
     retried("gzip-cut", "cut_short", "sends gzip without its end").at("/packed-cut/400"),
     fails("gzip-twice", "protocol", "packs the image twice").at("/packed/gzip,gzip/400").says("more than once"),
-    saved("brotli-unasked", "sends the image as Brotli, which nobody asked for").at("/packed/br/400").note("unpacked"),
-    saved("zstd-unasked", "sends the image as Zstandard, which nobody asked for")
+    saved("brotli-unasked", "sends the image as Brotli, without being asked to").at("/packed/br/400").note("unpacked"),
+    saved("zstd-unasked", "sends the image as Zstandard, without being asked to")
         .at("/packed/zstd/400")
         .note("unpacked"),
-    fails("compress-unasked", "protocol", "sends what it calls `compress`, which nobody asked for")
+    fails("compress-unasked", "protocol", "sends what it calls `compress`, without being asked to")
         .at("/packed/compress/400")
         .says("compressed as compress"),
     fails("gzip-header-broken", "protocol", "sends gzip with a damaged header").at("/packed-broken/400"),
@@ -551,7 +551,7 @@ const REDIRECTS: &[Case] = &[
         .says("X-Amz-Signature=***")
         .note("the signature is not shown"),
     fails("to-escape", "redirect", "redirects to a terminal's escape sequence"),
-    retried("to-closed-port", "connect", "redirects to a port where nobody listens").says("redirected to"),
+    retried("to-closed-port", "connect", "redirects to a port where nothing listens").says("redirected to"),
     retried("to-unknown-name", "dns", "redirects to a name without address").says("nosuchhost.invalid"),
     fails("to-tls", "tls", "redirects to HTTPS on a port that speaks plain HTTP").says("redirected to"),
     fails("to-page", "not_an_image", "redirects to a login page, as captive portals do").requests(2).says("HTML"),
@@ -616,7 +616,7 @@ const BREAKS: &[Case] = &[
     saved("keep-alive-broken", "closes a kept connection when the next request comes")
         .at("/hang-up-once/400")
         .with(ONE_BY_ONE),
-    saved("answer-twice", "sends a second answer that nobody asked for (response splitting)")
+    saved("answer-twice", "sends a second answer, to no request (response splitting)")
         .with(ONE_BY_ONE)
         .then_another()
         .note("the next request gets its own answer"),

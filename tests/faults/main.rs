@@ -210,7 +210,7 @@ fn every_fault_has_its_outcome() {
     let mut shared: BTreeMap<&[&str], Group> = BTreeMap::new();
     let mut groups = Vec::new();
     for case in cases() {
-        // A run trusts one authority, so whoever has one runs alone.
+        // A run trusts one authority, so a fault with an authority of its own runs alone.
         if case.host().is_some() {
             let mut group = Group::new(case.flags);
             group.add(case, &common);

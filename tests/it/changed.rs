@@ -126,7 +126,7 @@ fn of_records_without_wishes_only_what_they_show_is_told() {
     let made = fetchimg().lines(&urls).args(flags).run();
     forget_wishes(&made);
     assert_eq!(changed(&made, &urls, &flags), Value::Null, "they may be as they should");
-    assert_eq!(changed(&made, &urls, &["--resize", "50"]), Value::Null, "nobody knows the size that was asked for");
+    assert_eq!(changed(&made, &urls, &["--resize", "50"]), Value::Null, "the size that was asked for is not known");
     let told = changed(&made, &urls, &["--encode", "jpeg"]);
     assert_eq!(told["wishes"][0], json!({"flag": "--encode jpeg", "made": "without", "images": 3}));
     let told = changed(&made, &urls, &[]);
@@ -370,7 +370,7 @@ fn an_inserted_row_is_told_and_the_files_move() {
     urls.insert(1, server.url("/png/400/new.png"));
     let told = again(&first, &urls[..1], &names);
     assert!(!told.stdout.contains("--rename"), "{told}");
-    // The new row had to take another name, too, and is told by this run and by later ones.
+    // The new row had to take another name, too; this run and later ones say so.
     for _ in 0..2 {
         let told = changed(&first, &urls, &names);
         assert_eq!((&told["names"], &told["images"]), (&5.into(), &0.into()), "{told}");

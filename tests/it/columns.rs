@@ -503,7 +503,7 @@ fn the_header_tells_what_stands_between_the_fields() {
     assert!(server.requests().iter().all(|request| request.target == "/png/300/a.png"));
 }
 
-/// A Parquet file of one row with that many columns beside the URL, all of which are the same page of so many bytes.
+/// A Parquet file of one row with `columns` columns beside the URL, all of which are the same page of `bytes` bytes.
 fn wide_parquet(url: &str, columns: usize, bytes: usize) -> Vec<u8> {
     let others = (0..columns).map(|number| format!("required binary c{number} (UTF8); ")).collect::<Vec<_>>().concat();
     let schema = format!("message list {{ required binary url (UTF8); {others} }}");

@@ -17,7 +17,7 @@ const EVERYTHING: InspectOptions = InspectOptions { structure: true, exif: true 
 
 /// Name, width, height, frames and orientation, as identify (`ImageMagick` 6.9.11), exiftool (12.57), file (5.44),
 /// ffprobe (5.1) and jxlinfo (0.7) said when the files were made: each file was shown to all of those that know its
-/// format, and they agreed. Sizes are as stored; only `turned.avif` is told by identify as it is displayed.
+/// format, and they agreed. Sizes are as stored; only `turned.avif` identify describes as it is displayed.
 type Row = (&'static str, u32, u32, Option<u32>, Option<u8>);
 
 const FILES: [Row; 43] = [
@@ -120,7 +120,7 @@ fn a_recogniser_and_an_inspector_take_turns() {
         }
         assert_eq!(recogniser.end(), Recognition::Image(format(name)), "{name}");
         let inspector = inspector.unwrap_or_else(|| {
-            assert_eq!(name, "still.tga", "everything else is told by its beginning");
+            assert_eq!(name, "still.tga", "everything else is detected by its beginning");
             let mut inspector = Inspector::new(Format::Tga, EVERYTHING);
             inspector.feed(recogniser.head()).expect("sound");
             inspector

@@ -271,7 +271,7 @@ fn a_run_says_what_it_cannot_decode_and_nothing_else() {
         assert_eq!(record["error"], "not_accepted", "{run}");
         assert!(record["message"].as_str().is_some_and(|message| message.contains(what)), "{run}");
     }
-    // The library's errors are panics, of which nobody hears.
+    // The library's errors are panics, which stay unseen.
     assert!(!run.stderr.contains("panic"), "{run}");
     let run = fetchimg().lines(&urls).args(["--verify", "decode"]).run();
     assert_eq!(run.status, Some(0), "{run}");

@@ -183,7 +183,7 @@ fn a_record_says_whether_pixels_were_looked_at() {
         (Some(json!("structure")), Some(json!("decode")), Some(json!("decode")))
     );
 
-    // Nobody asked.
+    // It was not asked for.
     let run = fetchimg().lines(&urls).run();
     assert!(run.records().iter().all(|record| record["verified"].is_null()), "{run}");
 }

@@ -70,7 +70,7 @@ fn modes_say_what_becomes_of_the_proportions() {
 fn waiting_for_a_processor_is_no_download() {
     let server = Server::start();
     // Many more images at once than there are processors.
-    let urls = (0..40).map(|number| server.url(&format!("/photo/900/700/{number}.jpg")));
+    let urls = (0..40).map(|number| server.url(&format!("/photo/300/250/{number}.jpg")));
     let run = fetchimg().lines(urls).args(["--resize", "100", "--json"]).run();
     assert_eq!(run.status, Some(0), "{run}");
     let sum = |name: &str| run.records().iter().filter_map(|record| record[name].as_f64()).sum::<f64>() / 1000.0;

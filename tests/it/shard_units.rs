@@ -258,7 +258,7 @@ fn column<T: DataType>(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, values
     column.close().unwrap();
 }
 
-/// A Parquet list with columns of several types, in row groups of so many rows.
+/// A Parquet list with columns of several types, in row groups of `group_rows` rows.
 fn typed_list(urls: &[String], group_rows: usize) -> Vec<u8> {
     let schema = "message list {
         required boolean good; required int32 small; required int64 large; required float score; required int32 day (DATE);

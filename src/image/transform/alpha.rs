@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(decoded(&tiff([0; 4], 1), Format::Tiff).data, [0; 4]);
     }
 
-    /// A BMP of 2 x 1 pixels with masks for all four values, with a header of so many bytes.
+    /// A BMP of 2 x 1 pixels with masks for all four values, with a header of `header` bytes.
     fn bmp(header: u8, pixels: [[u8; 4]; 2]) -> Vec<u8> {
         let mut bytes = b"BM".to_vec();
         bytes.extend([u32::from(header) + 14 + 8, 0, u32::from(header) + 14].map(u32::to_le_bytes).concat());

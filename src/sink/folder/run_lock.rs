@@ -106,7 +106,7 @@ mod tests {
         // As a run that has opened the file before the lock was released.
         let opened = File::open(folder.join(NAME)).expect("open");
         drop(lock);
-        opened.try_lock().expect("nobody holds it");
+        opened.try_lock().expect("it is not held");
         drop(acquire(&folder).expect("the next run locks a new file"));
         // What a killed run has left is used again, and goes.
         fs::create_dir(&folder).expect("a folder");

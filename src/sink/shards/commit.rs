@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest as _, Sha256};
 
 use super::marker::{Counts, Origin, StoredFile};
+use super::scratch;
 use super::table::{self, Layout, TableRow};
 use super::target::{CompleteShard, Target};
-use super::unit::{self, FinishedUnit, Unit};
+use super::unit::{FinishedUnit, Unit};
 use super::{Options, OutputFormat};
 use crate::record::{ColumnType, RunError, hex};
 use crate::util::human::{Count, Size};
@@ -102,7 +103,11 @@ impl Committer {
             OutputFormat::Parquet => (table, None),
             OutputFormat::Webdataset => {
                 files.insert(0, (finished.scratch.tar.clone(), tar_name.clone()));
-                let tar = StoredFile { name: tar_name, bytes: finished.tar_bytes, sha256: finished.tar_sha256.clone() };
+                let tar = StoredFile {
+                    name: tar_name,
+                    bytes: finished.files.tar_bytes,
+                    sha256: finished.files.tar_sha256.clone(),
+                };
                 (tar, Some(table))
             }
         };
@@ -119,7 +124,7 @@ impl Committer {
         self.target.commit(&CompleteShard { name: &made.name, files, marker }, self.replaces)?;
         finished.scratch.remove()?;
         if let Some(folder) = finished.scratch.log.parent() {
-            unit::remove_abandoned(folder, &made.name);
+            scratch::remove_abandoned(folder, &made.name);
         }
         tracing::info!(
             target: "fetchimg",
@@ -183,7 +188,7 @@ impl Committer {
             counts.add(&row);
             Ok(row)
         });
-        table::write(&mut out, &layout, rows, &finished.tar)?;
+        table::write(&mut out, &layout, rows, &finished.files.tar)?;
         out.flush()?;
         Ok(StoredFile { name: String::new(), bytes: out.bytes, sha256: hex(&out.digest.finalize()) })
     }

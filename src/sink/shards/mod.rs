@@ -1,9 +1,9 @@
-//! Shards: a set of tar or Parquet files, each with the images of so many rows of the list.
+//! Shards: a set of tar or Parquet files, each with the images of some rows of the list.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `units` | which rows belong to which shard |
-//! | `unit` | a shard that is being made |
+//! | `unit`, `scratch` | a shard that is being made, and its files |
 //! | `sample`, `tar` | a sample as bytes of a tar file |
 //! | `commit`, `table`, `marker` | a complete shard: its table, its marker |
 //! | `target` | where complete shards go |
@@ -20,6 +20,7 @@ mod commit;
 mod marker;
 mod preview;
 mod sample;
+mod scratch;
 mod set;
 mod stream;
 mod table;
@@ -69,7 +70,7 @@ pub const MAX_OPEN_SHARDS: usize = 16;
 /// The same for small shards: otherwise fewer rows would be open than are downloaded at once.
 pub const MAX_OPEN_SMALL_SHARDS: usize = 64;
 
-/// Shards of so many rows together are small.
+/// The number of rows of all open shards together, up to which shards are small.
 const FEW_ROWS: u64 = 160_000;
 
 /// The extension of an image of an unknown format (`--accept any`).
@@ -366,7 +367,7 @@ impl Shards {
                 }
                 folder.note_begin()?;
                 // A run that was killed just after the marker appeared has left some.
-                unit::remove_abandoned(&folder.scratch, &name);
+                scratch::remove_abandoned(&folder.scratch, &name);
                 let mut totals = lock(&self.totals);
                 totals.present += 1;
                 totals.present_rows += marker.count;
@@ -699,6 +700,7 @@ impl Shards {
         Some(ShardTotals { unfinished: self.open_count(), ..totals })
     }
 }
+
 /// A shard that is there is another one.
 fn other_shard(root: &Path, format: OutputFormat, (name, sentence): (&str, String)) -> RunError {
     let path = root.join(format!("{name}.{}", format.names().1));

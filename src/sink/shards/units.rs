@@ -1,4 +1,4 @@
-//! Which rows belong to which shard, told by the list alone: so every machine that reads the list knows it.
+//! Which rows belong to which shard. The list alone decides it, so every machine that reads the list knows it.
 
 use std::fmt;
 use std::num::NonZeroU64;

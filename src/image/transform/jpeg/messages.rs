@@ -60,7 +60,7 @@ extern "C-unwind" fn on_reset(_: &mut jpeg_common_struct) {}
 fn message(decoder: &jpeg_common_struct) -> (J_MESSAGE_CODE, [u32; 2]) {
     // SAFETY: libjpeg calls the handlers with the structure whose `err` points to the manager that they are taken from.
     // mozjpeg's wrapper owns both, keeps the manager in a box while the structure lives, and runs on this thread alone;
-    // nobody changes the manager before this function returns.
+    // nothing changes the manager before this function returns.
     let manager = unsafe { &*decoder.err };
     let [first, second, ..] = manager.msg_parm._bindgen_data_;
     (manager.msg_code, [first, second])

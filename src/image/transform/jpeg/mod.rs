@@ -20,7 +20,7 @@ use super::TransformError;
 
 /// Calls the library, whose fatal errors unwind to here without a word on standard error. Other panics go on.
 fn guarded<T>(work: impl FnOnce() -> Result<T, TransformError>) -> Result<T, TransformError> {
-    // What the library has left half done is dropped, so nobody sees it.
+    // What the library has left half done is dropped unread.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(panic) => match panic.downcast::<TransformError>() {

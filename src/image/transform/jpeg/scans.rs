@@ -48,8 +48,8 @@ pub fn survey(file: &[u8]) -> Scans {
     Scans { are_several: survey.are_several, count: survey.scans, length, missing }
 }
 
-/// So many zeros are no data where the end marker is missing, but the unwritten rest of a file. They would be decoded to
-/// something.
+/// A run of 64 zeros in a file without an end marker is no data, but the unwritten rest of the file. It would be decoded to
+/// pixels.
 const NO_DATA: [u8; 64] = [0; 64];
 
 /// Whether the data of a scan, which may have restart markers, are followed by an end marker.
