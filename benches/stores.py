@@ -14,6 +14,11 @@ of this process; fetchimg's is that of the whole run, less that of a run to a fo
 Times `--verify-output` of such a set, in the server and in a folder, and a second program beside it, if `FETCHIMG_OTHER` names
 one.
 
+    benches/stores.py PROGRAM memory [SHARDS]
+
+Makes 1400 shards of five images of 100 KB in the server, checks them, and prints how much resident memory the program has
+meanwhile.
+
 Packages: tests/stores/requirements.txt.
 """
 
@@ -171,11 +176,42 @@ def verifications(bench, rounds, mib):
     bench.forget("set")
 
 
+def memory(bench, shards):
+    images = bench.folder / "images"
+    images.mkdir()
+    for number in range(40):
+        (images / f"{number}.png").write_bytes(picture(number, 100))
+    listed = bench.folder / "list.txt"
+    # The same images again and again, as other rows.
+    rows = [f"{(images / f'{number % 40}.png').as_uri()}#{number}" for number in range(5 * shards)]
+    listed.write_text("\n".join(rows))
+    kind = ["--output-format", "webdataset", "--shard-size", "5", "--file-urls", "--keep-duplicates", "-q"]
+    place = ["-o", f"s3://{BUCKET}/many"]
+    for name, arguments in (("made", [str(listed), *place, *kind]), ("checked", ["--verify-output", *place])):
+        process = subprocess.Popen([bench.program, *arguments], env=bench.environment, cwd=bench.folder, stdout=subprocess.DEVNULL)
+        samples = []
+        while process.poll() is None:
+            try:
+                found = re.search(r"VmRSS:\s*(\d+) kB", pathlib.Path(f"/proc/{process.pid}/status").read_text())
+            except OSError:
+                found = None
+            samples += [int(found[1]) / 1024] if found else []
+            time.sleep(0.05)
+        assert process.returncode == 0, process.returncode
+        parts = [samples[len(samples) * tenth // 10] for tenth in (1, 3, 5, 7, 9)]
+        shown = ", ".join(f"{part:.0f}" for part in parts)
+        print(f"{shards} shards {name}: {shown} MiB after a tenth, three, five, seven and nine tenths of the time; {max(samples):.0f} at most")
+
+
 def main():
     program, *words = sys.argv[1:]
     work = commits
     if words[:1] == ["verify"]:
         work, words = verifications, words[1:]
+    if words[:1] == ["memory"]:
+        with Moto() as moto, tempfile.TemporaryDirectory() as folder:
+            memory(Bench(os.path.abspath(program), moto, folder), int((words[1:] or [1400])[0]))
+        return
     rounds, *sizes = map(int, words or [7])
     with Moto() as moto, tempfile.TemporaryDirectory() as folder:
         bench = Bench(os.path.abspath(program), moto, folder)
