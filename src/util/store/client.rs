@@ -70,7 +70,7 @@ struct Inner {
     room: Arc<Semaphore>,
     /// Whether nobody waits for answers any more.
     is_given_up: watch::Sender<bool>,
-    /// The thread of the requests; `None` only while the last clone is dropped.
+    /// The threads of the requests; `None` only while the last clone is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -139,7 +139,8 @@ impl Store {
         let invalid = |sentence: String| io::Error::new(io::ErrorKind::InvalidInput, sentence);
         let (hasty, context) = environment::build(url, Patience::Hasty).map_err(invalid)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            // A part of an upload is signed, which takes its digest, while another one is sent.
+            .worker_threads(2)
             .max_blocking_threads(2)
             .thread_name("store")
             .enable_all()
@@ -440,7 +441,7 @@ impl Store {
         self.inner.is_given_up.send_replace(true);
     }
 
-    /// Waits for a future that runs on the thread of the store.
+    /// Waits for a future that runs on the threads of the store.
     fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
         let mut is_given_up = self.inner.is_given_up.subscribe();
         let ended = self.wait_in_any_case(async move {
