@@ -5,7 +5,7 @@
 
 The server is moto, on loopback. The images are files of this machine (`--file-urls`), so what is timed is the commit alone: the
 tar file, the table and the marker. boto3 copies the same three files, one after the other, with `upload_file` and its default
-settings. Both have asked the server something before. Which of the two begins changes from round to round. The ratio is that of
+settings. It sends checksums, which fetchimg does with AWS_CHECKSUM_ALGORITHM=sha256. Both have asked the server something before. Which of the two begins changes from round to round. The ratio is that of
 each round; the median and the range of it are printed. The processor time is that of the client in the same span: of boto3, that
 of this process; fetchimg's is that of the whole run, less that of a run to a folder.
 
@@ -87,7 +87,8 @@ class Bench:
         config = Config(s3={"addressing_style": "path"})
         self.client = boto3.client("s3", endpoint_url=moto.url, config=config, **KEYS)
         self.client.create_bucket(Bucket=BUCKET)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        kept = "AWS_CHECKSUM_ALGORITHM"
+        environment = {name: value for name, value in os.environ.items() if name == kept or not name.startswith("AWS_")}
         environment |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
         self.environment = environment | {"AWS_ENDPOINT_URL": moto.url}
 
