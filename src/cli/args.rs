@@ -113,6 +113,13 @@ pub struct Args {
     #[arg(long, help_heading = "Input")]
     pub file_urls: bool,
 
+    /// Read the objects that s3://, gs:// and az:// URLs in lists name, with the credentials of the environment; without
+    /// it such rows fail
+    ///
+    /// The author of the list chooses the objects, so this is for your own lists.
+    #[arg(long, help_heading = "Input")]
+    pub store_urls: bool,
+
     /// Folder for the images; created if missing; - is standard output, for --output-format webdataset; shards may go to
     /// s3://, gs:// and az:// too
     #[arg(short, long, value_name = "DIR", default_value = run::DEFAULT_OUTPUT, value_hint = ValueHint::DirPath, help_heading = "Output")]
@@ -547,7 +554,7 @@ pub enum OutputFormatChoice {
 }
 
 /// The flags that decide what is in a set. A set is only gone on with if they are the same.
-const SET_FLAGS: [&str; 26] = [
+const SET_FLAGS: [&str; 27] = [
     "shard_size",
     "caption_column",
     "key",
@@ -556,6 +563,7 @@ const SET_FLAGS: [&str; 26] = [
     "delimiter",
     "input_encoding",
     "file_urls",
+    "store_urls",
     "keep_duplicates",
     "max_bytes",
     "accept",

@@ -51,8 +51,8 @@ const fn level(verbosity: i8, progress: ProgressMode) -> LevelFilter {
     }
 }
 
-/// Whether failures are summed up by host and kind at the end of the run instead of row by row: on a terminal, unless something
-/// asks for the log.
+/// Whether failures are summed up by host and kind at the end of the run instead of row by row: on a terminal, unless
+/// something asks for the log.
 #[must_use]
 pub fn groups_failures(verbosity: i8, progress: ProgressMode, format: LogFormat) -> bool {
     let is_log = progress == ProgressMode::Log || verbosity > 0 || format == LogFormat::Json || directives().is_some();

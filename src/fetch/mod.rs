@@ -38,12 +38,14 @@ use crate::limiter::{Attempt, BackingOff, CircuitOpen, Feedback, HostKey, Limite
 use crate::naming::{Namer, PlannedName};
 use crate::progress::{Counters, DownloadGuard, HighWaterMark};
 use crate::record::{
-    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, Timing,
+    ErrorKind, FetchError, Job, MadeWith, Outcome, Phase, Reason, Record, RecordLine, Seen, Skipped, THE_STORE, Timing,
     milliseconds,
 };
 use crate::sink::{OnConflict, Origin, Receipt, Sink};
 use crate::util::human::Rounded;
 use crate::util::redact::{escaped, redacted};
+use crate::util::store;
+use crate::util::store::object_url::{ObjectName, is_object_url};
 
 /// A job that was admitted, with what was decided about it in list order.
 #[derive(Debug)]
@@ -97,6 +99,9 @@ pub struct Options {
     pub is_impatient: bool,
     /// Read the files of this machine that `file:` URLs name (`--file-urls`).
     pub file_urls: bool,
+    /// Read the objects of stores that `s3:`, `gs:` and `az:` URLs name, with the credentials of the environment
+    /// (`--store-urls`).
+    pub store_urls: bool,
 }
 
 impl Default for Options {
@@ -113,6 +118,7 @@ impl Default for Options {
             policy: retry::Policy::default(),
             is_impatient: true,
             file_urls: false,
+            store_urls: false,
         }
     }
 }
@@ -207,6 +213,20 @@ struct AttemptState {
     high_water: HighWaterMark,
 }
 
+impl Options {
+    /// Lists have been held to this already; the jobs of a program that uses this library have not.
+    fn check_object(&self, url: &Url) -> Result<(), FetchError> {
+        let checked = if !store::IS_AVAILABLE {
+            Err(store::IS_ABSENT.to_owned())
+        } else if !self.store_urls {
+            Err(format!("{}: URLs are read only with --store-urls", url.scheme()))
+        } else {
+            ObjectName::of(url).map(drop)
+        };
+        checked.map_err(|clause| FetchError::new(ErrorKind::BadUrl, clause))
+    }
+}
+
 impl Fetcher {
     /// The value of [`Fetcher::remakes`].
     #[must_use]
@@ -267,6 +287,9 @@ impl Fetcher {
         if local::is_local(&work.job.url) {
             // Boxed, because every download would be moved with room for it.
             return Box::pin(self.local(work, state)).await;
+        }
+        if is_object_url(&work.job.url) {
+            self.options.check_object(&work.job.url)?;
         }
         let mut waits = self.options.policy.waits();
         let mut partial = PartialBody::of_earlier_run(&self.sink, &work.job, &self.options);
@@ -594,13 +617,19 @@ fn refusal(response: &Response, options: &Options) -> Option<FetchError> {
 /// The error of a status that is no success, which the server may ask to come back after.
 fn refused(response: &Response) -> FetchError {
     let mut clause = response.status_line();
+    let mut status = response.status;
+    if let Some(refusal) = &response.refusal {
+        clause = format!("{clause} from {THE_STORE}{}", refusal.clause);
+        // With other settings it may be given, which no other status says in the same way for all stores.
+        status = if refusal.is_of_settings { 403 } else { status };
+    }
     if let Some(fault) = http::fault_of(&response.final_url, response.status, SystemTime::now()) {
         clause = format!("{clause}: {fault}");
     }
     if let Some(asked) = response.retry_after.filter(|asked| *asked > retry::MAX_RETRY_AFTER) {
         clause = format!("{clause}, and asks to come back after {}", spoken(asked));
     }
-    FetchError::new(ErrorKind::HttpStatus(response.status), clause)
+    FetchError::new(ErrorKind::HttpStatus(status), clause)
         .with_retry_after(response.retry_after)
         .that_may_pass(response.retry_after.is_some())
 }

@@ -30,6 +30,8 @@ use super::suspension::Suspensions;
 use super::tls::{self, Trust};
 use crate::record::{ErrorKind, FetchError, RunError};
 use crate::util::redact::{escaped, redacted, redacted_text};
+use crate::util::store::Requests;
+use crate::util::store::object_url::is_object_url;
 
 /// Idle connections are closed after this time. Servers close them after 5 s (Apache) to 75 s (nginx). A connection
 /// that both sides keep saves a handshake; one that the server has closed costs a second request.
@@ -114,7 +116,7 @@ struct Reach {
 /// Fetches URLs. There is one for the whole run, shared by all tasks.
 #[derive(Debug)]
 pub struct Client {
-    options: Options,
+    pub(super) options: Options,
     trust: Trust,
     resolver: Resolver,
     pools: HashMap<Reach, ConnectionPool, RandomState>,
@@ -122,6 +124,9 @@ pub struct Client {
     tls: OnceLock<Result<rustls::ClientConfig, String>>,
     used: UsedPorts,
     suspensions: Suspensions,
+    pub(super) objects: Requests,
+    /// For the endpoint of S3, if the environment names its certificates.
+    pub(super) of_s3: OnceLock<Result<Box<Client>, String>>,
 }
 
 impl Client {
@@ -132,9 +137,14 @@ impl Client {
     pub fn new(options: Options) -> Result<Self, RunError> {
         let trust = match (&options.cacert, options.insecure) {
             (_, true) => Trust::Unchecked,
-            (Some(file), false) => Trust::only(file)?,
+            (Some(file), false) => Trust::only(file, "--cacert")?,
             (None, false) => Trust::System,
         };
+        Self::trusting(trust, options)
+    }
+
+    /// A client with these options, and other certificates than they say.
+    pub(super) fn trusting(trust: Trust, options: Options) -> Result<Self, RunError> {
         let ports = options.pinned.iter().map(|pinned| Some(pinned.port)).chain([None]);
         let pools = ports.flat_map(|pinned_port| {
             let ways = [(false, false), (false, true), (true, false), (true, true)];
@@ -157,6 +167,8 @@ impl Client {
             tls: OnceLock::new(),
             used: UsedPorts::default(),
             suspensions: Suspensions::new(options.stall_timeout),
+            objects: Requests::default(),
+            of_s3: OnceLock::new(),
             options,
         };
         // A wrong proxy is reported now, not at the first download.
@@ -197,7 +209,8 @@ impl Client {
         self.suspensions.disturbed(began)
     }
 
-    /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects.
+    /// Sends a GET for the URL, or for the rest of a body if `resume` is given, and follows redirects. Objects of stores are
+    /// asked for as `objects` says.
     ///
     /// # Errors
     /// The first failure, sorted by kind: of the lookup, the connection, TLS, a deadline, a redirect or the protocol.
@@ -207,6 +220,10 @@ impl Client {
         resume: Option<&Resume>,
         mut deadline: Deadline<'a>,
     ) -> Result<Response<'a>, FetchError> {
+        if is_object_url(url) {
+            // Boxed, because every download would be moved with room for it.
+            return Box::pin(self.get_object(url, resume, deadline)).await;
+        }
         let mut current = Cow::Borrowed(url);
         let mut redirects = 0;
         let mut cookies = CookieJar::default();
@@ -245,7 +262,7 @@ impl Client {
     }
 
     /// Sends the request for `url` and waits for the head of its response.
-    async fn send<'a>(
+    pub(super) async fn send<'a>(
         &self,
         url: &Url,
         request: impl Fn() -> Request,
@@ -427,7 +444,7 @@ impl Client {
 }
 
 /// Logs a request (`-vv`).
-fn trace_request(url: &Url) {
+pub(super) fn trace_request(url: &Url) {
     tracing::trace!(
         target: "fetchimg",
         event = "request",
@@ -439,7 +456,7 @@ fn trace_request(url: &Url) {
 }
 
 /// Logs the head of a response: its status, the type of its body and the length, as far as it says them.
-fn trace_response(url: &Url, response: &RawResponse<'_>) {
+pub(super) fn trace_response(url: &Url, response: &RawResponse<'_>) {
     let head = &response.head;
     let (status, length) = (head.status().as_u16(), head.content_length());
     let content_type = || head.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));

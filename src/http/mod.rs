@@ -11,6 +11,7 @@ mod cookies;
 mod deadline;
 pub mod disposition;
 mod ip_scope;
+mod objects;
 mod options;
 mod pool;
 mod proxy;

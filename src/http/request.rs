@@ -93,6 +93,17 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// The fields of a request for an object of a store, before it is authorised. What this has for other servers, such as
+    /// credentials, cookies and a referer, is not sent there.
+    pub fn object_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.extend(self.user_agent.clone().map(|agent| (USER_AGENT, agent)));
+        headers
+    }
+}
+
 fn has_user_information(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }

@@ -17,6 +17,7 @@ use super::pool::ClientLease;
 use super::range::{self, ContentRange};
 use super::{disposition, retry};
 use crate::record::FetchError;
+use crate::util::store::Refusal;
 
 /// An error page up to this size is read, so that its connection can be used again. A larger one costs more than a
 /// handshake.
@@ -45,6 +46,8 @@ pub struct Response<'a> {
     pub validator: Option<HeaderValue>,
     /// The position of the bytes, if they are a part of the body.
     pub range: Option<ContentRange>,
+    /// What the answer of a store means that is not the object.
+    pub refusal: Option<Refusal>,
     body: ResponseBody<'a>,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Response<'a> {
             retry_after: text(RETRY_AFTER).and_then(|value| retry::retry_after(&value, SystemTime::now())),
             validator: range::validator(headers).filter(|_| coding.is_none()),
             range: range::content_range(headers).filter(|_| coding.is_none()),
+            refusal: None,
             final_url: url,
             body: response.body(coding),
         })
@@ -78,6 +82,21 @@ impl<'a> Response<'a> {
     /// passes.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         self.body.next(&self.final_url).await
+    }
+
+    /// Reads the beginning of a body that says why there is no image: at most so many bytes, as far as they come soon.
+    pub(super) async fn beginning(&mut self, max_bytes: usize) -> Vec<u8> {
+        let mut beginning = Vec::new();
+        let read = async {
+            while beginning.len() < max_bytes {
+                let Ok(Some(frame)) = self.body.next(&self.final_url).await else { break };
+                beginning.extend_from_slice(&frame);
+            }
+        };
+        let _ = timeout(DRAIN_TIMEOUT, read).await;
+        self.body.lease.fell_silent = false;
+        beginning.truncate(max_bytes);
+        beginning
     }
 
     /// Reads a short rest of the body, so that the connection can be used again; drops a long one with its connection.

@@ -27,12 +27,12 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// The authorities of a PEM file.
+    /// The authorities of a PEM file that `name` names.
     ///
     /// # Errors
     /// [`RunError::Client`] if the file cannot be read or has no valid certificate.
-    pub fn only(file: &Path) -> Result<Self, RunError> {
-        let fail = |what: String| RunError::Client(format!("--cacert {}: {what}", file.display()));
+    pub fn only(file: &Path, name: &str) -> Result<Self, RunError> {
+        let fail = |what: String| RunError::Client(format!("{name} {}: {what}", file.display()));
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(error.to_string()))? {
             let certificate = certificate.map_err(|error| fail(error.to_string()))?;

@@ -120,6 +120,9 @@ pub struct Options {
     pub caption_column: Option<String>,
     /// Whether rows may name files of this machine, by `file:` URLs (`--file-urls`). The author of the list chooses them.
     pub file_urls: bool,
+    /// Whether rows may name objects of stores, by `s3:`, `gs:` and `az:` URLs (`--store-urls`). They are read with the
+    /// credentials of the environment, and the author of the list chooses them.
+    pub store_urls: bool,
     /// The rows that are wanted. A list may leave out others; their numbers are not given to other rows.
     pub share: Option<Share>,
 }
@@ -157,6 +160,7 @@ impl Default for Options {
             named_columns: Vec::new(),
             caption_column: None,
             file_urls: false,
+            store_urls: false,
             share: None,
         }
     }

@@ -10,10 +10,14 @@ use url::Url;
 
 use super::trim::{trim, trim_start};
 use super::{Options, ReadProgress};
+#[cfg(feature = "parquet")]
+use crate::record::url_hash;
 use crate::record::{Checksum, ErrorKind, Extra, Failed, FetchError, Job, Outcome, Record, Row, RunError};
 use crate::util::budget::MemoryBudget;
 use crate::util::data_url;
 use crate::util::redact::{escaped, redacted_text};
+use crate::util::store;
+use crate::util::store::object_url::{self, begins_as_object_url};
 
 /// Why the reading of lists stops before their end.
 pub enum ReadError {
@@ -261,16 +265,37 @@ impl RowSender {
 /// Whether the text is meant as a URL that a row may have, valid or not.
 pub fn begins_as_url(text: &[u8]) -> bool {
     let text = trim_start(text);
+    if begins_as_object_url(text) {
+        return true;
+    }
     ["http://", "https://", "data:", "file://"]
         .iter()
         .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes())))
 }
 
+/// The flag that the row with this URL needs, if it is not given.
+#[cfg(feature = "parquet")]
+pub fn missing_flag(text: &str, options: &Options) -> Option<&'static str> {
+    let is_file = text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"));
+    match () {
+        () if begins_as_object_url(text.as_bytes()) && !options.store_urls => Some("--store-urls"),
+        () if is_file && !options.file_urls => Some("--file-urls"),
+        () => None,
+    }
+}
+
+/// Whether the URL that a record has identifies the one that has this hash, although the record has a hash: it is that of an
+/// object, whose text is not that of its URL, and hides nothing.
+#[cfg(feature = "parquet")]
+pub fn is_whole(text: &str, hash: &str) -> bool {
+    object_url::parse(text).is_some_and(|url| url.is_ok_and(|url| url_hash(&url) == hash))
+}
+
 /// The longest URL, in bytes. The HTTP library accepts no longer ones; servers stop at 8 to 64 KB.
 pub const MAX_URL_BYTES: usize = 65_534;
 
-/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard), a data: URL, or a file: URL if the
-/// options allow that.
+/// Parses an http or https URL with a host, as a browser does (WHATWG URL standard), a data: URL, or a file: URL or the name
+/// of an object in a store if the options allow that.
 fn parse(text: &[u8], options: &Options) -> Result<Url, String> {
     let encoding = options.encoding;
     if text.len() > MAX_URL_BYTES {
@@ -288,6 +313,20 @@ fn parse(text: &[u8], options: &Options) -> Result<Url, String> {
                 _ => "a line break",
             }
         ));
+    }
+    if begins_as_object_url(text.as_bytes()) && !(options.store_urls && store::IS_AVAILABLE) {
+        let (scheme, _) = text.split_once(':').unwrap_or((text, ""));
+        return Err(if store::IS_AVAILABLE {
+            format!("{scheme}: URLs are read only with --store-urls")
+        } else {
+            format!("{scheme}: URLs are not read, because {}", store::IS_ABSENT)
+        });
+    }
+    if let Some(url) = object_url::parse(text) {
+        return url.and_then(|url| match url.as_str().len() {
+            ..=MAX_URL_BYTES => Ok(url),
+            _ => Err(format!("it is longer than {MAX_URL_BYTES} bytes")),
+        });
     }
     let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://".to_owned(),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Source;
 use super::parquet::table::{self, TableRow};
-use super::rows::{ListContext, RawRow, ReadError, RowSender};
+use super::rows::{ListContext, RawRow, ReadError, RowSender, is_whole, missing_flag};
 use crate::record::{ColumnType, Extra, MadeWith, RunError};
 use crate::util::human::counted;
 use crate::util::location::{Location, OpenFile};
@@ -350,11 +350,12 @@ pub fn read_failed(output: &Location, context: &ListContext<'_>, rows: &mut RowS
                 |_| true,
                 |row| {
                     let Some(key) = shard.key_to_try_again(&row, &tried) else { return true };
-                    if !shard.columns.get(&row, "url_hash").is_null() {
+                    let url = shard.columns.get(&row, "url").as_str().unwrap_or_default();
+                    let hash = shard.columns.get(&row, "url_hash");
+                    if !hash.is_null() && !is_whole(url, hash.as_str().unwrap_or_default()) {
                         without_url += 1;
                         return true;
                     }
-                    let url = shard.columns.get(&row, "url").as_str().unwrap_or_default();
                     let extra = shard.extra(&row, &key, context.options.caption_column.as_deref());
                     rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
                     sent += 1;
@@ -468,10 +469,11 @@ fn read_failed_of_journal(journal: &Path, context: &ListContext<'_>, rows: &mut 
     }
     let mut without_url = 0;
     for ((index, url), Failed { url_hash, extra, .. }) in failed {
-        if url_hash.is_some() {
+        if url_hash.is_some_and(|hash| !is_whole(&url, &hash)) {
             without_url += 1;
             continue;
         }
+        check_permission(&url, context)?;
         // The name of the file may depend on the number of the row.
         rows.set_next_index(index);
         rows.push(RawRow { url: url.as_bytes(), checksum: Ok(b""), extra }, context.only_row());
@@ -481,6 +483,13 @@ fn read_failed_of_journal(journal: &Path, context: &ListContext<'_>, rows: &mut 
     }
     warn_of_secrets(without_url);
     rows.send()
+}
+
+/// Fails where a row may only be read with a flag. Otherwise its record would say from then on that it is no URL.
+fn check_permission(url: &str, context: &ListContext<'_>) -> Result<(), ReadError> {
+    let Some(flag) = missing_flag(url, context.options) else { return Ok(()) };
+    let sentence = format!("rows of it are read only with {flag}, which is to be given again");
+    Err(context.unreadable(io::Error::new(io::ErrorKind::PermissionDenied, sentence)))
 }
 
 fn warn_of_secrets(rows: u64) {

@@ -19,7 +19,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// Why a row failed. The names are part of the program's interface (`error` in a record).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorKind {
-    /// The line is no URL that is fetched: `http`, `https`, `data`, and `file` with `--file-urls`.
+    /// The line is no URL that is fetched: `http`, `https`, `data`, `file` with `--file-urls`, and those of
+    /// object stores with `--store-urls`.
     BadUrl,
     /// The host name has no address, or the look-up failed.
     Dns,
@@ -166,7 +167,20 @@ impl ErrorKind {
                 "without --resize, --encode, --phash and --verify decode it is saved as it came; --max-pixels refuses such images",
             );
         }
-        self.advice()
+        // Such a message says by itself what can be done.
+        if message.contains(THE_STORE) { None } else { self.advice() }
+    }
+
+    /// The same for many rows, of which this is the message of one.
+    #[must_use]
+    pub fn advice_on_many(self, message: &str) -> Option<&'static str> {
+        if matches!(self, Self::HttpStatus(401 | 403)) && message.contains(THE_STORE) {
+            return Some(
+                "stores are asked with the credentials of the environment, such as AWS_PROFILE and \
+                 GOOGLE_APPLICATION_CREDENTIALS; the messages say what is wrong with them",
+            );
+        }
+        self.advice_on(message)
     }
 
     /// What the user can do about it, if there is something.
@@ -196,6 +210,9 @@ impl ErrorKind {
 /// In the message of an image that is [`ErrorKind::TooLarge`] because of its pixels, which take too much memory, and not
 /// because of the bytes of its file.
 pub const TOO_LARGE_TO_DECODE: &str = "the image is too large to be decoded";
+
+/// In the message of a row whose object was not had from its store, before the reason.
+pub const THE_STORE: &str = "the store: ";
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

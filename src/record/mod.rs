@@ -19,7 +19,7 @@ mod shard_totals;
 
 pub use self::column::ColumnType;
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
-pub use self::error::{BoxError, ErrorKind, FetchError, RunError, TOO_LARGE_TO_DECODE};
+pub use self::error::{BoxError, ErrorKind, FetchError, RunError, THE_STORE, TOO_LARGE_TO_DECODE};
 pub use self::exit::Exit;
 pub use self::format::{Format, MAX_EXTENSION_BYTES};
 pub use self::job::{Extra, Job, Row, recorded_url, text_hash, url_hash, without_fragment};

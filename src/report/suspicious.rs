@@ -5,6 +5,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::record::recorded_url;
+use crate::util::store::object_url::is_object_url;
 
 /// What a URL seems to be instead.
 const KINDS: [&str; 3] = ["two_urls", "comment", "html"];
@@ -59,8 +60,8 @@ impl SuspiciousUrls {
 
 /// The place of the kind that a URL seems to be, if it seems to be none.
 fn suspicion(url: &Url) -> Option<usize> {
-    // What a data: URL holds may well have URLs in it.
-    if url.scheme() == "data" {
+    // What a data: URL holds may well have URLs in it, and so may the key of an object.
+    if url.scheme() == "data" || is_object_url(url) {
         return None;
     }
     if has_second_url(url) {

@@ -328,7 +328,7 @@ impl Tracer {
                     host.fail(&name, example);
                     host.requests += u64::from(failed.attempts);
                 }
-                let advice = kind.and_then(|kind| kind.advice_on(&failed.message));
+                let advice = kind.and_then(|kind| kind.advice_on_many(&failed.message));
                 self.failures.add(&name, advice, &record.url, &failed.message);
             }
             Outcome::Refused(refused) => {

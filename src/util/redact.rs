@@ -10,6 +10,8 @@ use std::ops::Range;
 use serde::Serialize;
 use url::{Position, Url};
 
+use super::store::object_url::literal;
+
 /// The text with every control character and every character that changes the direction of text escaped (`\u{1b}`).
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
@@ -54,6 +56,10 @@ pub fn shortened_data(url: &str) -> Cow<'_, str> {
 /// parameters that sign or authorise are `***`, and so are those in URLs that the path, the query or the fragment holds.
 #[must_use]
 pub fn redacted(url: &Url) -> Cow<'_, str> {
+    if let Cow::Owned(text) = literal(url) {
+        // That of an object in a store has no user information.
+        return Cow::Owned(without_secrets(&text).into_owned());
+    }
     let tail = without_secrets(&url[Position::BeforePath..]);
     let has_user_info = url.password().is_some() || !url.username().is_empty();
     if !has_user_info && matches!(tail, Cow::Borrowed(_)) {

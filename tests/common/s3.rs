@@ -1,7 +1,7 @@
 //! A small object store that speaks the protocol of S3, and that of Google Cloud Storage, with faults.
 //!
-//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks of a signature who signed and when. Google's
-//! XML API differs in what is used here by the header of a token in place of a signature, and by that of a condition. A
+//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks signatures as S3 does, but for their time.
+//! Google's XML API differs in what is used here by the header of a token in place of a signature, and by that of a condition. A
 //! [`Fault`] is a row of a table: which requests it meets, which of those, and what happens then.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use percent_encoding::AsciiSet;
 use sha2::{Digest as _, Sha256};
 
 use super::Program;
@@ -28,6 +29,9 @@ pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEXAMPLETOKEN";
 /// The token that lets a program in that speaks Google's protocol.
 pub const BEARER_TOKEN: &str = "ya29.EXAMPLE-TOKEN-OF-GOOGLE";
 
+/// What is encoded in a query that is signed.
+const RESERVED: &AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// What happens to a request.
 #[derive(Clone, Debug)]
 pub enum What {
@@ -43,6 +47,12 @@ pub enum What {
     Stall(Duration),
     /// Another program puts this object just before.
     Foreign(&'static str, Vec<u8>),
+    /// The body ends with the connection after so many bytes.
+    Cut(usize),
+    /// After so many bytes of the body nothing comes for this time.
+    StallAfter(usize, Duration),
+    /// The bucket is in another region, as this status says with this field and this code.
+    OtherRegion(u16, &'static str),
 }
 
 /// A row of the table of faults.
@@ -78,6 +88,7 @@ struct State {
     begun: usize,
     faults: Vec<(Fault, usize, usize)>,
     requests: Vec<String>,
+    heads: Vec<BTreeMap<String, String>>,
     ignores_conditions: bool,
     is_public: bool,
     bytes_out: u64,
@@ -99,6 +110,7 @@ struct Request {
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
     line: String,
+    target: String,
 }
 
 struct Answer {
@@ -202,6 +214,11 @@ impl S3 {
         }
     }
 
+    /// The fields of all requests so far, by their names in small letters.
+    pub fn heads(&self) -> Vec<BTreeMap<String, String>> {
+        self.state().heads.clone()
+    }
+
     /// The bytes of objects that were sent.
     pub fn bytes_out(&self) -> u64 {
         self.state().bytes_out
@@ -232,6 +249,12 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
         }
         let answer = match &what {
             Some(What::Refuse(status, code)) => refuse(*status, code),
+            Some(What::OtherRegion(status, code)) => {
+                let mut answer = refuse(*status, code);
+                answer.headers.push(("x-amz-bucket-region", "ap-south-1".into()));
+                answer.headers.push(("Location", "http://127.0.0.1:1/elsewhere".into()));
+                answer
+            }
             Some(What::Page(status)) => Answer {
                 status: *status,
                 headers: vec![("Content-Type", "text/html".into())],
@@ -239,7 +262,17 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
             },
             _ => answer(state, &request),
         };
-        if matches!(what, Some(What::LoseAnswer)) || send(stream, &request, &answer).is_err() {
+        let is_over = match what {
+            Some(What::LoseAnswer) => true,
+            Some(What::Cut(bytes)) => send(stream, &request, &answer, bytes).is_ok(),
+            Some(What::StallAfter(bytes, time)) => {
+                let _ = send(stream, &request, &answer, bytes);
+                std::thread::sleep(time);
+                true
+            }
+            _ => send(stream, &request, &answer, usize::MAX).is_err(),
+        };
+        if is_over {
             return;
         }
     }
@@ -250,6 +283,7 @@ fn meet(state: &Mutex<State>, request: &Request) -> Option<What> {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let path = request.line.split('?').next().unwrap_or_default().to_owned();
     state.requests.push(path);
+    state.heads.push(request.headers.clone());
     for (fault, seen, met) in &mut state.faults {
         if request.line.starts_with(fault.method) && request.line.contains(fault.holds) {
             *seen += 1;
@@ -292,6 +326,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
         headers,
         body,
         line: format!("{method} /{}", target.trim_start_matches('/')),
+        target: target.to_owned(),
     }))
 }
 
@@ -308,12 +343,7 @@ fn xml(body: String) -> Answer {
 }
 
 fn tag(content: &[u8]) -> String {
-    let digest = Sha256::digest(content);
-    let digits = digest.iter().take(16).fold(String::new(), |mut digits, byte| {
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    });
-    format!("\"{digits}\"")
+    format!("\"{}\"", hex(&Sha256::digest(content)[..16]))
 }
 
 /// Who may not ask, and why.
@@ -321,14 +351,52 @@ fn refusal(request: &Request, state: &State) -> Option<Answer> {
     let Some(authorization) = request.headers.get("authorization") else {
         return (!state.is_public).then(|| refuse(403, "AccessDenied"));
     };
-    let is_known = match authorization.strip_prefix("Bearer ") {
-        Some(token) => token == BEARER_TOKEN,
-        None => authorization.contains(&format!("Credential={ACCESS_KEY}/")),
-    };
-    if !is_known {
+    if let Some(token) = authorization.strip_prefix("Bearer ") {
+        return (token != BEARER_TOKEN).then(|| refuse(401, "AuthenticationRequired"));
+    }
+    if !authorization.contains(&format!("Credential={ACCESS_KEY}/")) {
         return Some(refuse(403, "InvalidAccessKeyId"));
     }
-    None
+    let signed = authorization.rsplit_once("Signature=").map(|(_, signature)| signature.to_owned());
+    (signature(&request.method, &request.target, &request.headers, SECRET_KEY) != signed)
+        .then(|| refuse(403, "SignatureDoesNotMatch"))
+}
+
+/// The signature that a request with these fields must have (AWS Signature Version 4), of those that its `Authorization` says
+/// are signed. `None` if that field is not as it should be.
+pub fn signature(method: &str, target: &str, headers: &BTreeMap<String, String>, secret: &str) -> Option<String> {
+    let authorization = headers.get("authorization")?;
+    let part = |name: &str| authorization.split_once(name)?.1.split(',').next();
+    let (signed_headers, scope) = (part("SignedHeaders=")?, part("Credential=")?.split_once('/')?.1);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, RESERVED).to_string();
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| format!("{}={}", encode(&name), encode(&value)))
+        .collect::<Vec<_>>();
+    pairs.sort();
+    let mut request = format!("{method}\n{path}\n{}\n", pairs.join("&"));
+    for name in signed_headers.split(';') {
+        let _ = writeln!(request, "{name}:{}", headers.get(name)?);
+    }
+    let _ = write!(request, "\n{signed_headers}\n{}", headers.get("x-amz-content-sha256")?);
+    let date = headers.get("x-amz-date")?;
+    let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(request.as_bytes())));
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, word| hmac(&key, word.as_bytes()));
+    Some(hex(&hmac(&key, text.as_bytes())))
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    assert!(key.len() <= 64, "a longer key would have to be hashed");
+    let padded = |pad: u8| (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ pad).collect::<Vec<_>>();
+    let inner = Sha256::new().chain_update(padded(0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 fn answer(state: &Mutex<State>, request: &Request) -> Answer {
@@ -448,12 +516,14 @@ fn list(state: &State, request: &Request) -> Answer {
     xml(format!("<ListBucketResult><Name>bucket</Name>{entries}{next}</ListBucketResult>"))
 }
 
-fn send(mut stream: &TcpStream, request: &Request, answer: &Answer) -> io::Result<()> {
+/// Sends an answer, with so many bytes of its body at most.
+fn send(mut stream: &TcpStream, request: &Request, answer: &Answer, bytes: usize) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
-    if request.method == "HEAD" { Ok(()) } else { stream.write_all(&answer.body) }
+    let body = &answer.body[..answer.body.len().min(bytes)];
+    if request.method == "HEAD" { Ok(()) } else { stream.write_all(body) }
 }

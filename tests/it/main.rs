@@ -60,6 +60,7 @@ mod shards;
 mod shortfalls;
 mod state_folder;
 mod status;
+mod store_images;
 mod stores;
 #[cfg(target_os = "linux")]
 mod suspended;

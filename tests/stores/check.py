@@ -194,6 +194,35 @@ def url(address):
     return f"http://{address[0]}:{address[1]}"
 
 
+# What keys hold that URLs cannot hold as it is.
+ODD = ("", " b", "%20", "?d", "#e", "+&=", "ä", "/", "//x", "~(1)")
+
+
+def check_rows(client, run, folder, proxy):
+    """Images that are objects: the client of the server has put them under odd keys."""
+    keys = {f"rows/{number}{ODD[number % len(ODD)]}.png": number for number in range(ROWS)}
+    for key, number in keys.items():
+        client.put_object(Bucket=BUCKET, Key=key, Body=picture(number))
+    lines = [f"s3://{BUCKET}/{key}" for key in keys] + [f"s3://{BUCKET}/rows/none.png", "s3://other/a.png"]
+    pathlib.Path(folder, "rows.txt").write_text("\n".join(lines))
+    # Every 25th answer is lost, and every tenth is a 503.
+    flags = ["--store-urls", "-o", "rows", "--manifest", "rows.jsonl", "--retry-wait", "0.1", "--retries", "9"]
+    said = "".join(run("rows.txt", *flags, status=1))
+    records = [json.loads(line) for line in pathlib.Path(folder, "rows.jsonl").read_text().splitlines()]
+    assert len(records) == len(lines) and {record["url"] for record in records} == set(lines), said
+    for record in records:
+        key = record["url"].removeprefix(f"s3://{BUCKET}/")
+        if key in keys:
+            assert record["status"] == "saved", record
+            assert pathlib.Path(folder, "rows", record["path"]).read_bytes() == picture(keys[key]), record
+        else:
+            assert record["http_status"] == 404, record
+    assert "it is not in the bucket bkt" in said and "there is no bucket other" in said, said
+    count = proxy.count
+    run("rows.txt", *flags, status=1)
+    assert proxy.count - count < 50, "what is saved is not fetched again"
+
+
 class Runs:
     """Starts the program in a folder."""
 
@@ -326,6 +355,7 @@ def of_s3(program, images):
         assert Faults.faults["503"] > 10 and Faults.faults["lost"] > 3, Faults.faults
         _, said = end(start("list.txt", "-o", "s3://other/set", *KIND), 3)
         assert "there is no bucket other" in said, said
+        check_rows(client, lambda *arguments, status: end(start(*arguments), status), folder, Faults)
         print(f"S3: {Faults.count} requests through the proxy, {dict(Faults.faults)}")
 
 

@@ -79,7 +79,8 @@ fn encoding(name: &str) -> Result<input::TextEncoding, UsageError> {
     })
 }
 
-/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column`, `--checksum-column` and `--file-urls`.
+/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column`, `--checksum-column`, `--file-urls` and
+/// `--store-urls`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
         InputFormat::Auto => None,
@@ -102,7 +103,7 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     }
     let delimiter = args.delimiter.as_deref().map(delimiter).transpose()?;
     let encoding = encoding(&args.input_encoding)?;
-    let file_urls = args.file_urls;
+    let (file_urls, store_urls) = (args.file_urls, args.store_urls);
     Ok(input::Options {
         format,
         url_column,
@@ -110,6 +111,7 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
         delimiter,
         encoding,
         file_urls,
+        store_urls,
         ..input::Options::default()
     })
 }

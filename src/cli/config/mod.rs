@@ -108,6 +108,7 @@ impl TryFrom<Args> for Config {
                 limit_rate: args.limit_rate.as_deref().map(limit_rate).transpose()?,
                 is_impatient: !args.stall_timeout_is_given,
                 file_urls: args.file_urls,
+                store_urls: args.store_urls,
                 policy: retry::Policy {
                     retries: args.retries,
                     first_wait: seconds("--retry-wait", args.retry_wait, true)?,

@@ -199,6 +199,9 @@ pub fn existing_output(args: &Args) -> Result<Location, UsageError> {
     location(&args.output)
 }
 
+/// Flags that a set cannot give by itself: its author does not decide what is read here.
+const PERMISSIONS: [&str; 2] = ["file-urls", "store-urls"];
+
 /// The command line with the flags before it that a set in the folder was made with, so that its further shards are like
 /// those that are there.
 ///
@@ -218,7 +221,7 @@ pub fn with_flags_of_set(mut command_line: Vec<OsString>, args: &Args) -> Result
     };
     if let Some(set) = found {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
-        for (flag, value) in set.settings {
+        for (flag, value) in set.settings.into_iter().filter(|(flag, _)| !PERMISSIONS.contains(&&**flag)) {
             // A flag without a value is followed by another one.
             flags.push(if value == "true" { format!("--{flag}").into() } else { format!("--{flag}={value}").into() });
         }

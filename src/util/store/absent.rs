@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{Creation, StoreUrl};
+use super::{Creation, IS_ABSENT, StoreUrl};
 
 /// There is none without the feature `object-store`.
 #[derive(Clone, Debug)]
@@ -16,8 +16,7 @@ pub struct Store(Infallible);
 #[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "none of it can be called")]
 impl Store {
     pub fn connect(_: &StoreUrl) -> io::Result<Self> {
-        let sentence = "this fetchimg was built without the feature object-store";
-        Err(io::Error::new(io::ErrorKind::Unsupported, sentence))
+        Err(io::Error::new(io::ErrorKind::Unsupported, IS_ABSENT))
     }
 
     pub fn give_up(&self) {

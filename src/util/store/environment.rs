@@ -1,7 +1,7 @@
 //! Endpoints, regions and credentials of stores: from the variables that other programs read, too, and from the profiles of
 //! the AWS tools.
 
-mod azure;
+pub(super) mod azure;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -39,30 +39,44 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The variables of the environment that are set to something, by their names.
-type Variables = BTreeMap<String, String>;
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// The variables of the environment that are set to something.
+pub(super) fn variables() -> Variables {
+    env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
 
 /// The client for a store, and what sentences say of it.
 ///
 /// # Errors
 /// A sentence, if the environment is not complete or contradicts itself.
 pub fn build(url: &StoreUrl, patience: Patience) -> Result<(Arc<dyn ObjectStore>, Context), String> {
-    let variables = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(_, value)| !value.is_empty())
-        .collect::<Variables>();
+    let variables = variables();
+    let shortened = |error: object_store::Error| shortened(&error);
     match url.scheme() {
-        Scheme::S3 => s3(url, patience, &variables),
-        Scheme::Gs => google(url, patience, &variables),
-        Scheme::Az => azure::build(url, patience, &variables),
+        Scheme::S3 => {
+            let (builder, context) = s3(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
+        }
+        Scheme::Gs => {
+            let (builder, context) = google(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
+        }
+        Scheme::Az => {
+            let (builder, context) = azure::builder(url, patience, &variables)?;
+            Ok((Arc::new(builder.build().map_err(shortened)?), context))
+        }
     }
 }
 
-/// Google Cloud Storage.
-fn google(
+pub(super) fn google(
     url: &StoreUrl,
     patience: Patience,
     variables: &Variables,
-) -> Result<(Arc<dyn ObjectStore>, Context), String> {
+) -> Result<(GoogleCloudStorageBuilder, Context), String> {
     let mut builder = GoogleCloudStorageBuilder::new();
     for (name, value) in variables {
         if let Some(key) = key_of(name, "GOOGLE_") {
@@ -75,8 +89,8 @@ fn google(
         client = client.with_allow_http(is_plain_http(endpoint)?);
     }
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
-    let store = builder.with_bucket_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-    Ok((Arc::new(store), context(url, endpoint.map_or("storage.googleapis.com", |endpoint| host_of(endpoint)))))
+    let host = endpoint.map_or("storage.googleapis.com", |endpoint| host_of(endpoint));
+    Ok((builder.with_bucket_name(url.bucket()), context(url, host)))
 }
 
 /// Whether an endpoint is asked without TLS.
@@ -107,7 +121,7 @@ fn host_of(url: &str) -> &str {
 }
 
 /// An error of a builder. It names what is missing, and has no values.
-fn shortened(error: &object_store::Error) -> String {
+pub(super) fn shortened(error: &object_store::Error) -> String {
     let text = match error {
         object_store::Error::Generic { source, .. } => source.to_string(),
         other => other.to_string(),
@@ -115,7 +129,11 @@ fn shortened(error: &object_store::Error) -> String {
     text.lines().next().unwrap_or_default().chars().take(160).collect()
 }
 
-fn s3(url: &StoreUrl, patience: Patience, variables: &Variables) -> Result<(Arc<dyn ObjectStore>, Context), String> {
+pub(super) fn s3(
+    url: &StoreUrl,
+    patience: Patience,
+    variables: &Variables,
+) -> Result<(AmazonS3Builder, Context), String> {
     let get = |name: &str| variables.get(name).map(String::as_str);
     let is_true = |name: &str| get(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     let profile = Profile::read(variables)?;
@@ -169,8 +187,7 @@ fn s3(url: &StoreUrl, patience: Patience, variables: &Variables) -> Result<(Arc<
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
     // Some stores know no removal of several objects at once.
     let builder = builder.with_config(AmazonS3ConfigKey::DisableBulkDelete, "true");
-    let store = builder.with_bucket_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-    Ok((Arc::new(store), context(url, endpoint.map_or("s3.amazonaws.com", host_of))))
+    Ok((builder.with_bucket_name(url.bucket()), context(url, endpoint.map_or("s3.amazonaws.com", host_of))))
 }
 
 fn client_options(patience: Patience) -> Result<ClientOptions, String> {

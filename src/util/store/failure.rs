@@ -62,7 +62,7 @@ impl Parts {
     }
 }
 
-fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
+pub(super) fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
     text.split_once(begin)?.1.split_once(end).map(|(found, _)| found)
 }
 
@@ -207,7 +207,7 @@ impl Context {
         .to_owned()
     }
 
-    fn other_region(&self, region: Option<&str>) -> String {
+    pub(super) fn other_region(&self, region: Option<&str>) -> String {
         let plain = |text: &&str| text.len() < 40 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         let region = region.filter(plain);
         let set = region.map_or("set AWS_REGION".to_owned(), |region| format!("set AWS_REGION={region}"));

@@ -5,9 +5,11 @@
 //! | `client` | the requests, their repetition, and uploads in parts |
 //! | `environment` | endpoints, regions and credentials, from variables and profiles |
 //! | `failure` | what an error of a store means, in one sentence |
+//! | `object_url` | the URL of an object as the row of a list has it |
 //! | `reader` | an object as a file, of which only what is read is fetched |
+//! | `request` | what is asked for an object, for a client that is not the one here |
 //!
-//! All calls block, and the requests run on a thread of their own: sets are committed on threads for blocking work, lists
+//! All calls but those of `request` block, and the requests run on a thread of their own: sets are committed on threads for blocking work, lists
 //! are read on a thread of their own, and a check of a set has no runtime at all.
 
 #[cfg(feature = "object-store")]
@@ -19,14 +21,34 @@ mod client;
 mod environment;
 #[cfg(feature = "object-store")]
 mod failure;
+pub mod object_url;
 mod reader;
+#[cfg(feature = "object-store")]
+mod request;
+#[cfg(not(feature = "object-store"))]
+#[path = "absent_request.rs"]
+mod request;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 pub use self::client::Store;
 pub use self::reader::ObjectReader;
+pub use self::request::{ObjectRequest, Refusal, RequestError, Requests};
+
+/// Whether this build has clients for stores.
+pub const IS_AVAILABLE: bool = cfg!(feature = "object-store");
+
+/// What is said where it has none.
+pub const IS_ABSENT: &str = "this fetchimg was built without the feature object-store";
+
+/// The file with the certificates that the endpoint of S3 is trusted by, if the environment names one.
+#[must_use]
+pub fn ca_bundle() -> Option<PathBuf> {
+    std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
 
 /// Which protocol a store speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,8 @@
 //! Azure Blob Storage: from its variables, and from a connection string.
 
-use std::sync::Arc;
-
-use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
-use super::{Patience, Variables, client_options, context, host_of, is_plain_http, key_of, retry, shortened};
+use super::{Patience, Variables, client_options, context, host_of, is_plain_http, key_of, retry};
 use crate::util::store::StoreUrl;
 use crate::util::store::failure::Context;
 
@@ -13,15 +10,15 @@ use crate::util::store::failure::Context;
 const OTHER_NAMES: [(&str, AzureConfigKey); 2] =
     [("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName), ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey)];
 
-/// The client for a container, and what sentences say of it.
+/// What makes the client for a container, and what sentences say of it.
 ///
 /// # Errors
 /// A sentence, if the environment is not complete or contradicts itself.
-pub(super) fn build(
+pub fn builder(
     url: &StoreUrl,
     patience: Patience,
     variables: &Variables,
-) -> Result<(Arc<dyn ObjectStore>, Context), String> {
+) -> Result<(MicrosoftAzureBuilder, Context), String> {
     let get = |name: &str| variables.get(name).map(String::as_str);
     let mut settings = Vec::<(AzureConfigKey, &str)>::new();
     settings.extend(OTHER_NAMES.into_iter().filter_map(|(name, key)| Some((key, get(name)?))));
@@ -48,8 +45,7 @@ pub(super) fn build(
     let builder =
         settings.iter().fold(MicrosoftAzureBuilder::new(), |builder, (key, value)| builder.with_config(*key, *value));
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
-    let store = builder.with_container_name(url.bucket()).build().map_err(|error| shortened(&error))?;
-    Ok((Arc::new(store), context(url, &host)))
+    Ok((builder.with_container_name(url.bucket()), context(url, &host)))
 }
 
 /// What a connection string says: `AccountName=a;AccountKey=b;BlobEndpoint=c` and the like.
