@@ -92,7 +92,8 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         content = answer.read()
         upstream.close()
-        if number % 25 == 0:
+        # An upload whose name is lost can be aborted by nobody.
+        if number % 25 == 0 and not (self.command == "POST" and "uploads" in self.path):
             self.faults["lost"] += 1
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -332,11 +333,11 @@ def of_s3(program, images):
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
             return [entry["Key"].rsplit("/", 1)[1] for page in pages for entry in page.get("Contents", [])]
 
-        def check(prefix, shards):
+        def check(prefix, shards, leaves_uploads=False):
             found = objects(prefix + "/")
             assert len(found) == 3 * shards + 1, found
             check_shards(found, lambda name: client.get_object(Bucket=BUCKET, Key=f"{prefix}/{name}")["Body"].read())
-            assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET), "uploads are left"
+            assert leaves_uploads or "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET), "uploads are left"
             out, _ = end(start("--verify-output", "-o", f"s3://{BUCKET}/{prefix}"))
             assert "all is as the records say" in out, out
 
@@ -351,7 +352,8 @@ def of_s3(program, images):
         end(start("list.txt", "-o", f"s3://{BUCKET}/small", *KIND, "--shard-size", "50"))
         assert not Images.hits
         runs.several("list.txt", "-o", f"s3://{BUCKET}/unit", *KIND, "--shard", "unit")
-        check("unit", 1)
+        # Those that were killed could not abort theirs.
+        check("unit", 1, leaves_uploads=True)
         assert Faults.faults["503"] > 10 and Faults.faults["lost"] > 3, Faults.faults
         _, said = end(start("list.txt", "-o", "s3://other/set", *KIND), 3)
         assert "there is no bucket other" in said, said
