@@ -74,6 +74,28 @@ pub fn check_folders(options: &Options) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The folders that a run is about to make: the output folder, the state folder, and those above them.
+#[derive(Debug)]
+pub struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Looks which of them are not there yet.
+    #[must_use]
+    pub fn of(options: &Options) -> Self {
+        let roots = [Some(&*options.output), options.state.as_deref()];
+        let above = roots.into_iter().flatten().flat_map(Path::ancestors);
+        let is_new = |folder: &&Path| fs::symlink_metadata(folder).is_err();
+        Self(above.filter(is_new).map(Path::to_owned).collect())
+    }
+
+    /// Removes them, as far as nothing is in them.
+    pub fn remove_empty(&self) {
+        for folder in &self.0 {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
 /// The folder of a file.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {

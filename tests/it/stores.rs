@@ -357,6 +357,26 @@ fn wrong_settings_are_said_in_a_sentence_before_anything_is_fetched() {
 }
 
 #[test]
+fn a_run_without_a_row_leaves_nothing_in_the_store_and_binds_no_later_one() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    dir.write("list.csv", format!("number,link\n1,{}\n", server.url("/png/300/a.png")));
+    let make = |column: &str| {
+        store.known_to(fetchimg().in_dir(&dir).args(["list.csv", "--url-column", column]).args(SET)).run()
+    };
+    let run = make("image");
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("list.csv has no column image"), "{run}");
+    assert_eq!(store.objects(), [""; 0], "{run}");
+    // The column is one of the options that the set is made with.
+    let run = make("link");
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(store.objects().iter().any(|key| key.ends_with("00000_stats.json")), "{run}");
+    let run = make("number");
+    assert_eq!(run.status, Some(3), "{run}");
+    assert!(run.stderr.contains("--url-column link"), "{run}");
+}
+
+#[test]
 fn settings_come_from_profiles_too_and_a_public_bucket_needs_none() {
     let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
     let urls = lines(&server, 3);
