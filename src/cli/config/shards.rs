@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
+use crate::record::RunError;
 use crate::run::SetOptions;
 use crate::run::retry::flags_of_folder;
 use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
@@ -204,23 +205,36 @@ const PERMISSIONS: [&str; 2] = ["file-urls", "store-urls"];
 
 /// The command line with the flags before it that the output was made with, so that what is tried again is like what is there:
 /// those of a set, or those of the newest image in a folder of files.
-pub fn with_flags_of_output(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
-    // What cannot be read is found again when the set is opened.
-    if let Ok(Some(set)) = location(output).map_or(Ok(None), |output| SetInfo::read(&output)) {
+///
+/// # Errors
+/// When a set is in a store and cannot be read, or is not there.
+pub fn with_flags_of_output(mut command_line: Vec<OsString>, args: &Args) -> Result<Vec<OsString>, RunError> {
+    let Ok(output) = location(&args.output) else { return Ok(command_line) };
+    let fail = |source| RunError::Journal { path: output.root(), source };
+    let found = match SetInfo::read(&output) {
+        Ok(None) if output.folder().is_none() && args.output_format == OutputFormatChoice::Files => {
+            let sentence = "there is no set in it; name another place with -o";
+            return Err(fail(io::Error::new(io::ErrorKind::NotFound, sentence)));
+        }
+        Err(error) if output.folder().is_none() => return Err(fail(error)),
+        // What cannot be read of a folder is found again when the set is opened.
+        found => found.unwrap_or_default(),
+    };
+    if let Some(set) = found {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
         for (flag, value) in set.settings.into_iter().filter(|(flag, _)| !PERMISSIONS.contains(&&**flag)) {
             // A flag without a value is followed by another one.
             flags.push(if value == "true" { format!("--{flag}").into() } else { format!("--{flag}={value}").into() });
         }
         command_line.splice(1..1, flags);
-    } else {
+    } else if let Some(folder) = output.folder() {
         // Values of a list would be added to those that are given now, and not replaced.
         let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
         let given = command_line.iter().map(|word| name(&word.to_string_lossy())).collect::<Vec<_>>();
-        let flags = flags_of_folder(output).into_iter().filter(|flag| !given.contains(&name(flag)));
+        let flags = flags_of_folder(folder).into_iter().filter(|flag| !given.contains(&name(flag)));
         command_line.splice(1..1, flags.map(OsString::from));
     }
-    command_line
+    Ok(command_line)
 }
 
 #[cfg(test)]

@@ -65,6 +65,11 @@ pub(super) fn claim(state: &Path, root: &Path) -> Result<(), RunError> {
     claimed().map_err(|source| RunError::Output { path: path.clone(), source })
 }
 
+/// Makes it the state folder of none. The caller knows that nothing else is in it.
+pub(super) fn release(state: &Path) {
+    let _ = fs::remove_file(state.join(OUTPUT));
+}
+
 /// The output folder that a state folder serves. `None` if it serves none yet.
 pub(super) fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = Vec::new();
