@@ -246,7 +246,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Datasets")]
     pub scratch: Option<PathBuf>,
 
-    /// Fetch again what failed in the output and may succeed now; of a set, into further shards: retry-00000 and so on
+    /// Fetch again what failed in the output and may succeed now, with the flags that what is there was made with; of a set,
+    /// into further shards: retry-00000 and so on
     #[arg(long, help_heading = "Datasets", conflicts_with_all = ["input", "overwrite", "slice", "shard", "state"])]
     pub retry_failed: bool,
 

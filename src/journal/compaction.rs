@@ -324,9 +324,10 @@ fn rewrite(
 /// Whether a record of a saved file may be that of another row than this one, which has the same URL: a run with
 /// `--keep-duplicates` has stored a file for each. Records of earlier versions do not say whether it was one.
 fn is_of_another_row(record: &RecordFields, other: &[u8]) -> bool {
-    (record.numbered || record.run == 0)
-        && serde_json::from_slice::<RecordFields>(other)
-            .is_ok_and(|other| other.index != record.index && other.path != record.path)
+    serde_json::from_slice::<RecordFields>(other).is_ok_and(|other| {
+        let is_told_apart = record.numbered || (record.run == 0 && (other.run == 0 || other.numbered));
+        is_told_apart && other.index != record.index && other.path != record.path
+    })
 }
 
 #[cfg(test)]

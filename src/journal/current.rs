@@ -8,8 +8,8 @@
 //! record has the number of the run that has written it. So a row that has another number in a later list is the same row,
 //! while two rows of one list are two.
 //!
-//! Records of earlier versions do not say which run has written them. A run has each number once: when one occurs again in
-//! such records, another run has begun. Rows that are saved already are recorded before the first download ends, so in a
+//! Records of the first run, and those of earlier versions, do not say which run has written them. A run has each number once:
+//! when one occurs again in such records, another run has begun. Rows that are saved already are recorded before the first download ends, so in a
 //! list that has grown at its front, the guess may come too late.
 
 use std::collections::HashMap;

@@ -32,7 +32,9 @@ use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
 pub use self::moved::{NamingRecord, NewName, renamed_line};
-use crate::record::{Job, KnownFile, Outcome, Reason, Record, RunError, Skipped, recorded_url, without_fragment};
+use crate::record::{
+    Job, KnownFile, Outcome, Reason, Record, RunError, RunMark, Skipped, recorded_url, without_fragment,
+};
 
 /// The records of an output folder, with an index by row.
 #[derive(Debug)]
@@ -236,10 +238,15 @@ impl Journal {
         Ok(Some(AdoptedFile { path: path.to_owned(), sha256: record.sha256, superseded }))
     }
 
-    /// The number of the run that begins now, among all runs that have records here.
+    /// What the records of a run say about it that begins now. The first run into a folder has no number, unless more is to be
+    /// said: its records are those that have none.
     #[must_use]
-    pub const fn next_run(&self) -> u32 {
-        self.last_run.saturating_add(1)
+    pub fn next_run(&self, sampled: bool, numbered: bool) -> RunMark {
+        let run = match self.last_run {
+            0 if self.is_empty() => u32::from(sampled || numbered),
+            last => last.max(1).saturating_add(1),
+        };
+        RunMark { run, sampled, numbered }
     }
 
     /// The file that an earlier run or pass saved for a row in flight, if there is one.
@@ -598,6 +605,25 @@ mod tests {
             look_up(&mut journal, &url("https://a.example/2.png?sig=other")).expect("look up"),
             Lookup::New(None)
         );
+    }
+
+    #[test]
+    fn each_run_has_a_greater_number_than_those_before_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let mark = |run, sampled, numbered| RunMark { run, sampled, numbered };
+        let journal = || Journal::open(&path, RowIdentity::Url, |_| {}).expect("open");
+        assert_eq!(journal().next_run(false, false), mark(0, false, false));
+        assert_eq!(journal().next_run(true, false), mark(1, true, false));
+        let saved = |run: &str| format!(r#"{{"index":0,"url":"http://a/x","status":"saved","path":"a.png"{run}}}"#);
+        fs::write(&path, saved("") + "\n").expect("write");
+        assert_eq!(journal().next_run(false, true), mark(2, false, true));
+        fs::write(&path, [saved(r#","run":7"#), saved(r#","run":3"#), String::new()].join("\n")).expect("write");
+        assert_eq!(journal().next_run(false, false), mark(8, false, false));
+        // What a killed run has left in the write-ahead log counts, too.
+        let mut journal = journal();
+        journal.adopt(saved(r#","run":9"#).as_bytes()).expect("read");
+        assert_eq!(journal.next_run(false, false), mark(10, false, false));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::util::redact;
 /// runs, and these fields tell which rows belong to one list. They are in the journal alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RunMark {
-    /// The number of the run, from 1. Later runs into the folder have greater ones. Zero: it has none.
+    /// The number of the run. Later runs into the folder have greater ones. Zero: it has none, as the first run.
     pub run: u32,
     /// The run has fetched a sample of its list (`--sample`), so that rows without a record may still be in the list.
     #[serde(skip_serializing_if = "is_false")]

@@ -9,7 +9,7 @@ use super::names::TakenNames;
 use super::output::adopt;
 use crate::journal::{Journal, JournalOptions, RowIdentity};
 use crate::naming::Namer;
-use crate::record::{Existing, RunError, RunMark};
+use crate::record::{Existing, RunError};
 use crate::sink::folder::FolderView;
 use crate::sink::folder::names::NameCounts;
 use crate::sink::{Folder, Sink};
@@ -93,7 +93,7 @@ impl State {
             folder.count_names(counts, journal.end());
         }
         let numbered = options.row_identity != RowIdentity::Url;
-        folder.set_mark(RunMark { run: journal.next_run(), sampled: options.sample.is_some(), numbered });
+        folder.set_mark(journal.next_run(options.sample.is_some(), numbered));
         let mut changes = Changes::new(options);
         changes.find_shared(&mut journal)?;
         Ok(Self { sink: Arc::new(Sink::Folder(folder)), journal, namer, folder: view, changes })
