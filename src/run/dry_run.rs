@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{RowLog, adopt, check_folders, create, manifest, print_report};
+use super::output::{RowLog, adopt, check_folders, create, leave_unwritten, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -79,10 +79,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         others::keep_names(&lists, &mut journal, &mut namer, stop).await?;
     }
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
-    for (_, path) in &options.reports.files {
-        let path = path.display().to_string();
-        tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
-    }
+    leave_unwritten(options, &lists, |path| folder.is_private(path))?;
 
     let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
     let mut empty_columns = BTreeMap::<String, u64>::new();

@@ -37,7 +37,7 @@ use std::sync::Arc;
 #[cfg(feature = "parquet")]
 pub use self::options::SetOptions;
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
-pub use self::output::ROW_FAILED;
+pub use self::output::{ROW_FAILED, check_distinct};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
