@@ -26,7 +26,7 @@ use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::FolderView;
 use crate::sink::folder::names::NameCounts;
 use crate::util::boot_id;
-use crate::util::redact::{self, escaped};
+use crate::util::redact;
 
 /// The line of the manifest for a row that would be fetched.
 #[derive(Debug, Serialize)]
@@ -61,7 +61,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let mut unrecorded = folder.records_of_older_version()?;
     unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
     let gives_anew = options.existing == Existing::Replace || options.rename;
-    let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
+    let counts = (gives_anew || !unrecorded.is_empty()).then(|| NameCounts::new(folder.ignores_case()));
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let opening =

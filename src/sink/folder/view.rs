@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::state_folder;
@@ -117,6 +118,19 @@ impl FolderView {
         let is_own = path.file_name().is_some_and(private_file::is_own_name);
         let is_in_root = || real_path(&self.root).is_ok_and(|root| path.parent() == Some(&root));
         is_below(&self.hidden_folder()) || (is_own && is_in_root()) || self.state.as_deref().is_some_and(is_below)
+    }
+
+    /// Whether names in the folder that differ in upper and lower case alone are those of one file. Where nothing is there
+    /// that shows it, they are taken to be.
+    #[must_use]
+    pub fn ignores_case(&self) -> bool {
+        let identity = |name: &str| {
+            let found = fs::symlink_metadata(self.root.join(name)).ok();
+            found.map(|found| (found.dev(), found.ino()))
+        };
+        let own = [private_file::FOLDER, private_file::JOURNAL].into_iter();
+        let mut found = own.filter_map(|name| Some((identity(name)?, identity(&name.to_ascii_uppercase()))));
+        found.next().is_none_or(|(found, other)| other == Some(found))
     }
 
     /// The metadata of the regular file of that name, if there is one.
