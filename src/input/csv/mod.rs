@@ -294,7 +294,7 @@ impl<'a> CsvParser<'a> {
         match &self.columns {
             None => {
                 let names = fields.iter().map(|name| String::from_utf8_lossy(trim(name)).into()).collect();
-                let columns = ListColumns::find(names, self.context)?;
+                let columns = ListColumns::find(names, self.context)?.numbered(self.context);
                 columns.require_template_columns(self.context)?;
                 self.columns = Some(columns);
             }
