@@ -58,8 +58,9 @@ impl ListColumns {
     }
 
     /// The same columns, each with a name of its own: of several with one name, the first keeps it, and the later ones get
-    /// numbers, as in `label_2`. Otherwise names and tables would have one of their values, and lose the others.
-    pub fn numbered(mut self, context: &ListContext) -> Self {
+    /// numbers, as in `label_2`. Otherwise names and tables would have one of their values, and lose the others. `warns`: the
+    /// user is told.
+    pub fn numbered(mut self, context: &ListContext, warns: bool) -> Self {
         let mut taken = self.names.iter().cloned().collect::<HashSet<_>>();
         let mut seen = HashMap::<Arc<str>, u64>::new();
         let mut new = Vec::new();
@@ -82,7 +83,7 @@ impl ListColumns {
             new.push(Arc::clone(&other));
             self.names[column] = other;
         }
-        if !new.is_empty() {
+        if warns && !new.is_empty() {
             let (list, new) = (escaped(context.name), shown_names(&new));
             tracing::warn!(
                 target: "fetchimg",

@@ -30,8 +30,7 @@ impl<'a> JsonlParser<'a> {
             names: KeyInterner::default(),
             some_lack_checksum: false,
             some_have_checksum: false,
-            has_warned_of_encoding: false,
-            has_warned_of_surrogates: false,
+            has_warned: HasWarned::default(),
         };
         Self { lines: LineSplitter::new(MAX_ROW_BYTES), objects }
     }
@@ -46,8 +45,11 @@ impl<'a> JsonlParser<'a> {
     pub fn finish(mut self, rows: &mut RowSender) {
         self.lines.finish(|line, number| self.objects.push(line, number, rows));
         let ObjectReader { context, some_lack_checksum, some_have_checksum, .. } = self.objects;
-        if let Some(column) =
-            context.options.checksum_column.as_deref().filter(|_| some_lack_checksum && !some_have_checksum)
+        if let Some(column) = context
+            .options
+            .checksum_column
+            .as_deref()
+            .filter(|_| some_lack_checksum && !some_have_checksum && rows.is_first_reading)
         {
             let (list, column) = (escaped(context.name), escaped(column));
             tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
@@ -62,9 +64,16 @@ struct ObjectReader<'a> {
     /// Whether there are objects without the key of the checksum, and objects with it.
     some_lack_checksum: bool,
     some_have_checksum: bool,
-    /// Whether the user has been told that a line is not UTF-8, and that one has half of a surrogate pair.
-    has_warned_of_encoding: bool,
-    has_warned_of_surrogates: bool,
+    has_warned: HasWarned,
+}
+
+/// What the user has been told.
+#[derive(Default)]
+struct HasWarned {
+    /// That a line is not UTF-8.
+    of_encoding: bool,
+    /// That a line has half of a surrogate pair.
+    of_surrogates: bool,
 }
 
 impl ObjectReader<'_> {
@@ -109,8 +118,8 @@ impl ObjectReader<'_> {
                         return rows.push_invalid(b"", &message, object.extra);
                     }
                     let has_warned =
-                        if is_utf8 { &mut self.has_warned_of_surrogates } else { &mut self.has_warned_of_encoding };
-                    if !std::mem::replace(has_warned, true) {
+                        if is_utf8 { &mut self.has_warned.of_surrogates } else { &mut self.has_warned.of_encoding };
+                    if !std::mem::replace(has_warned, true) && rows.is_first_reading {
                         let position = position.to_string();
                         tracing::warn!(
                             target: "fetchimg",
@@ -439,7 +448,7 @@ mod tests {
 
     #[test]
     fn of_values_with_one_key_the_last_counts() {
-        let many = (0..100).map(|n| format!("\"k{n}\":{n},")).collect::<String>();
+        let many = (0..100).map(|n| format!("\"k{n}\":{n},")).collect::<Vec<_>>().concat();
         for more in [String::new(), many] {
             let list = format!(r#"{{"url":"http://a/0","c":1,{more}"d":2,"c":3,"url":"http://a/1","c":4}}"#);
             let extra = format!(r#"{{{more}"d":2,"c":4}}"#);

@@ -151,7 +151,9 @@ const OF_REQUEST: [&str; 7] =
 pub fn shared_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>> {
     let line = renamed_line(line, job, name)?;
     let mut fields = serde_json::from_slice::<Fields>(&line).ok()?;
-    OF_REQUEST.into_iter().for_each(|field| fields.set(field, None));
+    for field in OF_REQUEST {
+        fields.set(field, None);
+    }
     let (url, url_hash) = recorded_url(&job.url);
     let url = to_raw_value(&url).ok()?;
     fields.set("final_url", Some(url.clone()));
