@@ -9,13 +9,14 @@ run at the same time on two machines: each row is in the set once. Run it again 
 """
 
 import sys
+from typing import Any
 
 import ray
 
 import fetchimg.ray
 
 
-def main():
+def main() -> None:
     source, *rest = sys.argv[1:]
     ds = ray.data.read_parquet(source)
     if not rest:
@@ -27,7 +28,7 @@ def main():
         return
     output = rest[0]
     units = int(rest[1]) if len(rest) > 1 else None
-    flags = dict(word.split("=", 1) for word in rest[2:])
+    flags: dict[str, Any] = dict(word.split("=", 1) for word in rest[2:])
     records = fetchimg.ray.download(ds, output, units=units, **flags)
     for row in records.groupby("status").count().take_all():
         print(row["status"], row["count()"])

@@ -2,6 +2,7 @@
 # Makes a set of shards with an array of Slurm jobs. Each task makes the shards of one share of the list:
 #
 #     LIST=/shared/laion.parquet OUTPUT=/shared/laion sbatch examples/slurm.sh
+#     LIST=s3://bkt/laion.parquet OUTPUT=s3://bkt/laion FLAGS="--resize 256 --encode jpeg" sbatch examples/slurm.sh
 #
 # A task that ends before its work is done (time limit, pre-emption, a lost node) is queued again, and goes on inside its
 # shards. To repair a few tasks by hand, name the share, because --array=3,7 changes what the variables say:
@@ -18,6 +19,8 @@
 #SBATCH --signal=B:TERM@60
 set -u
 
+# FLAGS are several words.
+# shellcheck disable=SC2086
 fetchimg "$LIST" --output "$OUTPUT" --output-format webdataset --slice "${SLICE:-auto}" \
   --ok-if-failed-below 0.5 --heartbeat 60 ${FLAGS:-} &
 task=$!

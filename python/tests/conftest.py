@@ -9,17 +9,17 @@ import zlib
 import pytest
 
 
-def png(seed: int) -> bytes:
+def png(seed: int, width: int = 6, height: int = 6) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 6, 6, 8, 2, 0, 0, 0)
-    rows = (b"\0" + bytes([seed % 256, seed // 256 % 256, 9]) * 6) * 6
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = (b"\0" + bytes([seed % 256, seed // 256 % 256, 9]) * width) * height
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/png/N.png is a picture, /missing/N.png is none, /slow/N.png waits for the end of the test."""
+    """/png/N.png is a picture, /missing/N.png is none, /slow/N.png waits for the end of the test, /large/NAME is 300 pixels wide."""
 
     protocol_version = "HTTP/1.1"
 
@@ -29,7 +29,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.requests.append(self.path)
         if kind == "slow":
             self.server.released.wait(60)
-        status, body = (404, b"") if kind == "missing" else (200, png(int(name.split(".")[0])))
+        if kind == "large":
+            status, body = 200, png(1, 300, 200)
+        else:
+            status, body = (404, b"") if kind == "missing" else (200, png(int(name.split(".")[0])))
         try:
             self.send_response(status)
             self.send_header("Content-Type", "image/png")
@@ -67,6 +70,7 @@ def server():
     yield server
     server.released.set()
     server.shutdown()
+    server.server_close()
 
 
 def wait_until(condition, what: str, limit: float = 60) -> None:

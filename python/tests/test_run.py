@@ -1,8 +1,10 @@
 """The module against the program that FETCHIMG_BINARY names, and a server on loopback."""
 
+import doctest
 import gc
 import hashlib
 import itertools
+import json
 import logging
 import os
 import pickle
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import wait_until
@@ -184,6 +187,47 @@ def test_what_the_program_says_is_logged(server, tmp_path, caplog):
     assert event["http_status"] == 404
 
 
+def texts_with_examples():
+    """The docstrings of the module that have an example, and those of the engines, which need them, not."""
+    modules = [fetchimg, sys.modules[fetchimg.download.__module__]]
+    found = [test for module in modules for test in doctest.DocTestFinder().find(module) if test.examples]
+    return [pytest.param(test.docstring, id=test.name.rsplit(".", 1)[1] if "." in test.name else test.name) for test in found]
+
+
+@pytest.mark.parametrize("text", texts_with_examples())
+def test_the_examples_of_docstrings_are_true(server, tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    photos = server.url("large", 0).removesuffix("0.png")
+    trained = []
+    names = {
+        "fetchimg": fetchimg,
+        "urls": [{"url": f"{photos}a.jpg", "label": 7}],
+        "train": lambda image, label: trained.append((image[:2], label)),
+    }
+    text = text.replace("  # doctest: +SKIP", "").replace("https://photos.example/", photos)
+    text = text.replace("'/home/me/venv/bin/fetchimg'", repr(fetchimg.find_binary()))
+    said = []
+    test = doctest.DocTestParser().get_doctest(text, names, "example", None, 0)
+    result = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL).run(test, out=said.append)
+    assert result.failed == 0 and result.attempted > 0, "".join(said)
+    assert "train(" not in text or trained == [(b"\xff\xd8", 7)]
+
+
+def test_the_example_of_the_readme_is_true(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    photos = server.url("large", 0).removesuffix("0.png")
+    code = readme.split("```python\n")[1].split("```")[0].replace("https://photos.example/", photos)
+    exec(code, {"urls": [server.url("png", 1)]})
+    assert capsys.readouterr().out == f"saved {photos}a.jpg a.jpg\n"
+
+
+def test_what_an_iterator_shows_of_itself(server, tmp_path):
+    with fetchimg.download([server.url("png", 1)], output=tmp_path / "images") as records:
+        assert repr(records) == "<fetchimg.Downloads: its records wait to be taken>"
+    assert repr(records) == "<fetchimg.Downloads: it has ended>"
+
+
 CTRL_C = """
 import sys, fetchimg
 try:
@@ -213,6 +257,7 @@ def test_ctrl_c_ends_the_program_too(server, tmp_path, call):
     process.send_signal(signal.SIGINT)
     # The program was ended by its own status for an interrupt, not by force.
     assert process.stdout.readline() == "interrupted 130\n"
+    process.stdout.close()
     assert process.wait(60) == 0 and not is_running(pid)
     assert time.monotonic() - begin < 30
     if "download" in call:
@@ -232,24 +277,95 @@ def test_shards_are_made_and_read_back(server, tmp_path):
 
 
 CUT_OFF = """
-import itertools, os, sys, fetchimg
+import json, os, signal, sys, time, fetchimg
+urls, how, flags = json.loads(sys.argv[1])
 def rows():
-    for n in itertools.count():
+    for n, url in enumerate(urls):
         if n == 30:
-            os.kill(os.getpid(), 9)
-        yield sys.argv[1]
-fetchimg.download(rows(), output="set", output_format="webdataset", shard="000123")
+            # What was written before is read.
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif how == "interrupt":
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            elif how == "raise":
+                raise LookupError("no more rows")
+            else:
+                sys.exit("this ends a thread, and not the process")
+        yield url
+records = fetchimg.download(rows(), output="set", output_format="webdataset", **flags)
+print(records._child.process.pid, flush=True)
+seen = 0
+for record in records:
+    seen += 1
+    if seen == 25:
+        open("go", "w").close()
 """
 
 
-def test_a_unit_whose_rows_are_cut_off_is_not_made(server, tmp_path):
-    """The engine kills a worker: half a list must not become a shard, which the next attempt would find."""
+@pytest.mark.parametrize("how", ["kill", "interrupt", "raise", "exit"])
+@pytest.mark.parametrize("flags", [{"shard": "000123"}, {"shard_size": 20}, {}])
+def test_a_shard_whose_rows_are_cut_off_is_not_made(server, tmp_path, how, flags):
+    """The engine kills a worker, or the rows fail: some of the rows of a shard must not become that shard, which the next
+    attempt would find."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    line = [sys.executable, "-c", CUT_OFF, server.url("png", 1)]
-    assert subprocess.run(line, cwd=tmp_path, env=environment).returncode == -signal.SIGKILL
-    rows = [server.url("png", n) for n in range(40)]
-    records = list(fetchimg.download(rows, output=tmp_path / "set", output_format="webdataset", shard="000123"))
-    assert len(records) == 40 and server.requests != []
+    urls = [server.url("png", n) for n in range(50)]
+    line = [sys.executable, "-c", CUT_OFF, json.dumps([urls, how, flags])]
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    pid = int(process.stdout.readline())
+    status = process.wait(60)
+    assert status == {"kill": -signal.SIGKILL, "interrupt": -signal.SIGINT}.get(how, 1)
+    process.stdout.close()
+    wait_until(lambda: not is_running(pid), "the end of the program")
+    shards = {path.name for path in (tmp_path / "set").glob("*_stats.json")}
+    assert shards == ({"00000_stats.json"} if flags.get("shard_size") else set())
+    # All of it, in the next attempt.
+    records = list(fetchimg.download(urls, output=tmp_path / "set", output_format="webdataset", **flags))
+    assert sorted(record["url"] for record in records) == sorted(urls)
+    counts = [json.loads(path.read_text())["successes"] for path in (tmp_path / "set").glob("*_stats.json")]
+    assert sum(counts) == 50 and len(server.requests) < 75, "what was complete is not fetched again"
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_process_that_was_forked_does_not_keep_the_list_open(server, tmp_path):
+    """Loaders fork workers in the middle of a run, and with them all pipes."""
+    forked = []
+
+    def rows():
+        for n in range(3):
+            yield server.url("png", n)
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        forked.append(pid)
+
+    try:
+        assert len(list(fetchimg.download(rows(), output=tmp_path / "images"))) == 3
+        assert os.waitpid(forked[0], os.WNOHANG) == (0, 0), "it is still there"
+    finally:
+        os.kill(forked[0], signal.SIGKILL)
+        os.waitpid(forked[0], 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_process_that_was_forked_does_not_end_the_run(server, tmp_path):
+    """As workers of loaders do that have an iterator in their data set."""
+    records = fetchimg.download([server.url("png", 1), server.url("slow", 2)], output=tmp_path / "images")
+    assert next(records)["status"] == "saved"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            records.close()
+            del records
+            gc.collect()
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    server.released.set()
+    assert [record["status"] for record in records] == ["saved"] and records.status == 0
 
 
 def test_the_module_finds_the_program(tmp_path, monkeypatch):

@@ -99,6 +99,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "utf-8", help_heading = "Input")]
     pub input_encoding: String,
 
+    /// Last line of a list from standard input: without it, the list was cut off, and the run fails
+    ///
+    /// A pipe also ends when what writes it is killed. With this, such a list is not taken for a whole one: what was
+    /// fetched is kept, no shard is completed with some of its rows, and the status is 3. Nothing behind the line is
+    /// read. It must be none of the rows, such as "end of list".
+    #[arg(long, value_name = "LINE", help_heading = "Input")]
+    pub end_line: Option<String>,
+
     /// Column with the URL, or key in the JSON objects
     #[arg(long, value_name = "NAME", default_value = input::DEFAULT_URL_COLUMN, help_heading = "Input")]
     pub url_column: String,
@@ -788,10 +796,8 @@ impl CommandLineError {
                 let takes = |argument: &&clap::Arg| argument.get_long().is_some_and(|long| name == format!("--{long}"));
                 let argument = command.get_arguments().find(takes)?;
                 let default = argument.get_default_values().first().and_then(|value| value.to_str());
-                Some(format!(
-                    "{name} {value} is no number that it takes; write one such as {}",
-                    default.unwrap_or("256")
-                ))
+                let example = default.unwrap_or(if name == "--ok-if-failed-below" { "0.05" } else { "256" });
+                Some(format!("{name} {value} is no number that it takes; write one such as {example}"))
             }
             _ => None,
         }

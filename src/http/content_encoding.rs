@@ -1,20 +1,21 @@
 //! Decodes compressed bodies, which were not asked for (RFC 9110, section 8.4).
 //!
 //! Images are compressed already, so requests ask for no content coding. Some bodies have one all the same: SVG that was
-//! stored compressed, and whatever a cache was asked for by others. They are decoded piece by piece, so that the limit on bytes holds for the decoded body,
-//! and a few kilobytes that decode to gigabytes cost neither memory nor disk.
+//! stored compressed, and whatever a cache was asked for by others. They are decoded piece by piece, so that the limit on
+//! bytes holds for the decoded body, and a few kilobytes that decode to gigabytes cost neither memory nor disk.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use bytes::Bytes;
+use flate2::{Decompress, FlushDecompress};
 use futures::{Stream, StreamExt};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, Chain};
 use tokio_util::io::StreamReader;
 
 use crate::record::{BoxError, ErrorKind, FetchError};
@@ -25,6 +26,9 @@ const OUTPUT_BUFFER_BYTES: usize = 32 * 1024;
 /// The number of bytes at the beginning of a body that tell whether it is compressed.
 const HEAD_BYTES: usize = 12;
 
+/// The same for `deflate`, which has no signature where the zlib format is left out: an image must come out of them.
+const DEFLATE_HEAD_BYTES: usize = 512;
+
 /// The largest window of zstd, as a power of two: 8 MiB, which is the limit for HTTP (RFC 9659). A decoder keeps the window
 /// in memory.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
@@ -34,7 +38,7 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 pub enum ContentCoding {
     /// `gzip` (RFC 1952).
     Gzip,
-    /// `deflate`, which is the zlib format (RFC 1950).
+    /// `deflate`, which is the zlib format (RFC 1950). Some servers send what is inside of that format alone (RFC 1951).
     Deflate,
     /// `br` (RFC 7932).
     Brotli,
@@ -46,6 +50,8 @@ pub enum ContentCoding {
 enum Beginning {
     /// It may have the coding.
     Compressed,
+    /// It is `deflate` without the zlib format around it.
+    RawDeflate,
     /// It has none: some servers send `gzip` with a body that is not compressed. Browsers fail on it; here the bytes
     /// decide.
     Plain,
@@ -54,7 +60,15 @@ enum Beginning {
 }
 
 impl ContentCoding {
-    /// Looks at the first [`HEAD_BYTES`] of a body, or at all of a shorter one.
+    /// The number of bytes that [`ContentCoding::beginning`] looks at.
+    const fn head_bytes(self) -> usize {
+        match self {
+            Self::Deflate => DEFLATE_HEAD_BYTES,
+            Self::Gzip | Self::Brotli | Self::Zstd => HEAD_BYTES,
+        }
+    }
+
+    /// Looks at the first bytes of a body, or at all of a shorter one.
     fn beginning(self, head: &[u8]) -> Beginning {
         if head.is_empty() {
             return Beginning::Plain;
@@ -66,7 +80,8 @@ impl ContentCoding {
                 matches!(head, [0x1F] | [0x1F, 0x8B] | [0x1F, 0x8B, 8] | [0x1F, 0x8B, 8, 0..=31, ..]),
                 !is_like_gzip(head),
             ),
-            Self::Deflate => (head[0] == 0x78, true),
+            Self::Deflate if !is_image && !is_zlib(head) && is_deflated_image(head) => return Beginning::RawDeflate,
+            Self::Deflate => (!is_image && is_zlib(head), true),
             // A frame, or one that is skipped.
             Self::Zstd => {
                 (matches!(head, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]), is_image)
@@ -81,6 +96,24 @@ impl ContentCoding {
             (false, false) => Beginning::Broken,
         }
     }
+}
+
+/// Whether a body begins in the zlib format: the method is deflate, and the check of the first two bytes is right.
+fn is_zlib(head: &[u8]) -> bool {
+    match *head {
+        [first] => first == 0x78,
+        [first @ 0x08..=0x78, second, ..] => {
+            first & 0x0F == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an image comes out of the first bytes of a body by deflate (RFC 1951).
+fn is_deflated_image(head: &[u8]) -> bool {
+    let mut out = Vec::with_capacity(HEAD_BYTES);
+    let decoded = Decompress::new(false).decompress_vec(head, &mut out, FlushDecompress::None);
+    decoded.is_ok() && (begins_as_image(&out) || out.starts_with(b"BM"))
 }
 
 /// Whether bytes that are no valid header of gzip were meant as one: either half of the signature is there, or the method,
@@ -155,8 +188,63 @@ fn refused(clause: &str) -> FetchError {
 pub struct ContentDecoder {
     coding: ContentCoding,
     compressed: Option<CompressedReader>,
-    decoded: Option<Pin<Box<dyn AsyncRead + Send>>>,
+    decoded: Option<Decoded>,
 }
+
+/// What decodes a body whose beginning has been seen.
+enum Decoded {
+    /// gzip, whose members follow each other.
+    Members(Option<Box<GzipDecoder<WholeReader>>>),
+    /// Anything else.
+    Reader(Pin<Box<dyn AsyncRead + Send>>),
+}
+
+impl Decoded {
+    fn new(coding: ContentCoding, beginning: &Beginning, whole: WholeReader) -> io::Result<Self> {
+        Ok(Self::Reader(match (beginning, coding) {
+            (Beginning::Plain, _) => Box::pin(whole),
+            (Beginning::Broken, _) => return Err(io::Error::other("its header is broken")),
+            (Beginning::RawDeflate, _) => Box::pin(DeflateDecoder::new(whole)),
+            (Beginning::Compressed, ContentCoding::Gzip) => {
+                return Ok(Self::Members(Some(Box::new(GzipDecoder::new(whole)))));
+            }
+            (Beginning::Compressed, ContentCoding::Deflate) => Box::pin(ZlibDecoder::new(whole)),
+            (Beginning::Compressed, ContentCoding::Brotli) => Box::pin(BrotliDecoder::new(whole)),
+            (Beginning::Compressed, ContentCoding::Zstd) => {
+                let limits = [DParameter::window_log_max(MAX_ZSTD_WINDOW_LOG)];
+                let mut decoder = ZstdDecoder::with_params(whole, &limits);
+                decoder.multiple_members(true);
+                Box::pin(decoder)
+            }
+        }))
+    }
+
+    /// Reads into a buffer. Returns 0 at the end.
+    async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            let members = match self {
+                Self::Reader(reader) => return reader.read_buf(buffer).await,
+                Self::Members(members) => members,
+            };
+            let Some(member) = members else { return Ok(0) };
+            match member.read_buf(buffer).await? {
+                0 => {}
+                count => return Ok(count),
+            }
+            // What follows a member is another one, or something that curl and gzip pass over, too, such as zeros.
+            if member.get_mut().fill_buf().await?.first() != Some(&GZIP_FIRST) {
+                return Ok(0);
+            }
+            *members = members.take().map(|member| Box::new(GzipDecoder::new(member.into_inner())));
+        }
+    }
+}
+
+/// The byte with which a member of gzip begins.
+const GZIP_FIRST: u8 = 0x1F;
+
+/// A body whose beginning has been read.
+type WholeReader = Chain<io::Cursor<Vec<u8>>, CompressedReader>;
 
 type CompressedReader = StreamReader<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>, Bytes>;
 
@@ -189,30 +277,14 @@ impl ContentDecoder {
         let mut bytes = Vec::with_capacity(OUTPUT_BUFFER_BYTES);
         let read = async {
             if let Some(mut compressed) = self.compressed.take() {
-                let mut head = Vec::with_capacity(HEAD_BYTES);
-                (&mut compressed).take(HEAD_BYTES as u64).read_to_end(&mut head).await?;
+                let mut head = Vec::with_capacity(self.coding.head_bytes());
+                (&mut compressed).take(self.coding.head_bytes() as u64).read_to_end(&mut head).await?;
                 let beginning = self.coding.beginning(&head);
                 let whole = io::Cursor::new(head).chain(compressed);
-                self.decoded = Some(match (beginning, self.coding) {
-                    (Beginning::Plain, _) => Box::pin(whole),
-                    (Beginning::Broken, _) => return Err(io::Error::other("its header is broken")),
-                    (Beginning::Compressed, ContentCoding::Gzip) => {
-                        let mut decoder = GzipDecoder::new(whole);
-                        decoder.multiple_members(true);
-                        Box::pin(decoder)
-                    }
-                    (Beginning::Compressed, ContentCoding::Deflate) => Box::pin(ZlibDecoder::new(whole)),
-                    (Beginning::Compressed, ContentCoding::Brotli) => Box::pin(BrotliDecoder::new(whole)),
-                    (Beginning::Compressed, ContentCoding::Zstd) => {
-                        let limits = [DParameter::window_log_max(MAX_ZSTD_WINDOW_LOG)];
-                        let mut decoder = ZstdDecoder::with_params(whole, &limits);
-                        decoder.multiple_members(true);
-                        Box::pin(decoder)
-                    }
-                });
+                self.decoded = Some(Decoded::new(self.coding, &beginning, whole)?);
             }
             match &mut self.decoded {
-                Some(decoded) => decoded.read_buf(&mut bytes).await,
+                Some(decoded) => decoded.read(&mut bytes).await,
                 None => Ok(0),
             }
         };
@@ -325,6 +397,34 @@ mod tests {
             decode(ContentCoding::Gzip, &twice, 100).await.is_ok_and(|all| all.len() == 6000),
             "members follow each other"
         );
+        for behind in [&[0; 700][..], b"\r\n", b"more"] {
+            let padded = [&twice, behind].concat();
+            for piece_size in [1, 100] {
+                let decoded = decode(ContentCoding::Gzip, &padded, piece_size).await;
+                assert!(decoded.is_ok_and(|all| all.len() == 6000), "{behind:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn deflate_without_the_zlib_format_is_known_by_the_image_inside() {
+        let noise = std::iter::repeat_with(|| fastrand::u8(..64)).take(1000);
+        let image = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied().chain(noise).collect::<Vec<_>>();
+        let mut raw = Vec::new();
+        bufread::DeflateEncoder::new(&image[..]).read_to_end(&mut raw).await.expect("memory takes everything");
+        for piece_size in [1, 4096] {
+            assert!(decode(ContentCoding::Deflate, &raw, piece_size).await.is_ok_and(|all| all == image));
+            for plain in [&b"BM\x3a\0\0\0\0\0"[..], b"Not found", b"{\"error\": 1}", b"P6\n1 1\n255\nabc", b"\x08\x1e"]
+            {
+                let decoded = decode(ContentCoding::Deflate, plain, piece_size).await;
+                assert!(decoded.is_ok_and(|all| all == plain), "{plain:?}");
+            }
+        }
+        for length in (200..raw.len()).step_by(50) {
+            let cut = decode(ContentCoding::Deflate, &raw[..length], 10).await;
+            let Err(DecodeError::Coding(error)) = cut else { panic!("{length} bytes were enough") };
+            assert!(matches!(error.kind(), ErrorKind::CutShort | ErrorKind::Protocol), "{error}");
+        }
     }
 
     #[tokio::test]

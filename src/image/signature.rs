@@ -5,7 +5,7 @@ use super::xml;
 use crate::record::Format;
 
 /// The most bytes at the beginning of a body that are examined. They decide in all cases but one: a TGA file is
-/// recognised only by its end. Beyond [`PLAIN_HEAD_BYTES`] they count only in a document of markup: an SVG may have licence
+/// recognised only by its end. Beyond `PLAIN_HEAD_BYTES` they count only in a document of markup: an SVG may have licence
 /// comments and a document type with an internal subset before its root element.
 pub const MAX_HEAD_BYTES: usize = 65_536;
 

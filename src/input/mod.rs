@@ -13,6 +13,7 @@ mod compressed;
 mod csv;
 mod detect;
 mod encoding;
+mod end_line;
 mod jsonl;
 mod lines;
 mod mistaken;
@@ -45,6 +46,7 @@ use crate::util::store::StoreUrl;
 use compressed::Decompressor;
 use encoding::Transcoder;
 pub use encoding::{TextEncoding, UnknownEncoding};
+use end_line::EndLineReader;
 use read_progress::CountingReader;
 pub use read_progress::ReadProgress;
 use rows::{ListContext, ReadError, RowSender};
@@ -115,6 +117,9 @@ pub struct Options {
     pub delimiter: Option<u8>,
     /// The encoding of text, CSV, TSV and JSON Lines. Parquet says of itself what it holds.
     pub encoding: TextEncoding,
+    /// The line with which a list from standard input ends; without it, the list has been cut off. `None`: the end of the
+    /// file is its end.
+    pub end_line: Option<String>,
     /// The columns that the file name template refers to: a list must have them.
     pub named_columns: Vec<String>,
     /// The column with the caption of each image.
@@ -158,6 +163,7 @@ impl Default for Options {
             checksum_column: None,
             delimiter: None,
             encoding: TextEncoding::default(),
+            end_line: None,
             named_columns: Vec::new(),
             caption_column: None,
             file_urls: false,
@@ -181,6 +187,8 @@ struct List {
     name: Arc<str>,
     /// The format by its name.
     format: Option<ListFormat>,
+    /// The line with which it has to end.
+    end_line: Option<Arc<str>>,
     content: ListContent,
 }
 
@@ -235,7 +243,8 @@ impl Lists {
                     (name, ListFormat::from_path(path), content)
                 }
             };
-            Ok(vec![List { name: name.into(), format, content }])
+            let end_line = options.end_line.as_deref().filter(|_| matches!(content, ListContent::Stdin)).map(Arc::from);
+            Ok(vec![List { name: name.into(), format, end_line, content }])
         };
         let lists = sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let all = lists.into_iter().flatten().collect();
@@ -340,6 +349,7 @@ fn stored(prefix: &StoreUrl, pattern: &str) -> Result<Vec<List>, RunError> {
     let list = |name: String| List {
         name: url(&name).into(),
         format: ListFormat::from_path(Path::new(&name)),
+        end_line: None,
         content: ListContent::Stored(location.clone(), name),
     };
     Ok(names.into_iter().map(list).collect())
@@ -359,7 +369,7 @@ pub fn rows_of(from: impl Read, name: &str, options: &Options) -> Result<Vec<Row
     let mut rows = RowSender::new(sender, Arc::default());
     // No row is taken before all have been read, so the limit would block.
     rows.max_bytes_in_flight = usize::MAX;
-    match read(from, None, None, &ListContext { name, options }, &mut rows) {
+    match read(from, None, None, &ListContext { name, options, end_line: None }, &mut rows) {
         Ok(()) | Err(ReadError::ReceiverDropped) => {}
         Err(ReadError::Failed(error)) => return Err(error),
     }
@@ -388,7 +398,7 @@ impl List {
                 ListContent::File(file)
             }
         };
-        Ok(Self { name: Arc::clone(&self.name), format: self.format, content })
+        Ok(Self { name: Arc::clone(&self.name), format: self.format, end_line: self.end_line.clone(), content })
     }
 
     /// The size in bytes, if it is known.
@@ -407,7 +417,7 @@ impl List {
     }
 
     fn read(self, options: &Options, rows: &mut RowSender) -> Result<(), ReadError> {
-        let context = ListContext { name: &self.name, options };
+        let context = ListContext { name: &self.name, options, end_line: self.end_line.as_deref() };
         // A list is untrusted input. A panic that it causes must be an error, not look like the end of the list.
         let read = AssertUnwindSafe(|| match &self.content {
             ListContent::Inline(url) => {
@@ -471,7 +481,8 @@ fn read(
         return read(from, file, format, &ListContext { options: &options, ..*context }, rows);
     }
     let fail = |error| context.unreadable(error);
-    let mut from = Transcoder::new(Decompressor::new(from).map_err(fail)?, context.options.encoding);
+    let from = Transcoder::new(Decompressor::new(from).map_err(fail)?, context.options.encoding);
+    let mut from = EndLineReader::new(from, context.end_line);
     let mut block = vec![0; READ_BLOCK_BYTES];
     // The first bytes, until they decide the format: a pipe may bring them one by one.
     let mut head = Vec::new();
@@ -501,6 +512,9 @@ fn read(
         }
         #[cfg(feature = "parquet")]
         ListFormat::Parquet => {
+            let Some(from) = from.into_inner() else {
+                return Err(context.not_a_list("it is a Parquet file, whose end is its own; leave out --end-line"));
+            };
             let Some(from) = from.untouched() else {
                 let encoding = context.options.encoding;
                 let what = format!("it is a Parquet file, which is not read in {encoding}; say --input-format parquet");
@@ -626,7 +640,7 @@ mod tests {
     use crate::record::Outcome;
 
     fn list(content: ListContent) -> Lists {
-        let list = List { name: "list".into(), format: None, content };
+        let list = List { name: "list".into(), format: None, end_line: None, content };
         Lists { all: vec![list], ..Lists::default() }
     }
 

@@ -33,6 +33,8 @@ pub struct ListContext<'a> {
     pub name: &'a str,
     /// How the list is read.
     pub options: &'a Options,
+    /// The line with which the list has to end.
+    pub end_line: Option<&'a str>,
 }
 
 impl ListContext<'_> {
@@ -357,7 +359,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1000);
         let reader = std::thread::spawn(move || {
             let options = Options::default();
-            let context = ListContext { name: "list", options: &options };
+            let context = ListContext { name: "list", options: &options, end_line: None };
             let mut rows = RowSender::new(sender, Arc::default());
             for number in 0..2 * MAX_BYTES_IN_FLIGHT / ROW_BYTES {
                 let extra = Extra::new(vec![("c".into(), "x".repeat(ROW_BYTES).into())]);

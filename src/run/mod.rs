@@ -37,6 +37,7 @@ use std::sync::Arc;
 #[cfg(feature = "parquet")]
 pub use self::options::SetOptions;
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
+use self::output::NewFolders;
 pub use self::output::{ROW_FAILED, check_distinct};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
@@ -55,13 +56,30 @@ use crate::record::{Existing, Exit, Phase, RunError};
 pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     output::check_folders(options)?;
+    let new_folders = NewFolders::of(options);
     let state = State::open(options)?;
     // The output stays locked until the report is written.
-    let (_sink, outputs) = (Arc::clone(&state.sink), Outputs::create(options, &lists, &state.folder)?);
-    let metrics = outputs.metrics.clone();
-    let ended = Box::pin(go(options, Control { display, stop }, lists, state, outputs)).await;
-    if let Some(metrics) = metrics {
-        metrics.finish(ended.as_ref().copied().unwrap_or(Exit::Aborted).status());
+    let (sink, folder) = (Arc::clone(&state.sink), state.folder.clone());
+    let ended = match Outputs::create(options, &lists, &state.folder) {
+        Ok(outputs) => {
+            let metrics = outputs.metrics.clone();
+            let ended = Box::pin(go(options, Control { display, stop }, lists, state, outputs)).await;
+            if let Some(metrics) = metrics {
+                metrics.finish(ended.as_ref().copied().unwrap_or(Exit::Aborted).status());
+            }
+            ended
+        }
+        Err(error) => {
+            drop(state);
+            Err(error)
+        }
+    };
+    if ended.is_err() {
+        // Such as a list without the column that was named, or a report in a place where it cannot be: where nothing was,
+        // nothing is left.
+        folder.remove_unused();
+        drop(sink);
+        new_folders.remove_empty();
     }
     ended
 }

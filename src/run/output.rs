@@ -69,6 +69,28 @@ pub fn check_folders(options: &Options) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The folders that a run is about to make: the output folder, the state folder, and those above them.
+#[derive(Debug)]
+pub struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Looks which of them are not there yet.
+    #[must_use]
+    pub fn of(options: &Options) -> Self {
+        let roots = [Some(&*options.output), options.state.as_deref()];
+        let above = roots.into_iter().flatten().flat_map(Path::ancestors);
+        let is_new = |folder: &&Path| fs::symlink_metadata(folder).is_err();
+        Self(above.filter(is_new).map(Path::to_owned).collect())
+    }
+
+    /// Removes them, as far as nothing is in them.
+    pub fn remove_empty(&self) {
+        for folder in &self.0 {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
 /// The folder of a file.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -206,8 +228,8 @@ pub const ROW_FAILED: &str = "row failed";
 /// What can be done about a kind of failure is said with the first row that it is about.
 #[derive(Debug)]
 pub struct RowLog {
-    /// The output folder.
-    output: PathBuf,
+    /// The output folder; `None` if nothing is kept.
+    output: Option<PathBuf>,
     /// The remedies that have been said.
     advised: Vec<&'static str>,
     /// Whether it has been said what `--overwrite` does.
@@ -217,7 +239,7 @@ pub struct RowLog {
 impl RowLog {
     /// A log that has said nothing yet, of a run into this folder.
     #[must_use]
-    pub const fn new(output: PathBuf) -> Self {
+    pub const fn new(output: Option<PathBuf>) -> Self {
         Self { output, advised: Vec::new(), overwrite_is_told: false }
     }
 
@@ -296,7 +318,8 @@ impl RowLog {
 
     fn saved(&self, record: &Record, saved: &Saved) {
         let url = || shown_url(record);
-        let path = || self.shown(&saved.path);
+        let path = self.shown(&saved.path);
+        let place = if self.output.is_some() { format!(" -> {path}") } else { String::new() };
         let contradiction = || match saved.format {
             _ if !saved.extension_mismatch => String::new(),
             Some(format) => format!(", which is {}", format.name()),
@@ -307,23 +330,24 @@ impl RowLog {
             event = "saved",
             url = &*url(),
             host = record.host(),
-            path = &*path(),
+            path = &*path,
             http_status = saved.http_status,
             attempts = saved.attempts,
             bytes = saved.bytes,
             total_ms = saved.timing.total_ms,
-            "{}: {} -> {}{}",
+            "{}: {}{}{}",
             // From the stored file, without a request.
             if saved.attempts == 0 { "Made anew" } else { "Downloaded" },
             url(),
-            path(),
+            place,
             contradiction(),
         );
     }
 
     /// The path of a file, with the output folder.
     fn shown(&self, path: &str) -> String {
-        escaped(&self.output.join(path).to_string_lossy()).into_owned()
+        let whole = self.output.as_ref().map_or_else(|| path.into(), |output| output.join(path));
+        escaped(&whole.to_string_lossy()).into_owned()
     }
 
     fn failed(&mut self, record: &Record, failed: &Failed) {

@@ -84,8 +84,16 @@ pub fn redacted(url: &Url) -> Cow<'_, str> {
 pub fn redacted_text(text: &str) -> String {
     // URL parsers skip tabs and line breaks (WHATWG URL, section 4.4), so these must not hide a secret.
     let stripped = text.replace(['\t', '\n', '\r'], "");
-    let shown = redacted_authorities(&stripped);
+    let shown =
+        if is_data(&stripped) { without_secrets(&stripped).into_owned() } else { redacted_authorities(&stripped) };
     if shown == stripped { text.to_owned() } else { shown }
+}
+
+/// Whether it is meant as a `data:` URL. Slashes and at signs of what it holds begin and end no authority.
+fn is_data(text: &str) -> bool {
+    let body = text.trim_start().split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("data:"));
+    body.and_then(|(_, body)| body.split_once(','))
+        .is_some_and(|(head, _)| !head.starts_with(['/', '\\']) && !head.contains('@'))
 }
 
 fn redacted_authorities(text: &str) -> String {
@@ -432,6 +440,9 @@ mod tests {
             ("/ann:pw@example.org", "/***@example.org"),
             ("x@y https://ann:pw@z/a", "***@y https://***@z/a"),
             ("http://proxy.example/http://ann:pw@[zz/a", "http://proxy.example/http://***@[zz/a"),
+            (" Data:image/png;base64,iV//B@O/w?sig=1*", " Data:image/png;base64,iV//B@O/w?sig=***"),
+            ("data:ann:pw@example.org/a,b", "***@example.org/a,b"),
+            ("data://ann:p,w@example.org/a", "data://***@example.org/a"),
         ];
         for (text, shown) in table {
             assert_eq!(redacted_text(text), shown);

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Runs the examples with the engines that they are for, on machines that fail (see unreliable.py), and checks the sets.
 
-    tests/engines/check.py PROGRAM [spark | ray | slurm | kubernetes | parallel ...]
+    tests/engines/check.py PROGRAM [spark | ray | slurm | kubernetes | parallel | ENGINE@store | all ...]
 
+Each engine writes to a folder, and `ENGINE@store` to an S3 server on this machine; without names, some do both.
 `.ci/engines` installs what it needs. Slurm and Kubernetes are stood in for: by what sets their variables, kills and requeues.
 """
 
+import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -19,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 from server import Server
+from store import BUCKET, Store
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -31,13 +35,19 @@ TIME_LIMIT = 600
 class World:
     """A list on a disk, a server of its pictures, and machines that fail."""
 
-    def __init__(self, program, folder, server, shares):
-        self.program, self.folder, self.server = program, folder, server
-        self.state = folder / "state"
+    def __init__(self, program, folder, server, shares, store=None):
+        self.program, self.folder, self.server, self.store = program, folder, server, store
+        self.state, temporary = folder / "state", folder / "temporary"
         self.state.mkdir()
+        temporary.mkdir()
+        # Where the set is to be.
+        self.output = str(folder / "set") if store is None else store.url(folder.name)
         self.rows, self.urls = [], []
         self.environment = {
             **os.environ,
+            **({} if store is None else store.environment),
+            # Where unfinished shards of a store wait.
+            "TMPDIR": str(temporary),
             "PYTHONPATH": str(ROOT / "python" / "src"),
             "FETCHIMG_BINARY": str(folder / "bin" / "fetchimg"),
             "UNRELIABLE_PROGRAM": program,
@@ -64,6 +74,13 @@ class World:
         pq.write_table(table, path)
         return path
 
+    def listed(self, path):
+        """The list where the set is, for programs that read both by the same rules."""
+        if self.store is None:
+            return str(path)
+        self.store.client.upload_file(str(path), BUCKET, path.name)
+        return self.store.url(path.name)
+
     def run(self, *line, status=0, **more):
         ended = subprocess.run(
             [str(word) for word in line],
@@ -80,14 +97,25 @@ class World:
     def events(self, kind):
         return sum(path.name.startswith(f"{kind}-") for path in self.state.iterdir())
 
-    def check(self, output):
+    def set_here(self):
+        """The folder of the set, or of a copy of it."""
+        if self.store is None:
+            return Path(self.output)
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        self.store.copy(self.folder.name, copy)
+        return copy
+
+    def check(self):
         """The set is whole, and each row is there once, with its image where there is one."""
         import pyarrow.parquet as pq
 
-        said = subprocess.run([self.program, "--verify-output", "-o", output], capture_output=True, text=True)
+        line = [self.program, "--verify-output", "-o", self.output]
+        said = subprocess.run(line, env=self.environment, capture_output=True, text=True)
         assert said.returncode == 0, said.stdout + said.stderr
+        output = self.set_here()
         seen, keys = Counter(), Counter()
-        for path in sorted(Path(output).glob("*.parquet")):
+        for path in sorted(output.glob("*.parquet")):
             columns = pq.read_table(path, columns=["url", "key", "status", "number", "caption"]).to_pylist()
             members = set()
             with tarfile.open(path.with_suffix(".tar")) as tar:
@@ -107,7 +135,7 @@ class World:
         assert max(keys.values()) == 1, keys.most_common(3)
         left = [name for name in os.listdir(output) if not re.fullmatch(r"\w+(\.tar|\.parquet|_stats\.json)|\..*", name)]
         assert not left, left
-        return f"{len(self.urls)} rows once in {len(list(Path(output).glob('*.tar')))} shards"
+        return f"{len(self.urls)} rows once in {len(list(output.glob('*.tar')))} shards"
 
     def failures(self):
         return f"{self.events('killed')} runs killed, {self.events('twice')} units made by two at once"
@@ -125,20 +153,20 @@ def spark(world):
     }
     words = [word for pair in conf.items() for word in ("--conf", f'"{"=".join(pair)}"')]
     arguments = f"--master local[2,4] {' '.join(words)} pyspark-shell"
-    source, output = world.write_list(1500), world.folder / "set"
+    source, output, written = world.write_list(1500), world.output, world.folder / "records"
     more = {"PYSPARK_SUBMIT_ARGS": arguments, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    line = [sys.executable, EXAMPLES / "spark.py", source, output, "100", "caption_column=TEXT"]
+    line = [sys.executable, EXAMPLES / "spark.py", source, output, "100", "caption_column=TEXT", f"records={written}"]
     said = world.run(*line, **more)
     # What Spark has of it: each row, failed ones too.
     for row in (r"saved *\|NULL *\|1470", r"failed *\|http_status *\|30"):
         assert re.search(rf"\|{row} *\|", said), said
     assert world.events("killed") > 0 and world.events("twice") > 0, world.failures()
-    checked = world.check(output)
+    checked = world.check()
     import pyarrow.parquet as pq
 
-    records = pq.read_table(f"{output}-records").to_pylist()
+    records = pq.read_table(written).to_pylist()
     assert Counter(record["url"] for record in records) == Counter(world.urls)
-    assert {record["unit"] for record in records} == {path.stem for path in output.glob("*.tar")}
+    assert {record["unit"] for record in records} == {path.stem for path in world.set_here().glob("*.tar")}
     return checked
 
 
@@ -157,7 +185,7 @@ for line in ([example, source, output, "15", "caption_column=TEXT"], [example, s
 
 
 def ray(world):
-    source, output = world.write_list(1500), world.folder / "set"
+    source, output = world.write_list(1500), world.output
     said = world.run(sys.executable, "-c", RAY, EXAMPLES / "ray_data.py", source, output)
     assert "saved 1470" in said and "failed 30" in said, said
     assert world.events("killed") > 0 and world.events("twice") > 0, world.failures()
@@ -165,20 +193,20 @@ def ray(world):
     images = sum(int(found[1]) for found in sums if found)
     rows = sum(int(found[2]) for found in sums if found)
     assert (images, rows) == (1470, 1500), said
-    return f"{world.check(output)}; {images} of {rows} as a column"
+    return f"{world.check()}; {images} of {rows} as a column"
 
 
 def slurm(world):
     """What Slurm does with an array: variables, signals, and another turn for what was killed or asked for one."""
-    source, output, tasks = world.write_list(1500), world.folder / "set", 5
+    source, output, tasks = world.write_list(1500), world.output, 5
     scontrol = world.folder / "bin" / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$*" >> "{world.folder}/requeued"\n')
     scontrol.chmod(0o755)
     header = re.findall(r"^#SBATCH --(\S+)", (EXAMPLES / "slurm.sh").read_text(), re.M)
     assert "requeue" in header and "signal=B:TERM@60" in header, header
     more = {
-        "LIST": str(source),
-        "OUTPUT": str(output),
+        "LIST": world.listed(source),
+        "OUTPUT": output,
         "FLAGS": "--shard-size 100 --caption-column TEXT --per-host 4",
         "SLURM_ARRAY_JOB_ID": "77",
         "SLURM_ARRAY_TASK_COUNT": str(tasks),
@@ -215,21 +243,25 @@ def slurm(world):
     before = world.server.count()
     more.update(SLICE="3/5", SLURM_ARRAY_TASK_COUNT="1", SLURM_ARRAY_TASK_MIN="3")
     assert start(3).wait(TIME_LIMIT) == 0 and world.server.count() == before
-    return f"{world.check(output)}; one task ended by its signal, one lost, one started twice"
+    return f"{world.check()}; one task ended by its signal, one lost, one started twice"
 
 
 def kubernetes(world):
     """What Kubernetes does with an indexed Job: the variables of the manifest, the index, and another pod for one that dies."""
+    import kubernetes_validate
     import yaml
 
     job = yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())
+    # The first version that knows all of it without a feature gate, and the newest one.
+    for version in ("1.29", "1.37"):
+        kubernetes_validate.validate(job, version, strict=True)
     spec = job["spec"]
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
     assert spec["completionMode"] == "Indexed" and pod["restartPolicy"] == "Never", spec
-    source, output = world.write_list(1500), world.folder / "set"
+    source, output = world.write_list(1500), world.output
     # The volume is a folder here.
-    mounts = {"/data/laion.parquet": str(source), "/data/laion": str(output)}
+    mounts = {"/data/laion.parquet": world.listed(source), "/data/laion": output}
     variables = {variable["name"]: mounts[variable["value"]] for variable in container["env"]}
     expand = lambda word: re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], word)
     line = [expand(word) for word in container["command"] + container["args"]]
@@ -258,15 +290,15 @@ def kubernetes(world):
                 if process.returncode != 0:
                     waiting.append(index)
     assert world.events("killed") > 0 and world.events("twice") > 0, world.failures()
-    return world.check(output)
+    return world.check()
 
 
 def parallel(world):
-    source, output = world.write_list(1500), world.folder / "set"
-    line = ["sh", EXAMPLES / "parallel.sh", source, output, "10", "--shard-size", "50", "--caption-column", "TEXT"]
+    source, output = world.write_list(1500), world.output
+    line = ["sh", EXAMPLES / "parallel.sh", world.listed(source), output, "10", "--shard-size", "50", "--caption-column", "TEXT"]
     world.run(*line)
     assert world.events("killed") > 0 and world.events("twice") > 0, world.failures()
-    checked, before = world.check(output), world.server.count()
+    checked, before = world.check(), world.server.count()
     # Again, with nothing to do.
     world.run(*line)
     assert world.server.count() == before
@@ -289,16 +321,23 @@ ENGINES = {
     parallel: {"KILL": 0.25, "TWICE": 0.25},
 }
 
+# Those that write to a store, too, unless names are given.
+IN_STORE = {spark, kubernetes}
+
 
 def main():
     program, names = shutil.which(sys.argv[1]), sys.argv[2:]
-    for engine, shares in ENGINES.items():
-        name = engine.__name__
-        if names and name not in names:
+    for engine, in_store in itertools.product(ENGINES, (False, True)):
+        name = engine.__name__ + ("@store" if in_store else "")
+        is_wanted = not {name, "all"}.isdisjoint(names) if names else not in_store or engine in IN_STORE
+        if not is_wanted:
             continue
         begin = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder, Server(delay=0.005) as server:
-            world = World(os.path.abspath(program), Path(folder), server, shares)
+        with contextlib.ExitStack() as ends:
+            folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+            server = ends.enter_context(Server(delay=0.005))
+            store = ends.enter_context(Store()) if in_store else None
+            world = World(os.path.abspath(program), folder, server, ENGINES[engine], store)
             result = engine(world)
             print(f"{name}: {result}; {world.failures()} ({time.monotonic() - begin:.1f} s)", flush=True)
 

@@ -31,12 +31,12 @@ MAX_ATTEMPTS = 4
 
 def run_unit(unit, rows, output, environment):
     """Runs a unit until it ends well, as engines do. Returns the number of attempts."""
-    lines = "".join(json.dumps({"url": url, "row": row}) + "\n" for row, url in rows).encode()
+    lines = "".join(json.dumps({"url": url, "row": row}) + "\n" for row, url in rows)
     line = [sys.executable, str(HERE / "unreliable.py"), "-", "-o", output, "--output-format=webdataset", f"--shard={unit:06}"]
-    line += ["--input-format=jsonl", "--manifest=-", "--quiet"]
+    line += ["--input-format=jsonl", "--end-line=end of list", "--manifest=-", "--quiet"]
     for attempt in range(1, MAX_ATTEMPTS + 1):
         # Rows without a picture would be said one by one.
-        ended = subprocess.run(line, input=lines, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        ended = subprocess.run(line, input=f"{lines}end of list\n".encode(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         if ended.returncode in (0, 1):
             records = ended.stdout.count(b"\n")
             assert records == len(rows), f"unit {unit}: {records} records of {len(rows)}"

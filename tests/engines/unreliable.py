@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -67,12 +68,15 @@ def start(given):
 def scratch_bytes(output):
     """The bytes of shards that are being made. Files may be gone again."""
     total = 0
-    for folder, _, names in os.walk(os.path.join(output, ".fetchimg")):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(folder, name)).st_size
-            except OSError:
-                pass
+    # Those of a store are in the folder for what is temporary.
+    places = Path(tempfile.gettempdir()).glob("fetchimg-*") if "://" in output else [os.path.join(output, ".fetchimg")]
+    for place in places:
+        for folder, _, names in os.walk(place):
+            for name in names:
+                try:
+                    total += os.stat(os.path.join(folder, name)).st_size
+                except OSError:
+                    pass
     return total
 
 
@@ -110,11 +114,15 @@ def main():
     if 1 - number < twice and note(f"twice-{name}"):
         # The engine hears of one of them.
         given = sys.stdin.buffer.read() if "-" in sys.argv else None
+        # The twin is another machine, which has in common with this one what is in a store.
+        elsewhere = STATE / f"elsewhere-{name}"
+        elsewhere.mkdir()
         twin = subprocess.Popen(
             [PROGRAM, *sys.argv[1:]],
             stdin=subprocess.PIPE if given is not None else None,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(elsewhere)},
         )
         if given is not None:
             threading.Thread(target=lambda: (twin.stdin.write(given), twin.stdin.close()), daemon=True).start()

@@ -477,6 +477,8 @@ const CONTENTS: &[Case] = &[
     saved("gzip-claimed", "calls the image gzip, and it is none").at("/encoded/400"),
     retried("gzip-cut", "cut_short", "sends gzip without its end").at("/packed-cut/400"),
     fails("gzip-twice", "protocol", "packs the image twice").at("/packed/gzip,gzip/400").says("more than once"),
+    saved("gzip-padded", "sends gzip with zeros behind it").at("/packed-padded/400").note("unpacked"),
+    saved("deflate-raw", "sends deflate without the zlib format around it").at("/packed/deflate/400").note("unpacked"),
     saved("brotli-unasked", "sends the image as Brotli, without being asked to").at("/packed/br/400").note("unpacked"),
     saved("zstd-unasked", "sends the image as Zstandard, without being asked to")
         .at("/packed/zstd/400")

@@ -1,5 +1,6 @@
 //! Lists in every form: files, arguments, pipes, comments, odd characters, garbage, nothing at all, and no end.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::common::{JOURNAL, Server, TestDir, fetchimg, wait_until};
@@ -324,6 +325,38 @@ fn a_list_that_is_missing_or_a_folder_cannot_be_read() {
     }
 }
 
+#[test]
+fn a_list_that_is_none_leaves_nothing_where_nothing_was() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    dir.write("list.csv", format!("a,b\n1,{}\n", server.url("/png/300/a.png")));
+    dir.write("there/earlier.txt", "");
+    let names = |folder: &str| {
+        let entries = fs::read_dir(dir.join(folder)).expect("a folder");
+        let mut names = entries.map(|entry| entry.expect("an entry").file_name()).collect::<Vec<_>>();
+        names.sort();
+        names
+    };
+    for flags in [
+        &["-o", "made/below/"][..],
+        &["-o", "made", "--state", "state/below"],
+        &["-o", "made", "--output-format", "webdataset"],
+        &["-o", "there"],
+        &["-o", "there", "--sample", "3"],
+    ] {
+        let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "c"]).args(flags).run();
+        assert_eq!(run.status, Some(3), "{run}");
+        assert!(run.stderr.contains("list.csv has no column c"), "{run}");
+        assert_eq!((names("."), names("there")), (vec!["list.csv".into(), "there".into()], vec!["earlier.txt".into()]));
+    }
+    // A folder that an earlier run has made stays, and so does a report.
+    fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "b", "-o", "made"]).run();
+    let run = fetchimg().in_dir(&dir).args(["list.csv", "--url-column", "c", "-o", "made"]).run();
+    assert_eq!(run.records().len(), 1, "{run}");
+    let flags = ["--url-column", "c", "-o", "new", "--report", "new/report.json"];
+    let run = fetchimg().in_dir(&dir).arg("list.csv").args(flags).run();
+    assert!(dir.join("new/report.json").exists() && !dir.join("new/.fetchimg.jsonl").exists(), "{run}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_list_that_breaks_while_it_is_read_ends_the_run() {
@@ -334,6 +367,53 @@ fn a_list_that_breaks_while_it_is_read_ends_the_run() {
     assert_eq!(run.status, Some(3), "{run}");
     assert!(run.stderr.contains("cannot read the list /proc/self/mem: "), "{run}");
     assert_eq!(run.records().len(), 1, "the row that was read has its record\n{run}");
+}
+
+#[test]
+fn a_list_without_its_end_line_was_cut_off() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/400/b.png"));
+    let object = |url: &str| format!("{{\"url\":\"{url}\"}}\n");
+    // The last URL is a part of another one, which nobody wants.
+    for list in [
+        format!("{a}\n{}", &b[..b.len() - 6]),
+        format!("{}{}", object(&a), &object(&b)[..20]),
+        format!("url,n\n{a},1\n{b},2"),
+    ] {
+        let run = fetchimg().args(["-", "--end-line", "end of list"]).stdin(list.as_str()).run();
+        assert_eq!(run.status, Some(3), "{list}\n{run}");
+        let sentence = "cannot read the list standard input: it ends without the line \"end of list\"";
+        assert!(run.stderr.contains(sentence), "{run}");
+        assert!(run.outcomes().iter().all(|outcome| outcome == "saved a.png"), "{run}");
+    }
+    for list in [
+        format!("{a}\n{b}\nend of list\nhttp://{{\n"),
+        format!("{}{}end of list", object(&a), object(&b)),
+        format!("url,n\r\n{a},1\r\n{b},2\r\nend of list\r\n"),
+    ] {
+        for flags in [&[][..], &["--compare"], &["--sample", "9"]] {
+            let run = fetchimg().args(["-", "--end-line", "end of list"]).args(flags).stdin(list.as_str()).run();
+            assert_eq!(run.status, Some(0), "{list}\n{run}");
+            assert_eq!(run.outcomes(), ["saved a.png", "saved b.png"], "{list}\n{run}");
+        }
+        let cut = &list[..list.len() - 30];
+        for flag in ["--compare", "--dry-run"] {
+            let run = fetchimg().args(["-", flag, "--end-line", "end of list"]).stdin(cut).run();
+            assert_eq!(run.status, Some(3), "{flag}\n{run}");
+        }
+    }
+}
+
+#[test]
+fn nothing_behind_the_end_line_is_waited_for() {
+    let server = Server::start();
+    let mut running = fetchimg().args(["-", "--end-line", "."]).stdin_pipe();
+    running.write_line(server.url("/png/300/a.png"));
+    running.write_line(".");
+    wait_until("the end, while the pipe stays open", || !running.is_running());
+    let run = running.wait();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_eq!(run.outcomes(), ["saved a.png"], "{run}");
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn what_is_wrong_with_a_data_url_is_said_without_it() {
         "data:,just%20text",
         &data_url(&images::png_spoilt()[..60]),
         &data_url(&small),
+        "data:image/svg+xml;base64,PHN2//Zy@B4bWx/uczo*",
     ];
     let flags = ["--min-width", "30", "--report", "report.json", "--report", "report.html"];
     let run = fetchimg().lines(lines).args(flags).run();
@@ -108,6 +109,11 @@ fn what_is_wrong_with_a_data_url_is_said_without_it() {
         assert_eq!(record["retryable"], false, "{run}");
     }
     assert_eq!(run.files(), [""; 0], "{run}");
+    // They are shown as valid ones are.
+    assert_eq!(run.record(6)["url"], lines[6], "{run}");
+    for shown in ["data:image/png;base64,iVBO*", &format!("{}…", &long[..80]), lines[6]] {
+        assert!(run.stderr.contains(shown), "{shown}\n{run}");
+    }
     assert!(run.stderr.lines().all(|line| line.len() < 300), "{run}");
 }
 

@@ -38,9 +38,21 @@ fn few_failures_are_no_failure_of_the_task_if_that_is_asked_for() {
         let run = fetchimg().lines(list(&server, 3, 0)).args(flags).run();
         assert!(run.status == Some(0) && !run.stdout.contains("Allowed"), "{run}");
     }
-    for share in ["5", "-0.1", "nan"] {
+    for share in ["5", "-0.1", "nan", "inf"] {
         let run = fetch(share);
         assert!(run.status == Some(2) && run.stderr.contains("from 0 to 1"), "{run}");
+    }
+    let run = fetch("50%");
+    assert!(
+        run.status == Some(2) && run.stderr.ends_with("is no number that it takes; write one such as 0.05\n"),
+        "{run}"
+    );
+    // Nothing is below nothing, and all rows are not below all.
+    for (share, saved, failed, status) in
+        [("0", 0, 0, 0), ("1", 0, 0, 0), ("0", 1, 0, 0), ("0", 1, 1, 1), ("1.0", 0, 1, 1)]
+    {
+        let run = fetchimg().lines(list(&server, saved, failed)).args(["--ok-if-failed-below", share]).run();
+        assert_eq!(run.status, Some(status), "{share} {saved} {failed}\n{run}");
     }
 }
 

@@ -13,7 +13,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
 use crate::common::sets::{table, tar_entries};
-use crate::common::{Run, Server, TestDir, fetchimg};
+use crate::common::{Run, Server, TestDir, fetchimg, wait_until};
 
 const SET: [&str; 4] = ["-o", "set", "--output-format", "webdataset"];
 
@@ -97,6 +97,42 @@ fn one_named_shard_may_be_made_twice_at_once() {
     let hits = server.hits_in_all();
     let again = make().wait();
     assert_eq!((again.status, server.hits_in_all()), (Some(0), hits), "{again}");
+}
+
+#[test]
+fn no_shard_is_made_of_a_list_that_was_cut_off() {
+    let server = Server::start();
+    let urls = lines(&server, 25);
+    for (format, flags, whole, all) in [
+        ("jsonl", ["--shard", "u"], &[][..], &["u"][..]),
+        ("text", ["--shard-size", "10"], &["00000"], &["00000", "00001", "00002"]),
+    ] {
+        let row = |url: &String| if format == "text" { url.clone() } else { format!("{{\"url\":\"{url}\"}}") };
+        let list = |urls: &[String]| urls.iter().map(row).collect::<Vec<_>>().join("\n") + "\n";
+        let dir = TestDir::new();
+        let make = || fetchimg().in_dir(&dir).arg("-").args(SET).args(flags).args(["--end-line", "end"]);
+        let mut running = make().stdin_pipe();
+        running.write_line(list(&urls[..15]));
+        wait_until("the first shard", || whole.iter().all(|name| dir.path().join(format!("set/{name}.tar")).exists()));
+        // Its writer is killed between two lines.
+        let run = running.wait();
+        assert_eq!(run.status, Some(3), "{run}");
+        assert!(run.stderr.contains("it ends without the line \"end\""), "{run}");
+        let markers = |run: &Run| {
+            let files = run.files().into_iter();
+            files.filter_map(|file| file.strip_suffix("_stats.json").map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(markers(&run), whole, "{run}");
+        // The next attempt keeps what was complete. Its end line is not part of what the shard is made from.
+        let run = make().stdin(list(&urls) + "end\n").run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert_eq!(markers(&run), all, "{run}");
+        assert_eq!(keys(&run, all).len(), 25, "{run}");
+        assert!(whole.is_empty() || run.stdout.contains("10 shard_exists"), "{run}");
+        let run = fetchimg().in_dir(&dir).arg("-").args(SET).args(flags).stdin(list(&urls)).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.stdout.contains("shard_exists"), "{run}");
+    }
 }
 
 #[test]
@@ -354,6 +390,9 @@ fn a_dry_run_counts_the_rows_of_each_shard() {
     let forecast = go(25, &["--sample", "5"]);
     assert_eq!(forecast.status, Some(0), "{forecast}");
     assert!(forecast.stdout.contains("orecast"), "{forecast}");
+    assert!(forecast.stdout.contains("Nothing was kept: the sample of a set is only looked at"), "{forecast}");
+    assert!(forecast.stderr.contains("Downloaded: http"), "{forecast}");
+    assert!(!forecast.stderr.contains(" -> ") && !forecast.stdout.contains("are in set"), "{forecast}");
     assert_eq!(server.hits_in_all(), hits + 5, "{forecast}");
     assert!(!dir.join("set/00001_stats.json").exists(), "{forecast}");
 }

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,9 +38,14 @@ _LAST_WORDS = 20
 # Records and images that wait to be taken, at most.
 _MAX_UNREAD = 64
 
+# The line behind the last row, which is no row of JSON. If this process is killed, or the rows raise an exception, the pipe ends
+# without it, and what was written is not taken for the whole list.
+_END_LINE = "end of list"
+
 # Flags that this module gives itself, or that print something else than records.
 _OWN_FLAGS = frozenset(
-    "completions demo dry_run format help input_format json log_format man manifest output sample status verify_output version".split()
+    "completions demo dry_run end_line format help input_format json log_format man manifest output sample status"
+    " verify_output version".split()
 )
 
 _LEVELS = {
@@ -63,10 +67,10 @@ class FetchimgError(RuntimeError):
     wrote to standard error.
 
         >>> try:  # doctest: +SKIP
-        ...     list(fetchimg.download(urls, output="/proc/images"))
+        ...     list(fetchimg.download(urls, output="/dev/null"))
         ... except fetchimg.FetchimgError as error:
         ...     print(error, error.status)
-        cannot write /proc/images: No such file or directory 3
+        cannot write /dev/null: it is a file, not a folder 3
     """
 
     def __init__(self, message: str, status: Optional[int] = None, last_words: str = "") -> None:
@@ -82,7 +86,9 @@ class FetchimgError(RuntimeError):
 class UsageError(FetchimgError, ValueError):
     """A flag is unknown, has a wrong value, or contradicts another one (exit status 2).
 
-        >>> fetchimg.download([], output="images", resize="large")  # doctest: +SKIP
+        >>> list(fetchimg.download([], output="images", resize="large"))  # doctest: +SKIP
+        Traceback (most recent call last):
+        fetchimg.UsageError: --resize large: write the pixels of a side, such as 256, or 320x240; 16383 at most
     """
 
 
@@ -145,18 +151,6 @@ def _plain(value: Any) -> Any:
     return item() if callable(item) and getattr(value, "shape", None) == () else str(value)
 
 
-def _file_of(rows: Iterable[Row], url_column: str) -> IO[bytes]:
-    """The rows in a temporary file without a name."""
-    file = tempfile.TemporaryFile(prefix="fetchimg-")
-    try:
-        file.writelines(_line(row, url_column) for row in rows)
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return cast(IO[bytes], file)
-
-
 class _Child:
     """The program while it runs. Its threads know this object alone, so that what the caller holds can be collected."""
 
@@ -168,16 +162,14 @@ class _Child:
         self.row_error: Optional[BaseException] = None
         self.is_stopped = False
         self._lock = threading.Lock()
+        self._owner = os.getpid()
         url_column = str(flags.get("url_column") or "url")
         binary = find_binary()
-        # If this process is killed, its end of a pipe is closed, and what was written of a unit would look like all of it.
-        # So the rows of a unit are complete before the program begins.
-        unit = None if flags.get("shard") is None else _file_of(rows, url_column)
         try:
             # A session of its own: Ctrl-C on a terminal must not reach the program past this module.
             self.process = subprocess.Popen(
-                [binary, "-", "--input-format=jsonl", "--log-format=json", *arguments],
-                stdin=unit or subprocess.PIPE,
+                [binary, "-", "--input-format=jsonl", f"--end-line={_END_LINE}", "--log-format=json", *arguments],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -185,13 +177,9 @@ class _Child:
             )
         except OSError as error:
             raise FetchimgError(f"cannot start {binary}: {error.strerror}") from error
-        finally:
-            if unit is not None:
-                unit.close()
         self._writer = threading.Thread(target=self._write, args=(rows, url_column), name="fetchimg rows", daemon=True)
         self._logger = threading.Thread(target=self._log, name="fetchimg log", daemon=True)
-        if unit is None:
-            self._writer.start()
+        self._writer.start()
         self._logger.start()
 
     @property
@@ -204,11 +192,14 @@ class _Child:
         try:
             for row in rows:
                 if self.is_stopped:
-                    break
+                    return
                 stdin.write(_line(row, url_column))
                 if not isinstance(rows, (list, tuple)):
                     # The next row may be long in coming.
                     stdin.flush()
+            stdin.write(f"{_END_LINE}\n".encode())
+            # A process that was forked in the meantime may have the pipe, too, so closing it need not end it.
+            stdin.flush()
         except BrokenPipeError:
             # The program has ended, and its status says why.
             pass
@@ -223,7 +214,11 @@ class _Child:
 
     def _log(self) -> None:
         """Logs what the program says."""
-        for raw in cast(IO[bytes], self.process.stderr):
+        with cast(IO[bytes], self.process.stderr) as stderr:
+            self._log_lines(stderr)
+
+    def _log_lines(self, lines: Iterable[bytes]) -> None:
+        for raw in lines:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             try:
                 event = json.loads(line)
@@ -236,7 +231,7 @@ class _Child:
                 self.last_words.append(line)
                 logger.info("%s", line)
                 continue
-            if event.get("event") in _ROW_EVENTS or self.is_stopped:
+            if event.get("event") in _ROW_EVENTS or self.is_stopped or self.row_error is not None:
                 # Records say the same, and a million rows that failed must not fill a notebook. A run that is ended from here
                 # need not say so.
                 level = min(level, logging.INFO)
@@ -251,7 +246,8 @@ class _Child:
 
     def begin_stop(self) -> Optional[threading.Timer]:
         """Asks the program to end, and kills it after the grace period unless the timer is cancelled. None if that was done."""
-        if self.is_stopped:
+        # A process that was forked has a copy of this object, and may collect it. The run is not its own.
+        if self.is_stopped or os.getpid() != self._owner:
             return None
         self.is_stopped = True
         self.signal(signal.SIGINT)
@@ -313,6 +309,10 @@ class _Iterator:
         self._child = child
         # Also when the object is collected, and when the interpreter ends.
         self._finalizer = weakref.finalize(self, _Child.stop, child)
+
+    def __repr__(self) -> str:
+        state = "its records wait to be taken" if self._finalizer.alive else "it has ended"
+        return f"<fetchimg.{type(self).__name__}: {state}>"
 
     def close(self) -> None:
         """Ends the program, if it has not ended: what is complete stays, and the same call goes on from there."""
@@ -405,8 +405,9 @@ def _forward(read: Any, source: IO[bytes], items: queue.Queue[Any], child: _Chil
     """Puts what is read into the queue."""
     end: Optional[BaseException] = None
     try:
-        for item in read(source):
-            items.put(item)
+        with source:
+            for item in read(source):
+                items.put(item)
     except (OSError, EOFError, ValueError) as error:
         # A program that was killed leaves half a tar file; its status says so.
         if not child.is_stopped and child.process.wait() in (0, 1):
@@ -416,12 +417,11 @@ def _forward(read: Any, source: IO[bytes], items: queue.Queue[Any], child: _Chil
 
 def _read_records(source: IO[bytes]) -> Iterator[tuple[Record, None]]:
     """The records of rows without an image."""
-    with source:
-        for line in source:
-            if line.endswith(b"\n"):
-                record = json.loads(line)
-                if record["status"] != "saved":
-                    yield record, None
+    for line in source:
+        if line.endswith(b"\n"):
+            record = json.loads(line)
+            if record["status"] != "saved":
+                yield record, None
 
 
 def _read_samples(source: IO[bytes]) -> Iterator[tuple[Record, bytes]]:
@@ -444,6 +444,9 @@ def _read_members(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     while True:
         header = _read_exactly(source, 512)
         if header.count(0) == 512:
+            # More zeros follow, and the program has to get rid of them.
+            while source.read(65536):
+                pass
             return
         name = header[345:500].rstrip(b"\0") + b"/" if header[345] else b""
         name += header[:100].split(b"\0")[0]
@@ -496,9 +499,11 @@ def download(rows: Iterable[Row], output: Union[str, os.PathLike[str]] = "images
     """Downloads images into ``output``, and gives back a record for each row while rows end.
 
     ``rows`` are URLs, or mappings with the key ``url`` and others that are kept in the record. They may be any iterable; it
-    is read in a thread, no faster than the program takes rows; the rows of a unit (``shard="000123"``) are read before it
-    begins. ``flags`` are those of the command, with ``_`` in place of
+    is read in a thread, no faster than the program takes rows. ``flags`` are those of the command, with ``_`` in place of
     ``-``: ``resize=256``, ``dedupe=True``, ``header=["Accept: image/webp"]``, ``output_format="webdataset"``.
+
+    An exception of ``rows`` ends the run, and is raised here. The rows before it are kept, and no shard is completed without
+    those behind it; the same is true if this process is killed.
 
     The program starts at once, and the run goes on while records are taken. Rows that fail have records with
     ``status == "failed"``. An exception means that the run could not start or go on. The same call again continues.

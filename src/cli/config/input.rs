@@ -79,7 +79,19 @@ fn encoding(name: &str) -> Result<input::TextEncoding, UsageError> {
     })
 }
 
-/// `--input-format`, `--delimiter`, `--input-encoding`, `--url-column`, `--checksum-column`, `--file-urls` and
+/// `--end-line`.
+fn end_line(args: &Args) -> Result<Option<String>, UsageError> {
+    let Some(line) = &args.end_line else { return Ok(None) };
+    if line.trim().is_empty() || line.contains(['\r', '\n']) {
+        return usage(format!("--end-line {line:?}: it is one line that is not blank, such as \"end of list\""));
+    }
+    if !sources(args)?.contains(&Source::Stdin) {
+        return usage("--end-line is for a list from standard input, and there is none: name it with -");
+    }
+    Ok(Some(line.clone()))
+}
+
+/// `--input-format`, `--delimiter`, `--input-encoding`, `--end-line`, `--url-column`, `--checksum-column`, `--file-urls` and
 /// `--store-urls`.
 pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
     let format = match args.input_format {
@@ -110,6 +122,7 @@ pub fn input_options(args: &Args) -> Result<input::Options, UsageError> {
         checksum_column,
         delimiter,
         encoding,
+        end_line: end_line(args)?,
         file_urls,
         store_urls,
         ..input::Options::default()
@@ -134,6 +147,8 @@ mod tests {
             ("list --delimiter :", "comma, semicolon, bar or tab"),
             ("list --delimiter ;;", "comma, semicolon, bar or tab"),
             ("list --input-encoding utf-32", "WHATWG Encoding Standard"),
+            ("list --end-line end", "for a list from standard input"),
+            ("- --end-line=", "one line that is not blank"),
         ]);
     }
 

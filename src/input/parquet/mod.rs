@@ -372,7 +372,7 @@ mod tests {
             let mut damaged = list.clone();
             damaged[at] ^= 0x55;
             let content = ListContent::File(spool(&mut &damaged[..]).expect("a file"));
-            let damaged = List { name: "list".into(), format: None, content };
+            let damaged = List { name: "list".into(), format: None, end_line: None, content };
             let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
             let ended = damaged.read(&Options::default(), &mut RowSender::new(sender, Arc::default()));
             refused += usize::from(matches!(ended, Err(ReadError::Failed(_))));
@@ -393,14 +393,16 @@ mod tests {
         let mut taken = RowSender::new(sender, Arc::clone(&reading));
         let (options, mut file) = (Options::default(), &list[..]);
         let file = spool(&mut file).expect("a file");
-        assert!(read(file, &ListContext { name: "list", options: &options }, &mut taken).is_ok());
+        assert!(read(file, &ListContext { name: "list", options: &options, end_line: None }, &mut taken).is_ok());
         assert_eq!(reading.total(), Some(rows));
         let (sender, _receiver) = tokio::sync::mpsc::channel(1000);
         let reading = Arc::new(ReadProgress::new(None));
         let mut first_of_two = RowSender::new(sender, Arc::clone(&reading));
         first_of_two.is_last_list = false;
         let file = spool(&mut &list[..]).expect("a file");
-        assert!(read(file, &ListContext { name: "list", options: &options }, &mut first_of_two).is_ok());
+        assert!(
+            read(file, &ListContext { name: "list", options: &options, end_line: None }, &mut first_of_two).is_ok()
+        );
         assert_eq!(reading.total(), None);
         let mut sizes = Vec::new();
         while let Ok(batch) = receiver.try_recv() {

@@ -4,7 +4,7 @@
 //! folder is kept in it, and a run with another output folder is refused.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,11 @@ pub(super) fn claim(state: &Path, root: &Path) -> Result<(), RunError> {
     claimed().map_err(|source| RunError::Output { path: path.clone(), source })
 }
 
+/// Makes it the state folder of none. The caller knows that nothing else is in it.
+pub(super) fn release(state: &Path) {
+    let _ = fs::remove_file(state.join(OUTPUT));
+}
+
 /// The output folder that a state folder serves. `None` if it serves none yet.
 pub(super) fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = Vec::new();
@@ -81,8 +86,6 @@ pub(super) fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

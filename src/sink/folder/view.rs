@@ -82,6 +82,18 @@ impl FolderView {
             .map_or_else(|| self.root.join(private_file::JOURNAL), |state| state.join(state_folder::JOURNAL))
     }
 
+    /// Removes fetchimg's own files if they say nothing: the journal is empty, and no earlier run has left its times. To be
+    /// called while the folder is locked. What cannot be removed is used by the next run.
+    pub fn remove_unused(&self) {
+        let is_empty = fs::symlink_metadata(self.journal()).is_ok_and(|found| found.is_file() && found.len() == 0);
+        if is_empty && !self.runs().exists() {
+            let _ = fs::remove_file(self.journal());
+            if let Some(state) = &self.state {
+                state_folder::release(state);
+            }
+        }
+    }
+
     /// The file with the times of earlier runs.
     #[must_use]
     pub fn runs(&self) -> PathBuf {

@@ -52,7 +52,6 @@ use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
 use crate::util::human::Count;
 use crate::util::location::Location;
-use crate::util::private_file;
 use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 
@@ -335,6 +334,12 @@ impl Shards {
         }
     }
 
+    /// Whether images are kept, and not only looked at.
+    #[must_use]
+    pub const fn keeps_images(&self) -> bool {
+        !matches!(self.output, Output::Nowhere)
+    }
+
     /// Whether the reader of standard output has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -406,11 +411,12 @@ impl Shards {
     fn unit_error(&self, name: &str, error: UnitError) -> RunError {
         match error {
             UnitError::OtherOrigin => {
-                let anew = if self.options.units.retries.is_some() {
-                    let path = self.root().join(private_file::FOLDER).join("shards").join(format!("{name}.*"));
-                    format!("remove {}, and it begins anew", path.display())
-                } else {
-                    "--overwrite makes it anew".to_owned()
+                let anew = match &self.output {
+                    Output::Set { folder, .. } if self.options.units.retries.is_some() => {
+                        let path = folder.scratch.join(format!("{name}.*"));
+                        format!("remove {}, and it begins anew", path.display())
+                    }
+                    _ => "--overwrite makes it anew".to_owned(),
                 };
                 let what = "it was made from other rows or with other options as far as it has come";
                 self.other_shard(name, format!("{what}; {anew}"))
@@ -640,6 +646,19 @@ impl Shards {
             tokio::task::block_in_place(|| stream.finish()).map_err(fail)?;
         }
         Ok(())
+    }
+
+    /// Lets the commits end that wait for an object store. What the store lacks then is put there by a later run. Returns
+    /// where it waits.
+    #[must_use]
+    pub fn give_up(&self) -> Option<&Path> {
+        match (&self.options.destination, &self.output) {
+            (Destination::Store(url), Output::Set { folder, .. }) => {
+                url.give_up();
+                Some(&folder.scratch)
+            }
+            _ => None,
+        }
     }
 
     /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards

@@ -159,8 +159,7 @@ impl SetFolder {
         let private = base.join(format!("fetchimg-{}", &digest[..16]));
         make_own_folder(&private).map_err(|source| RunError::Output { path: private.clone(), source })?;
         let set = Self::lock(Location::Store(url.clone()), private, is_shared)?;
-        let noted = info.text().and_then(|text| note_in_store(url, &text));
-        noted.map_err(|source| RunError::Output { path: PathBuf::from(url.to_string()), source })?;
+        try_out(url, None).map_err(|source| RunError::Output { path: PathBuf::from(url.to_string()), source })?;
         set.begin(info, replaces)
     }
 
@@ -205,10 +204,12 @@ impl SetFolder {
         let mut unnoted = lock(&self.unnoted);
         let Some(info) = &*unnoted else { return Ok(()) };
         // Another run, of another share, may have noted something since.
-        if check(&self.root, info, self.replaces)?.as_ref() != Some(info) {
+        let found = check(&self.root, info, self.replaces)?;
+        if found.as_ref() != Some(info) {
             let path = self.root.path(FILE);
             let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
             let write = || match &self.root {
+                Location::Store(url) if found.is_none() => try_out(url, Some(info.text()?)),
                 Location::Store(url) => url.store()?.put(FILE, info.text()?),
                 Location::Folder(_) => {
                     let mut file = File::create_new(&waiting)?;
@@ -218,6 +219,8 @@ impl SetFolder {
                 }
             };
             write().map_err(|source| RunError::Output { path: path.clone(), source })?;
+            // Of two runs that begin at the same time, one may have noted something else.
+            check(&self.root, info, self.replaces)?;
         }
         *unnoted = None;
         Ok(())
@@ -266,18 +269,20 @@ pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<S
     Ok(Some(found))
 }
 
-/// Notes in a store what kind of set this is, where nothing is noted yet. So it is known before anything is fetched that the
-/// store can be read and written, and whether it creates an object only where there is none.
+/// Notes in a store what kind of set this is, where nothing is noted yet: not before there is a `note`, so that a run without
+/// a row leaves nothing. So it is known before anything is fetched that the store can be read and written, and whether it
+/// creates an object only where there is none.
 ///
 /// # Errors
 /// When it cannot be read or written, or is no object store.
-fn note_in_store(url: &StoreUrl, text: &[u8]) -> io::Result<()> {
+fn try_out(url: &StoreUrl, note: Option<Vec<u8>>) -> io::Result<()> {
     let store = url.store()?;
     let there = match store.get(FILE) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if store.create(FILE, text.to_vec())? == Creation::Unsupported {
-                store.put(FILE, text.to_vec())?;
+            let Some(note) = note else { return Ok(()) };
+            if store.create(FILE, note.clone())? == Creation::Unsupported {
+                store.put(FILE, note)?;
             }
             store.get(FILE)?
         }

@@ -28,6 +28,9 @@ pub const ROUTES: &[Route] = &[
         "as gzip without its last bytes, its end said by the connection's",
         |exchange| Box::pin(packed_cut(exchange)),
     ),
+    Route::png("/packed-padded/{n}[/name]", "as gzip with zeros behind it", |exchange| {
+        Box::pin(packed_padded(exchange))
+    }),
     Route::png("/packed-broken/{n}[/name]", "as gzip with a damaged header", |exchange| {
         Box::pin(packed_broken(exchange))
     }),
@@ -71,6 +74,7 @@ async fn packed(exchange: &mut Exchange) -> io::Result<After> {
     let packed = match coding {
         "br" => all(bufread::BrotliEncoder::new(&body[..])).await,
         "zstd" => all(bufread::ZstdEncoder::new(&body[..])).await,
+        "deflate" => all(bufread::DeflateEncoder::new(&body[..])).await,
         _ => gzip(&body).await,
     };
     let response = Response::new(200, "image/png", packed).header("Content-Encoding", coding);
@@ -84,6 +88,12 @@ async fn packed_cut(exchange: &mut Exchange) -> io::Result<After> {
     exchange.write(&response.head(Length::Unsaid)).await?;
     exchange.finish(&response.body).await?;
     Ok(After::Close)
+}
+
+async fn packed_padded(exchange: &mut Exchange) -> io::Result<After> {
+    let mut packed = gzip(&exchange.whole().body).await;
+    packed.resize(packed.len().next_multiple_of(512), 0);
+    exchange.send(&Response::new(200, "image/png", packed).header("Content-Encoding", "gzip")).await
 }
 
 async fn packed_broken(exchange: &mut Exchange) -> io::Result<After> {
