@@ -142,8 +142,7 @@ pub fn renamed_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>
 }
 
 /// What another request than that of the row has told, or another pass.
-const OF_REQUEST: [&str; 7] =
-    ["url_hash", "resumed_from", "ttfb_ms", "waited_ms", "processor_wait_ms", "same_as", "extra"];
+const OF_REQUEST: [&str; 6] = ["url_hash", "ttfb_ms", "waited_ms", "processor_wait_ms", "same_as", "extra"];
 
 /// The line of the record of a row that gets a file of its own, because it had that of another row with the same content.
 /// `line` is the record of the other row. `None` if it is no record.
@@ -155,14 +154,13 @@ pub fn shared_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>>
         fields.set(field, None);
     }
     let (url, url_hash) = recorded_url(&job.url);
-    let url = to_raw_value(&url).ok()?;
-    fields.set("final_url", Some(url.clone()));
-    fields.set("url", Some(url));
+    fields.set("final_url", Some(to_raw_value(&redact::shortened_data(&url)).ok()?));
+    fields.set("url", Some(to_raw_value(&url).ok()?));
     if let Some(hash) = url_hash {
         fields.0.insert(fields.0.len().min(2), ("url_hash".into(), Cow::Owned(to_raw_value(&hash).ok()?)));
     }
     // As of an image that is made from a stored file: nothing is asked for.
-    for field in ["attempts", "start_ms", "total_ms"] {
+    for field in ["attempts", "resumed_from", "start_ms", "total_ms"] {
         fields.set(field, Some(to_raw_value(&0).ok()?));
     }
     if !job.extra.is_empty() {
@@ -300,7 +298,7 @@ mod tests {
             assert_eq!(read.extra, job.extra);
             String::from_utf8(line).expect("UTF-8")
         };
-        let expected = r#"{"index":2,"url":"http://a/2.png","status":"saved","path":"2.png","bytes":5,"format":"png","width":3,"http_status":200,"final_url":"http://a/2.png","attempts":0,"start_ms":0,"total_ms":0,"sha256":"aa","extra":{"m":"\u001b"}}"#;
+        let expected = r#"{"index":2,"url":"http://a/2.png","status":"saved","path":"2.png","bytes":5,"format":"png","width":3,"http_status":200,"final_url":"http://a/2.png","attempts":0,"resumed_from":0,"start_ms":0,"total_ms":0,"sha256":"aa","extra":{"m":"\u001b"}}"#;
         assert_eq!(of("http://a/2.png"), expected);
         let secret = of("http://a/2.png?sig=secret");
         assert!(secret.starts_with(r#"{"index":2,"url":"http://a/2.png?sig=***","url_hash":""#), "{secret}");
