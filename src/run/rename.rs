@@ -72,7 +72,13 @@ impl Moving<'_> {
         let of_owner = match changes.owner_of(&file.path).filter(|_| !file.is_own) {
             Some(offset) => Some(journal.line_at(offset)?),
             // fetchimg did not write that file, or an earlier version has given it another name.
-            None if !file.is_own => return Ok(()),
+            None if !file.is_own => {
+                if planned.known().is_some_and(|name| name != file.path) {
+                    let path = escaped(&file.path);
+                    tracing::info!(target: "fetchimg", "Not renamed: {path}: no record says for which row it was stored");
+                }
+                return Ok(());
+            }
             None => None,
         };
         let before = of_owner.as_deref().unwrap_or_else(|| journal.line_read());

@@ -665,6 +665,22 @@ fn rows_that_share_a_file_get_one_each() {
 }
 
 #[test]
+fn a_shared_file_of_which_no_record_tells_stays() {
+    let server = Server::start();
+    let list = urls(&server, ["/jpeg/a.jpg", "/jpeg/b.jpg"]);
+    let first = fetchimg().lines(&list).args(["--name", "{sha256}.{ext}", "--sequential"]).run();
+    let digest = first.files()[0].clone();
+    // As a version has left it that gave the file of the first row another name, and not that of the second.
+    let moved = first.record(0).to_string().replace(&digest, "a.jpg");
+    fs::copy(first.output().join(&digest), first.output().join("a.jpg")).unwrap();
+    fs::write(journal(&first), fs::read_to_string(journal(&first)).unwrap() + &moved + "\n").unwrap();
+    let run = again(&first, &list, &["--rename"]);
+    let sentence = format!("Not renamed: {digest}: no record says for which row it was stored");
+    assert_eq!(run.stderr.matches(&sentence).count(), 1, "{run}");
+    assert_eq!((run.files(), server.requests().len()), (vec![digest, "a.jpg".to_owned()], 2), "{run}");
+}
+
+#[test]
 fn a_row_that_shares_a_file_keeps_it_where_its_name_is_taken() {
     let server = Server::start();
     let list = urls(&server, ["/jpeg/a.jpg", "/jpeg/b.jpg"]);
