@@ -53,6 +53,7 @@ mod reports;
 mod rerun;
 mod retries;
 mod sample;
+mod shard_columns;
 mod shard_faults;
 mod shard_retries;
 mod shard_units;

@@ -14,7 +14,7 @@ use super::sample::Sample;
 use super::scratch::{
     FinishedFiles, LogHeader, LogPosition, RecordPlace, SamplePosition, Scratch, ScratchFiles, Settled, path_of,
 };
-use crate::record::{ColumnType, ErrorKind, Job, Outcome, Record, hex, recorded_url, without_fragment};
+use crate::record::{ColumnType, ColumnValues, ErrorKind, Job, Outcome, Record, hex, recorded_url, without_fragment};
 use crate::sink::body::Body;
 use crate::util::lock;
 
@@ -52,7 +52,7 @@ struct UnitState {
     /// The first row with each content, by its SHA-256 (`--dedupe`).
     contents: HashMap<String, u64>,
     /// The columns of the list.
-    columns: Vec<(Arc<str>, Option<ColumnType>)>,
+    columns: Vec<(Arc<str>, Option<ColumnValues>)>,
 }
 
 #[derive(Debug, Default)]
@@ -330,7 +330,7 @@ impl Unit {
             scratch,
             files: files.finish()?,
             input: hex(&state.input.finalize()),
-            columns: state.columns,
+            columns: state.columns.into_iter().map(|(name, values)| (name, values.map(|values| values.ty))).collect(),
             rows: state.rows,
         }))
     }
@@ -443,8 +443,8 @@ impl UnitState {
                 self.columns.push((name.into(), None));
                 self.columns.len() - 1
             });
-            let ty = &mut self.columns[place].1;
-            *ty = match (*ty, ColumnType::of(value)) {
+            let values = &mut self.columns[place].1;
+            *values = match (*values, ColumnValues::of(value)) {
                 (Some(one), Some(other)) => Some(one.or(other)),
                 (one, other) => one.or(other),
             };
