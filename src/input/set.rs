@@ -52,6 +52,9 @@ const RECORD_COLUMNS: [&str; 27] = [
 /// The columns with the digests of images, beside the SHA-256.
 const DIGEST_COLUMNS: [&str; 5] = ["md5", "sha1", "sha512", "blake3", "phash"];
 
+/// The column with the status in the record of a row.
+const STATUS_COLUMN: &str = "record_status";
+
 /// The columns with the key of the row that a row tries again, and with the shard of that row.
 const RETRY_COLUMNS: [&str; 2] = ["retry_of", "retry_of_shard"];
 
@@ -264,9 +267,13 @@ fn record_of(row: &TableRow, columns: &ListColumns, (from, index): (ShardRecords
         }
         _ => {
             take(&["error", "http_status", "retryable", "attempts", "total_ms"]);
-            // The user's own wishes turn these away.
-            let is_refused = matches!(get("error").as_str(), Some("not_accepted" | "too_small"));
-            put("status", if is_refused { "refused" } else { "failed" }.into());
+            take(&["bytes", "format", "width", "height"]);
+            // Tables of earlier versions do not say whether it was refused. These mostly were.
+            let guess = || match get("error").as_str() {
+                Some("not_accepted" | "too_small") => "refused",
+                _ => "failed",
+            };
+            put("status", get(STATUS_COLUMN).as_str().unwrap_or_else(guess).into());
             put("message", get("error_message").clone());
         }
     }
