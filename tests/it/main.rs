@@ -55,6 +55,7 @@ mod retries;
 mod sample;
 mod shard_columns;
 mod shard_faults;
+mod shard_kills;
 mod shard_retries;
 mod shard_units;
 mod shards;

@@ -44,6 +44,7 @@ use tokio::task::JoinHandle;
 use self::commit::{Committed, Committer};
 use self::marker::Marker;
 use self::sample::Sample;
+use self::scratch::Scratch;
 use self::set::SetFolder;
 use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
@@ -52,7 +53,6 @@ use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
 use crate::util::human::Count;
 use crate::util::location::Location;
-use crate::util::private_file;
 use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
 
@@ -148,6 +148,11 @@ impl Options {
     pub fn info(&self) -> SetInfo {
         SetInfo { output_format: self.format.names().0.to_owned(), settings: self.settings.clone() }
     }
+
+    /// The boot in which unfinished shards are gone on with.
+    fn boot(&self) -> String {
+        if self.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() }
+    }
 }
 
 /// A set of shards that is being made.
@@ -218,10 +223,11 @@ impl PresentShard {
         } else if self.unit.admitted() < self.marker.count {
             format!(
                 "it was made from other rows of the list: there were {before}, and now there are {now}; give the list as \
-                 it was, choose another folder with -o, or make all shards anew with --overwrite"
+                 it was, choose another folder with -o, or {}",
+                remedy(name)
             )
         } else {
-            "it was made from other rows of the list; --overwrite makes it anew".to_owned()
+            format!("it was made from other rows of the list; {}", remedy(name))
         };
         Some(sentence)
     }
@@ -252,7 +258,7 @@ impl Shards {
     /// When it cannot be opened or written, another run holds it, or it holds another set.
     pub fn open(options: Options) -> Result<Self, RunError> {
         let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
-        let boot = if options.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() };
+        let boot = options.boot();
         let failure = Arc::<Mutex<Option<RunError>>>::default();
         let mut temporary = None;
         let (output, parts) = match &options.destination {
@@ -358,7 +364,7 @@ impl Shards {
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
             if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
                 if marker.fetchimg.settings != self.settings {
-                    return Err(self.other_shard(&name, OTHER_OPTIONS.to_owned()));
+                    return Err(self.other_shard(&name, made_with_other_options(&name)));
                 }
                 folder.note_begin()?;
                 // A run that was killed just after the marker appeared has left some.
@@ -405,17 +411,14 @@ impl Shards {
 
     fn unit_error(&self, name: &str, error: UnitError) -> RunError {
         match error {
-            UnitError::OtherOrigin => {
-                let anew = if self.options.units.retries.is_some() {
-                    let path = self.root().join(private_file::FOLDER).join("shards").join(format!("{name}.*"));
-                    format!("remove {}, and it begins anew", path.display())
-                } else {
-                    "--overwrite makes it anew".to_owned()
-                };
-                let what = "it was made from other rows or with other options as far as it has come";
-                self.other_shard(name, format!("{what}; {anew}"))
-            }
             UnitError::Io(source) => RunError::Output { path: self.root().join(name), source },
+            other => {
+                let scratch = match &self.output {
+                    Output::Set { folder, .. } => &folder.scratch,
+                    Output::Stream(_) | Output::Nowhere => Path::new(""),
+                };
+                self.other_shard(name, other_origin(&other, scratch, name))
+            }
         }
     }
 
@@ -688,8 +691,26 @@ fn other_shard(root: &Path, format: OutputFormat, (name, sentence): (&str, Strin
     RunError::Output { path, source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
 }
 
-/// What is said of a shard that was made with other options.
-const OTHER_OPTIONS: &str = "it was made with other options; --overwrite makes it anew";
+/// What is said of a complete shard that was made with other options.
+fn made_with_other_options(name: &str) -> String {
+    format!("it was made with other options; {}", remedy(name))
+}
+
+/// What to do so that a complete shard is made anew, and the others stay as they are.
+fn remedy(name: &str) -> String {
+    format!(
+        "remove {name}{MARKER_SUFFIX}, and the same command makes this shard anew; --overwrite makes all shards anew"
+    )
+}
+
+/// What is said of an unfinished shard that was made from something else. `scratch`: where it waits.
+fn other_origin(error: &UnitError, scratch: &Path, name: &str) -> String {
+    let from = match error {
+        UnitError::OtherOptions => "with other options",
+        _ => "from other rows of the list",
+    };
+    format!("it was made {from} as far as it has come; {}", Scratch::remedy(scratch, name))
+}
 
 /// What an unfinished shard must have been made with. Which rows are tried again depends on the shards of the list that are
 /// complete, too.

@@ -151,12 +151,11 @@ impl SetFolder {
         info: &SetInfo,
         (replaces, is_shared): (bool, bool),
     ) -> Result<Self, RunError> {
-        let base = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+        let base = scratch_base(scratch);
         let fail = |source| RunError::Output { path: base.clone(), source };
         fs::create_dir_all(&base).map_err(fail)?;
-        // The same command finds it again; other users of the machine must not be able to put anything in it.
-        let digest = hex(&Sha256::digest(url.to_string()));
-        let private = base.join(format!("fetchimg-{}", &digest[..16]));
+        // Other users of the machine must not be able to put anything in it.
+        let private = base.join(private_name(url));
         make_own_folder(&private).map_err(|source| RunError::Output { path: private.clone(), source })?;
         let set = Self::lock(Location::Store(url.clone()), private, is_shared)?;
         try_out(url, None).map_err(|source| RunError::Output { path: PathBuf::from(url.to_string()), source })?;
@@ -165,7 +164,7 @@ impl SetFolder {
 
     /// Locks the folder of what is not complete, and makes what is needed in it.
     fn lock(root: Location, private: PathBuf, is_shared: bool) -> Result<Self, RunError> {
-        let scratch = private.join("shards");
+        let scratch = private.join(SCRATCH);
         let parts = private.join(if is_shared { format!("parts-{}", run_id::unique()) } else { "parts".to_owned() });
         let lock = acquire(&private, &root.root(), is_shared)?;
         for folder in [&scratch, &parts] {
@@ -225,6 +224,28 @@ impl SetFolder {
         *unnoted = None;
         Ok(())
     }
+}
+
+/// The folder of unfinished shards, in the private folder.
+const SCRATCH: &str = "shards";
+
+/// The folder below which unfinished shards of a set in a store wait.
+fn scratch_base(scratch: Option<&Path>) -> PathBuf {
+    scratch.map_or_else(std::env::temp_dir, Path::to_owned)
+}
+
+/// The name of the private folder of a set in a store there: the same command finds it again.
+fn private_name(url: &StoreUrl) -> String {
+    format!("fetchimg-{}", &hex(&Sha256::digest(url.to_string()))[..16])
+}
+
+/// Where unfinished shards of a set wait; `scratch`: those of a set in a store.
+pub fn scratch_of(root: &Location, scratch: Option<&Path>) -> PathBuf {
+    match root {
+        Location::Folder(root) => root.join(private_file::FOLDER),
+        Location::Store(url) => scratch_base(scratch).join(private_name(url)),
+    }
+    .join(SCRATCH)
 }
 
 /// Fails if there is a file in the place of the folder.
