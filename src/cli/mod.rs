@@ -34,9 +34,10 @@ use crate::util::wrap::wrapped;
 pub fn main(command_line: Vec<OsString>) -> Exit {
     match parse(command_line.iter().cloned()) {
         Ok(args) if args.demo => demo::run(command_line, &args),
-        Ok(args) if args.retry_failed => match parse(config::with_flags_of_set(command_line, &args.output)) {
-            Ok(args) => execute(args),
-            Err(exit) => exit,
+        Ok(args) if args.retry_failed => match config::with_flags_of_set(command_line, &args).map(parse) {
+            Ok(Ok(args)) => execute(args),
+            Ok(Err(exit)) => exit,
+            Err(error) => print_error(&error, Exit::Aborted),
         },
         Ok(args) => execute(args),
         Err(exit) => exit,

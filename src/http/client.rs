@@ -153,7 +153,7 @@ impl Client {
         // A proxy would resolve names itself, and the addresses could not be checked.
         let proxy = if options.public_only { Some("") } else { options.proxy.as_deref() };
         let client = Self {
-            proxies: Proxies::new(proxy),
+            proxies: Proxies::new(proxy).map_err(RunError::Client)?,
             trust,
             resolver: Resolver::new(
                 AddressFilter { family: options.family, public_only: options.public_only },
@@ -313,6 +313,10 @@ impl Client {
                 return refusal;
             }
         }
+        let own = (failure.kind() == ErrorKind::Dns && proxy::looks_names_up(&proxy))
+            .then(|| Url::parse(&proxy.uri().to_string()).ok())
+            .flatten();
+        let failure = own.map_or(failure, |own| classify(error, &own, Stage::Head));
         failure.with_context(&format!("through the proxy {}", proxy::shown(&proxy)))
     }
 

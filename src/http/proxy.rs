@@ -42,19 +42,25 @@ pub(super) struct Proxies {
 
 impl Proxies {
     /// `given`: the value of `--proxy`; empty for none, `None` for the proxies of the environment.
-    pub(super) fn new(given: Option<&str>) -> Self {
+    ///
+    /// # Errors
+    /// A sentence, if a variable of the environment names no proxy that can be used.
+    pub(super) fn new(given: Option<&str>) -> Result<Self, String> {
         let matcher = match given {
-            None => Matcher::from_system(),
+            None => {
+                check_variables()?;
+                Matcher::from_system()
+            }
             Some(proxy) => Matcher::builder().all(with_scheme(proxy)).build(),
         };
         let of_scheme = |scheme| matcher.intercept(&format!("{scheme}://{ANY_HOST}/").parse().ok()?);
         let (http, https) = (of_scheme("http"), of_scheme("https"));
-        Self {
+        Ok(Self {
             is_used: http.is_some() || https.is_some(),
             speaks_tls: http.is_some_and(|proxy| proxy.uri().scheme_str() == Some("https")),
             exceptions: NoProxy::of_environment(),
             matcher,
-        }
+        })
     }
 
     /// The proxy for the URL, if it goes through one.
@@ -78,23 +84,56 @@ fn with_scheme(proxy: &str) -> String {
     Url::parse(&proxy).map_or(proxy, String::from)
 }
 
+/// The variables that name proxies, each in the spellings that are looked for, in this order. The first one that is set
+/// counts, even if it is empty.
+const VARIABLES: [[&str; 2]; 3] =
+    [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"], ["ALL_PROXY", "all_proxy"]];
+
+/// What to write instead.
+const EXAMPLES: &str = "write a URL such as http://127.0.0.1:3128 or socks5://127.0.0.1:1080";
+
+/// A proxy that is written in a wrong way would be left out silently, and requests that were to go through it would be
+/// sent without one.
+fn check_variables() -> Result<(), String> {
+    // A program that a web server starts has its variables from requests, and uses none of them.
+    if env::var_os("REQUEST_METHOD").is_some() {
+        return Ok(());
+    }
+    for spellings in VARIABLES {
+        let Some((name, value)) = spellings.iter().find_map(|name| Some((name, env::var_os(name)?))) else { continue };
+        let value = value.to_str().ok_or_else(|| format!("{name} is not UTF-8; {EXAMPLES}"))?;
+        Options::check_proxy(value).map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
+}
+
 impl Options {
     /// Checks that the text names a proxy that can be used; an empty text means no proxy.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// The reason and what to write instead, in words. Nothing of the text is in it, which may hold a password.
     pub fn check_proxy(proxy: &str) -> Result<(), String> {
+        if proxy.is_empty() {
+            return Ok(());
+        }
         let scheme = proxy.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            _ if proxy.is_empty() => return Ok(()),
-            // reqwest would silently ignore any other proxy, and send the request without one.
             None | Some("http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h") => {}
-            Some(other) => return Err(format!("{other}: is no kind of proxy")),
+            Some(other) if other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                return Err(format!("{other}: is no kind of proxy; {EXAMPLES}"));
+            }
+            Some(_) => return Err(format!("it is no URL; {EXAMPLES}")),
         }
-        reqwest::Proxy::all(proxy).map(drop).map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            cause.unwrap_or_else(|| error.to_string())
-        })
+        let matcher = Matcher::builder().all(proxy.to_owned()).build();
+        let is_usable = format!("http://{ANY_HOST}/").parse().is_ok_and(|url| matcher.intercept(&url).is_some());
+        match reqwest::Proxy::all(proxy) {
+            Ok(_) if is_usable => Ok(()),
+            _ if proxy.contains('@') => Err(format!(
+                "it is no URL; {EXAMPLES}; in a user name and a password, write %23 for #, %2F for /, %40 for @ and %20 \
+                 for a space"
+            )),
+            _ => Err(format!("it is no URL; {EXAMPLES}")),
+        }
     }
 }
 
@@ -230,6 +269,11 @@ fn first_bits(address: IpAddr, bits: u8) -> u128 {
 /// Whether it is a proxy that is asked for a tunnel (`CONNECT`) to such a URL.
 pub(super) fn tunnels(proxy: &Intercept, url: &Url) -> bool {
     url.scheme() == "https" && matches!(proxy.uri().scheme_str(), Some("http" | "https"))
+}
+
+/// Whether the proxy looks the names of URLs up, so that only its own is looked up here.
+pub(super) fn looks_names_up(proxy: &Intercept) -> bool {
+    !matches!(proxy.uri().scheme_str(), Some("socks4" | "socks5"))
 }
 
 /// The proxy for a message, without credentials.

@@ -35,7 +35,7 @@ pub use self::forecast::{Forecast, SampledRow};
 pub use self::plan::{DryRunPlan, HostRows, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
 pub use self::summary::{
     Basis, COMPLETED, Closing, Comparison, Ending, INTERRUPTED, MAX_HOSTS_LISTED, OverloadedHost, Percentiles, Report,
-    Summary, Tolerance,
+    SampleImages, Summary, Tolerance,
 };
 pub use self::suspicious::SuspiciousKind;
 pub use self::tally::Tally;

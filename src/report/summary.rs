@@ -195,12 +195,21 @@ pub struct Closing {
     pub retry: Option<String>,
     /// What a later run with the same command does with images that are there.
     pub existing: Existing,
-    /// The run was one of a sample.
-    pub is_sample: bool,
+    /// What became of the images, if the run was one of a sample.
+    pub sample: Option<SampleImages>,
     /// The only input was a URL.
     pub is_single_url: bool,
     /// The rows were those that had failed before (`--retry-failed`).
     pub is_retry: bool,
+}
+
+/// What becomes of the images of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleImages {
+    /// They are those of a later run, too.
+    Kept,
+    /// They were looked at and dropped, because they would have gone into shards.
+    Dropped,
 }
 
 /// The whole report of a run.

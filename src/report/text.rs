@@ -6,7 +6,7 @@ use std::path::Path;
 use console::Term;
 
 use super::words::{basis, counted, figures, forecast, note, remarks, title};
-use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, Summary};
+use super::{COMPLETED, Closing, Ending, FailingHost, FailingHosts, Report, SampleImages, Summary};
 use crate::record::{ErrorKind, Existing, Mode, Outcome, Record};
 use crate::util::human::{Count, Size};
 use crate::util::redact::escaped;
@@ -176,7 +176,9 @@ fn numbers(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
 /// The last lines: where the images are, which rows failed, where the records are, and what to do next.
 fn closing(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<()> {
     let Some(last) = report.modes.last() else { return interruption(page, report) };
-    if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
+    if report.closing.sample == Some(SampleImages::Dropped) {
+        page.line("Nothing was kept: the sample of a set is only looked at")?;
+    } else if report.ended == COMPLETED && report.modes.iter().any(|summary| summary.saved + summary.skipped > 0) {
         let what = if last.shard_totals.is_some() { "shards" } else { "images" };
         page.line(&format!("The {what} are in {}", escaped(&report.output)))?;
     }
@@ -231,13 +233,13 @@ fn failing(worst: &[FailingHost], hosts: u64, failed: u64) -> String {
 
 /// What to do about the rows that failed, with the command.
 fn next(page: &mut Page<'_, impl Write>, report: &Report, last: &Summary) -> io::Result<()> {
-    let Closing { command, records, listing, existing, is_sample, retry, .. } = &report.closing;
-    if let (Some(retry), false, 1..) = (retry, *is_sample, last.failed_retryable) {
+    let Closing { command, records, listing, existing, sample, retry, .. } = &report.closing;
+    if let (Some(retry), false, 1..) = (retry, sample.is_some(), last.failed_retryable) {
         let count = last.failed_retryable;
         let lead = if count == last.failed { String::new() } else { format!("{} may succeed; ", Count(count)) };
         return step(page, &format!("{lead}to try them again, in further shards:"), retry);
     }
-    if *is_sample || records.is_empty() {
+    if sample.is_some() || records.is_empty() {
         return Ok(());
     }
     let again = match existing {
@@ -277,7 +279,7 @@ fn interruption(page: &mut Page<'_, impl Write>, report: &Report) -> io::Result<
     }
     let left = report.rows_left.map_or_else(String::new, |left| format!(": {} left", counted(left, "row")));
     let goes_on = match report.closing.existing {
-        _ if report.closing.is_sample => "",
+        _ if report.closing.sample.is_some() => "",
         Existing::Keep => "; the same command goes on",
         Existing::Refresh => "; the same command begins anew",
         Existing::Replace => "; without --overwrite, the same command goes on",

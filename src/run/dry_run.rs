@@ -84,7 +84,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
     }
 
-    let (mut first_names, mut log) = (Vec::new(), RowLog::new(options.output.clone()));
+    let (mut first_names, mut log) = (Vec::new(), RowLog::new(Some(options.output.clone())));
     let mut empty_columns = BTreeMap::<String, u64>::new();
     let mut survey = Survey::new((options.existing, &options.fetch), folder, &mut journal, (&mut namer, &mut changes));
     let take_row = |survey: &mut Survey, plan: RowPlan| {
@@ -139,7 +139,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
 }
 
 /// Prints the plan, within the columns of the terminal if it is shown on one.
-fn print_plan(options: &Options, plan: &DryRunPlan, mut out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print_plan(options: &Options, plan: &DryRunPlan, mut out: &mut dyn Write) -> io::Result<()> {
     #[cfg(feature = "cli")]
     {
         use crate::report::text;

@@ -132,7 +132,7 @@ impl<'a> Ledger<'a> {
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(mode),
-            log: RowLog::new(fetcher.sink.root()),
+            log: RowLog::new(fetcher.sink.keeps_images().then(|| fetcher.sink.root())),
             records: None,
             failure: None,
             #[cfg(feature = "parquet")]
@@ -465,7 +465,7 @@ mod tests {
             waiting: HashMap::new(),
             receipts: Vec::new(),
             tally: Tally::new(Mode::Concurrent),
-            log: RowLog::new(folder.to_owned()),
+            log: RowLog::new(Some(folder.to_owned())),
             records: None,
             failure: None,
             #[cfg(feature = "parquet")]

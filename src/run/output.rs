@@ -173,8 +173,8 @@ pub const ROW_FAILED: &str = "row failed";
 /// What can be done about a kind of failure is said with the first row that it is about.
 #[derive(Debug)]
 pub struct RowLog {
-    /// The output folder.
-    output: PathBuf,
+    /// The output folder; `None` if nothing is kept.
+    output: Option<PathBuf>,
     /// The remedies that have been said.
     advised: Vec<&'static str>,
     /// Whether it has been said what `--overwrite` does.
@@ -184,7 +184,7 @@ pub struct RowLog {
 impl RowLog {
     /// A log that has said nothing yet, of a run into this folder.
     #[must_use]
-    pub const fn new(output: PathBuf) -> Self {
+    pub const fn new(output: Option<PathBuf>) -> Self {
         Self { output, advised: Vec::new(), overwrite_is_told: false }
     }
 
@@ -263,7 +263,8 @@ impl RowLog {
 
     fn saved(&self, record: &Record, saved: &Saved) {
         let url = || shown_url(record);
-        let path = || self.shown(&saved.path);
+        let path = self.shown(&saved.path);
+        let place = if self.output.is_some() { format!(" -> {path}") } else { String::new() };
         let contradiction = || match saved.format {
             _ if !saved.extension_mismatch => String::new(),
             Some(format) => format!(", which is {}", format.name()),
@@ -274,23 +275,24 @@ impl RowLog {
             event = "saved",
             url = &*url(),
             host = record.host(),
-            path = &*path(),
+            path = &*path,
             http_status = saved.http_status,
             attempts = saved.attempts,
             bytes = saved.bytes,
             total_ms = saved.timing.total_ms,
-            "{}: {} -> {}{}",
+            "{}: {}{}{}",
             // From the stored file, without a request.
             if saved.attempts == 0 { "Made anew" } else { "Downloaded" },
             url(),
-            path(),
+            place,
             contradiction(),
         );
     }
 
     /// The path of a file, with the output folder.
     fn shown(&self, path: &str) -> String {
-        escaped(&self.output.join(path).to_string_lossy()).into_owned()
+        let whole = self.output.as_ref().map_or_else(|| path.into(), |output| output.join(path));
+        escaped(&whole.to_string_lossy()).into_owned()
     }
 
     fn failed(&mut self, record: &Record, failed: &Failed) {

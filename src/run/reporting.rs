@@ -17,7 +17,7 @@ use crate::limiter::{self, PerHost};
 use crate::progress::MetricsFile;
 use crate::record::RunError;
 use crate::report::advice::ConcurrencyLimits;
-use crate::report::{self, COMPLETED, Closing, Forecast, Report};
+use crate::report::{self, COMPLETED, Closing, Forecast, Report, SampleImages};
 use crate::sink::folder::FolderView;
 use crate::util::redact::escaped;
 use crate::util::shell::quoted;
@@ -155,7 +155,8 @@ fn closing(options: &Options, folder: &FolderView, passes: &Passes) -> Closing {
         listing: listing(options),
         retry: retry(options),
         existing,
-        is_sample: options.sample.is_some(),
+        // Without shards there is a journal.
+        sample: options.sample.map(|_| if has_journal { SampleImages::Kept } else { SampleImages::Dropped }),
         is_single_url: matches!(&*options.sources, [Source::Url(_)]),
         #[cfg(feature = "parquet")]
         is_retry: matches!(&*options.sources, [Source::FailedOf(_)]),

@@ -5,6 +5,7 @@ mod plan;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 
@@ -17,7 +18,7 @@ use super::state::State;
 use crate::input::{self, Source};
 use crate::journal::{Journal, RowIdentity};
 use crate::naming::Namer;
-use crate::record::RunError;
+use crate::record::{Phase, RunError};
 use crate::sink::folder::FolderView;
 use crate::sink::shards::{Destination, SET_FILE, Units, refuse_set};
 use crate::sink::{Shards, Sink};
@@ -117,11 +118,41 @@ pub fn gate<'a>(listed: Listed<'a>, sink: &Arc<Sink>) -> Listed<'a> {
     rows.boxed()
 }
 
+/// How long an object store may take for the shards that are complete when a signal ends the run. Schedulers leave a process
+/// half a minute between the signal that asks and the one that kills.
+const STORE_GRACE_PERIOD: Duration = Duration::from_secs(10);
+
 /// Ends a pass that makes shards: waits until those are in place that are complete.
 pub async fn seal(sink: &Sink, ledger: &Mutex<Ledger<'_>>, stop: &Stop) {
     let Some(shards) = sink.shards() else { return };
     let list_has_ended = stop.is_running() && lock(ledger).failure().is_none();
-    if let Err(error) = shards.seal(list_has_ended).await {
+    let mut sealing = std::pin::pin!(shards.seal(list_has_ended));
+    let patience = async {
+        stop.reached(Phase::Finishing).await;
+        // What else ends a run is not in a hurry.
+        if stop.asked().is_none() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(STORE_GRACE_PERIOD).await;
+    };
+    let sealed = tokio::select! {
+        sealed = &mut sealing => sealed,
+        () = patience => {
+            let left = shards.give_up();
+            match (sealing.await, left) {
+                (Err(_), Some(scratch)) => {
+                    tracing::warn!(
+                        target: "fetchimg",
+                        "The store has not taken all shards in time; the same command puts there what waits in {}",
+                        scratch.display(),
+                    );
+                    Ok(())
+                }
+                (sealed, _) => sealed,
+            }
+        }
+    };
+    if let Err(error) = sealed {
         lock(ledger).fail(error);
     }
 }

@@ -66,6 +66,16 @@ impl Sink {
         }
     }
 
+    /// Whether images are kept at all, and not only looked at.
+    #[must_use]
+    pub const fn keeps_images(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            #[cfg(feature = "parquet")]
+            Self::Shards(shards) => shards.keeps_images(),
+        }
+    }
+
     /// The size in bytes of the image that is stored under this path, if there is one.
     #[must_use]
     pub fn size(&self, path: &str) -> Option<u64> {

@@ -1,6 +1,7 @@
-//! A small object store that speaks the protocol of S3, with faults.
+//! A small object store that speaks the protocol of S3, and that of Google Cloud Storage, with faults.
 //!
-//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks signatures as S3 does, but for their time. A
+//! It keeps objects in memory, knows one bucket by the name `bucket`, and checks signatures as S3 does, but for their time.
+//! Google's XML API differs in what is used here by the header of a token in place of a signature, and by that of a condition. A
 //! [`Fault`] is a row of a table: which requests it meets, which of those, and what happens then.
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use percent_encoding::AsciiSet;
 use sha2::{Digest as _, Sha256};
@@ -24,6 +25,9 @@ pub const SECRET_KEY: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
 
 /// Another one.
 pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEXAMPLETOKEN";
+
+/// The token that lets a program in that speaks Google's protocol.
+pub const BEARER_TOKEN: &str = "ya29.EXAMPLE-TOKEN-OF-GOOGLE";
 
 /// What is encoded in a query that is signed.
 const RESERVED: &AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -147,6 +151,11 @@ impl S3 {
         program.env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_REGION", "eu-central-1")
     }
 
+    /// A program that finds the store by its environment, and takes it for Google's.
+    pub fn known_to_google(&self, program: Program) -> Program {
+        program.env("GOOGLE_BASE_URL", self.endpoint()).env("GOOGLE_BEARER_TOKEN", BEARER_TOKEN)
+    }
+
     /// Adds a fault.
     pub fn fault(&self, fault: Fault) {
         self.state().faults.push((fault, 0, 0));
@@ -193,6 +202,16 @@ impl S3 {
     /// The lines of all requests so far that begin and end so; the query is left out.
     pub fn requests(&self, begin: &str, end: &str) -> usize {
         self.state().requests.iter().filter(|line| line.starts_with(begin) && line.ends_with(end)).count()
+    }
+
+    /// Waits until there were so many requests that begin and end so.
+    #[track_caller]
+    pub fn wait_for_request(&self, begin: &str, end: &str, count: usize, longest: Duration) {
+        let until = Instant::now() + longest;
+        while self.requests(begin, end) < count {
+            assert!(Instant::now() < until, "{} of {count} requests", self.requests(begin, end));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The fields of all requests so far, by their names in small letters.
@@ -332,6 +351,9 @@ fn refusal(request: &Request, state: &State) -> Option<Answer> {
     let Some(authorization) = request.headers.get("authorization") else {
         return (!state.is_public).then(|| refuse(403, "AccessDenied"));
     };
+    if let Some(token) = authorization.strip_prefix("Bearer ") {
+        return (token != BEARER_TOKEN).then(|| refuse(401, "AuthenticationRequired"));
+    }
     if !authorization.contains(&format!("Credential={ACCESS_KEY}/")) {
         return Some(refuse(403, "InvalidAccessKeyId"));
     }
@@ -389,7 +411,9 @@ fn answer(state: &Mutex<State>, request: &Request) -> Answer {
     let empty = |status| Answer { status, headers: Vec::new(), body: Vec::new() };
     let Some(key) = &request.key else { return list(&state, request) };
     let exists = state.objects.contains_key(key);
-    let is_condition = request.headers.get("if-none-match").is_some_and(|value| value == "*");
+    let is_googles = request.headers.get("authorization").is_some_and(|header| header.starts_with("Bearer "));
+    let (condition, value) = if is_googles { ("x-goog-if-generation-match", "0") } else { ("if-none-match", "*") };
+    let is_condition = request.headers.get(condition).is_some_and(|found| found == value);
     let fails_condition = is_condition && exists && !state.ignores_conditions;
     match (&*request.method, get("uploadId")) {
         ("PUT", Some(upload)) => {

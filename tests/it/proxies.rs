@@ -278,3 +278,44 @@ fn each_hop_of_a_redirect_is_judged_by_itself() {
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!((server.hits_in_all(), proxy.hits_in_all()), (1, 1), "{run}");
 }
+
+#[test]
+fn a_proxy_that_cannot_be_used_ends_the_run_before_a_request() {
+    let (server, elsewhere) = (Server::start(), "127.0.0.1:1");
+    let urls = [server.url("/png/300/a.png")];
+    for (proxy, said) in [
+        (format!("socks://{elsewhere}"), "socks: is no kind of proxy; write a URL such as"),
+        (format!("ftp://{elsewhere}"), "ftp: is no kind of proxy"),
+        (format!("http:{elsewhere}"), "it is no URL"),
+        (format!("http://{elsewhere} "), "it is no URL"),
+        (format!("http://me:hush hush@{elsewhere}"), "%20"),
+        (format!("http://me:hush#hush@{elsewhere}"), "write %23 for #"),
+        (format!("http://me:hush/hush@{elsewhere}"), "%2F for /"),
+    ] {
+        let variables = ["http_proxy", "HTTPS_PROXY", "all_proxy"].map(Some);
+        for variable in variables.into_iter().chain([None]) {
+            let program = fetchimg().lines(&urls);
+            let (program, name, status) = match variable {
+                Some(name) => (program.env(name, &proxy), name, 3),
+                None => (program.args(["-x", &proxy]), "--proxy", 2),
+            };
+            let run = program.run();
+            assert_eq!(run.status, Some(status), "{proxy} {name}\n{run}");
+            assert!(run.stderr.contains(&format!("{name}: ")) && run.stderr.contains(said), "{proxy}\n{run}");
+            assert!(!run.stderr.contains("hush"), "the password is shown\n{run}");
+        }
+    }
+    assert_eq!(server.hits_in_all(), 0);
+    let run = fetchimg().lines(&urls).env("all_proxy", "").env("http_proxy", "").run();
+    assert_eq!(run.status, Some(0), "empty variables name no proxy\n{run}");
+}
+
+#[test]
+fn a_proxy_without_an_address_is_not_taken_for_the_host_of_the_url() {
+    let server = Server::start();
+    let proxy = "http://no-such-proxy.invalid:3128";
+    let run = fetchimg().lines([server.url("/png/300/a.png")]).args(["-x", proxy, "--retries", "0"]).run();
+    assert_eq!(run.record(0)["error"], "dns", "{run}");
+    let expected = format!("through the proxy {proxy}: cannot resolve no-such-proxy.invalid");
+    assert!(message(&run).starts_with(&expected), "{run}");
+}

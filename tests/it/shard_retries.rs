@@ -80,6 +80,8 @@ fn they_have_names_of_their_own_while_shards_of_the_list_are_missing() {
     assert_eq!(of(&rows(&dir, "retry-00002"), "retry_of_shard"), ["retry-00001"]);
     let hits = server.hits_in_all();
     assert_eq!((retry(&dir).status, server.hits_in_all()), (Some(0), hits), "nothing is left");
+    let plan = fetchimg().args(["--retry-failed", "--dry-run", "-o", "set"]).in_dir(&dir).run();
+    assert_eq!(plan.stdout, "There is nothing to try again: no row has failed that may succeed now.\n", "{plan}");
     let mut keys = BTreeSet::new();
     for shard in shards(&dir) {
         for (name, _) in tar_entries(&dir.read(format!("set/{shard}.tar"))) {

@@ -390,6 +390,9 @@ fn a_dry_run_counts_the_rows_of_each_shard() {
     let forecast = go(25, &["--sample", "5"]);
     assert_eq!(forecast.status, Some(0), "{forecast}");
     assert!(forecast.stdout.contains("orecast"), "{forecast}");
+    assert!(forecast.stdout.contains("Nothing was kept: the sample of a set is only looked at"), "{forecast}");
+    assert!(forecast.stderr.contains("Downloaded: http"), "{forecast}");
+    assert!(!forecast.stderr.contains(" -> ") && !forecast.stdout.contains("are in set"), "{forecast}");
     assert_eq!(server.hits_in_all(), hits + 5, "{forecast}");
     assert!(!dir.join("set/00001_stats.json").exists(), "{forecast}");
 }

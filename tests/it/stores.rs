@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
@@ -14,7 +14,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
-use crate::common::s3::{ACCESS_KEY, Fault, S3, SECRET_KEY, SESSION_TOKEN, What};
+use crate::common::s3::{ACCESS_KEY, BEARER_TOKEN, Fault, S3, SECRET_KEY, SESSION_TOKEN, What};
 use crate::common::sets::{table, tar_entries};
 use crate::common::{ClosedPort, Program, Run, Server, TestDir, fetchimg};
 
@@ -238,6 +238,27 @@ fn long_files_are_put_in_parts_and_uploads_that_are_given_up_are_aborted() {
 }
 
 #[test]
+fn a_signal_ends_a_run_whose_store_does_not_answer() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let urls = (0..24).map(|n| server.url(&format!("/png/1000000/{n}.png"))).collect::<Vec<_>>();
+    store.fault(Fault::always("PUT", "partNumber=2", What::Stall(Duration::from_secs(300))));
+    let mut run = make(&store, &dir, &urls).args(["--shard-size", "24"]).start();
+    store.wait_for_request("PUT", ".tar", 3, Duration::from_secs(60));
+    let asked = Instant::now();
+    run.kill("INT");
+    let interrupted = run.wait();
+    assert_eq!(interrupted.status, Some(130), "{interrupted}");
+    assert!(asked.elapsed() < Duration::from_secs(60), "{:?}\n{interrupted}", asked.elapsed());
+    assert!(interrupted.stderr.contains("The store has not taken all shards in time"), "{interrupted}");
+    assert!(interrupted.stderr.contains("scratch"), "{interrupted}");
+    assert_eq!((store.objects().len(), store.open_uploads()), (1, 0), "the upload is aborted\n{interrupted}");
+    store.heal();
+    let again = make(&store, &dir, &urls).args(["--shard-size", "24"]).run();
+    assert_eq!((again.status, server.hits_in_all()), (Some(0), 24), "{again}");
+    assert_whole(&store, &server, &dir, &urls);
+}
+
+#[test]
 fn a_killed_run_goes_on_with_its_scratch() {
     let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
     let urls = lines(&server, 40);
@@ -412,9 +433,87 @@ fn damage_in_the_store_is_named() {
     ] {
         assert!(damaged.stdout.contains(line), "{line}\n{damaged}");
     }
-    let nothing = store.known_to(fetchimg().args(["--verify-output", "-o", "s3://bucket/none"])).run();
-    assert_eq!(nothing.status, Some(3), "{nothing}");
-    assert!(nothing.stderr.contains("there is no set in it"), "{nothing}");
+    for flag in ["--verify-output", "--retry-failed"] {
+        let nothing = store.known_to(fetchimg().args([flag, "-o", "s3://bucket/none"])).run();
+        assert_eq!(nothing.status, Some(3), "{nothing}");
+        assert!(nothing.stderr.contains("s3://bucket/none: there is no set in it"), "{nothing}");
+        let other = store.known_to(fetchimg().args([flag, "-o", "s3://other/set"])).run();
+        assert_eq!(other.status, Some(3), "{other}");
+        assert!(other.stderr.contains("there is no bucket other"), "{other}");
+    }
+}
+
+#[test]
+fn a_check_reads_each_object_once_and_goes_on_over_pages_of_names() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let urls = (0..24).map(|n| server.url(&format!("/png/1000000/{n}.png"))).collect::<Vec<_>>();
+    let run = make(&store, &dir, &urls).args(["--shard-size", "24"]).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    let all = store.objects().iter().map(|key| store.object(key).len() as u64).sum::<u64>();
+    assert!(all > 20_000_000, "{all}");
+    let before = store.bytes_out();
+    let verified = verify(&store, &dir);
+    assert_eq!(verified.status, Some(0), "{verified}");
+    let read = store.bytes_out() - before;
+    // What the set says of itself is small, and read by several.
+    assert!(read <= all + 4096, "{read} of {all} bytes\n{verified}");
+    // The store gives three names at a time.
+    let strays = (1..40).map(|n| format!("{n:05}.tar")).collect::<Vec<_>>();
+    for name in &strays {
+        store.put(&format!("a/set/{name}"), "x");
+    }
+    let damaged = verify(&store, &dir);
+    let missed = strays.iter().filter(|name| !damaged.stdout.contains(&format!("{name}: it has no marker"))).count();
+    assert_eq!((damaged.status, missed), (Some(1), 0), "{damaged}");
+}
+
+#[test]
+fn a_set_lies_in_the_store_of_google_too() {
+    let (server, store, dir) = (Server::start(), S3::start(), TestDir::new());
+    let mut urls = lines(&server, 28);
+    urls.push(server.url("/flaky/503/99/a.png"));
+    // This shard is put in parts.
+    urls.extend((0..9).map(|n| server.url(&format!("/png/1000000/{n}.png"))));
+    store.put("lists/part-1.txt", urls.join("\n"));
+    let set = ["-o", "gs://bucket/a/set", "--scratch", "scratch", "--retries", "0"];
+    let program = |arguments: &[&str]| store.known_to_google(fetchimg().in_dir(&dir).args(set).args(arguments));
+    let make = ["gs://bucket/lists/*.txt", "--output-format", "webdataset", "--shard-size", "10", "-v"];
+    store.fault(Fault::once("PUT", "00000_stats.json", What::LoseAnswer));
+    store.fault(Fault { every: 5, ..Fault::always("PUT", "", What::Refuse(503, "SlowDown")) });
+    store.fault(Fault { every: 7, ..Fault::always("GET", "", What::Break) });
+    let run = program(&make).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_eq!((store.objects().len(), store.open_uploads()), (14, 0), "{run}");
+    let hits = server.hits_in_all();
+    let again = program(&make).run();
+    assert_eq!((again.status, server.hits_in_all()), (Some(0), hits), "{again}");
+    let verified = program(&["--verify-output"]).run();
+    assert_eq!(verified.status, Some(0), "{verified}");
+    assert!(verified.stdout.contains("4 shards with 37 samples of 38 rows: all is as the records say"), "{verified}");
+    // A row that fails is tried again, in a shard of its own.
+    let retried = program(&["--retry-failed"]).run();
+    assert_eq!(retried.status, Some(1), "{retried}");
+    assert_eq!(store.objects().len(), 17, "{retried}");
+    // Another run ends in between, and another one makes all anew.
+    let foreign = store.object("a/set/00001_stats.json");
+    store.remove("a/set/00000_stats.json");
+    store.fault(Fault::once("PUT", "00000_stats.json", What::Foreign("a/set/00000_stats.json", foreign)));
+    let mended = program(&make).run();
+    assert_eq!(mended.status, Some(0), "{mended}");
+    let anew = program(&make).arg("--overwrite").run();
+    assert_eq!(anew.status, Some(1), "{anew}");
+    let verified = program(&["--verify-output"]).run();
+    assert_eq!(verified.status, Some(0), "{verified}");
+    for run in [run, again, retried, mended, anew, verified] {
+        assert!(!run.stderr.contains("does not keep to"), "{run}");
+        assert!(!format!("{run}").contains(BEARER_TOKEN), "{run}");
+    }
+    // Who may not.
+    let refused = program(&make).env("GOOGLE_BEARER_TOKEN", "another").run();
+    assert_eq!(refused.status, Some(3), "{refused}");
+    let other = program(&["gs://other/list.txt", "--output-format", "webdataset"]).run();
+    assert_eq!(other.status, Some(3), "{other}");
+    assert!(other.stderr.contains("there is no bucket other at 127.0.0.1:"), "{other}");
 }
 
 /// A Parquet list with a column that no record can hold, of so many bytes for each row.
@@ -472,6 +571,7 @@ fn lists_that_are_not_in_the_store_are_said_in_a_sentence() {
         ("s3://bucket/lists/none.csv", "cannot read the list s3://bucket/lists/none.csv: it is not in the bucket"),
         ("s3://bucket/lists/*.csv", "cannot read the list s3://bucket/lists/*.csv: no object is called so"),
         ("s3://other/lists/*.csv", "there is no bucket other"),
+        ("s3://other/lists/a.csv", "there is no bucket other"),
         ("s3://bucket/lists/a.parquet", "s3://bucket/lists/a.parquet"),
     ] {
         let run = store.known_to(fetchimg().arg(list)).run();

@@ -1,10 +1,14 @@
-"""Makes sets with the built program in a real S3 server, behind a proxy that fails, and looks at them with its own client.
+"""Makes sets with the built program in a real S3 server and in one of Azure, behind a proxy that fails, and looks at them with
+clients of their own.
 
-    check.py PROGRAM
+    check.py PROGRAM AZURITE
 """
 
+import base64
 import collections
+import email.utils
 import hashlib
+import hmac
 import http.client
 import http.server
 import io
@@ -58,7 +62,8 @@ class Images(http.server.BaseHTTPRequestHandler):
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Passes on what comes, but for every tenth request, which gets 503, and every 25th, whose answer is lost."""
+    """Passes on what comes, but for every tenth request, which gets 503, and every 25th, whose answer is lost. Each server has a
+    class of its own."""
 
     protocol_version = "HTTP/1.1"
     upstream = None
@@ -69,7 +74,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def handle_one(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.lock:
-            Proxy.count += 1
+            type(self).count += 1
             number = self.count
         if number % 10 == 0:
             self.faults["503"] += 1
@@ -87,7 +92,8 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         content = answer.read()
         upstream.close()
-        if number % 25 == 0:
+        # An upload whose name is lost can be aborted by nobody.
+        if number % 25 == 0 and not (self.command == "POST" and "uploads" in self.path):
             self.faults["lost"] += 1
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -108,6 +114,10 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    @classmethod
+    def of(cls, upstream):
+        return type(cls.__name__, (cls,), {"upstream": upstream, "faults": collections.Counter()})
+
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_):
@@ -123,16 +133,15 @@ def serve(handler):
     return server.server_address
 
 
-class Moto:
-    """The server, on a port that is free."""
+class Process:
+    """A server, on a port that is free."""
 
     def __enter__(self):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = free.getsockname()
-        program = pathlib.Path(sys.executable).with_name("moto_server")
-        arguments = [program, "-H", "127.0.0.1", "-p", str(self.address[1])]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        line = [*map(str, self.line(self.address[1]))]
+        self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 60
         while True:
             try:
@@ -147,6 +156,41 @@ class Moto:
         self.process.wait()
 
 
+class Moto(Process):
+    def line(self, port):
+        return pathlib.Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", port
+
+
+class Azurite(Process):
+    """With the account and the key that everybody knows."""
+
+    account = "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+    def __init__(self, program):
+        self.program = program
+
+    def line(self, port):
+        return self.program, "--blobPort", port, "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"
+
+    def ask(self, method, path, query=()):
+        """Sends a request that is signed with the key. Returns the body of the answer."""
+        fields = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-12-02"}
+        lines = [f"{name}:{value}" for name, value in fields.items()]
+        lines += [f"/{self.account}/{self.account}/{path}", *(f"{name}:{value}" for name, value in query)]
+        text = "\n".join([method] + [""] * 11 + lines)
+        digest = hmac.digest(base64.b64decode(self.key), text.encode(), "sha256")
+        fields["Authorization"] = f"SharedKey {self.account}:{base64.b64encode(digest).decode()}"
+        connection = http.client.HTTPConnection(*self.address)
+        parameters = "&".join(f"{name}={value}" for name, value in query)
+        connection.request(method, f"/{self.account}/{path}?{parameters}", headers=fields)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        assert answer.status < 300, (method, path, answer.status, body)
+        return body
+
+
 def url(address):
     return f"http://{address[0]}:{address[1]}"
 
@@ -155,7 +199,7 @@ def url(address):
 ODD = ("", " b", "%20", "?d", "#e", "+&=", "ä", "/", "//x", "~(1)")
 
 
-def check_rows(client, run, folder):
+def check_rows(client, run, folder, proxy):
     """Images that are objects: the client of the server has put them under odd keys."""
     keys = {f"rows/{number}{ODD[number % len(ODD)]}.png": number for number in range(ROWS)}
     for key, number in keys.items():
@@ -175,105 +219,152 @@ def check_rows(client, run, folder):
         else:
             assert record["http_status"] == 404, record
     assert "it is not in the bucket bkt" in said and "there is no bucket other" in said, said
-    count = Proxy.count
+    count = proxy.count
     run("rows.txt", *flags, status=1)
-    assert Proxy.count - count < 50, "what is saved is not fetched again"
+    assert proxy.count - count < 50, "what is saved is not fetched again"
 
 
-def main(program):
-    program = str(pathlib.Path(program).resolve())
-    images = url(serve(Images))
+class Runs:
+    """Starts the program in a folder."""
+
+    def __init__(self, program, folder, variables):
+        self.program, self.folder = str(pathlib.Path(program).resolve()), folder
+        others = ("AWS_", "AZURE_", "GOOGLE_")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(others)} | variables
+
+    def start(self, *arguments, **variables):
+        return subprocess.Popen(
+            [self.program, *arguments], cwd=self.folder, env=self.environment | variables, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+
+    def end(self, process, status=0):
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == status, f"{process.args}: status {process.returncode}\n{out}\n{err}"
+        return out, err
+
+    def several(self, *arguments):
+        """Four runs of the same at once, of which two are killed."""
+        runs = [self.start(*arguments, "--scratch", f"scratch-{number}") for number in range(4)]
+        time.sleep(0.3)
+        for run in runs[:2]:
+            run.kill()
+            run.communicate()
+        for run in runs[2:]:
+            self.end(run)
+
+
+KIND = ["--output-format", "webdataset"]
+
+
+def check_shards(objects, read):
+    """That the objects are a set with each row once. `read` gives the content of one."""
+    seen = collections.Counter()
+    for name in objects:
+        if name.endswith("_stats.json"):
+            stored = json.loads(read(name))["fetchimg"]["data"]
+            data = read(stored["name"])
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (stored["bytes"], stored["sha256"]), name
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                for member in tar:
+                    if member.name.endswith(".json"):
+                        record = json.load(tar.extractfile(member))
+                    else:
+                        image = tar.extractfile(member).read()
+                        continue
+                    number = int(record["url"].rsplit("/", 1)[1].split(".")[0])
+                    assert image == picture(number), record["url"]
+                    seen[number] += 1
+    assert seen == collections.Counter(range(ROWS)), "each row once"
+
+
+def of_azure(program, azurite, images):
+    """Sets in a server of Azure Blob Storage."""
+    with Azurite(azurite) as server, tempfile.TemporaryDirectory() as folder:
+        server.ask("PUT", BUCKET, [("restype", "container")])
+        Faults = Proxy.of(server.address)
+        endpoint = f"{url(serve(Faults))}/{server.account}"
+        connection = f"AccountName={server.account};AccountKey={server.key};BlobEndpoint={endpoint}"
+        runs = Runs(program, folder, {"AZURE_STORAGE_CONNECTION_STRING": connection})
+        rows = [f"{images}/{number}.png" for number in range(ROWS)]
+        pathlib.Path(folder, "list.txt").write_text("\n".join(rows))
+
+        def check(prefix, shards):
+            query = [("comp", "list"), ("prefix", prefix + "/"), ("restype", "container")]
+            listed = server.ask("GET", BUCKET, query).decode()
+            names = [name.rsplit("/", 1)[1] for name in re.findall("<Name>([^<]+)</Name>", listed)]
+            assert len(names) == 3 * shards + 1, names
+            check_shards(names, lambda name: server.ask("GET", f"{BUCKET}/{prefix}/{name}"))
+            out, _ = runs.end(runs.start("--verify-output", "-o", f"az://{BUCKET}/{prefix}"))
+            assert "all is as the records say" in out, out
+
+        for prefix, size in (("small", 50), ("large", ROWS)):
+            set_of = ["-o", f"az://{BUCKET}/{prefix}", *KIND, "--shard-size", str(size)]
+            runs.end(runs.start("list.txt", *set_of))
+            check(prefix, -(-ROWS // size))
+        # The same again: nothing is fetched. Then all anew.
+        Images.hits.clear()
+        runs.end(runs.start("list.txt", *set_of))
+        assert not Images.hits
+        runs.end(runs.start("list.txt", *set_of, "--overwrite"))
+        check("large", 1)
+        runs.several("list.txt", "-o", f"az://{BUCKET}/unit", *KIND, "--shard", "unit")
+        check("unit", 1)
+        assert Faults.faults["503"] > 10 and Faults.faults["lost"] > 3, Faults.faults
+        _, said = runs.end(runs.start("list.txt", "-o", "az://other/set", *KIND), 3)
+        assert "there is no bucket other" in said, said
+        print(f"Azure: {Faults.count} requests through the proxy, {dict(Faults.faults)}")
+
+
+def of_s3(program, images):
+    """Sets in a server of S3."""
     with Moto() as moto, tempfile.TemporaryDirectory() as folder:
-        Proxy.upstream = moto.address
-        proxy = url(serve(Proxy))
+        Faults = Proxy.of(moto.address)
         keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
         client = boto3.client("s3", endpoint_url=url(moto.address), config=Config(s3={"addressing_style": "path"}), **keys)
         client.create_bucket(Bucket=BUCKET)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        environment |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-
-        def start(*arguments, endpoint=proxy):
-            command = [program, *arguments]
-            return subprocess.Popen(
-                command, cwd=folder, env=environment | {"AWS_ENDPOINT_URL": endpoint}, text=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-
-        def end(process, status=0):
-            out, err = process.communicate(timeout=300)
-            assert process.returncode == status, f"{process.args}: status {process.returncode}\n{out}\n{err}"
-            return out, err
-
+        variables = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+        runs = Runs(program, folder, variables | {"AWS_ENDPOINT_URL": url(serve(Faults))})
+        start, end = runs.start, runs.end
         rows = [f"{images}/{number}.png" for number in range(ROWS)]
         pathlib.Path(folder, "list.txt").write_text("\n".join(rows))
-        kind = ["--output-format", "webdataset"]
 
         def objects(prefix):
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-            return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+            return [entry["Key"].rsplit("/", 1)[1] for page in pages for entry in page.get("Contents", [])]
 
-        def check(prefix, shards):
-            found = objects(prefix)
+        def check(prefix, shards, leaves_uploads=False):
+            found = objects(prefix + "/")
             assert len(found) == 3 * shards + 1, found
-            seen = collections.Counter()
-            for key in found:
-                if key.endswith("_stats.json"):
-                    marker = json.loads(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-                    stored = marker["fetchimg"]["data"]
-                    data = client.get_object(Bucket=BUCKET, Key=f"{prefix}/{stored['name']}")["Body"].read()
-                    assert (len(data), hashlib.sha256(data).hexdigest()) == (stored["bytes"], stored["sha256"]), key
-                    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                        for member in tar:
-                            if member.name.endswith(".json"):
-                                record = json.load(tar.extractfile(member))
-                            else:
-                                image = tar.extractfile(member).read()
-                                continue
-                            number = int(record["url"].rsplit("/", 1)[1].split(".")[0])
-                            assert image == picture(number), record["url"]
-                            seen[number] += 1
-            assert seen == collections.Counter(range(ROWS)), "each row once"
-            assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET), "uploads are left"
+            check_shards(found, lambda name: client.get_object(Bucket=BUCKET, Key=f"{prefix}/{name}")["Body"].read())
+            assert leaves_uploads or "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET), "uploads are left"
             out, _ = end(start("--verify-output", "-o", f"s3://{BUCKET}/{prefix}"))
             assert "all is as the records say" in out, out
 
         # Twelve shards through the proxy; a shard of 15 MB, in parts.
         for prefix, size in (("small", 50), ("large", ROWS)):
             Images.hits.clear()
-            end(start("list.txt", "-o", f"s3://{BUCKET}/{prefix}", *kind, "--shard-size", str(size)))
+            end(start("list.txt", "-o", f"s3://{BUCKET}/{prefix}", *KIND, "--shard-size", str(size)))
             check(prefix, -(-ROWS // size))
             assert set(Images.hits.values()) == {1}, "a row was fetched twice"
         # The same again: nothing is fetched.
         Images.hits.clear()
-        end(start("list.txt", "-o", f"s3://{BUCKET}/small", *kind, "--shard-size", "50"))
+        end(start("list.txt", "-o", f"s3://{BUCKET}/small", *KIND, "--shard-size", "50"))
         assert not Images.hits
-        # A unit by four runs at once, of which two are killed.
-        arguments = ["list.txt", "-o", f"s3://{BUCKET}/unit", *kind, "--shard", "unit"]
-        runs = [start(*arguments, "--scratch", f"scratch-{number}") for number in range(4)]
-        time.sleep(0.3)
-        for run in runs[:2]:
-            run.kill()
-            run.communicate()
-        for run in runs[2:]:
-            end(run)
-        check("unit", 1)
-        assert Proxy.faults["503"] > 10 and Proxy.faults["lost"] > 3, Proxy.faults
-        _, said = end(start("list.txt", "-o", "s3://other/set", *kind), 3)
+        runs.several("list.txt", "-o", f"s3://{BUCKET}/unit", *KIND, "--shard", "unit")
+        # Those that were killed could not abort theirs.
+        check("unit", 1, leaves_uploads=True)
+        assert Faults.faults["503"] > 10 and Faults.faults["lost"] > 3, Faults.faults
+        _, said = end(start("list.txt", "-o", "s3://other/set", *KIND), 3)
         assert "there is no bucket other" in said, said
-
-        check_rows(client, lambda *arguments, status: end(start(*arguments), status), folder)
-
-        # How long the commit of a shard takes, against the server's own client with the same bytes.
-        arguments = ["list.txt", "-o", f"s3://{BUCKET}/direct", *kind, "-v", "--progress", "none"]
-        _, said = end(start(*arguments, endpoint=url(moto.address)))
-        put = float(re.search(r"put into the store in ([0-9.]+) s", said)[1])
-        local = pathlib.Path(folder, "copy.tar")
-        client.download_file(BUCKET, "direct/00000.tar", str(local))
-        begin = time.monotonic()
-        client.upload_file(str(local), BUCKET, "copy.tar")
-        copied = time.monotonic() - begin
-        print(f"{local.stat().st_size >> 20} MiB: put by fetchimg in {put:.2f} s, by boto3 in {copied:.2f} s")
-        print(f"stores: {Proxy.count} requests through the proxy, {dict(Proxy.faults)}")
+        check_rows(client, lambda *arguments, status: end(start(*arguments), status), folder, Faults)
+        print(f"S3: {Faults.count} requests through the proxy, {dict(Faults.faults)}")
 
 
-main(sys.argv[1])
+def main(program, azurite):
+    images = url(serve(Images))
+    of_s3(program, images)
+    of_azure(program, azurite, images)
+
+
+main(*sys.argv[1:])

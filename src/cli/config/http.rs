@@ -22,9 +22,7 @@ pub fn http_options(args: &Args) -> Result<http::Options, UsageError> {
     }
     let pinned = args.resolve.iter().map(|text| pinned(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(Err(error)) = args.proxy.as_deref().map(http::Options::check_proxy) {
-        return usage(format!(
-            "--proxy: {error}; write a URL such as http://127.0.0.1:3128 or socks5://127.0.0.1:1080"
-        ));
+        return usage(format!("--proxy: {error}"));
     }
     let connect_timeout = seconds("--connect-timeout", args.connect_timeout, false)?;
     Ok(http::Options {

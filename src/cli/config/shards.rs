@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{UsageError, usage};
 use crate::cli::args::{Args, OutputFormatChoice};
 use crate::naming::KeyTemplate;
+use crate::record::RunError;
 use crate::run::SetOptions;
 use crate::sink::shards::{Destination, Options, OutputFormat, SetInfo, Slice, Units};
 use crate::util::location::Location;
@@ -203,9 +204,22 @@ const PERMISSIONS: [&str; 2] = ["file-urls", "store-urls"];
 
 /// The command line with the flags before it that a set in the folder was made with, so that its further shards are like
 /// those that are there.
-pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<OsString> {
-    // What cannot be read is found again when the set is opened.
-    if let Ok(Some(set)) = location(output).map_or(Ok(None), |output| SetInfo::read(&output)) {
+///
+/// # Errors
+/// When it is in a store and cannot be read, or is not there.
+pub fn with_flags_of_set(mut command_line: Vec<OsString>, args: &Args) -> Result<Vec<OsString>, RunError> {
+    let Ok(output) = location(&args.output) else { return Ok(command_line) };
+    let fail = |source| RunError::Journal { path: output.root(), source };
+    let found = match SetInfo::read(&output) {
+        Ok(None) if output.folder().is_none() && args.output_format == OutputFormatChoice::Files => {
+            let sentence = "there is no set in it; name another place with -o";
+            return Err(fail(io::Error::new(io::ErrorKind::NotFound, sentence)));
+        }
+        Err(error) if output.folder().is_none() => return Err(fail(error)),
+        // What cannot be read of a folder is found again when the set is opened.
+        found => found.unwrap_or_default(),
+    };
+    if let Some(set) = found {
         let mut flags = vec!["--output-format".into(), set.output_format.into()];
         for (flag, value) in set.settings.into_iter().filter(|(flag, _)| !PERMISSIONS.contains(&&**flag)) {
             // A flag without a value is followed by another one.
@@ -213,7 +227,7 @@ pub fn with_flags_of_set(mut command_line: Vec<OsString>, output: &Path) -> Vec<
         }
         command_line.splice(1..1, flags);
     }
-    command_line
+    Ok(command_line)
 }
 
 #[cfg(test)]

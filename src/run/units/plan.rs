@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use serde::Serialize;
 
+use super::super::dry_run::print_plan;
 use super::super::options::{Options, ReportFormat, SetOptions};
 use super::super::output::{create, manifest, print_report};
 use super::super::shutdown::Stop;
@@ -107,7 +108,7 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
     let bad = plan.counts.bad();
     let report = plan.report(options.output.display().to_string(), ended);
     print_report(options, |mut out, format| {
-        if format == ReportFormat::Json { report.write_json(&mut out) } else { report.write_text(&mut out) }
+        if format == ReportFormat::Json { report.write_json(&mut out) } else { print_plan(options, &report, &mut out) }
     })?;
     match failure {
         Some(error) => Err(error),

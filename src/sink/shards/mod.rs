@@ -341,6 +341,12 @@ impl Shards {
         }
     }
 
+    /// Whether images are kept, and not only looked at.
+    #[must_use]
+    pub const fn keeps_images(&self) -> bool {
+        !matches!(self.output, Output::Nowhere)
+    }
+
     /// Whether the reader of standard output has gone away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -643,6 +649,19 @@ impl Shards {
             tokio::task::block_in_place(|| stream.finish()).map_err(fail)?;
         }
         Ok(())
+    }
+
+    /// Lets the commits end that wait for an object store. What the store lacks then is put there by a later run. Returns
+    /// where it waits.
+    #[must_use]
+    pub fn give_up(&self) -> Option<&Path> {
+        match (&self.options.destination, &self.output) {
+            (Destination::Store(url), Output::Set { folder, .. }) => {
+                url.give_up();
+                Some(&folder.scratch)
+            }
+            _ => None,
+        }
     }
 
     /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards

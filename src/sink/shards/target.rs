@@ -77,12 +77,10 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
         // Without its marker the shard does not exist, whenever this run is killed.
         store.remove(&marker)?;
     }
+    let began = Instant::now();
     let put_files = || {
-        let began = Instant::now();
         let put = shard.files.iter().map(|(from, name)| store.put_file(name, from));
-        let tags = put.collect::<io::Result<Vec<_>>>()?;
-        tracing::debug!(target: "fetchimg", "Shard {}: put into the store in {:.2} s", shard.name, began.elapsed().as_secs_f64());
-        Ok::<_, io::Error>(tags)
+        put.collect::<io::Result<Vec<_>>>()
     };
     put_files()?;
     let text = shard.marker.text()?;
@@ -97,19 +95,20 @@ fn commit_to_store(url: &StoreUrl, shard: &CompleteShard<'_>, replaces: bool) ->
         Ok(store.get(&marker).is_ok_and(|found| found == text))
     };
     match store.create(&marker, text.clone())? {
-        Creation::New => Ok(()),
+        Creation::New => {}
         Creation::Exists => {
             // Another run has made the same shard meanwhile, or this is our own marker, whose answer was lost. Of two
             // markers, the last one is true.
             let found = read_marker(&Location::Store(url.clone()), shard.name).ok().flatten();
-            if found.is_some_and(|other| other.has_same_files(&shard.marker)) {
-                return Ok(());
+            if !found.is_some_and(|other| other.has_same_files(&shard.marker)) {
+                until_undisturbed(put_all)?;
             }
-            until_undisturbed(put_all)
         }
         // That was said when the set was opened. The run that ends last leaves its marker, as in any other store.
-        Creation::Unsupported => until_undisturbed(put_all),
+        Creation::Unsupported => until_undisturbed(put_all)?,
     }
+    tracing::debug!(target: "fetchimg", "Shard {}: put into the store in {:.3} s", shard.name, began.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// How often a run puts its files and its marker, while others put theirs in between.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -17,8 +17,8 @@ use object_store::{
     Result,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::environment::{self, Patience};
 use super::failure::{self, Context};
@@ -34,11 +34,23 @@ const MAX_PARTS: u64 = 9_000;
 /// Parts and whole files of [`PART_BYTES`] that are in memory at the same time, over all uploads.
 const MAX_PARTS_IN_MEMORY: u32 = 4;
 
-/// Attempts at what the client library does not repeat by itself: the creation of an object, and whole uploads.
+/// Attempts at the creation of an object, which the client library does not repeat by itself.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// The time after which such an attempt is the last one.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The time in which an upload is aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Attempts at a whole upload.
+const MAX_UPLOADS: u32 = 10;
 
 /// The time before the second attempt. It doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest time before another upload.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// A prefix of a bucket, or all of it.
 #[derive(Clone, Debug)]
@@ -56,7 +68,9 @@ struct Inner {
     prefix: Arc<str>,
     context: Context,
     room: Arc<Semaphore>,
-    /// The thread of the requests; `None` only while the last clone is dropped.
+    /// Whether nobody waits for answers any more.
+    is_given_up: watch::Sender<bool>,
+    /// The threads of the requests; `None` only while the last clone is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -86,6 +100,34 @@ impl Drop for Inner {
     }
 }
 
+/// Bytes of an object that are on their way. They are given up when this is dropped.
+#[derive(Debug)]
+pub struct ComingRange {
+    receiver: mpsc::Receiver<Result<Bytes>>,
+    task: AbortHandle,
+    context: Context,
+}
+
+impl ComingRange {
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the object is another version.
+    pub fn wait(self) -> io::Result<Bytes> {
+        let got = self.receiver.recv().map_err(|_| io::Error::other("a request to the store has panicked"))?;
+        got.map_err(|error| match error {
+            Error::Precondition { .. } => io::Error::other("it was replaced while it was read"),
+            error => self.context.explain(&error),
+        })
+    }
+}
+
+impl Drop for ComingRange {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Store {
     /// A connection to a store. Nothing is sent yet.
     ///
@@ -97,7 +139,8 @@ impl Store {
         let invalid = |sentence: String| io::Error::new(io::ErrorKind::InvalidInput, sentence);
         let (hasty, context) = environment::build(url, Patience::Hasty).map_err(invalid)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            // A part of an upload is signed, which takes its digest, while another one is sent.
+            .worker_threads(2)
             .max_blocking_threads(2)
             .thread_name("store")
             .enable_all()
@@ -107,7 +150,8 @@ impl Store {
         // Not a clone, which would hold this connection.
         let url = StoreUrl { store: Arc::default(), ..url.clone() };
         let (patient, runtime) = (OnceLock::new(), Some(runtime));
-        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, runtime };
+        let is_given_up = watch::Sender::new(false);
+        let inner = Inner { url, hasty, patient, has_answered, prefix, context, room, is_given_up, runtime };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -128,25 +172,36 @@ impl Store {
     pub fn look_at(&self, name: &str) -> io::Result<(u64, Option<String>)> {
         let key = self.key(name)?;
         let found = self.ask(|store| Box::pin(async move { store.head(&key).await }));
-        found.map(|found| (found.size, found.e_tag)).map_err(|error| self.explained(&error))
+        match found.map_err(|error| self.explained(&error)) {
+            Ok(found) => Ok((found.size, found.e_tag)),
+            // The answer to HEAD has no document that says what is missing: it may be the bucket.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let read = self.begin_range(name, 0..1, None)?.wait();
+                Err(read.err().unwrap_or(error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Some of the bytes of an object, if it is still that version.
+    /// Begins to fetch some of the bytes of an object, if it is still that version.
     ///
     /// # Errors
-    /// When it cannot be read, or is another version.
-    pub fn range(&self, name: &str, range: Range<u64>, version: Option<&str>) -> io::Result<Vec<u8>> {
+    /// When the name is none of an object.
+    pub fn begin_range(&self, name: &str, range: Range<u64>, version: Option<&str>) -> io::Result<ComingRange> {
         let key = self.key(name)?;
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             if_match: version.map(str::to_owned),
             ..GetOptions::default()
         };
-        let got = self.ask(|store| Box::pin(async move { store.get_opts(&key, options).await?.bytes().await }));
-        got.map(Vec::from).map_err(|error| match error {
-            Error::Precondition { .. } => io::Error::other("it was replaced while it was read"),
-            error => self.explained(&error),
-        })
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let this = self.clone();
+        let task = self.runtime().spawn(async move {
+            let get = |store: Arc<dyn ObjectStore>| async move { store.get_opts(&key, options).await?.bytes().await };
+            // Who does not wait for it any more has given it up.
+            let _ = sender.send(this.answer(get).await);
+        });
+        Ok(ComingRange { receiver, task: task.abort_handle(), context: self.inner.context.clone() })
     }
 
     /// The names of the objects right below the prefix.
@@ -167,6 +222,7 @@ impl Store {
     pub fn create(&self, name: &str, content: Vec<u8>) -> io::Result<Creation> {
         let key = self.key(name)?;
         let payload = PutPayload::from(content);
+        let began = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut attempt = 0;
         loop {
@@ -179,7 +235,7 @@ impl Store {
             // the caller to find out.
             let is_to_be_repeated = failure::is_conflict(&error) || failure::is_lost(&error);
             match error {
-                _ if is_to_be_repeated && attempt < MAX_ATTEMPTS => {
+                _ if is_to_be_repeated && attempt < MAX_ATTEMPTS && began.elapsed() < CREATION_TIMEOUT => {
                     std::thread::sleep(wait);
                     wait *= 2;
                 }
@@ -225,10 +281,11 @@ impl Store {
             };
             match put {
                 Ok(tag) => return Ok(tag),
-                // The answer to the last request was lost, and the upload was complete when it was sent again.
-                Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_ATTEMPTS => {
-                    std::thread::sleep(wait);
-                    wait *= 2;
+                // The answer to the last request was lost, and the upload was complete when it was sent again; or another run
+                // has completed one of the same object, as each of several may do before this one.
+                Err(error) if failure::is_unknown_upload(&error) && attempt < MAX_UPLOADS => {
+                    std::thread::sleep(wait.mul_f64(0.5 + fastrand::f64()));
+                    wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Err(error) => return Err(self.explained(&error)),
             }
@@ -248,25 +305,34 @@ impl Store {
             Err(error) => return Ok(Err(error)),
         };
         let sent = self.send_parts(&mut *upload, file, (length, part_bytes), weight);
-        let (mut upload, sent) = match sent {
+        let (upload, sent) = match sent {
             Ok(Ok(())) => self.wait(async move {
                 let completed = upload.complete().await.map(|put| put.e_tag);
                 (upload, completed)
             })?,
             Ok(Err(error)) => (upload, Err(error)),
             Err(error) => {
-                self.wait(async move { upload.abort().await })?.ok();
+                self.abort(upload)?;
                 return Err(error);
             }
         };
         if sent.is_err() {
-            // What was given up would be kept, and paid for, unseen.
-            let aborted = self.wait(async move { upload.abort().await })?;
-            if let Err(error) = aborted.map_err(|error| self.explained(&error)) {
-                tracing::debug!(target: "fetchimg", "An upload that was given up may have left parts in the store: {error}");
-            }
+            self.abort(upload)?;
         }
         Ok(sent)
+    }
+
+    /// Aborts an upload. What was given up would be kept, and paid for, unseen. A store that does not answer is not waited for.
+    fn abort(&self, mut upload: Box<dyn MultipartUpload>) -> io::Result<()> {
+        let aborted =
+            self.wait_in_any_case(async move { tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await })?;
+        let error = match aborted {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.explained(&error).to_string(),
+            Err(elapsed) => elapsed.to_string(),
+        };
+        tracing::debug!(target: "fetchimg", "An upload that was given up may have left parts in the store: {error}");
+        Ok(())
     }
 
     /// Sends the parts of an upload, some of them at the same time, and waits for all.
@@ -301,12 +367,17 @@ impl Store {
                 drop(permit);
             }));
         }
-        self.wait(async move {
+        let tasks = parts.iter().map(JoinHandle::abort_handle).collect::<Vec<_>>();
+        let ended = self.wait(async move {
             for part in parts {
                 // A panic is found by its part that is missing when the upload is completed.
                 let _ = part.await;
             }
-        })?;
+        });
+        if ended.is_err() {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+        ended?;
         read?;
         Ok(lock(&failure).take().map_or(Ok(()), Err))
     }
@@ -342,21 +413,49 @@ impl Store {
     /// Sends a request, and waits for its end.
     fn ask<T: Send + 'static>(
         &self,
-        request: impl FnOnce(Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<T>>,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let this = self.clone();
+        let answer = self.wait(async move { this.answer(request).await });
+        answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?
+    }
+
+    /// Sends a request.
+    async fn answer<T, F: Future<Output = Result<T>>>(
+        &self,
+        request: impl FnOnce(Arc<dyn ObjectStore>) -> F,
     ) -> Result<T> {
         let inner = &self.inner;
         let has_answered = inner.has_answered.load(Ordering::Relaxed);
         let store = if has_answered { inner.patient() } else { &inner.hasty };
-        let answer = self.wait(request(Arc::clone(store)));
-        let answer = answer.map_err(|error| Error::Generic { store: "store", source: error.into() })?;
+        let answer = request(Arc::clone(store)).await;
         if !has_answered && (answer.is_ok() || answer.as_ref().is_err_and(failure::is_answer)) {
             inner.has_answered.store(true, Ordering::Relaxed);
         }
         answer
     }
 
-    /// Waits for a future that runs on the thread of the store.
+    /// Lets all requests end now, because the run ends: those that are waited for and all later ones fail. Uploads are still
+    /// aborted.
+    pub fn give_up(&self) {
+        self.inner.is_given_up.send_replace(true);
+    }
+
+    /// Waits for a future that runs on the threads of the store.
     fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        let mut is_given_up = self.inner.is_given_up.subscribe();
+        let ended = self.wait_in_any_case(async move {
+            tokio::select! {
+                ended = future => Some(ended),
+                // The sender lives as long as this does.
+                _ = is_given_up.wait_for(|is_given_up| *is_given_up) => None,
+            }
+        })?;
+        ended.ok_or_else(|| io::Error::other("the run has ended before the store has answered"))
+    }
+
+    /// The same, whether all else is given up or not.
+    fn wait_in_any_case<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.runtime().spawn(async move {
             // The caller waits for it.

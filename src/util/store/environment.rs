@@ -1,6 +1,8 @@
 //! Endpoints, regions and credentials of stores: from the variables that other programs read, too, and from the profiles of
 //! the AWS tools.
 
+pub(super) mod azure;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
@@ -9,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 
@@ -61,17 +62,17 @@ pub fn build(url: &StoreUrl, patience: Patience) -> Result<(Arc<dyn ObjectStore>
             Ok((Arc::new(builder.build().map_err(shortened)?), context))
         }
         Scheme::Gs => {
-            let (builder, context) = gs(url, patience, &variables)?;
+            let (builder, context) = google(url, patience, &variables)?;
             Ok((Arc::new(builder.build().map_err(shortened)?), context))
         }
         Scheme::Az => {
-            let (builder, context) = az(url, patience, &variables)?;
+            let (builder, context) = azure::builder(url, patience, &variables)?;
             Ok((Arc::new(builder.build().map_err(shortened)?), context))
         }
     }
 }
 
-pub(super) fn gs(
+pub(super) fn google(
     url: &StoreUrl,
     patience: Patience,
     variables: &Variables,
@@ -82,28 +83,26 @@ pub(super) fn gs(
             builder = builder.with_config(key, value);
         }
     }
-    let client = client_options(patience)?;
+    let endpoint = variables.get("GOOGLE_BASE_URL");
+    let mut client = client_options(patience)?;
+    if let Some(endpoint) = endpoint {
+        client = client.with_allow_http(is_plain_http(endpoint)?);
+    }
     let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
-    Ok((builder.with_bucket_name(url.bucket()), context(url, "storage.googleapis.com")))
+    let host = endpoint.map_or("storage.googleapis.com", |endpoint| host_of(endpoint));
+    Ok((builder.with_bucket_name(url.bucket()), context(url, host)))
 }
 
-pub(super) fn az(
-    url: &StoreUrl,
-    patience: Patience,
-    variables: &Variables,
-) -> Result<(MicrosoftAzureBuilder, Context), String> {
-    let mut builder = MicrosoftAzureBuilder::new();
-    for (name, value) in variables {
-        if let Some(key) = key_of(name, "AZURE_") {
-            builder = builder.with_config(key, value);
-        }
+/// Whether an endpoint is asked without TLS.
+///
+/// # Errors
+/// A sentence, if it is no URL of HTTP.
+fn is_plain_http(endpoint: &str) -> Result<bool, String> {
+    if endpoint.starts_with("http://") {
+        return Ok(true);
     }
-    let mut client = client_options(patience)?;
-    let endpoint = variables.get("AZURE_STORAGE_ENDPOINT").or_else(|| variables.get("AZURE_ENDPOINT"));
-    client = client.with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
-    let builder = builder.with_client_options(client).with_retry(retry(patience, variables)?);
-    let host = endpoint.map_or("blob.core.windows.net", |endpoint| host_of(endpoint));
-    Ok((builder.with_container_name(url.bucket()), context(url, host)))
+    let sentence = || format!("the endpoint {} begins neither with https:// nor with http://", host_of(endpoint));
+    endpoint.starts_with("https://").then_some(false).ok_or_else(sentence)
 }
 
 fn key_of<K: std::str::FromStr>(name: &str, prefix: &str) -> Option<K> {
@@ -176,10 +175,7 @@ pub(super) fn s3(
     let endpoint = of_variables.or_else(of_profile);
     let mut client = client_options(patience)?;
     if let Some(endpoint) = endpoint {
-        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
-            return Err(format!("the endpoint {} begins neither with https:// nor with http://", host_of(endpoint)));
-        }
-        client = client.with_allow_http(endpoint.starts_with("http://"));
+        client = client.with_allow_http(is_plain_http(endpoint)?);
         builder = builder.with_endpoint(endpoint);
     }
     if let Some(file) = get("AWS_CA_BUNDLE") {

@@ -98,9 +98,10 @@ pub fn is_unsupported(error: &Error) -> bool {
     status == Some(501) || code == "NotImplemented" || (code == "InvalidArgument" && status == Some(400))
 }
 
-/// Whether the store does not know the upload, because it is complete or was aborted.
+/// Whether the store does not know the upload, because it is complete or was aborted, or does not know its parts: Azure forgets
+/// those of all uploads of an object when one of them is completed.
 pub fn is_unknown_upload(error: &Error) -> bool {
-    Parts::of(error).code == "NoSuchUpload"
+    matches!(&*Parts::of(error).code, "NoSuchUpload" | "InvalidBlockList")
 }
 
 impl Context {
@@ -171,6 +172,11 @@ impl Context {
                 Some((HttpErrorKind::Timeout, _)) => {
                     return (TimedOut, format!("{endpoint} does not answer in time"));
                 }
+                // Of the TLS library, for what is no TLS.
+                Some((HttpErrorKind::Connect, cause)) if cause.contains("invalidcontenttype") => {
+                    let sentence = "it does not speak TLS; is it an endpoint that begins with http://?";
+                    return (NotConnected, format!("no connection to {endpoint}: {sentence}"));
+                }
                 Some((HttpErrorKind::Connect, cause)) => {
                     return (NotConnected, format!("no connection to {endpoint}: {cause}"));
                 }
@@ -192,8 +198,11 @@ impl Context {
                 "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
                  AWS_SKIP_SIGNATURE=true for what everybody may read"
             }
-            Scheme::Gs => "there are no credentials: set GOOGLE_APPLICATION_CREDENTIALS",
-            Scheme::Az => "there are no credentials: set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+            Scheme::Gs => "there are no credentials: set GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_BEARER_TOKEN",
+            Scheme::Az => {
+                "there are no credentials: set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or \
+                 AZURE_STORAGE_CONNECTION_STRING"
+            }
         }
         .to_owned()
     }
@@ -209,7 +218,8 @@ impl Context {
     pub fn no_store(&self, answer: &str) -> String {
         let variable = match self.scheme {
             Scheme::S3 => "; see AWS_ENDPOINT_URL",
-            Scheme::Gs | Scheme::Az => "",
+            Scheme::Gs => "; see GOOGLE_BASE_URL",
+            Scheme::Az => "; see AZURE_STORAGE_ENDPOINT",
         };
         format!("{} does not answer as an object store does, but with {answer}{variable}", self.endpoint)
     }

@@ -188,6 +188,13 @@ impl StoreUrl {
         Ok(names)
     }
 
+    /// Lets all requests to the store end now, and all later ones fail.
+    pub fn give_up(&self) {
+        if let Some(store) = self.store.get() {
+            store.give_up();
+        }
+    }
+
     /// The store. It is asked nothing yet.
     ///
     /// # Errors

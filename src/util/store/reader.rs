@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::Store;
+use super::client::{ComingRange, Store};
 use crate::util::lock;
 
 /// What one request fetches, in bytes.
@@ -42,6 +43,8 @@ struct Blocks {
     /// The block behind those that were fetched last, and their number.
     next: u64,
     ahead: u64,
+    /// Those from there on, if they are on their way: while what was read before is used.
+    coming: Option<ComingRange>,
 }
 
 impl Store {
@@ -72,6 +75,15 @@ impl ObjectReader {
 }
 
 impl OpenObject {
+    /// The bytes of so many blocks, as far as the object has them.
+    fn range(&self, number: u64, count: u64) -> Range<u64> {
+        number * BLOCK_BYTES..self.length.min((number + count) * BLOCK_BYTES)
+    }
+
+    fn begin(&self, range: Range<u64>) -> io::Result<ComingRange> {
+        self.store.begin_range(&self.name, range, self.version.as_deref())
+    }
+
     fn block(&self, number: u64) -> io::Result<Bytes> {
         let mut blocks = lock(&self.blocks);
         if let Some(place) = blocks.kept.iter().position(|(known, _)| *known == number) {
@@ -81,12 +93,20 @@ impl OpenObject {
         }
         let is_next = number == blocks.next && number > 0;
         blocks.ahead = if is_next { (2 * blocks.ahead).min(MAX_BLOCKS_AHEAD) } else { 1 };
-        blocks.next = number + blocks.ahead;
-        let range = number * BLOCK_BYTES..self.length.min(blocks.next * BLOCK_BYTES);
+        let coming = blocks.coming.take().filter(|_| is_next);
+        let range = self.range(number, blocks.ahead);
         let expected = range.end - range.start;
-        let bytes = Bytes::from(self.store.range(&self.name, range, self.version.as_deref())?);
+        let bytes = match coming {
+            Some(coming) => coming.wait()?,
+            None => self.begin(range)?.wait()?,
+        };
         if bytes.len() as u64 != expected {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the store gave less of it than it is long"));
+        }
+        blocks.next = number + blocks.ahead;
+        let following = self.range(blocks.next, MAX_BLOCKS_AHEAD);
+        if blocks.ahead == MAX_BLOCKS_AHEAD && !following.is_empty() {
+            blocks.coming = Some(self.begin(following)?);
         }
         let block_bytes = usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX);
         let mut pieces = Vec::new();
@@ -94,7 +114,9 @@ impl OpenObject {
         while !rest.is_empty() {
             pieces.push(rest.split_to(rest.len().min(block_bytes)));
         }
-        blocks.kept.truncate(MAX_BLOCKS - pieces.len());
+        // What is read from its beginning to its end is read once.
+        let is_passing = blocks.ahead == MAX_BLOCKS_AHEAD;
+        blocks.kept.truncate(if is_passing { pieces.len() } else { MAX_BLOCKS - pieces.len() });
         let first = pieces.first().cloned().unwrap_or_default();
         for (piece, number) in pieces.into_iter().zip(number..).collect::<Vec<_>>().into_iter().rev() {
             blocks.kept.push_front((number, piece));

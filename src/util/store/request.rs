@@ -301,12 +301,12 @@ impl Access {
                 (place, Source::of_s3(builder)?, context)
             }
             Scheme::Gs => {
-                let (builder, context) = environment::gs(&url, Patience::Hasty, &variables)?;
+                let (builder, context) = environment::google(&url, Patience::Hasty, &variables)?;
                 let place = Place::of_gs(&builder)?;
                 (place, Source::of_gs(builder)?, context)
             }
             Scheme::Az => {
-                let (builder, context) = environment::az(&url, Patience::Hasty, &variables)?;
+                let (builder, context) = environment::azure::builder(&url, Patience::Hasty, &variables)?;
                 if account_of(&builder).is_empty() {
                     return Err(context.no_credentials());
                 }
