@@ -106,3 +106,80 @@ fn a_list_that_became_shorter_costs_its_last_shard_alone() {
     let run = go(&dir, &other, &[]);
     assert_eq!((run.status, server.hits_in_all()), (Some(0), hits + 1), "{run}");
 }
+
+#[test]
+fn a_set_that_a_killed_run_has_begun_to_make_anew_goes_on() {
+    let server = Server::start();
+    let target =
+        |n: usize| if n == 4 { "/slow/1500/300/4.png".to_owned() } else { format!("/png/{}/{n}.png", 300 + n) };
+    let list = (0..10).map(|n| server.url(&target(n))).collect::<Vec<_>>();
+    for options in [&["--resize", "16"][..], &[]] {
+        let dir = TestDir::new();
+        let flags = [&["--shard-size", "2", "--sequential"], options].concat();
+        let start = |list: &[String], more: &[&str]| {
+            fetchimg().lines(list).args(&SET[..4]).args(&flags).args(more).in_dir(&dir).start()
+        };
+        let first = fetchimg().lines(&list).args(&SET[..4]).args(["--shard-size", "2"]).in_dir(&dir).run();
+        assert_eq!(first.status, Some(0), "{first}");
+        // The list has a shard less now.
+        let list = &list[..8];
+        let marker = || fs::read(dir.join("set/00001_stats.json"));
+        let before = marker().unwrap();
+        let mut running = start(list, &["--overwrite"]);
+        wait_until("the second shard", || marker().is_ok_and(|now| now.ends_with(b"}\n") && now != before));
+        running.child.kill().unwrap();
+        running.wait();
+        let verify = || fetchimg().args(["--verify-output", "-o", "set"]).in_dir(&dir).run();
+        let verdict = verify();
+        for shard in ["00002", "00003", "00004"] {
+            let line = format!("{shard}: it is of the set as it was before --overwrite, which has not come to its end");
+            assert!(verdict.status == Some(1) && verdict.stdout.contains(&line), "{line}\n{verdict}");
+        }
+        assert!(!verdict.stdout.contains("00001: "), "{verdict}");
+        let hits = server.hits_in_all();
+        let dry = start(list, &["--dry-run"]).wait();
+        assert_eq!((dry.status, server.hits_in_all()), (Some(0), hits), "{dry}");
+        assert!(dry.stdout.contains("to fetch          4, from 1 host"), "{dry}");
+        let run = start(list, &[]).wait();
+        assert_eq!((run.status, server.hits_in_all()), (Some(0), hits + 4), "{run}");
+        let (shards, verdict) = (run.files().iter().filter(|file| file.ends_with(".tar")).count(), verify());
+        assert_eq!((shards, verdict.status), (4, Some(0)), "{run}\n{verdict}");
+        // It has come to its end.
+        assert_eq!(start(list, &[]).wait().status, Some(0));
+        assert_eq!(server.hits_in_all(), hits + 4);
+    }
+}
+
+#[test]
+fn shards_behind_the_end_of_the_list_are_named() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let list = (0..20).map(|n| server.url(&format!("/png/{}/{n}.png", 300 + n))).collect::<Vec<_>>();
+    let go = |list: &[String], flags: &[&str]| fetchimg().lines(list).args(&SET[..4]).args(flags).in_dir(&dir).run();
+    let verify = || fetchimg().args(["--verify-output", "-o", "set"]).in_dir(&dir).run();
+    go(&list, &["--shard-size", "2"]);
+    for (slice, which, left) in [("0/2", "00002 to 00009", 8), ("1/2", "00003 to 00009", 7)] {
+        let run = go(&list, &["--shard-size", "10", "--overwrite", "--slice", slice]);
+        assert_eq!(run.status, Some(0), "{run}");
+        assert!(run.stderr.contains(&format!("{left} shards behind the end of the list: {which}. ")), "{run}");
+        assert!(run.stdout.contains(&format!("left over         {left} shards behind the end of the list\n")), "{run}");
+    }
+    let verdict = verify();
+    assert_eq!(verdict.status, Some(1), "{verdict}");
+    for shard in 2..10 {
+        let line = format!(
+            "0000{shard}: it was made with other options than .fetchimg.set.json says; remove 0000{shard}_stats.json, \
+             0000{shard}.tar and 0000{shard}.parquet, and the same command makes it anew if the list has rows for it\n"
+        );
+        assert!(verdict.stdout.contains(&line), "{line}{verdict}");
+        for end in ["_stats.json", ".tar", ".parquet"] {
+            fs::remove_file(dir.join(format!("set/0000{shard}{end}"))).unwrap();
+        }
+    }
+    assert_eq!(verify().status, Some(0));
+    // A list that became shorter, without --overwrite.
+    let run = go(&list[..10], &["--shard-size", "10"]);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.stderr.contains("1 shard behind the end of the list: 00001. "), "{run}");
+    let run = go(&list, &["--shard-size", "10"]);
+    assert!(run.status == Some(0) && !run.stderr.contains("behind the end"), "{run}");
+}

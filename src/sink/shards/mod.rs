@@ -45,13 +45,13 @@ use self::commit::{Committed, Committer};
 use self::marker::Marker;
 use self::sample::Sample;
 use self::scratch::Scratch;
-use self::set::SetFolder;
+use self::set::{Access, SetFolder};
 use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
 use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
-use crate::util::human::Count;
+use crate::util::human::{Count, counted};
 use crate::util::location::Location;
 use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
@@ -146,7 +146,8 @@ impl Options {
     /// What the set in the folder will say of itself.
     #[must_use]
     pub fn info(&self) -> SetInfo {
-        SetInfo { output_format: self.format.names().0.to_owned(), settings: self.settings.clone() }
+        let (output_format, settings) = (self.format.names().0.to_owned(), self.settings.clone());
+        SetInfo { output_format, settings, anew_since_ms: None }
     }
 
     /// The boot in which unfinished shards are gone on with.
@@ -261,18 +262,24 @@ impl Shards {
         let boot = options.boot();
         let failure = Arc::<Mutex<Option<RunError>>>::default();
         let mut temporary = None;
+        let access = Access {
+            replaces: options.replaces,
+            is_shared: options.units.is_shared(),
+            is_retry: options.units.retries.is_some(),
+        };
         let (output, parts) = match &options.destination {
             Destination::Folder(root) => {
-                let folder = SetFolder::open(root, &options.info(), options.replaces, options.units.is_shared())?;
+                let folder = SetFolder::open(root, options.info(), access)?;
                 let target = ShardFolder::new(root.clone(), folder.scratch.clone(), options.fsync);
-                let committer = Committer::new(Target::Folder(target), &options);
+                let committer =
+                    Committer::new(Target::Folder(target), &options, access.replaces || folder.makes_anew());
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
             Destination::Store(url) => {
-                let flags = (options.replaces, options.units.is_shared());
-                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
-                let committer = Committer::new(Target::Store(url.clone()), &options);
+                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), options.info(), access)?;
+                let replaces = access.replaces || folder.makes_anew();
+                let committer = Committer::new(Target::Store(url.clone()), &options, replaces);
                 temporary = Some(tempfile::tempdir().map_err(RunError::System)?);
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
@@ -368,7 +375,8 @@ impl Shards {
         if !self.options.replaces {
             let marker = committer.target().marker(&name).await;
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
-            if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
+            let marker = marker.map_err(|source| RunError::Output { path, source })?;
+            if let Some(marker) = marker.filter(|marker| !folder.replaces(marker)) {
                 if marker.fetchimg.settings != self.settings {
                     return Err(self.other_shard(&name, made_with_other_options(&name)));
                 }
@@ -642,7 +650,7 @@ impl Shards {
         }
         self.flush()?;
         if list_has_ended {
-            self.remove_superseded()?;
+            self.end_list()?;
         }
         if let Output::Stream(stream) = &self.output {
             let fail = |source| RunError::Output { path: "standard output".into(), source };
@@ -664,23 +672,37 @@ impl Shards {
         }
     }
 
-    /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards
-    /// were smaller. Shards with names of other kinds stay, and so do all of them if this run makes a share.
-    fn remove_superseded(&self) -> Result<(), RunError> {
+    /// Ends with a list that was read to its end. Shards of earlier runs may be behind its last one: it was longer, or its
+    /// shards were smaller. They are removed if all shards are made anew; otherwise, and by a run that makes a share, they are
+    /// named. Shards with names of other kinds stay.
+    fn end_list(&self) -> Result<(), RunError> {
         let Output::Set { folder, .. } = &self.output else { return Ok(()) };
-        if !self.options.replaces || self.options.units.is_shared() {
+        let (units, entered) = (&self.options.units, self.entered.load(Ordering::Relaxed));
+        if units.name.is_some() || units.retries.is_some() || (entered == 0 && units.slice.is_none()) {
             return Ok(());
         }
         let fail = |source| RunError::Output { path: self.root(), source };
-        let end = self.entered.load(Ordering::Relaxed);
-        for name in shard_names(&folder.root.names().map_err(fail)?) {
-            if name.parse::<u64>().is_ok_and(|number| number >= end) {
+        let mut behind = shard_names(&folder.root.names().map_err(fail)?);
+        behind.retain(|name| Units::list_number(name).is_some_and(|number| number >= units.end(entered)));
+        if folder.makes_anew() && !units.is_shared() {
+            for name in behind {
                 // The marker first: without it, the other files are no shard.
                 for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
                     folder.root.remove(&format!("{name}{suffix}")).map_err(fail)?;
                 }
             }
+            return folder.note_end();
         }
+        let Some((first, last)) = behind.first().zip(behind.last()) else { return Ok(()) };
+        lock(&self.totals).behind = behind.len() as u64;
+        let which = if first == last { first.clone() } else { format!("{first} to {last}") };
+        tracing::warn!(
+            target: "fetchimg",
+            "{} behind the end of the list: {which}. Readers take all shards of {} for the set; remove the files of those that \
+             are left from a longer list or from smaller shards",
+            counted(behind.len() as u64, "shard"),
+            self.root().display()
+        );
         Ok(())
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use super::marker::Marker;
 use super::scratch::Scratch;
+use super::set::SetInfo;
 use super::target::{read_marker, shard_names};
 use super::unit::{Conditions, KeyRules, MORE_ROWS, Unit, UnitError, UnitLookup};
 use super::{
@@ -27,6 +29,8 @@ pub struct Preview<'a> {
     present: Option<PresentShard>,
     /// What a killed run has left of the shard that is entered.
     unfinished: Option<Unit>,
+    /// What the set says of itself.
+    noted: Option<SetInfo>,
 }
 
 impl<'a> Preview<'a> {
@@ -38,9 +42,10 @@ impl<'a> Preview<'a> {
         let info = options.info();
         let settings = info.digest();
         let (mut found, mut scratch, mut scratch_digest) = (None, PathBuf::new(), String::new());
+        let mut noted = None;
         if let Some(root) = options.destination.location() {
             root.folder().map_or(Ok(()), set::refuse_file)?;
-            set::check(&root, &info, options.replaces)?;
+            noted = set::check(&root, &info, options.replaces)?.filter(|_| options.units.retries.is_none());
             let shards = match root.names() {
                 Ok(names) => shard_names(&names),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -57,7 +62,8 @@ impl<'a> Preview<'a> {
             }
         }
         let (present, unfinished, boot) = (None, None, options.boot());
-        Ok(Self { options, found, scratch, settings, scratch_settings: scratch_digest, boot, present, unfinished })
+        let scratch_settings = scratch_digest;
+        Ok(Self { options, found, scratch, settings, scratch_settings, boot, present, unfinished, noted })
     }
 
     /// Begins with the rows of a shard, after all rows of the one before it. Returns whether the shard is there.
@@ -70,7 +76,9 @@ impl<'a> Preview<'a> {
         let fail = |sentence| other_shard(&root.root(), self.options.format, (name, sentence));
         let marker = if shards.contains(name) { read_marker(root, name) } else { Ok(None) };
         let path = || root.path(&format!("{name}{MARKER_SUFFIX}"));
-        if let Some(marker) = marker.map_err(|source| RunError::Output { path: path(), source })? {
+        let marker = marker.map_err(|source| RunError::Output { path: path(), source })?;
+        let is_outdated = |marker: &Marker| self.noted.as_ref().is_some_and(|noted| noted.is_outdated(marker));
+        if let Some(marker) = marker.filter(|marker| !is_outdated(marker)) {
             if marker.fetchimg.settings != self.settings {
                 return Err(fail(made_with_other_options(name)));
             }
