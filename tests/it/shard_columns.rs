@@ -113,3 +113,41 @@ fn lists_in_parquet_share_a_type_that_holds_the_values_of_all() {
         assert_eq!((run.status, values(&dir, "00000", "id")), (Some(0), expected.to_vec()), "{run}");
     }
 }
+
+#[test]
+fn a_column_that_no_row_has_is_named_with_the_flag_that_asks_for_it() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let url = server.url("/png/100/1.png");
+    dir.write("list.jsonl", json!({"url": url, "caption": "one", "k": "a"}).to_string());
+    dir.write("list.csv", format!("url,caption,k\n{url},one,a\n"));
+    dir.write("list.txt", &url);
+    let go = |list: &str, flags: &[&str]| {
+        let folder = ["-o", "set", "--output-format", "webdataset", "--overwrite"];
+        fetchimg().arg(list).args(folder).args(flags).in_dir(&dir).run()
+    };
+    for (flags, sentence) in [
+        (
+            ["--caption-column", "capt"],
+            "No object of list.jsonl has a capt, which --caption-column asks for, so no image has",
+        ),
+        (
+            ["--key", "{col.kk}{row}"],
+            "No object of list.jsonl has a kk, which --key asks for, so no key has a part of it",
+        ),
+    ] {
+        let run = go("list.jsonl", &flags);
+        assert!(run.status == Some(0) && run.stderr.contains(sentence), "{sentence}\n{run}");
+        let column = if flags[0] == "--key" { "kk" } else { "capt" };
+        for list in ["list.csv", "list.txt"] {
+            let refused = go(list, &flags);
+            let sentence = format!("{list} has no column {column}, which {} asks for", flags[0]);
+            assert!(refused.status == Some(3) && refused.stderr.contains(&sentence), "{sentence}\n{refused}");
+        }
+    }
+    let right = go("list.jsonl", &["--caption-column", "caption", "--key", "{col.k}{row}"]);
+    assert!(right.status == Some(0) && !right.stderr.contains("asks for"), "{right}");
+    let broken = [format!("url,caption\n{url},caf").into_bytes(), b"\xe9\n".to_vec()].concat();
+    dir.write("list.csv", broken);
+    let run = go("list.csv", &["--caption-column", "caption"]);
+    assert_eq!((run.status, values(&dir, "00000", "caption")), (Some(0), vec!["caf\u{fffd}".into()]), "{run}");
+}
