@@ -150,6 +150,12 @@ impl Options {
         SetInfo { output_format, settings, anew_since_ms: None }
     }
 
+    /// How the run works at the set.
+    const fn access(&self) -> Access {
+        let units = &self.units;
+        Access { replaces: self.replaces, is_shared: units.is_shared(), is_retry: units.retries.is_some() }
+    }
+
     /// The boot in which unfinished shards are gone on with.
     fn boot(&self) -> String {
         if self.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() }
@@ -262,11 +268,7 @@ impl Shards {
         let boot = options.boot();
         let failure = Arc::<Mutex<Option<RunError>>>::default();
         let mut temporary = None;
-        let access = Access {
-            replaces: options.replaces,
-            is_shared: options.units.is_shared(),
-            is_retry: options.units.retries.is_some(),
-        };
+        let access = options.access();
         let (output, parts) = match &options.destination {
             Destination::Folder(root) => {
                 let folder = SetFolder::open(root, options.info(), access)?;

@@ -45,7 +45,7 @@ impl<'a> Preview<'a> {
         let mut noted = None;
         if let Some(root) = options.destination.location() {
             root.folder().map_or(Ok(()), set::refuse_file)?;
-            noted = set::check(&root, &info, options.replaces)?.filter(|_| options.units.retries.is_none());
+            noted = set::check(&root, &info, options.access())?.filter(|_| options.units.retries.is_none());
             let shards = match root.names() {
                 Ok(names) => shard_names(&names),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -87,17 +87,18 @@ impl SetInfo {
         Ok(text)
     }
 
-    /// The first option that is another one in `other`.
-    fn difference(&self, other: &Self) -> Option<String> {
+    /// The first option that is another one in `other`, and what it is here.
+    fn difference<'a>(&'a self, other: &'a Self) -> Option<(&'a str, String)> {
         let value =
             |info: &Self, flag: &str| info.settings.iter().find(|(name, _)| name == flag).map(|(_, v)| v.clone());
         let mut flags = self.settings.iter().chain(&other.settings).map(|(flag, _)| flag.as_str());
         let flag = flags.find(|flag| value(self, flag) != value(other, flag))?;
-        Some(match value(self, flag) {
+        let here = match value(self, flag) {
             Some(value) if value == "true" => format!("with --{flag}"),
             Some(value) => format!("with --{flag} {value}"),
             None => format!("without --{flag}"),
-        })
+        };
+        Some((flag, here))
     }
 }
 
@@ -212,7 +213,7 @@ impl SetFolder {
     /// Compares what the set is to be with what the folder or the store says of it.
     fn begin(mut self) -> Result<Self, RunError> {
         let Access { replaces, is_shared, is_retry } = self.access;
-        let found = check(&self.root, &self.info, replaces)?;
+        let found = check(&self.root, &self.info, self.access)?;
         self.says_otherwise = found.is_some();
         self.info.anew_since_ms = if replaces && !is_shared && !is_retry {
             // The shares of a list do not know when the last of them has come to its end.
@@ -283,11 +284,11 @@ impl SetFolder {
         let mut unnoted = lock(&self.unnoted);
         let Some(info) = &*unnoted else { return Ok(()) };
         // Another run, of another share, may have noted something since.
-        let found = check(&self.root, info, self.access.replaces)?;
+        let found = check(&self.root, info, self.access)?;
         if found.as_ref() != Some(info) {
             self.write(info, found.is_none())?;
             // Of two runs that begin at the same time, one may have noted something else.
-            check(&self.root, info, self.access.replaces)?;
+            check(&self.root, info, self.access)?;
         }
         *unnoted = None;
         Ok(())
@@ -332,7 +333,7 @@ pub fn refuse_file(root: &Path) -> Result<(), RunError> {
 ///
 /// # Errors
 /// When it cannot be read, or a run with these options must not write into it.
-pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<SetInfo>, RunError> {
+pub fn check(root: &Location, info: &SetInfo, access: Access) -> Result<Option<SetInfo>, RunError> {
     let place = root.root();
     let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
     if root.folder().is_some_and(|root| journals(root).iter().any(has_journal)) {
@@ -343,17 +344,19 @@ pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<S
     let Some(found) = found else { return Ok(None) };
     if found.output_format != info.output_format {
         let format = escaped(&found.output_format).into_owned();
-        let sentence = format!(
-            "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
-        );
-        return Err(refused(&place, sentence));
+        let what = format!("it holds shards of --output-format {format}, and a folder holds one kind");
+        let remedy = if access.is_retry { "leave --output-format out" } else { "choose another folder with -o" };
+        return Err(refused(&place, format!("{what}; {remedy}")));
     }
-    if !found.has_options_of(info) && !replaces {
-        let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
-        let sentence = format!(
-            "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
-        );
-        return Err(refused(&place, sentence));
+    if !found.has_options_of(info) && !access.replaces {
+        let (flag, what) = found.difference(info).unwrap_or(("", "with other options".to_owned()));
+        let is_given = info.settings.iter().any(|(name, _)| name == flag);
+        let remedy = match access.is_retry {
+            true if is_given => format!("leave --{flag} out, because the options are those of the set"),
+            true => format!("--{flag} is to be given again"),
+            false => "say the same, choose another folder with -o, or make them anew with --overwrite".to_owned(),
+        };
+        return Err(refused(&place, format!("its shards were made {what}; {remedy}")));
     }
     Ok(Some(found))
 }
