@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Compares the commit of a shard to an S3 server with copying the same files with that server's own client, side by side in one run.
+"""Compares the commit of a shard to an S3 server with copying the same files with that server's own client, in one run.
 
     benches/stores.py PROGRAM [ROUNDS [MIB...]]        # 7 rounds of 15 and of 256 MiB
 
-The server is moto, on loopback. The images are files of this machine (`--file-urls`), so what is timed is the commit alone: the
-tar file, the table and the marker. boto3 copies the same three files, one after the other, with `upload_file` and its default
-settings. It sends checksums, which fetchimg does with AWS_CHECKSUM_ALGORITHM=sha256. Both have asked the server something before. Which of the two begins changes from round to round. The ratio is that of
-each round; the median and the range of it are printed. The processor time is that of the client in the same span: of boto3, that
-of this process; fetchimg's is that of the whole run, less that of a run to a folder.
+The server is moto, on loopback. The images are files of this machine (`--file-urls`), so what is timed is the commit alone:
+the tar file, the table and the marker. boto3 copies the same three files, one after the other, with `upload_file` and its
+default settings. It sends checksums, which fetchimg does with AWS_CHECKSUM_ALGORITHM=sha256. Both have asked the server
+something before. Which of the two begins changes from round to round. The ratio is that of each round; the median and the
+range of it are printed. The processor time is that of the client in the same span: of boto3, that of this process;
+fetchimg's is that of the whole run, less that of a run to a folder.
 
     benches/stores.py PROGRAM verify [ROUNDS [MIB...]]
 
-Times `--verify-output` of such a set, in the server and in a folder, and a second program beside it, if `FETCHIMG_OTHER` names
-one.
+Times `--verify-output` of such a set, in the server and in a folder, and a second program beside it, if `FETCHIMG_OTHER`
+names one.
 
     benches/stores.py PROGRAM memory [SHARDS]
 
@@ -44,7 +45,7 @@ KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_n
 
 
 def picture(number, kib):
-    """A PNG of so many KiB that cannot be compressed, another one for each number."""
+    """A PNG of `kib` KiB that cannot be compressed, another one for each number."""
     width, lines = 96, kib * 1024 // 289
     seed = hashlib.shake_256(b"%d" % number).digest(288 * lines)
     rows = b"".join(b"\0" + seed[288 * n : 288 * (n + 1)] for n in range(lines))

@@ -67,7 +67,8 @@ impl Client {
         Ok(response)
     }
 
-    /// The client that trusts these certificates alone, as the AWS tools do. Certificates for stores are not for other servers.
+    /// The client that trusts these certificates alone, as the AWS tools do. Certificates for stores are not for other
+    /// servers.
     fn trusting_bundle(&self, file: &Path) -> Result<&Self, &str> {
         let make = || {
             let trust = Trust::only(file, "AWS_CA_BUNDLE").map_err(|error| error.to_string())?;

@@ -9,8 +9,8 @@
 //! | `reader` | an object as a file, of which only what is read is fetched |
 //! | `request` | what is asked for an object, for a client that is not the one here |
 //!
-//! All calls but those of `request` block, and the requests run on a thread of their own: sets are committed on threads for blocking work, lists
-//! are read on a thread of their own, and a check of a set has no runtime at all.
+//! All calls but those of `request` block, and the requests run on threads of their own: sets are committed on threads for
+//! blocking work, lists are read on a thread of their own, and a check of a set has no runtime at all.
 
 #[cfg(feature = "object-store")]
 mod client;
