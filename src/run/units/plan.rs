@@ -152,11 +152,10 @@ impl Plan<'_> {
         };
         let is_new = !self.dedupes || self.urls.insert(self.hasher.hash_one(without_fragment(&job.url)));
         if let Some(earlier) = earlier {
-            match earlier.outcome {
-                Outcome::Saved(_) => {
-                    *self.counts.skipped_by_reason.entry(Reason::AlreadySaved.name()).or_default() += 1
-                }
-                other => self.counts.add_settled(&other),
+            if matches!(earlier.outcome, Outcome::Saved(_)) {
+                *self.counts.skipped_by_reason.entry(Reason::AlreadySaved.name()).or_default() += 1;
+            } else {
+                self.counts.add_settled(&earlier.outcome);
             }
             return Ok(None);
         }
