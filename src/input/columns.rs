@@ -1,5 +1,6 @@
 //! The columns of a list: which hold the URL and the checksum, and how the others are called.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use url::Url;
@@ -56,6 +57,42 @@ impl ListColumns {
         Ok(Self { names, url, checksum })
     }
 
+    /// The same columns, each with a name of its own: of several with one name, the first keeps it, and the later ones get
+    /// numbers, as in `label_2`. Otherwise names and tables would have one of their values, and lose the others. `warns`: the
+    /// user is told.
+    pub fn numbered(mut self, context: &ListContext, warns: bool) -> Self {
+        let mut taken = self.names.iter().cloned().collect::<HashSet<_>>();
+        let mut seen = HashMap::<Arc<str>, u64>::new();
+        let mut new = Vec::new();
+        for column in 0..self.names.len() {
+            if column == self.url || Some(column) == self.checksum {
+                continue;
+            }
+            let name = Arc::clone(&self.names[column]);
+            let Some(last) = seen.get_mut(&name) else {
+                seen.insert(name, 1);
+                continue;
+            };
+            let other = loop {
+                *last += 1;
+                let other = Arc::<str>::from(format!("{name}_{last}"));
+                if taken.insert(Arc::clone(&other)) {
+                    break other;
+                }
+            };
+            new.push(Arc::clone(&other));
+            self.names[column] = other;
+        }
+        if warns && !new.is_empty() {
+            let (list, new) = (escaped(context.name), shown_names(&new));
+            tracing::warn!(
+                target: "fetchimg",
+                "{list} has several columns with one name; the first keeps it, and the others are recorded as {new}"
+            );
+        }
+        self
+    }
+
     /// Fails if a column that the command line names is missing: every name would have `none` instead of its value, and no
     /// image would have a caption.
     pub fn require_template_columns(&self, context: &ListContext) -> Result<(), ReadError> {
@@ -109,14 +146,18 @@ const MAX_SHOWN_NAME_CHARS: usize = 60;
 
 /// The names of the columns, as a clause of a message.
 fn join_names(names: &[Arc<str>]) -> String {
+    if names.is_empty() { "it has none at all".to_owned() } else { format!("it has {}", shown_names(names)) }
+}
+
+/// The first of these names, and how many more there are.
+fn shown_names(names: &[Arc<str>]) -> String {
     let shown = |name: &Arc<str>| match &**name {
         "" => "one without a name".to_owned(),
         name => escaped(&redacted_text(name).chars().take(MAX_SHOWN_NAME_CHARS).collect::<String>()).into_owned(),
     };
     let shown = names.iter().take(MAX_SHOWN_NAMES).map(shown).collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => "it has none at all".to_owned(),
-        all if all > MAX_SHOWN_NAMES => format!("it has {shown} and {} more", all - MAX_SHOWN_NAMES),
-        _ => format!("it has {shown}"),
+    match names.len().checked_sub(MAX_SHOWN_NAMES) {
+        Some(more @ 1..) => format!("{shown} and {more} more"),
+        _ => shown,
     }
 }

@@ -30,7 +30,7 @@ impl<'a> JsonlParser<'a> {
             names: KeyInterner::default(),
             some_lack_checksum: false,
             some_have_checksum: false,
-            has_warned_of_encoding: false,
+            has_warned: HasWarned::default(),
             missing: context.options.named_columns.iter().collect(),
         };
         Self { lines: LineSplitter::new(MAX_ROW_BYTES), objects }
@@ -46,8 +46,8 @@ impl<'a> JsonlParser<'a> {
     pub fn finish(mut self, rows: &mut RowSender) {
         self.lines.finish(|line, number| self.objects.push(line, number, rows));
         let ObjectReader { context, some_lack_checksum, some_have_checksum, missing, .. } = self.objects;
-        let has_objects = some_lack_checksum || some_have_checksum;
-        for NamedColumn { name, used_for } in missing.into_iter().filter(|_| has_objects) {
+        let warns = rows.is_first_reading && (some_lack_checksum || some_have_checksum);
+        for NamedColumn { name, used_for } in missing.into_iter().filter(|_| warns) {
             let consequence = match used_for {
                 // The report says how many names have nothing of it.
                 ColumnUse::Name => continue,
@@ -58,7 +58,7 @@ impl<'a> JsonlParser<'a> {
             tracing::warn!(target: "fetchimg", "No object of {list} has a {name}, which {flag} asks for, so {consequence}");
         }
         if let Some(column) =
-            context.options.checksum_column.as_deref().filter(|_| some_lack_checksum && !some_have_checksum)
+            context.options.checksum_column.as_deref().filter(|_| warns && some_lack_checksum && !some_have_checksum)
         {
             let (list, column) = (escaped(context.name), escaped(column));
             tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
@@ -73,13 +73,27 @@ struct ObjectReader<'a> {
     /// Whether there are objects without the key of the checksum, and objects with it.
     some_lack_checksum: bool,
     some_have_checksum: bool,
-    /// Whether the user has been told that a line is not UTF-8.
-    has_warned_of_encoding: bool,
+    has_warned: HasWarned,
     /// The keys that the command line names and no object had so far.
     missing: Vec<&'a NamedColumn>,
 }
 
+/// What the user has been told.
+#[derive(Default)]
+struct HasWarned {
+    /// That a line is not UTF-8.
+    of_encoding: bool,
+    /// That a line has half of a surrogate pair.
+    of_surrogates: bool,
+}
+
 impl ObjectReader<'_> {
+    fn parse(&mut self, text: &str) -> serde_json::Result<ParsedObject> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let object = ObjectSeed { options: self.context.options, names: &mut self.names };
+        object.deserialize(&mut json).and_then(|object| json.end().map(|()| object))
+    }
+
     fn push(&mut self, line: &[u8], number: u64, rows: &mut RowSender) {
         let position = self.context.line(number);
         // A line that cannot be parsed may hold a secret anywhere, so nothing of it is shown.
@@ -95,25 +109,33 @@ impl ObjectReader<'_> {
         // An image does not depend on a caption in another encoding.
         let text = String::from_utf8_lossy(line);
         let is_utf8 = matches!(text, Cow::Borrowed(_));
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let object = ObjectSeed { options: self.context.options, names: &mut self.names };
-        match object.deserialize(&mut json).and_then(|object| json.end().map(|()| object)) {
+        let parsed = self.parse(&text);
+        // Nor on a caption that was cut in the middle of a character.
+        let mended = parsed.is_err().then(|| without_lone_surrogates(&text)).flatten();
+        let has_surrogates = mended.is_some();
+        match mended.map_or(parsed, |mended| self.parse(&mended)) {
             Ok(object) => {
                 let has_checksum = object.checksum.is_some();
                 self.some_have_checksum |= has_checksum;
                 self.some_lack_checksum |= !has_checksum;
                 self.missing.retain(|column| object.extra.get(&column.name).is_none());
-                if !is_utf8 {
-                    let encoding = self.context.options.encoding;
-                    if let Some(what) = object.broken(self.context.options) {
-                        let message = format!("{position}: its {what} is not valid {encoding}");
+                if !is_utf8 || has_surrogates {
+                    let what = if is_utf8 {
+                        "has half of a UTF-16 surrogate pair".to_owned()
+                    } else {
+                        format!("is not valid {}", self.context.options.encoding)
+                    };
+                    if let Some(broken) = object.broken(self.context.options) {
+                        let message = format!("{position}: its {broken} {what}");
                         return rows.push_invalid(b"", &message, object.extra);
                     }
-                    if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
+                    let has_warned =
+                        if is_utf8 { &mut self.has_warned.of_surrogates } else { &mut self.has_warned.of_encoding };
+                    if !std::mem::replace(has_warned, true) && rows.is_first_reading {
                         let position = position.to_string();
                         tracing::warn!(
                             target: "fetchimg",
-                            "{} is not valid {encoding}; what cannot be read is recorded as U+FFFD, here and in the lines after it",
+                            "{} {what}; what cannot be read is recorded as U+FFFD, here and in the lines after it",
                             escaped(&position)
                         );
                     }
@@ -129,6 +151,32 @@ impl ObjectReader<'_> {
             }
         }
     }
+}
+
+/// JSON with U+FFFD for each escape of half a surrogate pair, which is no character. `None` if there is none. Python's `json`
+/// writes one for text that was cut in the middle of an emoji.
+fn without_lone_surrogates(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    let unit = |at: usize| {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(next) = memchr::memchr(b'\\', &bytes[at..]) {
+        let escape = at + next;
+        at = match (unit(escape), unit(escape + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => escape + 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                mended.push_str(&json[copied..escape]);
+                mended.push_str("\\ufffd");
+                copied = escape + 6;
+                copied
+            }
+            // What the backslash escapes is no escape itself.
+            _ => (escape + 2).min(bytes.len()),
+        };
+    }
+    (copied > 0).then(|| mended + &json[copied..])
 }
 
 /// The object on a line.
@@ -226,7 +274,29 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
         if url.is_none() && extra.iter().filter(|field| is_alike(field)).count() == 1 {
             url = extra.iter().position(is_alike).map(|at| extra.remove(at).1);
         }
+        remove_superseded(&mut extra);
         Ok(ParsedObject { url, checksum, extra: Extra::new(extra) })
+    }
+}
+
+/// The number of keys up to which each is compared with each, because that is quicker than a table.
+const MAX_COMPARED_KEYS: usize = 32;
+
+/// Of values with one key, keeps the last, as most programs do that read JSON: names would be made of the first otherwise, and
+/// tables have the last.
+fn remove_superseded(fields: &mut Vec<(Arc<str>, Value)>) {
+    let is_repeated = if fields.len() <= MAX_COMPARED_KEYS {
+        let is_repeated = |at: usize| fields[..at].iter().any(|(name, _)| *name == fields[at].0);
+        (1..fields.len()).any(is_repeated)
+    } else {
+        let mut seen = HashSet::with_capacity_and_hasher(fields.len(), RandomState::default());
+        !fields.iter().all(|(name, _)| seen.insert(name))
+    };
+    if is_repeated {
+        let mut seen = HashSet::<Arc<str>, RandomState>::default();
+        fields.reverse();
+        fields.retain(|(name, _)| seen.insert(Arc::clone(name)));
+        fields.reverse();
     }
 }
 
@@ -366,6 +436,41 @@ mod tests {
         assert_eq!(rows_as_text(list, &named(ColumnUse::Caption)), rows);
         let named = named(ColumnUse::Name);
         assert!(rows_as_text(list, &named)[0].starts_with("bad_url [] line 1 of list: its c is not valid UTF-8 "));
+    }
+
+    #[test]
+    fn text_that_was_cut_in_a_character_costs_no_row_unless_it_names_the_image() {
+        for (text, read) in [
+            (r"cut \ud83d", "cut \u{fffd}"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\uDE00\n\\ud83d \ud83d\\", "\u{fffd}\n\\ud83d \u{fffd}\\"),
+            (r"\udbff\u0041é", "\u{fffd}Aé"),
+        ] {
+            let list = format!("{{\"url\":\"http://a/1\",\"c\":\"{text}\"}}\n{{\"url\":\"http://a/{text}\"}}\n");
+            let extra = serde_json::json!({"c": read});
+            let failed = "bad_url [] line 2 of list: its url has half of a UTF-16 surrogate pair {}".to_owned();
+            let rows = [format!("http://a/1 {extra}"), failed.clone()];
+            assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl)), rows, "{text}");
+            let named = Options { named_columns: vec!["c".to_owned()], ..options(ListFormat::Jsonl) };
+            let row = format!("bad_url [] line 1 of list: its c has half of a UTF-16 surrogate pair {extra}");
+            assert_eq!(rows_as_text(list.as_bytes(), &named), [row, failed], "{text}");
+        }
+        // Other mistakes stay.
+        for text in [r"\ud83d\x", r"\ud83", r"\ud83d\"] {
+            let list = format!("{{\"url\":\"http://a/1\",\"c\":\"{text}\"}}\n");
+            let rows = rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl));
+            assert!(rows[0].starts_with("bad_url [] line 1 of list is no JSON object: "), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn of_values_with_one_key_the_last_counts() {
+        let many = (0..100).map(|n| format!("\"k{n}\":{n},")).collect::<Vec<_>>().concat();
+        for more in [String::new(), many] {
+            let list = format!(r#"{{"url":"http://a/0","c":1,{more}"d":2,"c":3,"url":"http://a/1","c":4}}"#);
+            let extra = format!(r#"{{{more}"d":2,"c":4}}"#);
+            assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl)), [format!("http://a/1 {extra}")]);
+        }
     }
 
     #[test]

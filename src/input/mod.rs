@@ -34,6 +34,7 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
@@ -215,8 +216,10 @@ impl Default for Options {
 /// Sources that have been opened, so missing files are found before anything is read.
 #[derive(Debug, Default)]
 pub struct Lists {
-    lists: Vec<List>,
+    all: Vec<List>,
     options: Options,
+    /// Whether the rows have been read before.
+    have_been_read: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -284,7 +287,8 @@ impl Lists {
             Ok(vec![List { name: name.into(), format, end_line, content }])
         };
         let lists = sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { lists: lists.into_iter().flatten().collect(), options: options.clone() })
+        let all = lists.into_iter().flatten().collect();
+        Ok(Self { all, options: options.clone(), have_been_read: AtomicBool::new(false) })
     }
 
     /// The same lists, such that they can be read more than once: what comes from a pipe is copied to a temporary file,
@@ -307,14 +311,14 @@ impl Lists {
             drop(from);
             Ok(List { content: ListContent::File(spooled), ..list })
         };
-        let lists = self.lists.into_iter().map(keep).collect::<Result<_, _>>()?;
-        Ok(Self { lists, ..self })
+        let all = self.all.into_iter().map(keep).collect::<Result<_, _>>()?;
+        Ok(Self { all, ..self })
     }
 
     /// Whether the file with this metadata is one of the lists. The run must not overwrite it then.
     #[must_use]
     pub fn includes(&self, file: &Metadata) -> bool {
-        let mut ids = self.lists.iter().filter_map(|list| match &list.content {
+        let mut ids = self.all.iter().filter_map(|list| match &list.content {
             ListContent::Path(_, id) => Some(*id),
             ListContent::File(file) => file_id(&file.metadata().ok()?),
             ListContent::Stdin => file_id(&File::from(io::stdin().as_fd().try_clone_to_owned().ok()?).metadata().ok()?),
@@ -332,14 +336,16 @@ impl Lists {
     /// When the system has no thread or no open file left.
     pub fn rows(&self) -> Result<(impl Stream<Item = Result<Row, RunError>> + use<>, Arc<ReadProgress>), RunError> {
         let (sender, receiver) = mpsc::channel::<Result<Vec<Row>, RunError>>(MAX_QUEUED_BATCHES);
-        let sizes = self.lists.iter().map(List::size).collect::<Vec<_>>();
+        let sizes = self.all.iter().map(List::size).collect::<Vec<_>>();
         let all_bytes = sizes.iter().copied().sum();
         let progress = Arc::new(ReadProgress::new(all_bytes));
         let shared = Arc::clone(&progress);
-        let lists = self.lists.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
+        let lists = self.all.iter().map(List::reopen).collect::<Result<Vec<_>, _>>()?;
         let options = self.options.clone();
+        let is_first_reading = !self.have_been_read.swap(true, Ordering::Relaxed);
         let read = move || {
             let mut rows = RowSender::new(sender, shared);
+            rows.is_first_reading = is_first_reading;
             let count = lists.len();
             let mut bytes = 0;
             for (number, list) in (1..).zip(lists) {
@@ -675,7 +681,7 @@ mod tests {
 
     fn list(content: ListContent) -> Lists {
         let list = List { name: "list".into(), format: None, end_line: None, content };
-        Lists { lists: vec![list], options: Options::default() }
+        Lists { all: vec![list], ..Lists::default() }
     }
 
     fn file(bytes: &[u8]) -> ListContent {

@@ -114,6 +114,8 @@ pub struct RowSender {
     next_index: u64,
     /// Whether the list that is read is the last one.
     pub is_last_list: bool,
+    /// Whether the lists are read for the first time. What is odd in them is said then, and not once more for each pass.
+    pub is_first_reading: bool,
 }
 
 /// The memory that large rows may hold together, in bytes, besides the struct of each row.
@@ -142,6 +144,7 @@ impl RowSender {
             max_bytes_in_flight: MAX_BYTES_IN_FLIGHT,
             next_index: 0,
             is_last_list: true,
+            is_first_reading: true,
         }
     }
 

@@ -31,7 +31,7 @@ pub use self::index::{Key, Remembered, RowIdentity};
 use self::index::{Offset, RowIndex, RowState};
 use self::line::{RecordFields, other_digest};
 use self::lines::{LineFile, line_at};
-pub use self::moved::{NamingRecord, NewName, renamed_line};
+pub use self::moved::{NamingRecord, NewName, renamed_line, shared_line};
 use crate::record::{Job, KnownFile, Outcome, Reason, Record, RunError, Skipped, recorded_url, without_fragment};
 
 /// The records of an output folder, with an index by row.

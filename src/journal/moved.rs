@@ -11,7 +11,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::index::{Key, Offset, RowState};
 use super::line::RecordFields;
 use super::{Journal, StoredFile};
-use crate::record::{Job, MadeWith, RunError, text_hash};
+use crate::record::{Job, MadeWith, RunError, recorded_url, text_hash};
+use crate::util::redact;
 
 /// A living record that names a file: the last one that says where the image of its row is.
 #[derive(Clone, Debug)]
@@ -92,19 +93,19 @@ impl Journal {
         })
     }
 
-    /// Calls `each` with each living record that says which file its row has: with the file, and with the record as a line.
-    /// Reads the whole journal.
+    /// Calls `each` with each living record that says which file its row has: with the file, with the record as a line, and
+    /// with its offset in the journal (see [`Journal::line_at`]). Reads the whole journal.
     ///
     /// # Errors
     /// When the journal cannot be read or written.
-    pub fn each_living(&mut self, mut each: impl FnMut(&StoredFile, &[u8])) -> Result<(), RunError> {
+    pub fn each_living(&mut self, mut each: impl FnMut(&StoredFile, &[u8], u64)) -> Result<(), RunError> {
         let index = &self.index;
         self.lines.for_each(|offset, line| {
             let Ok(record) = serde_json::from_slice::<RecordFields>(line) else { return };
             let Some(file) = record.stored() else { return };
             let key = index.key(record.url_identity(), record.index);
             if index.says_saved(key, Offset::new(offset)) {
-                each(&file, line);
+                each(&file, line, offset);
             }
         })
     }
@@ -140,7 +141,43 @@ pub fn renamed_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>
     serde_json::to_vec(&fields).ok()
 }
 
+/// What another request than that of the row has told, or another pass.
+const OF_REQUEST: [&str; 6] = ["url_hash", "ttfb_ms", "waited_ms", "processor_wait_ms", "same_as", "extra"];
+
+/// The line of the record of a row that gets a file of its own, because it had that of another row with the same content.
+/// `line` is the record of the other row. `None` if it is no record.
+#[must_use]
+pub fn shared_line(line: &[u8], job: &Job, name: NewName<'_>) -> Option<Vec<u8>> {
+    let line = renamed_line(line, job, name)?;
+    let mut fields = serde_json::from_slice::<Fields>(&line).ok()?;
+    for field in OF_REQUEST {
+        fields.set(field, None);
+    }
+    let (url, url_hash) = recorded_url(&job.url);
+    fields.set("final_url", Some(to_raw_value(&redact::shortened_data(&url)).ok()?));
+    fields.set("url", Some(to_raw_value(&url).ok()?));
+    if let Some(hash) = url_hash {
+        fields.0.insert(fields.0.len().min(2), ("url_hash".into(), Cow::Owned(to_raw_value(&hash).ok()?)));
+    }
+    // As of an image that is made from a stored file: nothing is asked for.
+    for field in ["attempts", "resumed_from", "start_ms", "total_ms"] {
+        fields.set(field, Some(to_raw_value(&0).ok()?));
+    }
+    if !job.extra.is_empty() {
+        fields.0.push(("extra".into(), Cow::Owned(to_raw_value(&job.extra).ok()?)));
+    }
+    redact::json(&fields, false).ok()
+}
+
 impl Journal {
+    /// The record at this offset, as a line.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub fn line_at(&mut self, offset: u64) -> Result<Vec<u8>, RunError> {
+        self.lines.line(offset)
+    }
+
     /// Appends the record of a row in flight whose file has another name now: `line` is that of [`renamed_line`].
     pub fn append_renamed(&mut self, key: Key, line: &[u8]) {
         let offset = Offset::new(self.lines.append(line));
@@ -247,6 +284,25 @@ mod tests {
         assert_eq!(renamed(&MadeWith::default()), expected);
         let with_wishes = expected.replace(r#","extra""#, r#","made_with":{"phash":true},"extra""#);
         assert_eq!(renamed(&MadeWith::of(&wishes)), with_wishes);
+    }
+
+    #[test]
+    fn a_row_gets_a_record_of_its_own_from_that_of_another_row() {
+        let line = br#"{"index":1,"url":"http://a/1.png?sig=***","url_hash":"00","status":"saved","path":"1.png","bytes":5,"format":"png","width":3,"http_status":200,"final_url":"http://b/1.png","attempts":3,"resumed_from":2,"start_ms":1.5,"ttfb_ms":2.5,"total_ms":3.5,"sha256":"aa","same_as":"0.png","extra":{"n":1}}"#;
+        let of = |url: &str| {
+            let mut job = Job::new(2, url::Url::parse(url).expect("a URL"));
+            job.extra = serde_json::from_str(r#"{"m":"\u001b"}"#).expect("columns");
+            let name = NewName { path: "2.png", extension_mismatch: false, made_with: &MadeWith::default() };
+            let line = shared_line(line, &job, name).expect("a record");
+            let read = serde_json::from_slice::<crate::record::Record>(&line).expect("a whole record");
+            assert_eq!(read.extra, job.extra);
+            String::from_utf8(line).expect("UTF-8")
+        };
+        let expected = r#"{"index":2,"url":"http://a/2.png","status":"saved","path":"2.png","bytes":5,"format":"png","width":3,"http_status":200,"final_url":"http://a/2.png","attempts":0,"resumed_from":0,"start_ms":0,"total_ms":0,"sha256":"aa","extra":{"m":"\u001b"}}"#;
+        assert_eq!(of("http://a/2.png"), expected);
+        let secret = of("http://a/2.png?sig=secret");
+        assert!(secret.starts_with(r#"{"index":2,"url":"http://a/2.png?sig=***","url_hash":""#), "{secret}");
+        assert!(!secret.contains("secret"), "{secret}");
     }
 
     #[test]

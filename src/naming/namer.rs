@@ -86,6 +86,13 @@ impl Namer {
         }
     }
 
+    /// The name of a row that is fetched again, which an earlier run or pass gave as `path`. A content-addressed name is
+    /// given anew with all that it has: no other row depends on it, and the new body may have another format.
+    pub fn reuse_for(&mut self, job: &Job, path: String) -> PlannedName {
+        let reused = self.reuse(path);
+        if reused.is_content_addressed { self.reserve(job) } else { reused }
+    }
+
     /// Reserves the name of a job. Must be called in list order.
     pub fn reserve(&mut self, job: &Job) -> PlannedName {
         let basename = url_basename(&job.url);

@@ -106,11 +106,11 @@ impl<S: Fn(&str) -> Option<u64>> Admission<'_, S> {
             Some(stored) if existing == Existing::Replace => (namer.reserve(job), Some(stored.path)),
             Some(stored) => {
                 changes.pass_by(job, namer);
-                (namer.reuse(stored.path.clone()), Some(stored.path))
+                (namer.reuse_for(job, stored.path.clone()), Some(stored.path))
             }
             None => {
                 let name = match removed {
-                    Some(path) => namer.reuse(path),
+                    Some(path) => namer.reuse_for(job, path),
                     None => namer.reserve(job),
                 };
                 changes.note_reserved((job, key), &name, namer);

@@ -66,6 +66,30 @@ impl FormatChange {
     }
 }
 
+/// What the record of the row says for which a file was stored that other rows have too.
+#[derive(Clone, Debug)]
+struct Owner {
+    /// The offset of the record in the journal.
+    offset: u64,
+    format: Option<Format>,
+    sha256: Option<Box<str>>,
+    /// The file is not the image as it was received.
+    is_made: bool,
+}
+
+impl Owner {
+    fn of(line: &[u8], offset: u64) -> Option<Self> {
+        let record = EarlierRecord::read(line)?;
+        let sha256 = record.digest(Algorithm::Sha256).map(Into::into);
+        Some(Self { offset, format: record.format, sha256, is_made: record.original.is_some() })
+    }
+
+    /// What names depend on.
+    fn content(&self, fix_extension: bool) -> Content<'_> {
+        Content { format: self.format, sha256: self.sha256.as_deref(), fix_extension: fix_extension || self.is_made }
+    }
+}
+
 /// Compares saved images with the wishes of this run, and counts those that differ.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the run")]
@@ -88,6 +112,9 @@ pub struct Changes {
     claimed: HashSet<u64>,
     /// Names of images that several rows have and that are made anew, and their formats before and after, if these differ.
     shared: HashMap<u64, FormatChange>,
+    /// Names of images that several rows have, where files are renamed, and what the record of the row says for which each
+    /// was stored.
+    owners: HashMap<u64, Owner>,
     remaking: HashSet<Key>,
     /// New rows whose names have a suffix that they would not have in an empty folder.
     suffixed: HashSet<Key>,
@@ -121,6 +148,7 @@ impl Changes {
             hasher: RandomState::default(),
             claimed: HashSet::new(),
             shared: HashMap::new(),
+            owners: HashMap::new(),
             remaking: HashSet::new(),
             suffixed: HashSet::new(),
             suffixed_images: 0,
@@ -144,16 +172,17 @@ impl Changes {
     }
 
     /// With `--remake`, finds out which of the images will be made anew that rows have of other rows, because of the same
-    /// content. The record of such a row does not tell how its image was made, and may come first in the list.
+    /// content. The record of such a row does not tell how its image was made, and may come first in the list. With
+    /// `--rename`, finds the records that tell it.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub fn find_shared(&mut self, journal: &mut Journal) -> Result<(), RunError> {
-        if !self.remakes {
+        if !self.remakes && !self.renames {
             return Ok(());
         }
         let mut shared = HashSet::new();
-        journal.each_living(|file, _| {
+        journal.each_living(|file, _, _| {
             if !file.is_own {
                 shared.insert(self.hash(&file.path));
             }
@@ -161,18 +190,32 @@ impl Changes {
         if shared.is_empty() {
             return Ok(());
         }
-        let mut remade = HashMap::new();
-        journal.each_living(|file, line| {
+        let (mut remade, mut owners) = (HashMap::new(), HashMap::new());
+        journal.each_living(|file, line, offset| {
             let hash = self.hash(&file.path);
-            if file.is_own
-                && shared.contains(&hash)
+            if !file.is_own || !shared.contains(&hash) {
+                return;
+            }
+            if self.renames
+                && let Some(owner) = Owner::of(line, offset)
+            {
+                owners.insert(hash, owner);
+            }
+            if self.remakes
                 && let Some(formats) = self.formats_if_remade(line)
             {
                 remade.insert(hash, formats);
             }
         })?;
-        self.shared = remade;
+        (self.shared, self.owners) = (remade, owners);
         Ok(())
+    }
+
+    /// The offset of the record of the row for which the file of this path was stored, if other rows have it too and files
+    /// are renamed.
+    #[must_use]
+    pub fn owner_of(&self, path: &str) -> Option<u64> {
+        self.owners.get(&self.hash(path)).map(|owner| owner.offset)
     }
 
     /// The formats of an image before and after, if these differ. `None` if it is not made anew.
@@ -215,7 +258,13 @@ impl Changes {
         let SavedRow { job, file, line, .. } = row;
         let planned = self.reserves_all.then(|| namer.reserve(job));
         if !file.is_own {
-            return self.judge_shared(row, namer);
+            if let (Some(planned), Some(owner)) = (&planned, self.owners.get(&self.hash(&file.path))) {
+                let new = new_name(planned, owner.content(self.fetch.fix_extension), namer);
+                if let Some(new) = new.filter(|name| name.path != file.path) {
+                    self.plan_rename(&file.path, new.path, &is_free);
+                }
+            }
+            return self.judge_shared(row, namer, planned);
         }
         let is_as_wished = self.is_as_wished(line);
         // Nearly all rows of nearly all runs end here.
@@ -277,7 +326,7 @@ impl Changes {
     }
 
     /// Decides about a row that has the file of another row, because that had the same content.
-    fn judge_shared(&mut self, row: SavedRow<'_>, namer: &mut Namer) -> Verdict {
+    fn judge_shared(&mut self, row: SavedRow<'_>, namer: &mut Namer, planned: Option<PlannedName>) -> Verdict {
         let path = &row.file.path;
         let Some(formats) = self.shared.get(&self.hash(path)).copied() else { return Verdict::Keep };
         let from = path.clone();
@@ -286,7 +335,7 @@ impl Changes {
         let (name, on_conflict) = if namer.is_content_addressed() {
             (namer.reuse(renamed.unwrap_or_else(|| path.clone())), OnConflict::Replace)
         } else {
-            (namer.reserve(row.job), OnConflict::Keep)
+            (planned.unwrap_or_else(|| namer.reserve(row.job)), OnConflict::Keep)
         };
         self.plan_remake(&from, &name);
         // The other row may have a new file already.
@@ -545,6 +594,11 @@ impl Changes {
     /// Counts a file that was removed, because a filter refuses its image.
     pub const fn note_removed(&mut self) {
         self.changed.removed += 1;
+    }
+
+    /// Counts a row that keeps the file of another one, because its own name belongs to another file.
+    pub const fn note_name_kept(&mut self) {
+        self.changed.names_kept += 1;
     }
 
     /// Counts files that got other names before the pass.

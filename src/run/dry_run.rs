@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::changes::Changes;
 use super::names::TakenNames;
 use super::options::{Options, ReportFormat};
-use super::output::{RowLog, adopt, check_folders, create, manifest, print_report};
+use super::output::{RowLog, adopt, check_folders, create, leave_unwritten, manifest, print_report};
 use super::shutdown::Stop;
 use super::survey::{RowPlan, Survey};
 use super::{others, repeatable_if_needed};
@@ -26,7 +26,7 @@ use crate::report::{COMPLETED, DryRunPlan, MAX_NAMES_LISTED, PlannedHosts};
 use crate::sink::folder::FolderView;
 use crate::sink::folder::names::NameCounts;
 use crate::util::boot_id;
-use crate::util::redact::{self, escaped};
+use crate::util::redact;
 
 /// The line of the manifest for a row that would be fetched.
 #[derive(Debug, Serialize)]
@@ -61,7 +61,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
     let mut unrecorded = folder.records_of_older_version()?;
     unrecorded.append(&mut folder.unrecorded(boot_id::id().as_deref())?);
     let gives_anew = options.existing == Existing::Replace || options.rename;
-    let counts = (gives_anew || !unrecorded.is_empty()).then(NameCounts::default);
+    let counts = (gives_anew || !unrecorded.is_empty()).then(|| NameCounts::new(folder.ignores_case()));
     let (path, mut taken) =
         (folder.journal_to_read(), TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts });
     let opening =
@@ -79,10 +79,7 @@ pub async fn run(options: &Options, stop: &Stop) -> Result<Exit, RunError> {
         others::keep_names(&lists, &mut journal, &mut namer, stop).await?;
     }
     let mut manifest = manifest(options, |path| create(path, &lists, |path| folder.is_private(path)))?;
-    for (_, path) in &options.reports.files {
-        let path = path.display().to_string();
-        tracing::info!(target: "fetchimg", "There is nothing to report yet, so {} is not written", escaped(&path));
-    }
+    leave_unwritten(options, &lists, |path| folder.is_private(path))?;
 
     let (mut first_names, mut log) = (Vec::new(), RowLog::new(Some(options.output.clone())));
     let mut empty_columns = BTreeMap::<String, u64>::new();

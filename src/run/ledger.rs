@@ -34,7 +34,7 @@ use crate::record::{
 use crate::report::Tally;
 #[cfg(feature = "parquet")]
 use crate::sink::Shards;
-use crate::sink::{Receipt, Sink};
+use crate::sink::{Folder, Receipt, Sink};
 use crate::util::lock;
 
 #[cfg(feature = "parquet")]
@@ -127,7 +127,7 @@ impl<'a> Ledger<'a> {
             namer: Arc::clone(&fetcher.namer),
             named_by_columns: Some(template).filter(|template| template.columns().next().is_some()),
             counters: Arc::clone(&fetcher.counters),
-            removes_files: existing == Existing::Replace || changes.remakes(),
+            removes_files: fetcher.sink.folder().is_some_and(Folder::removes_files),
             changes,
             waiting: HashMap::new(),
             receipts: Vec::new(),
@@ -444,8 +444,8 @@ mod tests {
 
     use super::*;
     use crate::journal::RowIdentity;
+    use crate::sink::folder;
     use crate::sink::folder::wal::{FileMark, Wal};
-    use crate::sink::{Folder, folder};
 
     /// The ledger of a pass with this output folder.
     fn ledger<'a>(folder: &Path, fsync: bool, (journal, changes): (&'a mut Journal, &'a mut Changes)) -> Ledger<'a> {

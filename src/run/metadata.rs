@@ -82,7 +82,7 @@ impl Metadata {
                 return refuse("it is a folder");
             }
         }
-        if folder.is_private(&self.path) || folder.is_private(self.parent()) {
+        if folder.is_private(&self.path) {
             return refuse("fetchimg keeps its own records there");
         }
         self.begin().map(drop)

@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub use self::options::SetOptions;
 pub use self::options::{DEFAULT_CONCURRENCY, DEFAULT_OUTPUT, Options, ReportFormat, Reports};
 use self::output::NewFolders;
-pub use self::output::ROW_FAILED;
+pub use self::output::{ROW_FAILED, check_distinct};
 use self::pass::{Control, Rows};
 use self::passes::Passes;
 use self::reporting::Outputs;
@@ -60,14 +60,23 @@ pub async fn run(options: &Options, display: &Display, stop: &Stop) -> Result<Ex
     let state = State::open(options)?;
     // The output stays locked until the report is written.
     let (sink, folder) = (Arc::clone(&state.sink), state.folder.clone());
-    let outputs = Outputs::create(options, &lists, &state.folder)?;
-    let metrics = outputs.metrics.clone();
-    let ended = Box::pin(go(options, Control { display, stop }, lists, state, outputs)).await;
-    if let Some(metrics) = metrics {
-        metrics.finish(ended.as_ref().copied().unwrap_or(Exit::Aborted).status());
-    }
+    let ended = match Outputs::create(options, &lists, &state.folder) {
+        Ok(outputs) => {
+            let metrics = outputs.metrics.clone();
+            let ended = Box::pin(go(options, Control { display, stop }, lists, state, outputs)).await;
+            if let Some(metrics) = metrics {
+                metrics.finish(ended.as_ref().copied().unwrap_or(Exit::Aborted).status());
+            }
+            ended
+        }
+        Err(error) => {
+            drop(state);
+            Err(error)
+        }
+    };
     if ended.is_err() {
-        // Such as a list without the column that was named: where nothing was, nothing is left.
+        // Such as a list without the column that was named, or a report in a place where it cannot be: where nothing was,
+        // nothing is left.
         folder.remove_unused();
         drop(sink);
         new_folders.remove_empty();

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::options::{Options, ReportFormat};
@@ -12,8 +13,8 @@ use crate::journal::manifest::{Manifest, ManifestTarget};
 use crate::journal::{AdoptedFile, Journal};
 use crate::progress::attempts;
 use crate::record::{ErrorKind, Failed, Outcome, Reason, Record, RunError, Saved, Skipped};
-use crate::util::private_file;
 use crate::util::redact::{escaped, shortened_data};
+use crate::util::{private_file, real_path};
 
 /// Adds the records of files that a killed run published to the journal, and calls `add_file` for each of the files.
 ///
@@ -53,15 +54,9 @@ pub fn manifest(
 /// # Errors
 /// When there is no such folder.
 pub fn check_folders(options: &Options) -> Result<(), RunError> {
-    let manifest = match &options.manifest {
-        Some(ManifestTarget::File(path)) => Some(path),
-        Some(ManifestTarget::Stdout) | None => None,
-    };
-    let reports = options.reports.files.iter().map(|(_, path)| path);
-    let metadata = options.metadata.as_ref().map(|metadata| &metadata.path);
     let made = [Some(&*options.output), options.state.as_deref()];
     let made = made.into_iter().flatten().filter_map(|folder| std::path::absolute(folder).ok()).collect::<Vec<_>>();
-    for path in manifest.into_iter().chain(reports).chain(metadata).chain(&options.metrics) {
+    for (_, path) in files(options) {
         let folder = parent(path);
         let will_be_made =
             || std::path::absolute(folder).is_ok_and(|folder| made.iter().any(|made| made.starts_with(&folder)));
@@ -126,14 +121,74 @@ pub fn create(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) ->
 /// # Errors
 /// When it may not.
 pub fn check_path(path: &Path, lists: &Lists, is_private: impl Fn(&Path) -> bool) -> Result<(), RunError> {
-    let fail = |source| RunError::Output { path: path.to_owned(), source };
-    if let Ok(existing) = fs::metadata(path) {
-        if lists.includes(&existing) {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the lists")));
+    let refuse = |what: &str| {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, what);
+        Err(RunError::Output { path: path.to_owned(), source })
+    };
+    if fs::metadata(path).is_ok_and(|existing| lists.includes(&existing)) {
+        return refuse("it is one of the lists");
+    }
+    if is_private(path) {
+        return refuse("fetchimg keeps its own records there");
+    }
+    Ok(())
+}
+
+/// Checks that no two of the files that a run writes beside the images are the same, of which the later would replace the
+/// earlier. Pipes and devices may be named twice.
+///
+/// # Errors
+/// When two of them are the same.
+pub fn check_distinct(options: &Options) -> Result<(), RunError> {
+    let mut seen = Vec::<(PathBuf, Option<(u64, u64)>, &str)>::new();
+    for (flag, path) in files(options) {
+        let existing = fs::metadata(path).ok();
+        let is_stream = path.starts_with("/dev") || path.starts_with("/proc");
+        if is_stream || existing.as_ref().is_some_and(|existing| !existing.is_file()) {
+            continue;
         }
-        if is_private(path) {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "fetchimg keeps its own records there")));
+        // One file may have several names (hard links).
+        let identity = existing.map(|existing| (existing.dev(), existing.ino()));
+        let real = real_path(path).unwrap_or_else(|_| path.to_owned());
+        let is_same = |(other, its_identity, _): &&(PathBuf, Option<(u64, u64)>, &str)| {
+            *other == real || (identity.is_some() && *its_identity == identity)
+        };
+        if let Some((.., other)) = seen.iter().find(is_same) {
+            let sentence = format!("{other} and {flag} would both go there; give each a file of its own");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, sentence);
+            return Err(RunError::Output { path: path.to_owned(), source });
         }
+        seen.push((real, identity, flag));
+    }
+    Ok(())
+}
+
+const MANIFEST: &str = "--manifest";
+const METADATA: &str = "--metadata";
+
+/// The files that a run writes beside the images, each with its flag.
+fn files(options: &Options) -> impl Iterator<Item = (&'static str, &Path)> {
+    let manifest = match &options.manifest {
+        Some(ManifestTarget::File(path)) => Some(path),
+        Some(ManifestTarget::Stdout) | None => None,
+    };
+    let metadata = options.metadata.as_ref().map(|metadata| (METADATA, &*metadata.path));
+    let manifest = manifest.map(|path| (MANIFEST, &**path));
+    let reports = options.reports.files.iter().map(|(_, path)| ("--report", &**path));
+    let metrics = options.metrics.as_deref().map(|path| ("--metrics", path));
+    manifest.into_iter().chain(reports).chain(metadata).chain(metrics)
+}
+
+/// Checks the files that a dry run does not write, as a run would, and says that they are not written.
+///
+/// # Errors
+/// Those of [`check_path`].
+pub fn leave_unwritten(options: &Options, lists: &Lists, is_private: impl Fn(&Path) -> bool) -> Result<(), RunError> {
+    for (flag, path) in files(options).filter(|(flag, _)| *flag != MANIFEST) {
+        check_path(path, lists, &is_private)?;
+        let path = path.display().to_string();
+        let why = if flag == METADATA { "No image is fetched" } else { "There is nothing to report yet" };
+        tracing::info!(target: "fetchimg", "{why}, so {} is not written", escaped(&path));
     }
     Ok(())
 }

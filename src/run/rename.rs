@@ -2,7 +2,8 @@
 //!
 //! The names are those of a run into an empty folder: they are reserved for all rows in the order of the list, the names of
 //! rows that are not in the list are taken, and each saved file is moved as soon as its row is read. How a file gets the
-//! name of another one that is moved later is up to the sink. A file keeps its name where the new one belongs to a file that
+//! name of another one that is moved later is up to the sink. Rows that have one file because of the same content, as under
+//! `{sha256}`, get a name each: links to that file, with records of their own. A file keeps its name where the new one belongs to a file that
 //! fetchimg did not write, and where the list alone does not tell it: the server named it, or names have a digest that its
 //! record does not have.
 
@@ -16,7 +17,7 @@ use super::shutdown::Stop;
 use super::state::State;
 use super::{Options, wishes};
 use crate::input::Lists;
-use crate::journal::{Lookup, NewName, renamed_line};
+use crate::journal::{Lookup, NewName, renamed_line, shared_line};
 use crate::naming::Namer;
 use crate::record::{Job, MadeWith, Phase, RunError, Wishes};
 use crate::sink::folder::wal::WalEntry;
@@ -66,22 +67,36 @@ impl Moving<'_> {
         // Later rows with the same URL have no file of their own.
         let Lookup::New(earlier) = journal.look_up(key, job)? else { return Ok(()) };
         let planned = self.namer.reserve(job);
-        // A row that has the file of another one has no name of its own.
-        let Some(file) = earlier.filter(|file| file.is_own) else { return Ok(()) };
-        let Some(record) = EarlierRecord::read(journal.line_read()) else { return Ok(()) };
+        let Some(file) = earlier else { return Ok(()) };
+        // The record of a row that has the file of another one, because of the same content, does not say what that is.
+        let of_owner = match changes.owner_of(&file.path).filter(|_| !file.is_own) {
+            Some(offset) => Some(journal.line_at(offset)?),
+            // fetchimg did not write that file, or an earlier version has given it another name.
+            None if !file.is_own => {
+                if planned.known().is_some_and(|name| name != file.path) {
+                    let path = escaped(&file.path);
+                    tracing::info!(target: "fetchimg", "Not renamed: {path}: no record says for which row it was stored");
+                }
+                return Ok(());
+            }
+            None => None,
+        };
+        let before = of_owner.as_deref().unwrap_or_else(|| journal.line_read());
+        let Some(record) = EarlierRecord::read(before) else { return Ok(()) };
         let content = changes.content(&record);
         let Some(name) = new_name(&planned, content, &self.namer).filter(|name| name.path != file.path) else {
             return Ok(());
         };
         // What cannot be read was stated by a later version, and is not changed.
-        let Some(before) = record.made_with() else { return Ok(()) };
+        let Some(made_before) = record.made_with() else { return Ok(()) };
         let (template, fix_extension) = (self.wishes.name.clone(), self.wishes.fix_extension);
         // How an image was made by a version before 0.2 is not known, and must not look as if it were.
-        let is_unknown = !before.are_stated && record.original.is_some();
-        let wishes = Wishes { name: template, fix_extension, ..before.wishes };
+        let is_unknown = !made_before.are_stated && record.original.is_some();
+        let wishes = Wishes { name: template, fix_extension, ..made_before.wishes };
         let made_with = if is_unknown { MadeWith::default() } else { MadeWith::of(&wishes) };
         let new = NewName { path: &name.path, extension_mismatch: name.mismatch, made_with: &made_with };
-        let Some(line) = renamed_line(journal.line_read(), job, new) else { return Ok(()) };
+        let line = if file.is_own { renamed_line(before, job, new) } else { shared_line(before, job, new) };
+        let Some(line) = line else { return Ok(()) };
         let moved = folder.move_file(MovedFile {
             from: &file.path,
             bytes: file.bytes,
@@ -94,6 +109,9 @@ impl Moving<'_> {
             Moved::Kept => {
                 let (old, new) = (escaped(&file.path), escaped(&name.path));
                 tracing::info!(target: "fetchimg", "Not renamed: {old} to {new}, which is taken or whose file is gone");
+                if !file.is_own {
+                    changes.note_name_kept();
+                }
             }
             Moved::Done(noted) => {
                 let (old, new) = (escaped(&file.path), escaped(&name.path));

@@ -11,7 +11,6 @@ use crate::journal::{Journal, JournalOptions};
 use crate::naming::Namer;
 use crate::record::{Existing, RunError};
 use crate::sink::folder::FolderView;
-use crate::sink::folder::names::NameCounts;
 use crate::sink::{Folder, Sink};
 
 /// The opened output of a run. What killed runs left unrecorded is in the journal.
@@ -47,9 +46,12 @@ impl State {
         let is_merged = !unrecorded.is_empty();
         unrecorded.append(&mut folder.unrecorded()?);
         let gives_anew = options.existing == Existing::Replace;
-        let removes_files = gives_anew || options.remake || options.rename;
+        // A row that is fetched again keeps its name, unless this is made of the content.
+        let fetches_again = options.existing == Existing::Refresh || options.input.checksum_column.is_some();
+        let moves_files = fetches_again && namer.is_content_addressed();
+        let removes_files = gives_anew || options.remake || options.rename || moves_files;
         // A killed run may have published a file without removing the one that it replaces.
-        let counts = (removes_files || !unrecorded.is_empty()).then(NameCounts::default);
+        let counts = (removes_files || !unrecorded.is_empty()).then(|| folder.name_counts());
         let mut taken = TakenNames { namer: Some(&mut namer).filter(|_| !gives_anew), counts };
         let insert_content = |sha256: Option<&str>, path: &str| {
             if let Some(sha256) = sha256 {

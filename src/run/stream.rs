@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::Options;
 use super::metadata;
+use super::output::check_distinct;
 use super::pass::{Control, Rows};
 use super::passes::Passes;
 use super::reporting::{self, Outputs};
@@ -83,7 +84,7 @@ impl Run {
     ///
     /// # Errors
     /// When the output cannot be opened or read, another run holds it, or the file of the manifest or of a report
-    /// cannot be created.
+    /// cannot be created, or is to be two of them.
     pub fn new(mut options: Options) -> Result<Self, RunError> {
         options.reconcile();
         options.rename = false;
@@ -91,6 +92,7 @@ impl Run {
         if options.modes.is_empty() {
             options.modes.push(Mode::Concurrent);
         }
+        check_distinct(&options)?;
         let mut state = State::open(&options)?;
         let outputs = Outputs::of_stream(&options, &state.folder)?;
         metadata::prepare(&options, &Lists::default(), &mut state)?;

@@ -9,6 +9,7 @@ pub mod location;
 mod lock;
 pub mod private_file;
 pub mod raw_json;
+mod real_path;
 pub mod redact;
 pub mod run_id;
 pub mod shell;
@@ -17,3 +18,4 @@ pub mod store;
 pub mod wrap;
 
 pub use self::lock::lock;
+pub use self::real_path::real_path;

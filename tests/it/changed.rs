@@ -614,6 +614,92 @@ fn links_to_one_content_are_renamed_one_by_one() {
 }
 
 #[test]
+fn rows_that_share_a_file_get_one_each() {
+    let server = Server::start();
+    let targets = ["/jpeg/a.jpg", "/png/300/b.png", "/jpeg/c.jpg", "/jpeg/d.jpg"];
+    let list = urls(&server, targets);
+    let digests = ["--name", "{sha256}.{ext}"];
+    let known = |run: &Run| {
+        let columns = ["file_name", "url", "width", "height", "format", "sha256"];
+        let text = String::from_utf8(run.dir.read("m.jsonl")).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut rows = rows.map(|row| columns.map(|column| row[column].clone())).collect::<Vec<_>>();
+        rows.sort_by_key(|row| row[0].to_string());
+        rows
+    };
+    for sequential in [true, false] {
+        let flags = if sequential { &["--sequential"][..] } else { &["--fsync"] };
+        let first = fetchimg().lines(&list).args(digests).args(flags).run();
+        assert_eq!((first.status, first.files().len()), (Some(0), 2), "{first}");
+        let dry = again(&first, &list, &["--rename", "--dry-run"]);
+        assert!(dry.stdout.contains("  to rename         4 images\n"), "{dry}");
+        assert!(dry.stdout.contains(".jpg -> d.jpg\n"), "{dry}");
+        let asked = server.requests().len();
+        let run = again(&first, &list, &["--rename", "--metadata", "m.jsonl"]);
+        assert!(run.stdout.contains("  renamed           4 files\n"), "{run}");
+        assert_eq!(
+            (run.files(), run.leftovers()),
+            (["a.jpg", "b.png", "c.jpg", "d.jpg"].map(str::to_owned).to_vec(), vec![]),
+            "{run}"
+        );
+        let living = living(&run);
+        for (target, url) in targets.iter().zip(&list) {
+            let path = &living[url];
+            assert!(target.ends_with(path.as_str()) && run.file(path) == server.body(target), "{url} {path}\n{run}");
+        }
+        // All that is known of the file is known of each of them.
+        let rows = known(&run);
+        assert_eq!(rows.len(), 4, "{rows:?}");
+        for row in rows {
+            assert!(row.iter().all(|value| !value.is_null()), "{row:?}\n{run}");
+        }
+        // Nothing is left to do, and each file is that of its row alone.
+        let run = again(&first, &list, &["--rename"]);
+        assert!(!run.stdout.contains("renamed") && !run.stdout.contains("names"), "{run}");
+        fs::remove_file(run.output().join("d.jpg")).unwrap();
+        let run = again(&first, &list, &["--hash", "sha256"]);
+        assert_eq!((run.files().len(), server.requests().len()), (4, asked + 1), "{run}");
+        let back = again(&first, &list, &[&digests[..], &["--rename"]].concat());
+        assert_eq!((back.files().len(), back.leftovers(), server.requests().len()), (2, vec![], asked + 1), "{back}");
+    }
+}
+
+#[test]
+fn a_shared_file_of_which_no_record_tells_stays() {
+    let server = Server::start();
+    let list = urls(&server, ["/jpeg/a.jpg", "/jpeg/b.jpg"]);
+    let first = fetchimg().lines(&list).args(["--name", "{sha256}.{ext}", "--sequential"]).run();
+    let digest = first.files()[0].clone();
+    // As a version has left it that gave the file of the first row another name, and not that of the second.
+    let moved = first.record(0).to_string().replace(&digest, "a.jpg");
+    fs::copy(first.output().join(&digest), first.output().join("a.jpg")).unwrap();
+    fs::write(journal(&first), fs::read_to_string(journal(&first)).unwrap() + &moved + "\n").unwrap();
+    let run = again(&first, &list, &["--rename"]);
+    let sentence = format!("Not renamed: {digest}: no record says for which row it was stored");
+    assert_eq!(run.stderr.matches(&sentence).count(), 1, "{run}");
+    assert_eq!((run.files(), server.requests().len()), (vec![digest, "a.jpg".to_owned()], 2), "{run}");
+}
+
+#[test]
+fn a_row_that_shares_a_file_keeps_it_where_its_name_is_taken() {
+    let server = Server::start();
+    let list = urls(&server, ["/jpeg/a.jpg", "/jpeg/b.jpg"]);
+    let first = fetchimg().lines(&list).args(["--name", "{sha256}.{ext}", "--sequential"]).run();
+    let digest = first.files()[0].clone();
+    fs::write(first.output().join("b.jpg"), "the user's own").unwrap();
+    for step in 0..2 {
+        let run = again(&first, &list, &["--rename"]);
+        let mut expected = ["a.jpg", "b.jpg", &digest].map(str::to_owned);
+        expected.sort();
+        assert_eq!((run.status, run.files(), run.leftovers()), (Some(0), expected.to_vec(), vec![]), "{run}");
+        assert_eq!(run.file("b.jpg"), b"the user's own", "{run}");
+        let sentence = "1 image does not get the name that the list gives now: it belongs to another file.";
+        assert!(step > 0 || run.stdout.replace("\n  ", " ").contains(sentence), "{run}");
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
 fn names_that_change_in_case_alone_are_moved() {
     let server = Server::start();
     let list = [server.url("/png/300/a.png")];

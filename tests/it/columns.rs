@@ -567,3 +567,78 @@ fn a_parquet_file_whose_columns_do_not_fit_into_memory_is_refused_with_a_sentenc
         assert!(peak < 200 << 20, "{peak} bytes");
     }
 }
+
+#[test]
+fn columns_with_one_name_are_numbered_and_lose_nothing() {
+    let server = Server::start();
+    let (a, b) = (server.url("/png/300/a.png"), server.url("/png/301/b.png"));
+    let list = format!("url,label,,label,label_2,,label,url\n{a},x,e1,y,z,e2,w,u\n{b},p,,q,r,,s,v\n");
+    let flags = ["--name", "{col.label_3}-{col.label}.{ext}", "--metadata", "m.jsonl", "--manifest", "records.jsonl"];
+    let dir = TestDir::new();
+    dir.write("list.csv", list);
+    let run = fetchimg().in_dir(&dir).arg("list.csv").args(flags).run();
+    assert_eq!((run.status, run.files()), (Some(0), vec!["q-p.png".to_owned(), "y-x.png".to_owned()]), "{run}");
+    let warning = "list.csv has several columns with one name; the first keeps it, and the others are recorded as label_3, _2, \
+                   label_4";
+    assert_eq!(run.stderr.matches(warning).count(), 1, "{run}");
+    let extra = r#""extra":{"label":"x","":"e1","label_3":"y","label_2":"z","_2":"e2","label_4":"w","url":"u"}"#;
+    let records = String::from_utf8(dir.read("records.jsonl")).expect("text");
+    assert!(records.contains(extra), "{records}");
+    // Tables have all of them, too.
+    let status = fetchimg().in_dir(&dir).args(["--status", "--format", "csv"]).run();
+    for values in ["x", "y", "z", "w", "e1", "e2"] {
+        assert_eq!(status.stdout.split([',', '\n']).filter(|field| *field == values).count(), 1, "{values}\n{status}");
+    }
+    let metadata = String::from_utf8(dir.read("m.jsonl")).expect("text");
+    for (name, value) in [("label", "x"), ("label_2", "z"), ("label_3", "y"), ("label_4", "w")] {
+        assert!(metadata.contains(&format!("\"{name}\":\"{value}\"")), "{name}\n{metadata}");
+    }
+
+    // It is said once, however often the list is read.
+    let run = fetchimg().in_dir(&dir).arg("list.csv").args(["--compare", "--overwrite"]).run();
+    assert_eq!((run.status, run.stderr.matches("several columns").count()), (Some(0), 1), "{run}");
+
+    // The first of several columns has the checksum, as it has the URL.
+    let wrong = "0".repeat(64);
+    dir.write("sums.csv", format!("url,sha256,sha256\n{a},{wrong},left\n"));
+    let flags = ["-o", "checked", "--checksum-column", "sha256", "--manifest", "records.jsonl"];
+    let run = fetchimg().in_dir(&dir).arg("sums.csv").args(flags).run();
+    let records = String::from_utf8(dir.read("records.jsonl")).expect("text");
+    assert!(records.contains(r#""error":"checksum""#) && records.contains(r#""extra":{"sha256":"left"}"#), "{run}");
+    assert!(!run.stderr.contains("several columns"), "{run}");
+}
+
+#[test]
+fn a_caption_of_the_same_name_is_chosen_by_its_number() {
+    let server = Server::start();
+    let list = format!("url;text;text\n{};first;second\n", server.url("/png/300/a.png"));
+    let flags = ["--output-format", "webdataset", "--caption-column"];
+    for (column, caption) in [("text", "first"), ("text_2", "second")] {
+        let dir = TestDir::new();
+        dir.write("list.csv", &list);
+        let run = fetchimg().in_dir(&dir).arg("list.csv").args(flags).arg(column).run();
+        assert_eq!(run.status, Some(0), "{run}");
+        let shard = run.output().join("00000.tar");
+        let entries = crate::common::sets::tar_entries(&std::fs::read(shard).expect("a shard"));
+        let found = entries.iter().any(|(name, bytes)| name.contains(".txt") && **bytes == *caption.as_bytes());
+        assert!(found, "{column}\n{run}");
+    }
+}
+
+#[test]
+fn a_caption_that_was_cut_in_an_emoji_costs_no_row() {
+    let server = Server::start();
+    let urls = ["/png/300/a.png", "/png/301/b.png"].map(|target| server.url(target));
+    let list = urls
+        .iter()
+        .map(|url| format!("{{\"url\":\"{url}\",\"caption\":\"cut \\ud83d\"}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let run = fetchimg().stdin(list).arg("-").run();
+    assert_eq!((run.status, run.files().len()), (Some(0), 2), "{run}");
+    assert_eq!(run.record(0)["extra"]["caption"], "cut \u{fffd}", "{run}");
+    let warning =
+        "line 1 of standard input has half of a UTF-16 surrogate pair; what cannot be read is recorded as U+FFFD";
+    assert_eq!(run.stderr.matches(warning).count(), 1, "{run}");
+    assert_eq!(run.stderr.matches("surrogate").count(), 1, "{run}");
+}

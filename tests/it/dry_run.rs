@@ -146,10 +146,24 @@ fn reports_stay_as_they_are_and_what_cannot_be_is_refused() {
     let run = fetchimg().in_dir(&dir).lines([&url]).args(["--dry-run", "--report", "run.json", "-q"]).run();
     assert_eq!((run.status, run.stdout.as_str()), (Some(0), ""), "{run}");
     assert_eq!(dir.read("run.json"), b"of the last run");
+    let flags = ["--dry-run", "--report", "new.json", "--metadata", "m.csv"];
+    let run = fetchimg().in_dir(&dir).lines([&url]).args(flags).run();
+    for sentence in ["There is nothing to report yet, so new.json", "No image is fetched, so m.csv"] {
+        assert!(run.stderr.contains(&format!("{sentence} is not written")), "{run}");
+    }
+    assert!(!dir.join("new.json").exists() && !dir.join("m.csv").exists(), "{run}");
     dir.write("file", "no folder");
-    for (arguments, sentence) in
-        [(["-o", "file"], "cannot write file: "), (["--manifest", "list.txt"], "it is one of the lists")]
-    {
+    dir.write("list.csv", "url\n");
+    for (arguments, sentence) in [
+        (&["-o", "file"][..], "cannot write file: "),
+        (&["--manifest", "list.txt"], "it is one of the lists"),
+        (&["list.csv", "--metadata", "list.csv"], "it is one of the lists"),
+        (&["--manifest", "images/.fetchimg/m.jsonl"], "fetchimg keeps its own records there"),
+        (
+            &["--manifest", "images/.fetchimg.set.json", "--output-format", "webdataset"],
+            "fetchimg keeps its own records",
+        ),
+    ] {
         let run = fetchimg().in_dir(&dir).lines([&url]).args(arguments).arg("--dry-run").run();
         assert_eq!((run.status, run.stdout.as_str()), (Some(3), ""), "{run}");
         assert!(run.stderr.contains(sentence), "{run}");

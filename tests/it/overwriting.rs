@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::common::{Run, Server, TestDir, fetchimg};
+use crate::common::{Run, Server, TestDir, fetchimg, images};
 
 /// Where the file of each URL is, by the last record that says so.
 fn living(run: &Run) -> HashMap<String, String> {
@@ -231,4 +232,111 @@ fn a_thousand_rows_change_places() {
     assert_eq!((&record["path"], &record["url"]), (&"0/0.png".into(), &urls[0].as_str().into()));
     assert!(second.file("0/0.png") == server.body("/png/349/999.png"));
     assert!(Path::new(second.output()).join("9/999.png").exists());
+}
+
+#[test]
+fn a_name_that_changes_in_case_alone_leaves_no_file_behind() {
+    let server = Server::start();
+    let targets = ["/png/300/a.png", "/png/400/b.png"];
+    let [a, b] = targets.map(|target| server.url(target));
+    let list = |names: [&str; 2]| format!("url,n\n{a},{}\n{b},{}\n", names[0], names[1]);
+    for flags in [&[][..], &["--sequential"], &["--compare"], &["--state", "state"], &["--fsync"]] {
+        // The other row gets the name of this one, in other letters.
+        for (before, after) in [(["cat", "dog"], ["Cat", "dog"]), (["cat", "dog"], ["fox", "Cat"])] {
+            let dir = TestDir::new();
+            let what = format!("{flags:?} {after:?}");
+            let run = |names: [&str; 2], more: &[&str]| {
+                dir.write("list.csv", list(names));
+                let line = ["list.csv", "--name", "{col.n}.{ext}"];
+                let run = fetchimg().in_dir(&dir).args(line).args(flags).args(more).run();
+                assert_eq!((run.status, run.leftovers()), (Some(0), vec![]), "{what}\n{run}");
+                run
+            };
+            run(before, &[]);
+            let second = run(after, &["--overwrite"]);
+            let mut files = after.map(|name| format!("{name}.png"));
+            for (file, target) in files.iter().zip(targets) {
+                assert!(second.file(file) == server.body(target), "{what} {file}\n{second}");
+            }
+            files.sort();
+            // On a file system that ignores case, a file that is replaced keeps the letters of its name.
+            let ignores_case = dir.join("LIST.CSV").exists();
+            let there = second.files();
+            assert!(there == files || (ignores_case && there.len() == 2), "{what}: {there:?}\n{second}");
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    fetchimg::internals::record::hex(&Sha256::digest(bytes))
+}
+
+/// The names of the files of images, given as content and extension.
+fn digest_names<const N: usize>(images: [(&[u8], &str); N]) -> Vec<String> {
+    let mut names = images.map(|(bytes, ext)| format!("{}.{ext}", digest(bytes)));
+    names.sort();
+    names.to_vec()
+}
+
+#[test]
+fn a_name_that_is_made_of_the_content_goes_with_it() {
+    let dir = TestDir::new();
+    let (one, two, new) = (images::png_sized(20, 10), images::png_sized(20, 20), images::png_sized(20, 30));
+    let urls = ["1.png", "2.png"].map(|name| format!("file://{}", dir.join(name).display()));
+    let flags = ["--file-urls", "--name", "{sha256}.{ext}"];
+    let run = |lines: &[String], more: &[&str]| {
+        let run = fetchimg().in_dir(&dir).lines(lines).args(flags).args(more).run();
+        assert_eq!((run.status, run.leftovers()), (Some(0), vec![]), "{run}");
+        for (url, path) in living(&run) {
+            assert!(run.files().contains(&path), "{url} {path}\n{run}");
+        }
+        run
+    };
+    dir.write("1.png", &one);
+    dir.write("2.png", &two);
+    assert_eq!(run(&urls, &[]).files(), digest_names([(&one, "png"), (&two, "png")]));
+    dir.write("1.png", &new);
+    let compared = run(&urls, &["--compare"]);
+    assert_eq!(compared.files(), digest_names([(&new, "png"), (&two, "png")]), "{compared}");
+
+    // Two rows with one content: the file goes with the second.
+    dir.write("1.png", &two);
+    assert_eq!(run(&urls, &["--compare"]).files(), digest_names([(&*two, "png")]));
+    dir.write("1.png", &one);
+    assert_eq!(run(&urls, &["--compare"]).files(), digest_names([(&one, "png"), (&two, "png")]));
+    dir.write("2.png", &new);
+    assert_eq!(run(&urls, &["--compare"]).files(), digest_names([(&one, "png"), (&new, "png")]));
+
+    // A row that is fetched again because the list asks for another digest.
+    dir.write("1.png", &two);
+    dir.write("list.csv", format!("url,sha256\n{},{}\n{},{}\n", urls[0], digest(&two), urls[1], digest(&new)));
+    let column = ["--checksum-column", "sha256"];
+    let checked = fetchimg().in_dir(&dir).arg("list.csv").args(flags).args(column).run();
+    assert_eq!((checked.status, checked.leftovers()), (Some(0), vec![]), "{checked}");
+    assert_eq!(checked.files(), digest_names([(&two, "png"), (&new, "png")]), "{checked}");
+}
+
+#[test]
+fn a_name_that_is_made_of_the_content_has_the_extension_of_the_new_format() {
+    let dir = TestDir::new();
+    let pictures = [images::png_sized(20, 10), images::png_sized(20, 20)];
+    let urls = ["1", "2"].map(|name| format!("file://{}", dir.join(name).display()));
+    dir.write("1", &pictures[0]);
+    dir.write("2", &pictures[1]);
+    let run = |more: &[&str]| {
+        let flags = ["--file-urls", "--name", "{sha256}.{ext}"];
+        let run = fetchimg().in_dir(&dir).lines(&urls).args(flags).args(more).run();
+        assert_eq!((run.status, run.leftovers()), (Some(0), vec![]), "{run}");
+        run
+    };
+    let encoded = run(&["--encode", "jpeg"]).files();
+    assert!(encoded.len() == 2 && encoded.iter().all(|name| name.contains(".jpg")), "{encoded:?}");
+    let compared = run(&["--compare"]);
+    let expected = digest_names([(&pictures[0], "png"), (&pictures[1], "png")]);
+    assert_eq!(compared.files(), expected, "{compared}");
+    assert_eq!(run(&["--compare", "--encode", "jpeg"]).files(), encoded);
+    // So it has where the file is gone.
+    fs::remove_file(compared.output().join(&encoded[0])).unwrap();
+    let fetched = run(&[]);
+    assert_eq!(fetched.files().iter().filter(|name| expected.contains(name)).count(), 1, "{fetched}");
 }

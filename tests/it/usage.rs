@@ -323,3 +323,58 @@ fn every_help_tells_every_exit_status_and_the_version_is_that_of_the_manual() {
     // The manual tells of versions before this one.
     assert!(version.stdout.starts_with("fetchimg 0.2."), "{version}");
 }
+
+#[test]
+fn files_that_a_run_writes_are_different_ones() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let url = server.url("/png/300/a.png");
+    dir.write("there.json", "kept");
+    dir.write("below/.keep", "");
+    std::os::unix::fs::symlink("there.json", dir.join("link.json")).expect("a link");
+    fs::hard_link(dir.join("there.json"), dir.join("hard.json")).expect("a link");
+    for (flags, which) in [
+        (["--manifest", "m.jsonl", "--metadata", "m.jsonl"], "m.jsonl: --manifest and --metadata"),
+        (["--manifest", "m.json", "--report", "m.json"], "m.json: --manifest and --report"),
+        (["--manifest", "mm", "--metrics", "mm"], "mm: --manifest and --metrics"),
+        (["--report", "r.html", "--report", "./below/../r.html"], "r.html: --report and --report"),
+        (["--metrics", "images/m.csv", "--metadata", "images/m.csv"], "m.csv: --metadata and --metrics"),
+        (["--report", "link.json", "--manifest", "there.json"], "link.json: --manifest and --report"),
+        (["--report", "hard.json", "--manifest", "there.json"], "hard.json: --manifest and --report"),
+    ] {
+        for more in [&[][..], &["--output-format", "webdataset"]] {
+            if more.is_empty() || !flags.contains(&"--metadata") {
+                let run = fetchimg().arg(&url).args(flags).args(more).in_dir(&dir).run();
+                assert_refused(&run, &format!("{which} would both go there; give each a file of its own\n"));
+            }
+        }
+    }
+    assert_eq!(dir.read("there.json"), b"kept");
+    assert_eq!(server.requests().len(), 0);
+    // What is no file takes any number of them.
+    std::os::unix::fs::symlink("/dev/null", dir.join("null.json")).expect("a link");
+    let flags = ["--manifest", "null.json", "--report", "null.json", "--report", "a.md", "--report", "b.md"];
+    let run = fetchimg().arg(&url).args(flags).in_dir(&dir).run();
+    assert_eq!(run.status, Some(0), "{run}");
+}
+
+#[test]
+fn files_are_never_written_among_those_of_fetchimg() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let url = server.url("/png/300/a.png");
+    for path in ["images/.fetchimg/r.json", "state/r.json", "images/.fetchimg.r.json"] {
+        for flag in ["--report", "--manifest", "--metrics"] {
+            for state in [&[][..], &["--state", "state"]] {
+                if path.starts_with("state") && state.is_empty() {
+                    continue;
+                }
+                // At once, and not only when the file is there.
+                let run = fetchimg().arg(&url).args([flag, path]).args(state).in_dir(&dir).run();
+                assert_eq!(run.status, Some(3), "{run}");
+                let sentence = format!("cannot write {path}: fetchimg keeps its own records there\n");
+                assert!(run.stderr.ends_with(&sentence), "{run}");
+                assert!(!dir.join("images").exists() && !dir.join("state").exists(), "{run}");
+            }
+        }
+    }
+    assert_eq!(server.requests().len(), 0);
+}

@@ -125,6 +125,7 @@ impl TryFrom<Args> for Config {
             state: args.state,
         };
         run.reconcile();
+        run::check_distinct(&run).or_else(|error| usage(error.to_string()))?;
         Ok(Self { run, dry_run: args.dry_run, log })
     }
 }

@@ -294,7 +294,7 @@ impl<'a> CsvParser<'a> {
         match &self.columns {
             None => {
                 let names = fields.iter().map(|name| String::from_utf8_lossy(trim(name)).into()).collect();
-                let columns = ListColumns::find(names, self.context)?;
+                let columns = ListColumns::find(names, self.context)?.numbered(self.context, rows.is_first_reading);
                 columns.require_template_columns(self.context)?;
                 self.columns = Some(columns);
             }
@@ -325,7 +325,7 @@ impl<'a> CsvParser<'a> {
                         rows.push_invalid(fields.get(columns.url), &message, Extra::new(extra));
                         return Ok(());
                     }
-                    if !std::mem::replace(&mut self.has_warned_of_encoding, true) {
+                    if !std::mem::replace(&mut self.has_warned_of_encoding, true) && rows.is_first_reading {
                         let format = if self.delimiter == TAB { "tsv" } else { "csv" };
                         warn_of_encoding(self.context, &position.to_string(), name, format);
                     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::super::dry_run::print_plan;
 use super::super::options::{Options, ReportFormat, SetOptions};
-use super::super::output::{create, manifest, print_report};
+use super::super::output::{create, leave_unwritten, manifest, print_report};
 use super::super::shutdown::Stop;
 use crate::input::Lists;
 use crate::journal::RowIdentity;
@@ -20,7 +21,8 @@ use crate::record::{
     ErrorKind, Exit, Extra, Job, Outcome, Phase, Reason, Row, RunError, recorded_url, without_fragment,
 };
 use crate::report::{COMPLETED, DryRunPlan, HostRows, MAX_HOSTS_LISTED, MAX_NAMES_LISTED, PlannedHosts, RowCounts};
-use crate::sink::shards::{Preview, Units};
+use crate::sink::folder::FolderView;
+use crate::sink::shards::{Destination, Preview, Units};
 use crate::util::human::counted;
 use crate::util::redact;
 
@@ -62,7 +64,13 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
     let mut shards = set.shards.clone();
     shards.units.retries = super::retries(options, set)?;
     let preview = Preview::open(&shards)?;
-    let mut manifest = manifest(options, |path| create(path, &lists, |_| false))?;
+    let folder = match &set.shards.destination {
+        Destination::Folder(root) => Some(FolderView::open(root, None)?),
+        _ => None,
+    };
+    let is_private = |path: &Path| folder.as_ref().is_some_and(|folder| folder.is_private(path));
+    let mut manifest = manifest(options, |path| create(path, &lists, is_private))?;
+    leave_unwritten(options, &lists, is_private)?;
     let mut plan = Plan {
         set,
         preview,

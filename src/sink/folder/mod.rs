@@ -203,6 +203,25 @@ impl Folder {
         }
     }
 
+    /// Counts of the records that name each file of this folder, for [`Folder::count_names`].
+    #[must_use]
+    pub fn name_counts(&self) -> NameCounts {
+        // With `--state`, nothing may be there that shows how the file system takes names.
+        let hidden = self.view.hidden_folder();
+        let is_new = fs::create_dir(&hidden).is_ok();
+        let counts = NameCounts::new(self.view.ignores_case());
+        if is_new {
+            let _ = fs::remove_dir(hidden);
+        }
+        counts
+    }
+
+    /// Whether files are removed when the last record that names them is superseded ([`Folder::count_names`]).
+    #[must_use]
+    pub const fn removes_files(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// From now on, removes files when the last record that names them is superseded, and sets them aside before another
     /// row gets their names (`--overwrite`). `names`: the records that name each file now. `journal_end`: the length of
     /// the journal with these records, in bytes.

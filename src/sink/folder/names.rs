@@ -27,9 +27,11 @@ const MAX: u64 = u32::MAX as u64 & !(IS_OWN | IS_CLAIMED);
 
 /// The number of living records for each path, in 10 bytes each. If two paths have the same hash, a file is kept that
 /// no record names, and nothing worse happens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NameCounts {
     hasher: RandomState,
+    /// Whether paths that differ in upper and lower case alone are those of one file.
+    ignores_case: bool,
     tables: Mutex<Tables>,
 }
 
@@ -54,6 +56,13 @@ pub enum Unnamed {
 }
 
 impl NameCounts {
+    /// No records. `ignores_case`: paths that differ in upper and lower case alone are those of one file, as
+    /// [`FolderView::ignores_case`](super::FolderView::ignores_case) says.
+    #[must_use]
+    pub fn new(ignores_case: bool) -> Self {
+        Self { hasher: RandomState::new(), ignores_case, tables: Mutex::default() }
+    }
+
     /// Counts a record that names this file. `is_own`: fetchimg wrote the file.
     pub fn add(&self, path: &str, is_own: bool) {
         let key = self.key(path);
@@ -122,7 +131,8 @@ impl NameCounts {
         lock(&self.tables).aside.get(self.key(path)).is_some()
     }
 
-    /// Whether both paths have one count: they are the same, or differ in upper and lower case alone.
+    /// Whether both paths have one count: they are the same, or differ in upper and lower case alone where that makes no
+    /// other file.
     pub fn have_one_count(&self, one: &str, other: &str) -> bool {
         self.key(one) == self.key(other)
     }
@@ -149,8 +159,12 @@ impl NameCounts {
         tables.aside = CompactTable::default();
     }
 
-    /// Paths that may be the same file on a file system that ignores case have the same key.
+    /// Paths that may be the same file on a file system that ignores case have the same key there. On others they are two
+    /// files, and one of them would be left without a record if both had one count.
     fn key(&self, path: &str) -> u64 {
+        if !self.ignores_case {
+            return self.hasher.hash_one(path);
+        }
         if path.is_ascii() {
             return self.hasher.hash_one(path.to_ascii_lowercase());
         }
@@ -188,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_file_is_unnamed_when_its_last_record_is_gone() {
-        let names = NameCounts::default();
+        let names = NameCounts::new(true);
         assert_eq!(release(&names, "a.png"), None, "nothing was known of it");
         names.add("a.png", true);
         names.add("a.png", false);
@@ -203,8 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn case_makes_two_files_where_the_file_system_tells_it() {
+        let names = NameCounts::new(false);
+        names.add("cat.png", true);
+        assert!(!claim(&names, "Cat.png", false, true), "it is another file");
+        assert_eq!(["cat.png", "cat.png", "Cat.png"].map(|path| release(&names, path)), [OWN, None, OWN]);
+    }
+
+    #[test]
     fn any_number_of_records_may_name_a_file() {
-        let names = NameCounts::default();
+        let names = NameCounts::new(true);
         for _ in 0..1000 {
             names.add("ä.png", true);
         }
@@ -215,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_file_of_another_row_is_set_aside_once() {
-        let names = NameCounts::default();
+        let names = NameCounts::new(true);
         names.add("a.png", true);
         assert!(!claim(&names, "a.png", true, true), "it is that of the row itself");
         assert_eq!(release(&names, "a.png"), None, "its new record names it");
@@ -230,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_was_set_aside_for_nothing_is_taken_back() {
-        let names = NameCounts::default();
+        let names = NameCounts::new(true);
         names.add("a.png", true);
         assert!(claim(&names, "a.png", false, true));
         let mut is_back = false;

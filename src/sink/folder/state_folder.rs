@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::record::RunError;
-use crate::util::private_file;
+use crate::util::{private_file, real_path};
 
 /// The journal.
 pub(super) const JOURNAL: &str = "journal.jsonl";
@@ -24,7 +24,7 @@ const OUTPUT: &str = "output";
 /// Checks whether a folder can be the state folder of this output folder. Neither need exist.
 pub(super) fn check(state: &Path, root: &Path) -> Result<(), RunError> {
     let fail = |source| RunError::Output { path: state.to_owned(), source };
-    let (real_state, real_root) = (real(state).map_err(fail)?, real(root).map_err(fail)?);
+    let (real_state, real_root) = (real_path(state).map_err(fail)?, real_path(root).map_err(fail)?);
     if real_state == real_root || real_state.starts_with(real_root.join(private_file::FOLDER)) {
         let sentence = "it is the output folder, which holds the journal without --state; name another one";
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
@@ -56,7 +56,7 @@ pub(super) fn claim(state: &Path, root: &Path) -> Result<(), RunError> {
             return Ok(());
         }
         let mut file = tempfile::NamedTempFile::new_in(state)?;
-        file.write_all(real(root)?.as_os_str().as_bytes())?;
+        file.write_all(real_path(root)?.as_os_str().as_bytes())?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
         file.persist(&path)?;
@@ -82,29 +82,6 @@ pub(super) fn output_of(state: &Path) -> io::Result<Option<PathBuf>> {
     path.pop_if(|last| *last == b'\n');
     // A loss of power may leave an empty file.
     Ok(Some(PathBuf::from(OsString::from_vec(path))).filter(|path| !path.as_os_str().is_empty()))
-}
-
-/// The path of a folder without symbolic links, as far as it is there.
-fn real(folder: &Path) -> io::Result<PathBuf> {
-    let absolute = std::path::absolute(folder)?;
-    for above in absolute.ancestors() {
-        match fs::canonicalize(above) {
-            Ok(real) => {
-                return Ok(absolute
-                    .strip_prefix(above)
-                    .map_or_else(|_| absolute.clone(), |rest| plain_join(real, rest)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Whatever it is: the run cannot begin with such a folder, and says so when it makes it.
-            Err(_) => break,
-        }
-    }
-    Ok(absolute)
-}
-
-/// Joins two paths, without the slash at the end that an empty second one would leave.
-fn plain_join(above: PathBuf, rest: &Path) -> PathBuf {
-    if rest.as_os_str().is_empty() { above } else { above.join(rest) }
 }
 
 #[cfg(test)]

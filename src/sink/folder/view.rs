@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::state_folder;
 use super::wal::{self, FileMark};
 use crate::record::RunError;
-use crate::util::private_file;
+use crate::util::{private_file, real_path};
 
 /// A view of the output folder, which need not exist, and of where fetchimg keeps its own files for it.
 ///
@@ -121,17 +122,27 @@ impl FolderView {
         self.hidden_folder().join(name)
     }
 
-    /// Whether the path is that of one of fetchimg's own files.
+    /// Whether the path is that of one of fetchimg's own files, or would be among them. Nothing need be there yet.
     #[must_use]
     pub fn is_private(&self, path: &Path) -> bool {
-        let Ok(path) = path.canonicalize() else { return false };
-        let is_below = |folder: PathBuf| folder.canonicalize().is_ok_and(|folder| path.starts_with(folder));
-        let is_own = |name: &Path| name.file_name().is_some_and(private_file::is_own_name);
-        let is_in_root =
-            |path: &Path| path.parent().is_some_and(|parent| self.root.canonicalize().is_ok_and(|root| root == parent));
-        is_below(self.hidden_folder())
-            || (is_own(&path) && is_in_root(&path))
-            || self.state.clone().is_some_and(is_below)
+        let Ok(path) = real_path(path) else { return false };
+        let is_below = |folder: &Path| real_path(folder).is_ok_and(|folder| path.starts_with(folder));
+        let is_own = path.file_name().is_some_and(private_file::is_own_name);
+        let is_in_root = || real_path(&self.root).is_ok_and(|root| path.parent() == Some(&root));
+        is_below(&self.hidden_folder()) || (is_own && is_in_root()) || self.state.as_deref().is_some_and(is_below)
+    }
+
+    /// Whether names in the folder that differ in upper and lower case alone are those of one file. Where nothing is there
+    /// that shows it, they are taken to be.
+    #[must_use]
+    pub fn ignores_case(&self) -> bool {
+        let identity = |name: &str| {
+            let found = fs::symlink_metadata(self.root.join(name)).ok();
+            found.map(|found| (found.dev(), found.ino()))
+        };
+        let own = [private_file::FOLDER, private_file::JOURNAL].into_iter();
+        let mut found = own.filter_map(|name| Some((identity(name)?, identity(&name.to_ascii_uppercase()))));
+        found.next().is_none_or(|(found, other)| other == Some(found))
     }
 
     /// The metadata of the regular file of that name, if there is one.
@@ -189,6 +200,29 @@ pub(super) fn not_a_folder() -> io::Error {
 mod tests {
     use super::super::wal::Wal;
     use super::*;
+
+    #[test]
+    fn own_files_are_private_before_they_are_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (root, state) = (dir.path().join("images"), dir.path().join("state"));
+        for is_made in [false, true] {
+            let view = FolderView::open(&root, Some(&state)).expect("open");
+            for own in ["images/.fetchimg/r.json", "images/.fetchimg.jsonl", "state/r.json", "state/below/r.json"] {
+                assert!(view.is_private(&dir.path().join(own)), "{own} {is_made}");
+            }
+            for other in ["images/r.json", "images/below/.fetchimg.jsonl", "r.json", "state.json", "below/r.json"] {
+                assert!(!view.is_private(&dir.path().join(other)), "{other} {is_made}");
+            }
+            let link = dir.path().join("link");
+            if is_made {
+                std::os::unix::fs::symlink(root.join(private_file::FOLDER), &link).expect("a link");
+                assert!(view.is_private(&link.join("r.json")), "by another name");
+            }
+            for folder in [&root.join(private_file::FOLDER), &state] {
+                fs::create_dir_all(folder).expect("a folder");
+            }
+        }
+    }
 
     #[test]
     fn an_entry_of_the_log_counts_if_exactly_its_file_is_there() {
