@@ -451,7 +451,8 @@ mod tests {
             let failed = "bad_url [] line 2 of list: its url has half of a UTF-16 surrogate pair {}".to_owned();
             let rows = [format!("http://a/1 {extra}"), failed.clone()];
             assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl)), rows, "{text}");
-            let named = Options { named_columns: vec!["c".to_owned()], ..options(ListFormat::Jsonl) };
+            let named_columns = vec![NamedColumn { name: "c".to_owned(), used_for: ColumnUse::Name }];
+            let named = Options { named_columns, ..options(ListFormat::Jsonl) };
             let row = format!("bad_url [] line 1 of list: its c has half of a UTF-16 surrogate pair {extra}");
             assert_eq!(rows_as_text(list.as_bytes(), &named), [row, failed], "{text}");
         }
