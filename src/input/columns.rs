@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::Options;
 use super::rows::{ListContext, ReadError};
+use super::{NamedColumn, Options};
 use crate::util::redact::{escaped, redacted_text};
 
 /// The columns that a header or a schema names.
@@ -93,15 +93,15 @@ impl ListColumns {
         self
     }
 
-    /// Fails if a column of the file name template (`--name`) is missing: every name would have `none` instead of its
-    /// value.
+    /// Fails if a column that the command line names is missing: every name would have `none` instead of its value, and no
+    /// image would have a caption.
     pub fn require_template_columns(&self, context: &ListContext) -> Result<(), ReadError> {
-        let is_missing = |column: &&String| self.names.iter().all(|name| **name != **column);
+        let is_missing = |column: &&NamedColumn| self.names.iter().all(|name| **name != *column.name);
         match context.options.named_columns.iter().find(is_missing) {
             None => Ok(()),
-            Some(column) => {
-                let (there, column) = (join_names(&self.names), escaped(column));
-                Err(context.lacks_column(format!("has no column {column}, which --name asks for; {there}")))
+            Some(NamedColumn { name, used_for }) => {
+                let (there, name, flag) = (join_names(&self.names), escaped(name), used_for.flag());
+                Err(context.lacks_column(format!("has no column {name}, which {flag} asks for; {there}")))
             }
         }
     }
@@ -118,11 +118,12 @@ impl ListContext<'_> {
     /// column's name. `is_explicit`: the user has asked for the text format.
     pub fn forbid_columns(&self, is_explicit: bool) -> Result<(), ReadError> {
         let Options { url_column, checksum_column, named_columns, .. } = self.options;
-        if let Some(column) = named_columns.first() {
+        if let Some(NamedColumn { name, used_for }) = named_columns.first() {
             return Err(self.lacks_column(format!(
-                "has no column {}, which --name asks for: it was taken for text with one URL per line; if it has columns, name \
+                "has no column {}, which {} asks for: it was taken for text with one URL per line; if it has columns, name \
                  them in its first line, and say what it is with --input-format",
-                escaped(column)
+                escaped(name),
+                used_for.flag()
             )));
         }
         let wanted = match checksum_column {

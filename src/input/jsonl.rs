@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::lines::LineSplitter;
 use super::rows::{ListContext, RawRow, RowPosition, RowSender};
 use super::trim::trim;
-use super::{MAX_ROW_BYTES, Options};
+use super::{ColumnUse, MAX_ROW_BYTES, NamedColumn, Options};
 use crate::record::Extra;
 use crate::util::redact::escaped;
 
@@ -31,6 +31,7 @@ impl<'a> JsonlParser<'a> {
             some_lack_checksum: false,
             some_have_checksum: false,
             has_warned: HasWarned::default(),
+            missing: context.options.named_columns.iter().collect(),
         };
         Self { lines: LineSplitter::new(MAX_ROW_BYTES), objects }
     }
@@ -40,16 +41,24 @@ impl<'a> JsonlParser<'a> {
         self.lines.feed(bytes, |line, number| self.objects.push(line, number, rows));
     }
 
-    /// Adds the last row, at the end of the list. Warns if a checksum is asked for and no object has one: nothing was
-    /// verified then.
+    /// Adds the last row, at the end of the list. Warns of keys that are asked for and that no object has: nothing was compared
+    /// with a checksum then, or no image has a caption.
     pub fn finish(mut self, rows: &mut RowSender) {
         self.lines.finish(|line, number| self.objects.push(line, number, rows));
-        let ObjectReader { context, some_lack_checksum, some_have_checksum, .. } = self.objects;
-        if let Some(column) = context
-            .options
-            .checksum_column
-            .as_deref()
-            .filter(|_| some_lack_checksum && !some_have_checksum && rows.is_first_reading)
+        let ObjectReader { context, some_lack_checksum, some_have_checksum, missing, .. } = self.objects;
+        let warns = rows.is_first_reading && (some_lack_checksum || some_have_checksum);
+        for NamedColumn { name, used_for } in missing.into_iter().filter(|_| warns) {
+            let consequence = match used_for {
+                // The report says how many names have nothing of it.
+                ColumnUse::Name => continue,
+                ColumnUse::Key => "no key has a part of it",
+                ColumnUse::Caption => "no image has a caption",
+            };
+            let (list, name, flag) = (escaped(context.name), escaped(name), used_for.flag());
+            tracing::warn!(target: "fetchimg", "No object of {list} has a {name}, which {flag} asks for, so {consequence}");
+        }
+        if let Some(column) =
+            context.options.checksum_column.as_deref().filter(|_| warns && some_lack_checksum && !some_have_checksum)
         {
             let (list, column) = (escaped(context.name), escaped(column));
             tracing::warn!(target: "fetchimg", "No object of {list} has a {column}, so nothing was compared with a checksum");
@@ -65,6 +74,8 @@ struct ObjectReader<'a> {
     some_lack_checksum: bool,
     some_have_checksum: bool,
     has_warned: HasWarned,
+    /// The keys that the command line names and no object had so far.
+    missing: Vec<&'a NamedColumn>,
 }
 
 /// What the user has been told.
@@ -107,6 +118,7 @@ impl ObjectReader<'_> {
                 let has_checksum = object.checksum.is_some();
                 self.some_have_checksum |= has_checksum;
                 self.some_lack_checksum |= !has_checksum;
+                self.missing.retain(|column| object.extra.get(&column.name).is_none());
                 if !is_utf8 || has_surrogates {
                     let what = if is_utf8 {
                         "has half of a UTF-16 surrogate pair".to_owned()
@@ -179,9 +191,9 @@ impl ParsedObject {
     fn broken<'a>(&self, options: &'a Options) -> Option<&'a str> {
         let is_broken =
             |value: &Value| matches!(value, Value::String(text) if text.contains(char::REPLACEMENT_CHARACTER));
-        let is_named = |name: &&String| self.extra.get(name).is_some_and(is_broken);
-        let url = self.url.as_ref().filter(|url| is_broken(url)).map(|_| &options.url_column);
-        url.or_else(|| options.named_columns.iter().find(is_named)).map(String::as_str)
+        let is_broken_column = |name: &str| self.extra.get(name).is_some_and(is_broken);
+        let url = self.url.as_ref().filter(|url| is_broken(url)).map(|_| &*options.url_column);
+        url.or_else(|| options.naming_column(is_broken_column).map(|column| &*column.name))
     }
 
     fn push(self, position: RowPosition, rows: &mut RowSender) {
@@ -340,7 +352,7 @@ impl KeyInterner {
 mod tests {
     use super::*;
     use crate::input::testing::{options, rows_as_text};
-    use crate::input::{ListFormat, Options};
+    use crate::input::{ColumnUse, ListFormat, NamedColumn, Options};
 
     #[test]
     fn each_line_is_an_object() {
@@ -417,7 +429,12 @@ mod tests {
         let list = b"{\"url\":\"http://a/1\",\"c\":\"caf\xe9\"}\n{\"url\":\"http://a/2\"}";
         let rows = [r#"http://a/1 {"c":"caf?"}"#.replace('?', "\u{fffd}"), "http://a/2 {}".to_owned()];
         assert_eq!(rows_as_text(list, &options(ListFormat::Jsonl)), rows);
-        let named = Options { named_columns: vec!["c".to_owned()], ..options(ListFormat::Jsonl) };
+        let named = |used_for| Options {
+            named_columns: vec![NamedColumn { name: "c".to_owned(), used_for }],
+            ..options(ListFormat::Jsonl)
+        };
+        assert_eq!(rows_as_text(list, &named(ColumnUse::Caption)), rows);
+        let named = named(ColumnUse::Name);
         assert!(rows_as_text(list, &named)[0].starts_with("bad_url [] line 1 of list: its c is not valid UTF-8 "));
     }
 
@@ -434,7 +451,8 @@ mod tests {
             let failed = "bad_url [] line 2 of list: its url has half of a UTF-16 surrogate pair {}".to_owned();
             let rows = [format!("http://a/1 {extra}"), failed.clone()];
             assert_eq!(rows_as_text(list.as_bytes(), &options(ListFormat::Jsonl)), rows, "{text}");
-            let named = Options { named_columns: vec!["c".to_owned()], ..options(ListFormat::Jsonl) };
+            let named_columns = vec![NamedColumn { name: "c".to_owned(), used_for: ColumnUse::Name }];
+            let named = Options { named_columns, ..options(ListFormat::Jsonl) };
             let row = format!("bad_url [] line 1 of list: its c has half of a UTF-16 surrogate pair {extra}");
             assert_eq!(rows_as_text(list.as_bytes(), &named), [row, failed], "{text}");
         }

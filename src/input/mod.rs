@@ -120,8 +120,8 @@ pub struct Options {
     /// The line with which a list from standard input ends; without it, the list has been cut off. `None`: the end of the
     /// file is its end.
     pub end_line: Option<String>,
-    /// The columns that the file name template refers to: a list must have them.
-    pub named_columns: Vec<String>,
+    /// The columns that the command line names beside these two: a list must have them.
+    pub named_columns: Vec<NamedColumn>,
     /// The column with the caption of each image.
     pub caption_column: Option<String>,
     /// Whether rows may name files of this machine, by `file:` URLs (`--file-urls`). The author of the list chooses them.
@@ -131,6 +131,46 @@ pub struct Options {
     pub store_urls: bool,
     /// The rows that are wanted. A list may leave out others; their numbers are not given to other rows.
     pub share: Option<Share>,
+}
+
+/// A column that the command line names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedColumn {
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    pub used_for: ColumnUse,
+}
+
+/// What a column is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnUse {
+    /// Names of files (`--name`).
+    Name,
+    /// Keys of samples (`--key`).
+    Key,
+    /// Captions (`--caption-column`).
+    Caption,
+}
+
+impl ColumnUse {
+    /// The flag that names such columns.
+    #[must_use]
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::Name => "--name",
+            Self::Key => "--key",
+            Self::Caption => "--caption-column",
+        }
+    }
+}
+
+impl Options {
+    /// The first column that is part of what images are called and has this property.
+    fn naming_column(&self, has_property: impl Fn(&str) -> bool) -> Option<&NamedColumn> {
+        let mut columns = self.named_columns.iter().filter(|column| column.used_for != ColumnUse::Caption);
+        columns.find(|column| has_property(&column.name))
+    }
 }
 
 /// A share of the rows: every `count`th part of `part_rows` rows, from part `number` on.
@@ -784,7 +824,8 @@ mod tests {
         assert!(rows_as_text(b"lnk,caption\nhttp://a.example/1.png,x\n", &misspelt)[0].contains("has no column link"));
         assert_eq!(rows_as_text(b"", &by_content), [""; 0]);
         for format in [None, Some(ListFormat::Text)] {
-            let named = Options { format, named_columns: vec!["class".to_owned()], ..Options::default() };
+            let named_columns = vec![NamedColumn { name: "class".to_owned(), used_for: ColumnUse::Name }];
+            let named = Options { format, named_columns, ..Options::default() };
             assert!(rows_as_text(text, &named)[0].contains("list has no column class, which --name asks for"));
         }
         let explicit = Options { format: Some(ListFormat::Text), ..misspelt };

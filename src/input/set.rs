@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::Source;
 use super::parquet::table::{self, TableRow};
 use super::rows::{ListContext, RawRow, ReadError, RowSender, is_whole, missing_flag};
-use crate::record::{ColumnType, Extra, MadeWith, RunError};
+use crate::record::{ColumnType, ColumnValues, Extra, MadeWith, RunError};
 use crate::util::human::counted;
 use crate::util::location::{Location, OpenFile};
 use crate::util::shell::quoted;
@@ -52,6 +52,9 @@ const RECORD_COLUMNS: [&str; 27] = [
 
 /// The columns with the digests of images, beside the SHA-256.
 const DIGEST_COLUMNS: [&str; 5] = ["md5", "sha1", "sha512", "blake3", "phash"];
+
+/// The column with the status in the record of a row.
+const STATUS_COLUMN: &str = "record_status";
 
 /// The columns with the key of the row that a row tries again, and with the shard of that row.
 const RETRY_COLUMNS: [&str; 2] = ["retry_of", "retry_of_shard"];
@@ -108,20 +111,20 @@ const MAX_FOOTERS_AT_ONCE: usize = 16;
 /// # Errors
 /// When a file cannot be read.
 pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, RunError> {
-    let mut types = Vec::<(Arc<str>, ColumnType)>::new();
+    let mut types = ListedColumns::new();
     for source in sources {
         match source {
             Source::Stored(prefix, pattern) => {
-                let Some(found) = column_types_in_store(prefix, pattern) else { return Ok(Vec::new()) };
-                for (name, ty) in found {
-                    add(&mut types, name, ty);
+                let Some(found) = columns_in_store(prefix, pattern) else { return Ok(Vec::new()) };
+                for (name, values) in found {
+                    add(&mut types, name, values);
                 }
             }
             Source::File(path) => {
                 let Some(file) = parquet_file(path) else { return Ok(Vec::new()) };
                 // What is wrong with the list is found again when its rows are read.
-                for (name, ty) in table::column_types(&file).unwrap_or_default() {
-                    add(&mut types, name, ty);
+                for (name, values) in table::columns(&file).unwrap_or_default() {
+                    add(&mut types, name, values);
                 }
             }
             // What is tried again has the types that it has in the set.
@@ -130,9 +133,9 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
                     // What is wrong with a table is found again when its rows are read.
                     let Ok(file) = set.open(&table_of(&shard)) else { continue };
                     let Ok(columns) = ListColumns::of(&file) else { continue };
-                    for (column, ty) in table::column_types(&file).unwrap_or_default() {
+                    for (column, values) in table::columns(&file).unwrap_or_default() {
                         if let Some(name) = columns.name(&column) {
-                            add(&mut types, name.into(), ty);
+                            add(&mut types, name.into(), values);
                         }
                     }
                 }
@@ -140,36 +143,39 @@ pub fn column_types(sources: &[Source]) -> Result<Vec<(Arc<str>, ColumnType)>, R
             _ => return Ok(Vec::new()),
         }
     }
-    Ok(types)
+    Ok(types.into_iter().map(|(name, values)| (name, values.ty)).collect())
 }
+
+/// Columns by their names, and what is known of their values.
+type ListedColumns = Vec<(Arc<str>, ColumnValues)>;
 
 /// The table of a shard.
 fn table_of(shard: &str) -> String {
     format!("{shard}.parquet")
 }
 
-fn add(types: &mut Vec<(Arc<str>, ColumnType)>, name: Arc<str>, ty: ColumnType) {
+fn add(types: &mut ListedColumns, name: Arc<str>, values: ColumnValues) {
     match types.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = known.or(ty),
-        None => types.push((name, ty)),
+        Some((_, known)) => *known = known.or(values),
+        None => types.push((name, values)),
     }
 }
 
 /// The columns of the Parquet files in a store, of all in turn; `None` if one of them is none. Several are asked at the same
 /// time, because each takes some requests.
-fn column_types_in_store(prefix: &StoreUrl, pattern: &str) -> Option<Vec<(Arc<str>, ColumnType)>> {
+fn columns_in_store(prefix: &StoreUrl, pattern: &str) -> Option<ListedColumns> {
     let location = Location::Store(prefix.clone());
     let names = prefix.matching(pattern).ok()?;
-    let types_of = |name: &String| {
+    let columns_of = |name: &String| {
         let mut file = location.open(name).ok()?;
         let mut head = [0; 4];
         file.read_exact(&mut head).ok()?;
-        (head == *b"PAR1").then(|| table::column_types(&file).unwrap_or_default())
+        (head == *b"PAR1").then(|| table::columns(&file).unwrap_or_default())
     };
     let mut types = Vec::new();
     for names in names.chunks(MAX_FOOTERS_AT_ONCE) {
         let found = std::thread::scope(|scope| {
-            let threads = names.iter().map(|name| scope.spawn(|| types_of(name))).collect::<Vec<_>>();
+            let threads = names.iter().map(|name| scope.spawn(|| columns_of(name))).collect::<Vec<_>>();
             threads.into_iter().map(|thread| thread.join().ok().flatten()).collect::<Option<Vec<_>>>()
         });
         types.extend(found?.into_iter().flatten());
@@ -262,9 +268,13 @@ fn record_of(row: &TableRow, columns: &ListColumns, (from, index): (ShardRecords
         }
         _ => {
             take(&["error", "http_status", "retryable", "attempts", "total_ms"]);
-            // The user's own wishes turn these away.
-            let is_refused = matches!(get("error").as_str(), Some("not_accepted" | "too_small"));
-            put("status", if is_refused { "refused" } else { "failed" }.into());
+            take(&["bytes", "format", "width", "height"]);
+            // Tables of earlier versions do not say whether it was refused. These mostly were.
+            let guess = || match get("error").as_str() {
+                Some("not_accepted" | "too_small") => "refused",
+                _ => "failed",
+            };
+            put("status", get(STATUS_COLUMN).as_str().unwrap_or_else(guess).into());
             put("message", get("error_message").clone());
         }
     }

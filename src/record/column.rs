@@ -45,33 +45,90 @@ impl ColumnType {
         }
     }
 
-    /// The type of a value of a list that does not state types; `None` for null, which may be of any.
-    #[must_use]
-    pub fn of(value: &Value) -> Option<Self> {
-        Some(match value {
-            Value::Null => return None,
-            Value::Bool(_) => Self::Boolean,
-            Value::Number(number) if number.is_i64() => Self::Int64,
-            Value::Number(number) if number.is_u64() => Self::Unsigned,
-            Value::Number(_) => Self::Double,
-            Value::String(_) => Self::Text,
-            Value::Array(_) | Value::Object(_) => Self::Json,
-        })
+    const fn is_whole(self) -> bool {
+        matches!(self, Self::Int32 | Self::Int64 | Self::Unsigned)
     }
 
-    /// The type of a column that has values of both types.
+    const fn is_number(self) -> bool {
+        self.is_whole() || matches!(self, Self::Float | Self::Double)
+    }
+}
+
+/// The largest whole number up to which a number of 64 bits with a fraction tells each from the next.
+const MAX_EXACT: i128 = 1 << 53;
+
+/// What is known of the values of a column: their type, and between which bounds the whole numbers among them are. The type
+/// alone does not tell whether another one holds them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnValues {
+    /// The type that holds all of them.
+    pub ty: ColumnType,
+    /// No whole number is less; at most 0.
+    least: i128,
+    /// No whole number is greater; at least 0.
+    greatest: i128,
+}
+
+impl ColumnValues {
+    /// A value of a list that does not state types; `None` for null, which may be of any.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        let mut number = 0;
+        let ty = match value {
+            Value::Null => return None,
+            Value::Bool(_) => ColumnType::Boolean,
+            Value::Number(value) => {
+                if let Some(whole) = value.as_i64() {
+                    number = whole.into();
+                    ColumnType::Int64
+                } else if let Some(whole) = value.as_u64() {
+                    number = whole.into();
+                    ColumnType::Unsigned
+                } else {
+                    ColumnType::Double
+                }
+            }
+            Value::String(_) => ColumnType::Text,
+            Value::Array(_) | Value::Object(_) => ColumnType::Json,
+        };
+        Some(Self { ty, least: number.min(0), greatest: number.max(0) })
+    }
+
+    /// The values of a list that states its types. `bounds`: the least and the greatest of them, if they are known.
+    #[must_use]
+    pub fn stated(ty: ColumnType, bounds: Option<(i128, i128)>) -> Self {
+        let bounds = bounds.unwrap_or(match ty {
+            ColumnType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            ColumnType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+            ColumnType::Unsigned => (0, u64::MAX.into()),
+            _ => (0, 0),
+        });
+        Self { ty, least: bounds.0.min(0), greatest: bounds.1.max(0) }
+    }
+
+    /// The values of both. Where no type of number holds them all without a change, they are text.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        match (self, other) {
+        let (least, greatest) = (self.least.min(other.least), self.greatest.max(other.greatest));
+        let ty = match (self.ty, other.ty) {
             (one, other) if one == other => one,
-            (Self::Int32 | Self::Int64, Self::Int32 | Self::Int64) => Self::Int64,
-            (
-                Self::Int32 | Self::Int64 | Self::Unsigned | Self::Float | Self::Double,
-                Self::Int32 | Self::Int64 | Self::Unsigned | Self::Float | Self::Double,
-            ) => Self::Double,
-            (Self::Json, _) | (_, Self::Json) => Self::Json,
-            _ => Self::Text,
-        }
+            (one, other) if one.is_whole() && other.is_whole() => {
+                if greatest <= i64::MAX.into() {
+                    ColumnType::Int64
+                } else if least >= 0 {
+                    ColumnType::Unsigned
+                } else {
+                    ColumnType::Text
+                }
+            }
+            (one, other) if one.is_number() && other.is_number() => {
+                let is_exact = least >= -MAX_EXACT && greatest <= MAX_EXACT;
+                if is_exact { ColumnType::Double } else { ColumnType::Text }
+            }
+            (ColumnType::Json, _) | (_, ColumnType::Json) => ColumnType::Json,
+            _ => ColumnType::Text,
+        };
+        Self { ty, least, greatest }
     }
 }
 
@@ -83,17 +140,42 @@ mod tests {
 
     #[test]
     fn a_column_has_the_narrowest_type_that_holds_all_its_values() {
+        let exact = 1_u64 << 53;
         for (values, expected) in [
             (vec![json!(1), json!(null), json!(-3)], Some(ColumnType::Int64)),
             (vec![json!(1), json!(0.5)], Some(ColumnType::Double)),
             (vec![json!(u64::MAX), json!(u64::MAX)], Some(ColumnType::Unsigned)),
-            (vec![json!(u64::MAX), json!(-1)], Some(ColumnType::Double)),
+            (vec![json!(i64::MAX), json!(u64::MAX), json!(7)], Some(ColumnType::Unsigned)),
+            (vec![json!(u64::MAX), json!(-1)], Some(ColumnType::Text)),
+            (vec![json!(exact), json!(0.5)], Some(ColumnType::Double)),
+            (vec![json!(exact + 1), json!(0.5)], Some(ColumnType::Text)),
+            (vec![json!(-1), json!(0.5), json!(i64::MIN)], Some(ColumnType::Text)),
+            (vec![json!(u64::MAX), json!(0.5), json!([])], Some(ColumnType::Json)),
             (vec![json!(true), json!("true")], Some(ColumnType::Text)),
             (vec![json!("a"), json!(["a"])], Some(ColumnType::Json)),
             (vec![json!(null)], None),
         ] {
-            let found = values.iter().filter_map(ColumnType::of).reduce(ColumnType::or);
-            assert_eq!(found, expected, "{values:?}");
+            let type_of = |values: &mut dyn Iterator<Item = &Value>| {
+                values.filter_map(ColumnValues::of).reduce(ColumnValues::or).map(|values| values.ty)
+            };
+            assert_eq!(type_of(&mut values.iter()), expected, "{values:?}");
+            assert_eq!(type_of(&mut values.iter().rev()), expected, "{values:?}, from the end");
+        }
+    }
+
+    #[test]
+    fn types_that_are_stated_are_wide_unless_bounds_are_known() {
+        let (whole, fraction) = (ColumnType::Int64, ColumnValues::stated(ColumnType::Double, None));
+        let unsigned = ColumnValues::stated(ColumnType::Unsigned, None);
+        for (values, other, expected) in [
+            (ColumnValues::stated(whole, None), fraction, ColumnType::Text),
+            (ColumnValues::stated(whole, Some((-4, 5))), fraction, ColumnType::Double),
+            (ColumnValues::stated(ColumnType::Int32, None), fraction, ColumnType::Double),
+            (ColumnValues::stated(whole, None), unsigned, ColumnType::Text),
+            (ColumnValues::stated(whole, Some((4, 5))), unsigned, ColumnType::Unsigned),
+            (ColumnValues::stated(ColumnType::Int32, None), ColumnValues::stated(whole, None), whole),
+        ] {
+            assert_eq!((values.or(other).ty, other.or(values).ty), (expected, expected), "{values:?}, {other:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ mod modes;
 mod outcome;
 mod shard_totals;
 
-pub use self::column::ColumnType;
+pub use self::column::{ColumnType, ColumnValues};
 pub use self::digest::{Algorithm, Checksum, Digester, Digests, hex};
 pub use self::error::{BoxError, ErrorKind, FetchError, RunError, THE_STORE, TOO_LARGE_TO_DECODE};
 pub use self::exit::Exit;

@@ -19,6 +19,8 @@ pub struct ShardTotals {
     pub present_rows: u64,
     /// Their rows with an image.
     pub present_samples: u64,
+    /// Shards that are there though the list has no rows for them, as far as the run knows it.
+    pub behind: u64,
     /// Shards that are begun and not complete.
     pub unfinished: u64,
 }

@@ -171,12 +171,16 @@ pub fn remarks(summary: &Summary) -> Vec<(&'static str, String)> {
 /// The remarks on shards: how many there are, and what is in them.
 fn of_shards(totals: &ShardTotals) -> Vec<(&'static str, String)> {
     let of = |rows, samples| format!("{}, {} with an image", counted(rows, "row"), Count(samples));
-    let ShardTotals { completed, rows, samples, bytes, present, present_rows, present_samples, unfinished } = *totals;
+    let ShardTotals { completed, rows, samples, bytes, present, present_rows, present_samples, behind, unfinished } =
+        *totals;
     let made = format!("{} completed", Count(completed));
     let made = if rows > 0 { format!("{made}: {}, {}", of(rows, samples), Size::from(bytes)) } else { made };
     let mut remarks = vec![("shards", made)];
     if present > 0 {
         remarks.push(("shards before", format!("{}: {}", Count(present), of(present_rows, present_samples))));
+    }
+    if behind > 0 {
+        remarks.push(("left over", format!("{} behind the end of the list", counted(behind, "shard"))));
     }
     if unfinished > 0 {
         remarks.push(("unfinished", format!("{}, kept for the next run", counted(unfinished, "shard"))));

@@ -164,7 +164,8 @@ impl Options {
         if self.fetch.plan.as_ref().is_some_and(|plan| !plan.keeps_images()) {
             self.fetch.fix_extension = true;
         }
-        self.input.named_columns = self.template.columns().map(str::to_owned).collect();
+        let named = |used_for| move |name: &str| input::NamedColumn { name: name.to_owned(), used_for };
+        self.input.named_columns = self.template.columns().map(named(input::ColumnUse::Name)).collect();
         #[cfg(feature = "parquet")]
         if let Some(set) = &self.set {
             let caption = set.shards.caption_column.as_deref();
@@ -175,7 +176,9 @@ impl Options {
                 count: slice.count,
             });
             self.input.caption_column = set.shards.caption_column.clone();
-            self.input.named_columns = set.keys.columns().chain(caption).map(str::to_owned).collect();
+            let of_keys = set.keys.columns().map(named(input::ColumnUse::Key));
+            let named_columns = of_keys.chain(caption.map(named(input::ColumnUse::Caption))).collect();
+            self.input.named_columns = named_columns;
         }
     }
 }

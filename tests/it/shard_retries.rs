@@ -224,3 +224,26 @@ fn columns_of_the_list_keep_names_types_and_values_though_their_names_are_ours()
         );
     }
 }
+
+#[test]
+fn what_is_tried_again_has_the_options_of_the_set() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    let urls = [server.url("/flaky/503/1/300/0.png"), server.url("/png/300/1.png")];
+    let first = fetchimg().lines(&urls).args(SET).args(["--encode", "jpeg", "--file-urls"]);
+    assert_eq!(first.in_dir(&dir).run().status, Some(1));
+    let hits = server.hits_in_all();
+    for (flags, sentence) in [
+        (&["--file-urls", "--resize", "16"][..], "made without --resize; leave --resize out, because the options are"),
+        (&["--file-urls", "--encode", "png"], "made with --encode jpeg; leave --encode out, because the options are"),
+        (&["--file-urls", "--output-format", "parquet"], "holds one kind; leave --output-format out"),
+        (&[], "made with --file-urls; --file-urls is to be given again"),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let run = fetchimg().args(["--retry-failed", "-o", "set"]).args(flags).args(more).in_dir(&dir).run();
+            assert_eq!((run.status, server.hits_in_all()), (Some(3), hits), "{run}");
+            assert!(run.stderr.contains(sentence), "{sentence}\n{run}");
+        }
+    }
+    let again = fetchimg().args(["--retry-failed", "-o", "set", "--file-urls"]).in_dir(&dir).run();
+    assert_eq!((again.status, server.hits_in_all()), (Some(0), hits + 1), "{again}");
+}

@@ -148,7 +148,10 @@ fn a_second_run_sends_no_request_and_hands_out_the_same_records() {
     dir.write("list.csv", list(&server, 25).replace("\n12,", "\nx,"));
     let refused = go(&[]);
     assert_eq!((refused.status, server.hits_in_all()), (Some(3), hits), "{refused}");
-    assert!(refused.stderr.contains("00001.tar: it was made from other rows of the list; --overwrite"), "{refused}");
+    assert!(
+        refused.stderr.contains("00001.tar: it was made from other rows of the list; remove 00001_stats.json"),
+        "{refused}"
+    );
     let refused = go(&["--resize", "16"]);
     assert_eq!((refused.status, server.hits_in_all()), (Some(3), hits), "{refused}");
     assert!(refused.stderr.contains("its shards were made without --resize; say the same"), "{refused}");
@@ -156,6 +159,41 @@ fn a_second_run_sends_no_request_and_hands_out_the_same_records() {
     assert_eq!(anew.status, Some(1), "{anew}");
     assert_eq!(server.hits_in_all(), 2 * hits, "{anew}");
     assert_eq!(go(&[]).status, Some(0));
+}
+
+#[test]
+fn a_second_run_tells_what_failed_from_what_was_refused() {
+    let (server, dir) = (Server::start(), TestDir::new());
+    dir.write(
+        "list.txt",
+        ["/svg/a.svg", "/png/50000/b.png", "/status/404"].map(|target| server.url(target)).join("\n"),
+    );
+    let flags = ["--resize", "16", "--max-bytes", "40k", "--manifest", "all.jsonl"];
+    let go = || {
+        let run = fetchimg().arg("list.txt").args(SET).args(flags).in_dir(&dir).run();
+        let text = String::from_utf8(dir.read("all.jsonl")).unwrap();
+        let mut records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
+        records.sort_by_key(|record| record["index"].as_u64());
+        (run, records)
+    };
+    let (first, before) = go();
+    let (second, after) = go();
+    let of = |records: &[Value], field: &str| records.iter().map(|record| record[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of(&before, "error"), ["not_accepted", "too_large", "http_status"], "{first}");
+    assert_eq!(of(&before, "status"), ["failed", "refused", "failed"], "{first}");
+    for field in ["status", "error", "message", "format", "bytes", "width", "retryable"] {
+        assert_eq!(of(&before, field), of(&after, field), "{field}: {second}");
+    }
+    // An image that is not wanted is one that img2dataset would not have resized.
+    let marker = marker(&second, "00000");
+    assert_eq!((&marker["failed_to_resize"], &marker["failed_to_download"]), (&2.into(), &1.into()), "{marker}");
+    let (_, rows) = table(second.file("00000.parquet"));
+    let statuses = rows.iter().map(|row| (&row["status"], &row["record_status"])).collect::<Vec<_>>();
+    let expected = [("failed_to_resize", "failed"), ("failed_to_resize", "refused"), ("failed_to_download", "failed")];
+    assert_eq!(
+        statuses,
+        expected.map(|(one, other)| (one.into(), other.into())).each_ref().map(|(one, other)| (one, other))
+    );
 }
 
 #[test]

@@ -315,15 +315,13 @@ impl<'a> CsvParser<'a> {
                     extra.push((Arc::clone(name), Value::from(text)));
                 }
                 // The image does not depend on a caption. Its own name does on a column that the name is made of.
-                let is_named =
-                    |name: &&Arc<str>| self.context.options.named_columns.iter().any(|asked| **asked == ***name);
+                let asked_for = |name: &Arc<str>| self.context.options.naming_column(|asked| *asked == **name);
                 if let Some(name) = broken {
-                    let named = columns
-                        .others()
-                        .find(|(column, name)| is_named(name) && std::str::from_utf8(fields.get(*column)).is_err());
-                    if let Some((_, name)) = named {
-                        let encoding = self.context.options.encoding;
-                        let message = format!("{position}: its {name} is not valid {encoding}, and --name needs it");
+                    let mut broken =
+                        columns.others().filter(|(column, _)| std::str::from_utf8(fields.get(*column)).is_err());
+                    if let Some((name, asked)) = broken.find_map(|(_, name)| Some((name, asked_for(name)?))) {
+                        let (encoding, flag) = (self.context.options.encoding, asked.used_for.flag());
+                        let message = format!("{position}: its {name} is not valid {encoding}, and {flag} needs it");
                         rows.push_invalid(fields.get(columns.url), &message, Extra::new(extra));
                         return Ok(());
                     }
@@ -404,7 +402,7 @@ fn count_of_fields(count: usize) -> String {
 mod tests {
     use super::*;
     use crate::input::testing::{options, rows_as_text};
-    use crate::input::{ListFormat, Options, rows_of};
+    use crate::input::{ColumnUse, ListFormat, NamedColumn, Options, rows_of};
 
     #[test]
     fn fields_of_several_lines_are_followed_up_to_a_limit_in_one_row() {
@@ -663,7 +661,7 @@ mod tests {
     fn a_column_in_another_encoding_costs_no_row_unless_it_names_the_image() {
         let list = b"url,c,d\nhttp://a/1,caf\xe9,x\nhttp://a/2,x,\x93x\x94\nhttp://a/3,,\n";
         let rows = |named: &str| {
-            let named_columns = vec![named.to_owned()];
+            let named_columns = vec![NamedColumn { name: named.to_owned(), used_for: ColumnUse::Name }];
             rows_as_text(list, &Options { checksum_column: None, named_columns, ..options(ListFormat::Csv) })
         };
         let (one, two) =

@@ -4,16 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use parquet::basic::Type as Physical;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::{SchemaDescriptor, Type};
 use serde_json::Value;
 
 use super::io_error;
 use super::schema::{LogicalKind, is_repeated, without_annotations, without_binary};
 use super::value::value;
-use crate::record::ColumnType;
+use crate::record::{ColumnType, ColumnValues};
 use crate::util::location::OpenFile;
 
 /// A row: the names of its columns, and their values.
@@ -61,14 +62,40 @@ pub fn noted(file: &OpenFile, key: &str) -> io::Result<Option<String>> {
     Ok(notes.filter(|note| note.key == key).find_map(|note| note.value.clone()))
 }
 
-/// The types of the columns of a Parquet file.
+/// The columns of a Parquet file, with their types, and with the bounds of whole numbers where the file states them.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn column_types(file: &OpenFile) -> io::Result<Vec<(Arc<str>, ColumnType)>> {
+pub fn columns(file: &OpenFile) -> io::Result<Vec<(Arc<str>, ColumnValues)>> {
     let metadata = ParquetMetaDataReader::new().parse_and_finish(file).map_err(io_error)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
-    Ok(schema.get_fields().iter().map(|field| (field.name().into(), column_type(field))).collect())
+    let values = |field: &Type| ColumnValues::stated(column_type(field), bounds(&metadata, field));
+    Ok(schema.get_fields().iter().map(|field| (field.name().into(), values(field))).collect())
+}
+
+/// The least and the greatest value of a column of whole numbers, if they are known.
+fn bounds(metadata: &ParquetMetaData, field: &Type) -> Option<(i128, i128)> {
+    if !field.is_primitive() {
+        return None;
+    }
+    let is_unsigned = matches!(LogicalKind::of(field), LogicalKind::Unsigned);
+    if is_unsigned && field.get_physical_type() == Physical::INT32 {
+        return Some((0, u32::MAX.into()));
+    }
+    let schema = metadata.file_metadata().schema_descr();
+    let place = schema.columns().iter().position(|column| column.path().parts() == [field.name()])?;
+    let (mut least, mut greatest) = (0, 0);
+    for group in metadata.row_groups() {
+        let Statistics::Int64(stated) = group.column(place).statistics()? else { return None };
+        if stated.null_count_opt() == u64::try_from(group.num_rows()).ok() {
+            continue;
+        }
+        for bound in [*stated.min_opt()?, *stated.max_opt()?] {
+            let bound = if is_unsigned { i128::from(bound.cast_unsigned()) } else { bound.into() };
+            (least, greatest) = (bound.min(least), bound.max(greatest));
+        }
+    }
+    Some((least, greatest))
 }
 
 fn column_type(ty: &Type) -> ColumnType {

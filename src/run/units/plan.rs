@@ -41,7 +41,7 @@ struct PlannedLine<'a> {
 /// The rows that were read so far.
 struct Plan<'a> {
     set: &'a SetOptions,
-    preview: Preview,
+    preview: Preview<'a>,
     units: Arc<Units>,
     dedupes: bool,
     hasher: RandomState,
@@ -61,7 +61,9 @@ struct Plan<'a> {
 pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result<Exit, RunError> {
     let lists = Lists::open(&options.sources, &options.input)?;
     // A run that would be refused leaves an earlier manifest as it is.
-    let preview = Preview::open(&set.shards)?;
+    let mut shards = set.shards.clone();
+    shards.units.retries = super::retries(options, set)?;
+    let preview = Preview::open(&shards)?;
     let folder = match &set.shards.destination {
         Destination::Folder(root) => Some(FolderView::open(root, None)?),
         _ => None,
@@ -72,7 +74,7 @@ pub async fn dry_run(options: &Options, set: &SetOptions, stop: &Stop) -> Result
     let mut plan = Plan {
         set,
         preview,
-        units: Arc::new(Units { retries: super::retries(options, set)?, ..set.shards.units.clone() }),
+        units: Arc::new(shards.units.clone()),
         dedupes: options.row_identity == RowIdentity::Url,
         hasher: RandomState::new(),
         counts: RowCounts::default(),
@@ -137,7 +139,7 @@ impl Plan<'_> {
             let is_there = self.preview.enter(number, &name)?;
             self.shard = Some((number, name, is_there, 0));
         }
-        self.preview.add(units.row(index), &row)?;
+        let earlier = self.preview.add(units.row(index), &row)?;
         self.counts.rows += 1;
         let Some((_, name, is_there, rows)) = &mut self.shard else { return Ok(None) };
         *rows += 1;
@@ -156,7 +158,16 @@ impl Plan<'_> {
                 return Ok(None);
             }
         };
-        if self.dedupes && !self.urls.insert(self.hasher.hash_one(without_fragment(&job.url))) {
+        let is_new = !self.dedupes || self.urls.insert(self.hasher.hash_one(without_fragment(&job.url)));
+        if let Some(earlier) = earlier {
+            if matches!(earlier.outcome, Outcome::Saved(_)) {
+                *self.counts.skipped_by_reason.entry(Reason::AlreadySaved.name()).or_default() += 1;
+            } else {
+                self.counts.add_settled(&earlier.outcome);
+            }
+            return Ok(None);
+        }
+        if !is_new {
             *self.counts.skipped_by_reason.entry(Reason::DuplicateUrl.name()).or_default() += 1;
             return Ok(None);
         }

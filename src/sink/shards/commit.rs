@@ -51,9 +51,9 @@ pub struct Committed {
 }
 
 impl Committer {
-    /// A committer for shards that are made with these options.
+    /// A committer for shards that are made with these options. `replaces`: shards that are there may be made anew.
     #[must_use]
-    pub fn new(target: Target, options: &Options) -> Self {
+    pub fn new(target: Target, options: &Options, replaces: bool) -> Self {
         Self {
             target,
             format: options.format,
@@ -63,7 +63,7 @@ impl Committer {
             is_retry: options.units.retries.is_some(),
             found_types: Mutex::default(),
             settings: options.info().digest(),
-            replaces: options.replaces,
+            replaces,
             turn: Mutex::default(),
         }
     }

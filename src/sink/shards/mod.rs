@@ -44,13 +44,14 @@ use tokio::task::JoinHandle;
 use self::commit::{Committed, Committer};
 use self::marker::Marker;
 use self::sample::Sample;
-use self::set::SetFolder;
+use self::scratch::Scratch;
+use self::set::{Access, SetFolder};
 use self::stream::TarStream;
 use self::target::{ShardFolder, Target};
 use self::unit::{Conditions, Unit, UnitError};
 use super::{Body, Entry, Receipt, SpillDir, Stored};
 use crate::record::{Algorithm, ColumnType, Job, Outcome, Record, RecordLine, RunError, Saved, ShardTotals, hex};
-use crate::util::human::Count;
+use crate::util::human::{Count, counted};
 use crate::util::location::Location;
 use crate::util::store::StoreUrl;
 use crate::util::{boot_id, lock};
@@ -145,7 +146,19 @@ impl Options {
     /// What the set in the folder will say of itself.
     #[must_use]
     pub fn info(&self) -> SetInfo {
-        SetInfo { output_format: self.format.names().0.to_owned(), settings: self.settings.clone() }
+        let (output_format, settings) = (self.format.names().0.to_owned(), self.settings.clone());
+        SetInfo { output_format, settings, anew_since_ms: None }
+    }
+
+    /// How the run works at the set.
+    const fn access(&self) -> Access {
+        let units = &self.units;
+        Access { replaces: self.replaces, is_shared: units.is_shared(), is_retry: units.retries.is_some() }
+    }
+
+    /// The boot in which unfinished shards are gone on with.
+    fn boot(&self) -> String {
+        if self.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() }
     }
 }
 
@@ -217,10 +230,11 @@ impl PresentShard {
         } else if self.unit.admitted() < self.marker.count {
             format!(
                 "it was made from other rows of the list: there were {before}, and now there are {now}; give the list as \
-                 it was, choose another folder with -o, or make all shards anew with --overwrite"
+                 it was, choose another folder with -o, or {}",
+                remedy(name)
             )
         } else {
-            "it was made from other rows of the list; --overwrite makes it anew".to_owned()
+            format!("it was made from other rows of the list; {}", remedy(name))
         };
         Some(sentence)
     }
@@ -251,21 +265,23 @@ impl Shards {
     /// When it cannot be opened or written, another run holds it, or it holds another set.
     pub fn open(options: Options) -> Result<Self, RunError> {
         let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
-        let boot = if options.fsync { SYNCED.to_owned() } else { boot_id::id().unwrap_or_default() };
+        let boot = options.boot();
         let failure = Arc::<Mutex<Option<RunError>>>::default();
         let mut temporary = None;
+        let access = options.access();
         let (output, parts) = match &options.destination {
             Destination::Folder(root) => {
-                let folder = SetFolder::open(root, &options.info(), options.replaces, options.units.is_shared())?;
+                let folder = SetFolder::open(root, options.info(), access)?;
                 let target = ShardFolder::new(root.clone(), folder.scratch.clone(), options.fsync);
-                let committer = Committer::new(Target::Folder(target), &options);
+                let committer =
+                    Committer::new(Target::Folder(target), &options, access.replaces || folder.makes_anew());
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
             }
             Destination::Store(url) => {
-                let flags = (options.replaces, options.units.is_shared());
-                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), &options.info(), flags)?;
-                let committer = Committer::new(Target::Store(url.clone()), &options);
+                let folder = SetFolder::open_in_store(url, options.scratch.as_deref(), options.info(), access)?;
+                let replaces = access.replaces || folder.makes_anew();
+                let committer = Committer::new(Target::Store(url.clone()), &options, replaces);
                 temporary = Some(tempfile::tempdir().map_err(RunError::System)?);
                 let parts = folder.parts.clone();
                 (Output::Set { committer: Arc::new(committer), folder }, parts)
@@ -361,9 +377,10 @@ impl Shards {
         if !self.options.replaces {
             let marker = committer.target().marker(&name).await;
             let path = committer.target().path(&format!("{name}{MARKER_SUFFIX}"));
-            if let Some(marker) = marker.map_err(|source| RunError::Output { path, source })? {
+            let marker = marker.map_err(|source| RunError::Output { path, source })?;
+            if let Some(marker) = marker.filter(|marker| !folder.replaces(marker)) {
                 if marker.fetchimg.settings != self.settings {
-                    return Err(self.other_shard(&name, OTHER_OPTIONS.to_owned()));
+                    return Err(self.other_shard(&name, made_with_other_options(&name)));
                 }
                 folder.note_begin()?;
                 // A run that was killed just after the marker appeared has left some.
@@ -410,18 +427,14 @@ impl Shards {
 
     fn unit_error(&self, name: &str, error: UnitError) -> RunError {
         match error {
-            UnitError::OtherOrigin => {
-                let anew = match &self.output {
-                    Output::Set { folder, .. } if self.options.units.retries.is_some() => {
-                        let path = folder.scratch.join(format!("{name}.*"));
-                        format!("remove {}, and it begins anew", path.display())
-                    }
-                    _ => "--overwrite makes it anew".to_owned(),
-                };
-                let what = "it was made from other rows or with other options as far as it has come";
-                self.other_shard(name, format!("{what}; {anew}"))
-            }
             UnitError::Io(source) => RunError::Output { path: self.root().join(name), source },
+            other => {
+                let scratch = match &self.output {
+                    Output::Set { folder, .. } => &folder.scratch,
+                    Output::Stream(_) | Output::Nowhere => Path::new(""),
+                };
+                self.other_shard(name, other_origin(&other, scratch, name))
+            }
         }
     }
 
@@ -639,7 +652,7 @@ impl Shards {
         }
         self.flush()?;
         if list_has_ended {
-            self.remove_superseded()?;
+            self.end_list()?;
         }
         if let Output::Stream(stream) = &self.output {
             let fail = |source| RunError::Output { path: "standard output".into(), source };
@@ -661,23 +674,37 @@ impl Shards {
         }
     }
 
-    /// With `--overwrite`, removes the shards of earlier runs behind the last one of the list: it was longer, or its shards
-    /// were smaller. Shards with names of other kinds stay, and so do all of them if this run makes a share.
-    fn remove_superseded(&self) -> Result<(), RunError> {
+    /// Ends with a list that was read to its end. Shards of earlier runs may be behind its last one: it was longer, or its
+    /// shards were smaller. They are removed if all shards are made anew; otherwise, and by a run that makes a share, they are
+    /// named. Shards with names of other kinds stay.
+    fn end_list(&self) -> Result<(), RunError> {
         let Output::Set { folder, .. } = &self.output else { return Ok(()) };
-        if !self.options.replaces || self.options.units.is_shared() {
+        let (units, entered) = (&self.options.units, self.entered.load(Ordering::Relaxed));
+        if units.name.is_some() || units.retries.is_some() || (entered == 0 && units.slice.is_none()) {
             return Ok(());
         }
         let fail = |source| RunError::Output { path: self.root(), source };
-        let end = self.entered.load(Ordering::Relaxed);
-        for name in shard_names(&folder.root.names().map_err(fail)?) {
-            if name.parse::<u64>().is_ok_and(|number| number >= end) {
+        let mut behind = shard_names(&folder.root.names().map_err(fail)?);
+        behind.retain(|name| Units::list_number(name).is_some_and(|number| number >= units.end(entered)));
+        if folder.makes_anew() && !units.is_shared() {
+            for name in behind {
                 // The marker first: without it, the other files are no shard.
                 for suffix in [MARKER_SUFFIX, ".tar", ".parquet"] {
                     folder.root.remove(&format!("{name}{suffix}")).map_err(fail)?;
                 }
             }
+            return folder.note_end();
         }
+        let Some((first, last)) = behind.first().zip(behind.last()) else { return Ok(()) };
+        lock(&self.totals).behind = behind.len() as u64;
+        let which = if first == last { first.clone() } else { format!("{first} to {last}") };
+        tracing::warn!(
+            target: "fetchimg",
+            "{} behind the end of the list: {which}. Readers take all shards of {} for the set; remove the files of those that \
+             are left from a longer list or from smaller shards",
+            counted(behind.len() as u64, "shard"),
+            self.root().display()
+        );
         Ok(())
     }
 
@@ -707,8 +734,26 @@ fn other_shard(root: &Path, format: OutputFormat, (name, sentence): (&str, Strin
     RunError::Output { path, source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
 }
 
-/// What is said of a shard that was made with other options.
-const OTHER_OPTIONS: &str = "it was made with other options; --overwrite makes it anew";
+/// What is said of a complete shard that was made with other options.
+fn made_with_other_options(name: &str) -> String {
+    format!("it was made with other options; {}", remedy(name))
+}
+
+/// What to do so that a complete shard is made anew, and the others stay as they are.
+fn remedy(name: &str) -> String {
+    format!(
+        "remove {name}{MARKER_SUFFIX}, and the same command makes this shard anew; --overwrite makes all shards anew"
+    )
+}
+
+/// What is said of an unfinished shard that was made from something else. `scratch`: where it waits.
+fn other_origin(error: &UnitError, scratch: &Path, name: &str) -> String {
+    let from = match error {
+        UnitError::OtherOptions => "with other options",
+        _ => "from other rows of the list",
+    };
+    format!("it was made {from} as far as it has come; {}", Scratch::remedy(scratch, name))
+}
 
 /// What an unfinished shard must have been made with. Which rows are tried again depends on the shards of the list that are
 /// complete, too.

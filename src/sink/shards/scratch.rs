@@ -42,6 +42,12 @@ impl Scratch {
         Self { tar: path("tar"), log: path("jsonl"), table: path("parquet") }
     }
 
+    /// What to do so that the shard `name` of a folder begins anew, as the clause of a message.
+    pub fn remedy(folder: &Path, name: &str) -> String {
+        let files = folder.join(format!("{name}.*"));
+        format!("remove {}, and the same command begins this shard anew", files.display())
+    }
+
     /// Removes the files. The log is the last, because it tells that there are others.
     ///
     /// # Errors
@@ -193,6 +199,27 @@ impl ScratchFiles {
         Ok((scratch, Self { tar, tar_length: 0, tar_digest, log, log_length: 0, unwritten }))
     }
 
+    /// Opens what a killed run has left of the shard `name` in `folder`, without a change to it; `None` if that is nothing,
+    /// or a run that goes on holds it.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be opened.
+    pub fn look(folder: &Path, name: &str) -> io::Result<Option<Self>> {
+        let scratch = Scratch::new(folder, name);
+        let open = |path: &Path| match private_file::open(OpenOptions::new().read(true), path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        };
+        let (Some(log), Some(tar)) = (open(&scratch.log)?, open(&scratch.tar)?) else { return Ok(None) };
+        if matches!(log.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)) {
+            return Ok(None);
+        }
+        // A run that begins meanwhile must not take it for one that is held.
+        let _ = log.unlock();
+        let (tar_digest, unwritten) = (Sha256::new(), Vec::new());
+        Ok(Some(Self { tar, tar_length: 0, tar_digest, log, log_length: 0, unwritten }))
+    }
+
     /// The header of the log that a killed run has left.
     pub fn read_header(&mut self) -> Option<LogHeader> {
         let mut line = String::new();
@@ -298,6 +325,26 @@ impl ScratchFiles {
     /// # Errors
     /// When a file cannot be read or cut.
     pub fn recover(&mut self) -> io::Result<Vec<Settled>> {
+        let settled = self.find()?;
+        self.log.set_len(self.log_length)?;
+        self.tar.set_len(self.tar_length)?;
+        self.tar.seek(SeekFrom::Start(0))?;
+        let mut piece = vec![0; 1 << 18];
+        loop {
+            match self.tar.read(&mut piece)? {
+                0 => break,
+                count => self.tar_digest.update(&piece[..count]),
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Finds the rows that a killed run has settled, those with a sample first, and changes nothing. To be called behind
+    /// [`ScratchFiles::read_header`].
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn find(&mut self) -> io::Result<Vec<Settled>> {
         let mut image = None;
         let mut samples = Vec::new();
         let length = self.tar.metadata()?.len();
@@ -320,20 +367,11 @@ impl ScratchFiles {
             settled.push(Settled { index: fields.index, sha256: fields.sha256, place: RecordPlace::Tar(position) });
             self.tar_length = end;
         }
-        self.tar.set_len(self.tar_length)?;
-        self.tar.seek(SeekFrom::Start(0))?;
-        let mut piece = vec![0; 1 << 18];
-        loop {
-            match self.tar.read(&mut piece)? {
-                0 => break,
-                count => self.tar_digest.update(&piece[..count]),
-            }
-        }
-        self.recover_log(&mut settled)?;
+        self.find_in_log(&mut settled)?;
         Ok(settled)
     }
 
-    fn recover_log(&mut self, settled: &mut Vec<Settled>) -> io::Result<()> {
+    fn find_in_log(&mut self, settled: &mut Vec<Settled>) -> io::Result<()> {
         (&self.log).seek(SeekFrom::Start(self.log_length))?;
         let mut lines = BufReader::new(&self.log);
         let mut line = Vec::new();
@@ -351,7 +389,7 @@ impl ScratchFiles {
             self.log_length += line.len() as u64;
             line.clear();
         }
-        self.log.set_len(self.log_length)
+        Ok(())
     }
 
     /// The record of a sample, as a line.

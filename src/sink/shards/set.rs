@@ -5,11 +5,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::OutputFormat;
+use super::marker::Marker;
 use crate::record::{RunError, hex};
 use crate::util::location::Location;
 use crate::util::private_file;
@@ -35,6 +37,10 @@ pub struct SetInfo {
     pub output_format: String,
     /// The options that decide what is in the shards, as they are typed.
     pub settings: Vec<(String, String)>,
+    /// When a run began to make all shards anew that has not come to its end, in milliseconds since 1970: older shards are
+    /// those of the set as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anew_since_ms: Option<u64>,
 }
 
 impl SetInfo {
@@ -47,6 +53,18 @@ impl SetInfo {
             digest.update(format!("\n{flag}\0{value}"));
         }
         hex(&digest.finalize())
+    }
+
+    /// Whether the shards of both are made with the same options.
+    fn has_options_of(&self, other: &Self) -> bool {
+        (&self.output_format, &self.settings) == (&other.output_format, &other.settings)
+    }
+
+    /// Whether a shard was to be made anew by a run that was stopped before.
+    #[must_use]
+    pub fn is_outdated(&self, marker: &Marker) -> bool {
+        let Some(since) = self.anew_since_ms else { return false };
+        marker.end_time < Duration::from_millis(since).as_secs_f64() || marker.fetchimg.settings != self.digest()
     }
 
     /// What the set in a folder or a store was made with, if there is one.
@@ -69,17 +87,18 @@ impl SetInfo {
         Ok(text)
     }
 
-    /// The first option that is another one in `other`.
-    fn difference(&self, other: &Self) -> Option<String> {
+    /// The first option that is another one in `other`, and what it is here.
+    fn difference<'a>(&'a self, other: &'a Self) -> Option<(&'a str, String)> {
         let value =
             |info: &Self, flag: &str| info.settings.iter().find(|(name, _)| name == flag).map(|(_, v)| v.clone());
         let mut flags = self.settings.iter().chain(&other.settings).map(|(flag, _)| flag.as_str());
         let flag = flags.find(|flag| value(self, flag) != value(other, flag))?;
-        Some(match value(self, flag) {
+        let here = match value(self, flag) {
             Some(value) if value == "true" => format!("with --{flag}"),
             Some(value) => format!("with --{flag} {value}"),
             None => format!("without --{flag}"),
-        })
+        };
+        Some((flag, here))
     }
 }
 
@@ -107,6 +126,17 @@ fn refused(path: &Path, sentence: String) -> RunError {
     RunError::Output { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, sentence) }
 }
 
+/// How a run works at a set.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Shards that are there are made anew (`--overwrite`).
+    pub replaces: bool,
+    /// Other runs may work at it at the same time.
+    pub is_shared: bool,
+    /// It makes further shards, with rows that are tried again.
+    pub is_retry: bool,
+}
+
 /// A set that a run works at, and the folder in which its unfinished shards wait.
 #[derive(Debug)]
 pub struct SetFolder {
@@ -123,7 +153,9 @@ pub struct SetFolder {
     unnoted: Mutex<Option<SetInfo>>,
     /// Whether it says something else, which holds until a shard is made anew.
     says_otherwise: bool,
-    replaces: bool,
+    /// What it says when this run has made a shard.
+    info: SetInfo,
+    access: Access,
 }
 
 impl SetFolder {
@@ -132,12 +164,12 @@ impl SetFolder {
     ///
     /// # Errors
     /// When it cannot be created or written, another run holds it, or it holds something else than this set.
-    pub fn open(root: &Path, info: &SetInfo, replaces: bool, is_shared: bool) -> Result<Self, RunError> {
+    pub fn open(root: &Path, info: SetInfo, access: Access) -> Result<Self, RunError> {
         let fail = |path: &Path, source| RunError::Output { path: path.to_owned(), source };
         refuse_file(root)?;
         fs::create_dir_all(root).map_err(|error| fail(root, error))?;
-        let set = Self::lock(Location::Folder(root.to_owned()), root.join(private_file::FOLDER), is_shared)?;
-        set.begin(info, replaces)
+        let private = root.join(private_file::FOLDER);
+        Self::lock(Location::Folder(root.to_owned()), private, (info, access))?.begin()
     }
 
     /// The same for a set in a store, whose unfinished shards wait in `scratch`, or in the system's folder for what is
@@ -148,24 +180,24 @@ impl SetFolder {
     pub fn open_in_store(
         url: &StoreUrl,
         scratch: Option<&Path>,
-        info: &SetInfo,
-        (replaces, is_shared): (bool, bool),
+        info: SetInfo,
+        access: Access,
     ) -> Result<Self, RunError> {
-        let base = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+        let base = scratch_base(scratch);
         let fail = |source| RunError::Output { path: base.clone(), source };
         fs::create_dir_all(&base).map_err(fail)?;
-        // The same command finds it again; other users of the machine must not be able to put anything in it.
-        let digest = hex(&Sha256::digest(url.to_string()));
-        let private = base.join(format!("fetchimg-{}", &digest[..16]));
+        // Other users of the machine must not be able to put anything in it.
+        let private = base.join(private_name(url));
         make_own_folder(&private).map_err(|source| RunError::Output { path: private.clone(), source })?;
-        let set = Self::lock(Location::Store(url.clone()), private, is_shared)?;
+        let set = Self::lock(Location::Store(url.clone()), private, (info, access))?;
         try_out(url, None).map_err(|source| RunError::Output { path: PathBuf::from(url.to_string()), source })?;
-        set.begin(info, replaces)
+        set.begin()
     }
 
     /// Locks the folder of what is not complete, and makes what is needed in it.
-    fn lock(root: Location, private: PathBuf, is_shared: bool) -> Result<Self, RunError> {
-        let scratch = private.join("shards");
+    fn lock(root: Location, private: PathBuf, (info, access): (SetInfo, Access)) -> Result<Self, RunError> {
+        let is_shared = access.is_shared;
+        let scratch = private.join(SCRATCH);
         let parts = private.join(if is_shared { format!("parts-{}", run_id::unique()) } else { "parts".to_owned() });
         let lock = acquire(&private, &root.root(), is_shared)?;
         for folder in [&scratch, &parts] {
@@ -174,17 +206,65 @@ impl SetFolder {
         if !is_shared {
             remove_leftovers(&private, &scratch);
         }
-        let (unnoted, says_otherwise, replaces) = (Mutex::default(), false, false);
-        Ok(Self { root, private, scratch, parts, lock, unnoted, says_otherwise, replaces })
+        let (unnoted, says_otherwise) = (Mutex::default(), false);
+        Ok(Self { root, private, scratch, parts, lock, unnoted, says_otherwise, info, access })
     }
 
     /// Compares what the set is to be with what the folder or the store says of it.
-    fn begin(mut self, info: &SetInfo, replaces: bool) -> Result<Self, RunError> {
-        let found = check(&self.root, info, replaces)?;
+    fn begin(mut self) -> Result<Self, RunError> {
+        let Access { replaces, is_shared, is_retry } = self.access;
+        let found = check(&self.root, &self.info, self.access)?;
         self.says_otherwise = found.is_some();
-        self.unnoted = Mutex::new(Some(info.clone()).filter(|info| found.as_ref() != Some(info)));
-        self.replaces = replaces;
+        self.info.anew_since_ms = if replaces && !is_shared && !is_retry {
+            // The shares of a list do not know when the last of them has come to its end.
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).ok()
+        } else {
+            found.as_ref().and_then(|found| found.anew_since_ms)
+        };
+        self.unnoted = Mutex::new(Some(self.info.clone()).filter(|info| found.as_ref() != Some(info)));
         Ok(self)
+    }
+
+    /// Whether this run goes on to make all shards anew, as one before it that was stopped, or begins to.
+    #[must_use]
+    pub const fn makes_anew(&self) -> bool {
+        self.info.anew_since_ms.is_some() && !self.access.is_retry
+    }
+
+    /// Whether a shard that is there is made anew.
+    #[must_use]
+    pub fn replaces(&self, marker: &Marker) -> bool {
+        self.access.replaces || self.makes_anew() && self.info.is_outdated(marker)
+    }
+
+    /// Notes that all shards have been made anew, when a run over the whole list has come to its end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_end(&self) -> Result<(), RunError> {
+        // What is not noted yet is not, because nothing was made anew.
+        if !self.makes_anew() || self.access.is_shared || lock(&self.unnoted).is_some() {
+            return Ok(());
+        }
+        self.write(&SetInfo { anew_since_ms: None, ..self.info.clone() }, false)
+    }
+
+    /// Writes what the set says of itself. `is_first`: it says nothing yet.
+    fn write(&self, info: &SetInfo, is_first: bool) -> Result<(), RunError> {
+        let path = self.root.path(FILE);
+        let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
+        let write = || match &self.root {
+            Location::Store(url) if is_first => try_out(url, Some(info.text()?)),
+            Location::Store(url) => url.store()?.put(FILE, info.text()?),
+            Location::Folder(_) => {
+                let mut file = File::create_new(&waiting)?;
+                file.write_all(&info.text()?)?;
+                file.sync_all()?;
+                fs::rename(&waiting, &path)
+            }
+        };
+        write().map_err(|source| RunError::Output { path: path.clone(), source })
     }
 
     /// Notes what kind of set this is, when a run of it has begun: unless something else is noted. Then that holds until the
@@ -204,27 +284,37 @@ impl SetFolder {
         let mut unnoted = lock(&self.unnoted);
         let Some(info) = &*unnoted else { return Ok(()) };
         // Another run, of another share, may have noted something since.
-        let found = check(&self.root, info, self.replaces)?;
+        let found = check(&self.root, info, self.access)?;
         if found.as_ref() != Some(info) {
-            let path = self.root.path(FILE);
-            let waiting = self.scratch.join(format!("set.{}.new", run_id::unique()));
-            let write = || match &self.root {
-                Location::Store(url) if found.is_none() => try_out(url, Some(info.text()?)),
-                Location::Store(url) => url.store()?.put(FILE, info.text()?),
-                Location::Folder(_) => {
-                    let mut file = File::create_new(&waiting)?;
-                    file.write_all(&info.text()?)?;
-                    file.sync_all()?;
-                    fs::rename(&waiting, &path)
-                }
-            };
-            write().map_err(|source| RunError::Output { path: path.clone(), source })?;
+            self.write(info, found.is_none())?;
             // Of two runs that begin at the same time, one may have noted something else.
-            check(&self.root, info, self.replaces)?;
+            check(&self.root, info, self.access)?;
         }
         *unnoted = None;
         Ok(())
     }
+}
+
+/// The folder of unfinished shards, in the private folder.
+const SCRATCH: &str = "shards";
+
+/// The folder below which unfinished shards of a set in a store wait.
+fn scratch_base(scratch: Option<&Path>) -> PathBuf {
+    scratch.map_or_else(std::env::temp_dir, Path::to_owned)
+}
+
+/// The name of the private folder of a set in a store there: the same command finds it again.
+fn private_name(url: &StoreUrl) -> String {
+    format!("fetchimg-{}", &hex(&Sha256::digest(url.to_string()))[..16])
+}
+
+/// Where unfinished shards of a set wait; `scratch`: those of a set in a store.
+pub fn scratch_of(root: &Location, scratch: Option<&Path>) -> PathBuf {
+    match root {
+        Location::Folder(root) => root.join(private_file::FOLDER),
+        Location::Store(url) => scratch_base(scratch).join(private_name(url)),
+    }
+    .join(SCRATCH)
 }
 
 /// Fails if there is a file in the place of the folder.
@@ -243,7 +333,7 @@ pub fn refuse_file(root: &Path) -> Result<(), RunError> {
 ///
 /// # Errors
 /// When it cannot be read, or a run with these options must not write into it.
-pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<SetInfo>, RunError> {
+pub fn check(root: &Location, info: &SetInfo, access: Access) -> Result<Option<SetInfo>, RunError> {
     let place = root.root();
     let has_journal = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
     if root.folder().is_some_and(|root| journals(root).iter().any(has_journal)) {
@@ -254,17 +344,19 @@ pub fn check(root: &Location, info: &SetInfo, replaces: bool) -> Result<Option<S
     let Some(found) = found else { return Ok(None) };
     if found.output_format != info.output_format {
         let format = escaped(&found.output_format).into_owned();
-        let sentence = format!(
-            "it holds shards of --output-format {format}, and a folder holds one kind; choose another folder with -o"
-        );
-        return Err(refused(&place, sentence));
+        let what = format!("it holds shards of --output-format {format}, and a folder holds one kind");
+        let remedy = if access.is_retry { "leave --output-format out" } else { "choose another folder with -o" };
+        return Err(refused(&place, format!("{what}; {remedy}")));
     }
-    if found != *info && !replaces {
-        let what = found.difference(info).unwrap_or_else(|| "with other options".to_owned());
-        let sentence = format!(
-            "its shards were made {what}; say the same, choose another folder with -o, or make them anew with --overwrite"
-        );
-        return Err(refused(&place, sentence));
+    if !found.has_options_of(info) && !access.replaces {
+        let (flag, what) = found.difference(info).unwrap_or(("", "with other options".to_owned()));
+        let is_given = info.settings.iter().any(|(name, _)| name == flag);
+        let remedy = match access.is_retry {
+            true if is_given => format!("leave --{flag} out, because the options are those of the set"),
+            true => format!("--{flag} is to be given again"),
+            false => "say the same, choose another folder with -o, or make them anew with --overwrite".to_owned(),
+        };
+        return Err(refused(&place, format!("its shards were made {what}; {remedy}")));
     }
     Ok(Some(found))
 }

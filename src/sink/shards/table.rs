@@ -134,6 +134,7 @@ impl TableRow {
     pub fn status(&self) -> Status {
         match (self.status.as_str(), self.error.as_deref()) {
             ("saved", _) => Status::Success,
+            ("refused", _) => Status::FailedToResize,
             (_, Some(error)) => match ErrorKind::by_name(error, self.http_status) {
                 Some(
                     ErrorKind::NotAnImage | ErrorKind::NotAccepted | ErrorKind::CorruptImage | ErrorKind::TooSmall,
@@ -246,7 +247,7 @@ const fn column(
 }
 
 /// The columns of img2dataset, in its order, then ours.
-const FIXED_COLUMNS: [FixedColumn; 27] = [
+const FIXED_COLUMNS: [FixedColumn; 28] = [
     column("key", ColumnType::Text, |row, _| Cell::Text((&*row.key).into())),
     column("url", ColumnType::Text, |row, _| Cell::Text((&*row.url).into())),
     column("caption", ColumnType::Text, |row, layout| {
@@ -278,6 +279,8 @@ const FIXED_COLUMNS: [FixedColumn; 27] = [
     column(RETRY_COLUMNS[0], ColumnType::Text, |row, layout| layout.retried(row, RETRY_COLUMNS[0])),
     column(RETRY_COLUMNS[1], ColumnType::Text, |row, layout| layout.retried(row, RETRY_COLUMNS[1])),
     column("url_hash", ColumnType::Text, |row, _| Cell::text(row.url_hash.as_deref())),
+    // The statuses of img2dataset do not tell what failed from what was refused.
+    column("record_status", ColumnType::Text, |row, _| Cell::Text((&*row.status).into())),
     column("offset", ColumnType::Int64, |row, _| Cell::integer(row.image.and_then(|(at, _)| i64::try_from(at).ok()))),
     column("length", ColumnType::Int64, |row, _| Cell::integer(row.image.and_then(|(_, n)| i64::try_from(n).ok()))),
 ];

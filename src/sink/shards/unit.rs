@@ -14,7 +14,7 @@ use super::sample::Sample;
 use super::scratch::{
     FinishedFiles, LogHeader, LogPosition, RecordPlace, SamplePosition, Scratch, ScratchFiles, Settled, path_of,
 };
-use crate::record::{ColumnType, ErrorKind, Job, Outcome, Record, hex, recorded_url, without_fragment};
+use crate::record::{ColumnType, ColumnValues, ErrorKind, Job, Outcome, Record, hex, recorded_url, without_fragment};
 use crate::sink::body::Body;
 use crate::util::lock;
 
@@ -52,7 +52,7 @@ struct UnitState {
     /// The first row with each content, by its SHA-256 (`--dedupe`).
     contents: HashMap<String, u64>,
     /// The columns of the list.
-    columns: Vec<(Arc<str>, Option<ColumnType>)>,
+    columns: Vec<(Arc<str>, Option<ColumnValues>)>,
 }
 
 #[derive(Debug, Default)]
@@ -103,11 +103,24 @@ pub enum UnitLookup {
     InFlight,
 }
 
+impl Conditions<'_> {
+    /// Whether what a killed run has left is gone on with, instead of removed. `found`: what it says of itself.
+    fn go_on(&self, found: Option<&LogHeader>) -> Result<bool, UnitError> {
+        match found.filter(|found| found.boot == self.boot && !self.begins_anew) {
+            Some(found) if found.settings == self.settings => Ok(true),
+            Some(_) if !self.gives_way => Err(UnitError::OtherOptions),
+            _ => Ok(false),
+        }
+    }
+}
+
 /// Why a shard cannot go on.
 #[derive(Debug)]
 pub enum UnitError {
-    /// What a killed run has left of it was made from other rows or with other options.
-    OtherOrigin,
+    /// What a killed run has left of it was made with other options.
+    OtherOptions,
+    /// What a killed run has left of it was made from other rows.
+    OtherRows,
     /// A file cannot be read or written.
     Io(io::Error),
 }
@@ -154,22 +167,34 @@ impl Unit {
             settings: conditions.settings.to_owned(),
             boot: conditions.boot.to_owned(),
         };
-        let found = files.read_header();
-        let found = found.filter(|found| found.boot == header.boot && !conditions.begins_anew);
         let mut state = UnitState::default();
-        match found {
-            Some(found) if found.settings != header.settings && !conditions.gives_way => {
-                return Err(UnitError::OtherOrigin);
-            }
-            Some(found) if found.settings == header.settings => {
-                for settled in files.recover()? {
-                    state.recover(row_of(settled.index), settled);
-                }
-            }
-            _ => files.begin(&header)?,
+        if conditions.go_on(files.read_header().as_ref())? {
+            files.recover()?.into_iter().for_each(|settled| state.recover(row_of(settled.index), settled));
+        } else {
+            files.begin(&header)?;
         }
         state.files = Some(files);
         Ok(Self::new(number, name, Some(scratch), state, Some(permit)))
+    }
+
+    /// What a killed run has left of a shard, if a run goes on with it. Nothing is changed, and nothing can be added to it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or what is left was made with other options.
+    pub fn look(
+        (number, name): (u64, String),
+        folder: &Path,
+        conditions: Conditions<'_>,
+        row_of: impl Fn(u64) -> u64,
+    ) -> Result<Option<Self>, UnitError> {
+        let Some(mut files) = ScratchFiles::look(folder, &name)? else { return Ok(None) };
+        if !conditions.go_on(files.read_header().as_ref())? {
+            return Ok(None);
+        }
+        let mut state = UnitState::default();
+        files.find()?.into_iter().for_each(|settled| state.recover(row_of(settled.index), settled));
+        state.files = Some(files);
+        Ok(Some(Self::new(number, name, None, state, None)))
     }
 
     /// Admits the next row of the shard, in list order. `key`: what the template says. `dedupes`: a URL that an earlier row
@@ -193,7 +218,7 @@ impl Unit {
                 record.url == *url && record.url_hash == hash && record.extra == job.extra && record.index == job.index
             });
             if !is_same {
-                return Err(UnitError::OtherOrigin);
+                return Err(UnitError::OtherRows);
             }
             state.settled += 1;
             return Ok(UnitLookup::Earlier(line));
@@ -210,7 +235,7 @@ impl Unit {
     /// Admits a row of the list that has its record already, because it holds no URL. Returns its key.
     ///
     /// # Errors
-    /// When the row cannot be expressed in JSON.
+    /// When the row cannot be expressed in JSON, or a killed run has settled another row in its place.
     pub fn admit_invalid(
         &self,
         row: u64,
@@ -222,10 +247,11 @@ impl Unit {
         let key = state.admit_row(row, key, rules);
         let job = Job { extra: record.extra.clone(), ..Job::new(record.index, nowhere()) };
         state.hash_row(record.url.as_bytes(), "", &job)?;
-        if !matches!(state.rows[index(row)].slot, Slot::Open) {
-            // It gets its record again, which is the same.
-            state.rows[index(row)].slot = Slot::Open;
+        if matches!(state.rows[index(row)].slot, Slot::Sample(_)) {
+            return Err(UnitError::OtherRows);
         }
+        // It gets its record again, which is the same.
+        state.rows[index(row)].slot = Slot::Open;
         Ok(key)
     }
 
@@ -323,16 +349,23 @@ impl Unit {
     pub fn finish(&self) -> io::Result<Option<FinishedUnit<'_>>> {
         let mut state = std::mem::take(&mut *lock(&self.state));
         let (Some(scratch), Some(files)) = (&self.scratch, state.files.take()) else { return Ok(None) };
-        if state.rows.len() as u64 > state.admitted {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was begun from a list with more rows"));
+        if state.has_more_rows() {
+            let remedy = Scratch::remedy(scratch.log.parent().unwrap_or(&scratch.log), &self.name);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{MORE_ROWS}; {remedy}")));
         }
         Ok(Some(FinishedUnit {
             scratch,
             files: files.finish()?,
             input: hex(&state.input.finalize()),
-            columns: state.columns,
+            columns: state.columns.into_iter().map(|(name, values)| (name, values.map(|values| values.ty))).collect(),
             rows: state.rows,
         }))
+    }
+
+    /// Whether a killed run has settled rows behind those that were admitted.
+    #[must_use]
+    pub fn has_more_rows(&self) -> bool {
+        lock(&self.state).has_more_rows()
     }
 
     /// The number of rows that were admitted.
@@ -347,6 +380,9 @@ impl Unit {
         hex(&lock(&self.state).input.clone().finalize())
     }
 }
+
+/// What is said of a shard that has more rows than the list has for it.
+pub const MORE_ROWS: &str = "it was begun from a list with more rows";
 
 /// How rows are told apart.
 #[derive(Clone, Copy, Debug)]
@@ -415,6 +451,10 @@ impl UnitState {
         self.row(row).slot = slot;
     }
 
+    const fn has_more_rows(&self) -> bool {
+        self.rows.len() as u64 > self.admitted
+    }
+
     fn row(&mut self, row: u64) -> &mut UnitRow {
         let row = index(row);
         if self.rows.len() <= row {
@@ -443,8 +483,8 @@ impl UnitState {
                 self.columns.push((name.into(), None));
                 self.columns.len() - 1
             });
-            let ty = &mut self.columns[place].1;
-            *ty = match (*ty, ColumnType::of(value)) {
+            let values = &mut self.columns[place].1;
+            *values = match (*values, ColumnValues::of(value)) {
                 (Some(one), Some(other)) => Some(one.or(other)),
                 (one, other) => one.or(other),
             };

@@ -90,6 +90,24 @@ impl Units {
         format!("{RETRY_PREFIX}{free:05}")
     }
 
+    /// The number of the shard of a list that has this name, if one has.
+    #[must_use]
+    pub fn list_number(name: &str) -> Option<u64> {
+        name.parse().ok().filter(|number| format!("{number:05}") == name)
+    }
+
+    /// The number from which on a list that was read to its end has no shards, as far as this run knows it: a share does not
+    /// know of shards of others that are just behind its own. `entered`: the number behind that of its last shard, or 0.
+    #[must_use]
+    pub fn end(&self, entered: u64) -> u64 {
+        match self.slice {
+            None => entered,
+            Some(slice) if entered == 0 => slice.number,
+            // The shards in between are those of other shares.
+            Some(slice) => entered - 1 + slice.count.get(),
+        }
+    }
+
     /// Whether this run makes the shard.
     #[must_use]
     pub fn includes(&self, number: u64) -> bool {
@@ -143,6 +161,12 @@ mod tests {
         let names = ["retry-00001", "retry-00004", "retry-00005", "retry-00006", "retry-00008", "retry-00009"];
         assert_eq!([0, 1, 2, 3, 4, 5].map(|number| again.name(number)), names);
         assert_eq!(names.map(Units::retry_number)[1..3], [Some(4), Some(5)]);
+        assert_eq!(
+            ["00007", "123456", "000123", "7", "a"].map(Units::list_number),
+            [Some(7), Some(123_456), None, None, None]
+        );
+        let third = Units { slice: Slice::new(2, 5), ..Units::default() };
+        assert_eq!([units.end(4), third.end(0), third.end(3), third.end(8)], [4, 2, 7, 12]);
         let whole = Units { name: Some("a".into()), ..Units::default() };
         assert_eq!((whole.number(12_345), whole.row(12_345), whole.name(0)), (0, 12_345, "a".to_owned()));
         let digits = |size| Units { size: NonZeroU64::new(size).expect("not zero"), ..Units::default() }.row_digits();

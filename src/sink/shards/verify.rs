@@ -17,6 +17,7 @@ use crate::record::hex;
 use crate::util::human::Count;
 use crate::util::location::{Location, OpenFile};
 use crate::util::private_file;
+use crate::util::redact::escaped;
 
 /// What is wrong with a shard, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +49,10 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
     let files = root.names()?;
     let names = shard_names(&files);
-    let set_file = match SetInfo::read(root) {
-        Ok(Some(_)) => None,
-        Ok(None) => Some("it is missing; the command that makes the set writes it anew".to_owned()),
-        Err(error) => Some(error.to_string()),
+    let (set, set_file) = match SetInfo::read(root) {
+        Ok(Some(set)) => (Some((set.digest(), set)), None),
+        Ok(None) => (None, Some("it is missing; the command that makes the set writes it anew".to_owned())),
+        Err(error) => (None, Some(error.to_string())),
     };
     verdict.findings.extend(set_file.map(|what| Finding { name: FILE.to_owned(), what }));
     for name in &names {
@@ -80,6 +81,13 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
             Err(error) if is_of_connection(&error) => return Err(error),
             Err(error) => find(format!("it cannot be read: {error}; {}", remedy(name))),
         }
+        if let Some((digest, set)) = &set {
+            if set.is_outdated(&marker) && !Units::is_retry_name(name) {
+                find(OUTDATED.to_owned());
+            } else if marker.fetchimg.settings != *digest {
+                find(of_other_options(name, &marker));
+            }
+        }
         verdict.rows += marker.count;
         verdict.samples += marker.successes;
     }
@@ -107,6 +115,24 @@ pub fn verify(root: &Location) -> io::Result<Verdict> {
 /// Whether a store does not answer at all, or cannot be reached.
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected)
+}
+
+/// What is said of a shard that a run was to make anew and did not come to.
+const OUTDATED: &str = "it is of the set as it was before --overwrite, which has not come to its end; without --overwrite, the \
+                        same command goes on";
+
+/// What is said of a shard that was made with other options than the set says: a run that made the shards of one share anew
+/// with larger ones, for instance, leaves those that it has no number for.
+fn of_other_options(name: &str, marker: &Marker) -> String {
+    let origin = &marker.fetchimg;
+    let files = [Some(&origin.data), origin.metadata.as_ref()].into_iter().flatten();
+    let files = files.map(|file| escaped(&file.name).into_owned()).collect::<Vec<_>>().join(" and ");
+    let then = if Units::is_retry_name(name) {
+        "--retry-failed fetches rows of the set that failed"
+    } else {
+        "the same command makes it anew if the list has rows for it"
+    };
+    format!("it was made with other options than {FILE} says; remove {name}{SUFFIX}, {files}, and {then}")
 }
 
 /// What makes a shard anew that does not exist.
