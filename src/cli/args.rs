@@ -414,7 +414,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_RETRY_WAIT.as_secs_f64(), help_heading = "HTTP")]
     pub retry_wait: f64,
 
-    /// Time limit for the name lookup and for the connection, each on its own; unless given, a lookup ends sooner if resolv.conf says so
+    /// Time limit for the name lookup and for the connection, each on its own; unless given, a lookup ends sooner if
+    /// resolv.conf says so
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = http::DEFAULT_CONNECT_TIMEOUT.as_secs_f64(), help_heading = "HTTP")]
     pub connect_timeout: f64,
 

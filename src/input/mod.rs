@@ -6,7 +6,8 @@
 //! written is sent at once, and a fast producer does not cost one channel operation per line.
 //!
 //! A list is decompressed (`compressed`) and converted to UTF-8 (`encoding`), its format is known by its name or detected
-//! by its first bytes (`detect`), and the module of its [`ListFormat`] parses it. Each of them adds its rows to the sender in `rows`.
+//! by its first bytes (`detect`), and the module of its [`ListFormat`] parses it. Each of them adds its rows to the
+//! sender in `rows`.
 
 mod columns;
 mod compressed;

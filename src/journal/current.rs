@@ -9,8 +9,8 @@
 //! while two rows of one list are two.
 //!
 //! Records of the first run, and those of earlier versions, do not say which run has written them. A run has each number once:
-//! when one occurs again in such records, another run has begun. Rows that are saved already are recorded before the first download ends, so in a
-//! list that has grown at its front, the guess may come too late.
+//! when one occurs again in such records, another run has begun. Rows that are saved already are recorded before the
+//! first download ends, so in a list that has grown at its front, the guess may come too late.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -53,8 +53,8 @@ struct Row {
     /// The offset of the newest record.
     newest: u64,
     /// The offset of the record that describes its file, or [`NONE`]. Of a duplicate, while the journal is read for the
-    /// first time: the hash of its URL, because the row that has the URL may come later. Of a row that failed for good in an earlier run: the offset of
-    /// that record.
+    /// first time: the hash of its URL, because the row that has the URL may come later. Of a row that failed for good in
+    /// an earlier run: the offset of that record.
     file: u64,
     /// The run that has written the newest record.
     run: u32,

@@ -521,8 +521,8 @@ impl Changes {
         received.format
     }
 
-    /// How the name of an image agrees with the one that the list gives now. Only names that no order of the rows would give are told: which
-    /// of two rows with one basename has the plain name is known only if all names are remembered.
+    /// How the name of an image agrees with the one that the list gives now. Only names that no order of the rows would
+    /// give are told: which of two rows with one basename has the plain name is known only if all names are remembered.
     fn match_name(
         &self,
         SavedRow { job, file, .. }: SavedRow<'_>,

@@ -3,9 +3,9 @@
 //! The names are those of a run into an empty folder: they are reserved for all rows in the order of the list, the names of
 //! rows that are not in the list are taken, and each saved file is moved as soon as its row is read. How a file gets the
 //! name of another one that is moved later is up to the sink. Rows that have one file because of the same content, as under
-//! `{sha256}`, get a name each: links to that file, with records of their own. A file keeps its name where the new one belongs to a file that
-//! fetchimg did not write, and where the list alone does not tell it: the server named it, or names have a digest that its
-//! record does not have.
+//! `{sha256}`, get a name each: links to that file, with records of their own. A file keeps its name where the new one
+//! belongs to a file that fetchimg did not write, and where the list alone does not tell it: the server named it, or
+//! names have a digest that its record does not have.
 
 use futures::StreamExt as _;
 

@@ -32,7 +32,8 @@ pub enum OnConflict {
 }
 
 impl Entry<'_> {
-    /// Completes the record and serialises it as a line of the run with this mark. `same_as` is the file that the image shares its content with.
+    /// Completes the record and serialises it as a line of the run with this mark. `same_as` is the file that the image
+    /// shares its content with.
     pub(super) fn line(&mut self, same_as: Option<&str>, mark: RunMark) -> serde_json::Result<RecordLine> {
         if let Outcome::Saved(saved) = &mut self.record.outcome {
             saved.same_as = same_as.map(str::to_owned);

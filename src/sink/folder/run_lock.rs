@@ -28,8 +28,8 @@ pub(super) struct RunLock {
 }
 
 impl RunLock {
-    /// Locks a file in this folder. `owns_folder`: the folder is made for the run, and goes with the lock. `busy` is the output folder, for the message if another run has the
-    /// lock.
+    /// Locks a file in this folder. `owns_folder`: the folder is made for the run, and goes with the lock. `busy` is the
+    /// output folder, for the message if another run has the lock.
     pub fn acquire(folder: &Path, owns_folder: bool, busy: &Path) -> Result<Self, RunError> {
         let path = folder.join(NAME);
         let at = |path: &Path| {

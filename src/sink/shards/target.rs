@@ -194,8 +194,9 @@ impl ShardFolder {
         if self.fsync { self.sync_root() } else { Ok(()) }
     }
 
-    /// Puts the files in place, and flushes them to the disk. Returns what tells them from files of other runs. A marker that survives a loss of power without its files would
-    /// say that the shard is there, so this does not depend on `--fsync`; without it, what a run has not completed is lost.
+    /// Puts the files in place, and flushes them to the disk. Returns what tells them from files of other runs. A marker
+    /// that survives a loss of power without its files would say that the shard is there, so this does not depend on
+    /// `--fsync`; without it, what a run has not completed is lost.
     fn put_files(&self, shard: &CompleteShard<'_>) -> io::Result<Vec<(u64, u64)>> {
         let mut put = Vec::with_capacity(shard.files.len());
         for (from, name) in &shard.files {

@@ -1,7 +1,8 @@
 //! A small web server for the tests, with a route for every fault that real servers have.
 //!
-//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules; HTTP/2 is that of h2. Every instance has its own
-//! port, state and thread, remembers every [`Request`], and stops when dropped. A handler that panics fails the test.
+//! [`Server`] writes HTTP/1.1 by hand, because a library would not let it break the rules; HTTP/2 is that of h2. Every
+//! instance has its own port, state and thread, remembers every [`Request`], and stops when dropped. A handler that
+//! panics fails the test.
 //!
 //! Its routes are in the tables of [`super::faults`], and listed in `tests/common/faults/ROUTES.md`.
 
