@@ -28,7 +28,6 @@ import os
 import pathlib
 import re
 import resource
-import socket
 import statistics
 import struct
 import subprocess
@@ -39,6 +38,10 @@ import zlib
 
 import boto3
 from botocore.config import Config
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests/stores"))
+
+from servers import Moto  # noqa: E402
 
 BUCKET = "bkt"
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
@@ -55,31 +58,6 @@ def picture(number, kib):
 
     header = struct.pack(">IIBBBBB", width, lines, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b"")
-
-
-class Moto:
-    """The server, on a port that is free."""
-
-    def __enter__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = free.getsockname()
-        self.url = f"http://127.0.0.1:{self.address[1]}"
-        program = pathlib.Path(sys.executable).with_name("moto_server")
-        arguments = [program, "-H", "127.0.0.1", "-p", str(self.address[1])]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(self.address).close()
-                return self
-            except OSError:
-                assert time.monotonic() < until and self.process.poll() is None, "the server does not start"
-                time.sleep(0.05)
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
 
 
 class Bench:

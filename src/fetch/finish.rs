@@ -87,7 +87,10 @@ impl Fetcher {
         #[cfg(feature = "transform")]
         let works = self.options.plan.is_some();
         #[cfg(not(feature = "transform"))]
-        let works = false;
+        let works = {
+            let _ = self;
+            false
+        };
         works
     }
 

@@ -41,7 +41,7 @@ class World:
         self.state.mkdir()
         temporary.mkdir()
         # Where the set is to be.
-        self.output = str(folder / "set") if store is None else store.url(folder.name)
+        self.output = str(folder / "set") if store is None else store.place(folder.name)
         self.rows, self.urls = [], []
         self.environment = {
             **os.environ,
@@ -79,7 +79,7 @@ class World:
         if self.store is None:
             return str(path)
         self.store.client.upload_file(str(path), BUCKET, path.name)
-        return self.store.url(path.name)
+        return self.store.place(path.name)
 
     def run(self, *line, status=0, **more):
         ended = subprocess.run(

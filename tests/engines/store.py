@@ -1,35 +1,21 @@
 """An S3 server on loopback, which engines write their sets to."""
 
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stores"))
+
+from servers import Moto  # noqa: E402
 
 BUCKET = "bkt"
 
-# How long the server may take to start, in seconds.
-TIME_LIMIT = 60
 
-
-class Store:
+class Store(Moto):
     def __enter__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        line = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-        self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + TIME_LIMIT
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                assert time.monotonic() < end and self.process.poll() is None, "the server does not start"
-                time.sleep(0.05)
+        super().__enter__()
         # What machines of an engine know of it.
         self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",
@@ -41,11 +27,7 @@ class Store:
         self.client.create_bucket(Bucket=BUCKET)
         return self
 
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def url(self, prefix):
+    def place(self, prefix):
         return f"s3://{BUCKET}/{prefix}"
 
     def copy(self, prefix, folder):

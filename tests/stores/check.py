@@ -29,6 +29,8 @@ import zlib
 import boto3
 from botocore.config import Config
 
+from servers import Moto, Process
+
 ROWS = 600
 BUCKET = "bkt"
 
@@ -131,34 +133,6 @@ def serve(handler):
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address
-
-
-class Process:
-    """A server, on a port that is free."""
-
-    def __enter__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = free.getsockname()
-        line = [*map(str, self.line(self.address[1]))]
-        self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(self.address).close()
-                return self
-            except OSError:
-                assert time.monotonic() < until and self.process.poll() is None, "the server does not start"
-                time.sleep(0.05)
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-
-class Moto(Process):
-    def line(self, port):
-        return pathlib.Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", port
 
 
 class Azurite(Process):

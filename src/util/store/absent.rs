@@ -13,7 +13,8 @@ use super::{Creation, IS_ABSENT, StoreUrl};
 #[derive(Clone, Debug)]
 pub struct Store(Infallible);
 
-#[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "none of it can be called")]
+// None of it can be called but `connect`; all is documented with the feature.
+#[doc(hidden)]
 impl Store {
     pub fn connect(_: &StoreUrl) -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, IS_ABSENT))
@@ -60,7 +61,7 @@ impl Store {
 #[derive(Debug)]
 pub struct ComingRange(Infallible);
 
-#[allow(missing_docs, clippy::missing_docs_in_private_items, reason = "it cannot be called")]
+#[doc(hidden)]
 impl ComingRange {
     pub fn wait(self) -> io::Result<Bytes> {
         match self.0 {}

@@ -36,7 +36,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use self::client::Store;
 pub use self::reader::ObjectReader;
-pub use self::request::{ObjectRequest, Refusal, RequestError, Requests};
+pub use self::request::{ObjectRequest, Requests};
 
 /// Whether this build has clients for stores.
 pub const IS_AVAILABLE: bool = cfg!(feature = "object-store");
@@ -48,6 +48,24 @@ pub const IS_ABSENT: &str = "this fetchimg was built without the feature object-
 #[must_use]
 pub fn ca_bundle() -> Option<PathBuf> {
     std::env::var_os("AWS_CA_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// Why there is no request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    /// What is missing.
+    pub sentence: String,
+    /// Whether another attempt may succeed.
+    pub may_pass: bool,
+}
+
+/// What an answer means that is not the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A clause.
+    pub clause: String,
+    /// Whether it is the credentials or the region of the environment that are wrong, whatever the status is.
+    pub is_of_settings: bool,
 }
 
 /// Which protocol a store speaks.

@@ -23,7 +23,7 @@ use url::Url;
 use super::environment::{self, Patience, shortened};
 use super::failure::{Context, between};
 use super::object_url::ObjectName;
-use super::{Scheme, StoreUrl};
+use super::{Refusal, RequestError, Scheme, StoreUrl};
 
 /// For how long no row asks for credentials again after one did in vain. Otherwise each row of a list would wait for the
 /// network of a cloud that this machine is not in.
@@ -44,24 +44,6 @@ pub struct Requests {
     s3: OnceLock<Result<Arc<Access>, String>>,
     gs: OnceLock<Result<Arc<Access>, String>>,
     az: OnceLock<Result<Arc<Access>, String>>,
-}
-
-/// Why there is no request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestError {
-    /// What is missing.
-    pub sentence: String,
-    /// Whether another attempt may succeed.
-    pub may_pass: bool,
-}
-
-/// What an answer means that is not the object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// A clause.
-    pub clause: String,
-    /// Whether it is the credentials or the region of the environment that are wrong, whatever the status is.
-    pub is_of_settings: bool,
 }
 
 impl Requests {
